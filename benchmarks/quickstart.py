@@ -1,0 +1,169 @@
+"""Three seeds of the quickstart: the head against the linear probe and the length rule.
+
+    python benchmarks/quickstart.py                                  # the measured table
+    python benchmarks/quickstart.py --part train --n-gates 8 16 32   # choose a setting
+
+With ``--part train`` a part of the training groups stands in for the held-out ones, which are
+never looked at: settings are chosen on training rows. Writes a Markdown table and its JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from coala_jax.data import split_by_group
+from coala_jax.quickstart.demo import DemoPairs, demo_pairs, embedded_backbone
+from coala_jax.quickstart.tutoring import EVAL_PAIRS, TRAIN_PAIRS, TutoringSplit, tutoring_rows
+from coala_jax.study.experiment import Experiment, Settings, run_experiment
+from coala_jax.study.files import json_text, write_text
+from coala_jax.study.intervals import cluster_interval
+from coala_jax.study.report import device, versions
+from coala_jax.types import Config, Params
+
+RESULTS = Path(__file__).parent / "results"
+# Of the training groups, to choose settings with.
+VALIDATION_FRACTION = 0.3
+METHODS = ("head", "probe", "length", "head_minus_probe", "head_minus_length")
+TITLES = ("head", "linear probe", "length rule", "head - probe", "head - length")
+
+
+class Setting(NamedTuple):
+    """What is compared."""
+
+    pooling: str
+    n_gates: int
+    group_lasso: float
+    loss: str
+
+
+def main() -> None:
+    """Run the benchmark."""
+    arguments = _arguments()
+    rows = []
+    for pooling in arguments.pooling:
+        demos = {seed: _demo(seed, pooling, arguments) for seed in arguments.seeds}
+        grid = itertools.product(arguments.n_gates, arguments.group_lasso, arguments.loss)
+        for n_gates, group_lasso, loss in grid:
+            setting = Setting(pooling, n_gates, group_lasso, loss)
+            rows += _measure(setting, demos)
+            _say(_line(rows[-1]))
+    result = {
+        "part": arguments.part,
+        "model": str(arguments.model),
+        "train_pairs": arguments.train_pairs,
+        "eval_pairs": arguments.eval_pairs,
+        "date": datetime.now(UTC).date().isoformat(),
+        "device": device(),
+        "versions": versions(),
+        "rows": rows,
+    }
+    write_text(RESULTS / f"{arguments.name}.json", json_text(result))
+    write_text(RESULTS / f"{arguments.name}.md", _table(result))
+    sys.stdout.write(_table(result))
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    params, config = Params(), Config()
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--n-gates", type=int, nargs="+", default=[config.n_gates])
+    parser.add_argument("--group-lasso", type=float, nargs="+", default=[params.group_lasso])
+    parser.add_argument("--loss", nargs="+", default=[config.phase1_loss])
+    parser.add_argument("--pooling", nargs="+", default=["last"])
+    parser.add_argument("--part", choices=("eval", "train"), default="eval")
+    parser.add_argument("--train-pairs", type=int, default=TRAIN_PAIRS)
+    parser.add_argument("--eval-pairs", type=int, default=EVAL_PAIRS)
+    parser.add_argument("--model", type=Path, default=embedded_backbone())
+    parser.add_argument("--name", default="quickstart", help="of the files under results/")
+    return parser.parse_args()
+
+
+def _demo(seed: int, pooling: str, arguments: argparse.Namespace) -> DemoPairs:
+    rows = tutoring_rows(seed, arguments.train_pairs, arguments.eval_pairs)
+    if arguments.part == "train":
+        groups = {row.id: str(row.group) for row in rows.train}
+        part = split_by_group(rows.train, groups, VALIDATION_FRACTION, seed)
+        rows = TutoringSplit(part.train, part.eval)
+    _say(f"seed {seed}: features of {len(rows.train)} + {len(rows.eval)} pairs, {pooling}")
+    return demo_pairs(rows, arguments.model, pooling)
+
+
+def _measure(setting: Setting, demos: dict[int, DemoPairs]) -> list[dict[str, Any]]:
+    """One row a seed, then the pooled one, clusters shared between the seeds."""
+    settings = Settings(
+        Params(group_lasso=setting.group_lasso),
+        Config(n_gates=setting.n_gates, phase1_loss=setting.loss),
+    )
+    runs = {
+        seed: run_experiment(demo.pairs, demo.held_out, settings._replace(seed=seed), _say)
+        for seed, demo in demos.items()
+    }
+    rows = [_row(setting, str(seed), [run]) for seed, run in runs.items()]
+    return [*rows, _row(setting, "all", list(runs.values()))]
+
+
+def _row(setting: Setting, seed: str, runs: list[Experiment]) -> dict[str, Any]:
+    clusters = [key for run in runs for key in run.eval.keys]
+    values = {
+        name: np.concatenate([_correct(run, name) for run in runs])
+        for name in ("head", "probe", "length")
+    }
+    for other in ("probe", "length"):
+        values[f"head_minus_{other}"] = values["head"] - values[other]
+    return {
+        **setting._asdict(),
+        "seed": seed,
+        "status": sorted({run.phases.status.name.lower() for run in runs}),
+        "pairs": len(clusters),
+        "groups": len(set(clusters)),
+        **{name: cluster_interval(values[name], clusters)._asdict() for name in METHODS},
+        "train_accuracy": float(np.mean([run.metrics.train.accuracy for run in runs])),
+        "seconds": float(sum(run.phases.seconds1.run for run in runs)),
+    }
+
+
+def _correct(run: Experiment, method: str) -> np.ndarray:
+    correct = getattr(run.correct, method)
+    if correct is None:
+        raise ValueError(f"no {method} baseline: the training rows hold a single group")
+    return np.asarray(correct)
+
+
+def _table(result: dict[str, Any]) -> str:
+    part = "held-out pairs" if result["part"] == "eval" else "validation part of the training rows"
+    columns = ("pooling", "gates", "lasso", "loss", "seed", "pairs", *TITLES, "status")
+    head = (
+        f"Accuracy on {part}, 95 % intervals clustered by concept group; {result['date']}, "
+        f"{result['device']}, jax {result['versions']['jax']}.\n"
+    )
+    lines = [_cells(columns), _cells(["---"] * len(columns)), *map(_line, result["rows"])]
+    return "\n".join([head, *lines, ""])
+
+
+def _line(row: dict[str, Any]) -> str:
+    intervals = [
+        f"{row[name]['mean']:.3f} [{row[name]['low']:.3f}, {row[name]['high']:.3f}]"
+        for name in METHODS
+    ]
+    setting = (row["pooling"], row["n_gates"], row["group_lasso"], row["loss"])
+    pairs = f"{row['pairs']} in {row['groups']}"
+    return _cells([*setting, row["seed"], pairs, *intervals, ", ".join(row["status"])])
+
+
+def _cells(cells: Any) -> str:
+    return "| " + " | ".join(str(cell) for cell in cells) + " |"
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()

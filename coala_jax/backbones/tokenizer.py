@@ -1,0 +1,106 @@
+"""The tokenizer of a checkpoint folder, by transformers' ``AutoTokenizer``."""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from coala_jax.backbones.checkpoint import CheckpointError, file_sha256
+
+# The files that decide how text becomes ids, in the order they are hashed.
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "vocab.json",
+    "merges.txt",
+    "tokenizer.model",
+    "added_tokens.json",
+    "special_tokens_map.json",
+    "tokenizer_config.json",
+)
+
+
+@dataclass(frozen=True)
+class Tokenizer:
+    """Text to token ids and back, without any token that the text does not hold.
+
+    Attributes:
+        raw: the transformers tokenizer.
+        end_token: the end-of-text token's text.
+        end_id: its id.
+        pad_id: the padding token's id; the end token's where the tokenizer names none.
+        size: the number of ids, added tokens included.
+    """
+
+    raw: Any
+    end_token: str
+    end_id: int
+    pad_id: int
+    size: int
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of one text."""
+        return self.encode_batch([text])[0]
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of several texts, without special tokens, cut or padded nowhere."""
+        if not texts:
+            return []
+        encoded = self.raw(
+            list(texts), add_special_tokens=False, return_attention_mask=False, verbose=False
+        )
+        return [list(ids) for ids in encoded["input_ids"]]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of token ids, special tokens and spaces kept as they are."""
+        text = self.raw.decode(
+            list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False
+        )
+        return str(text)
+
+
+def load_tokenizer(folder: Path) -> Tokenizer:
+    """Load the tokenizer of a checkpoint folder; nothing is fetched, no code of it is run.
+
+    Args:
+        folder: holds ``tokenizer.json``, or the files it can be built from.
+
+    Returns:
+        The tokenizer.
+
+    Raises:
+        CheckpointError: no tokenizer files, unreadable ones, or no end-of-text token named.
+    """
+    if not _present(folder):
+        raise CheckpointError(
+            f"{folder}: no tokenizer in it; put tokenizer.json and tokenizer_config.json beside "
+            "the weights"
+        )
+    # transformers warns at import that torch is missing; this package does without torch.
+    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
+    from transformers import AutoTokenizer
+
+    try:
+        raw = AutoTokenizer.from_pretrained(
+            str(folder), local_files_only=True, trust_remote_code=False
+        )
+    except Exception as error:  # tokenizers raises plain Exception for a broken file
+        raise CheckpointError(f"{folder}: the tokenizer cannot be read ({error})") from error
+    if raw.eos_token_id is None:
+        raise CheckpointError(
+            f"{folder}: the tokenizer names no end-of-text token; set eos_token in "
+            "tokenizer_config.json"
+        )
+    pad_id = raw.eos_token_id if raw.pad_token_id is None else raw.pad_token_id
+    return Tokenizer(raw, str(raw.eos_token), int(raw.eos_token_id), int(pad_id), len(raw))
+
+
+def tokenizer_sha256(folder: Path) -> str:
+    """SHA-256 over the names and bytes of the tokenizer's files."""
+    lines = "".join(f"{path.name} {file_sha256(path)}\n" for path in _present(folder))
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def _present(folder: Path) -> list[Path]:
+    return [folder / name for name in TOKENIZER_FILES if (folder / name).is_file()]

@@ -1,0 +1,74 @@
+"""Entry point of `coala-jax`: finds the command, and turns expected errors into one line."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Sequence
+
+from coala_jax._version import __version__
+from coala_jax.cli import extract, quickstart, score, solve
+from coala_jax.cli.output import say
+from coala_jax.cli.parser import OneLineParser, UsageError
+from coala_jax.types import SolveError
+
+PROGRAM = "coala-jax"
+BAD_INPUT, NOT_SOLVED, INTERRUPTED = 2, 3, 130
+EPILOG = """exit codes: 0 done and solved; 2 bad input, nothing written; 3 a phase ended unsolved
+
+example:
+  coala-jax quickstart --out out/quickstart"""
+
+
+def build_parser() -> OneLineParser:
+    """The parser of all commands."""
+    parser = OneLineParser(
+        prog=PROGRAM,
+        description="convex preference alignment on frozen features (COALA), with a certificate",
+        epilog=EPILOG,
+    )
+    parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
+    commands = parser.add_subparsers(
+        dest="command", required=True, metavar="COMMAND", title="commands"
+    )
+    for module in (quickstart, extract, solve, score):
+        module.add_parser(commands)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command line.
+
+    Args:
+        argv: arguments without the program's name; None takes those of the process.
+
+    Returns:
+        The exit code: 0 done, 2 bad input, 3 a phase ended unsolved, 130 interrupted.
+
+    Raises:
+        SystemExit: after ``--help`` and ``--version``, with code 0.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        arguments = build_parser().parse_args(words)
+        arguments.command_line = shlex.join([PROGRAM, *words])
+        code: int = arguments.run(arguments)
+    except SolveError as error:
+        return _fail(error, NOT_SOLVED)
+    except ModuleNotFoundError as error:
+        missing = f"this command needs {error.name}; install it: pip install 'coala-jax[text]'"
+        return _fail(missing, BAD_INPUT)
+    except (UsageError, ValueError, TypeError, OSError) as error:
+        return _fail(error, BAD_INPUT)
+    except KeyboardInterrupt:
+        return _fail("interrupted", INTERRUPTED)
+    return code
+
+
+def _fail(reason: Exception | str, code: int) -> int:
+    say(f"error: {' '.join(str(reason).split())}")
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,111 @@
+"""Options of the solver, for the commands that solve."""
+
+from __future__ import annotations
+
+import argparse
+
+from coala_jax.cli.parser import (
+    finite_number,
+    fraction,
+    positive_integer,
+    positive_number,
+    seed,
+)
+from coala_jax.convex.losses import LOSSES
+from coala_jax.study.experiment import Settings
+from coala_jax.types import Config, Params
+
+DEFAULT_EVAL_FRACTION = 0.2
+
+
+def add_seed(parser: argparse.ArgumentParser, what: str) -> None:
+    """Add ``--seed``."""
+    parser.add_argument("--seed", type=seed, default=0, help=f"{what} (default: %(default)s)")
+
+
+def add_eval_fraction(parser: argparse.ArgumentParser) -> None:
+    """Add ``--eval-fraction``."""
+    parser.add_argument(
+        "--eval-fraction",
+        type=fraction,
+        default=DEFAULT_EVAL_FRACTION,
+        help="share of the groups or prompts to hold out (default: %(default)s)",
+    )
+
+
+def add_solver_options(parser: argparse.ArgumentParser, defaults: Settings) -> None:
+    """Add what `solver_settings` reads; every default is shown in the help."""
+    params, config = defaults.params, defaults.config
+    group = parser.add_argument_group("solver")
+
+    def leaf(name: str, type_: type | object, text: str) -> None:
+        default = getattr(params, name)
+        option = f"--{name.replace('_', '-')}"
+        group.add_argument(option, type=type_, default=default, help=f"{text} (default: {default})")  # type: ignore[arg-type]
+
+    group.add_argument(
+        "--n-gates",
+        "--gates",
+        type=positive_integer,
+        default=config.n_gates,
+        help="sampled gates; twice as many neurons at most (default: %(default)s)",
+    )
+    leaf("group_lasso", positive_number, "strength, as a share of the one where no neuron is left")
+    leaf("rho", positive_number, "ADMM penalty of Phase I, relative to the usual one")
+    group.add_argument(
+        "--loss",
+        choices=sorted(LOSSES),
+        default=config.phase1_loss,
+        help="pointwise loss of Phase I (default: %(default)s)",
+    )
+    group.add_argument(
+        "--objective",
+        choices=("pairwise", "pointwise"),
+        default=config.phase2_objective,
+        help="Phase II: eq 6 or eq 9 (default: %(default)s)",
+    )
+    leaf("beta", positive_number, "reward scale of Phase II")
+    leaf("gamma", finite_number, "offset of Phase II")
+    leaf("ridge", positive_number, "ridge of Phase II")
+    leaf("learning_rate", positive_number, "AdamW step of Phase II")
+    group.add_argument(
+        "--max-iterations",
+        type=positive_integer,
+        default=config.max_iterations,
+        help="cap of ADMM steps (default: %(default)s)",
+    )
+    group.add_argument(
+        "--max-epochs",
+        type=positive_integer,
+        default=config.max_epochs,
+        help="cap of Phase II passes (default: %(default)s)",
+    )
+    group.add_argument(
+        "--batch-size",
+        type=positive_integer,
+        default=config.batch_size,
+        help="pairs of a Phase II step (default: all at once)",
+    )
+
+
+def solver_settings(arguments: argparse.Namespace) -> Settings:
+    """The settings that the options of `add_solver_options` and `add_seed` say."""
+    params = Params(
+        rho=arguments.rho,
+        group_lasso=arguments.group_lasso,
+        beta=arguments.beta,
+        gamma=arguments.gamma,
+        ridge=arguments.ridge,
+        learning_rate=arguments.learning_rate,
+    )
+    config = Config(
+        n_gates=arguments.n_gates,
+        phase1_loss=arguments.loss,
+        phase2_objective=arguments.objective,
+        max_iterations=arguments.max_iterations,
+        # A cap below the usual distance of two certificates still gets one.
+        check_every=min(Config().check_every, arguments.max_iterations),
+        max_epochs=arguments.max_epochs,
+        batch_size=arguments.batch_size,
+    )
+    return Settings(params, config, arguments.seed)

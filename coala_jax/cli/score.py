@@ -1,0 +1,58 @@
+"""`coala-jax score`: rewards of responses under a head."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from coala_jax.cli.output import counts_line, print_result
+from coala_jax.cli.parser import add_command
+from coala_jax.study.files import require_writable
+
+EXAMPLE = (
+    """  coala-jax score head --model models/gpt2 --data responses.jsonl --out rewards.jsonl"""
+)
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command."""
+    parser = add_command(
+        commands, "score", "rewards of responses or of both sides of preference rows", EXAMPLE, run
+    )
+    parser.add_argument("head", help="folder of a head")
+    parser.add_argument(
+        "--model", required=True, help="the backbone it was made on; checked by its hashes"
+    )
+    parser.add_argument(
+        "--data",
+        required=True,
+        help=".jsonl or .jsonl.gz with prompt and response, or prompt, chosen and rejected",
+    )
+    parser.add_argument("--out", required=True, help=".jsonl to write, one line a row")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command; gives the exit code."""
+    from coala_jax.study.scoring import score_file, write_scores
+
+    out = Path(arguments.out)
+    require_writable(out, folder=False)
+    scores = score_file(arguments.head, arguments.model, arguments.data)
+    write_scores(out, scores)
+    summary = scores.summary
+    lines = [
+        f"rewards of {summary['responses']} responses",
+        *counts_line("rows set aside", summary["rows"]["set_aside"]),
+        *counts_line("responses cut to the context", summary["rows"]["cut"]),
+        f"written: {out}",
+    ]
+    if summary["pairs"]:
+        lines.insert(
+            1,
+            f"accuracy {summary['rewards/accuracies']:.3f}, reward margin "
+            f"{summary['rewards/margins']:+.3f} on {summary['pairs']} pairs",
+        )
+    result = {"out": str(out), **summary, "command": arguments.command_line}
+    print_result(result, lines, as_json=arguments.json)
+    return 0

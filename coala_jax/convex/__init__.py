@@ -1,0 +1,23 @@
+"""Phase I: the convex program (3) of COALA and CRONOS, the ADMM that solves it."""
+
+from coala_jax.convex.cronos import (
+    CronosProblem,
+    CronosState,
+    cronos_init,
+    cronos_problem,
+    cronos_solve,
+    cronos_step,
+)
+from coala_jax.convex.phase1 import Phase1Solution, Phase1Stats, cronos
+
+__all__ = [
+    "CronosProblem",
+    "CronosState",
+    "Phase1Solution",
+    "Phase1Stats",
+    "cronos",
+    "cronos_init",
+    "cronos_problem",
+    "cronos_solve",
+    "cronos_step",
+]

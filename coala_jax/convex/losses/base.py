@@ -1,0 +1,31 @@
+"""What a Phase I loss must provide; a new loss is one file that makes one of these."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+
+Array = jax.Array
+
+
+class Loss(NamedTuple):
+    """A convex loss sum_j weight_j l(z_j, y_j) on network outputs z; all arrays are (m,).
+
+    Attributes:
+        value: (z, labels, weight) -> scalar sum.
+        negative_gradient: (z, labels, weight) -> (m,), the dual point r = -grad l(z).
+        prox: (z, labels, step) -> (m,), argmin_x step_j l(x_j, y_j) + (x_j - z_j)^2 / 2.
+        dual_value: (r, labels, weight) -> scalar -l*(-r), the dual objective.
+        best_scale: (r, labels, weight, cap) -> scalar t in [0, cap] that maximises
+            dual_value(t r).
+        curvature: largest second derivative of l; the unit of the ADMM penalty.
+    """
+
+    value: Callable[[Array, Array, Array], Array]
+    negative_gradient: Callable[[Array, Array, Array], Array]
+    prox: Callable[[Array, Array, Array], Array]
+    dual_value: Callable[[Array, Array, Array], Array]
+    best_scale: Callable[[Array, Array, Array, Array], Array]
+    curvature: float

@@ -1,0 +1,77 @@
+"""The convex program (3) of COALA and its linear maps.
+
+    min over u = (v, w):  l(F u) + lambda_g sum_i (||v_i|| + ||w_i||)   subject to  G u >= 0
+
+with F u = sum_i D_i X (v_i - w_i) and G u = (E_i X v_i, E_i X w_i), E = 2 D - 1
+(Pilanci & Ergen 2020; COALA eq 3). Weights u are (2, P, D): index 0 holds v, index 1 holds w.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from coala_jax.convex.losses import Loss
+
+
+class Program(NamedTuple):
+    """Data of one convex program.
+
+    Attributes:
+        features: (m, D) standardised rows X with a bias column.
+        patterns: (P, m) D_i as 0 and 1 in the solver's dtype.
+        labels: (m,) targets y.
+        row_weight: (m,) weights of the rows in the loss.
+    """
+
+    features: jax.Array
+    patterns: jax.Array
+    labels: jax.Array
+    row_weight: jax.Array
+
+    @property
+    def signs(self) -> jax.Array:
+        """E = 2 D - 1: (P, m) of +-1."""
+        return 2 * self.patterns - 1
+
+
+def row_products(features: jax.Array, weights: jax.Array) -> jax.Array:
+    """X times every block: (m, D), (..., P, D) -> (..., P, m)."""
+    return weights @ features.T
+
+
+def column_products(features: jax.Array, values: jax.Array) -> jax.Array:
+    """X^T times every block: (m, D), (..., P, m) -> (..., P, D)."""
+    return values @ features
+
+
+def network_output(program: Program, products: jax.Array) -> jax.Array:
+    """F u from the row products of u: (2, P, m) -> (m,)."""
+    return jnp.sum(program.patterns * (products[0] - products[1]), axis=0)
+
+
+def output_adjoint(program: Program, residual: jax.Array) -> jax.Array:
+    """F^T r: (m,) -> (2, P, D)."""
+    half = column_products(program.features, program.patterns * residual)
+    return jnp.stack([half, -half])
+
+
+def group_norm(weights: jax.Array) -> jax.Array:
+    """Sum over blocks of Euclidean norms: (2, P, D) -> scalar."""
+    return jnp.sum(jnp.linalg.norm(weights, axis=-1))
+
+
+def objective(program: Program, loss: Loss, strength: jax.Array, weights: jax.Array) -> jax.Array:
+    """Value of program (3) without its constraints."""
+    output = network_output(program, row_products(program.features, weights))
+    value = loss.value(output, program.labels, program.row_weight)
+    return value + strength * group_norm(weights)
+
+
+def relative_violation(signed_products: jax.Array) -> jax.Array:
+    """max(-G u)+ / max|X u|, scalar; zero for zero weights."""
+    worst = jnp.max(jnp.maximum(-signed_products, 0))
+    largest = jnp.max(jnp.abs(signed_products))
+    return jnp.where(largest > 0, worst / jnp.where(largest > 0, largest, 1), 0)

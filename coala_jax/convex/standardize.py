@@ -1,0 +1,57 @@
+"""Standardisation of features, the bias column, and the way back to raw features."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from coala_jax.head import ConvexHead
+
+# A feature whose spread is below this share of its largest magnitude is constant up to the
+# rounding of float32 statistics (relative error about 1e-7 times a few).
+_CONSTANT_SPREAD = 1e-6
+
+
+class Standardization(NamedTuple):
+    """Affine map to zero mean and unit variance.
+
+    Attributes:
+        mean: (d,) column means.
+        scale: (d,) column standard deviations, 1 for a constant feature.
+        constant: scalar int32, how many features are constant.
+    """
+
+    mean: jax.Array
+    scale: jax.Array
+    constant: jax.Array
+
+
+def fit_standardization(rows: jax.Array) -> Standardization:
+    """Two-pass column statistics of (m, d) rows."""
+    mean = jnp.mean(rows, axis=0)
+    scale = jnp.sqrt(jnp.mean((rows - mean) ** 2, axis=0))
+    constant = scale <= _CONSTANT_SPREAD * jnp.max(jnp.abs(rows), axis=0)
+    return Standardization(mean, jnp.where(constant, 1, scale), jnp.sum(constant, dtype=jnp.int32))
+
+
+def standardize(rows: jax.Array, standardization: Standardization) -> jax.Array:
+    """Standardised rows with a last column of ones: (m, d) -> (m, d + 1)."""
+    centred = (rows - standardization.mean) / standardization.scale
+    return jnp.concatenate([centred, jnp.ones_like(centred[:, :1])], axis=1)
+
+
+def unstandardize_head(
+    first_layer: jax.Array, second_layer: jax.Array, standardization: Standardization
+) -> ConvexHead:
+    """Head on raw features from a network on standardised ones.
+
+    Args:
+        first_layer: (d + 1, k), the last row being the bias.
+        second_layer: (k,).
+        standardization: the map to be folded in.
+    """
+    theta1 = first_layer[:-1] / standardization.scale[:, None]
+    bias = first_layer[-1] - standardization.mean @ theta1
+    return ConvexHead(theta1, bias, second_layer)

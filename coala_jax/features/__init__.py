@@ -1,0 +1,21 @@
+"""Text rows to frozen features, and the store that keeps them.
+
+Reading features is here and needs numpy alone; making them (``extract``, ``build``) needs a model
+and so flax and transformers.
+"""
+
+from coala_jax.features.errors import FeatureError
+from coala_jax.features.identity import FeatureIdentity, require_same_backbone
+from coala_jax.features.load import load_features
+from coala_jax.features.store import FeatureStore, open_store
+from coala_jax.features.table import FeatureTable
+
+__all__ = [
+    "FeatureError",
+    "FeatureIdentity",
+    "FeatureStore",
+    "FeatureTable",
+    "load_features",
+    "open_store",
+    "require_same_backbone",
+]

@@ -1,0 +1,82 @@
+"""By what features are known: the backbone and all that turns text into a vector with it."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from coala_jax.features.errors import FeatureError
+
+if TYPE_CHECKING:  # reading features needs no model
+    from coala_jax.backbones import BackboneIdentity
+
+# The hidden states that are pooled; Hugging Face's ``last_hidden_state``.
+LAYER = "last"
+
+
+class FeatureIdentity(NamedTuple):
+    """All that decides which vector a prompt and a response become.
+
+    Attributes:
+        backbone: the checkpoint folder's name; for people, it decides nothing.
+        model_type: the family.
+        config_sha256: hash of the model's configuration.
+        weights_sha256: hash of its weights.
+        tokenizer_sha256: hash of its tokenizer.
+        prompt_template: text with ``{prompt}``.
+        response_template: text with ``{response}``.
+        end_token: closes every response.
+        pooling: ``mean``, ``last`` or ``mean+last``.
+        layer: whose hidden states are pooled.
+    """
+
+    backbone: str
+    model_type: str
+    config_sha256: str
+    weights_sha256: str
+    tokenizer_sha256: str
+    prompt_template: str
+    response_template: str
+    end_token: str
+    pooling: str
+    layer: str = LAYER
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> "FeatureIdentity":
+        """The identity that a manifest or a head recorded by ``_asdict()``.
+
+        Raises:
+            FeatureError: a field is missing or is not a string.
+        """
+        lost = [name for name in cls._fields if not isinstance(fields.get(name), str)]
+        if lost:
+            raise FeatureError(f"feature identity: no text for {', '.join(lost)}")
+        return cls(**{name: fields[name] for name in cls._fields})
+
+
+def require_same_backbone(
+    expected: "FeatureIdentity | BackboneIdentity", found: "FeatureIdentity | BackboneIdentity"
+) -> None:
+    """Raise where two identities would give different features for the same text.
+
+    Args:
+        expected: what a head or a store was made with.
+        found: what it is about to be used with. Where one of the two is a backbone's identity, the
+            fields that both have are compared.
+
+    Raises:
+        FeatureError: names every field that differs, with both values.
+    """
+    left, right = expected._asdict(), found._asdict()
+    differing = [
+        f"{name} {left[name]!r}, found {right[name]!r}"
+        for name in left
+        if name != "backbone" and name != "name" and name in right and left[name] != right[name]
+    ]
+    if differing:
+        raise FeatureError(
+            f"another backbone or other settings: made with {_name(left)!r}, used with "
+            f"{_name(right)!r}; expected {'; expected '.join(differing)}"
+        )
+
+
+def _name(fields: Mapping[str, str]) -> str:
+    return fields.get("backbone", fields.get("name", ""))

@@ -1,0 +1,110 @@
+"""The reward head: a two-layer ReLU network on raw backbone features, and its files."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import safetensors.numpy
+
+HEAD_FORMAT = "coala-jax-head/1"
+_TENSORS = ("theta1", "bias", "theta2")
+
+
+class HeadFileError(ValueError):
+    """A head's files are missing, unreadable or do not fit together."""
+
+
+class ConvexHead(NamedTuple):
+    """Reward head relu(x theta1 + bias) theta2 (eq 2 of the paper); a pytree of three arrays.
+
+    Attributes:
+        theta1: (d, k) first layer, standardisation folded in.
+        bias: (k,) first-layer bias.
+        theta2: (k,) second layer. A zero neuron has zeros in all three.
+    """
+
+    theta1: jax.Array | np.ndarray
+    bias: jax.Array | np.ndarray
+    theta2: jax.Array | np.ndarray
+
+    def __call__(self, features: jax.Array | np.ndarray) -> jax.Array:
+        """Rewards of raw features: (..., d) -> (...). Computed in the head's own dtype."""
+        return self.neurons(features) @ self.theta2
+
+    def neurons(self, features: jax.Array | np.ndarray) -> jax.Array:
+        """First-layer outputs of raw features: (..., d) -> (..., k)."""
+        width = self.theta1.shape[-2]
+        if features.shape[-1] != width:
+            raise ValueError(
+                f"features have {features.shape[-1]} columns, the head was made for {width}: "
+                "use the backbone, layer and pooling that it was trained on"
+            )
+        theta1 = jnp.asarray(self.theta1)
+        raw = jnp.asarray(features).astype(theta1.dtype)
+        product = jnp.matmul(raw, theta1, precision=jax.lax.Precision.HIGHEST)
+        return jax.nn.relu(product + self.bias)
+
+
+def save_head(folder: str | os.PathLike[str], head: ConvexHead, info: dict[str, Any]) -> None:
+    """Write `head.safetensors` (float32, zero neurons pruned) and `head.json` into a folder.
+
+    Args:
+        folder: created if missing; existing head files are replaced, each by a rename.
+        head: one head, not a batch.
+        info: JSON-serialisable account of how it was made, on what features, with what result.
+
+    Raises:
+        HeadFileError: the head holds NaN or infinity; such a head is never written.
+    """
+    arrays = {name: np.asarray(value, np.float32) for name, value in head._asdict().items()}
+    if not all(np.isfinite(value).all() for value in arrays.values()):
+        raise HeadFileError(f"{folder}: the head holds NaN or infinity; it was not solved")
+    keep = arrays["theta2"] != 0
+    arrays = {name: np.ascontiguousarray(value[..., keep]) for name, value in arrays.items()}
+    path = pathlib.Path(folder)
+    path.mkdir(parents=True, exist_ok=True)
+    width, neurons = arrays["theta1"].shape
+    document = {"format": HEAD_FORMAT, "features": width, "neurons": neurons, **info}
+    _replace(path / "head.safetensors", safetensors.numpy.save(arrays, {"format": HEAD_FORMAT}))
+    _replace(path / "head.json", (json.dumps(document, indent=2) + "\n").encode())
+
+
+def load_head(folder: str | os.PathLike[str]) -> tuple[ConvexHead, dict[str, Any]]:
+    """Read a head and the account beside it.
+
+    Returns:
+        The head with numpy leaves in float32, and the content of `head.json`.
+
+    Raises:
+        HeadFileError: a file is missing, unreadable, of another format or misshapen.
+    """
+    path = pathlib.Path(folder)
+    for file in (path / "head.safetensors", path / "head.json"):
+        if not file.is_file():
+            raise HeadFileError(f"{path}: no head here, {file.name} is missing")
+    try:
+        arrays = safetensors.numpy.load_file(path / "head.safetensors")
+        info = json.loads((path / "head.json").read_text())
+    except (safetensors.SafetensorError, json.JSONDecodeError, OSError) as error:
+        raise HeadFileError(f"{path}: unreadable head: {error}") from error
+    if not isinstance(info, dict) or info.get("format") != HEAD_FORMAT:
+        raise HeadFileError(f"{path}/head.json: not a head of format {HEAD_FORMAT}")
+    if set(arrays) != set(_TENSORS):
+        raise HeadFileError(f"{path}/head.safetensors: holds {sorted(arrays)}, not {_TENSORS}")
+    theta1, bias, theta2 = (arrays[name] for name in _TENSORS)
+    if theta1.ndim != 2 or bias.shape != theta1.shape[1:] or theta2.shape != theta1.shape[1:]:
+        raise HeadFileError(f"{path}/head.safetensors: the shapes of its tensors do not fit")
+    return ConvexHead(theta1, bias, theta2), info
+
+
+def _replace(path: pathlib.Path, content: bytes) -> None:
+    """Write a file under a temporary name and rename it, so that it is never half there."""
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_bytes(content)
+    os.replace(temporary, path)

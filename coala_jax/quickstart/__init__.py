@@ -1,0 +1,1 @@
+"""The embedded default: concept base, tutoring conversations, and a small backbone."""

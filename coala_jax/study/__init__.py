@@ -1,0 +1,1 @@
+"""From features to a measured head: solves, baselines, intervals, reports, pictures."""

@@ -1,0 +1,90 @@
+"""Files that are whole or not there."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+PARTIAL_SUFFIX = ".partial"
+
+
+def valid_json(value: Any) -> Any:
+    """The same value with NaN and infinities as None, which JSON can say."""
+    if isinstance(value, Mapping):
+        return {str(key): valid_json(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [valid_json(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def json_text(value: Any) -> str:
+    """Indented JSON with a last line break; NaN becomes null."""
+    return json.dumps(valid_json(value), indent=2, allow_nan=False) + "\n"
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file under another name and rename it; its folder is made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + PARTIAL_SUFFIX)
+    try:
+        partial.write_text(text, encoding="utf-8")
+        os.replace(partial, path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def write_folder(folder: Path, names: tuple[str, ...], fill: Callable[[Path], None]) -> list[Path]:
+    """Fill a folder beside the wanted one, then move its files there.
+
+    Args:
+        folder: made if missing. Of what it holds, ``names`` alone is replaced.
+        names: the files that belong together; one that ``fill`` leaves out is removed, so that
+            files of two runs never stand side by side.
+        fill: writes files into the folder it is given.
+
+    Returns:
+        The files that were written.
+    """
+    partial = folder.with_name(folder.name + PARTIAL_SUFFIX)
+    if partial.exists():  # of a run that was killed
+        shutil.rmtree(partial)
+    partial.mkdir(parents=True)
+    try:
+        fill(partial)
+        folder.mkdir(exist_ok=True)
+        for name in names:
+            if (partial / name).exists():
+                os.replace(partial / name, folder / name)
+            else:
+                (folder / name).unlink(missing_ok=True)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return [folder / name for name in names if (folder / name).exists()]
+
+
+def require_writable(path: Path, *, folder: bool) -> None:
+    """Raise where an output cannot be made, before any long work.
+
+    Args:
+        path: what will be written.
+        folder: whether it will be a folder.
+
+    Raises:
+        OSError: names the path in the way.
+    """
+    if path.exists() and path.is_dir() != folder:
+        kind = "a file" if folder else "a folder"
+        raise FileExistsError(f"{path}: {kind} is in the way; give another --out")
+    nearest = path.absolute()
+    while not nearest.exists():
+        nearest = nearest.parent
+    if nearest != path.absolute() and not nearest.is_dir():
+        raise NotADirectoryError(f"{path}: {nearest} is a file; give another --out")
+    if not os.access(nearest, os.W_OK):
+        raise PermissionError(f"{path}: no permission to write to {nearest}")

@@ -1,0 +1,63 @@
+"""Confidence intervals of a mean over pairs that come in clusters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from scipy.special import stdtrit
+
+LEVEL = 0.95
+
+
+class Interval(NamedTuple):
+    """A mean with its interval; the ends are NaN where a single cluster allows none."""
+
+    mean: float
+    low: float
+    high: float
+
+
+def cluster_interval(
+    values: np.ndarray,
+    clusters: Sequence[str],
+    weight: np.ndarray | None = None,
+    level: float = LEVEL,
+) -> Interval:
+    """Cluster-robust interval of a mean, with Student's t of (clusters - 1) degrees of freedom.
+
+    Pairs of one cluster may depend on each other in any way; clusters are independent. With the
+    cluster sums s_g of the values and n_g of the weights, m = sum s_g / sum n_g and
+
+        variance = G / (G - 1) * sum (s_g - m n_g)^2 / (sum n_g)^2.
+
+    A t interval, not a percentile bootstrap: it is exact arithmetic, needs no seed, and is less
+    narrow where clusters are few. For a paired difference of two methods, give the differences.
+
+    Args:
+        values: (n,) such as 1, 0.5 or 0 for a pair ordered right, tied or wrong.
+        clusters: (n,) names.
+        weight: (n,) weights of the pairs, or None for 1 each.
+        level: coverage.
+
+    Returns:
+        The mean and the interval, not clipped to [0, 1].
+
+    Raises:
+        ValueError: no values, or another number of clusters.
+    """
+    if len(values) == 0 or len(values) != len(clusters):
+        raise ValueError(f"{len(values)} values and {len(clusters)} clusters, expected as many")
+    weight = np.ones(len(values)) if weight is None else np.asarray(weight, np.float64)
+    _, place = np.unique(np.asarray(clusters, dtype=str), return_inverse=True)
+    sums = np.bincount(place, weight * np.asarray(values, np.float64))
+    sizes = np.bincount(place, weight)
+    mean = float(sums.sum() / sizes.sum())
+    count = len(sums)
+    if count < 2:
+        return Interval(mean, float("nan"), float("nan"))
+    residual = sums - mean * sizes
+    variance = count / (count - 1) * (residual @ residual) / sizes.sum() ** 2
+    reach = float(stdtrit(count - 1, (1 + level) / 2) * np.sqrt(variance))
+    return Interval(mean, mean - reach, mean + reach)

@@ -1,0 +1,244 @@
+"""Checkpoint folders: what is read, what is written, and what is refused by name."""
+
+import json
+import shutil
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from safetensors.numpy import load_file, save_file
+
+from coala_jax.backbones import CheckpointError, load_backbone, save_checkpoint
+
+WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+TOKENS = jnp.array([[5, 9, 2, 7]])
+
+
+@pytest.fixture
+def folder(checkpoint, tmp_path):
+    """A copy that a test may change."""
+    return Path(shutil.copytree(checkpoint, tmp_path / "model"))
+
+
+def _change_weights(folder, change):
+    tensors = load_file(folder / WEIGHTS)
+    change(tensors)
+    save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+
+
+def _shard(folder, entry="model-00002-of-00002.safetensors"):
+    """Split the weights over two files; the second is written to ``entry``."""
+    tensors = load_file(folder / WEIGHTS)
+    (folder / WEIGHTS).unlink()
+    names = sorted(tensors)
+    parts = {"model-00001-of-00002.safetensors": names[::2], entry: names[1::2]}
+    for file, part in parts.items():
+        save_file({name: tensors[name] for name in part}, folder / file)
+    weight_map = {name: file for file, part in parts.items() for name in part}
+    (folder / INDEX).write_text(json.dumps({"weight_map": weight_map}))
+
+
+def _hidden(folder, **options):
+    backbone = load_backbone(folder, **options)
+    return np.asarray(backbone.hidden_states(TOKENS, jnp.ones_like(TOKENS)), np.float32)
+
+
+def test_loading_what_was_saved_gives_the_same_weights(checkpoint, tmp_path):
+    backbone = load_backbone(checkpoint)
+    copy = Path(shutil.copytree(checkpoint, tmp_path / "copy"))
+    (copy / WEIGHTS).unlink()
+    save_checkpoint(copy, backbone.module, backbone.config, jnp.float32)
+    again = load_backbone(copy)
+    leaves = zip(
+        jax.tree.leaves(nnx.state(backbone.module)),
+        jax.tree.leaves(nnx.state(again.module)),
+        strict=True,
+    )
+    assert all(np.array_equal(left, right) for left, right in leaves)
+    assert again.config == backbone.config
+    assert again.identity._replace(name="") == backbone.identity._replace(name="")
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(jnp.float16, 1e-2), (jnp.bfloat16, 1e-1)])
+def test_half_precision_checkpoints_are_read(checkpoint, folder, dtype, tolerance):
+    backbone = load_backbone(checkpoint)
+    save_checkpoint(folder, backbone.module, backbone.config, dtype)
+    np.testing.assert_allclose(_hidden(folder), _hidden(checkpoint), atol=tolerance)
+    assert load_backbone(folder).identity != backbone.identity
+
+
+def test_weights_are_loaded_in_the_dtype_asked_for(checkpoint):
+    backbone = load_backbone(checkpoint, dtype=jnp.bfloat16)
+    assert {leaf.dtype for leaf in jax.tree.leaves(nnx.state(backbone.module))} == {
+        jnp.dtype("bfloat16")
+    }
+    assert backbone.hidden_states(TOKENS, jnp.ones_like(TOKENS)).dtype == jnp.bfloat16
+
+
+def test_a_checkpoint_that_torch_saved_gives_torchs_hidden_states(checkpoint, folder):
+    torch = pytest.importorskip("torch")
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    fields = json.loads((checkpoint / "config.json").read_text())
+    reference = transformers.GPT2LMHeadModel(transformers.GPT2Config.from_dict(fields)).eval()
+    (folder / WEIGHTS).unlink()
+    reference.save_pretrained(folder)
+    with torch.no_grad():
+        expected = reference.transformer(torch.tensor(np.array(TOKENS))).last_hidden_state.numpy()
+    assert np.abs(_hidden(folder) - expected).max() <= 1e-4 * np.abs(expected).max()
+
+
+def test_names_without_prefix_and_old_mask_buffers_are_read(checkpoint, folder):
+    def as_the_first_gpt2(tensors):
+        for name in list(tensors):
+            tensors[name.removeprefix("transformer.")] = tensors.pop(name)
+        tensors["h.0.attn.bias"] = np.ones((1, 1, 4, 4), np.float32)
+        tensors["h.1.attn.masked_bias"] = np.array(-1e4, np.float32)
+
+    _change_weights(folder, as_the_first_gpt2)
+    np.testing.assert_array_equal(_hidden(folder), _hidden(checkpoint))
+
+
+def test_a_sharded_checkpoint_is_read(checkpoint, folder):
+    _shard(folder)
+    np.testing.assert_array_equal(_hidden(folder), _hidden(checkpoint))
+    assert len(load_backbone(folder).identity.weights_sha256) == 64
+
+
+@pytest.mark.parametrize("entry", ["../outside.safetensors", "..", "a\\b.safetensors"])
+def test_an_index_entry_that_leaves_the_folder_is_refused(folder, entry):
+    _shard(folder)
+    index = json.loads((folder / INDEX).read_text())
+    index["weight_map"]["transformer.wte.weight"] = entry
+    (folder / INDEX).write_text(json.dumps(index))
+    shutil.copy(folder / "model-00001-of-00002.safetensors", folder.parent / "outside.safetensors")
+    with pytest.raises(CheckpointError, match="leads out of the folder"):
+        load_backbone(folder)
+
+
+def test_an_index_entry_with_an_absolute_path_is_refused(folder, checkpoint):
+    _shard(folder)
+    weight_map = {"transformer.wte.weight": str(checkpoint / WEIGHTS)}
+    (folder / INDEX).write_text(json.dumps({"weight_map": weight_map}))
+    with pytest.raises(CheckpointError, match="leads out of the folder"):
+        load_backbone(folder)
+
+
+def test_a_missing_shard_and_a_tensor_in_another_shard_are_named(folder):
+    _shard(folder)
+    index = json.loads((folder / INDEX).read_text())
+    weight_map = index["weight_map"]
+    first, second = sorted(set(weight_map.values()))
+    (folder / INDEX).write_text(json.dumps({"weight_map": dict.fromkeys(weight_map, first)}))
+    with pytest.raises(CheckpointError, match="not in the shard the index names: transformer"):
+        load_backbone(folder)
+    (folder / INDEX).write_text(json.dumps(index))
+    (folder / second).unlink()
+    with pytest.raises(CheckpointError, match=f"shard {second} of the index is missing"):
+        load_backbone(folder)
+
+
+def test_an_index_without_a_weight_map_is_refused(folder):
+    (folder / WEIGHTS).unlink()
+    (folder / INDEX).write_text("{}")
+    with pytest.raises(CheckpointError, match="no weight_map"):
+        load_backbone(folder)
+
+
+def test_all_faults_of_the_tensors_are_in_one_error(folder):
+    def spoil(tensors):
+        del tensors["transformer.h.1.ln_1.bias"]
+        tensors["v_head.summary.weight"] = np.ones(3, np.float32)
+        tensors["transformer.wpe.weight"] = np.ones((3, 16), np.float32)
+        tensors["transformer.ln_f.bias"] = np.ones(16, np.int32)
+
+    _change_weights(folder, spoil)
+    with pytest.raises(CheckpointError) as caught:
+        load_backbone(folder)
+    message = str(caught.value)
+    assert str(folder) in message
+    assert "missing: h.1.ln_1.bias" in message
+    assert "not expected: v_head.summary.weight" in message
+    assert "wpe.weight is (3, 16), expected (64, 16)" in message
+    assert "ln_f.bias has type I32" in message
+
+
+def test_a_long_list_of_faults_is_cut_and_counted(folder):
+    _change_weights(folder, lambda tensors: [tensors.pop(name) for name in sorted(tensors)[:12]])
+    with pytest.raises(CheckpointError, match="and 7 more"):
+        load_backbone(folder)
+
+
+def test_weights_that_are_no_safetensors_are_refused(folder):
+    (folder / WEIGHTS).write_bytes(b"not tensors at all, but long enough")
+    with pytest.raises(CheckpointError, match="cannot be read as safetensors"):
+        load_backbone(folder)
+
+
+def test_a_pickle_is_never_opened(folder):
+    (folder / WEIGHTS).rename(folder / "pytorch_model.bin")
+    with pytest.raises(CheckpointError, match="pickled weights are never opened"):
+        load_backbone(folder)
+
+
+def test_a_folder_without_weights_is_refused(folder):
+    (folder / WEIGHTS).unlink()
+    with pytest.raises(CheckpointError, match="neither model.safetensors nor"):
+        load_backbone(folder)
+
+
+def test_a_hub_id_is_told_apart_from_a_missing_path(tmp_path):
+    with pytest.raises(CheckpointError, match="hub ids are not fetched.*hf download org/model"):
+        load_backbone("org/model")
+    with pytest.raises(CheckpointError) as caught:
+        load_backbone(tmp_path / "deep" / "nothing")
+    assert "no such folder" in str(caught.value) and "fetched" not in str(caught.value)
+
+
+def test_a_file_and_a_folder_without_config_are_refused(folder, tmp_path):
+    with pytest.raises(CheckpointError, match="a file, not a checkpoint folder"):
+        load_backbone(folder / WEIGHTS)
+    with pytest.raises(CheckpointError, match=r"holds no config\.json"):
+        load_backbone(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "cannot be read as JSON"),
+        ("[]", "a JSON object is expected, not list"),
+        ("{}", "model_type 'None' is not supported; supported: gpt2"),
+        ('{"model_type": "mamba"}', "model_type 'mamba' is not supported"),
+        ('{"model_type": "gpt2", "n_head": 7}', "n_head=7 must divide"),
+    ],
+)
+def test_a_config_that_cannot_be_used_is_refused(folder, text, message):
+    (folder / "config.json").write_text(text)
+    with pytest.raises(CheckpointError, match=message) as caught:
+        load_backbone(folder)
+    assert str(folder) in str(caught.value)
+
+
+def test_weights_that_overflow_on_disk_are_refused_and_nothing_is_written(checkpoint, tmp_path):
+    backbone = load_backbone(checkpoint)
+    backbone.module.ln_f_bias[...] = backbone.module.ln_f_bias[...].at[3].set(1e6)
+    with pytest.raises(CheckpointError, match=r"ln_f\.bias is not finite in float16"):
+        save_checkpoint(tmp_path / "out", backbone.module, backbone.config)
+    assert not (tmp_path / "out" / WEIGHTS).exists()
+
+
+def test_identity_follows_weights_config_and_tokenizer(checkpoint, folder):
+    first = load_backbone(checkpoint).identity
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "n_head": 4}))
+    second = load_backbone(folder).identity
+    assert second.weights_sha256 == first.weights_sha256
+    assert second.config_sha256 != first.config_sha256
+    with (folder / "tokenizer.json").open("a") as file:
+        file.write("\n")
+    assert load_backbone(folder).identity.tokenizer_sha256 != first.tokenizer_sha256
+    assert (first.name, second.name) == ("tiny-gpt2", "model")

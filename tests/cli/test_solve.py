@@ -1,0 +1,155 @@
+"""`coala-jax solve`: results, exit codes, and what is left behind."""
+
+import errno
+import json
+
+import numpy as np
+import pytest
+
+import coala_jax
+from coala_jax.cli.main import main
+from coala_jax.types import SolveError
+
+FAST = ["--n-gates", "3", "--ridge", "0.1", "--max-epochs", "300"]
+FILES = {"head.safetensors", "head.json", "report.json", "history.json", "margins.png"}
+REPORT_KEYS = {
+    "pairs": ("train", "eval"),
+    "phase1": (
+        *("status", "relative_gap", "explained", "cone_violation", "iterations", "seconds"),
+        *("compile_seconds", "active_neurons", "critical_strength", "primal_value", "dual_bound"),
+    ),
+    "phase2": ("status", "seconds", "compile_seconds", "epochs", "loss", "gradient_norm"),
+    "train": ("rewards/accuracies", "rewards/margins", "sigmoid_margin"),
+    "eval": ("rewards/accuracies", "rewards/margins", "sigmoid_margin"),
+    "baseline": ("linear_probe_accuracy", "length_accuracy"),
+    "rows": ("set_aside", "cut"),
+    "versions": ("python", "jax", "coala_jax"),
+}
+
+
+def _refuse(constant):
+    raise AssertionError(f"{constant} is not JSON")
+
+
+def _json(text):
+    return json.loads(text, parse_constant=_refuse)
+
+
+def _report(folder):
+    return _json((folder / "report.json").read_text())
+
+
+def _without_times(report):
+    drop = {"seconds", "compile_seconds", "command", "features"}
+    return {
+        key: _without_times(value) if isinstance(value, dict) else value
+        for key, value in report.items()
+        if key not in drop
+    }
+
+
+def test_the_folder_is_complete_and_the_report_is_valid(solved):
+    assert {file.name for file in solved.iterdir()} == FILES
+    report = _report(solved)
+    assert {"device", "command", "seed"} <= report.keys()
+    for part, keys in REPORT_KEYS.items():
+        assert set(keys) <= report[part].keys()
+    assert report["phase1"]["status"] == report["phase2"]["status"] == "solved"
+    assert report["phase1"]["seconds"] > 0
+    assert report["phase1"]["compile_seconds"] > 0
+    assert report["pairs"]["train"] + report["pairs"]["eval"] == 60
+    assert report["split"]["by"] == "group"
+    assert report["baseline"]["length_accuracy"] is None
+    assert report["features"]["constant_columns"] == [2]
+    assert not list(solved.parent.glob("*.partial"))
+
+
+def test_the_saved_head_has_the_reported_metrics(solved):
+    head, info = coala_jax.load_head(solved)
+    assert info["identity"] is None
+    assert info["params"]["ridge"] == 0.1
+    report = _report(solved)
+    table = np.load(solved.parent / "features.npz")
+    margin = np.asarray(head(table["chosen"]) - head(table["rejected"]))
+    total = sum(
+        report[part]["rewards/margins"] * report["pairs"][part] for part in ("train", "eval")
+    )
+    assert margin.sum() == pytest.approx(total, rel=1e-4)
+
+
+def test_the_history_begins_and_ends_where_the_report_says(solved):
+    history, report = _json((solved / "history.json").read_text()), _report(solved)
+    assert len(history["train"]["loss"]) == report["phase2"]["epochs"] + 1
+    assert np.all(np.diff(history["train"]["loss"]) <= 0)
+    for part in ("train", "eval"):
+        margins = history[part]["reward_margin"]
+        assert margins[0] == pytest.approx(report[part]["initial"]["rewards/margins"])
+        assert margins[-1] == pytest.approx(report[part]["rewards/margins"], rel=1e-4)
+
+
+def test_the_same_seed_gives_the_same_result_and_json_goes_to_stdout(
+    solved, groups_file, tmp_path, capsys
+):
+    words = ["solve", str(solved.parent / "features.npz"), "--groups", str(groups_file)]
+    assert main([*words, "--out", str(tmp_path / "again"), *FAST, "--json"]) == 0
+    printed = capsys.readouterr()
+    result = _json(printed.out)
+    assert result["out"] == str(tmp_path / "again")
+    assert len(result["files"]) == len(FILES)
+    assert "constant and ignored: 2" in printed.err
+    assert _without_times(_report(tmp_path / "again")) == _without_times(_report(solved))
+    for name in ("head.safetensors", "history.json", "margins.png"):
+        assert (tmp_path / "again" / name).read_bytes() == (solved / name).read_bytes()
+
+
+def test_an_unsolved_phase_exits_with_3_and_still_writes(solved, groups_file, tmp_path, capsys):
+    words = ["solve", str(solved.parent / "features.npz"), "--groups", str(groups_file)]
+    code = main([*words, "--out", str(tmp_path / "zero"), *FAST, "--group-lasso", "1.5"])
+    printed = capsys.readouterr()
+    assert code == 3
+    assert "zero_network: the optimal network is zero" in printed.err
+    assert _report(tmp_path / "zero")["phase1"]["status"] == "zero_network"
+    assert str(tmp_path / "zero") in printed.out
+    assert "linear probe" in printed.out
+    head, _ = coala_jax.load_head(tmp_path / "zero")
+    assert head.theta2.shape == (0,)
+
+
+def test_a_full_disk_leaves_nothing_behind(solved, groups_file, tmp_path, capsys, monkeypatch):
+    def fail(path, history):
+        path.write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("coala_jax.study.folder.draw_margins", fail)
+    words = ["solve", str(solved.parent / "features.npz"), "--groups", str(groups_file)]
+    assert main([*words, "--out", str(tmp_path / "out" / "head"), *FAST]) == 2
+    assert "coala-jax: error: [Errno 28] No space left on device" in capsys.readouterr().err
+    assert not list(tmp_path.rglob("*head*"))
+
+
+def test_without_matplotlib_a_line_says_so_and_no_old_picture_stays(
+    solved, groups_file, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr("coala_jax.study.folder.can_draw", lambda: False)
+    out = tmp_path / "head"
+    out.mkdir()
+    (out / "margins.png").write_bytes(b"old")
+    (out / "notes.txt").write_text("kept")
+    words = ["solve", str(solved.parent / "features.npz"), "--groups", str(groups_file)]
+    assert main([*words, "--out", str(out), *FAST]) == 0
+    assert "margins.png is not drawn: it needs matplotlib" in capsys.readouterr().err
+    assert {file.name for file in out.iterdir()} == FILES - {"margins.png"} | {"notes.txt"}
+
+
+def test_rows_without_prompts_or_groups_are_split_by_row_with_a_warning(
+    npz, tmp_path, capsys, monkeypatch
+):
+    def broken(*arguments):
+        raise SolveError("no head was written; breakdown")
+
+    monkeypatch.setattr("coala_jax.study.experiment.run_phases", broken)
+    assert main(["solve", npz(), "--out", str(tmp_path / "head")]) == 3
+    lines = capsys.readouterr().err.splitlines()
+    assert any("rows are split by row; this leaks" in line for line in lines)
+    assert lines[-1] == "coala-jax: error: no head was written; breakdown"
+    assert not (tmp_path / "head").exists()

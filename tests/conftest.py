@@ -1,0 +1,64 @@
+"""Fixtures that more than one folder of tests uses."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+# Compiling is most of what tests of tiny shapes do, and this halves it. XLA reads it once, so it
+# stands before anything that imports jax.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+END = "<|endoftext|>"
+# A busy machine is slow; that is no fault of the code under test.
+settings.register_profile("house", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("house")
+
+
+def _write_tokenizer(folder: Path) -> int:
+    """A byte-level BPE tokenizer with its end token; gives the number of its ids."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=300,
+        special_tokens=[END],
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(["the student asks, the tutor answers the student"] * 4, trainer)
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END)
+    fast.save_pretrained(folder)
+    return len(fast)
+
+
+@pytest.fixture(scope="session")
+def make_checkpoint() -> Callable[..., Path]:
+    """Write a tiny random GPT-2 folder: ``make_checkpoint(folder, seed=0, **config_fields)``."""
+    import jax.numpy as jnp
+    from flax import nnx
+
+    from coala_jax.backbones import GPT2, GPT2Config, save_checkpoint
+
+    def make(folder: Path, seed: int = 0, **fields: object) -> Path:
+        folder.mkdir(parents=True, exist_ok=True)
+        size = _write_tokenizer(folder)
+        sizes = {"n_positions": 64, "n_embd": 16, "n_layer": 2, "n_head": 2, **fields}
+        config = GPT2Config(vocab_size=size, eos_token_id=0, **sizes)
+        module = GPT2(config, rngs=nnx.Rngs(seed))
+        return save_checkpoint(folder, module, config, jnp.float32)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def checkpoint(
+    make_checkpoint: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A tiny random GPT-2 folder; tests must not change it."""
+    return make_checkpoint(tmp_path_factory.mktemp("checkpoints") / "tiny-gpt2")

@@ -1,0 +1,62 @@
+"""The optimum of program (3) against a cone solver, in float64."""
+
+import cvxpy as cp
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from coala_jax import Config, Params, Status, cronos
+
+TIGHT = {"gap_tolerance": 1e-5, "violation_tolerance": 1e-4, "residual_tolerance": 1e-3}
+
+
+def cone_optimum(loss: str, x: np.ndarray, d: np.ndarray, y: np.ndarray, strength: float) -> float:
+    blocks, width = len(d), x.shape[1]
+    v = [cp.Variable(width) for _ in range(blocks)]
+    w = [cp.Variable(width) for _ in range(blocks)]
+    z = sum(cp.multiply(d[i], x @ (v[i] - w[i])) for i in range(blocks))
+    value = (
+        0.5 * cp.sum_squares(z - y)
+        if loss == "squared"
+        else cp.sum(cp.logistic(-cp.multiply(y, z)))
+    )
+    cones = [cp.multiply(2 * d[i] - 1, x @ u) >= 0 for i in range(blocks) for u in (v[i], w[i])]
+    problem = cp.Problem(cp.Minimize(value + strength * sum(map(cp.norm, v + w))), cones)
+    return problem.solve(solver=cp.CLARABEL, tol_gap_rel=1e-8, tol_gap_abs=1e-8)
+
+
+@pytest.fixture(scope="module")
+def compiled():
+    """One compiled solve a loss; twenty problems of one shape share it."""
+    solvers = {}
+
+    def run(loss, params, features, key):
+        if loss not in solvers:
+            config = Config(phase1_loss=loss, n_gates=4, max_iterations=20_000)
+            solvers[loss] = jax.jit(lambda p, f, k: cronos(p, f, config=config, key=k))
+        return solvers[loss](params, features, key)
+
+    return run
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_optimum_agrees_with_clarabel(seed, compiled, make_pairs, make_rows):
+    loss = ["squared", "logistic"][seed % 2]
+    features = make_pairs(seed)
+    with jax.enable_x64(True):
+        params = Params(group_lasso=[0.05, 0.1, 0.3, 0.5][seed % 4], **TIGHT)
+        params = jax.tree.map(jnp.asarray, params)
+        solution = compiled(loss, params, features, jax.random.key(seed))
+    assert Status(int(solution.status)) == Status.SOLVED
+    certificate = jax.tree.map(np.asarray, solution.certificate)
+    best = cone_optimum(
+        loss,
+        make_rows(features, certificate),
+        certificate.patterns.astype(float),
+        certificate.labels,
+        float(certificate.group_lasso_strength),
+    )
+    assert float(solution.stats.primal_value) == pytest.approx(best, rel=1e-4)
+    assert float(solution.stats.dual_bound) <= best * (1 + 1e-7)
+    assert float(solution.stats.primal_value) >= best * (1 - 1e-7)

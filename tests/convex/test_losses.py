@@ -1,0 +1,92 @@
+"""Every loss: prox, conjugate and dual scale against numerical truth."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.optimize import minimize_scalar
+
+from coala_jax.convex.losses import LOSSES, get_loss
+
+NAMES = sorted(LOSSES)
+LABELS = st.sampled_from([-1.0, 1.0])
+
+
+@pytest.mark.parametrize("name", NAMES)
+@given(z=st.floats(-20, 20), y=LABELS, step=st.floats(1e-3, 1e3))
+def test_prox_minimises_its_definition(name, z, y, step):
+    loss = get_loss(name)
+    with jax.enable_x64(True):
+        one = jnp.ones(1)
+        prox = float(loss.prox(z * one, y * one, step * one)[0])
+
+        def definition(x: float) -> float:
+            return step * float(loss.value(x * one, y * one, one)) + 0.5 * (x - z) ** 2
+
+        best = minimize_scalar(definition, bounds=(z - step - 1, z + step + 1), method="bounded")
+        assert definition(prox) <= definition(best.x) + 1e-9 * (1 + abs(best.fun))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_negative_gradient_is_minus_the_gradient(name):
+    loss = get_loss(name)
+    rng = np.random.default_rng(0)
+    z, weight = jnp.asarray(rng.standard_normal(8)), jnp.asarray(rng.uniform(0.5, 2, 8))
+    y = jnp.asarray(np.where(np.arange(8) % 2, 1.0, -1.0))
+    expected = -jax.grad(loss.value)(z, y, weight)
+    np.testing.assert_allclose(loss.negative_gradient(z, y, weight), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_dual_value_attains_fenchel_equality_at_the_gradient(name):
+    """-l*(-r) = l(z) + r z at r = -grad l(z), and is below it elsewhere."""
+    loss = get_loss(name)
+    rng = np.random.default_rng(1)
+    with jax.enable_x64(True):
+        z, weight = jnp.asarray(rng.standard_normal(16)), jnp.asarray(rng.uniform(0.5, 2, 16))
+        y = jnp.asarray(np.where(np.arange(16) % 2, 1.0, -1.0))
+        r = loss.negative_gradient(z, y, weight)
+        bound = float(loss.dual_value(r, y, weight))
+        assert bound == pytest.approx(float(loss.value(z, y, weight) + r @ z), rel=1e-10)
+        other = jnp.asarray(rng.standard_normal(16))
+        assert bound <= float(loss.value(other, y, weight) + r @ other) + 1e-10
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("cap", [0.05, 0.7, 50.0])
+def test_best_scale_maximises_the_dual_within_its_cap(name, cap):
+    loss = get_loss(name)
+    rng = np.random.default_rng(2)
+    with jax.enable_x64(True):
+        z, weight = jnp.asarray(rng.standard_normal(16)), jnp.asarray(rng.uniform(0.5, 2, 16))
+        y = jnp.asarray(np.where(np.arange(16) % 2, 1.0, -1.0))
+        r = loss.negative_gradient(z, y, weight)
+        scale = float(loss.best_scale(r, y, weight, jnp.asarray(cap)))
+        best = float(loss.dual_value(scale * r, y, weight))
+        assert 0 <= scale <= cap
+        for t in np.linspace(0, cap, 200):
+            assert float(loss.dual_value(t * r, y, weight)) <= best + 1e-9
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_row_without_weight_does_not_count(name):
+    loss = get_loss(name)
+    z, y = jnp.asarray([0.3, 5.0]), jnp.asarray([1.0, -1.0])
+    both, one = jnp.asarray([1.0, 0.0]), jnp.ones(1)
+    assert float(loss.value(z, y, both)) == pytest.approx(float(loss.value(z[:1], y[:1], one)))
+    r = loss.negative_gradient(z, y, both)
+    assert float(r[1]) == 0
+    alone = loss.dual_value(r[:1], y[:1], one)
+    assert float(loss.dual_value(r, y, both)) == pytest.approx(float(alone))
+
+
+def test_logistic_dual_outside_its_domain_bounds_nothing():
+    loss = get_loss("logistic")
+    assert float(loss.dual_value(jnp.asarray([1.5]), jnp.ones(1), jnp.ones(1))) == -np.inf
+
+
+def test_an_unknown_loss_is_named_with_the_known_ones():
+    with pytest.raises(ValueError, match=r"phase1_loss must be one of .*squared.*'hingge'"):
+        get_loss("hingge")

@@ -1,0 +1,69 @@
+"""Cone projection and interior points against non-negative least squares."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.optimize import nnls
+
+from coala_jax.convex.linear_system import factorize
+from coala_jax.convex.program import row_products
+from coala_jax.convex.projection import interior_points, project_onto_cones, push_inside
+
+
+def draw_cones(seed: int, rows: int = 40, width: int = 5, blocks: int = 3):
+    rng = np.random.default_rng(seed)
+    x = np.c_[rng.standard_normal((rows, width - 1)), np.ones(rows)]
+    gates = rng.standard_normal((blocks, width))
+    signs = np.where(gates @ x.T >= 0, 1.0, -1.0)
+    return x, gates, signs, rng.standard_normal((2, blocks, width))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_projection_agrees_with_nnls(seed):
+    """Pi_K(p) = p + A^T alpha with alpha the non-negative least-squares solution (Moreau)."""
+    x, _, signs, points = draw_cones(seed)
+    with jax.enable_x64(True):
+        found = project_onto_cones(
+            jnp.asarray(x),
+            jnp.asarray(signs),
+            factorize(jnp.asarray(x)),
+            jnp.asarray(points),
+            tolerance=1e-12,
+            max_iterations=20_000,
+        )
+    for half in range(2):
+        for block in range(len(signs)):
+            a = signs[block][:, None] * x
+            alpha, _ = nnls(a.T, -points[half, block])
+            expected = points[half, block] + a.T @ alpha
+            np.testing.assert_allclose(found.weights[half, block], expected, atol=1e-6)
+            rebuilt = points[half, block] + a.T @ np.asarray(found.multipliers[half, block])
+            np.testing.assert_allclose(rebuilt, expected, atol=1e-5)
+    assert np.all(np.asarray(found.multipliers) >= 0)
+
+
+@pytest.mark.parametrize("rows", [4, 40, 400])
+def test_interior_points_lie_inside_by_one(rows):
+    x, gates, signs, _ = draw_cones(0, rows=rows)
+    x, gates, signs = (jnp.asarray(a, jnp.float32) for a in (x, gates, signs))
+    interior = interior_points(x, signs, factorize(x), gates)
+    assert float(jnp.min(signs * row_products(x, interior))) == pytest.approx(1, abs=1e-3)
+
+
+def test_push_inside_makes_float32_weights_feasible_and_keeps_zero():
+    x, gates, signs, points = draw_cones(1, rows=300)
+    x, gates, signs, points = (jnp.asarray(a, jnp.float32) for a in (x, gates, signs, points))
+    interior = interior_points(x, signs, factorize(x), gates)
+    points = points.at[0, 0].set(0)
+    inside = push_inside(x, signs, interior, points)
+    assert float(jnp.min(signs * row_products(x, inside))) >= 0
+    assert not np.any(np.asarray(inside[0, 0]))
+
+
+def test_a_row_on_the_hyperplane_leaves_no_interior_point():
+    x = jnp.asarray([[1.0, 1.0], [-1.0, -1.0], [0.5, 1.0]])
+    gates = jnp.asarray([[1.0, -1.0]])
+    signs = jnp.where(gates @ x.T >= 0, 1.0, -1.0)
+    interior = interior_points(x, signs, factorize(x), gates)
+    assert not np.any(np.asarray(interior))

@@ -1,0 +1,236 @@
+"""Extraction: the same features whatever the batches, resumable to the byte."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from coala_jax.backbones import load_backbone
+from coala_jax.data import PreferenceRow, ResponseRow, RowSet, prompt_sha256
+from coala_jax.data.rows import RefusedLine
+from coala_jax.features import FeatureError, build, open_store, require_same_backbone
+from coala_jax.features.build import extract_store
+from coala_jax.features.extract import (
+    ExtractSettings,
+    feature_identity,
+    features_of_responses,
+)
+from coala_jax.features.tokens import TextTemplate
+
+WORDS = ["the", "student", "asks", "the", "tutor", "answers"]
+# One small shape: the tests compile few programs.
+SETTINGS = ExtractSettings(token_budget=256, shard_rows=4)
+
+
+def _text(rng, most):
+    return " ".join(rng.choice(WORDS, rng.integers(1, most)))
+
+
+@pytest.fixture(scope="module")
+def backbone(checkpoint):
+    return load_backbone(checkpoint)
+
+
+@pytest.fixture(scope="module")
+def rows():
+    rng = np.random.default_rng(0)
+    made = []
+    for number in range(10):
+        texts = _text(rng, 4), _text(rng, 3), _text(rng, 4)
+        margin = float(number) if number % 2 else None
+        made.append(PreferenceRow(f"row-{number}", *texts, margin=margin, group=f"g{number % 3}"))
+    return RowSet(tuple(made), (RefusedLine(3, "no prompt"),))
+
+
+@pytest.fixture(scope="module")
+def store(backbone, rows, tmp_path_factory):
+    return extract_store(rows, backbone, tmp_path_factory.mktemp("s") / "store", settings=SETTINGS)
+
+
+def _bytes(folder):
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def _alone(backbone, row, response):
+    """Features of one response by plain numpy, without padding, batches or jit of the pooling."""
+    prompt = backbone.tokenizer.encode(row.prompt)
+    reply = [*backbone.tokenizer.encode(" " + response), backbone.tokenizer.end_id]
+    tokens = np.zeros((1, backbone.config.max_length), int)
+    tokens[0, : len(prompt) + len(reply)] = prompt + reply
+    hidden = np.asarray(backbone.hidden_states(jnp.asarray(tokens), jnp.asarray(tokens >= 0)))
+    part = hidden[0, len(prompt) : len(prompt) + len(reply)]
+    return np.concatenate([part.mean(0), part[-1]])
+
+
+def test_features_are_the_pooled_hidden_states_of_the_response(store, backbone, rows):
+    for side in ("chosen", "rejected"):
+        expected = [_alone(backbone, row, getattr(row, side)) for row in rows.rows]
+        np.testing.assert_allclose(getattr(store.table, side), expected, atol=2e-5)
+
+
+def test_columns_follow_the_rows(store, rows):
+    table = store.table
+    assert table.ids == tuple(row.id for row in rows.rows)
+    assert table.prompt_hashes == tuple(prompt_sha256(row.prompt) for row in rows.rows)
+    assert table.groups == tuple(row.group for row in rows.rows)
+    assert table.margin.tolist() == [0, 1, 0, 3, 0, 5, 0, 7, 0, 9]
+    assert table.weight is None
+
+
+def test_the_manifest_says_how_the_store_was_made(store, backbone, rows):
+    manifest = json.loads((store.path / "manifest.json").read_text())
+    assert manifest["identity"] == feature_identity(backbone, SETTINGS)._asdict()
+    assert manifest["identity"]["end_token"] == "<|endoftext|>"
+    assert manifest["identity"]["response_template"] == " {response}"
+    assert manifest["refused"] == {"no prompt": 1}
+    assert manifest["cut"] == {"prompt": 0, "response": 0}
+    assert (manifest["rows"], manifest["width"], manifest["dtype"]) == (10, 32, "float32")
+    assert [entry["rows"] for entry in manifest["shards"]] == [4, 4, 2]
+
+
+def test_the_batch_plan_does_not_change_the_features(store, backbone, rows, tmp_path):
+    other = replace(SETTINGS, token_budget=32, shard_rows=10)
+    again = extract_store(rows, backbone, tmp_path / "store", settings=other)
+    np.testing.assert_allclose(again.table.chosen, store.table.chosen, atol=1e-5)
+    np.testing.assert_allclose(again.table.rejected, store.table.rejected, atol=1e-5)
+    assert isinstance(again.table.chosen, np.memmap)
+
+
+def test_a_killed_run_goes_on_at_the_first_missing_shard_with_the_same_bytes(
+    store, backbone, rows, tmp_path, monkeypatch
+):
+    calls = []
+    encode = build.encode_texts
+
+    def die_at_the_second(*arguments):
+        calls.append(len(arguments[1]))
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return encode(*arguments)
+
+    monkeypatch.setattr(build, "encode_texts", die_at_the_second)
+    out = tmp_path / "store"
+    with pytest.raises(KeyboardInterrupt):
+        extract_store(rows, backbone, out, settings=SETTINGS)
+    assert not out.exists()
+    with pytest.raises(FeatureError, match="not finished"):
+        open_store(tmp_path / "store.partial")
+    # What a kill within a file would leave.
+    (tmp_path / "store.partial" / "shard-00001-chosen.npy").write_bytes(b"half")
+    extract_store(rows, backbone, out, settings=SETTINGS)
+    assert calls == [8, 8, 8, 4]
+    assert _bytes(out) == _bytes(store.path)
+    assert not (tmp_path / "store.partial").exists()
+
+
+def test_a_shard_that_was_damaged_between_runs_is_made_again(store, backbone, rows, tmp_path):
+    out = tmp_path / "store"
+    shutil.copytree(store.path, tmp_path / "store.partial")
+    (tmp_path / "store.partial" / "shard-00001-rejected.npy").write_bytes(b"damaged")
+    extract_store(rows, backbone, out, settings=SETTINGS)
+    assert _bytes(out) == _bytes(store.path)
+
+
+def test_a_finished_store_is_returned_without_work(store, backbone, rows, monkeypatch):
+    monkeypatch.setattr(build, "encode_texts", None)
+    again = extract_store(rows, backbone, store.path, settings=SETTINGS)
+    np.testing.assert_array_equal(again.table.chosen, store.table.chosen)
+
+
+@pytest.mark.parametrize("name", ["store", "store.partial"])
+def test_other_settings_are_refused_and_named(store, backbone, rows, tmp_path, name):
+    shutil.copytree(store.path, tmp_path / name)
+    before = _bytes(tmp_path / name)
+    other = replace(SETTINGS, pooling="mean")
+    with pytest.raises(FeatureError, match="identity.pooling is 'mean.last' there, 'mean' now"):
+        extract_store(rows, backbone, tmp_path / "store", settings=other)
+    fewer = RowSet(rows.rows[:9])
+    with pytest.raises(FeatureError, match="data_sha256 is .*; rows is 10 there, 9 now"):
+        extract_store(fewer, backbone, tmp_path / "store", settings=SETTINGS)
+    assert _bytes(tmp_path / name) == before
+
+
+def test_something_else_in_the_way_is_left_alone(backbone, rows, tmp_path):
+    for name in ("store", "store.partial"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "notes.txt").write_text("mine")
+        with pytest.raises(FeatureError, match="not a feature store|in the way"):
+            extract_store(rows, backbone, tmp_path / "store", settings=SETTINGS)
+        assert (tmp_path / name / "notes.txt").read_text() == "mine"
+        shutil.rmtree(tmp_path / name)
+
+
+def test_cut_rows_are_counted_and_keep_the_response(backbone, tmp_path):
+    long = " ".join(WORDS * 20)
+    rows = RowSet(
+        (
+            PreferenceRow("fits", "why", "so", "no"),
+            PreferenceRow("long prompt", long, "so", "no"),
+            PreferenceRow("long response", "why", "so", long),
+        )
+    )
+    store = extract_store(rows, backbone, tmp_path / "store", settings=SETTINGS)
+    assert store.manifest["cut"] == {"prompt": 2, "response": 1}
+
+
+def test_half_precision_on_disk_is_near_the_full_one(store, backbone, rows, tmp_path):
+    half = replace(SETTINGS, dtype="float16")
+    again = extract_store(rows, backbone, tmp_path / "store", settings=half)
+    assert again.table.chosen.dtype == np.float16
+    np.testing.assert_allclose(again.table.chosen, store.table.chosen, atol=5e-3)
+
+
+def test_features_that_are_not_finite_name_the_row_and_leave_no_store(checkpoint, rows, tmp_path):
+    broken = load_backbone(checkpoint)
+    broken.module.ln_f_bias[...] = jnp.full_like(broken.module.ln_f_bias[...], jnp.inf)
+    with pytest.raises(FeatureError, match=r"8 of 8 rows are not finite .* row-0 \(chosen\)"):
+        extract_store(rows, broken, tmp_path / "store", settings=SETTINGS)
+    assert not (tmp_path / "store").exists()
+
+
+def test_no_rows_are_refused(backbone, tmp_path):
+    with pytest.raises(FeatureError, match="none to extract"):
+        extract_store(RowSet(()), backbone, tmp_path / "store")
+
+
+def test_plain_responses_get_the_features_of_the_store(store, backbone, rows):
+    settings = replace(ExtractSettings.from_identity(store.table.identity), token_budget=256)
+    plain = [ResponseRow(row.id, "response", row.prompt, row.chosen) for row in rows.rows]
+    scored = features_of_responses(plain, backbone, settings)
+    np.testing.assert_allclose(scored.features, store.table.chosen, atol=1e-5)
+    assert (scored.prompt_cut, scored.response_cut) == (0, 0)
+
+
+def test_another_backbone_or_template_is_refused_by_name(store, backbone):
+    identity = store.table.identity
+    require_same_backbone(identity, feature_identity(backbone, SETTINGS))
+    require_same_backbone(identity, backbone.identity)
+    require_same_backbone(identity, identity._replace(backbone="moved folder"))
+    other = feature_identity(backbone, replace(SETTINGS, template=TextTemplate("Q: {prompt}")))
+    with pytest.raises(FeatureError, match="expected prompt_template '{prompt}', found 'Q: "):
+        require_same_backbone(identity, other)
+    with pytest.raises(FeatureError, match="expected weights_sha256 '.*', found 'other'"):
+        require_same_backbone(identity, backbone.identity._replace(weights_sha256="other"))
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("pooling", "max", "pooling='max'"),
+        ("dtype", "bfloat16", "dtype='bfloat16' must be one of float32, float16"),
+        ("token_budget", 0, "token_budget must be at least 1, got 0"),
+        ("shard_rows", 0, "shard_rows must be at least 1, got 0"),
+        ("template", TextTemplate("x"), "exactly once"),
+    ],
+)
+def test_bad_settings_are_refused(field, value, message):
+    with pytest.raises(FeatureError, match=message):
+        ExtractSettings(**{field: value})
+
+
+def test_no_progress_bar_where_stderr_is_no_terminal(backbone, rows, tmp_path, capsys):
+    extract_store(rows, backbone, tmp_path / "store", settings=SETTINGS)
+    assert capsys.readouterr().err == ""

@@ -1,0 +1,185 @@
+"""Phase II against damped Newton, scikit-learn and closed forms."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+
+from coala_jax import Config, ConvexHead, Params, PreferenceFeatures, Status, finetune
+from coala_jax.inputs import prepare_features, prepare_params
+from coala_jax.preference import (
+    balance_neurons,
+    logistic_problem,
+    newton_optimum,
+    objective,
+    objective_change,
+    reward_metrics,
+)
+
+PAIRS, WIDTH, NEURONS = 120, 5, 8
+
+
+def draw(seed: int = 0, **columns) -> tuple[ConvexHead, PreferenceFeatures]:
+    rng = np.random.default_rng(seed)
+    head = ConvexHead(
+        jnp.asarray(rng.standard_normal((WIDTH, NEURONS)), jnp.float32),
+        jnp.asarray(rng.standard_normal(NEURONS), jnp.float32),
+        jnp.asarray(rng.standard_normal(NEURONS) / 10, jnp.float32),
+    )
+    chosen = (rng.standard_normal((PAIRS, WIDTH)) + 0.4).astype(np.float32)
+    rejected = rng.standard_normal((PAIRS, WIDTH)).astype(np.float32)
+    return head, PreferenceFeatures(chosen, rejected, **columns)
+
+
+def newton_of(params, head, features, kind="pairwise"):
+    params, pairs = prepare_params(params), prepare_features(features)
+    head = balance_neurons(head, pairs)
+    problem = logistic_problem(
+        kind,
+        head.neurons(pairs.chosen),
+        head.neurons(pairs.rejected),
+        pairs.weight,
+        pairs.margin,
+        params.gamma,
+    )
+    return newton_optimum(params, problem), problem
+
+
+@pytest.mark.parametrize("kind", ["pairwise", "pointwise"])
+@pytest.mark.parametrize("gamma", [0.0, 0.5])
+def test_default_settings_reach_the_newton_optimum(kind, gamma):
+    """To 1e-6 in the objective within the default cap of epochs."""
+    rng = np.random.default_rng(7)
+    head, features = draw(weight=rng.uniform(0.2, 2, PAIRS), margin=rng.uniform(0, 1, PAIRS))
+    params = Params(gamma=gamma, beta=1.5)
+    result = finetune(params, head, features, config=Config(phase2_objective=kind))
+    truth, _ = newton_of(params, head, features, kind)
+    assert int(result.status) == Status.SOLVED
+    assert int(result.stats.epochs) < Config().max_epochs
+    assert float(result.stats.loss - truth.value) <= 1e-6 + 1e-6 * float(truth.value)
+
+
+@pytest.mark.parametrize("batch_size", [None, 32, 50])
+def test_the_training_loss_never_rises_and_margins_grow(batch_size):
+    head, features = draw()
+    config = Config(batch_size=batch_size, max_epochs=200)
+    history = finetune(Params(), head, features, config=config, eval_features=draw(1)[1]).history
+    trace = np.asarray(history.train.loss)
+    trace = trace[np.isfinite(trace)]
+    assert len(trace) > 10
+    assert np.all(np.diff(trace) <= 0)
+    margins = np.asarray(history.train.reward_margin)[: len(trace)]
+    assert margins[-1] > margins[0]
+
+
+def test_a_learning_rate_far_too_large_still_never_raises_the_loss():
+    head, features = draw()
+    history = finetune(Params(learning_rate=50.0), head, features).history
+    trace = np.asarray(history.train.loss)
+    assert np.all(np.diff(trace[np.isfinite(trace)]) <= 0)
+
+
+def test_newton_agrees_with_scikit_learn():
+    head, features = draw(3)
+    params = Params(ridge=0.01)
+    with jax.enable_x64(True):
+        result, problem = newton_of(params, head, features)
+        design = np.asarray(problem.design)
+    # sklearn minimises C sum log-loss + ||w||^2 / 2; each pair appears with both signs.
+    model = LogisticRegression(C=1 / (0.01 * PAIRS * 2), fit_intercept=False, tol=1e-10)
+    labels = np.repeat([1, 0], PAIRS)
+    model.fit(np.concatenate([design, -design]), labels)
+    np.testing.assert_allclose(result.theta2, model.coef_[0], rtol=1e-4, atol=1e-5)
+    assert int(result.steps) <= 10
+
+
+def test_newton_is_a_minimum_on_separable_pairs():
+    head, features = draw()
+    features = features._replace(rejected=features.chosen - 3.0)
+    with jax.enable_x64(True):
+        result, problem = newton_of(Params(ridge=1e-6), head, features)
+        assert float(result.gradient_norm) < 1e-10
+        nearby = result.theta2 + 0.01 * jax.random.normal(jax.random.key(0), (NEURONS,))
+        assert float(objective(prepare_params(Params(ridge=1e-6)), problem, nearby)) > float(
+            result.value
+        )
+
+
+def test_the_change_of_the_objective_is_exact_where_both_values_round_alike():
+    head, features = draw()
+    with jax.enable_x64(True):
+        params = prepare_params(Params())
+        result, problem = newton_of(Params(), head, features)
+        step = 1e-3 * jax.random.normal(jax.random.key(0), (NEURONS,))
+        before = objective(params, problem, result.theta2)
+        expected = float(objective(params, problem, result.theta2 + step) - before)
+    small = jax.tree.map(lambda x: x.astype(jnp.float32), (params, problem, result.theta2, step))
+    change = objective_change(small[0], small[1], small[2], small[2] + small[3])
+    assert expected < 1e-6
+    assert float(change) == pytest.approx(expected, rel=0.02)
+
+
+def test_weights_act_as_repeated_rows():
+    head, features = draw(2)
+    weight = np.random.default_rng(0).integers(1, 4, PAIRS)
+    repeated = PreferenceFeatures(
+        np.repeat(features.chosen, weight, axis=0), np.repeat(features.rejected, weight, axis=0)
+    )
+    a = finetune(Params(), head, features._replace(weight=weight.astype(float)))
+    b = finetune(Params(), head, repeated)
+    np.testing.assert_allclose(a.head.theta2, b.head.theta2, rtol=1e-2, atol=1e-3)
+    assert float(a.stats.loss) == pytest.approx(float(b.stats.loss), rel=1e-4)
+
+
+def test_a_constant_margin_is_gamma():
+    head, features = draw()
+    a = finetune(Params(gamma=0.7), head, features)
+    b = finetune(Params(), head, features._replace(margin=np.full(PAIRS, 0.7)))
+    np.testing.assert_allclose(a.head.theta2, b.head.theta2, rtol=1e-4, atol=1e-5)
+
+
+def test_balancing_keeps_the_function_and_drops_dead_neurons():
+    head, features = draw()
+    head = head._replace(bias=head.bias.at[0].set(-1e6))
+    balanced = balance_neurons(head, prepare_features(features))
+    np.testing.assert_allclose(
+        balanced(features.chosen), head(features.chosen), rtol=1e-3, atol=1e-5
+    )
+    assert float(balanced.theta2[0]) == 0
+    difference = balanced.neurons(features.chosen) - balanced.neurons(features.rejected)
+    spread = jnp.sqrt(jnp.mean(difference**2, axis=0))
+    np.testing.assert_allclose(spread[1:], 1, rtol=1e-4)
+
+
+def test_weight_decay_shrinks_the_second_layer():
+    head, features = draw()
+    config = Config(max_epochs=50)
+    plain = finetune(Params(), head, features, config=config)
+    decayed = finetune(Params(weight_decay=1.0), head, features, config=config)
+    assert jnp.linalg.norm(decayed.head.theta2) < jnp.linalg.norm(plain.head.theta2)
+
+
+def test_the_recorded_log_loss_is_the_one_of_the_rewards():
+    head, features = draw()
+    result = finetune(Params(gamma=0.3), head, features)
+    margins = np.asarray(result.head(features.chosen) - result.head(features.rejected), float)
+    last = jax.tree.map(lambda trace: float(trace[result.stats.epochs]), result.history.train)
+    assert last.log_loss == pytest.approx(np.log1p(np.exp(0.3 - margins)).mean(), rel=1e-4)
+    assert last.loss == float(result.stats.loss) > last.log_loss
+
+
+def test_reward_metrics_by_hand():
+    metrics = reward_metrics(
+        jnp.asarray([2.0, 0.0, 1.0, 1.0]),
+        jnp.asarray([0.0, 1.0, 1.0, -1.0]),
+        loss=jnp.asarray(0.3),
+        log_loss=jnp.asarray(0.2),
+        beta=2.0,
+        weight=jnp.asarray([1.0, 1.0, 1.0, 3.0]),
+    )
+    assert float(metrics.reward_margin) == pytest.approx((2 - 1 + 0 + 3 * 2) / 6)
+    assert float(metrics.accuracy) == pytest.approx((1 + 0 + 0.5 + 3) / 6)
+    one, two = (1 / (1 + np.exp(-2.0 * k)) for k in (1, 2))
+    expected = (two - 0.5) + (0.5 - one) + 3 * (one - (1 - one))
+    assert float(metrics.sigmoid_margin) == pytest.approx(expected / 6)

@@ -1,0 +1,81 @@
+"""What belongs together, what leaks, and files that are whole or not there."""
+
+import errno
+import json
+
+import numpy as np
+import pytest
+
+from coala_jax.data import PreferenceRow, prompt_sha256
+from coala_jax.features import FeatureError, FeatureTable
+from coala_jax.study.files import json_text, require_writable, write_folder, write_text
+from coala_jax.study.pairs import hold_out, pairs_of_table, require_two_parts
+
+ARRAYS = np.random.default_rng(0).normal(size=(2, 4, 3)).astype(np.float32)
+TABLE = FeatureTable(*ARRAYS, ids=tuple("abcd"))
+ROWS = [PreferenceRow(name, f"prompt {name}", "longer", "short") for name in "abcd"]
+
+
+def test_keys_are_groups_joined_by_prompts_or_prompts_or_rows():
+    assert pairs_of_table("t", TABLE).split_by == "row"
+    prompts = pairs_of_table("t", TABLE._replace(prompt_hashes=("p", "p", "q", "r")))
+    assert prompts.split_by == "prompt"
+    assert prompts.keys == ("p", "p", "q", "r")
+    groups = pairs_of_table(
+        "t", TABLE._replace(groups=tuple("xyzz"), prompt_hashes=("p", "p", "q", "r"))
+    )
+    assert groups.split_by == "group"
+    assert groups.keys == ("x", "x", "z", "z")
+
+
+def test_rows_give_lengths_and_prompts_which_must_be_those_of_the_table():
+    pairs = pairs_of_table("t", TABLE, ROWS)
+    assert pairs.lengths.tolist() == [[6, 5]] * 4
+    assert pairs.split_by == "prompt"
+    same = tuple(prompt_sha256(row.prompt) for row in ROWS)
+    assert pairs_of_table("t", TABLE._replace(prompt_hashes=same), ROWS).keys == same
+    with pytest.raises(FeatureError, match="its prompts are not those"):
+        pairs_of_table("t", TABLE._replace(prompt_hashes=("p",) * 4), ROWS)
+
+
+def test_a_split_keeps_keys_together_and_columns_in_step():
+    pairs = pairs_of_table("t", TABLE._replace(groups=tuple("xxyy"), weight=np.arange(4.0)))
+    held_out = hold_out(pairs, 0.5, seed=0)
+    part = pairs.take(held_out)
+    assert len(set(part.keys)) == 1
+    assert part.weight.shape == (2,)
+    np.testing.assert_array_equal(part.features().chosen, ARRAYS[0][held_out])
+    with pytest.raises(FeatureError, match="on both sides of the split"):
+        require_two_parts(pairs, np.array([True, False, True, False]))
+
+
+def test_json_has_no_nan():
+    text = json_text({"a": float("nan"), "b": [float("inf"), 1.5], "c": {"d": (None, "x")}})
+    assert json.loads(text) == {"a": None, "b": [None, 1.5], "c": {"d": [None, "x"]}}
+
+
+def test_a_text_that_cannot_be_finished_leaves_the_old_one(tmp_path, monkeypatch):
+    path = tmp_path / "deep" / "file.txt"
+    write_text(path, "old")
+
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr("coala_jax.study.files.os.replace", full)
+    with pytest.raises(OSError, match="full"):
+        write_text(path, "new")
+    assert [file.read_text() for file in path.parent.iterdir()] == ["old"]
+
+
+def test_a_folder_of_a_killed_run_is_no_obstacle(tmp_path):
+    (tmp_path / "out.partial").mkdir()
+    (tmp_path / "out.partial" / "a").write_text("half")
+    files = write_folder(tmp_path / "out", ("a", "b"), lambda d: (d / "b").write_text("whole"))
+    assert files == [tmp_path / "out" / "b"]
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_an_output_without_permission_is_refused_early(tmp_path, monkeypatch):
+    monkeypatch.setattr("coala_jax.study.files.os.access", lambda *arguments: False)
+    with pytest.raises(PermissionError, match="no permission to write"):
+        require_writable(tmp_path / "new" / "out", folder=True)

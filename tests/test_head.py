@@ -1,0 +1,90 @@
+"""The head as a function and as files."""
+
+import json
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from coala_jax import ConvexHead, HeadFileError, load_head, save_head
+
+
+def make_head() -> ConvexHead:
+    rng = np.random.default_rng(0)
+    theta2 = np.array([1.0, 0.0, -2.0, 0.5])
+    return ConvexHead(rng.standard_normal((3, 4)), rng.standard_normal(4), theta2)
+
+
+def test_reward_is_relu_of_the_first_layer_times_the_second():
+    head, x = make_head(), np.random.default_rng(1).standard_normal((5, 3))
+    expected = np.maximum(x @ head.theta1 + head.bias, 0) @ head.theta2
+    np.testing.assert_allclose(head(x), expected, rtol=1e-5)
+    assert head(x[0]).shape == ()
+    assert head(x.reshape(5, 1, 3)).shape == (5, 1)
+
+
+def test_saving_prunes_zero_neurons_and_keeps_the_function(tmp_path):
+    head, x = make_head(), np.random.default_rng(1).standard_normal((5, 3))
+    save_head(tmp_path, head, {"seed": 3})
+    loaded, info = load_head(tmp_path)
+    assert loaded.theta1.shape == (3, 3)
+    assert (info["features"], info["neurons"], info["seed"]) == (3, 3, 3)
+    np.testing.assert_allclose(loaded(x), head(x), rtol=1e-5)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["head.json", "head.safetensors"]
+
+
+def test_a_head_that_is_not_finite_is_never_written(tmp_path):
+    head = make_head()._replace(bias=np.array([0, np.nan, 0, 0]))
+    with pytest.raises(HeadFileError, match="NaN or infinity"):
+        save_head(tmp_path / "head", head, {})
+    assert not (tmp_path / "head").exists()
+
+
+def test_features_of_another_width_are_refused():
+    with pytest.raises(ValueError, match="features have 4 columns, the head was made for 3"):
+        make_head()(jnp.zeros((2, 4)))
+
+
+def damage_missing(folder):
+    (folder / "head.safetensors").unlink()
+
+
+def damage_json(folder):
+    (folder / "head.json").write_text("{")
+
+
+def damage_format(folder):
+    (folder / "head.json").write_text(json.dumps({"format": "other"}))
+
+
+def damage_tensors(folder):
+    (folder / "head.safetensors").write_bytes(b"\x00" * 7)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (damage_missing, "no head here"),
+        (damage_json, "unreadable head"),
+        (damage_format, "not a head of format"),
+        (damage_tensors, "unreadable head"),
+    ],
+)
+def test_damaged_files_are_named(tmp_path, damage, message):
+    save_head(tmp_path, make_head(), {})
+    damage(tmp_path)
+    with pytest.raises(HeadFileError, match=message):
+        load_head(tmp_path)
+
+
+def test_tensors_that_do_not_fit_are_refused(tmp_path):
+    from safetensors.numpy import save_file
+
+    save_head(tmp_path, make_head(), {})
+    file = tmp_path / "head.safetensors"
+    save_file({"theta1": np.zeros((3, 2)), "bias": np.zeros(3), "theta2": np.zeros(2)}, file)
+    with pytest.raises(HeadFileError, match="shapes of its tensors do not fit"):
+        load_head(tmp_path)
+    save_file({"theta1": np.zeros((3, 2))}, file)
+    with pytest.raises(HeadFileError, match=r"holds \['theta1'\]"):
+        load_head(tmp_path)

@@ -1,0 +1,269 @@
+"""The public face: solve bare, under jit and vmap, statuses, dtypes and bad input."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import ml_dtypes
+import numpy as np
+import pytest
+
+import coala_jax
+from coala_jax import Config, Params, PreferenceFeatures, SolveError, Status, solve
+
+# One small static setting for all tests, so that they share compilations.
+CONFIG = Config(n_gates=4, max_iterations=500, max_epochs=300)
+PAIRS, WIDTH = 40, 3
+
+
+def draw(seed: int = 0, dtype: str = "float32") -> PreferenceFeatures:
+    rng = np.random.default_rng(seed)
+    chosen = rng.standard_normal((PAIRS, WIDTH)) + 0.5
+    return PreferenceFeatures(
+        chosen.astype(dtype), rng.standard_normal((PAIRS, WIDTH)).astype(dtype)
+    )
+
+
+def status_of(params: Params = Params(), features: PreferenceFeatures | None = None) -> Status:  # noqa: B008
+    features = draw() if features is None else features
+    return Status(int(solve(params, features, config=CONFIG).status))
+
+
+def test_two_arguments_are_enough():
+    solution = solve(Params(), draw())
+    assert int(solution.status) == Status.SOLVED
+    assert solution.raise_for_status() is solution
+    assert solution.head(draw().chosen).shape == (PAIRS,)
+    assert solution.head.theta1.shape == (WIDTH, 2 * Config().n_gates)
+
+
+def test_the_head_orders_training_pairs_better_than_chance():
+    features = draw()
+    head = solve(Params(), features, config=CONFIG).head
+    assert np.mean(np.asarray(head(features.chosen) > head(features.rejected))) > 0.6
+
+
+def test_the_same_key_gives_the_same_head_and_another_key_another():
+    same = [solve(Params(), draw(), config=CONFIG, key=jax.random.key(1)).head for _ in range(2)]
+    chex.assert_trees_all_equal(*same)
+    other = solve(Params(), draw(), config=CONFIG, key=jax.random.key(2)).head
+    assert not np.allclose(same[0].theta1, other.theta1)
+
+
+def test_vmap_over_every_leaf_gives_what_single_solves_give():
+    """Element k of the batch changes leaf k alone."""
+    config = Config(n_gates=3, max_iterations=200, max_epochs=50)
+    features = draw()
+    base = jnp.asarray(Params())
+    batch = base + jnp.diag(0.3 * base + 1e-3)
+    swept = jax.vmap(lambda leaves: solve(Params(*leaves), features, config=config))(batch)
+    for index, leaves in enumerate(batch):
+        single = solve(Params(*leaves), features, config=config)
+        name = Params._fields[index]
+        assert int(swept.status[index]) == int(single.status), name
+        element = jax.tree.map(lambda leaf, i=index: leaf[i], swept)
+        chex.assert_trees_all_close(
+            element.head(features.chosen), single.head(features.chosen), atol=0.02
+        )
+
+
+@pytest.mark.parametrize("name", Params._fields)
+def test_vmap_over_any_one_leaf_traces(name):
+    values = jnp.asarray([0.5, 0.6])
+    sweep = jax.vmap(lambda x: solve(Params()._replace(**{name: x}), draw(), config=CONFIG))
+    assert jax.eval_shape(sweep, values).status.shape == (2,)
+
+
+def test_one_bad_element_does_not_spoil_a_sweep():
+    features = draw()
+    rhos = jnp.asarray([1.0, -1.0, jnp.nan, 2.0])
+    swept = jax.vmap(lambda rho: solve(Params(rho=rho), features, config=CONFIG))(rhos)
+    bad = Status.INVALID_PARAMETER
+    assert [Status(int(s)) for s in swept.status] == [Status.SOLVED, bad, bad, Status.SOLVED]
+    assert np.isfinite(np.asarray(swept.stats.relative_gap)[[0, 3]]).all()
+    with pytest.raises(SolveError, match=r"2 of 4 elements failed: invalid_parameter: a leaf"):
+        swept.raise_for_status()
+
+
+def test_a_new_value_of_any_leaf_never_recompiles():
+    chex.clear_trace_counter()
+
+    @jax.jit
+    @chex.assert_max_traces(n=1)
+    def run(params, features):
+        return solve(params, features, config=CONFIG).status
+
+    for factor in (1.0, 1.1, 1.2):
+        params = jax.tree.map(lambda leaf, f=factor: jnp.asarray(leaf * f), Params())
+        run(params, draw(int(10 * factor)))
+
+
+def test_eager_calls_share_one_compilation():
+    from coala_jax.solve import _solve
+
+    solve(Params(), draw(), config=CONFIG)
+    before = _solve._cache_size()
+    solve(Params(rho=0.7, group_lasso=0.1), draw(5), config=CONFIG)
+    assert _solve._cache_size() == before
+
+
+def test_features_closed_over_by_a_callers_jit_work():
+    features = draw()
+    inside = jax.jit(lambda: solve(Params(), features, config=CONFIG).stats.primal_value)()
+    outside = solve(Params(), features, config=CONFIG).stats.primal_value
+    assert float(inside) == pytest.approx(float(outside), rel=1e-3)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+def test_every_float_dtype_comes_in_and_float32_comes_out(dtype):
+    kind = ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype
+    solution = solve(Params(), draw(dtype=kind), config=CONFIG)
+    assert int(solution.status) == Status.SOLVED
+    floats = [
+        leaf for leaf in jax.tree.leaves(solution) if jnp.issubdtype(leaf.dtype, jnp.floating)
+    ]
+    assert {str(leaf.dtype) for leaf in floats} == {"float32"}
+
+
+def test_x64_computes_in_float64():
+    with jax.enable_x64(True):
+        solution = solve(Params(), draw(), config=CONFIG)
+        assert solution.head.theta1.dtype == jnp.float64
+        assert int(solution.status) == Status.SOLVED
+
+
+def test_history_is_as_long_as_the_caps_and_nan_after_the_end():
+    solution = solve(Params(), draw(), config=CONFIG, eval_features=draw(1))
+    trace = np.asarray(solution.history.phase1.relative_gap)
+    checks = int(solution.stats.iterations) // CONFIG.check_every
+    assert trace.shape == (CONFIG.max_iterations // CONFIG.check_every,)
+    assert np.isfinite(trace[:checks]).all()
+    assert np.isnan(trace[checks:]).all()
+    epochs = int(solution.stats.epochs)
+    for metrics in (solution.history.phase2.train, solution.history.phase2.eval):
+        for values in metrics:
+            assert values.shape == (CONFIG.max_epochs + 1,)
+            assert np.isfinite(np.asarray(values[: epochs + 1])).all()
+            assert np.isnan(np.asarray(values[epochs + 1 :])).all()
+
+
+def test_iteration_limit_is_not_solved():
+    solution = solve(Params(gap_tolerance=0.0), draw(), config=Config(n_gates=4, max_iterations=25))
+    assert int(solution.status) == Status.ITERATION_LIMIT
+    with pytest.raises(SolveError, match=r"iteration_limit: Phase I reached Config\.max_iter"):
+        solution.raise_for_status()
+
+
+def test_epoch_limit_is_not_solved():
+    config = Config(n_gates=4, max_iterations=500, max_epochs=1)
+    assert int(solve(Params(), draw(), config=config).status) == Status.EPOCH_LIMIT
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("field", ["chosen", "rejected", "margin", "weight"])
+def test_not_finite_input_gives_its_status_and_no_gap(field, value):
+    features = draw()._replace(
+        weight=np.ones(PAIRS, np.float32), margin=np.zeros(PAIRS, np.float32)
+    )
+    array = np.array(getattr(features, field))
+    array[3] = value
+    solution = solve(Params(), features._replace(**{field: array}), config=CONFIG)
+    assert int(solution.status) == Status.NOT_FINITE_INPUT
+    assert int(solution.stats.iterations) == 0
+
+
+def test_weights_that_are_negative_or_all_zero_give_a_status():
+    for weight in (np.zeros(PAIRS), np.r_[-1.0, np.ones(PAIRS - 1)]):
+        assert status_of(features=draw()._replace(weight=weight)) == Status.NOT_FINITE_INPUT
+
+
+@pytest.mark.parametrize(
+    ("leaf", "value"),
+    [
+        ("rho", 0.0),
+        ("rho", np.inf),
+        ("group_lasso", 0.0),
+        ("group_lasso", np.nan),
+        ("beta", -1.0),
+        ("ridge", 0.0),
+        ("learning_rate", 0.0),
+        ("weight_decay", -1e-3),
+        ("gap_tolerance", -1.0),
+        ("gamma", np.nan),
+    ],
+)
+def test_a_leaf_out_of_range_gives_a_status(leaf, value):
+    assert status_of(Params()._replace(**{leaf: value})) == Status.INVALID_PARAMETER
+
+
+@pytest.mark.parametrize("strength", [1.0, 1.7])
+def test_a_strength_at_or_above_the_critical_one_is_the_zero_network(strength):
+    assert status_of(Params(group_lasso=strength)) == Status.ZERO_NETWORK
+
+
+def test_identical_chosen_and_rejected_do_not_read_as_solved():
+    features = draw()
+    assert status_of(features=features._replace(rejected=features.chosen)) != Status.SOLVED
+
+
+@pytest.mark.parametrize(
+    ("features", "error", "message"),
+    [
+        ((np.zeros((4, 2)), np.zeros((4, 3))), ValueError, r"features\.chosen and .* \(4, 3\)"),
+        ((np.zeros((4, 2)), np.zeros((5, 2))), ValueError, r"row j of each"),
+        ((np.zeros(4), np.zeros(4)), ValueError, r"must both be \(n, d\)"),
+        ((np.zeros((1, 2)), np.zeros((1, 2))), ValueError, r"1 pairs of 2 features; at least 2"),
+        ((np.zeros((4, 0)), np.zeros((4, 0))), ValueError, r"one feature"),
+        ((np.zeros((4, 2), int), np.zeros((4, 2), int)), TypeError, r"chosen has dtype int"),
+        (([[1.0]], [[2.0]]), TypeError, r"must be a jax or numpy array, got list"),
+        (
+            (np.zeros((4, 2)), np.zeros((4, 2)), np.ones(3)),
+            ValueError,
+            r"features\.weight .*\(4,\)",
+        ),
+    ],
+)
+def test_misshapen_features_raise_and_name_the_argument(features, error, message):
+    with pytest.raises(error, match=message):
+        solve(Params(), PreferenceFeatures(*features))
+
+
+def test_wrong_containers_raise():
+    with pytest.raises(TypeError, match=r"must be coala_jax\.PreferenceFeatures"):
+        solve(Params(), (np.zeros((4, 2)), np.zeros((4, 2))))
+    with pytest.raises(TypeError, match=r"must be coala_jax\.Params"):
+        solve({"rho": 1.0}, draw())
+    with pytest.raises(ValueError, match=r"params\.rho must be a scalar, got shape \(2,\)"):
+        solve(Params(rho=jnp.ones(2)), draw())
+    with pytest.raises(ValueError, match=r"eval_features\.chosen"):
+        solve(
+            Params(),
+            draw(),
+            config=CONFIG,
+            eval_features=PreferenceFeatures(np.zeros((4, 2)), np.zeros((3, 2))),
+        )
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("n_gates", 0, "positive integer"),
+        ("max_epochs", 2.5, "positive integer"),
+        ("batch_size", True, "positive integer"),
+        ("check_every", 5000, "exceeds max_iterations"),
+        ("model", "gated", "one of relu"),
+        ("phase2_objective", "listwise", "one of pairwise, pointwise"),
+        ("precision", "tf32", "one of highest, high, default"),
+    ],
+)
+def test_a_bad_config_field_is_named(field, value, message):
+    with pytest.raises(ValueError, match=message):
+        Config(**{field: value})
+
+
+def test_explicit_gates_of_the_wrong_width_raise():
+    with pytest.raises(ValueError, match=r"gates must be \(P, 4\)"):
+        coala_jax.cronos(Params(), draw(), gates=np.zeros((5, 3)))
+
+
+def test_every_status_has_a_text():
+    assert all(len(status.text) > 20 for status in Status)

@@ -50,20 +50,21 @@ def test_the_same_key_gives_the_same_head_and_another_key_another():
 
 
 def test_vmap_over_every_leaf_gives_what_single_solves_give():
-    """Element k of the batch changes leaf k alone."""
+    """Element k of the batch changes leaf k alone.
+
+    In float64: the best of two certificates that agree to seven digits is a matter of rounding.
+    """
     config = Config(n_gates=3, max_iterations=200, max_epochs=50)
     features = draw()
-    base = jnp.asarray(Params())
-    batch = base + jnp.diag(0.3 * base + 1e-3)
-    swept = jax.vmap(lambda leaves: solve(Params(*leaves), features, config=config))(batch)
-    for index, leaves in enumerate(batch):
-        single = solve(Params(*leaves), features, config=config)
-        name = Params._fields[index]
-        assert int(swept.status[index]) == int(single.status), name
-        element = jax.tree.map(lambda leaf, i=index: leaf[i], swept)
-        chex.assert_trees_all_close(
-            element.head(features.chosen), single.head(features.chosen), atol=0.02
-        )
+    with jax.enable_x64(True):
+        base = jnp.asarray(Params())
+        batch = base + jnp.diag(0.3 * base + 1e-3)
+        swept = jax.vmap(lambda leaves: solve(Params(*leaves), features, config=config))(batch)
+        for index, leaves in enumerate(batch):
+            single = solve(Params(*leaves), features, config=config)
+            element = jax.tree.map(lambda leaf, i=index: leaf[i], swept)
+            chex.assert_trees_all_close(element.stats, single.stats, rtol=1e-6, atol=1e-8)
+            chex.assert_trees_all_close(element.head, single.head, rtol=1e-6, atol=1e-8)
 
 
 @pytest.mark.parametrize("name", Params._fields)

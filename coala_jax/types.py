@@ -93,6 +93,10 @@ class Config:
         check_every: ADMM steps between two certificates.
         adapt_rho: let Phase I move rho towards equal residuals, at most log2 of the number of
             certificates times; `Params.rho` is then where it starts.
+        adapt_rows: give tight and slack rows of the cones penalties of their own, at the same
+            certificates. Far fewer steps, for one factorisation a block each time and
+            2 P (d + 1)^2 floats of memory; without, one factor serves the whole solve and a vmap
+            over rho.
         max_cg_iterations: cap of conjugate-gradient steps within one ADMM step.
         max_epochs: cap of Phase II passes over the data.
         batch_size: pairs per AdamW step; None takes all pairs at once.
@@ -106,6 +110,7 @@ class Config:
     max_iterations: int = 4000
     check_every: int = 25
     adapt_rho: bool = True
+    adapt_rows: bool = True
     max_cg_iterations: int = 30
     max_epochs: int = 1000
     batch_size: int | None = None

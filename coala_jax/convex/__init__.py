@@ -1,17 +1,18 @@
 """Phase I: the convex program (3) of COALA and CRONOS, the ADMM that solves it."""
 
+from coala_jax.convex.certified_loop import CronosResult, cronos_solve
 from coala_jax.convex.cronos import (
     CronosProblem,
     CronosState,
     cronos_init,
     cronos_problem,
-    cronos_solve,
     cronos_step,
 )
 from coala_jax.convex.phase1 import Phase1Solution, Phase1Stats, cronos
 
 __all__ = [
     "CronosProblem",
+    "CronosResult",
     "CronosState",
     "Phase1Solution",
     "Phase1Stats",

@@ -10,8 +10,9 @@ import jax.numpy as jnp
 from jax import lax
 
 from coala_jax.convex.certificate import explained_share, relative_gap
+from coala_jax.convex.certified_loop import cronos_solve
 from coala_jax.convex.critical_strength import critical_strength
-from coala_jax.convex.cronos import cronos_problem, cronos_solve
+from coala_jax.convex.cronos import cronos_problem
 from coala_jax.convex.gates import activation_patterns, sample_gates
 from coala_jax.convex.linear_system import factorize
 from coala_jax.convex.losses import get_loss

@@ -48,8 +48,12 @@ def column_products(features: jax.Array, values: jax.Array) -> jax.Array:
 
 
 def network_output(program: Program, products: jax.Array) -> jax.Array:
-    """F u from the row products of u: (2, P, m) -> (m,)."""
-    return jnp.sum(program.patterns * (products[0] - products[1]), axis=0)
+    """F u from the row products of u: (2, P, m) -> (m,).
+
+    A contraction, not the sum of a product: jaxlib 0.10.2 on CPU fuses that with the product
+    before it into a kernel that is wrong under vmap (jax-ml/jax#39103).
+    """
+    return jnp.einsum("pm,pm->m", program.patterns, products[0] - products[1])
 
 
 def output_adjoint(program: Program, residual: jax.Array) -> jax.Array:

@@ -1,0 +1,170 @@
+"""The loop over ADMM steps and certificates: when to stop, and what to report."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from coala_jax.convex.certificate import (
+    Dual,
+    Primal,
+    better_dual,
+    better_primal,
+    explained_share,
+    feasible_dual,
+    feasible_primal,
+    relative_gap,
+)
+from coala_jax.convex.cronos import CronosProblem, CronosState, cronos_init, cronos_step
+from coala_jax.convex.losses import Loss
+from coala_jax.convex.penalties import balance_penalty, balance_rows
+from coala_jax.convex.program import relative_violation, row_products
+from coala_jax.types import Config, Params, Phase1History, Status
+
+
+class CronosResult(NamedTuple):
+    """What `cronos_solve` returns: bounds, trace and status of one program."""
+
+    primal: Primal
+    dual: Dual
+    state: CronosState
+    violation: jax.Array
+    history: Phase1History
+    status: jax.Array
+
+
+class _Loop(NamedTuple):
+    """Carry of the loop over certificates."""
+
+    state: CronosState
+    primal: Primal
+    dual: Dual
+    violation: jax.Array
+    history: Phase1History
+    check: jax.Array
+    status: jax.Array
+    finished: jax.Array
+
+
+def cronos_solve(
+    params: Params,
+    problem: CronosProblem,
+    loss: Loss,
+    config: Config,
+    status: jax.Array,
+) -> CronosResult:
+    """Run ADMM until the certificate and the residuals meet their tolerances.
+
+    Args:
+        params: tolerances are read here.
+        problem: from `cronos_problem`.
+        loss: the program's loss.
+        config: caps and the distance between certificates.
+        status: int32 `Status` of the input; anything but SOLVED runs no step.
+    """
+    program = problem.program
+    checks = config.max_iterations // config.check_every
+    nan = jnp.full((checks,), jnp.nan, program.features.dtype)
+    state = cronos_init(problem, adapt_rows=config.adapt_rows)
+    zero_value = loss.value(state.output, program.labels, program.row_weight)
+    zero_primal = Primal(state.weights, state.output, zero_value, state.slack)
+    zero_dual = Dual(state.output, state.slack, jnp.zeros_like(zero_value))
+
+    def advance(loop: _Loop) -> _Loop:
+        state = lax.fori_loop(
+            0,
+            config.check_every,
+            lambda _, state: cronos_step(problem, state, loss, config.max_cg_iterations),
+            loop.state,
+        )
+        newest = feasible_primal(
+            program,
+            loss,
+            problem.strength,
+            problem.system,
+            problem.interior,
+            state.weights,
+            loop.primal.multipliers,
+        )
+        primal = better_primal(loop.primal, newest)
+        dual = better_dual(loop.dual, _best_dual(problem, loss, state, newest))
+        products = row_products(program.features, state.weights)
+        violation = relative_violation(program.signs * products)
+        gap = relative_gap(primal.value, dual.value)
+        explained = explained_share(zero_value, primal.value, dual.value)
+        solved = (
+            (gap <= params.gap_tolerance)
+            & (violation <= params.violation_tolerance)
+            & (explained >= params.explained_minimum)
+            & (jnp.maximum(state.primal_residual, state.dual_residual) <= params.residual_tolerance)
+        )
+        finite = jnp.isfinite(newest.output).all() & jnp.isfinite(state.dual_residual)
+        entry = Phase1History(
+            iteration=state.iterations.astype(nan.dtype),
+            primal_value=primal.value,
+            dual_bound=dual.value,
+            relative_gap=gap,
+            cone_violation=violation,
+            primal_residual=state.primal_residual,
+            dual_residual=state.dual_residual,
+        )
+        history = jax.tree.map(lambda a, e: a.at[loop.check].set(e), loop.history, entry)
+        status = jnp.where(finite, jnp.where(solved, Status.SOLVED, loop.status), Status.BREAKDOWN)
+        return _Loop(
+            state,
+            primal,
+            dual,
+            violation,
+            history,
+            loop.check + 1,
+            status.astype(jnp.int32),
+            solved | ~finite,
+        )
+
+    def adapt(loop: _Loop) -> _Loop:
+        state = loop.state
+        if config.adapt_rho:
+            state = balance_penalty(state)
+        if config.adapt_rows:
+            state = balance_rows(problem, state)
+        return loop._replace(state=state)
+
+    def stretch(loop: _Loop) -> _Loop:
+        """Certificates up to the next power of two, then new penalties.
+
+        In a loop of its own, so that a vmapped solve factorises once a stretch, not a certificate.
+        """
+        end = jnp.minimum(jnp.maximum(2 * loop.check, 1), checks)
+        loop = lax.while_loop(lambda x: ~x.finished & (x.check < end), advance, loop)
+        return lax.cond(loop.finished | (loop.check >= checks), lambda x: x, adapt, loop)
+
+    valid = status == Status.SOLVED
+    first = _Loop(
+        state=state,
+        primal=zero_primal,
+        dual=zero_dual,
+        violation=jnp.full_like(zero_value, jnp.nan),
+        history=Phase1History(*[nan] * len(Phase1History._fields)),
+        check=jnp.zeros((), jnp.int32),
+        status=jnp.where(valid, Status.ITERATION_LIMIT, status).astype(jnp.int32),
+        finished=~valid,
+    )
+    last = lax.while_loop(lambda loop: ~loop.finished & (loop.check < checks), stretch, first)
+    return CronosResult(
+        last.primal, last.dual, last.state, last.violation, last.history, last.status
+    )
+
+
+def _best_dual(problem: CronosProblem, loss: Loss, state: CronosState, primal: Primal) -> Dual:
+    """The better of the dual points at the split output and at the feasible output."""
+    program = problem.program
+    multipliers = -state.penalty * state.rows.penalty * state.slack_dual
+
+    def bound(output: jax.Array) -> Dual:
+        point = loss.negative_gradient(output, program.labels, program.row_weight)
+        return feasible_dual(program, loss, problem.strength, point, multipliers)
+
+    return better_dual(bound(state.output), bound(primal.output))

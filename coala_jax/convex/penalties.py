@@ -1,0 +1,47 @@
+"""How the penalties of a running ADMM adapt: rho to the residuals, Sigma to the tight rows.
+
+Convergence asks for finitely many changes; `certified_loop` makes them at certificates 1, 2, 4,
+8, ... Neither moves the optimum. Multipliers are scaled by their penalty, so a change rescales
+them.
+"""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+
+from coala_jax.convex.cronos import CronosProblem, CronosState
+from coala_jax.convex.linear_system import tight_penalties
+
+# Residuals within this ratio of each other are left alone, and rho never moves by more than
+# _LARGEST_MOVE at once: measured on the shared features, larger moves overshoot.
+_BALANCED = 4.0
+_LARGEST_MOVE = 4.0
+
+
+def balance_penalty(state: CronosState) -> CronosState:
+    """Move rho towards equal relative residuals (Boyd et al. 2011, section 3.4.1; Wohlberg 2017).
+
+    The factor of the linear system does not depend on rho; only the scaled multipliers do.
+    """
+    tiny = jnp.finfo(state.penalty.dtype).tiny
+    ratio = state.primal_residual / jnp.maximum(state.dual_residual, tiny)
+    factor = jnp.clip(jnp.sqrt(ratio), 1 / _LARGEST_MOVE, _LARGEST_MOVE)
+    balanced = (ratio < _BALANCED) & (ratio > 1 / _BALANCED)
+    factor = jnp.where(balanced | ~jnp.isfinite(ratio), 1, factor)
+    return state._replace(
+        penalty=state.penalty * factor,
+        weights_dual=state.weights_dual / factor,
+        slack_dual=state.slack_dual / factor,
+        output_dual=state.output_dual / factor,
+    )
+
+
+def balance_rows(problem: CronosProblem, state: CronosState) -> CronosState:
+    """A high penalty for tight rows of G u = s, a low one for slack rows.
+
+    A row is tight where its multiplier is active. Costs one factorisation a block.
+    """
+    rows = tight_penalties(problem.program.features, problem.system, -state.slack_dual)
+    return state._replace(
+        rows=rows, slack_dual=state.slack_dual * (state.rows.penalty / rows.penalty)
+    )

@@ -4,13 +4,14 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 OUT ?= out/quickstart
 
-.PHONY: help quickstart test test-slow lint format types clean
+.PHONY: help quickstart test test-slow lint format types bench-env clean
 
 help:
 	@echo "make quickstart  install into $(VENV) and run the main job; results in $(OUT)"
 	@echo "make test        install into $(VENV) and run the tests with coverage"
 	@echo "make test-slow   the tests that take minutes"
 	@echo "make lint types  ruff (lint and format) and mypy"
+	@echo "make bench-env   other packages that benchmarks/solvers.py compares with, in .venvs"
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -43,6 +44,24 @@ format: $(VENV)/.dev
 
 types: $(VENV)/.dev
 	$(BIN)/mypy
+
+# Environments of their own for the packages that benchmarks/solvers.py compares with. Both pin or
+# pull far more than their solvers import (transformers, torchvision, ...), hence --no-deps; pip then
+# warns about what is missing. pyscnn imports torch but computes in numpy on CPUs.
+bench-env: $(VENV)/.dev .venvs/bench-jaxcld/.ready .venvs/bench-scnn/.ready
+
+.venvs/bench-jaxcld/.ready: Makefile
+	$(PYTHON) -m venv .venvs/bench-jaxcld
+	.venvs/bench-jaxcld/bin/python -m pip install --quiet --no-deps jaxcld==0.2.4
+	.venvs/bench-jaxcld/bin/python -m pip install --quiet jax numpy scipy
+	touch $@
+
+.venvs/bench-scnn/.ready: Makefile
+	$(PYTHON) -m venv .venvs/bench-scnn
+	.venvs/bench-scnn/bin/python -m pip install --quiet --no-deps pyscnn==0.0.10
+	.venvs/bench-scnn/bin/python -m pip install --quiet torch==2.13.0 numpy scipy cvxpy \
+		scikit-learn typing_extensions tqdm opt_einsum linalg_backends
+	touch $@
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage

@@ -1,0 +1,94 @@
+"""coala_jax: `cronos` to certified gaps, compiled once for all of them.
+
+The one contender that imports the package under test. It takes preference features and
+standardises them itself, which leaves standardised rows as they are up to rounding.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from protocol import Problem, Stage, parser, read_problem, write_result
+
+from coala_jax import Config, Params, PreferenceFeatures, Status, cronos
+from coala_jax.convex import Phase1Solution
+
+# Ends a solve at its first certificate: enough to learn the critical strength.
+_ANY = 1e9
+
+
+def main() -> None:
+    """Run the contender."""
+    arguments = _arguments()
+    problem = read_problem(arguments.problem)
+    config = Config(n_gates=len(problem.gates), max_iterations=arguments.max_iterations)
+
+    def solve(params: Params, features: PreferenceFeatures, gates: jax.Array) -> Phase1Solution:
+        return cronos(params, features, config=config, gates=gates)
+
+    features, gates = _features(problem), jnp.asarray(problem.gates)
+    start = time.perf_counter()
+    compiled = jax.jit(solve).lower(_params(0.5, _ANY), features, gates).compile()
+    compile_seconds = time.perf_counter() - start
+
+    loose = _params(0.5, _ANY)._replace(
+        violation_tolerance=_ANY, residual_tolerance=_ANY, explained_minimum=0.0
+    )
+    critical = float(compiled(loose, features, gates).stats.critical_strength)
+    fraction = problem.strength / critical
+    stages = [
+        _stage(compiled, _params(fraction, gap), features, gates, f"gap {gap:g}")
+        for gap in arguments.gaps
+    ]
+    write_result(arguments.result, stages, compile_seconds)
+
+
+def _arguments() -> argparse.Namespace:
+    options = parser(__doc__.splitlines()[0])
+    options.add_argument("--gaps", type=float, nargs="+", default=[1e-1, 1e-2, 1e-3])
+    options.add_argument("--max-iterations", type=int, default=Config().max_iterations)
+    return options.parse_args()
+
+
+def _features(problem: Problem) -> PreferenceFeatures:
+    rows = jnp.asarray(problem.x[:, :-1])
+    pairs = len(rows) // 2
+    return PreferenceFeatures(rows[:pairs], rows[pairs:])
+
+
+def _params(fraction: float, gap: float) -> Params:
+    params = Params(group_lasso=fraction, gap_tolerance=gap)
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), params)
+
+
+def _stage(
+    compiled: Callable[..., Phase1Solution],
+    params: Params,
+    features: PreferenceFeatures,
+    gates: jax.Array,
+    label: str,
+) -> Stage:
+    start = time.perf_counter()
+    solution = jax.block_until_ready(compiled(params, features, gates))
+    seconds = time.perf_counter() - start
+    status = Status(int(solution.status))
+    if status is not Status.SOLVED:
+        label = f"{label} ({status.name.lower()})"
+    certificate = jax.tree.map(np.asarray, solution.certificate)
+    return Stage(
+        label,
+        int(solution.stats.iterations),
+        seconds,
+        certificate.weights,
+        certificate.dual_point,
+        certificate.multipliers,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -28,9 +28,9 @@ import jax.numpy as jnp
 import numpy as np
 from contenders.protocol import Problem, Result, Stage, read_result, write_problem
 from problems import NAMES, SHARED, TINY_SEEDS, load_problem, small_enough_for_cone_solvers
-from weights_certificate import certify_weights
 
 from coala_jax.convex.certificate import explained_share, feasible_dual, relative_gap
+from coala_jax.convex.certify import certify_weights
 from coala_jax.convex.losses import SQUARED
 from coala_jax.convex.program import Program
 from coala_jax.study.files import json_text, write_text

@@ -7,7 +7,7 @@ Text, backbones and the quickstart live in subpackages that need the `text` extr
 """
 
 from coala_jax._version import __version__
-from coala_jax.convex import cronos
+from coala_jax.convex import CertificateReport, certify, cronos
 from coala_jax.head import ConvexHead, HeadFileError, load_head, save_head
 from coala_jax.preference import finetune
 from coala_jax.solve import solve
@@ -28,6 +28,7 @@ from coala_jax.types import (
 
 __all__ = [
     "Certificate",
+    "CertificateReport",
     "Config",
     "ConvexHead",
     "HeadFileError",
@@ -42,6 +43,7 @@ __all__ = [
     "Stats",
     "Status",
     "__version__",
+    "certify",
     "cronos",
     "finetune",
     "load_head",

@@ -45,9 +45,9 @@ class Params(NamedTuple):
         rho: ADMM penalty of Algorithm 2 as a multiple of the one that suits the strength and the
             loss (`convex.phase1.PENALTY_SHARE`); > 0. It moves the path to the optimum, not the
             optimum: lower it when the dual bound lags, raise it when the cones do.
-        group_lasso: strength of the group penalty of eq 3, as a fraction of the critical strength
-            at which the optimal network vanishes; in (0, 1). (The paper calls the absolute
-            strength beta.)
+        group_lasso: strength of the group penalty of eq 3; > 0. A fraction of the critical
+            strength at which the optimal network vanishes, in (0, 1), unless
+            `Config.strength_unit` says otherwise. (The paper calls the absolute strength beta.)
         beta: reward scale of the Bradley-Terry loss (eq 7); > 0.
         gamma: offset of the Bradley-Terry loss (eq 6).
         ridge: coefficient of ||theta2||^2 / 2 in the Phase II objective, in which every neuron's
@@ -86,6 +86,9 @@ class Config:
 
     Attributes:
         n_gates: number P of sampled gates; the network has at most 2P neurons.
+        strength_unit: `"critical"` takes `Params.group_lasso` as a fraction of the critical
+            strength, so that one value serves every data set; `"absolute"` as lambda_g itself,
+            and then the critical strength is not computed (NaN in `Stats`).
         model: kind of convex network; `"relu"` (with the cone constraints of eq 3).
         phase1_loss: pointwise loss of Phase I, a name in `coala_jax.convex.losses.LOSSES`.
         phase2_objective: `"pairwise"` (eq 6) or `"pointwise"` (eq 9).
@@ -104,6 +107,7 @@ class Config:
     """
 
     n_gates: int = 16
+    strength_unit: Literal["critical", "absolute"] = "critical"
     model: Literal["relu"] = "relu"
     phase1_loss: str = "squared"
     phase2_objective: Literal["pairwise", "pointwise"] = "pairwise"
@@ -128,6 +132,7 @@ class Config:
                 f"check_every={self.check_every} exceeds max_iterations={self.max_iterations}: "
                 "no certificate would ever be made; lower check_every"
             )
+        _require_one_of("strength_unit", self.strength_unit, ("critical", "absolute"))
         _require_one_of("model", self.model, ("relu",))
         _require_one_of("phase2_objective", self.phase2_objective, ("pairwise", "pointwise"))
         _require_one_of("precision", self.precision, ("highest", "high", "default"))
@@ -169,7 +174,8 @@ _STATUS_TEXT = {
     Status.EPOCH_LIMIT: "Phase II reached Config.max_epochs above Params.gradient_tolerance: raise "
     "the cap, Params.ridge or Params.learning_rate, or loosen the tolerance",
     Status.ZERO_NETWORK: "the optimal network is zero: Params.group_lasso is at or above the "
-    "critical strength (1.0); lower it",
+    "critical strength, lower it; or chosen and rejected have the same features, so that there is "
+    "nothing to learn",
     Status.INVALID_PARAMETER: "a leaf of Params is out of its range: rho, beta, ridge and "
     "learning_rate must be > 0, group_lasso > 0, weight_decay and the tolerances >= 0, and all "
     "finite",
@@ -196,7 +202,8 @@ class Stats(NamedTuple):
         cone_violation: max(-Gv)+ / max|Xv| of the ADMM weights before projection.
         primal_residual: relative primal residual of ADMM at its last check.
         dual_residual: relative dual residual of ADMM at its last check.
-        critical_strength: group-lasso strength at which the optimal network vanishes.
+        critical_strength: group-lasso strength at which the optimal network vanishes, from above
+            within 1 %.
         group_lasso_strength: the absolute strength that was used.
         active_neurons: neurons of the head that are not zero.
         constant_features: features without variance, which are ignored.

@@ -1,5 +1,7 @@
 """The public face: solve bare, under jit and vmap, statuses, dtypes and bad input."""
 
+import dataclasses
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -201,9 +203,31 @@ def test_a_strength_at_or_above_the_critical_one_is_the_zero_network(strength):
     assert status_of(Params(group_lasso=strength)) == Status.ZERO_NETWORK
 
 
-def test_identical_chosen_and_rejected_do_not_read_as_solved():
+def test_identical_chosen_and_rejected_are_the_zero_network():
     features = draw()
-    assert status_of(features=features._replace(rejected=features.chosen)) != Status.SOLVED
+    assert status_of(features=features._replace(rejected=features.chosen)) == Status.ZERO_NETWORK
+
+
+def test_an_absolute_strength_is_the_same_program():
+    fraction = solve(Params(group_lasso=0.2), draw(), config=CONFIG)
+    strength = float(fraction.stats.group_lasso_strength)
+    absolute_config = dataclasses.replace(CONFIG, strength_unit="absolute")
+    absolute = solve(Params(group_lasso=strength), draw(), config=absolute_config)
+    assert int(absolute.status) == Status.SOLVED
+    assert float(absolute.stats.group_lasso_strength) == strength
+    assert float(absolute.stats.primal_value) == pytest.approx(
+        float(fraction.stats.primal_value), rel=1e-2
+    )
+    assert np.isnan(float(absolute.stats.critical_strength))
+
+
+@pytest.mark.parametrize("factor", [1.05, 100.0])
+def test_an_absolute_strength_above_the_critical_one_is_the_zero_network(factor):
+    strength = factor * float(solve(Params(), draw(), config=CONFIG).stats.critical_strength)
+    config = dataclasses.replace(CONFIG, strength_unit="absolute")
+    solution = solve(Params(group_lasso=strength), draw(), config=config)
+    assert int(solution.status) == Status.ZERO_NETWORK
+    assert not np.any(np.asarray(solution.head.theta2))
 
 
 @pytest.mark.parametrize(
@@ -252,6 +276,7 @@ def test_wrong_containers_raise():
         ("batch_size", True, "positive integer"),
         ("check_every", 5000, "exceeds max_iterations"),
         ("model", "gated", "one of relu"),
+        ("strength_unit", "relative", "one of critical, absolute"),
         ("phase2_objective", "listwise", "one of pairwise, pointwise"),
         ("precision", "tf32", "one of highest, high, default"),
     ],

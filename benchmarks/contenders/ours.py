@@ -18,31 +18,27 @@ from protocol import Problem, Stage, parser, read_problem, write_result
 from coala_jax import Config, Params, PreferenceFeatures, Status, cronos
 from coala_jax.convex import Phase1Solution
 
-# Ends a solve at its first certificate: enough to learn the critical strength.
-_ANY = 1e9
-
 
 def main() -> None:
     """Run the contender."""
     arguments = _arguments()
     problem = read_problem(arguments.problem)
-    config = Config(n_gates=len(problem.gates), max_iterations=arguments.max_iterations)
+    config = Config(
+        n_gates=len(problem.gates),
+        strength_unit="absolute",
+        max_iterations=arguments.max_iterations,
+    )
 
     def solve(params: Params, features: PreferenceFeatures, gates: jax.Array) -> Phase1Solution:
         return cronos(params, features, config=config, gates=gates)
 
     features, gates = _features(problem), jnp.asarray(problem.gates)
     start = time.perf_counter()
-    compiled = jax.jit(solve).lower(_params(0.5, _ANY), features, gates).compile()
+    compiled = jax.jit(solve).lower(_params(problem.strength, 0.1), features, gates).compile()
     compile_seconds = time.perf_counter() - start
 
-    loose = _params(0.5, _ANY)._replace(
-        violation_tolerance=_ANY, residual_tolerance=_ANY, explained_minimum=0.0
-    )
-    critical = float(compiled(loose, features, gates).stats.critical_strength)
-    fraction = problem.strength / critical
     stages = [
-        _stage(compiled, _params(fraction, gap), features, gates, f"gap {gap:g}")
+        _stage(compiled, _params(problem.strength, gap), features, gates, f"gap {gap:g}")
         for gap in arguments.gaps
     ]
     write_result(arguments.result, stages, compile_seconds)
@@ -61,8 +57,13 @@ def _features(problem: Problem) -> PreferenceFeatures:
     return PreferenceFeatures(rows[:pairs], rows[pairs:])
 
 
-def _params(fraction: float, gap: float) -> Params:
-    params = Params(group_lasso=fraction, gap_tolerance=gap)
+def _params(strength: float, tolerance: float) -> Params:
+    params = Params(
+        group_lasso=strength,
+        gap_tolerance=tolerance,
+        violation_tolerance=tolerance,
+        explained_minimum=0.0,
+    )
     return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), params)
 
 

@@ -1,6 +1,7 @@
 """Phase I: the convex program (3) of COALA and CRONOS, the ADMM that solves it."""
 
 from coala_jax.convex.certified_loop import CronosResult, cronos_solve
+from coala_jax.convex.certify import CertificateReport, certify
 from coala_jax.convex.cronos import (
     CronosProblem,
     CronosState,
@@ -11,11 +12,13 @@ from coala_jax.convex.cronos import (
 from coala_jax.convex.phase1 import Phase1Solution, Phase1Stats, cronos
 
 __all__ = [
+    "CertificateReport",
     "CronosProblem",
     "CronosResult",
     "CronosState",
     "Phase1Solution",
     "Phase1Stats",
+    "certify",
     "cronos",
     "cronos_init",
     "cronos_problem",

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from coala_jax.convex.certificate import (
+    PROJECTION_ITERATIONS,
     Dual,
     Primal,
     better_dual,
@@ -23,6 +24,13 @@ from coala_jax.convex.losses import Loss
 from coala_jax.convex.penalties import balance_penalty, balance_rows
 from coala_jax.convex.program import relative_violation, row_products
 from coala_jax.types import Config, Params, Phase1History, Status
+
+# A certificate cannot be the last one while the violation is above its tolerance: until it is
+# within a factor of _NEAR few steps of the projection do, which are most of its cost.
+_NEAR = 3.0
+_EARLY_PROJECTION_ITERATIONS = 10
+# A dual bound this close to the zero network's objective says that zero is optimal.
+_ZERO_GAP = 1e-5
 
 
 class CronosResult(NamedTuple):
@@ -80,6 +88,9 @@ def cronos_solve(
             lambda _, state: cronos_step(problem, state, loss, config.max_cg_iterations),
             loop.state,
         )
+        products = row_products(program.features, state.weights)
+        violation = relative_violation(program.signs * products)
+        near = violation <= _NEAR * params.violation_tolerance
         newest = feasible_primal(
             program,
             loss,
@@ -88,11 +99,10 @@ def cronos_solve(
             problem.interior,
             state.weights,
             loop.primal.multipliers,
+            jnp.where(near, PROJECTION_ITERATIONS, _EARLY_PROJECTION_ITERATIONS),
         )
         primal = better_primal(loop.primal, newest)
         dual = better_dual(loop.dual, _best_dual(problem, loss, state, newest))
-        products = row_products(program.features, state.weights)
-        violation = relative_violation(program.signs * products)
         gap = relative_gap(primal.value, dual.value)
         explained = explained_share(zero_value, primal.value, dual.value)
         solved = (
@@ -101,6 +111,7 @@ def cronos_solve(
             & (explained >= params.explained_minimum)
             & (jnp.maximum(state.primal_residual, state.dual_residual) <= params.residual_tolerance)
         )
+        vanished = (gap <= _ZERO_GAP) & ~jnp.any(primal.weights)
         finite = jnp.isfinite(newest.output).all() & jnp.isfinite(state.dual_residual)
         entry = Phase1History(
             iteration=state.iterations.astype(nan.dtype),
@@ -112,7 +123,9 @@ def cronos_solve(
             dual_residual=state.dual_residual,
         )
         history = jax.tree.map(lambda a, e: a.at[loop.check].set(e), loop.history, entry)
-        status = jnp.where(finite, jnp.where(solved, Status.SOLVED, loop.status), Status.BREAKDOWN)
+        status = jnp.where(solved, Status.SOLVED, loop.status)
+        status = jnp.where(vanished, Status.ZERO_NETWORK, status)
+        status = jnp.where(finite, status, Status.BREAKDOWN)
         return _Loop(
             state,
             primal,
@@ -121,7 +134,7 @@ def cronos_solve(
             history,
             loop.check + 1,
             status.astype(jnp.int32),
-            solved | ~finite,
+            solved | vanished | ~finite,
         )
 
     def adapt(loop: _Loop) -> _Loop:

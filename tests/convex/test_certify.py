@@ -1,0 +1,84 @@
+"""`certify` trusts no claim: its bounds are those of the weights and dual points it is given."""
+
+import jax
+import numpy as np
+import pytest
+
+from coala_jax import Config, Params, certify, cronos
+
+CONFIG = Config(n_gates=5, max_iterations=5000)
+
+
+@pytest.fixture(scope="module")
+def solved(make_pairs):
+    features = make_pairs(1, pairs=30, width=4)
+    with jax.enable_x64(True):
+        solution = cronos(Params(group_lasso=0.1, gap_tolerance=1e-5), features, config=CONFIG)
+    return features, solution
+
+
+def recompute(features, certificate):
+    with jax.enable_x64(True):
+        return jax.tree.map(float, certify(features, certificate))
+
+
+def test_it_confirms_what_the_solver_reports(solved):
+    features, solution = solved
+    report = recompute(features, solution.certificate)
+    assert report.primal_value == pytest.approx(float(solution.stats.primal_value), rel=1e-9)
+    assert report.dual_bound >= float(solution.stats.dual_bound) * (1 - 1e-9)
+    assert report.relative_gap <= float(solution.stats.relative_gap) + 1e-9
+    assert report.explained == pytest.approx(float(solution.stats.explained), abs=1e-5)
+    assert report.cone_violation == 0
+
+
+def test_claims_are_not_believed(solved):
+    features, solution = solved
+    honest = recompute(features, solution.certificate)
+    lies = solution.certificate._replace(
+        primal_value=1.0,
+        dual_bound=1.0,
+        patterns=~np.asarray(solution.certificate.patterns),
+        labels=-np.asarray(solution.certificate.labels),
+        dual_point=1e6 * np.asarray(solution.certificate.dual_point),
+    )
+    report = recompute(features, lies)
+    assert report.primal_value == pytest.approx(honest.primal_value, rel=1e-9)
+    assert report.dual_bound <= honest.primal_value
+
+
+def test_weights_alone_are_enough_for_a_bound(solved):
+    features, solution = solved
+    certificate = solution.certificate
+    alone = certificate._replace(
+        dual_point=np.zeros_like(certificate.dual_point),
+        multipliers=np.zeros_like(certificate.multipliers),
+    )
+    assert 0 <= recompute(features, alone).relative_gap < 2e-2
+
+
+def test_weights_outside_the_cones_are_projected_before_they_count(solved):
+    features, solution = solved
+    rng = np.random.default_rng(0)
+    weights = np.asarray(solution.certificate.weights)
+    moved = weights + 0.1 * rng.standard_normal(weights.shape)
+    report = recompute(features, solution.certificate._replace(weights=moved))
+    assert report.cone_violation > 1e-2
+    assert report.primal_value > float(solution.stats.primal_value)
+    assert report.primal_value >= report.dual_bound
+
+
+def test_zero_weights_explain_nothing(solved):
+    features, solution = solved
+    zero = np.zeros_like(solution.certificate.weights)
+    report = recompute(features, solution.certificate._replace(weights=zero))
+    assert report.primal_value == pytest.approx(30)  # half of 60 rows of ones
+    assert report.explained == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.parametrize("name", ["gates", "mean", "weights", "dual_point", "multipliers"])
+def test_misshapen_fields_are_named(solved, name):
+    features, solution = solved
+    bad = solution.certificate._replace(**{name: np.zeros((7, 2))})
+    with pytest.raises(ValueError, match=rf"certificate\.{name} must be"):
+        certify(features, bad)

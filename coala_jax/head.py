@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -88,11 +89,8 @@ def load_head(folder: str | os.PathLike[str]) -> tuple[ConvexHead, dict[str, Any
     for file in (path / "head.safetensors", path / "head.json"):
         if not file.is_file():
             raise HeadFileError(f"{path}: no head here, {file.name} is missing")
-    try:
-        arrays = safetensors.numpy.load_file(path / "head.safetensors")
-        info = json.loads((path / "head.json").read_text())
-    except (safetensors.SafetensorError, json.JSONDecodeError, OSError) as error:
-        raise HeadFileError(f"{path}: unreadable head: {error}") from error
+    arrays = _read(path / "head.safetensors", safetensors.numpy.load_file)
+    info = _read(path / "head.json", lambda file: json.loads(file.read_text("utf-8")))
     if not isinstance(info, dict) or info.get("format") != HEAD_FORMAT:
         raise HeadFileError(f"{path}/head.json: not a head of format {HEAD_FORMAT}")
     if set(arrays) != set(_TENSORS):
@@ -101,6 +99,15 @@ def load_head(folder: str | os.PathLike[str]) -> tuple[ConvexHead, dict[str, Any
     if theta1.ndim != 2 or bias.shape != theta1.shape[1:] or theta2.shape != theta1.shape[1:]:
         raise HeadFileError(f"{path}/head.safetensors: the shapes of its tensors do not fit")
     return ConvexHead(theta1, bias, theta2), info
+
+
+def _read(file: pathlib.Path, load: Callable[[pathlib.Path], Any]) -> Any:
+    try:
+        return load(file)
+    except (safetensors.SafetensorError, ValueError, OSError) as error:
+        raise HeadFileError(
+            f"{file}: damaged or unreadable ({error}); solve again to write the head anew"
+        ) from error
 
 
 def _replace(path: pathlib.Path, content: bytes) -> None:

@@ -53,6 +53,10 @@ def damage_json(folder):
     (folder / "head.json").write_text("{")
 
 
+def damage_text(folder):
+    (folder / "head.json").write_bytes(b"\xff")
+
+
 def damage_format(folder):
     (folder / "head.json").write_text(json.dumps({"format": "other"}))
 
@@ -65,9 +69,10 @@ def damage_tensors(folder):
     ("damage", "message"),
     [
         (damage_missing, "no head here"),
-        (damage_json, "unreadable head"),
+        (damage_json, r"head\.json: damaged .*; solve again"),
+        (damage_text, r"head\.json: damaged .*; solve again"),
         (damage_format, "not a head of format"),
-        (damage_tensors, "unreadable head"),
+        (damage_tensors, r"head\.safetensors: damaged .*; solve again"),
     ],
 )
 def test_damaged_files_are_named(tmp_path, damage, message):

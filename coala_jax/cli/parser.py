@@ -7,6 +7,8 @@ import math
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+from coala_jax.study.pairs import FEWEST_PAIRS
+
 # Seeds reach jax.random.key and numpy alike; both take this range.
 LARGEST_SEED = 2**32 - 1
 
@@ -51,6 +53,11 @@ def add_command(
 def positive_integer(text: str) -> int:
     """An integer of at least 1."""
     return _integer(text, 1, None)
+
+
+def pair_count(text: str) -> int:
+    """An integer that is enough for a part of a split."""
+    return _integer(text, FEWEST_PAIRS, None)
 
 
 def seed(text: str) -> int:

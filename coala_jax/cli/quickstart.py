@@ -8,7 +8,7 @@ from typing import Any
 
 from coala_jax.cli.options import add_seed, add_solver_options, solver_settings
 from coala_jax.cli.output import say
-from coala_jax.cli.parser import add_command, positive_integer
+from coala_jax.cli.parser import add_command, pair_count
 from coala_jax.cli.summary import finish
 from coala_jax.quickstart.tutoring import EVAL_PAIRS, TRAIN_PAIRS, tutoring_rows
 from coala_jax.study.experiment import Settings, run_experiment
@@ -34,10 +34,10 @@ def add_parser(commands: Any) -> None:
         "--pooling", default=DEFAULT_POOLING, help="mean, last or mean+last (default: %(default)s)"
     )
     parser.add_argument(
-        "--train-pairs", type=positive_integer, default=TRAIN_PAIRS, help="(default: %(default)s)"
+        "--train-pairs", type=pair_count, default=TRAIN_PAIRS, help="(default: %(default)s)"
     )
     parser.add_argument(
-        "--eval-pairs", type=positive_integer, default=EVAL_PAIRS, help="(default: %(default)s)"
+        "--eval-pairs", type=pair_count, default=EVAL_PAIRS, help="(default: %(default)s)"
     )
     add_seed(parser, "decides rows, held-out concepts and gates")
     add_solver_options(parser, Settings())

@@ -40,7 +40,7 @@ def read_json_lines(path: str | os.PathLike[str]) -> Iterator[JsonLine]:
     if not file.name.endswith(SUFFIXES):
         raise DataError(f"{file}: expected a file that ends in {' or '.join(SUFFIXES)}")
     if not file.is_file():
-        raise DataError(f"{file}: no such file")
+        raise DataError(f"{file}: no such file; give an existing {' or '.join(SUFFIXES)}")
     if file.stat().st_size == 0:
         raise DataError(f"{file}: the file is empty")
     opened = gzip.open if file.suffix == ".gz" else open

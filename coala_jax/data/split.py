@@ -180,6 +180,11 @@ def _lines_of_groups(file: Path) -> dict[str, str]:
 
 
 def _object_of_groups(file: Path) -> dict[str, str]:
+    if not file.is_file():
+        raise DataError(
+            f"{file}: no such file; give a .json with {{id: group}}, or a .jsonl with id and group "
+            "on every line"
+        )
     try:
         fields = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:

@@ -166,9 +166,10 @@ def require_finite(features: np.ndarray, names: Sequence[str]) -> None:
     """
     bad = np.flatnonzero(~np.isfinite(features).all(1))
     if bad.size:
+        mend = ", or keep float32" if features.dtype == np.float16 else " for NaN and infinity"
         raise FeatureError(
             f"features: {bad.size} of {len(names)} rows are not finite in {features.dtype}, the "
-            f"first is {names[bad[0]]}; check the checkpoint, or keep float32"
+            f"first is {names[bad[0]]}; check the checkpoint{mend}"
         )
 
 

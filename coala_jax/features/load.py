@@ -2,9 +2,12 @@
 
 import os
 import zipfile
+import zlib
+from io import BufferedReader
 from pathlib import Path
 
 import numpy as np
+from numpy.lib.npyio import NpzFile
 
 from coala_jax.features.errors import FeatureError
 from coala_jax.features.store import open_store
@@ -13,6 +16,8 @@ from coala_jax.features.table import FeatureTable
 REQUIRED = ("chosen", "rejected")
 NUMBERS = ("weight", "margin")
 NAMES = ("id", "group", "prompt_sha256")
+# Of an archive with files and of an empty one; numpy takes what begins otherwise for a pickle.
+ARCHIVE_STARTS = (b"PK\x03\x04", b"PK\x05\x06")
 
 
 def load_features(path: str | os.PathLike[str]) -> FeatureTable:
@@ -55,11 +60,40 @@ def load_features(path: str | os.PathLike[str]) -> FeatureTable:
 
 def _read_npz(source: Path) -> dict[str, np.ndarray]:
     try:
-        with np.load(source, allow_pickle=False) as file:
+        # Opened here, as numpy leaves a damaged archive open.
+        with source.open("rb") as opened, _open_archive(source, opened) as file:
             present = [name for name in (*REQUIRED, *NUMBERS, *NAMES) if name in file.files]
-            return {name: file[name] for name in present}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise FeatureError(f"{source}: cannot be read as .npz ({error})") from error
+            return {name: _read_array(source, name, file) for name in present}
+    except (OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
+        raise FeatureError(
+            f"{source}: cannot be read as .npz ({error}); save or copy it again"
+        ) from error
+
+
+def _open_archive(source: Path, opened: BufferedReader) -> NpzFile:
+    if not opened.peek().startswith(ARCHIVE_STARTS):
+        raise FeatureError(
+            f"{source}: not an .npz file, though named so; make one with "
+            "np.savez(path, chosen=..., rejected=...)"
+        )
+    archive: NpzFile = np.load(opened, allow_pickle=False)
+    return archive
+
+
+def _read_array(source: Path, name: str, file: NpzFile) -> np.ndarray:
+    try:
+        return np.asarray(file[name])
+    except ValueError as error:
+        # Its text alone tells an array of objects from a damaged one.
+        if "allow_pickle" not in str(error):
+            raise FeatureError(
+                f"{source}: {name} cannot be read ({error}); save it again"
+            ) from error
+        kind, dtype = ("text", "str") if name in NAMES else ("float", "float32")
+        raise FeatureError(
+            f"{source}: {name} is a pickled array of Python objects, which are refused; save a "
+            f"plain {kind} array: .astype({dtype!r})"
+        ) from None
 
 
 def _check_features(source: Path, arrays: dict[str, np.ndarray]) -> None:
@@ -67,16 +101,20 @@ def _check_features(source: Path, arrays: dict[str, np.ndarray]) -> None:
         if name not in arrays:
             raise FeatureError(f"{source}: no array named {name!r}; both {REQUIRED} are needed")
         array = arrays[name]
+        if array.ndim == 2 and not len(array):
+            raise FeatureError(f"{source}: {name} holds no pairs; give one row of features a pair")
         if array.ndim != 2 or 0 in array.shape:
             raise FeatureError(f"{source}: {name} has shape {array.shape}, expected (n, d)")
         if not np.issubdtype(array.dtype, np.floating):
             raise FeatureError(
-                f"{source}: {name} has type {array.dtype}, expected float16, float32 or float64"
+                f"{source}: {name} has type {array.dtype}, expected float16, float32 or float64; "
+                "save it with .astype('float32') if these numbers are features"
             )
     if arrays["chosen"].shape != arrays["rejected"].shape:
         raise FeatureError(
             f"{source}: chosen has shape {arrays['chosen'].shape}, rejected "
-            f"{arrays['rejected'].shape}; they must agree"
+            f"{arrays['rejected'].shape}; save both with one row a pair, in the same order, from "
+            "the same backbone and pooling"
         )
     for name in REQUIRED:
         bad = np.flatnonzero(~np.isfinite(arrays[name]).all(1))

@@ -1,12 +1,14 @@
 """The feature store: a folder with a manifest and numbered shards, written once, never by halves.
 
 ``write_store`` fills ``<path>.partial``, where the manifest lists the shards that are whole, and
-renames it when the last one is. A run that was killed goes on at the first missing shard.
+renames it when the last one is. A run that was killed goes on at the first missing shard; one whose
+first shard cannot be made leaves nothing.
 """
 
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -84,7 +86,8 @@ def write_store(
 
     Raises:
         FeatureError: ``path`` holds something else, or a store (finished or not) that was made
-            with other settings, named with both values.
+            with other settings, named with both values. One that ``make_shard`` raises passes
+            through, and an unfinished store without a whole shard is removed.
     """
     final = Path(path)
     header = {"format": FORMAT, "format_version": FORMAT_VERSION, **settings}
@@ -98,7 +101,13 @@ def write_store(
     partial.mkdir(parents=True, exist_ok=True)
     _write_manifest(partial, header, shards)
     for number in range(len(shards), n_shards):
-        shards.append(_write_shard(partial, number, make_shard(number)))
+        try:
+            shard = make_shard(number)
+        except FeatureError:
+            if not shards:  # nothing to go on with, and its settings would bar the next run
+                shutil.rmtree(partial)
+            raise
+        shards.append(_write_shard(partial, number, shard))
         _write_manifest(partial, header, shards)
     partial.rename(final)
     return open_store(final)

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -78,13 +79,24 @@ def require_writable(path: Path, *, folder: bool) -> None:
     Raises:
         OSError: names the path in the way.
     """
-    if path.exists() and path.is_dir() != folder:
+    # os.path, not Path: a folder that may not be entered counts as missing and raises nothing.
+    if os.path.exists(path) and os.path.isdir(path) != folder:
         kind = "a file" if folder else "a folder"
         raise FileExistsError(f"{path}: {kind} is in the way; give another --out")
-    nearest = path.absolute()
-    while not nearest.exists():
+    nearest = path.absolute().parent  # what is written stands beside the output first
+    while not os.path.exists(nearest):
         nearest = nearest.parent
-    if nearest != path.absolute() and not nearest.is_dir():
+    if not os.path.isdir(nearest):
         raise NotADirectoryError(f"{path}: {nearest} is a file; give another --out")
-    if not os.access(nearest, os.W_OK):
-        raise PermissionError(f"{path}: no permission to write to {nearest}")
+    for place in (nearest, path) if os.path.isdir(path) else (nearest,):
+        _require_room(path, place)
+
+
+def _require_room(path: Path, place: Path) -> None:
+    """Raise where no file can be made in a folder; permissions alone do not tell, as in /proc."""
+    try:
+        tempfile.TemporaryFile(dir=place).close()
+    except OSError as error:
+        raise PermissionError(
+            f"{path}: no file can be made in {place} ({error.strerror}); give another --out"
+        ) from error

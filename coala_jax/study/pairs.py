@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -84,7 +85,8 @@ def read_pairs(path: str, groups_path: str | None = None, data_path: str | None 
         The pairs. They are keyed by group and prompt, by whichever there is, or by row.
 
     Raises:
-        FeatureError, DataError: a file that is missing, unreadable, or does not fit the others.
+        FeatureError, DataError: a file that is missing, unreadable, or does not fit the others;
+            an id that names two rows where rows are matched by it.
     """
     manifest: Mapping[str, Any] = {}
     if Path(path).is_dir():
@@ -92,6 +94,8 @@ def read_pairs(path: str, groups_path: str | None = None, data_path: str | None 
         table, manifest = store.table, store.manifest
     else:
         table = load_features(path)
+    if groups_path is not None or data_path is not None:
+        _require_unique_ids(path, table.ids)
     if groups_path is not None:
         groups = groups_of(table.ids, read_groups(groups_path))
         table = table._replace(groups=tuple(groups))
@@ -196,8 +200,20 @@ def _float32(source: str, name: str, array: np.ndarray) -> np.ndarray:
     return values
 
 
+def _require_unique_ids(source: str, ids: Sequence[str]) -> None:
+    """Raise where an id names two rows: nothing can be matched to them."""
+    repeated = [name for name, count in Counter(ids).items() if count > 1]
+    if repeated:
+        raise FeatureError(
+            f"{source}: {len(repeated)} ids name more than one row, the first is {repeated[0]!r}; "
+            "groups and preference rows are matched by id: give every row its own"
+        )
+
+
 def _rows_by_id(data_path: str, source: str, ids: Sequence[str]) -> list[PreferenceRow]:
-    by_id = {row.id: row for row in read_rows(data_path).rows}
+    rows, wanted = read_rows(data_path).rows, set(ids)
+    _require_unique_ids(data_path, [row.id for row in rows if row.id in wanted])
+    by_id = {row.id: row for row in rows}
     lost = [name for name in ids if name not in by_id]
     if lost:
         raise FeatureError(

@@ -1,6 +1,7 @@
 """Every bad input: exit code 2, one clear line, nothing written."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -38,13 +39,13 @@ def _pairs(chosen, rejected, **more):
         (_pairs(_with(np.nan), RANDOM), ["features.npz", "chosen", "NaN", "row 2"]),
         (_pairs(RANDOM, _with(np.inf)), ["features.npz", "rejected", "infinity", "row 2"]),
         (_pairs(RANDOM.astype(np.float64), _with(0.0).astype(np.float64) * 1e300), ["rejected"]),
-        (_pairs(RANDOM.astype(int), RANDOM.astype(int)), ["chosen", "int64", "float32"]),
-        (_pairs(RANDOM, RANDOM[:, :2]), ["chosen", "(4, 3)", "rejected", "(4, 2)"]),
+        (_pairs(RANDOM.astype(int), RANDOM.astype(int)), ["chosen", "int64", ".astype('float32')"]),
+        (_pairs(RANDOM, RANDOM[:, :2]), ["chosen", "(4, 3)", "rejected", "(4, 2)", "save"]),
         (_pairs(RANDOM, RANDOM[:3]), ["(4, 3)", "(3, 3)"]),
         (_pairs(RANDOM[:1], RANDOM[1:2]), ["chosen and rejected", "1 pair", "3 columns"]),
         (_pairs(np.tile(ONES, (10, 1)), np.tile(ONES, (10, 1))), ["all 3 columns", "constant"]),
         (_pairs(RANDOM[:, 0], RANDOM[:, 0]), ["chosen", "(4,)", "(n, d)"]),
-        (_pairs(RANDOM[:0], RANDOM[:0]), ["chosen", "(0, 3)"]),
+        (_pairs(RANDOM[:0], RANDOM[:0]), ["chosen holds no pairs"]),
         (_pairs(RANDOM, None), ["no array named 'rejected'"]),
         (_pairs(RANDOM, RANDOM + 1, weight=-np.ones(4)), ["weight must not be negative"]),
         (_pairs(RANDOM, RANDOM + 1, group=np.array(["a"] * 4)), ["split by group (1 of them)"]),
@@ -66,7 +67,7 @@ def test_features_that_cannot_be_solved(npz, tmp_path, capsys, arrays, parts):
         (["solve", "missing.npz", "--out", "h"], "missing.npz: no such file"),
         (["solve", "empty", "--out", "h"], "empty: not a feature store"),
         (["solve", "text.txt", "--out", "h"], "neither a feature store (a folder) nor an .npz"),
-        (["solve", "text.npz", "--out", "h"], "cannot be read as .npz"),
+        (["solve", "text.npz", "--out", "h"], "not an .npz file"),
         (["solve", "x.npz", "--out", "text.txt"], "text.txt: a file is in the way"),
         (["solve", "x.npz", "--out", "text.txt/h"], "text.txt is a file"),
         (["solve", "x.npz"], "required: --out"),
@@ -88,6 +89,11 @@ def test_features_that_cannot_be_solved(npz, tmp_path, capsys, arrays, parts):
         (["score", "gone", "--model", "m", "--data", "d", "--out", "o"], "gone: no head here"),
         (["score", "gone", "--model", "m", "--data", "d", "--out", "empty"], "a folder is in"),
         (["quickstart", "--model", "empty", "--train-pairs", "9", "--out", "q"], "no config.json"),
+        (
+            ["quickstart", "--train-pairs", "1"],
+            "--train-pairs: '1' is not an integer of at least 2",
+        ),
+        (["quickstart", "--eval-pairs", "1"], "--eval-pairs: '1' is not an integer of at least 2"),
         (["quickstart", "--out", "text.txt"], "a file is in the way"),
         (["quickstart", "extra"], "unrecognized arguments: extra"),
         (["align"], "invalid choice: 'align'"),
@@ -120,6 +126,24 @@ def test_groups_and_rows_must_fit_the_features(npz, tmp_path, capsys):
     assert main(["solve", path, "--data", str(rows), "--out", out]) == 2
     assert "59 of the 60 rows" in _error(capsys)
     assert not (tmp_path / "head").exists()
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="no /proc here")
+@pytest.mark.parametrize("command", ["extract", "solve", "score", "quickstart"])
+def test_an_output_where_nothing_can_be_written_is_named(npz, capsys, command):
+    words = {
+        "extract": ["--model", "m", "--data", "d"],
+        "solve": [npz()],
+        "score": ["head", "--model", "m", "--data", "d"],
+    }
+    assert main([command, *words.get(command, []), "--out", "/proc/x"]) == 2
+    assert "error: /proc/x: no file can be made in /proc (" in _error(capsys)
+
+
+def test_a_missing_groups_file_is_named(npz, tmp_path, capsys):
+    missing = tmp_path / "none.json"
+    assert main(["solve", npz(), "--groups", str(missing), "--out", str(tmp_path / "head")]) == 2
+    assert f"{missing}: no such file; give a .json" in _error(capsys)
 
 
 def test_a_head_of_an_npz_cannot_score_texts(solved, checkpoint, tmp_path, capsys):

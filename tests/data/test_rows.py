@@ -87,7 +87,7 @@ def test_nothing_usable_names_the_file_the_counts_and_the_lines(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("missing.jsonl", None, "no such file"),
+        ("missing.jsonl", None, "no such file; give an existing .jsonl or .jsonl.gz"),
         ("empty.jsonl", b"", "the file is empty"),
         ("blank.jsonl", b"\n \n", "holds no rows"),
         ("rows.csv", b"a,b", "ends in .jsonl or .jsonl.gz"),

@@ -102,6 +102,7 @@ def test_groups_are_read_from_an_object_and_from_lines(tmp_path):
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
+        ("groups.json", None, "no such file; give a .json with {id: group}"),
         ("groups.json", "{", "cannot be read as JSON"),
         ("groups.json", "[]", "one JSON object"),
         ("groups.json", "{}", "holds no groups"),
@@ -110,6 +111,7 @@ def test_groups_are_read_from_an_object_and_from_lines(tmp_path):
     ],
 )
 def test_groups_that_cannot_be_read_are_refused(tmp_path, name, text, message):
-    (tmp_path / name).write_text(text)
+    if text is not None:
+        (tmp_path / name).write_text(text)
     with pytest.raises(DataError, match=message):
         read_groups(tmp_path / name)

@@ -186,9 +186,16 @@ def test_half_precision_on_disk_is_near_the_full_one(store, backbone, rows, tmp_
 def test_features_that_are_not_finite_name_the_row_and_leave_no_store(checkpoint, rows, tmp_path):
     broken = load_backbone(checkpoint)
     broken.module.ln_f_bias[...] = jnp.full_like(broken.module.ln_f_bias[...], jnp.inf)
-    with pytest.raises(FeatureError, match=r"8 of 8 rows are not finite .* row-0 \(chosen\)"):
-        extract_store(rows, broken, tmp_path / "store", settings=SETTINGS)
-    assert not (tmp_path / "store").exists()
+    out = tmp_path / "store"
+    with pytest.raises(
+        FeatureError, match=r"8 of 8 rows are not finite .* row-0 \(chosen\)"
+    ) as full:
+        extract_store(rows, broken, out, settings=SETTINGS)
+    with pytest.raises(FeatureError, match="in float16, .* or keep float32") as half:
+        extract_store(rows, broken, out, settings=replace(SETTINGS, dtype="float16"))
+    assert "keep float32" not in str(full.value)
+    assert all("check the checkpoint" in str(error.value) for error in (full, half))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_no_rows_are_refused(backbone, tmp_path):

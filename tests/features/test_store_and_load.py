@@ -1,8 +1,11 @@
 """Stores and .npz files: what is verified, and how each fault is named."""
 
+import io
 import json
+import pickle
 import subprocess
 import sys
+import zipfile
 
 import numpy as np
 import pytest
@@ -65,6 +68,22 @@ def test_a_run_that_was_killed_at_any_shard_goes_on(store, tmp_path, killed_at):
     assert made == list(range(killed_at, 2))
     for path in store.path.iterdir():
         assert (again.path / path.name).read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize("failed_at", [0, 1])
+def test_a_shard_that_cannot_be_made_keeps_the_finished_ones_alone(tmp_path, failed_at):
+    def fail(number):
+        if number == failed_at:
+            raise FeatureError("not finite")
+        return _shard(number)
+
+    settings = {"identity": IDENTITY._asdict(), "rows": 4}
+    with pytest.raises(FeatureError, match="not finite"):
+        write_store(tmp_path / "store", settings, fail, 2)
+    shards = {path.name[:11] for path in tmp_path.glob("store.partial/shard-*")}
+    assert shards == ({"shard-00000"} if failed_at else set())
+    assert (tmp_path / "store.partial").exists() == bool(failed_at)
+    assert len(write_store(tmp_path / "store", settings, _shard, 2).table.ids) == 4
 
 
 def test_an_empty_folder_is_filled(tmp_path):
@@ -145,13 +164,24 @@ NAN = np.where(CHOSEN == 7, np.nan, CHOSEN)
         ({"chosen": CHOSEN}, "no array named 'rejected'"),
         (
             {"chosen": CHOSEN, "rejected": CHOSEN[:3]},
-            r"chosen has shape \(4, 3\), rejected \(3, 3\)",
+            r"chosen has shape \(4, 3\), rejected \(3, 3\); save both with one row a pair",
         ),
-        ({"chosen": CHOSEN.astype(int), "rejected": CHOSEN}, "chosen has type int64"),
+        (
+            {"chosen": CHOSEN.astype(int), "rejected": CHOSEN},
+            r"chosen has type int64, .*\.astype\('float32'\)",
+        ),
         ({"chosen": CHOSEN[0], "rejected": CHOSEN}, r"chosen has shape \(3,\), expected \(n, d\)"),
-        ({"chosen": CHOSEN[:0], "rejected": CHOSEN[:0]}, r"chosen has shape \(0, 3\)"),
+        ({"chosen": CHOSEN[:0], "rejected": CHOSEN[:0]}, "chosen holds no pairs"),
+        ({"chosen": CHOSEN[:, :0], "rejected": CHOSEN}, r"chosen has shape \(4, 0\)"),
         ({"chosen": CHOSEN, "rejected": NAN}, "rejected holds NaN or infinity in 1 rows.* row 2"),
-        ({"chosen": CHOSEN.astype(object), "rejected": CHOSEN}, "cannot be read as .npz"),
+        (
+            {"chosen": CHOSEN.astype(object), "rejected": CHOSEN},
+            r"chosen is a pickled array .* refused; save a plain float array: \.astype",
+        ),
+        (
+            {"chosen": CHOSEN, "rejected": -CHOSEN, "id": np.array(list("abcd"), object)},
+            r"id is a pickled array .* refused; save a plain text array: \.astype\('str'\)",
+        ),
         ({"chosen": CHOSEN, "rejected": -CHOSEN, "weight": np.ones(3)}, r"weight has shape \(3,\)"),
         ({"chosen": CHOSEN, "rejected": -CHOSEN, "id": np.ones((4, 1))}, r"id has shape \(4, 1\)"),
         ({"chosen": CHOSEN, "rejected": -CHOSEN, "weight": -np.ones(4)}, "must not be negative"),
@@ -167,17 +197,56 @@ def test_an_npz_that_cannot_be_used_is_one_clear_error(tmp_path, arrays, message
     with pytest.raises(FeatureError, match=message) as caught:
         load_features(path)
     assert str(path) in str(caught.value)
+    assert "allow_pickle" not in str(caught.value)
 
 
-def test_a_missing_file_another_suffix_and_a_broken_npz_are_refused(tmp_path):
+def _npy_bytes():
+    file = io.BytesIO()
+    np.save(file, CHOSEN)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"text", b"", pickle.dumps([1.0]), _npy_bytes()],
+    ids=["text", "empty", "pickle", "npy"],
+)
+def test_a_file_that_is_npz_by_name_alone_is_told_how_to_become_one(tmp_path, content):
+    (tmp_path / "f.npz").write_bytes(content)
+    with pytest.raises(FeatureError, match=r"not an \.npz file") as caught:
+        load_features(tmp_path / "f.npz")
+    assert "np.savez(path, chosen=..., rejected=...)" in str(caught.value)
+    assert "pickle" not in str(caught.value)
+
+
+@pytest.mark.parametrize("place", [200, -1])
+def test_a_damaged_npz_is_refused(tmp_path, place):
+    np.savez_compressed(tmp_path / "f.npz", chosen=CHOSEN, rejected=-CHOSEN)
+    content = (tmp_path / "f.npz").read_bytes()
+    (tmp_path / "f.npz").write_bytes(content[:60] + b"?" * 40 + content[100:place])
+    with pytest.raises(FeatureError, match=r"f\.npz: .*cannot be read .* again"):
+        load_features(tmp_path / "f.npz")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(_npy_bytes()[:-4], "chosen cannot be read"), (b"1,2", r"chosen has shape \(\)")],
+    ids=["cut", "text"],
+)
+def test_a_damaged_array_in_a_whole_npz_is_refused(tmp_path, content, message):
+    with zipfile.ZipFile(tmp_path / "f.npz", "w") as archive:
+        archive.writestr("chosen.npy", content)
+        archive.writestr("rejected.npy", _npy_bytes())
+    with pytest.raises(FeatureError, match=rf"f\.npz: {message}"):
+        load_features(tmp_path / "f.npz")
+
+
+def test_a_missing_file_and_another_suffix_are_refused(tmp_path):
     with pytest.raises(FeatureError, match="no such file or folder"):
         load_features(tmp_path / "none.npz")
     (tmp_path / "f.csv").write_text("1,2")
     with pytest.raises(FeatureError, match=r"neither a feature store \(a folder\) nor an .npz"):
         load_features(tmp_path / "f.csv")
-    (tmp_path / "f.npz").write_text("no archive")
-    with pytest.raises(FeatureError, match=r"cannot be read as \.npz"):
-        load_features(tmp_path / "f.npz")
 
 
 def test_reading_features_needs_neither_flax_nor_transformers():

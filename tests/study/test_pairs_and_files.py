@@ -9,7 +9,7 @@ import pytest
 from coala_jax.data import PreferenceRow, prompt_sha256
 from coala_jax.features import FeatureError, FeatureTable
 from coala_jax.study.files import json_text, require_writable, write_folder, write_text
-from coala_jax.study.pairs import hold_out, pairs_of_table, require_two_parts
+from coala_jax.study.pairs import hold_out, pairs_of_table, read_pairs, require_two_parts
 
 ARRAYS = np.random.default_rng(0).normal(size=(2, 4, 3)).astype(np.float32)
 TABLE = FeatureTable(*ARRAYS, ids=tuple("abcd"))
@@ -36,6 +36,22 @@ def test_rows_give_lengths_and_prompts_which_must_be_those_of_the_table():
     assert pairs_of_table("t", TABLE._replace(prompt_hashes=same), ROWS).keys == same
     with pytest.raises(FeatureError, match="its prompts are not those"):
         pairs_of_table("t", TABLE._replace(prompt_hashes=("p",) * 4), ROWS)
+
+
+def test_an_id_of_two_rows_is_refused_where_rows_are_matched_by_it(tmp_path):
+    features, groups, data = (tmp_path / name for name in ("f.npz", "g.json", "rows.jsonl"))
+    groups.write_text(json.dumps(dict.fromkeys("abcd", "g")))
+    texts = [json.dumps({**row._asdict(), "extra": None}) for row in ROWS]
+    data.write_text("\n".join(texts))
+    np.savez(features, chosen=ARRAYS[0], rejected=ARRAYS[1], id=np.array(list("abcb")))
+    for files in ((str(groups), None), (None, str(data))):
+        with pytest.raises(FeatureError, match="f.npz: 1 ids name more than one row, .* 'b'"):
+            read_pairs(str(features), *files)
+    assert read_pairs(str(features)).split_by == "row"
+    np.savez(features, chosen=ARRAYS[0], rejected=ARRAYS[1], id=np.array(list("abcd")))
+    data.write_text("\n".join([*texts, texts[2]]))
+    with pytest.raises(FeatureError, match="rows.jsonl: 1 ids name more than one row, .* 'c'"):
+        read_pairs(str(features), None, str(data))
 
 
 def test_a_split_keeps_keys_together_and_columns_in_step():
@@ -76,6 +92,23 @@ def test_a_folder_of_a_killed_run_is_no_obstacle(tmp_path):
 
 
 def test_an_output_without_permission_is_refused_early(tmp_path, monkeypatch):
-    monkeypatch.setattr("coala_jax.study.files.os.access", lambda *arguments: False)
-    with pytest.raises(PermissionError, match="no permission to write"):
-        require_writable(tmp_path / "new" / "out", folder=True)
+    def refuse(*, dir):
+        refused.append(dir)
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    refused = []
+    monkeypatch.setattr("coala_jax.study.files.tempfile.TemporaryFile", refuse)
+    out = tmp_path / "new" / "out"
+    with pytest.raises(PermissionError, match=f"{out}: no file can be made in {tmp_path} "):
+        require_writable(out, folder=True)
+    with pytest.raises(PermissionError, match="Permission denied"):
+        require_writable(tmp_path, folder=True)
+    assert refused == [tmp_path, tmp_path.parent]
+
+
+def test_an_output_that_can_be_made_leaves_nothing_of_the_check(tmp_path):
+    (tmp_path / "file").write_text("old")
+    require_writable(tmp_path / "file", folder=False)
+    require_writable(tmp_path / "new" / "out", folder=True)
+    require_writable(tmp_path, folder=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

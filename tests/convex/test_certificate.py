@@ -7,20 +7,29 @@ import pytest
 import coala_jax
 from coala_jax import Config, Params, PreferenceFeatures, Status, cronos
 
-LOSSES = ["squared", "logistic"]
+LOSSES = ["squared", "logistic", "squared_hinge", "huber"]
 
 
 def loss_value(name: str, z: np.ndarray, y: np.ndarray, weight: np.ndarray) -> float:
-    if name == "squared":
-        return 0.5 * np.sum(weight * (z - y) ** 2)
-    return np.sum(weight * np.logaddexp(0, -y * z))
+    row = {
+        "squared": lambda: 0.5 * (z - y) ** 2,
+        "logistic": lambda: np.logaddexp(0, -y * z),
+        "squared_hinge": lambda: 0.5 * np.maximum(1 - y * z, 0) ** 2,
+        "huber": lambda: np.where(abs(z - y) <= 1, 0.5 * (z - y) ** 2, abs(z - y) - 0.5),
+    }[name]()
+    return np.sum(weight * row)
 
 
 def dual_value(name: str, r: np.ndarray, y: np.ndarray, weight: np.ndarray) -> float:
-    if name == "squared":
+    if name in ("squared", "huber"):
+        assert name == "squared" or np.all(abs(r) <= weight)
         return r @ y - 0.5 * np.sum(r**2 / weight)
-    q = np.clip(y * r / weight, 1e-300, 1 - 1e-16)
-    assert np.all((y * r >= 0) & (y * r <= weight * (1 + 1e-12)))
+    assert np.all(y * r >= 0)
+    q = y * r / weight
+    if name == "squared_hinge":
+        return np.sum(weight * (q - 0.5 * q**2))
+    assert np.all(q <= 1 + 1e-12)
+    q = np.clip(q, 1e-300, 1 - 1e-16)
     return -np.sum(weight * (q * np.log(q) + (1 - q) * np.log1p(-q)))
 
 

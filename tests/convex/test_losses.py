@@ -82,9 +82,12 @@ def test_a_row_without_weight_does_not_count(name):
     assert float(loss.dual_value(r, y, both)) == pytest.approx(float(alone))
 
 
-def test_logistic_dual_outside_its_domain_bounds_nothing():
-    loss = get_loss("logistic")
-    assert float(loss.dual_value(jnp.asarray([1.5]), jnp.ones(1), jnp.ones(1))) == -np.inf
+@pytest.mark.parametrize(
+    ("name", "r"), [("logistic", 1.5), ("huber", -1.5), ("squared_hinge", -0.1)]
+)
+def test_a_dual_point_outside_its_domain_bounds_nothing(name, r):
+    loss = get_loss(name)
+    assert float(loss.dual_value(jnp.asarray([r]), jnp.ones(1), jnp.ones(1))) == -np.inf
 
 
 def test_an_unknown_loss_is_named_with_the_known_ones():

@@ -1,12 +1,19 @@
 """Pointwise losses of Phase I, one a file, by name."""
 
 from coala_jax.convex.losses.base import Loss
+from coala_jax.convex.losses.huber import HUBER
 from coala_jax.convex.losses.logistic import LOGISTIC
 from coala_jax.convex.losses.squared import SQUARED
+from coala_jax.convex.losses.squared_hinge import SQUARED_HINGE
 
-LOSSES: dict[str, Loss] = {"squared": SQUARED, "logistic": LOGISTIC}
+LOSSES: dict[str, Loss] = {
+    "squared": SQUARED,
+    "logistic": LOGISTIC,
+    "squared_hinge": SQUARED_HINGE,
+    "huber": HUBER,
+}
 
-__all__ = ["LOGISTIC", "LOSSES", "SQUARED", "Loss", "get_loss"]
+__all__ = ["HUBER", "LOGISTIC", "LOSSES", "SQUARED", "SQUARED_HINGE", "Loss", "get_loss"]
 
 
 def get_loss(name: str) -> Loss:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 Array = jax.Array
 
@@ -29,3 +30,8 @@ class Loss(NamedTuple):
     dual_value: Callable[[Array, Array, Array], Array]
     best_scale: Callable[[Array, Array, Array, Array], Array]
     curvature: float
+
+
+def scaled_dual(r: Array, weight: Array) -> Array:
+    """r_j / weight_j, and 0 for a row without weight: (m,), (m,) -> (m,)."""
+    return jnp.where(weight > 0, r / jnp.where(weight > 0, weight, 1), 0)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.scipy.special import entr, xlogy
 
-from coala_jax.convex.losses.base import Loss
+from coala_jax.convex.losses.base import Loss, scaled_dual
 
 # Halvings of the bracket of a scalar root: 2^-40 of the bracket is below float32 and near
 # float64 resolution of quantities that only scale a bound.
@@ -43,7 +43,7 @@ def _prox(z: jax.Array, labels: jax.Array, step: jax.Array) -> jax.Array:
 
 def _probability(r: jax.Array, labels: jax.Array, weight: jax.Array) -> jax.Array:
     """q_j = y_j r_j / weight_j, the dual point as a probability; zero where there is no weight."""
-    return jnp.where(weight > 0, labels * r / jnp.where(weight > 0, weight, 1), 0)
+    return labels * scaled_dual(r, weight)
 
 
 def _dual_value(r: jax.Array, labels: jax.Array, weight: jax.Array) -> jax.Array:

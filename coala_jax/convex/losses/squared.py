@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from coala_jax.convex.losses.base import Loss
+from coala_jax.convex.losses.base import Loss, scaled_dual
 
 
 def _value(z: jax.Array, labels: jax.Array, weight: jax.Array) -> jax.Array:
@@ -22,7 +22,7 @@ def _prox(z: jax.Array, labels: jax.Array, step: jax.Array) -> jax.Array:
 
 def _squared_norm(r: jax.Array, weight: jax.Array) -> jax.Array:
     """sum_j r_j^2 / weight_j, where a row without weight has r_j = 0."""
-    return jnp.sum(jnp.where(weight > 0, r**2 / jnp.where(weight > 0, weight, 1), 0))
+    return jnp.sum(r * scaled_dual(r, weight))
 
 
 def _dual_value(r: jax.Array, labels: jax.Array, weight: jax.Array) -> jax.Array:

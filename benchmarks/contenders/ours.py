@@ -46,7 +46,7 @@ def main() -> None:
 
 def _arguments() -> argparse.Namespace:
     options = parser(__doc__.splitlines()[0])
-    options.add_argument("--gaps", type=float, nargs="+", default=[1e-1, 1e-2, 1e-3])
+    options.add_argument("--gaps", type=float, nargs="+", default=[3e-1, 1e-1, 1e-2, 1e-3])
     options.add_argument("--max-iterations", type=int, default=Config().max_iterations)
     return options.parse_args()
 

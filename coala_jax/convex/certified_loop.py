@@ -19,7 +19,13 @@ from coala_jax.convex.certificate import (
     feasible_primal,
     relative_gap,
 )
-from coala_jax.convex.cronos import CronosProblem, CronosState, cronos_init, cronos_step
+from coala_jax.convex.cronos import (
+    CronosProblem,
+    CronosState,
+    cronos_init,
+    cronos_step,
+    refresh_products,
+)
 from coala_jax.convex.losses import Loss
 from coala_jax.convex.penalties import balance_penalty, balance_rows
 from coala_jax.convex.program import relative_violation, row_products
@@ -86,55 +92,39 @@ def cronos_solve(
             0,
             config.check_every,
             lambda _, state: cronos_step(problem, state, loss, config.max_cg_iterations),
-            loop.state,
+            refresh_products(problem, loop.state),
         )
         products = row_products(program.features, state.weights)
         violation = relative_violation(program.signs * products)
         near = violation <= _NEAR * params.violation_tolerance
-        newest = feasible_primal(
-            program,
-            loss,
-            problem.strength,
-            problem.system,
-            problem.interior,
-            state.weights,
-            loop.primal.multipliers,
-            jnp.where(near, PROJECTION_ITERATIONS, _EARLY_PROJECTION_ITERATIONS),
-        )
+        steps = jnp.where(near, PROJECTION_ITERATIONS, _EARLY_PROJECTION_ITERATIONS)
+        newest = _newest_primal(problem, loss, state, loop.primal, steps)
         primal = better_primal(loop.primal, newest)
         dual = better_dual(loop.dual, _best_dual(problem, loss, state, newest))
-        gap = relative_gap(primal.value, dual.value)
-        explained = explained_share(zero_value, primal.value, dual.value)
-        solved = (
-            (gap <= params.gap_tolerance)
-            & (violation <= params.violation_tolerance)
-            & (explained >= params.explained_minimum)
-            & (jnp.maximum(state.primal_residual, state.dual_residual) <= params.residual_tolerance)
-        )
-        vanished = (gap <= _ZERO_GAP) & ~jnp.any(primal.weights)
-        finite = jnp.isfinite(newest.output).all() & jnp.isfinite(state.dual_residual)
         entry = Phase1History(
             iteration=state.iterations.astype(nan.dtype),
             primal_value=primal.value,
             dual_bound=dual.value,
-            relative_gap=gap,
+            relative_gap=relative_gap(primal.value, dual.value),
             cone_violation=violation,
             primal_residual=state.primal_residual,
             dual_residual=state.dual_residual,
         )
-        history = jax.tree.map(lambda a, e: a.at[loop.check].set(e), loop.history, entry)
+        solved = _meets_tolerances(params, entry, zero_value)
+        vanished = (entry.relative_gap <= _ZERO_GAP) & ~jnp.any(primal.weights)
+        finite = jnp.isfinite(newest.output).all() & jnp.isfinite(state.dual_residual)
         status = jnp.where(solved, Status.SOLVED, loop.status)
         status = jnp.where(vanished, Status.ZERO_NETWORK, status)
         status = jnp.where(finite, status, Status.BREAKDOWN)
         return _Loop(
-            state,
-            primal,
-            dual,
-            violation,
-            history,
-            loop.check + 1,
-            status.astype(jnp.int32),
-            solved | vanished | ~finite,
+            state=state,
+            primal=primal,
+            dual=dual,
+            violation=violation,
+            history=jax.tree.map(lambda a, e: a.at[loop.check].set(e), loop.history, entry),
+            check=loop.check + 1,
+            status=status.astype(jnp.int32),
+            finished=solved | vanished | ~finite,
         )
 
     def adapt(loop: _Loop) -> _Loop:
@@ -168,6 +158,34 @@ def cronos_solve(
     last = lax.while_loop(lambda loop: ~loop.finished & (loop.check < checks), stretch, first)
     return CronosResult(
         last.primal, last.dual, last.state, last.violation, last.history, last.status
+    )
+
+
+def _meets_tolerances(params: Params, entry: Phase1History, zero_value: jax.Array) -> jax.Array:
+    """Whether one certificate meets all that `Status.SOLVED` promises; NaN meets nothing."""
+    residual = jnp.maximum(entry.primal_residual, entry.dual_residual)
+    explained = explained_share(zero_value, entry.primal_value, entry.dual_bound)
+    return (
+        (entry.relative_gap <= params.gap_tolerance)
+        & (entry.cone_violation <= params.violation_tolerance)
+        & (residual <= params.residual_tolerance)
+        & (explained >= params.explained_minimum)
+    )
+
+
+def _newest_primal(
+    problem: CronosProblem, loss: Loss, state: CronosState, last: Primal, steps: jax.Array
+) -> Primal:
+    """The iterate's feasible weights, their projection started from the last one's."""
+    return feasible_primal(
+        problem.program,
+        loss,
+        problem.strength,
+        problem.system,
+        problem.interior,
+        state.weights,
+        last.multipliers,
+        steps,
     )
 
 

@@ -29,10 +29,7 @@ from coala_jax.convex.linear_system import (
     uniform_penalties,
 )
 from coala_jax.convex.losses import Loss
-from coala_jax.convex.program import (
-    Program,
-    network_output,
-)
+from coala_jax.convex.program import Program, network_output, row_products
 from coala_jax.convex.projection import RELAXATION, interior_points
 
 # Conjugate gradients stop at this share of the last change of the splits: errors then fall with
@@ -193,6 +190,11 @@ def cronos_step(
         cg_iterations=state.cg_iterations + correction.iterations,
     )
     return _with_residuals(new, state, shift)
+
+
+def refresh_products(problem: CronosProblem, state: CronosState) -> CronosState:
+    """Products of u from u itself: the steps update them, and rounding adds up."""
+    return state._replace(products=row_products(problem.program.features, state.point))
 
 
 def group_soft_threshold(weights: jax.Array, threshold: jax.Array) -> jax.Array:

@@ -49,7 +49,7 @@ class Params(NamedTuple):
             strength at which the optimal network vanishes, in (0, 1), unless
             `Config.strength_unit` says otherwise. (The paper calls the absolute strength beta.)
         beta: reward scale of the Bradley-Terry loss (eq 7); > 0.
-        gamma: offset of the Bradley-Terry loss (eq 6).
+        gamma: offset of the Bradley-Terry loss (eq 6), in Phase II and in a pairwise Phase I.
         ridge: coefficient of ||theta2||^2 / 2 in the Phase II objective, in which every neuron's
             reward difference has unit root mean square; > 0, so that an optimum exists.
         learning_rate: AdamW step size that Phase II starts from; > 0. It adapts by itself.
@@ -90,7 +90,9 @@ class Config:
             strength, so that one value serves every data set; `"absolute"` as lambda_g itself,
             and then the critical strength is not computed (NaN in `Stats`).
         model: kind of convex network; `"relu"` (with the cone constraints of eq 3).
-        phase1_loss: pointwise loss of Phase I, a name in `coala_jax.convex.losses.LOSSES`.
+        phase1_loss: loss of Phase I, a name in `coala_jax.convex.losses.LOSSES`: `"squared"` (the
+            paper), `"logistic"`, `"squared_hinge"` and `"huber"` on labels +-1 of single
+            responses, or `"bradley_terry"` on pairs, with `Params.gamma` and margins.
         phase2_objective: `"pairwise"` (eq 6) or `"pointwise"` (eq 9).
         max_iterations: cap of ADMM steps in Phase I.
         check_every: ADMM steps between two certificates.
@@ -307,10 +309,11 @@ class Certificate(NamedTuple):
         scale: (d,) divides the features; 1 where a feature is constant.
         gates: (P, D) gate vectors h_i.
         patterns: (P, m) boolean; D_i = 1(X h_i >= 0).
-        labels: (m,) targets, +1 chosen and -1 rejected.
-        row_weight: (m,) weights of the rows in the loss.
+        labels: (m,) targets, +1 chosen and -1 rejected; for a pairwise loss (n,) offsets of the
+            pairs, gamma plus margin.
+        row_weight: weights in the loss, shaped as `labels`.
         weights: (2, P, D) feasible weights (v, w) of program (3).
-        dual_point: (m,) dual variable r of z = F u.
+        dual_point: dual variable r of z = S F u, shaped as `labels`.
         multipliers: (2, P, m) non-negative multipliers of G u >= 0.
         group_lasso_strength: absolute strength lambda_g.
         primal_value: objective (3) at `weights`.

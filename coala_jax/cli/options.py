@@ -56,7 +56,7 @@ def add_solver_options(parser: argparse.ArgumentParser, defaults: Settings) -> N
         "--loss",
         choices=sorted(LOSSES),
         default=config.phase1_loss,
-        help="pointwise loss of Phase I (default: %(default)s)",
+        help="loss of Phase I; bradley_terry fits pairs, the others labels (default: %(default)s)",
     )
     group.add_argument(
         "--objective",

@@ -1,9 +1,9 @@
 """Bounds of program (3) from both sides.
 
 Primal: the objective at weights inside the cones; outside them it bounds nothing. Dual: with
-r = -grad l(z) and alpha >= 0, (t r, t alpha) is feasible while t ||block of F^T r + G^T alpha||
-<= lambda_g for every block, and -l*(-t r) is then a lower bound. Both belong to the program with
-these gates, not to every two-layer ReLU network.
+r = -grad l(z) and alpha >= 0, (t r, t alpha) is feasible while
+t ||block of F^T S^T r + G^T alpha|| <= lambda_g for every block, and -l*(-t r) is then a lower
+bound. Both belong to the program with these gates, not to every two-layer ReLU network.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Primal(NamedTuple):
 
     Attributes:
         weights: (2, P, D) weights inside the cones.
-        output: (m,) F u.
+        output: S F u, one value a label.
         value: objective (3), scalar.
         multipliers: (2, P, m) of the projection, to warm-start the next one.
     """
@@ -51,7 +51,7 @@ class Dual(NamedTuple):
     """A dual feasible point.
 
     Attributes:
-        point: (m,) scaled dual point t r.
+        point: scaled dual point t r, one value a label.
         multipliers: (2, P, m) scaled multipliers t alpha, non-negative.
         value: lower bound of the optimum of (3), scalar.
     """
@@ -117,7 +117,7 @@ def feasible_dual(
         program: the program.
         loss: its loss.
         strength: scalar group-lasso strength.
-        point: (m,) dual point r.
+        point: dual point r, one value a label.
         multipliers: (2, P, m) non-negative alpha.
     """
     pulled = column_products(program.features, program.signs * multipliers)

@@ -20,7 +20,13 @@ from coala_jax.convex.certificate import (
 from coala_jax.convex.gates import activation_patterns
 from coala_jax.convex.linear_system import LinearSystem, factorize
 from coala_jax.convex.losses import Loss, get_loss
-from coala_jax.convex.program import Program, output_adjoint, relative_violation, row_products
+from coala_jax.convex.program import (
+    Program,
+    loss_targets,
+    output_adjoint,
+    relative_violation,
+    row_products,
+)
 from coala_jax.convex.projection import interior_points, project_onto_cones
 from coala_jax.convex.standardize import Standardization, standardize
 from coala_jax.inputs import prepare_features
@@ -52,7 +58,11 @@ class CertificateReport(NamedTuple):
 
 
 def certify(
-    features: PreferenceFeatures, certificate: Certificate, *, loss: str = "squared"
+    features: PreferenceFeatures,
+    certificate: Certificate,
+    *,
+    loss: str = "squared",
+    gamma: float = 0.0,
 ) -> CertificateReport:
     """Recompute a certificate from the features it speaks of, trusting none of its claims.
 
@@ -66,6 +76,7 @@ def certify(
         certificate: `mean`, `scale`, `gates`, `weights`, `dual_point`, `multipliers` and
             `group_lasso_strength` are read.
         loss: the Phase I loss, `Config.phase1_loss`.
+        gamma: `Params.gamma`, which a pairwise loss depends on.
 
     Returns:
         The bounds, in float32 (float64 where x64 is on); NaN where the input holds NaN.
@@ -93,33 +104,29 @@ def certify(
             f"got {gates.shape}"
         )
     blocks, rows = gates.shape[0], 2 * pairs.chosen.shape[0]
+    program_loss = get_loss(loss)
+    labels, row_weight = loss_targets(program_loss, pairs, jnp.asarray(gamma, dtype))
     arrays = {
         name: _shaped(f"certificate.{name}", getattr(certificate, name), shape)
         for name, shape in {
             "mean": (width - 1,),
             "scale": (width - 1,),
             "weights": (2, blocks, width),
-            "dual_point": (rows,),
+            "dual_point": labels.shape,
             "multipliers": (2, blocks, rows),
             "group_lasso_strength": (),
         }.items()
     }
     standardization = Standardization(arrays["mean"], arrays["scale"], jnp.zeros((), jnp.int32))
     x = standardize(jnp.concatenate([pairs.chosen, pairs.rejected]), standardization)
-    ones = jnp.ones_like(pairs.weight)
-    program = Program(
-        features=x,
-        patterns=activation_patterns(x, gates).astype(dtype),
-        labels=jnp.concatenate([ones, -ones]),
-        row_weight=jnp.concatenate([pairs.weight, pairs.weight]),
-    )
+    program = Program(x, activation_patterns(x, gates).astype(dtype), labels, row_weight)
     with jax.default_matmul_precision("highest"):
         return certify_weights(
             program,
             gates,
             arrays["weights"],
             arrays["group_lasso_strength"],
-            get_loss(loss),
+            program_loss,
             arrays["dual_point"],
             jnp.maximum(arrays["multipliers"], 0),
         )
@@ -147,7 +154,7 @@ def certify_weights(
         weights: (2, P, D) weights (v, w), inside the cones or not.
         strength: absolute group-lasso strength.
         loss: the program's loss.
-        dual_point: (m,) another dual point to try, or None.
+        dual_point: another dual point to try, one value a label, or None.
         multipliers: (2, P, m) its non-negative multipliers, or None.
     """
     system = factorize(program.features)

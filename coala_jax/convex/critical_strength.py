@@ -1,7 +1,7 @@
 """The critical group-lasso strength at which the optimal network vanishes.
 
-With g_i = X^T D_i (-grad l(0)) it is max_i max(||Pi_{K_i}(g_i)||, ||Pi_{K_i}(-g_i)||): zero is
-optimal exactly where every block of F^T r lies within lambda_g of the polar cone of K_i. The
+With g_i = X^T D_i S^T (-grad l(0)) it is max_i max(||Pi_{K_i}(g_i)||, ||Pi_{K_i}(-g_i)||): zero is
+optimal exactly where every block of F^T S^T r lies within lambda_g of the polar cone of K_i. The
 familiar bound max_i ||g_i|| ignores the cones and is several times too large.
 """
 

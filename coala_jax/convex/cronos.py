@@ -1,6 +1,6 @@
 """CRONOS: the ADMM of Algorithm 2 on the convex program (3), step by step.
 
-Splits u = v, G u = s and z = F u under one penalty rho, weighted by `shift`, Sigma and tau:
+Splits u = v, G u = s and z = S F u under one penalty rho, weighted by `shift`, Sigma and tau:
 
     u+ = argmin of the quadratic    (linear_system: prepared inverses, conjugate gradients)
     v+ = prox of the group lasso,  s+ = (G u+ + nu)+,  z+ = prox of the loss
@@ -63,10 +63,10 @@ class CronosState(NamedTuple):
     Attributes:
         weights: (2, P, D) split v of the weights, sparse by groups.
         slack: (2, P, m) split s of G u, non-negative.
-        output: (m,) split z of F u.
+        output: split z of S F u, one value a label.
         weights_dual: (2, P, D) scaled multiplier mu.
         slack_dual: (2, P, m) scaled multiplier nu, non-positive.
-        output_dual: (m,) scaled multiplier zeta.
+        output_dual: its scaled multiplier zeta.
         point: (2, P, D) u, where the next linear system starts.
         products: (2, P, m) X times each block of u.
         penalty: scalar rho of the next step.
@@ -125,7 +125,7 @@ def cronos_init(problem: CronosProblem, *, adapt_rows: bool = True) -> CronosSta
     none = jnp.zeros((), jnp.int32)
     weights = jnp.zeros((2, blocks, width), dtype)
     slack = jnp.zeros((2, blocks, rows), dtype)
-    output = jnp.zeros((rows,), dtype)
+    output = jnp.zeros_like(problem.program.labels)
     penalties = (
         block_penalties(problem.system, blocks, rows)
         if adapt_rows

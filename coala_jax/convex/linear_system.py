@@ -1,13 +1,14 @@
 """The linear system of the ADMM u-step: preconditioned conjugate gradients on a correction.
 
-With penalties `shift` on u = v, Sigma (one a row) on G u = s and OUTPUT_SHARE = tau on z = F u the
-system is
+With penalties `shift` on u = v, Sigma (one a row) on G u = s and OUTPUT_SHARE = tau on z = S F u
+the system is
 
-    (shift I + G^T Sigma G + tau F^T F) u = b.
+    (shift I + G^T Sigma G + tau F^T S^T S F) u = b.
 
 E_i^2 = I makes G^T Sigma G block diagonal, with blocks X^T Sigma_i X: no step applies G inside
 conjugate gradients. The preconditioner is the exact inverse of all but the last term, so that its
-condition number is at most 1 + 2 tau g, g the most gates that are active on one row.
+condition number is at most 1 + 2 tau g (1 + 4 tau g for a pairwise loss), g the most gates that are
+active on one row.
 
 Inverses are formed once and applied as products. Triangular solves would be the textbook's way;
 they run at a fraction of the speed of a product (measured on 2 cores, D = 385, 32 blocks: 21 ms
@@ -29,14 +30,15 @@ from coala_jax.convex.program import (
     network_output,
     output_adjoint,
     row_products,
+    spread_to_rows,
 )
 
 # Penalty of u = v relative to G u = s, as a share of the mean square of a standardised feature
 # (m): measured on the shared features, 0.01 to 0.1 need the fewest steps, 0.03 the fewest
 # conjugate-gradient steps as well.
 SPLIT_SHARE = 0.03
-# Penalty of z = F u relative to G u = s. Measured on two shared sets: 1, 0.3 and 0.1 take the same
-# number of steps with 3.9, 2.4 and 1.7 conjugate-gradient steps in each; 0.03 takes more steps.
+# Penalty of z = S F u relative to G u = s. Measured on two shared sets: 1, 0.3 and 0.1 take the
+# same number of steps with 3.9, 2.4 and 1.7 conjugate-gradient steps in each; 0.03 takes more.
 OUTPUT_SHARE = 0.1
 # Penalties of single rows of G u = s relative to a uniform one: a tight row behaves like an
 # equation, a slack one needs no pressure. Measured on subsamples of the shared features: steps to
@@ -163,7 +165,7 @@ def solve_correction(
     costs one pass of X over 2P blocks and one of X^T over P, whatever Sigma is.
 
     Args:
-        program: the program whose patterns and features make F.
+        program: the program whose patterns and features make S F.
         penalties: with the inverses of the blocks.
         right: (2, P, D) right side, the residual of the last solution.
         tolerance: scalar; stops when the residual's norm in the preconditioner is below it.
@@ -216,8 +218,17 @@ def precondition(penalties: RowPenalties, right: jax.Array) -> jax.Array:
 
 
 def pull_back(program: Program, slack: jax.Array, output: jax.Array) -> jax.Array:
-    """G^T slack + OUTPUT_SHARE F^T output in one pass: (2, P, m), (m,) -> (2, P, D)."""
-    half = OUTPUT_SHARE * program.patterns * output
+    """G^T slack + OUTPUT_SHARE F^T S^T output in one pass.
+
+    Args:
+        program: the program.
+        slack: (2, P, m).
+        output: one value a label.
+
+    Returns:
+        (2, P, D).
+    """
+    half = OUTPUT_SHARE * program.patterns * spread_to_rows(program, output)
     values = program.signs * slack + jnp.stack([half, -half])
     return column_products(program.features, values)
 

@@ -17,7 +17,7 @@ from coala_jax.convex.gates import activation_patterns, sample_gates
 from coala_jax.convex.linear_system import factorize
 from coala_jax.convex.losses import get_loss
 from coala_jax.convex.network import active_neurons, network_from_weights
-from coala_jax.convex.program import Program
+from coala_jax.convex.program import Program, loss_targets
 from coala_jax.convex.standardize import fit_standardization, standardize, unstandardize_head
 from coala_jax.head import ConvexHead
 from coala_jax.inputs import PairArrays, input_status, prepare_features, prepare_params
@@ -87,13 +87,14 @@ def cronos(
     key: jax.Array | None = None,
     gates: jax.Array | None = None,
 ) -> Phase1Solution:
-    """Train a two-layer ReLU network on +-1 labels through its convex program (eq 3, Algorithm 2).
+    """Train a two-layer ReLU network on preferences through its convex program (eq 3, Algorithm 2).
 
-    The rows are the chosen responses (label +1) followed by the rejected ones (label -1),
-    standardised and given a bias column. Safe under jit and vmap; `params` leaves may be traced.
+    The rows are the chosen responses followed by the rejected ones, standardised and given a bias
+    column. A pointwise loss fits labels +1 and -1, as in the paper; `"bradley_terry"` fits the
+    differences of the pairs. Safe under jit and vmap; `params` leaves may be traced.
 
     Args:
-        params: `rho`, `group_lasso` and the tolerances are read.
+        params: `rho`, `group_lasso` and the tolerances are read; `gamma` by a pairwise loss.
         features: pairs of (n, d) features; statistics and solver run in float32, or in float64
             where x64 is on.
         config: static settings.
@@ -131,13 +132,8 @@ def _cronos(
     else:
         gates = _check_gates(gates, x.shape[1])
     patterns = activation_patterns(x, gates)
-    ones = jnp.ones_like(features.weight)
-    program = Program(
-        features=x,
-        patterns=patterns.astype(x.dtype),
-        labels=jnp.concatenate([ones, -ones]),
-        row_weight=jnp.concatenate([features.weight, features.weight]),
-    )
+    labels, row_weight = loss_targets(loss, features, params.gamma)
+    program = Program(x, patterns.astype(x.dtype), labels, row_weight)
     system = factorize(x)
     bound = norm_bound(program, loss)
     if config.strength_unit == "critical":

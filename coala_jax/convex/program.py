@@ -1,9 +1,11 @@
 """The convex program (3) of COALA and its linear maps.
 
-    min over u = (v, w):  l(F u) + lambda_g sum_i (||v_i|| + ||w_i||)   subject to  G u >= 0
+    min over u = (v, w):  l(S F u) + lambda_g sum_i (||v_i|| + ||w_i||)   subject to  G u >= 0
 
 with F u = sum_i D_i X (v_i - w_i) and G u = (E_i X v_i, E_i X w_i), E = 2 D - 1
-(Pilanci & Ergen 2020; COALA eq 3). Weights u are (2, P, D): index 0 holds v, index 1 holds w.
+(Pilanci & Ergen 2020; COALA eq 3). A pointwise loss sees the outputs of all m rows, S = I; a
+pairwise one sees n = m / 2 differences, S = [I, -I] over the chosen rows followed by the rejected
+ones. Weights u are (2, P, D): index 0 holds v, index 1 holds w.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from coala_jax.convex.losses import Loss
+from coala_jax.inputs import PairArrays
 
 
 class Program(NamedTuple):
@@ -22,8 +25,8 @@ class Program(NamedTuple):
     Attributes:
         features: (m, D) standardised rows X with a bias column.
         patterns: (P, m) D_i as 0 and 1 in the solver's dtype.
-        labels: (m,) targets y.
-        row_weight: (m,) weights of the rows in the loss.
+        labels: (m,) targets y; (n,) offsets of the pairs where the loss is pairwise.
+        row_weight: weights in the loss, shaped as the labels.
     """
 
     features: jax.Array
@@ -32,9 +35,22 @@ class Program(NamedTuple):
     row_weight: jax.Array
 
     @property
+    def pairwise(self) -> bool:
+        """Whether S takes differences of chosen and rejected rows; known from the shapes."""
+        return self.labels.shape[0] != self.features.shape[0]
+
+    @property
     def signs(self) -> jax.Array:
         """E = 2 D - 1: (P, m) of +-1."""
         return 2 * self.patterns - 1
+
+
+def loss_targets(loss: Loss, pairs: PairArrays, gamma: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Labels and weights of a loss: (m,) each, or (n,) each for a pairwise one."""
+    if loss.pairwise:
+        return gamma + pairs.margin, pairs.weight
+    ones = jnp.ones_like(pairs.weight)
+    return jnp.concatenate([ones, -ones]), jnp.concatenate([pairs.weight, pairs.weight])
 
 
 def row_products(features: jax.Array, weights: jax.Array) -> jax.Array:
@@ -48,17 +64,27 @@ def column_products(features: jax.Array, values: jax.Array) -> jax.Array:
 
 
 def network_output(program: Program, products: jax.Array) -> jax.Array:
-    """F u from the row products of u: (2, P, m) -> (m,).
+    """S F u from the row products of u: (2, P, m) -> (m,), or (n,) for a pairwise loss.
 
     A contraction, not the sum of a product: jaxlib 0.10.2 on CPU fuses that with the product
     before it into a kernel that is wrong under vmap (jax-ml/jax#39103).
     """
-    return jnp.einsum("pm,pm->m", program.patterns, products[0] - products[1])
+    output = jnp.einsum("pm,pm->m", program.patterns, products[0] - products[1])
+    if not program.pairwise:
+        return output
+    pairs = program.labels.shape[0]
+    return output[:pairs] - output[pairs:]
+
+
+def spread_to_rows(program: Program, residual: jax.Array) -> jax.Array:
+    """S^T r: one value a label -> (m,)."""
+    return jnp.concatenate([residual, -residual]) if program.pairwise else residual
 
 
 def output_adjoint(program: Program, residual: jax.Array) -> jax.Array:
-    """F^T r: (m,) -> (2, P, D)."""
-    half = column_products(program.features, program.patterns * residual)
+    """F^T S^T r: one value a label -> (2, P, D)."""
+    values = program.patterns * spread_to_rows(program, residual)
+    half = column_products(program.features, values)
     return jnp.stack([half, -half])
 
 

@@ -7,11 +7,13 @@ import pytest
 import coala_jax
 from coala_jax import Config, Params, PreferenceFeatures, Status, cronos
 
-LOSSES = ["squared", "logistic", "squared_hinge", "huber"]
+LOSSES = ["squared", "logistic", "squared_hinge", "huber", "bradley_terry"]
 
 
 def loss_value(name: str, z: np.ndarray, y: np.ndarray, weight: np.ndarray) -> float:
+    """Of outputs z of all rows; y are labels of rows, or offsets of pairs."""
     row = {
+        "bradley_terry": lambda: np.logaddexp(0, y - z[: len(y)] + z[len(y) :]),
         "squared": lambda: 0.5 * (z - y) ** 2,
         "logistic": lambda: np.logaddexp(0, -y * z),
         "squared_hinge": lambda: 0.5 * np.maximum(1 - y * z, 0) ** 2,
@@ -24,13 +26,14 @@ def dual_value(name: str, r: np.ndarray, y: np.ndarray, weight: np.ndarray) -> f
     if name in ("squared", "huber"):
         assert name == "squared" or np.all(abs(r) <= weight)
         return r @ y - 0.5 * np.sum(r**2 / weight)
-    assert np.all(y * r >= 0)
-    q = y * r / weight
+    q = r / weight if name == "bradley_terry" else y * r / weight
+    assert np.all(q >= 0)
     if name == "squared_hinge":
         return np.sum(weight * (q - 0.5 * q**2))
     assert np.all(q <= 1 + 1e-12)
     q = np.clip(q, 1e-300, 1 - 1e-16)
-    return -np.sum(weight * (q * np.log(q) + (1 - q) * np.log1p(-q)))
+    offset = y if name == "bradley_terry" else 0
+    return np.sum(weight * (offset * q - q * np.log(q) - (1 - q) * np.log1p(-q)))
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -40,7 +43,7 @@ def test_reported_certificate_is_the_one_recomputed_in_numpy(loss, seed, make_pa
     features = make_pairs(seed)._replace(weight=weight)
     with jax.enable_x64(True):
         solution = cronos(
-            Params(group_lasso=0.1, gap_tolerance=1e-4),
+            Params(group_lasso=0.1, gamma=0.4, gap_tolerance=1e-4),
             features,
             config=Config(phase1_loss=loss, n_gates=5, max_iterations=20_000),
             key=jax.random.key(seed),
@@ -50,7 +53,10 @@ def test_reported_certificate_is_the_one_recomputed_in_numpy(loss, seed, make_pa
     d, y, w = certificate.patterns.astype(float), certificate.labels, certificate.row_weight
     strength = float(certificate.group_lasso_strength)
     np.testing.assert_array_equal(certificate.patterns, certificate.gates @ x.T >= 0)
-    np.testing.assert_allclose(w, np.tile(weight / weight.mean(), 2))
+    pairwise = loss == "bradley_terry"
+    np.testing.assert_allclose(w, np.tile(weight / weight.mean(), 1 if pairwise else 2))
+    if pairwise:
+        np.testing.assert_allclose(y, 0.4)
 
     v = certificate.weights
     products = v @ x.T
@@ -61,13 +67,14 @@ def test_reported_certificate_is_the_one_recomputed_in_numpy(loss, seed, make_pa
 
     r, alpha = certificate.dual_point, certificate.multipliers
     assert np.all(alpha >= 0)
-    pulled = (d * r) @ x
+    rows = np.concatenate([r, -r]) if pairwise else r
+    pulled = (d * rows) @ x
     blocks = np.stack([pulled, -pulled]) + ((2 * d - 1) * alpha) @ x
     assert np.linalg.norm(blocks, axis=-1).max() <= strength * (1 + 1e-9)
     dual = dual_value(loss, r, y, w)
     assert dual == pytest.approx(float(solution.stats.dual_bound), rel=1e-9)
 
-    zero = loss_value(loss, np.zeros_like(y), y, w)
+    zero = loss_value(loss, np.zeros(len(x)), y, w)
     assert (primal - dual) / abs(dual) == pytest.approx(float(solution.stats.relative_gap))
     explained = (zero - primal) / (zero - dual)
     assert explained == pytest.approx(float(solution.stats.explained))

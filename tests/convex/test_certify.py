@@ -32,6 +32,18 @@ def test_it_confirms_what_the_solver_reports(solved):
     assert report.cone_violation == 0
 
 
+def test_a_pairwise_certificate_is_confirmed_with_its_offset_and_margins(make_pairs):
+    features = make_pairs(2, pairs=30, width=4)._replace(margin=np.linspace(0, 1, 30))
+    config = Config(n_gates=5, max_iterations=5000, phase1_loss="bradley_terry")
+    with jax.enable_x64(True):
+        solution = cronos(Params(group_lasso=0.1, gamma=0.5), features, config=config)
+        report = certify(features, solution.certificate, loss="bradley_terry", gamma=0.5)
+        other = certify(features, solution.certificate, loss="bradley_terry", gamma=0.0)
+    assert float(report.primal_value) == pytest.approx(float(solution.stats.primal_value), rel=1e-9)
+    assert float(report.dual_bound) >= float(solution.stats.dual_bound) * (1 - 1e-9)
+    assert float(other.primal_value) < float(report.primal_value)
+
+
 def test_claims_are_not_believed(solved):
     features, solution = solved
     honest = recompute(features, solution.certificate)

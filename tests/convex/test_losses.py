@@ -83,7 +83,8 @@ def test_a_row_without_weight_does_not_count(name):
 
 
 @pytest.mark.parametrize(
-    ("name", "r"), [("logistic", 1.5), ("huber", -1.5), ("squared_hinge", -0.1)]
+    ("name", "r"),
+    [("logistic", 1.5), ("huber", -1.5), ("squared_hinge", -0.1), ("bradley_terry", 1.1)],
 )
 def test_a_dual_point_outside_its_domain_bounds_nothing(name, r):
     loss = get_loss(name)

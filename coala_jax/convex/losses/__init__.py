@@ -1,6 +1,7 @@
-"""Pointwise losses of Phase I, one a file, by name."""
+"""Losses of Phase I, one a file, by name."""
 
 from coala_jax.convex.losses.base import Loss
+from coala_jax.convex.losses.bradley_terry import BRADLEY_TERRY
 from coala_jax.convex.losses.huber import HUBER
 from coala_jax.convex.losses.logistic import LOGISTIC
 from coala_jax.convex.losses.squared import SQUARED
@@ -11,9 +12,19 @@ LOSSES: dict[str, Loss] = {
     "logistic": LOGISTIC,
     "squared_hinge": SQUARED_HINGE,
     "huber": HUBER,
+    "bradley_terry": BRADLEY_TERRY,
 }
 
-__all__ = ["HUBER", "LOGISTIC", "LOSSES", "SQUARED", "SQUARED_HINGE", "Loss", "get_loss"]
+__all__ = [
+    "BRADLEY_TERRY",
+    "HUBER",
+    "LOGISTIC",
+    "LOSSES",
+    "SQUARED",
+    "SQUARED_HINGE",
+    "Loss",
+    "get_loss",
+]
 
 
 def get_loss(name: str) -> Loss:

@@ -12,16 +12,20 @@ Array = jax.Array
 
 
 class Loss(NamedTuple):
-    """A convex loss sum_j weight_j l(z_j, y_j) on network outputs z; all arrays are (m,).
+    """A convex loss sum_j weight_j l(z_j, y_j) on outputs z; all arrays have one shape.
+
+    A pointwise loss sees the output of each row, with labels +1 for chosen and -1 for rejected; a
+    pairwise one sees the difference of each pair, with the pair's offset gamma + margin as label.
 
     Attributes:
         value: (z, labels, weight) -> scalar sum.
-        negative_gradient: (z, labels, weight) -> (m,), the dual point r = -grad l(z).
-        prox: (z, labels, step) -> (m,), argmin_x step_j l(x_j, y_j) + (x_j - z_j)^2 / 2.
+        negative_gradient: (z, labels, weight) -> the dual point r = -grad l(z).
+        prox: (z, labels, step) -> argmin_x step_j l(x_j, y_j) + (x_j - z_j)^2 / 2.
         dual_value: (r, labels, weight) -> scalar -l*(-r), the dual objective.
         best_scale: (r, labels, weight, cap) -> scalar t in [0, cap] that maximises
             dual_value(t r).
         curvature: largest second derivative of l; the unit of the ADMM penalty.
+        pairwise: whether z are differences of pairs.
     """
 
     value: Callable[[Array, Array, Array], Array]
@@ -30,6 +34,7 @@ class Loss(NamedTuple):
     dual_value: Callable[[Array, Array, Array], Array]
     best_scale: Callable[[Array, Array, Array, Array], Array]
     curvature: float
+    pairwise: bool = False
 
 
 def scaled_dual(r: Array, weight: Array) -> Array:

@@ -1,0 +1,127 @@
+"""Phase I across losses and settings: bare, under vmap, in both precisions; steps and penalties."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from coala_jax import Config, Params, PreferenceFeatures, Status, cronos
+from coala_jax.convex.linear_system import (
+    OUTPUT_SHARE,
+    factorize,
+    solve_correction,
+    tight_penalties,
+    uniform_penalties,
+)
+from coala_jax.convex.losses import LOSSES
+from coala_jax.convex.program import Program
+
+CONFIG = Config(n_gates=4, max_iterations=2000)
+
+
+@pytest.mark.parametrize("loss", sorted(LOSSES))
+@pytest.mark.parametrize("x64", [False, True])
+def test_every_loss_solves_alike_bare_and_under_vmap(loss, x64, make_pairs):
+    features = make_pairs(4, pairs=30)
+    config = dataclasses.replace(CONFIG, phase1_loss=loss)
+    strengths = np.array([0.1, 0.4])
+    with jax.enable_x64(x64):
+
+        def run(strength):
+            return cronos(Params(group_lasso=strength, gamma=0.2), features, config=config).stats
+
+        swept = jax.vmap(run)(jnp.asarray(strengths))
+        assert [Status(int(status)) for status in swept.status] == [Status.SOLVED] * 2
+        for index, strength in enumerate(strengths):
+            single = run(strength)
+            assert int(single.status) == Status.SOLVED
+            lowest = max(float(single.dual_bound), float(swept.dual_bound[index]))
+            for value in (single.primal_value, swept.primal_value[index]):
+                assert float(value) <= lowest * 1.011
+
+
+@pytest.mark.parametrize("change", [{"adapt_rows": False}, {"adapt_rho": False}])
+def test_how_the_penalties_adapt_moves_the_path_and_not_the_optimum(change, make_pairs):
+    features = make_pairs(5, pairs=40)
+    tight = Params(gap_tolerance=1e-4, violation_tolerance=1e-4)
+    config = dataclasses.replace(CONFIG, max_iterations=20_000)
+    with jax.enable_x64(True):
+        one = cronos(tight, features, config=config).stats
+        other = cronos(tight, features, config=dataclasses.replace(config, **change)).stats
+    assert int(one.status) == int(other.status) == Status.SOLVED
+    assert int(one.iterations) != int(other.iterations)
+    assert float(one.primal_value) == pytest.approx(float(other.primal_value), rel=2e-4)
+
+
+def test_penalties_of_single_rows_save_steps():
+    rng = np.random.default_rng(0)
+    chosen = rng.standard_normal((300, 12)) + 0.1
+    features = PreferenceFeatures(chosen, rng.standard_normal((300, 12)))
+    params = Params(gap_tolerance=1e-4, violation_tolerance=1e-4)
+    config = dataclasses.replace(CONFIG, max_iterations=20_000)
+    with jax.enable_x64(True):
+        steps = {
+            rows: int(
+                cronos(
+                    params, features, config=dataclasses.replace(config, adapt_rows=rows)
+                ).stats.iterations
+            )
+            for rows in (True, False)
+        }
+    assert steps[True] < steps[False]
+
+
+def dense_system(program: Program, shift: float, penalty: np.ndarray) -> np.ndarray:
+    """shift I + G^T Sigma G + tau F^T S^T S F, entry by entry."""
+    x, d = np.asarray(program.features), np.asarray(program.patterns)
+    blocks, width = len(d), x.shape[1]
+    f = np.hstack([d[i][:, None] * x for i in range(blocks)])
+    f = np.hstack([f, -f])
+    if program.pairwise:
+        pairs = len(x) // 2
+        f = f[:pairs] - f[pairs:]
+    matrix = shift * np.eye(2 * blocks * width) + OUTPUT_SHARE * f.T @ f
+    for number, sigma in enumerate(np.broadcast_to(penalty, (2, *d.shape)).reshape(-1, len(x))):
+        block = slice(number * width, (number + 1) * width)
+        matrix[block, block] += x.T @ (sigma[:, None] * x)
+    return matrix
+
+
+@pytest.mark.parametrize("pairwise", [False, True])
+@pytest.mark.parametrize("rows", ["uniform", "tight"])
+def test_the_linear_system_is_the_dense_one(pairwise, rows):
+    rng = np.random.default_rng(0)
+    m, width, blocks = 40, 3, 4
+    with jax.enable_x64(True):
+        x = jnp.asarray(rng.standard_normal((m, width)))
+        program = Program(
+            features=x,
+            patterns=jnp.asarray(rng.integers(0, 2, (blocks, m)), float),
+            labels=jnp.zeros(m // 2 if pairwise else m),
+            row_weight=jnp.ones(m // 2 if pairwise else m),
+        )
+        system = factorize(x)
+        multipliers = jnp.asarray(np.maximum(rng.standard_normal((2, blocks, m)) - 1, 0))
+        penalties = (
+            uniform_penalties(system)
+            if rows == "uniform"
+            else tight_penalties(x, system, multipliers)
+        )
+        right = jnp.asarray(rng.standard_normal((2, blocks, width)))
+        found = solve_correction(program, penalties, right, jnp.asarray(1e-12), 200)
+        dense = dense_system(program, float(system.shift), np.asarray(penalties.penalty))
+    expected = np.linalg.solve(dense, np.asarray(right).ravel()).reshape(right.shape)
+    weights = np.asarray(found.weights)
+    np.testing.assert_allclose(weights, expected, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(found.products, weights @ np.asarray(x).T, atol=1e-12)
+
+
+def test_only_the_largest_multipliers_of_a_block_make_tight_rows():
+    with jax.enable_x64(True):
+        x = jnp.asarray(np.random.default_rng(0).standard_normal((100, 2)))
+        multipliers = jnp.arange(100.0)[None, None] * jnp.ones((2, 1, 1))
+        penalty = np.asarray(tight_penalties(x, factorize(x), multipliers).penalty)
+    high = np.flatnonzero(penalty[0, 0] > 1)
+    assert high.tolist() == list(range(92, 100))  # 4 D of them

@@ -22,24 +22,23 @@ CONFIG = Config(n_gates=4, max_iterations=2000)
 
 
 @pytest.mark.parametrize("loss", sorted(LOSSES))
-@pytest.mark.parametrize("x64", [False, True])
-def test_every_loss_solves_alike_bare_and_under_vmap(loss, x64, make_pairs):
+def test_every_loss_solves_bare_in_float32_and_under_vmap_in_float64(loss, make_pairs):
     features = make_pairs(4, pairs=30)
     config = dataclasses.replace(CONFIG, phase1_loss=loss)
     strengths = np.array([0.1, 0.4])
-    with jax.enable_x64(x64):
 
-        def run(strength):
-            return cronos(Params(group_lasso=strength, gamma=0.2), features, config=config).stats
+    def run(strength):
+        return cronos(Params(group_lasso=strength, gamma=0.2), features, config=config).stats
 
+    singles = [run(strength) for strength in strengths]
+    with jax.enable_x64(True):
         swept = jax.vmap(run)(jnp.asarray(strengths))
-        assert [Status(int(status)) for status in swept.status] == [Status.SOLVED] * 2
-        for index, strength in enumerate(strengths):
-            single = run(strength)
-            assert int(single.status) == Status.SOLVED
-            lowest = max(float(single.dual_bound), float(swept.dual_bound[index]))
-            for value in (single.primal_value, swept.primal_value[index]):
-                assert float(value) <= lowest * 1.011
+    for index, single in enumerate(singles):
+        assert int(single.status) == int(swept.status[index]) == Status.SOLVED
+        # Both values lie above one optimum, and within 1 % of it.
+        bound = max(float(single.dual_bound), float(swept.dual_bound[index]))
+        for value in (single.primal_value, swept.primal_value[index]):
+            assert bound * (1 - 1e-6) <= float(value) <= bound * 1.0101
 
 
 @pytest.mark.parametrize("change", [{"adapt_rows": False}, {"adapt_rho": False}])

@@ -38,8 +38,16 @@ from coala_jax.study.report import device, versions
 
 HERE = Path(__file__).resolve().parent
 ENVIRONMENTS = HERE.parent / ".venvs"
-# The published default first; the others find the value that serves the solver best.
-JAXCLD_RHOS = (0.1, 0.01, 1.0, 10.0, 100.0)
+# rho and whether rows of X get unit norm: the published default first, the others find what serves
+# the solver best. The scale of X is the caller's, and decides as much as rho.
+JAXCLD_SETTINGS = (
+    (0.1, False),
+    (1.0, False),
+    (100.0, False),
+    (0.1, True),
+    (1.0, True),
+    (10.0, True),
+)
 # Beyond what a contender is asked to keep to by itself: starting up, compiling, writing.
 GRACE_SECONDS = 300
 COLUMNS = (
@@ -89,8 +97,10 @@ class Contender(NamedTuple):
     exact: bool = False
 
 
-def _rho(rho: float, swept: bool) -> Setting:
-    return Setting(f"rho={rho:g}", ("--rho", str(rho)), swept)
+def _jaxcld(rho: float, unit_rows: bool, swept: bool) -> Setting:
+    label = f"rho={rho:g}" + (", unit rows" if unit_rows else "")
+    options = ("--rho", str(rho), *(("--unit-rows",) if unit_rows else ()))
+    return Setting(label, options, swept)
 
 
 CONTENDERS = {
@@ -98,7 +108,7 @@ CONTENDERS = {
     "jaxcld": Contender(
         "jaxcld_admm",
         "bench-jaxcld",
-        tuple(_rho(rho, swept=i > 0) for i, rho in enumerate(JAXCLD_RHOS)),
+        tuple(_jaxcld(rho, unit, swept=i > 0) for i, (rho, unit) in enumerate(JAXCLD_SETTINGS)),
         keeps_budget=True,
     ),
     "scnn": Contender(

@@ -3,6 +3,9 @@
 Defaults are those of `train_cvxnn.py` in the package's repository (pilancilab/CLD): rank 20,
 pcg_iters 32, admm_iters 6, rho 0.1, gamma_ratio 1. Its objective has the factor 1/2 and no mean
 over rows, so `beta` is the strength as it stands.
+
+Its split u = v has the fixed weight 1 beside G u = s, so the scale of X decides how it converges;
+`--unit-rows` divides X by its mean row norm, which makes the same program in other units.
 """
 
 from __future__ import annotations
@@ -28,6 +31,10 @@ def main() -> None:
     """Run the contender."""
     arguments = _arguments()
     problem = read_problem(arguments.problem)
+    scale = 1.0
+    if arguments.unit_rows:
+        scale = 1 / float(np.linalg.norm(problem.x, axis=1).mean())
+        problem = problem._replace(x=scale * problem.x, strength=scale * problem.strength)
     _, first = _run(problem, arguments.rho, 1)
     _, second = _run(problem, arguments.rho, 1)
     stages: list[Stage] = []
@@ -37,13 +44,14 @@ def main() -> None:
             break
         weights, seconds = _run(problem, arguments.rho, steps)
         spent, per_step = spent + seconds, seconds / steps
-        stages.append(Stage(f"{steps} steps", steps, seconds, weights))
+        stages.append(Stage(f"{steps} steps", steps, seconds, scale * weights))
     write_result(arguments.result, stages, max(first - second, 0.0))
 
 
 def _arguments() -> argparse.Namespace:
     options = parser(__doc__.splitlines()[0])
     options.add_argument("--rho", type=float, default=DEFAULT_RHO)
+    options.add_argument("--unit-rows", action="store_true", help="X in units of its row norm")
     options.add_argument("--steps", type=int, nargs="+", default=[DEFAULT_STEPS, 60])
     options.add_argument("--budget", type=float, default=600.0, help="seconds, all stages together")
     return options.parse_args()

@@ -14,8 +14,8 @@ from coala_jax.convex.certified_loop import cronos_solve
 from coala_jax.convex.critical_strength import critical_strength, norm_bound
 from coala_jax.convex.cronos import cronos_problem
 from coala_jax.convex.gates import activation_patterns, sample_gates
-from coala_jax.convex.linear_system import factorize
-from coala_jax.convex.losses import get_loss
+from coala_jax.convex.linear_system import LinearSystem, factorize
+from coala_jax.convex.losses import Loss, get_loss
 from coala_jax.convex.network import active_neurons, network_from_weights
 from coala_jax.convex.program import Program, loss_targets
 from coala_jax.convex.standardize import fit_standardization, standardize, unstandardize_head
@@ -135,21 +135,11 @@ def _cronos(
     labels, row_weight = loss_targets(loss, features, params.gamma)
     program = Program(x, patterns.astype(x.dtype), labels, row_weight)
     system = factorize(x)
-    bound = norm_bound(program, loss)
-    if config.strength_unit == "critical":
-        critical, share = critical_strength(program, loss, system), params.group_lasso
-        strength = params.group_lasso * critical
-    else:
-        critical = jnp.full((), jnp.nan, x.dtype)
-        share = params.group_lasso / (_CRITICAL_SHARE * jnp.maximum(bound, 1))
-        strength = params.group_lasso
-    penalty = PENALTY_SHARE * jnp.minimum(share, 1) * loss.curvature * params.rho
-    problem = cronos_problem(program, gates, strength, penalty, system)
-    nothing = bound <= _ROUNDING * jnp.finfo(x.dtype).eps * x.shape[0]
-    vanishes = nothing | (strength >= jnp.where(jnp.isnan(critical), bound, critical))
-    status = jnp.where((status == Status.SOLVED) & vanishes, Status.ZERO_NETWORK, status).astype(
-        jnp.int32
-    )
+    strength = _strength(params, config, program, loss, system)
+    penalty = PENALTY_SHARE * jnp.minimum(strength.share, 1) * loss.curvature * params.rho
+    problem = cronos_problem(program, gates, strength.absolute, penalty, system)
+    valid = status == Status.SOLVED
+    status = jnp.where(valid & strength.vanishes, Status.ZERO_NETWORK, status).astype(jnp.int32)
     result = cronos_solve(params, problem, loss, config, status)
 
     primal, dual, state = result.primal, result.dual, result.state
@@ -166,8 +156,8 @@ def _cronos(
         cone_violation=result.violation,
         primal_residual=state.primal_residual,
         dual_residual=state.dual_residual,
-        critical_strength=critical,
-        group_lasso_strength=strength,
+        critical_strength=strength.critical,
+        group_lasso_strength=strength.absolute,
         active_neurons=active_neurons(primal.weights),
         constant_features=standardization.constant,
     )
@@ -181,12 +171,47 @@ def _cronos(
         weights=primal.weights,
         dual_point=dual.point,
         multipliers=dual.multipliers,
-        group_lasso_strength=strength,
+        group_lasso_strength=strength.absolute,
         primal_value=primal.value,
         dual_bound=dual.value,
     )
     head = unstandardize_head(network.first_layer, network.second_layer, standardization)
     return Phase1Solution(head, result.status, stats, result.history, certificate)
+
+
+class _Strength(NamedTuple):
+    """The group-lasso strength of one program; scalars.
+
+    Attributes:
+        absolute: lambda_g.
+        critical: the strength at which the network vanishes, or NaN where it is not computed.
+        share: `absolute` over the critical strength, or over a guess of it.
+        vanishes: whether the optimum is known to be zero.
+    """
+
+    absolute: jax.Array
+    critical: jax.Array
+    share: jax.Array
+    vanishes: jax.Array
+
+
+def _strength(
+    params: Params, config: Config, program: Program, loss: Loss, system: LinearSystem
+) -> _Strength:
+    """`Params.group_lasso` in its unit, `Config.strength_unit`."""
+    bound = norm_bound(program, loss)
+    rows, resolution = program.features.shape[0], jnp.finfo(bound.dtype).eps
+    nothing_to_learn = bound <= _ROUNDING * resolution * rows
+    if config.strength_unit == "critical":
+        critical = critical_strength(program, loss, system)
+        absolute, share = params.group_lasso * critical, params.group_lasso
+        vanishes = nothing_to_learn | (params.group_lasso >= 1)
+    else:
+        critical = jnp.full_like(bound, jnp.nan)
+        absolute = params.group_lasso
+        share = absolute / (_CRITICAL_SHARE * jnp.where(nothing_to_learn, 1, bound))
+        vanishes = nothing_to_learn | (absolute >= bound)
+    return _Strength(absolute, critical, share, vanishes)
 
 
 def _check_gates(gates: jax.Array, width: int) -> jax.Array:

@@ -52,6 +52,7 @@ def write_folder(folder: Path, names: tuple[str, ...], fill: Callable[[Path], No
     Returns:
         The files that were written.
     """
+    folder = folder.absolute()  # `.` has no name to put a suffix to
     partial = folder.with_name(folder.name + PARTIAL_SUFFIX)
     if partial.exists():  # of a run that was killed
         shutil.rmtree(partial)

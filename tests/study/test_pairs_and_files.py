@@ -2,6 +2,7 @@
 
 import errno
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -89,6 +90,14 @@ def test_a_folder_of_a_killed_run_is_no_obstacle(tmp_path):
     files = write_folder(tmp_path / "out", ("a", "b"), lambda d: (d / "b").write_text("whole"))
     assert files == [tmp_path / "out" / "b"]
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_the_current_folder_can_be_filled(tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    (file,) = write_folder(Path("."), ("a",), lambda d: (d / "a").write_text("whole"))
+    assert file.read_text() == "whole"
+    assert [path.name for path in tmp_path.iterdir()] == ["here"]
 
 
 def test_an_output_without_permission_is_refused_early(tmp_path, monkeypatch):

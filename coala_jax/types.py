@@ -96,12 +96,11 @@ class Config:
         phase2_objective: `"pairwise"` (eq 6) or `"pointwise"` (eq 9).
         max_iterations: cap of ADMM steps in Phase I.
         check_every: ADMM steps between two certificates.
-        adapt_rho: let Phase I move rho towards equal residuals, at most log2 of the number of
-            certificates times; `Params.rho` is then where it starts.
+        adapt_rho: let Phase I move rho towards equal residuals, after certificates 1, 2, 4, 8, ...;
+            `Params.rho` is then where it starts.
         adapt_rows: give tight and slack rows of the cones penalties of their own, at the same
-            certificates. Far fewer steps, for one factorisation a block each time and
-            2 P (d + 1)^2 floats of memory; without, one factor serves the whole solve and a vmap
-            over rho.
+            certificates. Far fewer steps, for one inverse a block each time and
+            2 P (d + 1)^2 floats of memory; without, one inverse serves the whole solve.
         max_cg_iterations: cap of conjugate-gradient steps within one ADMM step.
         max_epochs: cap of Phase II passes over the data.
         batch_size: pairs per AdamW step; None takes all pairs at once.

@@ -77,7 +77,7 @@ def feasible_primal(
         program: the program.
         loss: its loss.
         strength: scalar group-lasso strength.
-        system: factor for the projection.
+        system: of the features.
         interior: (P, D) points from `interior_points`.
         weights: (2, P, D) any weights.
         multipliers: (2, P, m) warm start of the projection.
@@ -120,6 +120,8 @@ def feasible_dual(
         point: dual point r, one value a label.
         multipliers: (2, P, m) non-negative alpha.
     """
+    # The conjugate of a row without weight is infinite but at zero.
+    point = jnp.where(program.row_weight > 0, point, 0)
     pulled = column_products(program.features, program.signs * multipliers)
     blocks = output_adjoint(program, point) + pulled
     largest = jnp.max(jnp.linalg.norm(blocks, axis=-1))
@@ -132,12 +134,14 @@ def feasible_dual(
 
 def better_dual(first: Dual, second: Dual) -> Dual:
     """The one with the larger bound; NaN loses."""
-    return jax.tree.map(lambda a, b: jnp.where(second.value > first.value, b, a), first, second)
+    better = (second.value > first.value) | jnp.isnan(first.value)
+    return jax.tree.map(lambda a, b: jnp.where(better, b, a), first, second)
 
 
 def better_primal(first: Primal, second: Primal) -> Primal:
     """The one with the smaller value, with the newer multipliers; NaN loses."""
-    best = jax.tree.map(lambda a, b: jnp.where(second.value < first.value, b, a), first, second)
+    better = (second.value < first.value) | jnp.isnan(first.value)
+    best = jax.tree.map(lambda a, b: jnp.where(better, b, a), first, second)
     return best._replace(multipliers=second.multipliers)
 
 
@@ -151,4 +155,4 @@ def explained_share(
 ) -> jax.Array:
     """(P(0) - P) / (P(0) - D): share of the possible improvement over the zero network."""
     possible = zero_value - dual_bound
-    return jnp.where(possible > 0, (zero_value - primal_value) / possible, 0)
+    return jnp.where(possible <= 0, 0, (zero_value - primal_value) / possible)

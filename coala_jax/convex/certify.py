@@ -29,8 +29,8 @@ from coala_jax.convex.program import (
 )
 from coala_jax.convex.projection import interior_points, project_onto_cones
 from coala_jax.convex.standardize import Standardization, standardize
-from coala_jax.inputs import prepare_features
-from coala_jax.types import Certificate, PreferenceFeatures, float_dtype
+from coala_jax.inputs import input_status, prepare_features
+from coala_jax.types import Certificate, Params, PreferenceFeatures, Status, float_dtype
 
 # Weights of a stranger bring no multipliers to start from, and a projection from zero is slow:
 # Clarabel's optimum of a program of 500 rows, 20 features and 8 gates is certified to 7e-4 after
@@ -79,7 +79,8 @@ def certify(
         gamma: `Params.gamma`, which a pairwise loss depends on.
 
     Returns:
-        The bounds, in float32 (float64 where x64 is on); NaN where the input holds NaN.
+        The bounds, in float32 (float64 where x64 is on); all NaN where the features, weights or
+        margins are not finite, a pair's weight is negative or the strength is not positive.
 
     Raises:
         TypeError, ValueError: shapes or dtypes that do not fit, with the argument named.
@@ -119,17 +120,20 @@ def certify(
     }
     standardization = Standardization(arrays["mean"], arrays["scale"], jnp.zeros((), jnp.int32))
     x = standardize(jnp.concatenate([pairs.chosen, pairs.rejected]), standardization)
-    program = Program(x, activation_patterns(x, gates).astype(dtype), labels, row_weight)
+    strength = arrays["group_lasso_strength"]
     with jax.default_matmul_precision("highest"):
-        return certify_weights(
+        program = Program(x, activation_patterns(x, gates).astype(dtype), labels, row_weight)
+        report = certify_weights(
             program,
             gates,
             arrays["weights"],
-            arrays["group_lasso_strength"],
+            strength,
             program_loss,
             arrays["dual_point"],
             jnp.maximum(arrays["multipliers"], 0),
         )
+    valid = (input_status(Params(), pairs) == Status.SOLVED) & (strength > 0)
+    return CertificateReport(*(jnp.where(valid, value, jnp.nan) for value in report))
 
 
 @functools.partial(jax.jit, static_argnames="loss")
@@ -145,8 +149,8 @@ def certify_weights(
     """`certify` on a program.
 
     From weights alone the dual point is r = -grad l at the projected output. For a given r the
-    best multipliers are those of projecting F^T r onto the cones: they make every block's norm as
-    small as it can be.
+    best multipliers are those of projecting F^T S^T r onto the cones: they make every block's norm
+    as small as it can be.
 
     Args:
         program: the program.
@@ -180,7 +184,7 @@ def _project_weights(
     loss: Loss,
     system: LinearSystem,
 ) -> Primal:
-    """The weights as they are where they are feasible, else projected and pushed inside."""
+    """The weights, projected unless they are feasible, pushed inside by what rounding needs."""
     products = row_products(program.features, weights)
     interior = interior_points(program.features, program.signs, system, gates)
     steps = jnp.where(jnp.all(program.signs * products >= 0), 0, _MAX_ITERATIONS)

@@ -47,6 +47,6 @@ def critical_strength(program: Program, loss: Loss, system: LinearSystem) -> jax
 
 
 def _gradients_at_zero(program: Program, loss: Loss) -> jax.Array:
-    """F^T r at the zero network, that is g_i and -g_i: (2, P, D)."""
+    """F^T S^T r at the zero network, that is g_i and -g_i: (2, P, D)."""
     zero = jnp.zeros_like(program.labels)
     return output_adjoint(program, loss.negative_gradient(zero, program.labels, program.row_weight))

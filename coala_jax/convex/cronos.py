@@ -6,8 +6,8 @@ Splits u = v, G u = s and z = S F u under one penalty rho, weighted by `shift`, 
     v+ = prox of the group lasso,  s+ = (G u+ + nu)+,  z+ = prox of the loss
     mu, nu, zeta += what the splits are off by
 
-Splitting z keeps rho and the loss out of the linear system, so a sweep over rho shares one
-factor and any loss with a scalar prox fits. `cronos_solve` drives the steps to a certificate.
+Splitting z keeps rho and the loss out of the linear system, so a change of rho prepares nothing
+anew and any loss with a scalar prox fits. `cronos_solve` drives the steps to a certificate.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ from coala_jax.convex.linear_system import (
     RowPenalties,
     block_penalties,
     factorize,
-    precondition,
     pull_back,
     solve_correction,
     uniform_penalties,
@@ -33,7 +32,7 @@ from coala_jax.convex.program import Program, network_output, row_products
 from coala_jax.convex.projection import RELAXATION, interior_points
 
 # Conjugate gradients stop at this share of the last change of the splits: errors then fall with
-# the residuals and are summable, as Theorem 4.2 asks. 0.1 costs 1 to 2 steps per ADMM step.
+# the residuals and are summable, as Theorem 4.2 asks. 0.1 costs 1 to 3 steps per ADMM step.
 _CG_SHARE = 0.1
 # Below this many roundings of the splits' norm conjugate gradients only stir rounding.
 _CG_FLOOR = 4.0
@@ -46,7 +45,7 @@ class CronosProblem(NamedTuple):
         program: data of (3).
         strength: scalar lambda_g.
         penalty: scalar rho to start from.
-        system: factorisation of the features.
+        system: Gram matrix and inverse of the features.
         interior: (P, D) strictly feasible point of every cone.
     """
 
@@ -104,7 +103,7 @@ def cronos_problem(
     penalty: jax.Array,
     system: LinearSystem | None = None,
 ) -> CronosProblem:
-    """Factorise (unless a factor is given) and find interior points of the cones."""
+    """Prepare the linear system (unless it is given) and find interior points of the cones."""
     system = factorize(program.features) if system is None else system
     interior = interior_points(program.features, program.signs, system, gates)
     return CronosProblem(program, strength, penalty, system, interior)
@@ -143,7 +142,7 @@ def cronos_init(problem: CronosProblem, *, adapt_rows: bool = True) -> CronosSta
         penalty=problem.penalty,
         rows=penalties,
         size=jnp.zeros((), dtype),
-        change=inf,
+        change=jnp.zeros((), dtype),
         primal_residual=inf,
         dual_residual=inf,
         iterations=none,
@@ -163,7 +162,7 @@ def cronos_step(
     output_gap = state.output - state.output_dual - network_output(program, state.products)
     right = shift * (state.weights - state.weights_dual - state.point)
     right = right + pull_back(program, slack_gap, output_gap)
-    tolerance = _cg_tolerance(state, right)
+    tolerance = _cg_tolerance(state)
     correction = solve_correction(program, rows, right, tolerance, max_cg_iterations)
     point = state.point + correction.weights
     products = state.products + correction.products
@@ -208,12 +207,10 @@ def _relax(new: jax.Array, old: jax.Array) -> jax.Array:
     return RELAXATION * new + (1 - RELAXATION) * old
 
 
-def _cg_tolerance(state: CronosState, right: jax.Array) -> jax.Array:
+def _cg_tolerance(state: CronosState) -> jax.Array:
     """A share of the last change, but not below rounding; in the preconditioner's norm."""
-    # Before the first change there is nothing to compare with: one digit is enough.
-    scale = jnp.sqrt(jnp.vdot(right, precondition(state.rows, right)))
-    target = _CG_SHARE * jnp.where(jnp.isfinite(state.change), state.change, scale)
-    return jnp.maximum(target, _CG_FLOOR * jnp.finfo(right.dtype).eps * state.size)
+    target = _CG_SHARE * state.change
+    return jnp.maximum(target, _CG_FLOOR * jnp.finfo(target.dtype).eps * state.size)
 
 
 def _with_residuals(new: CronosState, old: CronosState, shift: jax.Array) -> CronosState:

@@ -33,7 +33,7 @@ from coala_jax.convex.program import (
     spread_to_rows,
 )
 
-# Penalty of u = v relative to G u = s, as a share of the mean square of a standardised feature
+# Penalty of u = v relative to G u = s, as a share of the sum of squares of a standardised feature
 # (m): measured on the shared features, 0.01 to 0.1 need the fewest steps, 0.03 the fewest
 # conjugate-gradient steps as well.
 SPLIT_SHARE = 0.03
@@ -51,7 +51,7 @@ TIGHT_ROWS = 4
 
 
 class LinearSystem(NamedTuple):
-    """Factorisation that a whole solve shares; neither rho nor the loss enters it.
+    """Gram matrix and inverse that a whole solve shares; neither rho nor the loss enters them.
 
     Attributes:
         shift: scalar, SPLIT_SHARE * m.
@@ -114,8 +114,8 @@ def tight_penalties(
 
     Args:
         features: (m, D) rows X.
-        system: factorisation of X.
-        multipliers: (2, P, m) non-negative, in any positive multiple. Of each block the
+        system: of X.
+        multipliers: (2, P, m) non-negative, in any common positive multiple. Of each block the
             TIGHT_ROWS * D largest count.
     """
     rows, width = features.shape

@@ -21,7 +21,7 @@ _LARGEST_MOVE = 4.0
 def balance_penalty(state: CronosState) -> CronosState:
     """Move rho towards equal relative residuals (Boyd et al. 2011, section 3.4.1; Wohlberg 2017).
 
-    The factor of the linear system does not depend on rho; only the scaled multipliers do.
+    The linear system does not depend on rho; only the scaled multipliers do.
     """
     tiny = jnp.finfo(state.penalty.dtype).tiny
     ratio = state.primal_residual / jnp.maximum(state.dual_residual, tiny)
@@ -39,9 +39,10 @@ def balance_penalty(state: CronosState) -> CronosState:
 def balance_rows(problem: CronosProblem, state: CronosState) -> CronosState:
     """A high penalty for tight rows of G u = s, a low one for slack rows.
 
-    A row is tight where its multiplier is active. Costs one factorisation a block.
+    A row is tight where its multiplier is active. Costs one inverse a block.
     """
-    rows = tight_penalties(problem.program.features, problem.system, -state.slack_dual)
+    multipliers = -state.rows.penalty * state.slack_dual
+    rows = tight_penalties(problem.program.features, problem.system, multipliers)
     return state._replace(
         rows=rows, slack_dual=state.slack_dual * (state.rows.penalty / rows.penalty)
     )

@@ -101,7 +101,7 @@ def objective(program: Program, loss: Loss, strength: jax.Array, weights: jax.Ar
 
 
 def relative_violation(signed_products: jax.Array) -> jax.Array:
-    """max(-G u)+ / max|X u|, scalar; zero for zero weights."""
+    """max(-G u)+ / max|X u|, scalar; zero for zero weights, NaN for NaN."""
     worst = jnp.max(jnp.maximum(-signed_products, 0))
     largest = jnp.max(jnp.abs(signed_products))
-    return jnp.where(largest > 0, worst / jnp.where(largest > 0, largest, 1), 0)
+    return jnp.where(largest == 0, 0, worst / jnp.where(largest == 0, 1, largest))

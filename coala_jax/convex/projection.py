@@ -1,7 +1,7 @@
 """Projection onto the cones K_i = {v : E_i X v >= 0}, and strictly feasible points inside them.
 
 min ||v - p||^2 / 2 subject to E_i X v >= 0 is solved for many blocks at once by ADMM on
-s = E X v. The factor of K = shift I + X^T X that the main iteration uses serves here too: with
+s = E X v. The inverse of K = shift I + X^T X that the main iteration uses serves here too: with
 penalty 1/shift the v-step is one solve with K. By Moreau's decomposition v = p + X^T E alpha at
 the optimum, with multipliers alpha >= 0; any alpha >= 0 bounds the norm of the projection.
 """
@@ -57,7 +57,7 @@ def project_onto_cones(
     Args:
         features: (m, D) rows X.
         signs: (P, m) of +-1, E.
-        system: factor of shift I + X^T X.
+        system: Gram matrix and inverse of X.
         points: (..., P, D) points p.
         multipliers: (..., P, m) non-negative warm start, or None for zeros.
         tolerance: stop when, in every block, neither the worst violation nor the last change of

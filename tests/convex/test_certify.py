@@ -59,6 +59,29 @@ def test_claims_are_not_believed(solved):
     assert report.dual_bound <= honest.primal_value
 
 
+def test_a_dual_point_on_a_pair_without_weight_proves_nothing(make_pairs):
+    """There the conjugate is infinite: a forged value must not raise the bound."""
+    features = make_pairs(3, pairs=30, width=4)._replace(weight=np.r_[0.0, np.ones(29)])
+    with jax.enable_x64(True):
+        certificate = cronos(Params(group_lasso=0.1), features, config=CONFIG).certificate
+        forged = np.array(certificate.dual_point)
+        forged[0] = 1e-3
+        bounds = [
+            certify(features, certificate._replace(dual_point=point)).dual_bound
+            for point in (certificate.dual_point, forged)
+        ]
+    assert float(bounds[1]) == pytest.approx(float(bounds[0]), rel=1e-12)
+
+
+def test_invalid_input_proves_nothing(solved):
+    features, solution = solved
+    report = recompute(features, solution.certificate._replace(group_lasso_strength=-1.0))
+    assert all(np.isnan(value) for value in report)
+    poisoned = features._replace(chosen=np.where(np.arange(30)[:, None] == 3, np.nan, 1.0) * 0.5)
+    poisoned = poisoned._replace(chosen=np.broadcast_to(poisoned.chosen, features.chosen.shape))
+    assert all(np.isnan(value) for value in recompute(poisoned, solution.certificate))
+
+
 def test_weights_alone_are_enough_for_a_bound(solved):
     features, solution = solved
     certificate = solution.certificate

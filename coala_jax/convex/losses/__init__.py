@@ -30,5 +30,6 @@ __all__ = [
 def get_loss(name: str) -> Loss:
     """The loss of a name; raises ValueError naming the known ones."""
     if name not in LOSSES:
-        raise ValueError(f"Config.phase1_loss must be one of {', '.join(LOSSES)}; got {name!r}")
+        known = ", ".join(LOSSES)
+        raise ValueError(f"the loss (Config.phase1_loss) must be one of {known}; got {name!r}")
     return LOSSES[name]

@@ -10,7 +10,7 @@ from jax.scipy.special import entr, xlogy
 # Halvings of the bracket of a scalar root: 2^-40 of the bracket is below float32 and near
 # float64 resolution of quantities that only scale a bound.
 _BISECTIONS = 40
-# Newton on the prox converges monotonically from the end of the bracket nearest to zero; each
+# Newton on the prox converges monotonically from the point of the bracket nearest to zero; each
 # early step gains about one unit of a logarithm, so twenty reach round-off for steps up to 1e4.
 _PROX_STEPS = 20
 

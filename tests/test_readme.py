@@ -1,4 +1,4 @@
-"""The code that people copy runs: the README's Python and the example of `solve`."""
+"""The code that people copy runs: the README's Python and the examples of public functions."""
 
 import doctest
 import importlib
@@ -7,6 +7,8 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 README = Path(__file__).parents[1] / "README.md"
 
@@ -36,8 +38,9 @@ def test_the_research_code_of_the_readme_runs(tmp_path):
     ]
 
 
-def test_the_example_of_solve_runs():
+@pytest.mark.parametrize("module", ["coala_jax.solve", "coala_jax.convex.certify"])
+def test_the_example_of_a_public_function_runs(module):
     # By name: `coala_jax.solve` is the function, not the module.
-    outcome = doctest.testmod(importlib.import_module("coala_jax.solve"))
+    outcome = doctest.testmod(importlib.import_module(module))
     assert outcome.attempted > 0
     assert outcome.failed == 0

@@ -93,7 +93,7 @@ def _model(problem: Problem, rho: float) -> CVX_ReLU_MLP:
         patterns.shape[1],
         problem.strength,
         rho,
-        jax.random.PRNGKey(0),
+        jax.random.PRNGKey(0),  # the kind of key that the package documents
         d_diags=patterns,
         e_diags=2 * patterns - 1,
     )

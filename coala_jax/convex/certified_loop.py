@@ -9,7 +9,6 @@ import jax.numpy as jnp
 from jax import lax
 
 from coala_jax.convex.certificate import (
-    PROJECTION_ITERATIONS,
     Dual,
     Primal,
     better_dual,
@@ -31,6 +30,9 @@ from coala_jax.convex.penalties import balance_penalty, balance_rows
 from coala_jax.convex.program import relative_violation, row_products
 from coala_jax.types import Config, Params, Phase1History, Status
 
+# Steps of one projection, warm-started from the last certificate's; measured on the shared
+# features 50 bring the violation from 1e-2 to 1e-4, and the push inside then costs under 0.3 %.
+_PROJECTION_ITERATIONS = 50
 # A certificate cannot be the last one while the violation is above its tolerance: until it is
 # within a factor of _NEAR few steps of the projection do, which are most of its cost.
 _NEAR = 3.0
@@ -97,7 +99,7 @@ def cronos_solve(
         products = row_products(program.features, state.weights)
         violation = relative_violation(program.signs * products)
         near = violation <= _NEAR * params.violation_tolerance
-        steps = jnp.where(near, PROJECTION_ITERATIONS, _EARLY_PROJECTION_ITERATIONS)
+        steps = jnp.where(near, _PROJECTION_ITERATIONS, _EARLY_PROJECTION_ITERATIONS)
         newest = _newest_primal(problem, loss, state, loop.primal, steps)
         primal = better_primal(loop.primal, newest)
         dual = better_dual(loop.dual, _best_dual(problem, loss, state, newest))

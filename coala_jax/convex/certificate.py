@@ -18,8 +18,8 @@ from coala_jax.convex.losses import Loss
 from coala_jax.convex.program import (
     Program,
     column_products,
-    group_norm,
     network_output,
+    objective,
     output_adjoint,
     row_products,
 )
@@ -98,7 +98,7 @@ def feasible_primal(
     products = row_products(program.features, feasible)
     inside = jnp.all(signs * products >= 0)
     output = network_output(program, products)
-    value = loss.value(output, program.labels, program.row_weight) + strength * group_norm(feasible)
+    value = objective(program, loss, strength, feasible, output)
     return Primal(feasible, output, jnp.where(inside, value, jnp.inf), projection.multipliers)
 
 

@@ -93,9 +93,10 @@ def group_norm(weights: jax.Array) -> jax.Array:
     return jnp.sum(jnp.linalg.norm(weights, axis=-1))
 
 
-def objective(program: Program, loss: Loss, strength: jax.Array, weights: jax.Array) -> jax.Array:
-    """Value of program (3) without its constraints."""
-    output = network_output(program, row_products(program.features, weights))
+def objective(
+    program: Program, loss: Loss, strength: jax.Array, weights: jax.Array, output: jax.Array
+) -> jax.Array:
+    """Value of program (3) at weights with output S F u; its constraints are not looked at."""
     value = loss.value(output, program.labels, program.row_weight)
     return value + strength * group_norm(weights)
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from contenders.protocol import Problem
 
-from coala_jax.convex.gates import activation_patterns, sample_gates
+from coala_jax.convex.gates import sample_gates
 from coala_jax.convex.standardize import fit_standardization, standardize
 
 SHARED = ("alpaca_eval_v2", "qa_feedback")
@@ -84,9 +84,8 @@ def _problem(chosen: np.ndarray, rejected: np.ndarray, gates: int, seed: int) ->
     """Rows as `coala_jax.cronos` makes them, its gates, and the strength."""
     rows = jnp.asarray(np.concatenate([chosen, rejected]), jnp.float32)
     x = standardize(rows, fit_standardization(rows))
-    vectors = sample_gates(jax.random.key(seed), gates, x.shape[1], x.dtype)
-    patterns = np.asarray(activation_patterns(x, vectors))
+    vectors, patterns, _ = map(np.asarray, sample_gates(jax.random.key(seed), gates, x))
     y = np.repeat(np.array([1, -1], np.float32), len(chosen))
     x = np.asarray(x)
     largest = np.linalg.norm((patterns * y) @ x, axis=1).max()
-    return Problem(x, patterns, np.asarray(vectors), y, float(STRENGTH * largest))
+    return Problem(x, patterns, vectors, y, float(STRENGTH * largest))

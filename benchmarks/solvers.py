@@ -32,7 +32,7 @@ from problems import NAMES, SHARED, TINY_SEEDS, load_problem, small_enough_for_c
 from coala_jax.convex.certificate import explained_share, feasible_dual, relative_gap
 from coala_jax.convex.certify import certify_weights
 from coala_jax.convex.losses import SQUARED
-from coala_jax.convex.program import Program
+from coala_jax.convex.program import RELU_HALVES, Program
 from coala_jax.study.files import json_text, write_text
 from coala_jax.study.report import device, versions
 
@@ -247,6 +247,7 @@ def _report(problem: Problem, stage: Stage) -> dict[str, float]:
             patterns=jnp.asarray(problem.patterns, float),
             labels=jnp.asarray(problem.y, float),
             row_weight=jnp.ones(len(problem.y)),
+            halves=jnp.asarray(RELU_HALVES, float),
         )
         gates, weights = jnp.asarray(problem.gates, float), jnp.asarray(stage.weights, float)
         report = certify_weights(program, gates, weights, problem.strength, SQUARED)

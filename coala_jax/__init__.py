@@ -7,8 +7,8 @@ Text, backbones and the quickstart live in subpackages that need the `text` extr
 """
 
 from coala_jax._version import __version__
-from coala_jax.convex import CertificateReport, certify, cronos
-from coala_jax.head import ConvexHead, HeadFileError, load_head, save_head
+from coala_jax.convex import CertificateReport, certify, cronos, regularization_path
+from coala_jax.head import ConvexHead, GatedHead, HeadFileError, load_head, save_head
 from coala_jax.preference import finetune
 from coala_jax.solve import solve
 from coala_jax.types import (
@@ -31,6 +31,7 @@ __all__ = [
     "CertificateReport",
     "Config",
     "ConvexHead",
+    "GatedHead",
     "HeadFileError",
     "History",
     "Params",
@@ -47,6 +48,7 @@ __all__ = [
     "cronos",
     "finetune",
     "load_head",
+    "regularization_path",
     "save_head",
     "solve",
 ]

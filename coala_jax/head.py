@@ -1,4 +1,4 @@
-"""The reward head: a two-layer ReLU network on raw backbone features, and its files."""
+"""The reward heads: two-layer networks on raw backbone features, and their files."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import os
 import pathlib
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,6 @@ import numpy as np
 import safetensors.numpy
 
 HEAD_FORMAT = "coala-jax-head/1"
-_TENSORS = ("theta1", "bias", "theta2")
 
 
 class HeadFileError(ValueError):
@@ -40,19 +39,58 @@ class ConvexHead(NamedTuple):
 
     def neurons(self, features: jax.Array | np.ndarray) -> jax.Array:
         """First-layer outputs of raw features: (..., d) -> (..., k)."""
-        width = self.theta1.shape[-2]
-        if features.shape[-1] != width:
-            raise ValueError(
-                f"features have {features.shape[-1]} columns, the head was made for {width}: "
-                "use the backbone, layer and pooling that it was trained on"
-            )
-        theta1 = jnp.asarray(self.theta1)
-        raw = jnp.asarray(features).astype(theta1.dtype)
-        product = jnp.matmul(raw, theta1, precision=jax.lax.Precision.HIGHEST)
-        return jax.nn.relu(product + self.bias)
+        return jax.nn.relu(_layer(features, self.theta1, self.bias))
 
 
-def save_head(folder: str | os.PathLike[str], head: ConvexHead, info: dict[str, Any]) -> None:
+class GatedHead(NamedTuple):
+    """Reward head (1(x gates + gate_bias >= 0) * (x theta1 + bias)) theta2 (Mishkin et al. 2022).
+
+    A gated neuron is switched by its gate and not by its own sign, so its weights are not those
+    of a ReLU network; `coala_jax.convex.decompose_gated` makes one of them.
+
+    Attributes:
+        theta1: (d, k) first layer, standardisation folded in.
+        bias: (k,) first-layer bias.
+        theta2: (k,) second layer. A zero neuron has zeros in all three.
+        gates: (d, k) gate vectors, standardisation folded in.
+        gate_bias: (k,) their offsets.
+    """
+
+    theta1: jax.Array | np.ndarray
+    bias: jax.Array | np.ndarray
+    theta2: jax.Array | np.ndarray
+    gates: jax.Array | np.ndarray
+    gate_bias: jax.Array | np.ndarray
+
+    def __call__(self, features: jax.Array | np.ndarray) -> jax.Array:
+        """Rewards of raw features: (..., d) -> (...). Computed in the head's own dtype."""
+        return self.neurons(features) @ self.theta2
+
+    def neurons(self, features: jax.Array | np.ndarray) -> jax.Array:
+        """First-layer outputs of raw features, 0 behind a closed gate: (..., d) -> (..., k)."""
+        opened = _layer(features, self.gates, self.gate_bias) >= 0
+        return jnp.where(opened, _layer(features, self.theta1, self.bias), 0)
+
+
+Head: TypeAlias = ConvexHead | GatedHead
+
+
+def _layer(
+    features: jax.Array | np.ndarray, weights: jax.Array | np.ndarray, bias: jax.Array | np.ndarray
+) -> jax.Array:
+    """X weights + bias in the dtype of the weights: (..., d), (d, k), (k,) -> (..., k)."""
+    width = weights.shape[-2]
+    if features.shape[-1] != width:
+        raise ValueError(
+            f"features have {features.shape[-1]} columns, the head was made for {width}: "
+            "use the backbone, layer and pooling that it was trained on"
+        )
+    weights = jnp.asarray(weights)
+    raw = jnp.asarray(features).astype(weights.dtype)
+    return jnp.matmul(raw, weights, precision=jax.lax.Precision.HIGHEST) + bias
+
+
+def save_head(folder: str | os.PathLike[str], head: Head, info: dict[str, Any]) -> None:
     """Write `head.safetensors` (float32, zero neurons pruned) and `head.json` into a folder.
 
     Args:
@@ -76,7 +114,7 @@ def save_head(folder: str | os.PathLike[str], head: ConvexHead, info: dict[str, 
     _replace(path / "head.json", (json.dumps(document, indent=2) + "\n").encode())
 
 
-def load_head(folder: str | os.PathLike[str]) -> tuple[ConvexHead, dict[str, Any]]:
+def load_head(folder: str | os.PathLike[str]) -> tuple[Head, dict[str, Any]]:
     """Read a head and the account beside it.
 
     Returns:
@@ -93,12 +131,19 @@ def load_head(folder: str | os.PathLike[str]) -> tuple[ConvexHead, dict[str, Any
     info = _read(path / "head.json", lambda file: json.loads(file.read_text("utf-8")))
     if not isinstance(info, dict) or info.get("format") != HEAD_FORMAT:
         raise HeadFileError(f"{path}/head.json: not a head of format {HEAD_FORMAT}")
-    if set(arrays) != set(_TENSORS):
-        raise HeadFileError(f"{path}/head.safetensors: holds {sorted(arrays)}, not {_TENSORS}")
-    theta1, bias, theta2 = (arrays[name] for name in _TENSORS)
-    if theta1.ndim != 2 or bias.shape != theta1.shape[1:] or theta2.shape != theta1.shape[1:]:
+    kinds = {frozenset(kind._fields): kind for kind in (ConvexHead, GatedHead)}
+    kind = kinds.get(frozenset(arrays))
+    if kind is None:
+        known = " or ".join(str(kind._fields) for kind in kinds.values())
+        raise HeadFileError(f"{path}/head.safetensors: holds {sorted(arrays)}, not {known}")
+    head = kind(**arrays)
+    neurons = head.theta1.shape[1:]
+    if head.theta1.ndim != 2 or any(
+        value.shape != (head.theta1.shape if name in ("theta1", "gates") else neurons)
+        for name, value in head._asdict().items()
+    ):
         raise HeadFileError(f"{path}/head.safetensors: the shapes of its tensors do not fit")
-    return ConvexHead(theta1, bias, theta2), info
+    return head, info
 
 
 def _read(file: pathlib.Path, load: Callable[[pathlib.Path], Any]) -> Any:

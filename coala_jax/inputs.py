@@ -12,8 +12,9 @@ from coala_jax.types import Params, PreferenceFeatures, Status, float_dtype
 # Standardisation needs a spread, and a held-out pair something to be held out from.
 _FEWEST_PAIRS = 2
 
-_POSITIVE_LEAVES = ("rho", "group_lasso", "beta", "ridge", "learning_rate")
+_POSITIVE_LEAVES = ("rho", "beta", "ridge", "learning_rate")
 _NON_NEGATIVE_LEAVES = (
+    "group_lasso",
     "weight_decay",
     "gap_tolerance",
     "violation_tolerance",
@@ -116,6 +117,14 @@ def _float_array(name: str, value: Any) -> jax.Array:
             f"cast with .astype('float32') if these numbers are features"
         )
     return jnp.asarray(value).astype(float_dtype())
+
+
+def float_matrix(name: str, value: Any, width: int, columns: str) -> jax.Array:
+    """A (k, width) array in the solver's dtype, or a ValueError that says what columns are."""
+    array = jnp.asarray(value, float_dtype())
+    if array.ndim != 2 or array.shape[1] != width:
+        raise ValueError(f"{name} must be (k, {width}): {columns}; got {array.shape}")
+    return array
 
 
 def _per_pair(name: str, value: Any, pairs: int, default: float) -> jax.Array:

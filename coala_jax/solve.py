@@ -8,8 +8,18 @@ import jax
 import jax.numpy as jnp
 
 from coala_jax.convex import cronos
+from coala_jax.gradients import require_solved
 from coala_jax.preference import finetune
-from coala_jax.types import Config, History, Params, PreferenceFeatures, Solution, Stats, Status
+from coala_jax.types import (
+    SUCCESSES,
+    Config,
+    History,
+    Params,
+    PreferenceFeatures,
+    Solution,
+    Stats,
+    Status,
+)
 
 DEFAULT_SEED = 0
 
@@ -26,7 +36,8 @@ def solve(
 
     Phase I trains a two-layer ReLU network to a certified optimum of its convex program, Phase II
     refits its second layer to the Bradley-Terry loss. Pure: jit and vmap over any leaf of `params`
-    work, and a new value of a leaf never recompiles.
+    work, and a new value of a leaf never recompiles. Reverse-mode gradients of the head are those
+    of the two optima, by implicit differentiation with the gates held fixed.
 
     Args:
         params: scalars of the solve.
@@ -42,6 +53,8 @@ def solve(
 
     Raises:
         TypeError, ValueError: shapes or dtypes that do not fit, with the argument named.
+        SolveError: a gradient was asked for where the solve did not meet its tolerances (outside
+            jit; under it such a gradient is NaN).
 
     Example:
         >>> import coala_jax, numpy as np
@@ -53,7 +66,8 @@ def solve(
         (64,)
     """
     key = jax.random.key(DEFAULT_SEED) if key is None else key
-    return _solve(params, features, key, eval_features, config)
+    solution = _solve(params, features, key, eval_features, config)
+    return solution._replace(head=require_solved(solution.head, solution.status))
 
 
 @functools.partial(jax.jit, static_argnames="config")
@@ -69,7 +83,8 @@ def _solve(
     phase2 = finetune(
         params, phase1.head, features, config=config, key=batch_key, eval_features=eval_features
     )
-    status = jnp.where(phase1.status != Status.SOLVED, phase1.status, phase2.status)
+    failed = ~jnp.isin(phase1.status, jnp.asarray(SUCCESSES))
+    status = jnp.where(failed | (phase2.status == Status.SOLVED), phase1.status, phase2.status)
     first, second = phase1.stats._asdict(), phase2.stats._asdict()
     stats = Stats(
         status=status,

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from coala_jax.head import ConvexHead
+from coala_jax.head import Head
 
 # A float, a numpy or jax scalar, traced or batched: what a leaf of Params may be.
 Scalar: TypeAlias = Any
@@ -45,9 +45,10 @@ class Params(NamedTuple):
         rho: ADMM penalty of Algorithm 2 as a multiple of the one that suits the strength and the
             loss (`convex.phase1.PENALTY_SHARE`); > 0. It moves the path to the optimum, not the
             optimum: lower it when the dual bound lags, raise it when the cones do.
-        group_lasso: strength of the group penalty of eq 3; > 0. A fraction of the critical
-            strength at which the optimal network vanishes, in (0, 1), unless
+        group_lasso: strength of the group penalty of eq 3; >= 0. A fraction of the critical
+            strength at which the optimal network vanishes, in [0, 1), unless
             `Config.strength_unit` says otherwise. (The paper calls the absolute strength beta.)
+            At 0 no gap can be certified, and the status says so.
         beta: reward scale of the Bradley-Terry loss (eq 7); > 0.
         gamma: offset of the Bradley-Terry loss (eq 6), in Phase II and in a pairwise Phase I.
         ridge: coefficient of ||theta2||^2 / 2 in the Phase II objective, in which every neuron's
@@ -85,11 +86,13 @@ class Config:
     """What changes shapes or the program: hashable, static under jit, free of arrays and keys.
 
     Attributes:
-        n_gates: number P of sampled gates; the network has at most 2P neurons.
+        n_gates: number P of sampled gates, with distinct patterns; the network has at most 2P
+            neurons, or P gated ones.
         strength_unit: `"critical"` takes `Params.group_lasso` as a fraction of the critical
             strength, so that one value serves every data set; `"absolute"` as lambda_g itself,
             and then the critical strength is not computed (NaN in `Stats`).
-        model: kind of convex network; `"relu"` (with the cone constraints of eq 3).
+        model: kind of convex network; `"relu"` (with the cone constraints of eq 3), or
+            `"gated_relu"` (without them, Mishkin et al. 2022), whose head carries its gates.
         phase1_loss: loss of Phase I, a name in `coala_jax.convex.losses.LOSSES`: `"squared"` (the
             paper), `"logistic"`, `"squared_hinge"` and `"huber"` on labels +-1 of single
             responses, or `"bradley_terry"` on pairs, with `Params.gamma` and margins.
@@ -109,7 +112,7 @@ class Config:
 
     n_gates: int = 16
     strength_unit: Literal["critical", "absolute"] = "critical"
-    model: Literal["relu"] = "relu"
+    model: Literal["relu", "gated_relu"] = "relu"
     phase1_loss: str = "squared"
     phase2_objective: Literal["pairwise", "pointwise"] = "pairwise"
     max_iterations: int = 4000
@@ -134,7 +137,7 @@ class Config:
                 "no certificate would ever be made; lower check_every"
             )
         _require_one_of("strength_unit", self.strength_unit, ("critical", "absolute"))
-        _require_one_of("model", self.model, ("relu",))
+        _require_one_of("model", self.model, ("relu", "gated_relu"))
         _require_one_of("phase2_objective", self.phase2_objective, ("pairwise", "pointwise"))
         _require_one_of("precision", self.precision, ("highest", "high", "default"))
 
@@ -159,12 +162,17 @@ class Status(enum.IntEnum):
     INVALID_PARAMETER = 4
     NOT_FINITE_INPUT = 5
     BREAKDOWN = 6
+    SOLVED_LOOSELY = 7
+    SOLVED_WITHOUT_GAP = 8
 
     @property
     def text(self) -> str:
         """What happened and what to change, for people."""
         return _STATUS_TEXT[self]
 
+
+# What `Solution.raise_for_status` lets pass and gradients accept.
+SUCCESSES = (Status.SOLVED, Status.SOLVED_WITHOUT_GAP)
 
 _STATUS_TEXT = {
     Status.SOLVED: "solved: certified gap, cone violation, residuals and explained share are all "
@@ -178,12 +186,15 @@ _STATUS_TEXT = {
     "critical strength, lower it; or chosen and rejected have the same features, so that there is "
     "nothing to learn",
     Status.INVALID_PARAMETER: "a leaf of Params is out of its range: rho, beta, ridge and "
-    "learning_rate must be > 0, group_lasso > 0, weight_decay and the tolerances >= 0, and all "
-    "finite",
+    "learning_rate must be > 0, group_lasso, weight_decay and the tolerances >= 0, and all finite",
     Status.NOT_FINITE_INPUT: "the features, weights or margins hold NaN or infinity, or the "
     "weights are negative or all zero: clean the input",
     Status.BREAKDOWN: "the iteration produced NaN or infinity from finite input: lower Params.rho "
     "or Params.learning_rate, or enable x64",
+    Status.SOLVED_LOOSELY: "solved to tolerances three times as large: Phase I reached "
+    "Config.max_iterations short of those of Params; raise the cap, or accept what Stats shows",
+    Status.SOLVED_WITHOUT_GAP: "solved as far as residuals and cone violation tell: with "
+    "Params.group_lasso = 0 the dual bound is trivial and certifies no gap",
 }
 
 
@@ -206,6 +217,7 @@ class Stats(NamedTuple):
         critical_strength: group-lasso strength at which the optimal network vanishes, from above
             within 1 %.
         group_lasso_strength: the absolute strength that was used.
+        distinct_gates: gates with a pattern of their own that selects a row.
         active_neurons: neurons of the head that are not zero.
         constant_features: features without variance, which are ignored.
         epochs: Phase II passes over the data.
@@ -227,6 +239,7 @@ class Stats(NamedTuple):
     dual_residual: jax.Array
     critical_strength: jax.Array
     group_lasso_strength: jax.Array
+    distinct_gates: jax.Array
     active_neurons: jax.Array
     constant_features: jax.Array
     epochs: jax.Array
@@ -311,9 +324,10 @@ class Certificate(NamedTuple):
         labels: (m,) targets, +1 chosen and -1 rejected; for a pairwise loss (n,) offsets of the
             pairs, gamma plus margin.
         row_weight: weights in the loss, shaped as `labels`.
-        weights: (2, P, D) feasible weights (v, w) of program (3).
+        weights: (2, P, D) feasible weights (v, w) of program (3); (1, P, D) of a gated one.
         dual_point: dual variable r of z = S F u, shaped as `labels`.
-        multipliers: (2, P, m) non-negative multipliers of G u >= 0.
+        multipliers: (2, P, m) non-negative multipliers of G u >= 0; (1, P, m) zeros of a gated
+            program.
         group_lasso_strength: absolute strength lambda_g.
         primal_value: objective (3) at `weights`.
         dual_bound: dual objective at (`dual_point`, `multipliers`).
@@ -334,30 +348,33 @@ class Certificate(NamedTuple):
 
 
 class SolveError(RuntimeError):
-    """Raised by `Solution.raise_for_status` when a solve did not end in `Status.SOLVED`."""
+    """Raised by `Solution.raise_for_status` when a solve did not end in a success."""
 
 
 class Solution(NamedTuple):
     """Result of `solve`.
 
     Attributes:
-        head: the aligned reward head; takes raw features.
+        head: the aligned reward head, a `ConvexHead` or `GatedHead`; takes raw features.
         status: int32 `Status` of the whole solve.
         stats: scalars of both phases.
         history: both phases step by step.
         certificate: what certifies Phase I.
     """
 
-    head: ConvexHead
+    head: Head
     status: jax.Array
     stats: Stats
     history: History
     certificate: Certificate
 
     def raise_for_status(self) -> Solution:
-        """Return self if every element was solved, else raise `SolveError` with the reasons."""
+        """Return self if every element was solved, else raise `SolveError` with the reasons.
+
+        `SOLVED` passes, and `SOLVED_WITHOUT_GAP`, which a zero strength asks for.
+        """
         codes = np.atleast_1d(np.asarray(self.status))
-        failed = np.flatnonzero(codes != Status.SOLVED)
+        failed = np.flatnonzero(~np.isin(codes, SUCCESSES))
         if failed.size:
             statuses = sorted({Status(int(codes[i])) for i in failed})
             where = f"{failed.size} of {codes.size} elements" if codes.size > 1 else "the solve"

@@ -9,6 +9,7 @@ from coala_jax.convex.cronos import (
     cronos_problem,
     cronos_step,
 )
+from coala_jax.convex.path import regularization_path
 from coala_jax.convex.phase1 import Phase1Solution, Phase1Stats, cronos
 
 __all__ = [
@@ -24,4 +25,5 @@ __all__ = [
     "cronos_problem",
     "cronos_solve",
     "cronos_step",
+    "regularization_path",
 ]

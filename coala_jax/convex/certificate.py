@@ -33,10 +33,10 @@ class Primal(NamedTuple):
     """A feasible point.
 
     Attributes:
-        weights: (2, P, D) weights inside the cones.
+        weights: (H, P, D) weights inside the cones.
         output: S F u, one value a label.
         value: objective (3), scalar.
-        multipliers: (2, P, m) of the projection, to warm-start the next one.
+        multipliers: (H, P, m) of the projection, to warm-start the next one.
     """
 
     weights: jax.Array
@@ -50,7 +50,7 @@ class Dual(NamedTuple):
 
     Attributes:
         point: scaled dual point t r, one value a label.
-        multipliers: (2, P, m) scaled multipliers t alpha, non-negative.
+        multipliers: (H, P, m) scaled multipliers t alpha, non-negative.
         value: lower bound of the optimum of (3), scalar.
     """
 
@@ -71,16 +71,22 @@ def feasible_primal(
 ) -> Primal:
     """Project weights onto the cones, push them inside and evaluate (3) there.
 
+    Without cones any weights are feasible as they are.
+
     Args:
         program: the program.
         loss: its loss.
         strength: scalar group-lasso strength.
         system: of the features.
-        interior: (P, D) points from `interior_points`.
-        weights: (2, P, D) any weights.
-        multipliers: (2, P, m) warm start of the projection.
+        interior: (P, D) points from `interior_points`; not read without cones.
+        weights: (H, P, D) any weights.
+        multipliers: (H, P, m) warm start of the projection.
         max_iterations: cap of the projection's steps.
     """
+    if not program.has_cones:
+        output = network_output(program, row_products(program.features, weights))
+        value = objective(program, loss, strength, weights, output)
+        return Primal(weights, output, value, multipliers)
     signs = program.signs
     projection = project_onto_cones(
         program.features,
@@ -116,12 +122,13 @@ def feasible_dual(
         loss: its loss.
         strength: scalar group-lasso strength.
         point: dual point r, one value a label.
-        multipliers: (2, P, m) non-negative alpha.
+        multipliers: (H, P, m) non-negative alpha; not read without cones.
     """
     # The conjugate of a row without weight is infinite but at zero.
     point = jnp.where(program.row_weight > 0, point, 0)
-    pulled = column_products(program.features, program.signs * multipliers)
-    blocks = output_adjoint(program, point) + pulled
+    blocks = output_adjoint(program, point)
+    if program.has_cones:
+        blocks = blocks + column_products(program.features, program.signs * multipliers)
     largest = jnp.max(jnp.linalg.norm(blocks, axis=-1))
     cap = strength / jnp.maximum(largest, jnp.finfo(point.dtype).tiny)
     scale = loss.best_scale(point, program.labels, program.row_weight, cap)

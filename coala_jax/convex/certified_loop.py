@@ -24,10 +24,11 @@ from coala_jax.convex.cronos import (
     cronos_init,
     cronos_step,
     refresh_products,
+    restart,
 )
 from coala_jax.convex.losses import Loss
 from coala_jax.convex.penalties import balance_penalty, balance_rows
-from coala_jax.convex.program import relative_violation, row_products
+from coala_jax.convex.program import cone_violation
 from coala_jax.types import Config, Params, Phase1History, Status
 
 # Steps of one projection, warm-started from the last certificate's; measured on the shared
@@ -39,6 +40,8 @@ _NEAR = 3.0
 _EARLY_PROJECTION_ITERATIONS = 10
 # A dual bound this close to the zero network's objective says that zero is optimal.
 _ZERO_GAP = 1e-5
+# Tolerances this many times as large, all of them, are what `Status.SOLVED_LOOSELY` promises.
+LOOSER = 3.0
 
 
 class CronosResult(NamedTuple):
@@ -68,26 +71,30 @@ class _Loop(NamedTuple):
 def cronos_solve(
     params: Params,
     problem: CronosProblem,
+    interior: jax.Array,
     loss: Loss,
     config: Config,
     status: jax.Array,
+    start: CronosState | None = None,
 ) -> CronosResult:
     """Run ADMM until the certificate and the residuals meet their tolerances.
 
     Args:
         params: tolerances are read here.
         problem: from `cronos_problem`.
+        interior: (P, D) points from `projection.interior_points`; not read without cones.
         loss: the program's loss.
         config: caps and the distance between certificates.
         status: int32 `Status` of the input; anything but SOLVED runs no step.
+        start: last state of a solve of the same program at another strength, or None for zeros.
     """
     program = problem.program
     checks = config.max_iterations // config.check_every
     nan = jnp.full((checks,), jnp.nan, program.features.dtype)
-    state = cronos_init(problem, adapt_rows=config.adapt_rows)
-    zero_value = loss.value(state.output, program.labels, program.row_weight)
-    zero_primal = Primal(state.weights, state.output, zero_value, state.slack)
-    zero_dual = Dual(state.output, state.slack, jnp.zeros_like(zero_value))
+    zero = cronos_init(problem, adapt_rows=config.adapt_rows)
+    zero_value = loss.value(zero.output, program.labels, program.row_weight)
+    zero_primal = Primal(zero.weights, zero.output, zero_value, zero.slack)
+    zero_dual = Dual(zero.output, zero.slack, jnp.zeros_like(zero_value))
 
     def advance(loop: _Loop) -> _Loop:
         state = lax.fori_loop(
@@ -96,11 +103,19 @@ def cronos_solve(
             lambda _, state: cronos_step(problem, state, loss, config.max_cg_iterations),
             refresh_products(problem, loop.state),
         )
-        products = row_products(program.features, state.weights)
-        violation = relative_violation(program.signs * products)
+        violation = cone_violation(program, state.weights)
         near = violation <= _NEAR * params.violation_tolerance
         steps = jnp.where(near, _PROJECTION_ITERATIONS, _EARLY_PROJECTION_ITERATIONS)
-        newest = _newest_primal(problem, loss, state, loop.primal, steps)
+        newest = feasible_primal(
+            program,
+            loss,
+            problem.strength,
+            problem.system,
+            interior,
+            state.weights,
+            loop.primal.multipliers,
+            steps,
+        )
         primal = better_primal(loop.primal, newest)
         dual = better_dual(loop.dual, _best_dual(problem, loss, state, newest))
         entry = Phase1History(
@@ -112,10 +127,15 @@ def cronos_solve(
             primal_residual=state.primal_residual,
             dual_residual=state.dual_residual,
         )
-        solved = _meets_tolerances(params, entry, zero_value)
+        certified = _meets_tolerances(params, entry, zero_value)
+        loosely = _meets_tolerances(params, entry, zero_value, LOOSER)
+        no_gap = (problem.strength == 0) & _converged(params, entry)
+        solved = certified | no_gap
         vanished = (entry.relative_gap <= _ZERO_GAP) & ~jnp.any(primal.weights)
         finite = jnp.isfinite(newest.output).all() & jnp.isfinite(state.dual_residual)
-        status = jnp.where(solved, Status.SOLVED, loop.status)
+        status = jnp.where(loosely, Status.SOLVED_LOOSELY, Status.ITERATION_LIMIT)
+        status = jnp.where(no_gap, Status.SOLVED_WITHOUT_GAP, status)
+        status = jnp.where(certified, Status.SOLVED, status)
         status = jnp.where(vanished, Status.ZERO_NETWORK, status)
         status = jnp.where(finite, status, Status.BREAKDOWN)
         return _Loop(
@@ -133,7 +153,7 @@ def cronos_solve(
         state = loop.state
         if config.adapt_rho:
             state = balance_penalty(state)
-        if config.adapt_rows:
+        if config.adapt_rows and program.has_cones:
             state = balance_rows(problem, state)
         return loop._replace(state=state)
 
@@ -148,7 +168,7 @@ def cronos_solve(
 
     valid = status == Status.SOLVED
     first = _Loop(
-        state=state,
+        state=zero if start is None else restart(start),
         primal=zero_primal,
         dual=zero_dual,
         violation=jnp.full_like(zero_value, jnp.nan),
@@ -163,31 +183,27 @@ def cronos_solve(
     )
 
 
-def _meets_tolerances(params: Params, entry: Phase1History, zero_value: jax.Array) -> jax.Array:
-    """Whether one certificate meets all that `Status.SOLVED` promises; NaN meets nothing."""
-    residual = jnp.maximum(entry.primal_residual, entry.dual_residual)
+def _meets_tolerances(
+    params: Params, entry: Phase1History, zero_value: jax.Array, looser: float = 1.0
+) -> jax.Array:
+    """Whether one certificate meets all that `Status.SOLVED` promises; NaN meets nothing.
+
+    With `looser` above 1 every tolerance, and the share that may stay unexplained, is that many
+    times as large.
+    """
     explained = explained_share(zero_value, entry.primal_value, entry.dual_bound)
     return (
-        (entry.relative_gap <= params.gap_tolerance)
-        & (entry.cone_violation <= params.violation_tolerance)
-        & (residual <= params.residual_tolerance)
-        & (explained >= params.explained_minimum)
+        (entry.relative_gap <= looser * params.gap_tolerance)
+        & (1 - explained <= looser * (1 - params.explained_minimum))
+        & _converged(params, entry, looser)
     )
 
 
-def _newest_primal(
-    problem: CronosProblem, loss: Loss, state: CronosState, last: Primal, steps: jax.Array
-) -> Primal:
-    """The iterate's feasible weights, their projection started from the last one's."""
-    return feasible_primal(
-        problem.program,
-        loss,
-        problem.strength,
-        problem.system,
-        problem.interior,
-        state.weights,
-        last.multipliers,
-        steps,
+def _converged(params: Params, entry: Phase1History, looser: float = 1.0) -> jax.Array:
+    """Whether violation and residuals are within their tolerances."""
+    residual = jnp.maximum(entry.primal_residual, entry.dual_residual)
+    return (entry.cone_violation <= looser * params.violation_tolerance) & (
+        residual <= looser * params.residual_tolerance
     )
 
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from coala_jax.convex.certificate import (
     Dual,
@@ -21,15 +22,17 @@ from coala_jax.convex.gates import activation_patterns
 from coala_jax.convex.linear_system import LinearSystem, factorize
 from coala_jax.convex.losses import Loss, get_loss
 from coala_jax.convex.program import (
+    GATED_HALVES,
+    RELU_HALVES,
     Program,
+    cone_violation,
     loss_targets,
     output_adjoint,
-    relative_violation,
     row_products,
 )
 from coala_jax.convex.projection import interior_points, project_onto_cones
 from coala_jax.convex.standardize import Standardization, standardize
-from coala_jax.inputs import input_status, prepare_features
+from coala_jax.inputs import float_matrix, input_status, prepare_features
 from coala_jax.types import Certificate, Params, PreferenceFeatures, Status, float_dtype
 
 # Weights of a stranger bring no multipliers to start from, and a projection from zero is slow:
@@ -69,7 +72,8 @@ def certify(
     Rows, patterns and labels come from `features` and the certificate's `mean`, `scale` and
     `gates`. Its dual point is rescaled until it is feasible, and a second one is derived from its
     weights; the better bound counts. For the weights of another solver use
-    `certificate._replace(weights=...)`: any (2, P, d + 1) array, inside the cones or not.
+    `certificate._replace(weights=...)`: any (2, P, d + 1) array, inside the cones or not. Weights
+    of shape (1, P, d + 1) are those of a gated program.
 
     Args:
         features: n pairs of (n, d) features, as they were solved.
@@ -98,12 +102,8 @@ def certify(
     pairs = prepare_features(features)
     dtype = float_dtype()
     width = pairs.chosen.shape[1] + 1
-    gates = jnp.asarray(certificate.gates, dtype)
-    if gates.ndim != 2 or gates.shape[1] != width:
-        raise ValueError(
-            f"certificate.gates must be (P, {width}) for features of width {width - 1}; "
-            f"got {gates.shape}"
-        )
+    gates = float_matrix("certificate.gates", certificate.gates, width, "a gate a row")
+    halves = 1 if np.shape(certificate.weights)[:1] == (1,) else 2
     blocks, rows = gates.shape[0], 2 * pairs.chosen.shape[0]
     program_loss = get_loss(loss)
     labels, row_weight = loss_targets(program_loss, pairs, jnp.asarray(gamma, dtype))
@@ -112,9 +112,9 @@ def certify(
         for name, shape in {
             "mean": (width - 1,),
             "scale": (width - 1,),
-            "weights": (2, blocks, width),
+            "weights": (halves, blocks, width),
             "dual_point": labels.shape,
-            "multipliers": (2, blocks, rows),
+            "multipliers": (halves, blocks, rows),
             "group_lasso_strength": (),
         }.items()
     }
@@ -122,7 +122,9 @@ def certify(
     x = standardize(jnp.concatenate([pairs.chosen, pairs.rejected]), standardization)
     strength = arrays["group_lasso_strength"]
     with jax.default_matmul_precision("highest"):
-        program = Program(x, activation_patterns(x, gates).astype(dtype), labels, row_weight)
+        patterns = activation_patterns(x, gates).astype(dtype)
+        signs = jnp.asarray(GATED_HALVES if halves == 1 else RELU_HALVES, dtype)
+        program = Program(x, patterns, labels, row_weight, signs)
         report = certify_weights(
             program,
             gates,
@@ -155,11 +157,11 @@ def certify_weights(
     Args:
         program: the program.
         gates: (P, D) gate vectors of its patterns.
-        weights: (2, P, D) weights (v, w), inside the cones or not.
+        weights: (H, P, D) weights (v, w), inside the cones or not.
         strength: absolute group-lasso strength.
         loss: the program's loss.
         dual_point: another dual point to try, one value a label, or None.
-        multipliers: (2, P, m) its non-negative multipliers, or None.
+        multipliers: (H, P, m) its non-negative multipliers, or None.
     """
     system = factorize(program.features)
     primal = _project_weights(program, gates, weights, strength, loss, system)
@@ -172,7 +174,7 @@ def certify_weights(
         dual_bound=dual.value,
         relative_gap=relative_gap(primal.value, dual.value),
         explained=explained_share(zero, primal.value, dual.value),
-        cone_violation=relative_violation(program.signs * row_products(program.features, weights)),
+        cone_violation=cone_violation(program, weights),
     )
 
 
@@ -186,7 +188,9 @@ def _project_weights(
 ) -> Primal:
     """The weights, projected unless they are feasible, pushed inside by what rounding needs."""
     products = row_products(program.features, weights)
-    interior = interior_points(program.features, program.signs, system, gates)
+    interior = jnp.zeros_like(gates)
+    if program.has_cones:
+        interior = interior_points(program.features, program.signs, system, gates)
     steps = jnp.where(jnp.all(program.signs * products >= 0), 0, _MAX_ITERATIONS)
     start = jnp.zeros_like(products)
     return feasible_primal(program, loss, strength, system, interior, weights, start, steps)
@@ -197,6 +201,8 @@ def _derived_dual(
 ) -> Dual:
     """The dual point at the primal's output, with the multipliers that suit it best."""
     point = loss.negative_gradient(primal.output, program.labels, program.row_weight)
+    if not program.has_cones:
+        return feasible_dual(program, loss, strength, point, primal.multipliers)
     multipliers = project_onto_cones(
         program.features,
         program.signs,

@@ -2,13 +2,14 @@
 
 With g_i = X^T D_i S^T (-grad l(0)) it is max_i max(||Pi_{K_i}(g_i)||, ||Pi_{K_i}(-g_i)||): zero is
 optimal exactly where every block of F^T S^T r lies within lambda_g of the polar cone of K_i. The
-familiar bound max_i ||g_i|| ignores the cones and is several times too large.
+familiar max_i ||g_i|| ignores the cones and is several times too large; without cones it is exact.
 """
 
 from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from coala_jax.convex.linear_system import LinearSystem
 from coala_jax.convex.losses import Loss
@@ -32,6 +33,8 @@ def critical_strength(program: Program, loss: Loss, system: LinearSystem) -> jax
     The multipliers of the projection bound its norm from above whatever their accuracy, so zero
     is certainly optimal at the value returned.
     """
+    if not program.has_cones:
+        return norm_bound(program, loss)
     points = _gradients_at_zero(program, loss)
     signs = program.signs
     multipliers = project_onto_cones(
@@ -42,11 +45,13 @@ def critical_strength(program: Program, loss: Loss, system: LinearSystem) -> jax
         tolerance=_TOLERANCE,
         max_iterations=_MAX_ITERATIONS,
     ).multipliers
+    # At the best multipliers the norm does not change with them (Danskin): gradients hold them.
+    multipliers = lax.stop_gradient(multipliers)
     projected = points + column_products(program.features, signs * multipliers)
     return jnp.max(jnp.linalg.norm(projected, axis=-1))
 
 
 def _gradients_at_zero(program: Program, loss: Loss) -> jax.Array:
-    """F^T S^T r at the zero network, that is g_i and -g_i: (2, P, D)."""
+    """F^T S^T r at the zero network, that is g_i and -g_i: (H, P, D)."""
     zero = jnp.zeros_like(program.labels)
     return output_adjoint(program, loss.negative_gradient(zero, program.labels, program.row_weight))

@@ -4,6 +4,7 @@ Splits u = v, G u = s and z = S F u under one penalty rho, weighted by `shift`, 
 
     u+ = argmin of the quadratic    (linear_system: prepared inverses, conjugate gradients)
     v+ = prox of the group lasso,  s+ = (G u+ + nu)+,  z+ = prox of the loss
+         (a gated program has no cones: s+ = G u+ + nu, a proximal term)
     mu, nu, zeta += what the splits are off by
 
 Splitting z keeps rho and the loss out of the linear system, so a change of rho prepares nothing
@@ -23,13 +24,14 @@ from coala_jax.convex.linear_system import (
     RowPenalties,
     block_penalties,
     factorize,
+    free_penalties,
     pull_back,
     solve_correction,
     uniform_penalties,
 )
 from coala_jax.convex.losses import Loss
 from coala_jax.convex.program import Program, network_output, row_products
-from coala_jax.convex.projection import RELAXATION, interior_points
+from coala_jax.convex.projection import RELAXATION
 
 # Conjugate gradients stop at this share of the last change of the splits: errors then fall with
 # the residuals and are summable, as Theorem 4.2 asks. 0.1 costs 1 to 3 steps per ADMM step.
@@ -46,28 +48,26 @@ class CronosProblem(NamedTuple):
         strength: scalar lambda_g.
         penalty: scalar rho to start from.
         system: Gram matrix and inverse of the features.
-        interior: (P, D) strictly feasible point of every cone.
     """
 
     program: Program
     strength: jax.Array
     penalty: jax.Array
     system: LinearSystem
-    interior: jax.Array
 
 
 class CronosState(NamedTuple):
     """What the next ADMM step needs.
 
     Attributes:
-        weights: (2, P, D) split v of the weights, sparse by groups.
-        slack: (2, P, m) split s of G u, non-negative.
+        weights: (H, P, D) split v of the weights, sparse by groups.
+        slack: (H, P, m) split s of G u, non-negative where there are cones.
         output: split z of S F u, one value a label.
-        weights_dual: (2, P, D) scaled multiplier mu.
-        slack_dual: (2, P, m) scaled multiplier nu, non-positive.
+        weights_dual: (H, P, D) scaled multiplier mu.
+        slack_dual: (H, P, m) scaled multiplier nu, non-positive; zero without cones.
         output_dual: its scaled multiplier zeta.
-        point: (2, P, D) u, where the next linear system starts.
-        products: (2, P, m) X times each block of u.
+        point: (H, P, D) u, where the next linear system starts.
+        products: (H, P, m) X times each block of u.
         penalty: scalar rho of the next step.
         rows: penalties Sigma of the rows of G u = s, relative to rho.
         size: scalar norm of the splits.
@@ -98,15 +98,13 @@ class CronosState(NamedTuple):
 
 def cronos_problem(
     program: Program,
-    gates: jax.Array,
     strength: jax.Array,
     penalty: jax.Array,
     system: LinearSystem | None = None,
 ) -> CronosProblem:
-    """Prepare the linear system (unless it is given) and find interior points of the cones."""
+    """Prepare the linear system, unless it is given."""
     system = factorize(program.features) if system is None else system
-    interior = interior_points(program.features, program.signs, system, gates)
-    return CronosProblem(program, strength, penalty, system, interior)
+    return CronosProblem(program, strength, penalty, system)
 
 
 def cronos_init(problem: CronosProblem, *, adapt_rows: bool = True) -> CronosState:
@@ -114,7 +112,8 @@ def cronos_init(problem: CronosProblem, *, adapt_rows: bool = True) -> CronosSta
 
     Args:
         problem: from `cronos_problem`.
-        adapt_rows: whether `balance_rows` will be used; without, all blocks share one inverse.
+        adapt_rows: whether `balance_rows` will be used; without, or without cones, all blocks
+            share one inverse.
     """
     patterns, features = problem.program.patterns, problem.program.features
     width = features.shape[1]
@@ -122,14 +121,16 @@ def cronos_init(problem: CronosProblem, *, adapt_rows: bool = True) -> CronosSta
     dtype = features.dtype
     inf = jnp.full((), jnp.inf, dtype)
     none = jnp.zeros((), jnp.int32)
-    weights = jnp.zeros((2, blocks, width), dtype)
-    slack = jnp.zeros((2, blocks, rows), dtype)
+    halves = problem.program.halves.shape[0]
+    weights = jnp.zeros((halves, blocks, width), dtype)
+    slack = jnp.zeros((halves, blocks, rows), dtype)
     output = jnp.zeros_like(problem.program.labels)
-    penalties = (
-        block_penalties(problem.system, blocks, rows)
-        if adapt_rows
-        else uniform_penalties(problem.system)
-    )
+    if not problem.program.has_cones:
+        penalties = free_penalties(problem.system)
+    elif adapt_rows:
+        penalties = block_penalties(problem.system, blocks, rows)
+    else:
+        penalties = uniform_penalties(problem.system)
     return CronosState(
         weights=weights,
         slack=slack,
@@ -172,7 +173,7 @@ def cronos_step(
     relaxed_output = _relax(network_output(program, products), state.output) + state.output_dual
 
     weights = group_soft_threshold(relaxed_weights, problem.strength / (state.penalty * shift))
-    slack = jnp.maximum(relaxed_slack, 0)
+    slack = jnp.maximum(relaxed_slack, 0) if program.has_cones else relaxed_slack
     step = program.row_weight / (OUTPUT_SHARE * state.penalty)
     output = loss.prox(relaxed_output, program.labels, step)
 
@@ -189,6 +190,12 @@ def cronos_step(
         cg_iterations=state.cg_iterations + correction.iterations,
     )
     return _with_residuals(new, state, shift)
+
+
+def restart(state: CronosState) -> CronosState:
+    """The splits, multipliers and penalties of a state, counted from zero."""
+    none = jnp.zeros((), jnp.int32)
+    return state._replace(iterations=none, cg_iterations=none)
 
 
 def refresh_products(problem: CronosProblem, state: CronosState) -> CronosState:

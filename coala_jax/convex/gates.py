@@ -2,16 +2,75 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import jax
+import jax.numpy as jnp
+
+# Spare draws for each gate wanted, to replace duplicates and empty ones. They occur where there
+# are few rows: of 16 gates on 8 points in the plane about half are duplicates.
+_SPARE_DRAWS = 3
 
 
-def sample_gates(
-    key: jax.Array, n_gates: int, width: int, dtype: jax.typing.DTypeLike
-) -> jax.Array:
-    """Gaussian gate vectors h_i (Pilanci & Ergen 2020, section 3): (P, D)."""
-    return jax.random.normal(key, (n_gates, width), dtype)
+class Gates(NamedTuple):
+    """Gates with their patterns on the rows.
+
+    Attributes:
+        vectors: (P, D) h_i.
+        patterns: (P, m) booleans, D_i = 1(X h_i >= 0).
+        distinct: scalar int32, gates with a pattern of their own that is not empty.
+    """
+
+    vectors: jax.Array
+    patterns: jax.Array
+    distinct: jax.Array
+
+
+def sample_gates(key: jax.Array, n_gates: int, features: jax.Array) -> Gates:
+    """Gaussian gate vectors with distinct patterns that are not empty (Pilanci & Ergen 2020).
+
+    A duplicate adds nothing to the program, and an empty pattern is a block that the output never
+    sees. Both are replaced by spare draws. Where the rows do not have enough patterns among those,
+    the gates left over select no row: their blocks stay zero.
+
+    Args:
+        key: typed key.
+        n_gates: P.
+        features: (m, D) rows X, the last column being ones.
+    """
+    width = features.shape[1]
+    draws = [
+        jax.random.normal(number, (n_gates, width), features.dtype)
+        for number in (key, *(jax.random.fold_in(key, i) for i in range(_SPARE_DRAWS)))
+    ]
+    vectors = jnp.concatenate(draws)
+    patterns = activation_patterns(features, vectors)
+    useful = _is_new(patterns)
+    order = jnp.argsort(~useful, stable=True)[:n_gates]
+    useful = useful[order]
+    nowhere = jnp.zeros((width,), vectors.dtype).at[-1].set(-1)
+    return Gates(
+        jnp.where(useful[:, None], vectors[order], nowhere),
+        patterns[order] & useful[:, None],
+        jnp.sum(useful, dtype=jnp.int32),
+    )
+
+
+def given_gates(vectors: jax.Array, features: jax.Array) -> Gates:
+    """Gates as a caller gives them, duplicates and all: (P, D) and (m, D) rows."""
+    patterns = activation_patterns(features, vectors)
+    return Gates(vectors, patterns, jnp.sum(_is_new(patterns), dtype=jnp.int32))
 
 
 def activation_patterns(features: jax.Array, gates: jax.Array) -> jax.Array:
     """D_i = 1(X h_i >= 0) as booleans: (m, D), (P, D) -> (P, m)."""
     return gates @ features.T >= 0
+
+
+def _is_new(patterns: jax.Array) -> jax.Array:
+    """Whether a pattern selects a row and none before it is the same: (P, m) -> (P,)."""
+    ones = patterns.astype(jnp.float32)
+    # Rows where two patterns differ; counts are exact below 2^24 rows.
+    differing = jnp.sum(ones, axis=1)[:, None] + jnp.sum(ones, axis=1) - 2 * (ones @ ones.T)
+    repeated = jnp.any(jnp.tril(differing == 0, k=-1), axis=1)
+    return jnp.any(patterns, axis=1) & ~repeated

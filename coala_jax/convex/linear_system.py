@@ -26,6 +26,7 @@ from jax.scipy.linalg import solve_triangular
 
 from coala_jax.convex.program import (
     Program,
+    by_halves,
     column_products,
     network_output,
     output_adjoint,
@@ -48,6 +49,9 @@ SLACK_PENALTY = 0.1
 # Rows of a block that can be tight, as a multiple of the width D: an optimum has at most D of
 # them, early iterates up to 4 D. The rest keep SLACK_PENALTY; the gathered rows stay few.
 TIGHT_ROWS = 4
+# Without cones s = G u is free and its multiplier zero: the split is then a proximal term alone,
+# that keeps conjugate gradients short.
+FREE_PENALTY = 0.1
 
 
 class LinearSystem(NamedTuple):
@@ -68,8 +72,8 @@ class RowPenalties(NamedTuple):
     """Penalties Sigma of the rows of G u = s, and the inverses that belong to them.
 
     Attributes:
-        penalty: (2, P, m) of every row, or () where all have 1.
-        inverse: (2, P, D, D) (shift I + X^T Sigma_i X)^-1 of every block, or (D, D) for all.
+        penalty: (H, P, m) of every row, or () where all have 1.
+        inverse: (H, P, D, D) (shift I + X^T Sigma_i X)^-1 of every block, or (D, D) for all.
     """
 
     penalty: jax.Array
@@ -94,8 +98,14 @@ def solve_blocks(system: LinearSystem, right: jax.Array) -> jax.Array:
 
 
 def uniform_penalties(system: LinearSystem) -> RowPenalties:
-    """The same penalty for every row: one inverse for all blocks."""
+    """Penalty 1 for every row: one inverse for all blocks."""
     return RowPenalties(jnp.ones((), system.gram.dtype), system.inverse)
+
+
+def free_penalties(system: LinearSystem) -> RowPenalties:
+    """FREE_PENALTY for every row of a program without cones: one inverse for all blocks."""
+    penalty = jnp.asarray(FREE_PENALTY, system.gram.dtype)
+    return RowPenalties(penalty, _inverse(penalty * system.gram, system.shift))
 
 
 def block_penalties(system: LinearSystem, blocks: int, rows: int) -> RowPenalties:
@@ -115,7 +125,7 @@ def tight_penalties(
     Args:
         features: (m, D) rows X.
         system: of X.
-        multipliers: (2, P, m) non-negative, in any common positive multiple. Of each block the
+        multipliers: (H, P, m) non-negative, in any common positive multiple. Of each block the
             TIGHT_ROWS * D largest count.
     """
     rows, width = features.shape
@@ -142,8 +152,8 @@ class Correction(NamedTuple):
     """An approximate solution of the system.
 
     Attributes:
-        weights: (2, P, D).
-        products: (2, P, m) X times each block of the weights.
+        weights: (H, P, D).
+        products: (H, P, m) X times each block of the weights.
         iterations: scalar int32, conjugate-gradient steps taken.
     """
 
@@ -167,7 +177,7 @@ def solve_correction(
     Args:
         program: the program whose patterns and features make S F.
         penalties: with the inverses of the blocks.
-        right: (2, P, D) right side, the residual of the last solution.
+        right: (H, P, D) right side, the residual of the last solution.
         tolerance: scalar; stops when the residual's norm in the preconditioner is below it.
         max_iterations: cap of steps.
     """
@@ -211,7 +221,7 @@ def solve_correction(
 
 
 def precondition(penalties: RowPenalties, right: jax.Array) -> jax.Array:
-    """The inverses on their blocks, up to rounding: (2, P, D) -> (2, P, D)."""
+    """The inverses on their blocks, up to rounding: (H, P, D) -> (H, P, D)."""
     if penalties.inverse.ndim == 2:
         return right @ penalties.inverse
     return jnp.einsum("qpd,qpde->qpe", right, penalties.inverse)
@@ -222,14 +232,14 @@ def pull_back(program: Program, slack: jax.Array, output: jax.Array) -> jax.Arra
 
     Args:
         program: the program.
-        slack: (2, P, m).
+        slack: (H, P, m).
         output: one value a label.
 
     Returns:
-        (2, P, D).
+        (H, P, D).
     """
     half = OUTPUT_SHARE * program.patterns * spread_to_rows(program, output)
-    values = program.signs * slack + jnp.stack([half, -half])
+    values = program.signs * slack + by_halves(program, half)
     return column_products(program.features, values)
 
 

@@ -1,4 +1,4 @@
-"""From weights of the convex program to a two-layer ReLU network (Pilanci & Ergen 2020, eq 8)."""
+"""From weights of the convex program to a two-layer network (Pilanci & Ergen 2020, eq 8)."""
 
 from __future__ import annotations
 
@@ -11,29 +11,35 @@ import jax.numpy as jnp
 class Network(NamedTuple):
     """relu(X first_layer) second_layer on standardised rows with a bias column.
 
+    From a gated program: (1(X h >= 0) * X first_layer) second_layer, column i under gate i.
+
     Attributes:
-        first_layer: (D, 2P); a zero column is a neuron that is not used.
-        second_layer: (2P,).
+        first_layer: (D, H P); a zero column is a neuron that is not used.
+        second_layer: (H P,).
     """
 
     first_layer: jax.Array
     second_layer: jax.Array
 
 
-def network_from_weights(weights: jax.Array) -> Network:
-    """theta1 = v / sqrt||v||, theta2 = sqrt||v|| and the same with a minus for w: (2, P, D).
+def network_from_weights(weights: jax.Array, halves: jax.Array) -> Network:
+    """theta1 = v / sqrt||v||, theta2 = sqrt||v|| and the same with a minus for w.
 
     For weights inside the cones the network's objective (2), lambda_g / 2 times the sum of
     squares of both layers included, equals the program's (3).
+
+    Args:
+        weights: (H, P, D).
+        halves: (H,) signs of the halves in the output.
     """
-    norms = jnp.linalg.norm(weights, axis=-1)
-    safe = jnp.sqrt(jnp.where(norms > 0, norms, 1))
-    columns = jnp.where(norms[..., None] > 0, weights / safe[..., None], 0)
-    roots = jnp.where(norms > 0, safe, 0)
-    first_layer = columns.reshape(-1, weights.shape[-1]).T
-    return Network(first_layer, jnp.concatenate([roots[0], -roots[1]]))
+    used = jnp.any(weights != 0, axis=-1, keepdims=True)
+    # The norm of a zero block has no gradient: take that of ones and drop it.
+    roots = jnp.sqrt(jnp.linalg.norm(jnp.where(used, weights, 1), axis=-1, keepdims=True))
+    columns = jnp.where(used, weights / roots, 0)
+    second_layer = halves[:, None] * jnp.where(used, roots, 0)[..., 0]
+    return Network(columns.reshape(-1, weights.shape[-1]).T, second_layer.reshape(-1))
 
 
 def active_neurons(weights: jax.Array) -> jax.Array:
-    """Blocks of (2, P, D) weights that are not zero: scalar int32."""
+    """Blocks of (H, P, D) weights that are not zero: scalar int32."""
     return jnp.sum(jnp.any(weights != 0, axis=-1), dtype=jnp.int32)

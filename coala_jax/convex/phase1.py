@@ -10,36 +10,25 @@ import jax.numpy as jnp
 from jax import lax
 
 from coala_jax.convex.certificate import explained_share, relative_gap
-from coala_jax.convex.certified_loop import cronos_solve
-from coala_jax.convex.critical_strength import critical_strength, norm_bound
-from coala_jax.convex.cronos import cronos_problem
-from coala_jax.convex.gates import activation_patterns, sample_gates
-from coala_jax.convex.linear_system import LinearSystem, factorize
+from coala_jax.convex.certified_loop import CronosResult, cronos_solve
+from coala_jax.convex.cronos import CronosState, cronos_problem
+from coala_jax.convex.implicit import Located, differentiable_weights
 from coala_jax.convex.losses import Loss, get_loss
 from coala_jax.convex.network import active_neurons, network_from_weights
-from coala_jax.convex.program import Program, loss_targets
-from coala_jax.convex.standardize import fit_standardization, standardize, unstandardize_head
-from coala_jax.head import ConvexHead
+from coala_jax.convex.prepare import Prepared, Strength, prepare, strength_of
+from coala_jax.convex.standardize import unstandardize_layer
+from coala_jax.gradients import require_solved
+from coala_jax.head import ConvexHead, GatedHead, Head
 from coala_jax.inputs import PairArrays, input_status, prepare_features, prepare_params
 from coala_jax.types import (
+    SUCCESSES,
     Certificate,
     Config,
     Params,
     Phase1History,
     PreferenceFeatures,
     Status,
-    float_dtype,
 )
-
-DEFAULT_SEED = 0
-# The best penalty grows with the strength, since weights shrink and multipliers do not; measured
-# on the shared features at 0.05, 0.1 and 0.2 of the critical strength it is near 0.2, 0.3 and 0.8.
-PENALTY_SHARE = 4.0
-# Where the critical strength is not computed: its usual share of the norm bound, which decides
-# only where the penalty starts. Measured on the shared features: 0.19 to 0.25.
-_CRITICAL_SHARE = 0.25
-# A norm bound below this many roundings of a sum over the rows is zero: nothing to learn.
-_ROUNDING = 10.0
 
 
 class Phase1Stats(NamedTuple):
@@ -57,6 +46,7 @@ class Phase1Stats(NamedTuple):
     dual_residual: jax.Array
     critical_strength: jax.Array
     group_lasso_strength: jax.Array
+    distinct_gates: jax.Array
     active_neurons: jax.Array
     constant_features: jax.Array
 
@@ -65,14 +55,15 @@ class Phase1Solution(NamedTuple):
     """Result of `cronos`.
 
     Attributes:
-        head: the network of Phase I on raw features, (d, 2P) with unused neurons zero.
+        head: the network of Phase I on raw features: a `ConvexHead` of (d, 2P) with unused neurons
+            zero, or a `GatedHead` of (d, P) for `Config(model="gated_relu")`.
         status: int32 `Status`.
         stats: scalars.
         history: one entry a certificate.
         certificate: what certifies it.
     """
 
-    head: ConvexHead
+    head: Head
     status: jax.Array
     stats: Phase1Stats
     history: Phase1History
@@ -93,6 +84,10 @@ def cronos(
     column. A pointwise loss fits labels +1 and -1, as in the paper; `"bradley_terry"` fits the
     differences of the pairs. Safe under jit and vmap; `params` leaves may be traced.
 
+    Reverse-mode gradients of the head are those of the optimum, by implicit differentiation with
+    the gates held fixed; no other result carries gradients. Solve to a tight tolerance, in float64,
+    for gradients to trust.
+
     Args:
         params: `rho`, `group_lasso` and the tolerances are read; `gamma` by a pairwise loss.
         features: pairs of (n, d) features; statistics and solver run in float32, or in float64
@@ -106,9 +101,12 @@ def cronos(
 
     Raises:
         TypeError, ValueError: shapes or dtypes that do not fit, with the argument named.
+        SolveError: a gradient was asked for where the solve did not meet its tolerances (outside
+            jit; under it such a gradient is NaN).
     """
     with jax.default_matmul_precision(config.precision):
-        return _cronos(prepare_params(params), prepare_features(features), config, key, gates)
+        solution = _cronos(prepare_params(params), prepare_features(features), config, key, gates)
+    return solution._replace(head=require_solved(solution.head, solution.status))
 
 
 @functools.partial(jax.jit, static_argnames="config")
@@ -121,30 +119,43 @@ def _cronos(
 ) -> Phase1Solution:
     loss = get_loss(config.phase1_loss)
     status = input_status(params, features)
-    # The barrier keeps XLA from evaluating the whole solve at compile time where a caller's jit
-    # closes over its features.
-    rows = lax.optimization_barrier(jnp.concatenate([features.chosen, features.rejected]))
-    standardization = fit_standardization(rows)
-    x = standardize(rows, standardization)
-    if gates is None:
-        key = jax.random.key(DEFAULT_SEED) if key is None else key
-        gates = sample_gates(key, config.n_gates, x.shape[1], x.dtype)
-    else:
-        gates = _check_gates(gates, x.shape[1])
-    patterns = activation_patterns(x, gates)
-    labels, row_weight = loss_targets(loss, features, params.gamma)
-    program = Program(x, patterns.astype(x.dtype), labels, row_weight)
-    system = factorize(x)
-    strength = _strength(params, config, program, loss, system)
-    penalty = PENALTY_SHARE * jnp.minimum(strength.share, 1) * loss.curvature * params.rho
-    problem = cronos_problem(program, gates, strength.absolute, penalty, system)
+    prepared = prepare(params, features, loss, config, key, gates)
+    strength = strength_of(params, config, loss, prepared)
+    result = solve_strength(params, config, loss, prepared, strength, status)
+    return phase1_solution(loss, prepared, strength, result)
+
+
+def solve_strength(
+    params: Params,
+    config: Config,
+    loss: Loss,
+    prepared: Prepared,
+    strength: Strength,
+    status: jax.Array,
+    start: CronosState | None = None,
+) -> CronosResult:
+    """Solve a prepared program at one strength; gradients do not enter the iteration."""
+    params, held, strength = lax.stop_gradient((params, prepared, strength))
+    penalty = strength.penalty if start is None else start.penalty
+    problem = cronos_problem(held.program, strength.absolute, penalty, held.system)
     valid = status == Status.SOLVED
     status = jnp.where(valid & strength.vanishes, Status.ZERO_NETWORK, status).astype(jnp.int32)
-    result = cronos_solve(params, problem, loss, config, status)
+    return cronos_solve(params, problem, held.interior, loss, config, status, start)
 
-    primal, dual, state = result.primal, result.dual, result.state
-    zero_value = loss.value(jnp.zeros_like(primal.output), program.labels, program.row_weight)
-    network = network_from_weights(primal.weights)
+
+def phase1_solution(
+    loss: Loss, prepared: Prepared, strength: Strength, result: CronosResult
+) -> Phase1Solution:
+    """Network, statistics and certificate of one result."""
+    program, primal, dual, state = prepared.program, result.primal, result.dual, result.state
+    held = lax.stop_gradient(prepared)
+    zero_value = loss.value(
+        jnp.zeros_like(primal.output), held.program.labels, held.program.row_weight
+    )
+    solved = jnp.isin(result.status, jnp.asarray(SUCCESSES))
+    located = Located(primal.weights, state.weights, state.slack, solved)
+    weights = differentiable_weights(loss, program, strength.absolute, located)
+    absolute = lax.stop_gradient(strength.absolute)
     stats = Phase1Stats(
         status=result.status,
         iterations=state.iterations,
@@ -156,69 +167,36 @@ def _cronos(
         cone_violation=result.violation,
         primal_residual=state.primal_residual,
         dual_residual=state.dual_residual,
-        critical_strength=strength.critical,
-        group_lasso_strength=strength.absolute,
+        critical_strength=held.critical,
+        group_lasso_strength=absolute,
+        distinct_gates=held.gates.distinct,
         active_neurons=active_neurons(primal.weights),
-        constant_features=standardization.constant,
+        constant_features=held.standardization.constant,
     )
     certificate = Certificate(
-        mean=standardization.mean,
-        scale=standardization.scale,
-        gates=gates,
-        patterns=patterns,
-        labels=program.labels,
-        row_weight=program.row_weight,
+        mean=held.standardization.mean,
+        scale=held.standardization.scale,
+        gates=held.gates.vectors,
+        patterns=held.gates.patterns,
+        labels=held.program.labels,
+        row_weight=held.program.row_weight,
         weights=primal.weights,
         dual_point=dual.point,
         multipliers=dual.multipliers,
-        group_lasso_strength=strength.absolute,
+        group_lasso_strength=absolute,
         primal_value=primal.value,
         dual_bound=dual.value,
     )
-    head = unstandardize_head(network.first_layer, network.second_layer, standardization)
-    return Phase1Solution(head, result.status, stats, result.history, certificate)
+    return Phase1Solution(
+        _head(weights, prepared), result.status, stats, result.history, certificate
+    )
 
 
-class _Strength(NamedTuple):
-    """The group-lasso strength of one program; scalars.
-
-    Attributes:
-        absolute: lambda_g.
-        critical: the strength at which the network vanishes, or NaN where it is not computed.
-        share: `absolute` over the critical strength, or over a guess of it.
-        vanishes: whether the optimum is known to be zero.
-    """
-
-    absolute: jax.Array
-    critical: jax.Array
-    share: jax.Array
-    vanishes: jax.Array
-
-
-def _strength(
-    params: Params, config: Config, program: Program, loss: Loss, system: LinearSystem
-) -> _Strength:
-    """`Params.group_lasso` in its unit, `Config.strength_unit`."""
-    bound = norm_bound(program, loss)
-    rows, resolution = program.features.shape[0], jnp.finfo(bound.dtype).eps
-    nothing_to_learn = bound <= _ROUNDING * resolution * rows
-    if config.strength_unit == "critical":
-        critical = critical_strength(program, loss, system)
-        absolute, share = params.group_lasso * critical, params.group_lasso
-        vanishes = nothing_to_learn | (params.group_lasso >= 1)
-    else:
-        critical = jnp.full_like(bound, jnp.nan)
-        absolute = params.group_lasso
-        share = absolute / (_CRITICAL_SHARE * jnp.where(nothing_to_learn, 1, bound))
-        vanishes = nothing_to_learn | (absolute >= bound)
-    return _Strength(absolute, critical, share, vanishes)
-
-
-def _check_gates(gates: jax.Array, width: int) -> jax.Array:
-    gates = jnp.asarray(gates, float_dtype())
-    if gates.ndim != 2 or gates.shape[1] != width:
-        raise ValueError(
-            f"gates must be (P, {width}): one column a standardised feature and one for the bias; "
-            f"got {gates.shape}"
-        )
-    return gates
+def _head(weights: jax.Array, prepared: Prepared) -> Head:
+    """The network of the weights on raw features."""
+    network = network_from_weights(weights, prepared.program.halves)
+    theta1, bias = unstandardize_layer(network.first_layer, prepared.standardization)
+    if prepared.program.has_cones:
+        return ConvexHead(theta1, bias, network.second_layer)
+    gates, gate_bias = unstandardize_layer(prepared.gates.vectors.T, prepared.standardization)
+    return GatedHead(theta1, bias, network.second_layer, gates, gate_bias)

@@ -3,9 +3,12 @@
     min over u = (v, w):  l(S F u) + lambda_g sum_i (||v_i|| + ||w_i||)   subject to  G u >= 0
 
 with F u = sum_i D_i X (v_i - w_i) and G u = (E_i X v_i, E_i X w_i), E = 2 D - 1
-(Pilanci & Ergen 2020; COALA eq 3). A pointwise loss sees the outputs of all m rows, S = I; a
-pairwise one sees n = m / 2 differences, S = [I, -I] over the chosen rows followed by the rejected
-ones. Weights u are (2, P, D): index 0 holds v, index 1 holds w.
+(Pilanci & Ergen 2020; COALA eq 3). Without the cones one half is enough, since only v - w counts:
+the gated ReLU program, min over u: l(S F u) + lambda_g sum_i ||u_i|| with F u = sum_i D_i X u_i
+(Mishkin et al. 2022). A pointwise loss sees the outputs of all m rows, S = I; a pairwise one sees
+n = m / 2 differences, S = [I, -I] over the chosen rows followed by the rejected ones.
+
+Weights u are (H, P, D): two halves v and w of a ReLU program, one of a gated one.
 """
 
 from __future__ import annotations
@@ -18,6 +21,10 @@ import jax.numpy as jnp
 from coala_jax.convex.losses import Loss
 from coala_jax.inputs import PairArrays
 
+# Signs of the halves of u in the output, by model.
+RELU_HALVES = (1.0, -1.0)
+GATED_HALVES = (1.0,)
+
 
 class Program(NamedTuple):
     """Data of one convex program.
@@ -27,12 +34,20 @@ class Program(NamedTuple):
         patterns: (P, m) D_i as 0 and 1 in the solver's dtype.
         labels: (m,) targets y; (n,) offsets of the pairs where the loss is pairwise.
         row_weight: weights in the loss, shaped as the labels.
+        halves: (H,) signs with which the halves of u enter the output: (1, -1) for v and w of a
+            ReLU program, (1,) for a gated one.
     """
 
     features: jax.Array
     patterns: jax.Array
     labels: jax.Array
     row_weight: jax.Array
+    halves: jax.Array
+
+    @property
+    def has_cones(self) -> bool:
+        """Whether G u >= 0 binds the weights; known from the shapes."""
+        return self.halves.shape[0] == len(RELU_HALVES)
 
     @property
     def pairwise(self) -> bool:
@@ -64,12 +79,13 @@ def column_products(features: jax.Array, values: jax.Array) -> jax.Array:
 
 
 def network_output(program: Program, products: jax.Array) -> jax.Array:
-    """S F u from the row products of u: (2, P, m) -> (m,), or (n,) for a pairwise loss.
+    """S F u from the row products of u: (H, P, m) -> (m,), or (n,) for a pairwise loss.
 
     A contraction, not the sum of a product: jaxlib 0.10.2 on CPU fuses that with the product
     before it into a kernel that is wrong under vmap (jax-ml/jax#39103).
     """
-    output = jnp.einsum("pm,pm->m", program.patterns, products[0] - products[1])
+    advantage = products[0] - products[1] if program.has_cones else products[0]
+    output = jnp.einsum("pm,pm->m", program.patterns, advantage)
     if not program.pairwise:
         return output
     pairs = program.labels.shape[0]
@@ -82,14 +98,18 @@ def spread_to_rows(program: Program, residual: jax.Array) -> jax.Array:
 
 
 def output_adjoint(program: Program, residual: jax.Array) -> jax.Array:
-    """F^T S^T r: one value a label -> (2, P, D)."""
+    """F^T S^T r: one value a label -> (H, P, D)."""
     values = program.patterns * spread_to_rows(program, residual)
-    half = column_products(program.features, values)
-    return jnp.stack([half, -half])
+    return by_halves(program, column_products(program.features, values))
+
+
+def by_halves(program: Program, block: jax.Array) -> jax.Array:
+    """The blocks with the sign of each half: (P, k) -> (H, P, k)."""
+    return program.halves[:, None, None] * block
 
 
 def group_norm(weights: jax.Array) -> jax.Array:
-    """Sum over blocks of Euclidean norms: (2, P, D) -> scalar."""
+    """Sum over blocks of Euclidean norms: (H, P, D) -> scalar."""
     return jnp.sum(jnp.linalg.norm(weights, axis=-1))
 
 
@@ -101,8 +121,11 @@ def objective(
     return value + strength * group_norm(weights)
 
 
-def relative_violation(signed_products: jax.Array) -> jax.Array:
-    """max(-G u)+ / max|X u|, scalar; zero for zero weights, NaN for NaN."""
+def cone_violation(program: Program, weights: jax.Array) -> jax.Array:
+    """max(-G u)+ / max|X u|, scalar; zero for zero weights and without cones, NaN for NaN."""
+    if not program.has_cones:
+        return jnp.zeros((), weights.dtype)
+    signed_products = program.signs * row_products(program.features, weights)
     worst = jnp.max(jnp.maximum(-signed_products, 0))
     largest = jnp.max(jnp.abs(signed_products))
     return jnp.where(largest == 0, 0, worst / jnp.where(largest == 0, 1, largest))

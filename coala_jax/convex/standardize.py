@@ -7,8 +7,6 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from coala_jax.head import ConvexHead
-
 # A feature whose spread is below this share of its largest magnitude is constant up to the
 # rounding of float32 statistics (relative error about 1e-7 times a few).
 _CONSTANT_SPREAD = 1e-6
@@ -42,16 +40,17 @@ def standardize(rows: jax.Array, standardization: Standardization) -> jax.Array:
     return jnp.concatenate([centred, jnp.ones_like(centred[:, :1])], axis=1)
 
 
-def unstandardize_head(
-    first_layer: jax.Array, second_layer: jax.Array, standardization: Standardization
-) -> ConvexHead:
-    """Head on raw features from a network on standardised ones.
+def unstandardize_layer(
+    layer: jax.Array, standardization: Standardization
+) -> tuple[jax.Array, jax.Array]:
+    """Weights and bias on raw features of a layer on standardised ones.
 
     Args:
-        first_layer: (d + 1, k), the last row being the bias.
-        second_layer: (k,).
+        layer: (d + 1, k), the last row being the bias.
         standardization: the map to be folded in.
+
+    Returns:
+        (d, k) weights and (k,) bias.
     """
-    theta1 = first_layer[:-1] / standardization.scale[:, None]
-    bias = first_layer[-1] - standardization.mean @ theta1
-    return ConvexHead(theta1, bias, second_layer)
+    weights = layer[:-1] / standardization.scale[:, None]
+    return weights, layer[-1] - standardization.mean @ weights

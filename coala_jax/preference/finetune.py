@@ -10,8 +10,10 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
-from coala_jax.head import ConvexHead
+from coala_jax.gradients import require_solved
+from coala_jax.head import Head
 from coala_jax.inputs import PairArrays, input_status, prepare_features, prepare_params
+from coala_jax.preference.implicit import differentiable_theta2
 from coala_jax.preference.objective import (
     LogisticProblem,
     logistic_problem,
@@ -60,7 +62,7 @@ class Phase2Solution(NamedTuple):
         history: one entry an epoch.
     """
 
-    head: ConvexHead
+    head: Head
     status: jax.Array
     stats: Phase2Stats
     history: Phase2History
@@ -90,7 +92,7 @@ class _Loop(NamedTuple):
 
 def finetune(
     params: Params,
-    head: ConvexHead,
+    head: Head,
     features: PreferenceFeatures,
     *,
     config: Config = Config(),  # noqa: B008 - frozen and hashable
@@ -100,7 +102,8 @@ def finetune(
     """Fit theta2 to the Bradley-Terry loss with offset (eq 6 or 9), the first layer frozen.
 
     AdamW (an optax chain) from the head's own theta2, on all pairs or on minibatches. Stops when
-    the gradient norm of the objective falls below `params.gradient_tolerance`.
+    the gradient norm of the objective falls below `params.gradient_tolerance`. Reverse-mode
+    gradients of the head are those of the optimum, by implicit differentiation.
 
     Args:
         params: `beta`, `gamma`, `ridge`, `learning_rate`, `weight_decay`, `gradient_tolerance`.
@@ -115,26 +118,47 @@ def finetune(
 
     Raises:
         TypeError, ValueError: shapes or dtypes that do not fit, with the argument named.
+        SolveError: a gradient was asked for above `params.gradient_tolerance` (outside jit; under
+            it such a gradient is NaN).
     """
     with jax.default_matmul_precision(config.precision):
         prepared = prepare_features(features)
         held_out = (
             None if eval_features is None else prepare_features(eval_features, "eval_features")
         )
-        return _finetune(prepare_params(params), head, prepared, config, key, held_out)
+        solution = _finetune(prepare_params(params), head, prepared, config, key, held_out)
+    return solution._replace(head=require_solved(solution.head, solution.status))
 
 
 @functools.partial(jax.jit, static_argnames="config")
 def _finetune(
     params: Params,
-    head: ConvexHead,
+    head: Head,
     features: PairArrays,
     config: Config,
     key: jax.Array | None,
     eval_features: PairArrays | None,
 ) -> Phase2Solution:
-    status = input_status(params, features)
     head = balance_neurons(head, features)
+    # Gradients are those of the optimum; they do not enter the iteration.
+    held = lax.stop_gradient((params, head, features, eval_features))
+    trained = _train(*held[:3], config, key, held[3])
+    problem = _pair_neurons(params, head, features, config).problem
+    solved = trained.status == Status.SOLVED
+    theta2 = differentiable_theta2(params, problem, trained.head.theta2, solved)
+    return trained._replace(head=head._replace(theta2=theta2))
+
+
+def _train(
+    params: Params,
+    head: Head,
+    features: PairArrays,
+    config: Config,
+    key: jax.Array | None,
+    eval_features: PairArrays | None,
+) -> Phase2Solution:
+    """AdamW on the second layer of a balanced head."""
+    status = input_status(params, features)
     train = _pair_neurons(params, head, features, config)
     held_out = None if eval_features is None else _pair_neurons(params, head, eval_features, config)
     optimizer = optax.chain(
@@ -208,22 +232,21 @@ def _finetune(
     return Phase2Solution(head._replace(theta2=last.theta2), status, stats, last.history)
 
 
-def balance_neurons(head: ConvexHead, features: PairArrays) -> ConvexHead:
+def balance_neurons(head: Head, features: PairArrays) -> Head:
     """The same function with every neuron's reward difference at unit root mean square.
 
     relu is positively homogeneous, so a neuron's scale can move between the layers. A neuron
     without any difference over the pairs keeps its scale and gets theta2 = 0.
     """
     difference = head.neurons(features.chosen) - head.neurons(features.rejected)
-    spread = jnp.sqrt(jnp.mean(features.weight[:, None] * difference**2, axis=0))
-    safe = jnp.where(spread > 0, spread, 1)
-    theta2 = jnp.where(spread > 0, head.theta2 * safe, 0)
-    return ConvexHead(head.theta1 / safe, head.bias / safe, theta2)
+    square = jnp.mean(features.weight[:, None] * difference**2, axis=0)
+    # The root of zero has no gradient: take that of one and drop it.
+    spread = jnp.sqrt(jnp.where(square > 0, square, 1))
+    theta2 = jnp.where(square > 0, head.theta2 * spread, 0)
+    return head._replace(theta1=head.theta1 / spread, bias=head.bias / spread, theta2=theta2)
 
 
-def _pair_neurons(
-    params: Params, head: ConvexHead, features: PairArrays, config: Config
-) -> _PairNeurons:
+def _pair_neurons(params: Params, head: Head, features: PairArrays, config: Config) -> _PairNeurons:
     chosen, rejected = head.neurons(features.chosen), head.neurons(features.rejected)
     problem = logistic_problem(
         config.phase2_objective, chosen, rejected, features.weight, features.margin, params.gamma

@@ -51,15 +51,9 @@ def newton_optimum(
     def value_and_grad(theta2: jax.Array) -> tuple[jax.Array, jax.Array]:
         return jax.value_and_grad(lambda t: objective(params, problem, t))(theta2)
 
-    def hessian(theta2: jax.Array) -> jax.Array:
-        probability = jax.nn.sigmoid(problem.offset - params.beta * (design @ theta2))
-        curvature = problem.weight * probability * (1 - probability) / design.shape[0]
-        scaled = design * (params.beta**2 * curvature)[:, None]
-        return scaled.T @ design + params.ridge * jnp.eye(width, dtype=design.dtype)
-
     def step(state: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
         theta2, _, gradient, steps, _ = state
-        direction = -jnp.linalg.solve(hessian(theta2), gradient)
+        direction = -jnp.linalg.solve(hessian(params, problem, theta2), gradient)
         slope = jnp.vdot(gradient, direction)
 
         def too_long(search: tuple[jax.Array, jax.Array]) -> jax.Array:
@@ -90,3 +84,12 @@ def newton_optimum(
     )
     theta2, value, gradient, steps, _ = lax.while_loop(unfinished, step, first)
     return NewtonResult(theta2, value, jnp.linalg.norm(gradient), steps)
+
+
+def hessian(params: Params, problem: LogisticProblem, theta2: jax.Array) -> jax.Array:
+    """Second derivative of `objective` in theta2: (k, k)."""
+    design = problem.design
+    probability = jax.nn.sigmoid(problem.offset - params.beta * (design @ theta2))
+    curvature = problem.weight * probability * (1 - probability) / design.shape[0]
+    scaled = design * (params.beta**2 * curvature)[:, None]
+    return scaled.T @ design + params.ridge * jnp.eye(design.shape[1], dtype=design.dtype)

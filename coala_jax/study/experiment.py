@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from coala_jax.features import FeatureIdentity
-from coala_jax.head import ConvexHead
+from coala_jax.head import Head
 from coala_jax.preference import reward_metrics
 from coala_jax.study.baselines import (
     LengthRule,
@@ -68,7 +68,7 @@ class Experiment(NamedTuple):
     constant_columns: tuple[int, ...]
 
     @property
-    def head(self) -> ConvexHead:
+    def head(self) -> Head:
         """The aligned head."""
         return self.phases.phase2.head
 

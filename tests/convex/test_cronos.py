@@ -16,7 +16,7 @@ from coala_jax.convex.linear_system import (
     uniform_penalties,
 )
 from coala_jax.convex.losses import LOSSES
-from coala_jax.convex.program import Program
+from coala_jax.convex.program import RELU_HALVES, Program
 
 CONFIG = Config(n_gates=4, max_iterations=2000)
 
@@ -103,6 +103,7 @@ def test_the_linear_system_is_the_dense_one(pairwise, rows):
             patterns=jnp.asarray(rng.integers(0, 2, (blocks, m)), float),
             labels=jnp.zeros(m // 2 if pairwise else m),
             row_weight=jnp.ones(m // 2 if pairwise else m),
+            halves=jnp.asarray(RELU_HALVES),
         )
         system = factorize(x)
         multipliers = jnp.asarray(np.maximum(rng.standard_normal((2, blocks, m)) - 1, 0))

@@ -1,0 +1,47 @@
+"""Gradients of the Phase II optimum by implicit differentiation."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from coala_jax.preference.newton import hessian, newton_optimum
+from coala_jax.preference.objective import LogisticProblem, objective
+from coala_jax.types import Params
+
+
+@jax.custom_vjp
+def differentiable_theta2(
+    params: Params, problem: LogisticProblem, theta2: jax.Array, solved: jax.Array
+) -> jax.Array:
+    """The given theta2 as a function of the problem: (k,).
+
+    Its gradient is that of the minimiser of `objective` with respect to beta, ridge, design, offset
+    and weight; NaN where `solved` is false. The minimiser itself is found anew, by Newton.
+    """
+    return theta2
+
+
+def _forward(
+    params: Params, problem: LogisticProblem, theta2: jax.Array, solved: jax.Array
+) -> tuple[jax.Array, tuple[Params, LogisticProblem, jax.Array]]:
+    return theta2, (params, problem, solved)
+
+
+def _backward(
+    residuals: tuple[Params, LogisticProblem, jax.Array], cotangent: jax.Array
+) -> tuple[Params, LogisticProblem, None, None]:
+    params, problem, solved = residuals
+    optimum = newton_optimum(params, problem).theta2
+    p = jnp.linalg.solve(hessian(params, problem, optimum), cotangent)
+
+    def equation(params: Params, problem: LogisticProblem) -> jax.Array:
+        """<p, gradient of the objective>, to be differentiated in the data."""
+        return jnp.vdot(p, jax.grad(lambda t: objective(params, problem, t))(optimum))
+
+    gradients = jax.grad(equation, argnums=(0, 1))(params, problem)
+    by_params, by_problem = jax.tree.map(lambda g: jnp.where(solved, -g, jnp.nan), gradients)
+    return by_params, by_problem, None, None
+
+
+differentiable_theta2.defvjp(_forward, _backward)

@@ -7,7 +7,7 @@ Text, backbones and the quickstart live in subpackages that need the `text` extr
 """
 
 from coala_jax._version import __version__
-from coala_jax.convex import CertificateReport, certify, cronos, regularization_path
+from coala_jax.convex import CertificateReport, certify, cronos, refine, regularization_path
 from coala_jax.head import ConvexHead, GatedHead, HeadFileError, load_head, save_head
 from coala_jax.preference import finetune
 from coala_jax.solve import solve
@@ -48,6 +48,7 @@ __all__ = [
     "cronos",
     "finetune",
     "load_head",
+    "refine",
     "regularization_path",
     "save_head",
     "solve",

@@ -92,7 +92,8 @@ class Config:
             strength, so that one value serves every data set; `"absolute"` as lambda_g itself,
             and then the critical strength is not computed (NaN in `Stats`).
         model: kind of convex network; `"relu"` (with the cone constraints of eq 3), or
-            `"gated_relu"` (without them, Mishkin et al. 2022), whose head carries its gates.
+            `"gated_relu"` (without them, Mishkin et al. 2022), whose head carries its gates; one
+            of the sampled gates is then open everywhere, so that linear rewards are included.
         phase1_loss: loss of Phase I, a name in `coala_jax.convex.losses.LOSSES`: `"squared"` (the
             paper), `"logistic"`, `"squared_hinge"` and `"huber"` on labels +-1 of single
             responses, or `"bradley_terry"` on pairs, with `Params.gamma` and margins.

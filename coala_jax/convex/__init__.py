@@ -9,8 +9,10 @@ from coala_jax.convex.cronos import (
     cronos_problem,
     cronos_step,
 )
+from coala_jax.convex.decompose import decompose_gated
 from coala_jax.convex.path import regularization_path
 from coala_jax.convex.phase1 import Phase1Solution, Phase1Stats, cronos
+from coala_jax.convex.refine import refine
 
 __all__ = [
     "CertificateReport",
@@ -25,5 +27,7 @@ __all__ = [
     "cronos_problem",
     "cronos_solve",
     "cronos_step",
+    "decompose_gated",
+    "refine",
     "regularization_path",
 ]

@@ -26,29 +26,45 @@ class Gates(NamedTuple):
     distinct: jax.Array
 
 
-def sample_gates(key: jax.Array, n_gates: int, features: jax.Array) -> Gates:
+def sample_gates(
+    key: jax.Array, n_gates: int, features: jax.Array, *, open_first: bool = False
+) -> Gates:
     """Gaussian gate vectors with distinct patterns that are not empty (Pilanci & Ergen 2020).
 
     A duplicate adds nothing to the program, and an empty pattern is a block that the output never
-    sees. Both are replaced by spare draws. Where the rows do not have enough patterns among those,
-    the gates left over select no row: their blocks stay zero.
+    sees. Both are replaced by spare draws, as far as these go.
 
     Args:
         key: typed key.
         n_gates: P.
         features: (m, D) rows X, the last column being ones.
+        open_first: whether the first gate is open on every row, so that linear networks are among
+            the gated ones.
     """
     width = features.shape[1]
     draws = [
         jax.random.normal(number, (n_gates, width), features.dtype)
         for number in (key, *(jax.random.fold_in(key, i) for i in range(_SPARE_DRAWS)))
     ]
-    vectors = jnp.concatenate(draws)
+    everywhere = jnp.zeros((int(open_first), width), features.dtype).at[:, -1].set(1)
+    return distinct_gates(jnp.concatenate([everywhere, *draws]), n_gates, features)
+
+
+def distinct_gates(vectors: jax.Array, n_gates: int, features: jax.Array) -> Gates:
+    """The first P candidates that select a row and do not repeat an earlier pattern.
+
+    Where there are fewer, the gates left over select no row: their blocks stay zero.
+
+    Args:
+        vectors: (K, D) candidates, K >= P, in order of preference.
+        n_gates: P.
+        features: (m, D) rows X, the last column being ones.
+    """
     patterns = activation_patterns(features, vectors)
     useful = _is_new(patterns)
     order = jnp.argsort(~useful, stable=True)[:n_gates]
     useful = useful[order]
-    nowhere = jnp.zeros((width,), vectors.dtype).at[-1].set(-1)
+    nowhere = jnp.zeros_like(vectors[0]).at[-1].set(-1)
     return Gates(
         jnp.where(useful[:, None], vectors[order], nowhere),
         patterns[order] & useful[:, None],

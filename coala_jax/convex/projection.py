@@ -49,10 +49,11 @@ def project_onto_cones(
     points: jax.Array,
     *,
     multipliers: jax.Array | None = None,
+    floor: float | jax.Array = 0.0,
     tolerance: float | jax.Array = 0.0,
     max_iterations: int | jax.Array,
 ) -> Projection:
-    """Project every block onto its cone.
+    """Project every block onto its cone, or onto {v : E_i X v >= floor}.
 
     Args:
         features: (m, D) rows X.
@@ -60,11 +61,12 @@ def project_onto_cones(
         system: Gram matrix and inverse of X.
         points: (..., P, D) points p.
         multipliers: (..., P, m) non-negative warm start, or None for zeros.
+        floor: scalar or (..., P, m), non-negative.
         tolerance: stop when, in every block, neither the worst violation nor the last change of
             a slack exceeds this share of the largest |X v|.
         max_iterations: cap of steps.
     """
-    slack = jnp.maximum(signs * row_products(features, points), 0)
+    slack = jnp.maximum(signs * row_products(features, points), floor)
     start = jnp.zeros_like(slack) if multipliers is None else -system.shift * multipliers
     zero = jnp.zeros((), jnp.int32)
 
@@ -78,8 +80,8 @@ def project_onto_cones(
         weights = solve_blocks(system, system.shift * points + pull)
         products = signs * row_products(features, weights)
         relaxed = RELAXATION * products + (1 - RELAXATION) * slack + dual
-        new_slack = jnp.maximum(relaxed, 0)
-        residual = _residual(products, jnp.abs(new_slack - slack))
+        new_slack = jnp.maximum(relaxed, floor)
+        residual = _residual(products, floor, jnp.abs(new_slack - slack))
         return weights, new_slack, relaxed - new_slack, residual, iterations + 1
 
     first: tuple[jax.Array, ...] = (points, slack, start, jnp.full((), jnp.inf, points.dtype), zero)
@@ -87,9 +89,9 @@ def project_onto_cones(
     return Projection(weights, -dual / system.shift, iterations)
 
 
-def _residual(products: jax.Array, change: jax.Array) -> jax.Array:
+def _residual(products: jax.Array, floor: float | jax.Array, change: jax.Array) -> jax.Array:
     """Largest violation or change of a slack, relative to its block's products: scalar."""
-    worst = jnp.max(jnp.maximum(-products, change), axis=-1)
+    worst = jnp.max(jnp.maximum(floor - products, change), axis=-1)
     largest = jnp.max(jnp.abs(products), axis=-1)
     return jnp.max(jnp.where(largest > 0, worst / jnp.where(largest > 0, largest, 1), 0))
 

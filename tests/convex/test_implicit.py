@@ -1,0 +1,203 @@
+"""Gradients of a function of the solution against finite differences, in float64."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from coala_jax import Config, Params, PreferenceFeatures, SolveError, Status, cronos, solve
+from coala_jax.convex.active_set import find_active_set, gradient, newton, solve_adjoint
+from coala_jax.convex.cronos import CronosState
+from coala_jax.convex.losses import Loss, get_loss
+from coala_jax.convex.phase1 import solve_strength
+from coala_jax.convex.prepare import prepare, strength_of
+from coala_jax.convex.program import Program
+from coala_jax.inputs import prepare_features, prepare_params
+
+TIGHT = {
+    "gap_tolerance": 1e-9,
+    "violation_tolerance": 1e-8,
+    "residual_tolerance": 1e-8,
+    "gradient_tolerance": 1e-10,
+}
+PAIRS, WIDTH = 20, 3
+GATES = np.random.default_rng(7).standard_normal((4, WIDTH + 1))
+STEP = 1e-4
+
+
+def draw() -> tuple[Params, PreferenceFeatures]:
+    """Parameters and features whose optimum has two or three neurons and tight rows."""
+    rng = np.random.default_rng(0)
+    features = PreferenceFeatures(
+        rng.normal(0.5, 1, (PAIRS, WIDTH)),
+        rng.normal(0, 1, (PAIRS, WIDTH)),
+        rng.uniform(0.5, 2, PAIRS),
+        rng.uniform(0, 0.5, PAIRS),
+    )
+    params = Params(group_lasso=2.0, gamma=0.1, **TIGHT)
+    return jax.tree.map(jnp.asarray, (params, features))
+
+
+def check_against_differences(function, arguments) -> None:
+    """Directional derivatives in every argument against central differences; one compilation."""
+    with_slopes = jax.jit(jax.value_and_grad(function, argnums=range(len(arguments))))
+    _, slopes = with_slopes(*arguments)
+    for index, argument in enumerate(arguments):
+        way = np.random.default_rng(index).standard_normal(np.shape(argument))
+        ends = [
+            with_slopes(
+                *(a + sign * STEP * way if i == index else a for i, a in enumerate(arguments))
+            )[0]
+            for sign in (1, -1)
+        ]
+        expected = float(ends[0] - ends[1]) / (2 * STEP)
+        assert float(np.vdot(slopes[index], way)) == pytest.approx(expected, rel=2e-3, abs=2e-5)
+
+
+# The others take as long again, and differ in the curvature of the loss alone.
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    ("model", "loss"),
+    [
+        ("relu", "squared"),
+        ("relu", "bradley_terry"),
+        ("gated_relu", "huber"),
+        pytest.param("relu", "logistic", marks=SLOW),
+        pytest.param("relu", "squared_hinge", marks=SLOW),
+        pytest.param("relu", "huber", marks=SLOW),
+        pytest.param("gated_relu", "squared", marks=SLOW),
+        pytest.param("gated_relu", "logistic", marks=SLOW),
+        pytest.param("gated_relu", "squared_hinge", marks=SLOW),
+        pytest.param("gated_relu", "bradley_terry", marks=SLOW),
+    ],
+)
+def test_gradients_of_phase_one_agree_with_finite_differences(model, loss):
+    with jax.enable_x64(True):
+        params, features = draw()
+        at = jnp.asarray(np.random.default_rng(1).standard_normal((7, WIDTH)))
+        config = Config(
+            model=model, phase1_loss=loss, strength_unit="absolute", max_iterations=40_000
+        )
+
+        def function(group_lasso, gamma, *arrays):
+            varied = params._replace(group_lasso=group_lasso, gamma=gamma)
+            solution = cronos(varied, PreferenceFeatures(*arrays), config=config, gates=GATES)
+            solved = solution.status == Status.SOLVED
+            return jnp.where(solved, jnp.sum(jnp.tanh(solution.head(at))), jnp.nan)
+
+        check_against_differences(function, (params.group_lasso, params.gamma, *features))
+
+
+def test_gradients_pass_through_both_phases_and_the_critical_strength():
+    """As hyper-gradients need it: a held-out loss in the strength, the ridge and the scale."""
+    with jax.enable_x64(True):
+        params, features = draw()
+        held_out = np.random.default_rng(2).standard_normal((2, 9, WIDTH))
+        config = Config(n_gates=4, max_iterations=40_000, max_epochs=5000)
+
+        def function(group_lasso, ridge, beta):
+            varied = params._replace(group_lasso=group_lasso, ridge=ridge, beta=beta)
+            head = solve(varied, features, config=config).head
+            return jnp.mean(jax.nn.softplus(head(held_out[1]) - head(held_out[0])))
+
+        check_against_differences(function, (jnp.asarray(0.2), jnp.asarray(0.1), jnp.asarray(1.0)))
+
+
+def test_vmapped_gradients_are_the_single_ones():
+    with jax.enable_x64(True):
+        params, features = draw()
+        config = Config(n_gates=4, strength_unit="absolute", max_iterations=40_000)
+
+        def slope(strength):
+            def function(strength):
+                varied = params._replace(group_lasso=strength)
+                return jnp.sum(cronos(varied, features, config=config).head.theta1)
+
+            return jax.grad(function)(strength)
+
+        strengths = jnp.asarray([1.5, 2.5])
+        swept = jax.jit(jax.vmap(slope))(strengths)
+        singles = [float(slope(strength)) for strength in strengths]
+    np.testing.assert_allclose(swept, singles, rtol=1e-6)
+
+
+def test_a_gradient_without_a_solution_is_an_error_and_nan_under_jit():
+    params, features = draw()
+    config = Config(n_gates=4, max_iterations=25)
+
+    def function(strength):
+        varied = params._replace(group_lasso=strength, gap_tolerance=0.0)
+        return jnp.sum(cronos(varied, features, config=config).head.theta2)
+
+    with pytest.raises(SolveError, match=r"gradient of a solve that did not .*iteration_limit"):
+        jax.grad(function)(0.2)
+    assert np.isnan(jax.jit(jax.grad(function))(0.2))
+
+
+class Located(NamedTuple):
+    """An optimum of a pairwise ReLU program, as ADMM found it."""
+
+    program: Program
+    loss: Loss
+    strength: jax.Array
+    state: CronosState
+
+
+@pytest.fixture(scope="module")
+def located() -> Located:
+    with jax.enable_x64(True):
+        params, features = draw()
+        loss, config = get_loss("bradley_terry"), Config(max_iterations=40_000)
+        params, pairs = prepare_params(params._replace(group_lasso=0.2)), prepare_features(features)
+        prepared = prepare(params, pairs, loss, config, None, jnp.asarray(GATES))
+        strength = strength_of(params, config, loss, prepared)
+        result = solve_strength(params, config, loss, prepared, strength, jnp.int32(0))
+        assert int(result.status) == Status.SOLVED
+        return Located(prepared.program, loss, strength.absolute, result.state)
+
+
+def test_the_adjoint_solves_the_dense_optimality_equations(located):
+    """The matrix [[Hess, G_T^T], [G_T, 0]] built entry by entry."""
+    program, loss, strength, state = located
+    with jax.enable_x64(True):
+        active = find_active_set(program, state.weights, state.slack)
+        optimum = newton(program, loss, strength, active, state.weights)
+        noise = np.random.default_rng(3).standard_normal(state.weights.shape)
+        right = jnp.where(active.blocks[..., None], noise, 0)
+        p, q = solve_adjoint(program, loss, strength, active, optimum, right)
+
+        def slope(flat):
+            return gradient(program, loss, strength, flat.reshape(state.weights.shape)).ravel()
+
+        hessian = np.asarray(jax.jacobian(slope)(optimum.weights.ravel()))
+        x, signs, tight = (np.asarray(a) for a in (program.features, program.signs, active.tight))
+    rows = []
+    for half, block, row in np.argwhere(tight):
+        constraint = np.zeros(state.weights.shape)
+        constraint[half, block] = signs[block, row] * x[row]
+        rows.append(constraint.ravel())
+    free = np.repeat(np.asarray(active.blocks).ravel(), x.shape[1])
+    constraints = np.array(rows)[:, free]
+    assert len(constraints) > 0
+    zero = np.zeros((len(constraints), len(constraints)))
+    dense = np.block([[hessian[np.ix_(free, free)], constraints.T], [constraints, zero]])
+    right_side = np.concatenate([np.asarray(right).ravel()[free], np.zeros(len(constraints))])
+    expected = np.linalg.solve(dense, right_side)
+    np.testing.assert_allclose(np.asarray(p).ravel()[free], expected[: free.sum()], rtol=1e-6)
+    np.testing.assert_allclose(np.asarray(q)[tight], expected[free.sum() :], rtol=1e-6)
+
+
+def test_newton_takes_a_rough_solution_to_the_accuracy_of_the_arithmetic(located):
+    program, loss, strength, state = located
+    with jax.enable_x64(True):
+        active = find_active_set(program, state.weights, state.slack)
+        rough = state.weights * (
+            1 + 1e-3 * jnp.cos(jnp.arange(state.weights.size)).reshape(state.weights.shape)
+        )
+        optimum = newton(program, loss, strength, active, rough)
+        np.testing.assert_allclose(optimum.weights, state.weights, atol=1e-6)
+    assert float(optimum.residual) < 1e-12

@@ -12,6 +12,7 @@ from coala_jax.convex.critical_strength import critical_strength, norm_bound
 from coala_jax.convex.gates import Gates, given_gates, sample_gates
 from coala_jax.convex.linear_system import LinearSystem, factorize
 from coala_jax.convex.losses import Loss
+from coala_jax.convex.penalties import guessed_share, suggested_penalty
 from coala_jax.convex.program import GATED_HALVES, RELU_HALVES, Program, loss_targets
 from coala_jax.convex.projection import interior_points
 from coala_jax.convex.standardize import Standardization, fit_standardization, standardize
@@ -19,14 +20,6 @@ from coala_jax.inputs import PairArrays, float_matrix
 from coala_jax.types import Config, Params
 
 DEFAULT_SEED = 0
-# The best penalty grows with the strength, since weights shrink and multipliers do not; measured
-# on the shared features at 0.05, 0.1 and 0.2 of the critical strength it is near 0.2, 0.3 and 0.8.
-PENALTY_SHARE = 4.0
-# Below this share of the critical strength the penalty falls no further.
-_LEAST_SHARE = 0.01
-# Where the critical strength is not computed: its usual share of the norm bound, which decides
-# only where the penalty starts. Measured on the shared features: 0.19 to 0.25.
-_CRITICAL_SHARE = 0.25
 # A norm bound below this many roundings of a sum over the rows is zero: nothing to learn.
 _ROUNDING = 10.0
 
@@ -115,10 +108,9 @@ def strength_of(params: Params, config: Config, loss: Loss, prepared: Prepared) 
         vanishes = nothing_to_learn | (params.group_lasso >= 1)
     else:
         absolute = params.group_lasso
-        share = absolute / (_CRITICAL_SHARE * jnp.where(nothing_to_learn, 1, bound))
+        share = guessed_share(absolute, bound)
         vanishes = nothing_to_learn | (absolute >= bound)
-    share = jnp.clip(share, _LEAST_SHARE, 1)
-    penalty = PENALTY_SHARE * share * loss.curvature * params.rho
+    penalty = params.rho * suggested_penalty(loss, share)
     return Strength(absolute, lax.stop_gradient(penalty), vanishes)
 
 

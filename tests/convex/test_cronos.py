@@ -22,9 +22,12 @@ CONFIG = Config(n_gates=4, max_iterations=2000)
 
 
 @pytest.mark.parametrize("loss", sorted(LOSSES))
-def test_every_loss_solves_bare_in_float32_and_under_vmap_in_float64(loss, make_pairs):
+@pytest.mark.parametrize("model", ["relu", "gated_relu"])
+def test_every_loss_and_model_solves_bare_in_float32_and_under_vmap_in_float64(
+    model, loss, make_pairs
+):
     features = make_pairs(4, pairs=30)
-    config = dataclasses.replace(CONFIG, phase1_loss=loss)
+    config = dataclasses.replace(CONFIG, model=model, phase1_loss=loss)
     strengths = np.array([0.1, 0.4])
     # Given, since the same key draws other gates in another precision.
     gates = np.random.default_rng(0).standard_normal((4, 4))

@@ -119,11 +119,14 @@ def _float_array(name: str, value: Any) -> jax.Array:
     return jnp.asarray(value).astype(float_dtype())
 
 
-def float_matrix(name: str, value: Any, width: int, columns: str) -> jax.Array:
-    """A (k, width) array in the solver's dtype, or a ValueError that says what columns are."""
+def gate_vectors(name: str, value: Any, width: int) -> jax.Array:
+    """(P, width) gates in the solver's dtype; a ValueError for another shape."""
     array = jnp.asarray(value, float_dtype())
     if array.ndim != 2 or array.shape[1] != width:
-        raise ValueError(f"{name} must be (k, {width}): {columns}; got {array.shape}")
+        raise ValueError(
+            f"{name} must be (P, {width}): one column a standardised feature and one for the bias; "
+            f"got {array.shape}"
+        )
     return array
 
 

@@ -108,6 +108,9 @@ class Config:
         max_cg_iterations: cap of conjugate-gradient steps within one ADMM step.
         max_epochs: cap of Phase II passes over the data.
         batch_size: pairs per AdamW step; None takes all pairs at once.
+        sweep: how a vmapped Phase I runs: `"sequential"`, element after element, each to its own
+            end, or `"lockstep"`, all at once until the last one ends, which is for devices that a
+            single solve leaves idle.
         precision: matmul precision; `"highest"` keeps float32 products out of TF32 on GPUs.
     """
 
@@ -123,6 +126,7 @@ class Config:
     max_cg_iterations: int = 30
     max_epochs: int = 1000
     batch_size: int | None = None
+    sweep: Literal["sequential", "lockstep"] = "sequential"
     precision: Precision = "highest"
 
     def __post_init__(self) -> None:
@@ -140,6 +144,7 @@ class Config:
         _require_one_of("strength_unit", self.strength_unit, ("critical", "absolute"))
         _require_one_of("model", self.model, ("relu", "gated_relu"))
         _require_one_of("phase2_objective", self.phase2_objective, ("pairwise", "pointwise"))
+        _require_one_of("sweep", self.sweep, ("sequential", "lockstep"))
         _require_one_of("precision", self.precision, ("highest", "high", "default"))
 
 

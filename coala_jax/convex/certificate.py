@@ -151,8 +151,9 @@ def better_primal(first: Primal, second: Primal) -> Primal:
 
 
 def relative_gap(primal_value: jax.Array, dual_bound: jax.Array) -> jax.Array:
-    """(P - D) / |D|; infinite where the bound is zero."""
-    return (primal_value - dual_bound) / jnp.abs(dual_bound)
+    """(P - D) / |D|; infinite where the bound is zero, but 0 where P equals it."""
+    difference = primal_value - dual_bound
+    return jnp.where(difference == 0, 0, difference / jnp.abs(dual_bound))
 
 
 def explained_share(

@@ -129,7 +129,7 @@ def cronos_solve(
         )
         certified = _meets_tolerances(params, entry, zero_value)
         loosely = _meets_tolerances(params, entry, zero_value, LOOSER)
-        no_gap = (problem.strength == 0) & _converged(params, entry)
+        no_gap = (problem.strength == 0) & _converged_without_gap(params, entry, zero_value)
         solved = certified | no_gap
         vanished = (entry.relative_gap <= _ZERO_GAP) & ~jnp.any(primal.weights)
         finite = jnp.isfinite(newest.output).all() & jnp.isfinite(state.dual_residual)
@@ -197,6 +197,19 @@ def _meets_tolerances(
         & (1 - explained <= looser * (1 - params.explained_minimum))
         & _converged(params, entry, looser)
     )
+
+
+def _converged_without_gap(
+    params: Params, entry: Phase1History, zero_value: jax.Array
+) -> jax.Array:
+    """Whether a program of zero strength counts as solved.
+
+    Its residuals say so, or the fit is exact: all multipliers are then zero, no residual is small
+    relative to them, and zero is a bound of any loss.
+    """
+    inside = entry.cone_violation <= params.violation_tolerance
+    exact = entry.primal_value <= params.gap_tolerance * zero_value
+    return _converged(params, entry) | (inside & exact)
 
 
 def _converged(params: Params, entry: Phase1History, looser: float = 1.0) -> jax.Array:

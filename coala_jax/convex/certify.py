@@ -32,7 +32,7 @@ from coala_jax.convex.program import (
 )
 from coala_jax.convex.projection import interior_points, project_onto_cones
 from coala_jax.convex.standardize import Standardization, standardize
-from coala_jax.inputs import float_matrix, input_status, prepare_features
+from coala_jax.inputs import gate_vectors, input_status, prepare_features
 from coala_jax.types import Certificate, Params, PreferenceFeatures, Status, float_dtype
 
 # Weights of a stranger bring no multipliers to start from, and a projection from zero is slow:
@@ -102,7 +102,7 @@ def certify(
     pairs = prepare_features(features)
     dtype = float_dtype()
     width = pairs.chosen.shape[1] + 1
-    gates = float_matrix("certificate.gates", certificate.gates, width, "a gate a row")
+    gates = gate_vectors("certificate.gates", certificate.gates, width)
     halves = 1 if np.shape(certificate.weights)[:1] == (1,) else 2
     blocks, rows = gates.shape[0], 2 * pairs.chosen.shape[0]
     program_loss = get_loss(loss)

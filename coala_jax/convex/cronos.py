@@ -193,9 +193,12 @@ def cronos_step(
 
 
 def restart(state: CronosState) -> CronosState:
-    """The splits, multipliers and penalties of a state, counted from zero."""
+    """The splits, multipliers and penalties of a state, counted and judged from the start."""
     none = jnp.zeros((), jnp.int32)
-    return state._replace(iterations=none, cg_iterations=none)
+    inf = jnp.full_like(state.primal_residual, jnp.inf)
+    return state._replace(
+        primal_residual=inf, dual_residual=inf, iterations=none, cg_iterations=none
+    )
 
 
 def refresh_products(problem: CronosProblem, state: CronosState) -> CronosState:

@@ -8,10 +8,11 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.custom_batching import sequential_vmap
 
 from coala_jax.convex.certificate import explained_share, relative_gap
 from coala_jax.convex.certified_loop import CronosResult, cronos_solve
-from coala_jax.convex.cronos import CronosState, cronos_problem
+from coala_jax.convex.cronos import CronosProblem, CronosState, cronos_problem
 from coala_jax.convex.implicit import Located, differentiable_weights
 from coala_jax.convex.losses import Loss, get_loss
 from coala_jax.convex.network import active_neurons, network_from_weights
@@ -140,7 +141,19 @@ def solve_strength(
     problem = cronos_problem(held.program, strength.absolute, penalty, held.system)
     valid = status == Status.SOLVED
     status = jnp.where(valid & strength.vanishes, Status.ZERO_NETWORK, status).astype(jnp.int32)
-    return cronos_solve(params, problem, held.interior, loss, config, status, start)
+
+    def run(
+        params: Params,
+        problem: CronosProblem,
+        interior: jax.Array,
+        status: jax.Array,
+        start: CronosState | None,
+    ) -> CronosResult:
+        return cronos_solve(params, problem, interior, loss, config, status, start)
+
+    if config.sweep == "sequential":
+        run = sequential_vmap(run)
+    return run(params, problem, held.interior, status, start)
 
 
 def phase1_solution(

@@ -16,7 +16,7 @@ from coala_jax.convex.penalties import guessed_share, suggested_penalty
 from coala_jax.convex.program import GATED_HALVES, RELU_HALVES, Program, loss_targets
 from coala_jax.convex.projection import interior_points
 from coala_jax.convex.standardize import Standardization, fit_standardization, standardize
-from coala_jax.inputs import PairArrays, float_matrix
+from coala_jax.inputs import PairArrays, gate_vectors
 from coala_jax.types import Config, Params
 
 DEFAULT_SEED = 0
@@ -82,7 +82,7 @@ def prepare(
         # accuracy on the shared sets. In the cones of a ReLU network it would not do so.
         found = sample_gates(key, config.n_gates, held, open_first=config.model == "gated_relu")
     else:
-        found = given_gates(lax.stop_gradient(_check_gates(gates, x.shape[1])), held)
+        found = given_gates(lax.stop_gradient(gate_vectors("gates", gates, x.shape[1])), held)
     labels, row_weight = loss_targets(loss, features, params.gamma)
     halves = RELU_HALVES if config.model == "relu" else GATED_HALVES
     program = Program(
@@ -112,9 +112,3 @@ def strength_of(params: Params, config: Config, loss: Loss, prepared: Prepared) 
         vanishes = nothing_to_learn | (absolute >= bound)
     penalty = params.rho * suggested_penalty(loss, share)
     return Strength(absolute, lax.stop_gradient(penalty), vanishes)
-
-
-def _check_gates(gates: jax.Array, width: int) -> jax.Array:
-    return float_matrix(
-        "gates", gates, width, "one column a standardised feature and one for the bias"
-    )

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 # A feature whose spread is below this share of its largest magnitude is constant up to the
 # rounding of float32 statistics (relative error about 1e-7 times a few).
@@ -27,11 +28,19 @@ class Standardization(NamedTuple):
 
 
 def fit_standardization(rows: jax.Array) -> Standardization:
-    """Two-pass column statistics of (m, d) rows."""
-    mean = jnp.mean(rows, axis=0)
-    scale = jnp.sqrt(jnp.mean((rows - mean) ** 2, axis=0))
-    constant = scale <= _CONSTANT_SPREAD * jnp.max(jnp.abs(rows), axis=0)
-    return Standardization(mean, jnp.where(constant, 1, scale), jnp.sum(constant, dtype=jnp.int32))
+    """Two-pass column statistics of (m, d) rows, of any scale that their dtype can hold."""
+    largest = jnp.max(jnp.abs(rows), axis=0)
+    # In units of the largest magnitude no square overflows. Its scale is a unit, no function of
+    # the rows to differentiate.
+    unit = lax.stop_gradient(jnp.where(largest > 0, largest, 1))
+    units = rows / unit
+    mean = jnp.mean(units, axis=0)
+    variance = jnp.mean((units - mean) ** 2, axis=0)
+    constant = variance <= _CONSTANT_SPREAD**2
+    scale = unit * jnp.sqrt(jnp.where(constant, 1, variance))
+    return Standardization(
+        unit * mean, jnp.where(constant, 1, scale), jnp.sum(constant, dtype=jnp.int32)
+    )
 
 
 def standardize(rows: jax.Array, standardization: Standardization) -> jax.Array:

@@ -97,6 +97,8 @@ def test_blocks_of_surplus_gates_stay_zero_in_a_solve(model):
     assert not np.any(weights[:, distinct:]) and np.any(weights[:, :distinct])
     columns = np.asarray(solution.head.theta2).reshape(len(weights), 16)
     assert not np.any(columns[:, distinct:])
+    # A gated network may be linear; a ReLU neuron need not be.
+    assert np.all(solution.certificate.patterns[0]) == (model == "gated_relu")
 
 
 def test_candidates_are_taken_in_order_of_preference():
@@ -112,6 +114,15 @@ def test_the_first_draws_are_kept_when_all_are_distinct():
     x, key = rows(200, 5), jax.random.key(7)
     gates = sample_gates(key, 6, x)
     np.testing.assert_array_equal(gates.vectors, jax.random.normal(key, (6, 6), x.dtype))
+    assert int(gates.distinct) == 6
+
+
+def test_an_open_gate_comes_first_where_it_is_asked_for():
+    x, key = rows(200, 5), jax.random.key(7)
+    gates = sample_gates(key, 6, x, open_first=True)
+    assert np.all(gates.patterns[0]) and not np.any(np.all(gates.patterns[1:], axis=1))
+    np.testing.assert_array_equal(gates.vectors[0], [0, 0, 0, 0, 0, 1])
+    np.testing.assert_array_equal(gates.vectors[1:], jax.random.normal(key, (6, 6), x.dtype)[:5])
     assert int(gates.distinct) == 6
 
 

@@ -23,7 +23,7 @@ def config_of(model: str) -> Config:
 
 @pytest.fixture(scope="module")
 def features(make_pairs):
-    return make_pairs(1, pairs=150, width=8)
+    return make_pairs(2, pairs=150, width=8)
 
 
 @pytest.fixture(scope="module")
@@ -95,11 +95,13 @@ def test_the_heads_of_an_element_and_a_single_solve_agree(model, features, run_p
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_later_elements_take_fewer_steps_in_all_than_single_solves(model, run_path, run_single):
+def test_later_elements_take_three_quarters_of_the_steps_of_single_solves_or_fewer(
+    model, run_path, run_single
+):
     later = run_path(model, STRENGTHS).stats.iterations[1:]
     singles = [int(run_single(model, strength).stats.iterations) for strength in STRENGTHS[1:]]
     assert np.all(later > 0)
-    assert later.sum() < sum(singles)
+    assert later.sum() < 0.75 * sum(singles)
 
 
 @pytest.mark.parametrize("model", MODELS)

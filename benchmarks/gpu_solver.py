@@ -1,0 +1,613 @@
+"""Phase I on one GPU: seconds, share of the card's bandwidth, memory, and what TF32 costs.
+
+    PYTHONPATH=. python benchmarks/gpu_solver.py                         # one card, 8 minutes
+    python benchmarks/gpu_solver.py --pairs 60 --width 6 --gates 3       # any machine, installed
+
+Made preference features are solved by `coala_jax.cronos` to certified gaps, with float32 products
+and with the TF32 ones that are a GPU's default. Whatever a TF32 solve says of itself was computed
+in TF32, so every certificate is recomputed by `coala_jax.certify`, whose products are float32.
+
+One ADMM step with k conjugate-gradient steps must move, in numbers of 4 bytes (m rows, width
+D = d + 1, P gates; `step_bytes`),
+
+    (1 + 2 k) m D  +  (1 + k) 2 P D^2  +  (16 + 7 k) 2 P m
+
+- X, m D: one column pass for the right side (`pull_back`); in a conjugate-gradient step one row
+  pass over 2P blocks and one column pass over P.
+- The inverses of the blocks, 2 P D^2: one read for the first direction, one a conjugate-gradient
+  step.
+- Arrays of one number a row and block, 2 P m, patterns counting half. A step of conjugate
+  gradients writes and reads the products of its direction (2), reads the patterns for the output
+  and for its adjoint, writes and reads the adjoint (4 halves), and updates the sum of the products
+  (3): 7. Around them the residual reads slack, multiplier, products, penalties and patterns (4.5)
+  and writes what the column pass reads (2); the sum of products starts from zero (1); the proxes
+  read the same five arrays and the correction (5.5) and write three (3): 16.
+
+Every array counts once between two products with X, as if all that is elementwise were fused:
+what XLA moves beyond that shows as a smaller share. Arrays of m or 2 P D numbers are left out.
+The step is timed bare, `STEPS` of them after as many and one change of row penalties, since a
+solve also prepares, projects and certifies.
+
+A part that fails, or for which the rest of the budget is too short, stays in the tables with its
+reason. Tables and JSON are written after every part. The peak of the device's memory is the
+highest so far, the same for all that follows it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import math
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from problems import SIGNAL, SPECTRUM_EXPONENT, TEACHER_NEURONS
+
+from coala_jax import Config, Params, PreferenceFeatures, Status, certify, cronos
+from coala_jax.convex import (
+    CronosProblem,
+    CronosState,
+    Phase1Solution,
+    cronos_init,
+    cronos_problem,
+    cronos_step,
+)
+from coala_jax.convex.losses import get_loss
+from coala_jax.convex.penalties import balance_rows
+from coala_jax.convex.prepare import prepare, strength_of
+from coala_jax.convex.program import column_products, row_products
+from coala_jax.inputs import prepare_features, prepare_params
+from coala_jax.study.files import json_text, write_text
+from coala_jax.study.report import device, versions
+
+RESULTS = Path(__file__).resolve().parent / "results"
+FLOAT_BYTES = 4
+# Pairs made at once: float32 rows of 4096 pairs of width 4096 take 134 MB.
+CHUNK_PAIRS = 4096
+# Calls that are queued before waiting, so that launching one hides behind the one before.
+CALLS = 10
+# Short measurements are repeated, and the fastest counts.
+REPEATS = 3
+# Bare ADMM steps in one run: enough that copying the state once does not show.
+STEPS = 100
+# A part may take this many times as long as the longest of its kind did: a gap ten times as small
+# takes about twice the steps.
+GROWTH = 2.0
+# Tolerances that the first certificate meets, to load kernels before anything is timed.
+LOOSE = 1e30
+
+
+class Size(NamedTuple):
+    """Pairs n, width d of the features and gates P."""
+
+    pairs: int
+    width: int
+    gates: int
+
+    @property
+    def rows(self) -> int:
+        """Rows m of the program, two a pair."""
+        return 2 * self.pairs
+
+    @property
+    def columns(self) -> int:
+        """Columns D of the program, one for the bias."""
+        return self.width + 1
+
+
+class Measured(NamedTuple):
+    """Figures of one row of the tables, and what later parts need of it."""
+
+    figures: dict[str, Any]
+    value: Any = None
+
+
+class Column(NamedTuple):
+    """A column of a table: figures by `key`, in `unit`, as `spec` formats them."""
+
+    title: str
+    key: str
+    spec: str = ""
+    unit: float = 1.0
+
+
+_NOTE = (Column("peak GB", "peak_bytes", ".3g", 1e9), Column("note", "failure"))
+_PRECISION = Column("precision", "precision")
+_TOLERANCE = Column("tolerance", "tolerance", "g")
+_CERTIFIED = (
+    Column("gap", "relative_gap", ".2e"),
+    Column("violation", "cone_violation", ".1e"),
+    Column("explained", "explained", ".4f"),
+)
+# Title, parts and columns of each table.
+TABLES = (
+    (
+        "Parts",
+        ("copy", "features", "preparation", "row penalties", "step", "compile"),
+        (
+            Column("part", "part"),
+            _PRECISION,
+            Column("seconds", "seconds", ".4g"),
+            Column("CG steps", "cg_iterations", ".2f"),
+            Column("GB", "bytes", ".4g", 1e9),
+            Column("GB/s", "bytes_per_second", ".4g", 1e9),
+            Column("share of copy", "share_of_copy", ".2f"),
+            *_NOTE,
+        ),
+    ),
+    (
+        "Phase I",
+        ("solve",),
+        (
+            _PRECISION,
+            _TOLERANCE,
+            Column("seconds", "seconds", ".3g"),
+            Column("steps", "iterations"),
+            Column("CG steps", "cg_iterations"),
+            Column("status", "status"),
+            *_CERTIFIED,
+            Column("primal residual", "primal_residual", ".1e"),
+            Column("dual residual", "dual_residual", ".1e"),
+            *_NOTE,
+        ),
+    ),
+    (
+        "Certificates of Phase I, recomputed with float32 products",
+        ("certificate",),
+        (
+            _PRECISION,
+            _TOLERANCE,
+            Column("reported gap", "reported_gap", ".2e"),
+            *_CERTIFIED,
+            Column("primal value", "primal_value", ".7g"),
+            Column("dual bound", "dual_bound", ".7g"),
+            *_NOTE,
+        ),
+    ),
+    (
+        "Products with X",
+        ("product",),
+        (
+            Column("pass", "pass"),
+            Column("columns of X", "columns"),
+            _PRECISION,
+            Column("ms", "seconds", ".3g", 1e-3),
+            Column("TFLOP/s", "flops_per_second", ".3g", 1e12),
+            Column("GB/s", "bytes_per_second", ".4g", 1e9),
+            *_NOTE,
+        ),
+    ),
+)
+
+
+class Recorder:
+    """Rows of the tables, written after each: what fails or no longer fits says so in its row."""
+
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        self.rows: list[dict[str, Any]] = []
+        self._arguments = arguments
+        self._start = time.perf_counter()
+        self._longest: dict[str, float] = {}
+
+    def measure(
+        self, identity: dict[str, Any], function: Callable[..., Measured], *inputs: Any
+    ) -> Any:
+        """Add the row of a part.
+
+        Args:
+            identity: cells that say which part it is.
+            function: makes the figures from the inputs.
+            *inputs: values of earlier parts; None is one that failed.
+
+        Returns:
+            The value for later parts, or None.
+        """
+        start = time.perf_counter()
+        measured = Measured({})
+        failure = self._obstacle(identity["part"], inputs)
+        if failure is None:
+            try:
+                measured = function(*inputs)
+            except Exception as error:  # whatever it was, the other parts are still worth having
+                failure = _reason(error)
+            self._spent(identity["part"], time.perf_counter() - start)
+        row = {**identity, "failure": failure, **measured.figures, "peak_bytes": _peak_bytes()}
+        self.rows.append(row)
+        _say(", ".join(str(cell) for cell in (*identity.values(), failure or "done")))
+        self._write()
+        return measured.value
+
+    def tables(self) -> str:
+        """All rows so far as Markdown."""
+        result = self._result()
+        head = (
+            f"{result['date']}, {result['device']}, jax {result['versions']['jax']}. "
+            f"{result['pairs']} pairs of width {result['width']}, {result['gates']} gates; "
+            f"{result['seconds']:.0f} s in all."
+        )
+        return "\n\n".join([head, *(_table(self.rows, *table) for table in TABLES)]) + "\n"
+
+    def _obstacle(self, part: str, inputs: tuple[Any, ...]) -> str | None:
+        """Why a part cannot run, or None."""
+        if any(value is None for value in inputs):
+            return "not run: a part before it gave nothing"
+        left = self._arguments.budget - (time.perf_counter() - self._start)
+        needed = GROWTH * self._longest.get(part, 0.0)
+        if left <= needed:
+            return f"not run: {max(left, 0):.0f} s of the budget left, {needed:.0f} s may be needed"
+        return None
+
+    def _spent(self, part: str, seconds: float) -> None:
+        self._longest[part] = max(seconds, self._longest.get(part, 0.0))
+
+    def _result(self) -> dict[str, Any]:
+        return {
+            "date": datetime.now(UTC).date().isoformat(),
+            "device": device(),
+            "versions": versions(),
+            "pairs": self._arguments.pairs,
+            "width": self._arguments.width,
+            "gates": self._arguments.gates,
+            "max_iterations": self._arguments.max_iterations,
+            "budget_seconds": self._arguments.budget,
+            "seconds": time.perf_counter() - self._start,
+            "rows": self.rows,
+        }
+
+    def _write(self) -> None:
+        path = self._arguments.out / self._arguments.name
+        write_text(path.with_name(f"{path.name}.json"), json_text(self._result()))
+        write_text(path.with_name(f"{path.name}.md"), self.tables())
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run the benchmark.
+
+    Args:
+        argv: the command line without the program; that of the process if None.
+    """
+    arguments = _arguments(argv)
+    size = Size(arguments.pairs, arguments.width, arguments.gates)
+    recorder = Recorder(arguments)
+    copy_rate = recorder.measure({"part": "copy"}, measure_copy, size)
+    features = recorder.measure({"part": "features"}, measure_features, size)
+    for precision in arguments.precisions:
+        config = Config(
+            n_gates=size.gates, precision=precision, max_iterations=arguments.max_iterations
+        )
+        _measure_solves(recorder, config, features, arguments.tolerances)
+        _measure_step(recorder, config, features, size, copy_rate)
+    for precision in arguments.precisions:
+        for columns in (size.columns, size.width):
+            for name in ("row", "column"):
+                identity = {"part": "product", "pass": name, "columns": columns}
+                measure = functools.partial(measure_product, size, name, columns, precision)
+                recorder.measure({**identity, "precision": precision}, measure)
+    sys.stdout.write(recorder.tables())
+
+
+def _arguments(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--pairs", type=int, default=60_000, help="n; the program has 2n rows")
+    parser.add_argument("--width", type=int, default=4096, help="d of the features")
+    parser.add_argument("--gates", type=int, default=16, help="P")
+    parser.add_argument("--tolerances", type=float, nargs="+", default=[1e-1, 1e-2, 1e-3])
+    parser.add_argument(
+        "--precisions",
+        nargs="+",
+        choices=("highest", "high", "default"),
+        default=["highest", "default"],
+        help="Config.precision; the last two are TF32 on a GPU",
+    )
+    parser.add_argument("--max-iterations", type=int, default=1000, help="ADMM steps of a solve")
+    parser.add_argument("--budget", type=float, default=450.0, help="seconds for everything")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--name", default="gpu_solver", help="of the files under --out")
+    return parser.parse_args(argv)
+
+
+def _measure_solves(
+    recorder: Recorder, config: Config, features: PreferenceFeatures | None, tolerances: list[float]
+) -> None:
+    """Phase I to every tolerance, each with its certificate recomputed."""
+    identity = {"precision": config.precision}
+    solve = recorder.measure(
+        {"part": "compile", **identity}, functools.partial(measure_compile, config), features
+    )
+    for tolerance in tolerances:
+        identity = {"precision": config.precision, "tolerance": tolerance}
+        measure = functools.partial(measure_solve, tolerance)
+        solution = recorder.measure({"part": "solve", **identity}, measure, solve, features)
+        recorder.measure(
+            {"part": "certificate", **identity}, measure_certificate, features, solution
+        )
+
+
+def _measure_step(
+    recorder: Recorder,
+    config: Config,
+    features: PreferenceFeatures | None,
+    size: Size,
+    copy_rate: float | None,
+) -> None:
+    """What a solve is made of: preparation, one change of the row penalties, and bare steps."""
+
+    def measure(part: str, function: Callable[..., Measured], value: Any) -> Any:
+        identity = {"part": part, "precision": config.precision}
+        return recorder.measure(identity, functools.partial(function, config), value)
+
+    start = measure("preparation", measure_preparation, features)
+    balanced = measure("row penalties", measure_row_penalties, start)
+    measure("step", functools.partial(measure_step, size, copy_rate), balanced)
+
+
+def measure_copy(size: Size) -> Measured:
+    """Bandwidth of reading and writing an array as large as X, in bytes a second."""
+    array = jax.random.normal(jax.random.key(0), (size.rows, size.columns), jnp.float32)
+    add_one = jax.jit(lambda x: x + 1)
+
+    def chain() -> jax.Array:
+        result = array
+        for _ in range(CALLS):
+            result = add_one(result)
+        return result
+
+    seconds = _best_seconds(chain) / CALLS
+    moved = 2 * array.nbytes
+    figures = {"seconds": seconds, "bytes": moved, "bytes_per_second": moved / seconds}
+    return Measured(figures, moved / seconds)
+
+
+def measure_features(size: Size) -> Measured:
+    """Seconds to make the features, compilation included."""
+    start = time.perf_counter()
+    features = jax.block_until_ready(make_features(size))
+    return Measured({"seconds": time.perf_counter() - start}, features)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def make_features(size: Size) -> PreferenceFeatures:
+    """Pairs as `problems.py` makes them, in bfloat16 and on the device.
+
+    Features have a power-law spectrum and unit variance; pairs are ranked by a two-layer teacher
+    with noise. Rows are made a chunk of pairs at a time, so that float32 never holds all of them.
+    """
+    rotation_key, first_key, second_key, noise_key, rows_key = jax.random.split(
+        jax.random.key(0), 5
+    )
+    with jax.default_matmul_precision("highest"):
+        rotation, _ = jnp.linalg.qr(jax.random.normal(rotation_key, (size.width, size.width)))
+        mixing = jnp.arange(1, size.width + 1)[:, None] ** -SPECTRUM_EXPONENT * rotation
+        mixing = mixing / jnp.linalg.norm(mixing, axis=0)
+        first = jax.random.normal(first_key, (size.width, TEACHER_NEURONS))
+        second = jax.random.normal(second_key, (TEACHER_NEURONS,))
+
+        def one_pair(key: jax.Array) -> tuple[jax.Array, jax.Array]:
+            rows = jax.random.normal(key, (2, size.width)) @ mixing
+            return rows.astype(jnp.bfloat16), jnp.maximum(rows @ first, 0) @ second
+
+        keys = jax.random.split(rows_key, size.pairs)
+        rows, score = lax.map(one_pair, keys, batch_size=min(CHUNK_PAIRS, size.pairs))
+    score = SIGNAL * score / jnp.std(score) + jax.random.normal(noise_key, score.shape)
+    swap = (score[:, 0] < score[:, 1])[:, None]
+    return PreferenceFeatures(
+        jnp.where(swap, rows[:, 1], rows[:, 0]), jnp.where(swap, rows[:, 0], rows[:, 1])
+    )
+
+
+def measure_compile(config: Config, features: PreferenceFeatures) -> Measured:
+    """Seconds to compile `cronos`; its value is the executable, run once to load its kernels."""
+
+    def solve(params: Params, features: PreferenceFeatures) -> Phase1Solution:
+        return cronos(params, features, config=config)
+
+    loose = _params(LOOSE, LOOSE)
+    start = time.perf_counter()
+    # The features are an argument: closed over, they would be a constant of gigabytes.
+    compiled = jax.jit(solve).lower(loose, features).compile()
+    seconds = time.perf_counter() - start
+    jax.block_until_ready(compiled(loose, features))
+    return Measured({"seconds": seconds}, compiled)
+
+
+def measure_solve(
+    tolerance: float,
+    solve: Callable[[Params, PreferenceFeatures], Phase1Solution],
+    features: PreferenceFeatures,
+) -> Measured:
+    """One solve, timed once; the figures are what the solver reports."""
+    params = _params(tolerance)
+    start = time.perf_counter()
+    solution = jax.block_until_ready(solve(params, features))
+    seconds = time.perf_counter() - start
+    figures = {name: value.item() for name, value in solution.stats._asdict().items()}
+    figures["status"] = Status(figures["status"]).name.lower()
+    return Measured({"seconds": seconds, **figures}, solution)
+
+
+def measure_certificate(features: PreferenceFeatures, solution: Phase1Solution) -> Measured:
+    """The bounds that a solution's certificate proves, all products in float32."""
+    report = certify(features, solution.certificate)
+    figures = {name: value.item() for name, value in report._asdict().items()}
+    return Measured({"reported_gap": solution.stats.relative_gap.item(), **figures})
+
+
+def measure_preparation(config: Config, features: PreferenceFeatures) -> Measured:
+    """All that precedes the first step, once; its value is what the steps start from."""
+    run = functools.partial(_prepare, config, _params(LOOSE, LOOSE), features)
+    seconds = _best_seconds(run, repeats=1)
+    return Measured({"seconds": seconds}, run())
+
+
+def measure_row_penalties(config: Config, start: tuple[CronosProblem, CronosState]) -> Measured:
+    """One change of the row penalties, an inverse a block, after the first steps."""
+    problem, state = start
+    run = functools.partial(_balance, config, problem, _steps(config, problem, state))
+    seconds = _best_seconds(run, repeats=1)
+    return Measured({"seconds": seconds}, (problem, run()))
+
+
+def measure_step(
+    size: Size,
+    copy_rate: float | None,
+    config: Config,
+    balanced: tuple[CronosProblem, CronosState],
+) -> Measured:
+    """Mean of bare ADMM steps, against the bytes that they must move."""
+    problem, state = balanced
+    run = functools.partial(_steps, config, problem, state)
+    seconds = _best_seconds(run) / STEPS
+    cg_iterations = int(run().cg_iterations - state.cg_iterations) / STEPS
+    moved = step_bytes(size, cg_iterations)
+    rate = moved / seconds
+    return Measured(
+        {
+            "seconds": seconds,
+            "cg_iterations": cg_iterations,
+            "bytes": moved,
+            "bytes_per_second": rate,
+            "share_of_copy": None if copy_rate is None else rate / copy_rate,
+        }
+    )
+
+
+def step_bytes(size: Size, cg_iterations: float) -> float:
+    """Bytes that one ADMM step must read and write; the count is in the module's docstring.
+
+    Args:
+        size: of the program.
+        cg_iterations: conjugate-gradient steps in it; a mean may be fractional.
+    """
+    features = size.rows * size.columns
+    inverses = 2 * size.gates * size.columns**2
+    state = 2 * size.gates * size.rows
+    k = cg_iterations
+    numbers = (1 + 2 * k) * features + (1 + k) * inverses + (16 + 7 * k) * state
+    return FLOAT_BYTES * numbers
+
+
+def measure_product(size: Size, name: str, columns: int, precision: str) -> Measured:
+    """One product as the step makes it: X times 2P blocks, or X^T times P."""
+    x_key, right_key = jax.random.split(jax.random.key(1))
+    x = jax.random.normal(x_key, (size.rows, columns), jnp.float32)
+    blocks = 2 * size.gates if name == "row" else size.gates
+    length = columns if name == "row" else size.rows
+    right = jax.random.normal(right_key, (blocks, length), jnp.float32)
+    product = jax.jit(row_products if name == "row" else column_products)
+    with jax.default_matmul_precision(precision):
+        seconds = _best_seconds(lambda: [product(x, right) for _ in range(CALLS)]) / CALLS
+    moved = FLOAT_BYTES * (size.rows * columns + blocks * (size.rows + columns))
+    return Measured(
+        {
+            "seconds": seconds,
+            "flops_per_second": 2 * size.rows * columns * blocks / seconds,
+            "bytes_per_second": moved / seconds,
+        }
+    )
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _prepare(
+    config: Config, params: Params, features: PreferenceFeatures
+) -> tuple[CronosProblem, CronosState]:
+    """As `cronos` begins."""
+    with jax.default_matmul_precision(config.precision):
+        loss = get_loss(config.phase1_loss)
+        params = prepare_params(params)
+        prepared = prepare(params, prepare_features(features), loss, config, None, None)
+        strength = strength_of(params, config, loss, prepared)
+        problem = cronos_problem(
+            prepared.program, strength.absolute, strength.penalty, prepared.system
+        )
+        return problem, cronos_init(problem, adapt_rows=config.adapt_rows)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _steps(config: Config, problem: CronosProblem, state: CronosState) -> CronosState:
+    """Bare steps, without any certificate."""
+    loss = get_loss(config.phase1_loss)
+    with jax.default_matmul_precision(config.precision):
+        return lax.fori_loop(
+            0,
+            STEPS,
+            lambda _, state: cronos_step(problem, state, loss, config.max_cg_iterations),
+            state,
+        )
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _balance(config: Config, problem: CronosProblem, state: CronosState) -> CronosState:
+    with jax.default_matmul_precision(config.precision):
+        return balance_rows(problem, state)
+
+
+def _params(tolerance: float, residual_tolerance: float = Params().residual_tolerance) -> Params:
+    """Gap and violation within one tolerance; any explained share will do."""
+    params = Params(
+        gap_tolerance=tolerance,
+        violation_tolerance=tolerance,
+        residual_tolerance=residual_tolerance,
+        explained_minimum=0.0,
+    )
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), params)
+
+
+def _best_seconds(run: Callable[[], Any], repeats: int = REPEATS) -> float:
+    """The fastest of so many runs, after one that compiles."""
+    jax.block_until_ready(run())
+    best = math.inf
+    for _ in range(repeats):
+        start = time.perf_counter()
+        jax.block_until_ready(run())
+        best = min(best, time.perf_counter() - start)
+    return best
+
+
+def _peak_bytes() -> int | None:
+    """Most device memory in use so far, where the backend counts it."""
+    return (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
+
+
+def _reason(error: Exception) -> str:
+    """The first line of what went wrong, fit for a cell."""
+    lines = str(error).strip().splitlines() or [""]
+    return f"{type(error).__name__}: {lines[0]}".replace("|", "/")
+
+
+def _table(
+    rows: list[dict[str, Any]], title: str, parts: tuple[str, ...], columns: tuple[Column, ...]
+) -> str:
+    lines = [
+        f"**{title}**",
+        "",
+        _cells(column.title for column in columns),
+        _cells("---" for _ in columns),
+    ]
+    found = [row for row in rows if row["part"] in parts]
+    return "\n".join([*lines, *(_cells(_text(row, column) for column in columns) for row in found)])
+
+
+def _text(row: dict[str, Any], column: Column) -> str:
+    value = row.get(column.key)
+    if value is None:
+        return "-"
+    return format(value if column.unit == 1.0 else value / column.unit, column.spec)
+
+
+def _cells(cells: Any) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()

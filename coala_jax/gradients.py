@@ -1,6 +1,12 @@
-"""A gradient asked for where the solve did not converge is an error, not a number."""
+"""A gradient asked for where there is none is an error, not a number.
+
+Both guards are identities. Their backward passes look at concrete values, which there are in an
+eager `jax.grad`; under a jit around it the gradient is NaN instead.
+"""
 
 from __future__ import annotations
+
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -8,6 +14,39 @@ import numpy as np
 
 from coala_jax.head import Head
 from coala_jax.types import SUCCESSES, SolveError, Status
+
+Tree = TypeVar("Tree")
+
+
+def require_gradient(inputs: Tree) -> Tree:
+    """The inputs of a solve as they are; a NaN gradient of them raises `SolveError`."""
+    traced = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(inputs))
+    return _require_gradient(inputs) if traced else inputs
+
+
+@jax.custom_vjp
+def _require_gradient(inputs: Tree) -> Tree:
+    return inputs
+
+
+def _inputs_forward(inputs: Tree) -> tuple[Tree, None]:
+    return inputs, None
+
+
+def _inputs_backward(_: None, cotangent: Tree) -> tuple[Tree]:
+    for leaf in jax.tree.leaves(cotangent):
+        if leaf.dtype == jax.dtypes.float0 or isinstance(leaf, jax.core.Tracer):
+            continue
+        if bool(jnp.any(jnp.isnan(leaf))):
+            raise SolveError(
+                "no gradient: the active set of this solution does not satisfy the conditions of "
+                "an optimum; solve to tighter tolerances (1e-8, in float64), or change "
+                "Params.group_lasso where a neuron is just about to vanish"
+            )
+    return (cotangent,)
+
+
+_require_gradient.defvjp(_inputs_forward, _inputs_backward)
 
 
 @jax.custom_vjp

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from coala_jax.convex import cronos
-from coala_jax.gradients import require_solved
+from coala_jax.gradients import require_gradient, require_solved
 from coala_jax.preference import finetune
 from coala_jax.types import (
     SUCCESSES,
@@ -66,6 +66,7 @@ def solve(
         (64,)
     """
     key = jax.random.key(DEFAULT_SEED) if key is None else key
+    params, features = require_gradient((params, features))
     solution = _solve(params, features, key, eval_features, config)
     return solution._replace(head=require_solved(solution.head, solution.status))
 

@@ -8,30 +8,37 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+import coala_jax
 
 README = Path(__file__).parents[1] / "README.md"
 
 
 def test_the_research_code_of_the_readme_runs(tmp_path):
     """In a process of its own, with the optimisations of XLA that the other tests do without."""
-    (block,) = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    blocks = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
     environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
     environment["PYTHONPATH"] = str(README.parent)
     done = subprocess.run(
-        [sys.executable, "-c", block],
+        [sys.executable, "-c", "\n".join(blocks)],
         capture_output=True,
         text=True,
         check=True,
         cwd=tmp_path,
         env=environment,
     )
-    certificate, sweep = done.stdout.splitlines()
+    certificate, sweep, rounds, status, gradient = done.stdout.splitlines()
     gap, explained = map(float, certificate.split())
     assert gap <= 1e-2
     assert explained >= 0.9
     values = [float(value) for value in sweep.split("[")[2].rstrip("]").split()]
     assert max(values) <= 1.02 * min(values)  # each within the tolerance of one optimum
+    objectives = [float(value) for value in rounds.strip("[]").split(",")]
+    assert objectives == sorted(objectives, reverse=True)
+    assert int(status) == coala_jax.Status.SOLVED
+    assert np.isfinite(float(gradient))
     assert sorted(file.name for file in (tmp_path / "head").iterdir()) == [
         "head.json",
         "head.safetensors",

@@ -59,6 +59,13 @@ def add_solver_options(parser: argparse.ArgumentParser, defaults: Settings) -> N
         help="loss of Phase I; bradley_terry fits pairs, the others labels (default: %(default)s)",
     )
     group.add_argument(
+        "--network",
+        choices=("relu", "gated_relu"),
+        default=config.model,
+        help="kind of network; a gated one has no cones and its head carries the gates "
+        "(default: %(default)s)",
+    )
+    group.add_argument(
         "--objective",
         choices=("pairwise", "pointwise"),
         default=config.phase2_objective,
@@ -100,6 +107,7 @@ def solver_settings(arguments: argparse.Namespace) -> Settings:
     )
     config = Config(
         n_gates=arguments.n_gates,
+        model=arguments.network,
         phase1_loss=arguments.loss,
         phase2_objective=arguments.objective,
         max_iterations=arguments.max_iterations,

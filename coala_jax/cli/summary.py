@@ -9,7 +9,7 @@ from coala_jax.cli.output import counts_line, print_result, say
 from coala_jax.study.experiment import Experiment
 from coala_jax.study.folder import write_experiment
 from coala_jax.study.report import build_report
-from coala_jax.types import Status
+from coala_jax.types import SUCCESSES
 
 SOLVED, NOT_SOLVED = 0, 3
 
@@ -20,7 +20,7 @@ def finish(experiment: Experiment, out: Path, command: str, *, as_json: bool) ->
     files = [str(file) for file in write_experiment(out, experiment, report, say)]
     result = {"out": str(out), "files": files, **report}
     print_result(result, report_lines(report, out, files), as_json=as_json)
-    if experiment.phases.status is Status.SOLVED:
+    if experiment.phases.status in SUCCESSES:
         return SOLVED
     say(f"{report['status']}: {experiment.phases.status.text}")
     return NOT_SOLVED

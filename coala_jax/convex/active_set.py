@@ -32,6 +32,11 @@ from coala_jax.convex.program import (
 # are zero: their eigenvectors span the null space.
 _RANK_ROUNDINGS = 100.0
 _NEWTON_STEPS = 6
+# Guesses of the tight rows after ADMM's own.
+_GUESSES = 10
+# The optimality equations must hold to this power of the dtype's resolution, and no multiplier or
+# slack of the wrong sign may exceed it.
+_TRUST_POWER = 0.4
 # Conjugate gradients stop at this many roundings of the right side.
 _ACCURACY = 10.0
 _CG_STEPS_PER_UNKNOWN = 2
@@ -76,9 +81,13 @@ def find_active_set(program: Program, weights: jax.Array, slack: jax.Array) -> A
         weights: (H, P, D) split v, whose zero blocks are exactly zero.
         slack: (H, P, m) split s, exactly zero on tight rows; not read without cones.
     """
-    blocks = jnp.any(weights != 0, axis=-1)
+    return active_set(program, jnp.any(weights != 0, axis=-1), (slack == 0) & program.has_cones)
+
+
+def active_set(program: Program, blocks: jax.Array, tight: jax.Array) -> ActiveSet:
+    """An active set from its (H, P) blocks and the (H, P, m) rows that are tight in them."""
     width = program.features.shape[1]
-    tight = blocks[..., None] & (slack == 0) & program.has_cones
+    tight = tight & blocks[..., None]
 
     def one_block(rows: jax.Array) -> tuple[jax.Array, jax.Array]:
         picked = jnp.where(rows[:, None], program.features, 0)
@@ -118,6 +127,58 @@ def newton(
     size = strength * jnp.sqrt(jnp.maximum(jnp.sum(active.blocks), 1))
     residual = jnp.linalg.norm(_project(active, slope)) / size
     return Optimum(found, tight_values(program, active, slope), residual)
+
+
+def locate(
+    program: Program, loss: Loss, strength: jax.Array, weights: jax.Array, slack: jax.Array
+) -> tuple[ActiveSet, Optimum, jax.Array]:
+    """The optimum near an iterate of ADMM, by the primal-dual active set method.
+
+    Newton on a guess of the tight rows, then a better guess: rows with a multiplier of the wrong
+    sign are let go, rows outside their cone are made tight (Hintermüller, Ito & Kunisch 2002).
+
+    Args:
+        program: the program.
+        loss: its loss.
+        strength: scalar.
+        weights: (H, P, D) split v, whose zero blocks are exactly zero.
+        slack: (H, P, m) split s, exactly zero on tight rows.
+
+    Returns:
+        The active set, the optimum, and whether all conditions of an optimum hold on its blocks.
+    """
+    trust = jnp.finfo(weights.dtype).eps ** _TRUST_POWER
+    first = find_active_set(program, weights, slack)
+
+    def violations(optimum: Optimum) -> tuple[jax.Array, jax.Array]:
+        products = program.signs * row_products(program.features, optimum.weights)
+        outside = products < -trust * jnp.max(jnp.abs(products))
+        return outside & program.has_cones, optimum.multipliers < -trust * strength
+
+    def unfinished(state: tuple[ActiveSet, Optimum, jax.Array, jax.Array]) -> jax.Array:
+        _, _, found, guesses = state
+        return ~found & (guesses < _GUESSES)
+
+    def guess(
+        state: tuple[ActiveSet, Optimum, jax.Array, jax.Array],
+    ) -> tuple[ActiveSet, Optimum, jax.Array, jax.Array]:
+        active, optimum, _, guesses = state
+        outside, pulled = violations(optimum)
+        active = active_set(program, active.blocks, (active.tight & ~pulled) | outside)
+        return judged(active, guesses + 1)
+
+    def judged(
+        active: ActiveSet, guesses: jax.Array
+    ) -> tuple[ActiveSet, Optimum, jax.Array, jax.Array]:
+        optimum = newton(program, loss, strength, active, weights)
+        outside, pulled = violations(optimum)
+        whole = jnp.all(jnp.any(optimum.weights != 0, axis=-1) | ~active.blocks)
+        found = whole & (optimum.residual <= trust) & ~jnp.any(outside) & ~jnp.any(pulled)
+        return active, optimum, found, guesses
+
+    state = judged(first, jnp.zeros((), jnp.int32))
+    active, optimum, found, _ = lax.while_loop(unfinished, guess, state)
+    return active, optimum, found
 
 
 def solve_adjoint(

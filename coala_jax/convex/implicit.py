@@ -8,20 +8,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from coala_jax.convex.active_set import (
-    ActiveSet,
-    Optimum,
-    find_active_set,
-    gradient,
-    newton,
-    solve_adjoint,
-)
+from coala_jax.convex.active_set import gradient, locate, solve_adjoint
 from coala_jax.convex.losses import Loss
 from coala_jax.convex.program import Program, column_products, row_products
-
-# The optimality equations must hold to this power of the dtype's resolution, and no multiplier or
-# slack of the wrong sign may exceed it: otherwise the active set is not that of the optimum.
-_TRUST_POWER = 0.4
 
 
 class Located(NamedTuple):
@@ -63,8 +52,7 @@ def _backward(
     loss: Loss, residuals: tuple[Program, jax.Array, Located], cotangent: jax.Array
 ) -> tuple[Program, jax.Array, None]:
     program, strength, located = residuals
-    active = find_active_set(program, located.split, located.slack)
-    optimum = newton(program, loss, strength, active, located.split)
+    active, optimum, found = locate(program, loss, strength, located.split, located.slack)
     p, q = solve_adjoint(program, loss, strength, active, optimum, cotangent)
 
     def equations(program: Program, strength: jax.Array) -> jax.Array:
@@ -74,7 +62,7 @@ def _backward(
         tight = program.signs * row_products(program.features, optimum.weights)
         return jnp.vdot(p, slope - pull) + jnp.vdot(q, tight)
 
-    trusted = located.solved & _is_optimum(program, strength, active, optimum)
+    trusted = located.solved & found
     gradients = jax.grad(equations, argnums=(0, 1))(program, strength)
     by_program, by_strength = jax.tree.map(lambda g: jnp.where(trusted, -g, jnp.nan), gradients)
     held = {name: jnp.zeros_like(getattr(program, name)) for name in ("patterns", "halves")}
@@ -82,16 +70,3 @@ def _backward(
 
 
 differentiable_weights.defvjp(_forward, _backward)
-
-
-def _is_optimum(
-    program: Program, strength: jax.Array, active: ActiveSet, optimum: Optimum
-) -> jax.Array:
-    """Whether equations and signs hold on the active set; scalar boolean."""
-    trust = jnp.finfo(optimum.weights.dtype).eps ** _TRUST_POWER
-    good = optimum.residual <= trust
-    if program.has_cones:
-        products = program.signs * row_products(program.features, optimum.weights)
-        inside = jnp.min(products) >= -trust * jnp.max(jnp.abs(products))
-        good = good & inside & (jnp.min(optimum.multipliers) >= -trust * strength)
-    return good

@@ -12,7 +12,7 @@ from coala_jax.convex.cronos import CronosState, cronos_init, cronos_problem
 from coala_jax.convex.losses import get_loss
 from coala_jax.convex.phase1 import Phase1Solution, phase1_solution, solve_strength
 from coala_jax.convex.prepare import prepare, strength_of
-from coala_jax.gradients import require_solved
+from coala_jax.gradients import require_gradient, require_solved
 from coala_jax.inputs import PairArrays, input_status, prepare_features, prepare_params
 from coala_jax.types import Config, Params, PreferenceFeatures, Status, float_dtype
 
@@ -53,8 +53,8 @@ def regularization_path(
     if values.ndim != 1 or not values.size:
         raise ValueError(f"strengths must be a vector of at least one value; got {values.shape}")
     with jax.default_matmul_precision(config.precision):
-        prepared = prepare_params(params), prepare_features(features)
-        path = _path(values, *prepared, config, key, gates)
+        inputs = require_gradient((values, prepare_params(params), prepare_features(features)))
+        path = _path(*inputs, config, key, gates)
     return path._replace(head=require_solved(path.head, path.status))
 
 

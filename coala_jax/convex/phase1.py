@@ -18,7 +18,7 @@ from coala_jax.convex.losses import Loss, get_loss
 from coala_jax.convex.network import active_neurons, network_from_weights
 from coala_jax.convex.prepare import Prepared, Strength, prepare, strength_of
 from coala_jax.convex.standardize import unstandardize_layer
-from coala_jax.gradients import require_solved
+from coala_jax.gradients import require_gradient, require_solved
 from coala_jax.head import ConvexHead, GatedHead, Head
 from coala_jax.inputs import PairArrays, input_status, prepare_features, prepare_params
 from coala_jax.types import (
@@ -102,11 +102,12 @@ def cronos(
 
     Raises:
         TypeError, ValueError: shapes or dtypes that do not fit, with the argument named.
-        SolveError: a gradient was asked for where the solve did not meet its tolerances (outside
-            jit; under it such a gradient is NaN).
+        SolveError: a gradient was asked for where the solve did not meet its tolerances, or where
+            its active set is not that of an optimum (outside jit; under it such a gradient is NaN).
     """
     with jax.default_matmul_precision(config.precision):
-        solution = _cronos(prepare_params(params), prepare_features(features), config, key, gates)
+        inputs = require_gradient((prepare_params(params), prepare_features(features)))
+        solution = _cronos(*inputs, config, key, gates)
     return solution._replace(head=require_solved(solution.head, solution.status))
 
 

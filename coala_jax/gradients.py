@@ -1,7 +1,7 @@
 """A gradient asked for where there is none is an error, not a number.
 
 Both guards are identities. Their backward passes look at concrete values, which there are in an
-eager `jax.grad`; under a jit around it the gradient is NaN instead.
+eager `jax.grad`; under a jit or vmap around it the gradient is NaN instead.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from coala_jax.head import Head
-from coala_jax.types import SUCCESSES, SolveError, Status
+from coala_jax.types import SolveError, Status
 
 Tree = TypeVar("Tree")
 
@@ -51,9 +51,10 @@ _require_gradient.defvjp(_inputs_forward, _inputs_backward)
 
 @jax.custom_vjp
 def require_solved(head: Head, status: jax.Array) -> Head:
-    """The head as it is; its gradient exists only where `status` is a success.
+    """The head as it is; its gradient exists only where `status` is SOLVED.
 
-    Elsewhere the backward pass raises `SolveError`, or, under a jit around it, gives NaN.
+    Elsewhere the backward pass raises `SolveError`, or, under a jit or vmap around it, gives NaN.
+    At zero strength there is none: without the penalty nothing holds the weights in place.
     """
     return head
 
@@ -63,15 +64,20 @@ def _forward(head: Head, status: jax.Array) -> tuple[Head, jax.Array]:
 
 
 def _backward(status: jax.Array, cotangent: Head) -> tuple[Head, np.ndarray]:
-    solved = jnp.isin(status, jnp.asarray(SUCCESSES))
+    solved = status == Status.SOLVED
     if not isinstance(status, jax.core.Tracer) and not np.all(solved):
         reasons = {Status(int(code)) for code in np.unique(np.asarray(status)[~np.asarray(solved)])}
         raise SolveError(
-            "the gradient of a solve that did not meet its tolerances was asked for: "
+            "a gradient was asked for, which only a solve that ended in solved has: "
             + "; ".join(f"{reason.name.lower()}: {reason.text}" for reason in sorted(reasons))
         )
-    masked = jax.tree.map(lambda g: jnp.where(solved, g, jnp.nan), cotangent)
-    return masked, np.zeros(status.shape, jax.dtypes.float0)
+
+    def mask(gradient: jax.Array) -> jax.Array:
+        """By element, where the solves of a path or a batch lie along leading axes."""
+        shape = solved.shape + (1,) * (gradient.ndim - solved.ndim)
+        return jnp.where(solved.reshape(shape), gradient, jnp.nan)
+
+    return jax.tree.map(mask, cotangent), np.zeros(status.shape, jax.dtypes.float0)
 
 
 require_solved.defvjp(_forward, _backward)

@@ -34,7 +34,7 @@ def solve(
 ) -> Solution:
     """Align a reward head with preference pairs (COALA, arXiv 2605.23244).
 
-    Phase I trains a two-layer ReLU network to a certified optimum of its convex program, Phase II
+    Phase I trains a two-layer network to a certified optimum of its convex program, Phase II
     refits its second layer to the Bradley-Terry loss. Pure: jit and vmap over any leaf of `params`
     work, and a new value of a leaf never recompiles. Reverse-mode gradients of the head are those
     of the two optima, by implicit differentiation with the gates held fixed.

@@ -43,7 +43,7 @@ class Params(NamedTuple):
 
     Attributes:
         rho: ADMM penalty of Algorithm 2 as a multiple of the one that suits the strength and the
-            loss (`convex.phase1.PENALTY_SHARE`); > 0. It moves the path to the optimum, not the
+            loss (`convex.penalties.PENALTY_SHARE`); > 0. It moves the path to the optimum, not the
             optimum: lower it when the dual bound lags, raise it when the cones do.
         group_lasso: strength of the group penalty of eq 3; >= 0. A fraction of the critical
             strength at which the optimal network vanishes, in [0, 1), unless
@@ -177,7 +177,7 @@ class Status(enum.IntEnum):
         return _STATUS_TEXT[self]
 
 
-# What `Solution.raise_for_status` lets pass and gradients accept.
+# What `Solution.raise_for_status` lets pass.
 SUCCESSES = (Status.SOLVED, Status.SOLVED_WITHOUT_GAP)
 
 _STATUS_TEXT = {
@@ -208,7 +208,8 @@ class Stats(NamedTuple):
     """What a solve reports about itself; scalar arrays.
 
     Attributes:
-        status: int32 `Status` of the whole solve: the first phase that failed, else SOLVED.
+        status: int32 `Status` of the whole solve: the first phase that failed, else that of
+            Phase I, a success.
         phase1_status: int32 `Status` of Phase I.
         phase2_status: int32 `Status` of Phase II.
         iterations: ADMM steps taken.
@@ -354,7 +355,7 @@ class Certificate(NamedTuple):
 
 
 class SolveError(RuntimeError):
-    """Raised by `Solution.raise_for_status` when a solve did not end in a success."""
+    """A solve did not end in a success (`Solution.raise_for_status`), or has no gradient."""
 
 
 class Solution(NamedTuple):

@@ -19,6 +19,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.scipy.sparse.linalg import cg
 
 from coala_jax.convex.losses import Loss
 from coala_jax.convex.program import (
@@ -257,11 +258,13 @@ def _solve(
         return _project(active, hessian(inside)) + strength * (p - inside)
 
     # A right side that is nearly all outside is known to its own rounding, not to its share inside.
-    solution, _ = jax.scipy.sparse.linalg.cg(
+    size = jnp.linalg.norm(right)
+    size = jnp.where(size > 0, size, 1)
+    solution, _ = cg(
         apply,
-        _project(active, right),
+        _project(active, right) / size,
         tol=0.0,
-        atol=_ACCURACY * jnp.finfo(right.dtype).eps * jnp.linalg.norm(right),
+        atol=_ACCURACY * float(jnp.finfo(right.dtype).eps),
         maxiter=_CG_STEPS_PER_UNKNOWN * right.size,
     )
-    return _project(active, solution)
+    return size * _project(active, solution)

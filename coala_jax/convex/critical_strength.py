@@ -13,7 +13,7 @@ from jax import lax
 
 from coala_jax.convex.linear_system import LinearSystem
 from coala_jax.convex.losses import Loss
-from coala_jax.convex.program import Program, column_products, output_adjoint
+from coala_jax.convex.program import Program, block_norms, column_products, output_adjoint
 from coala_jax.convex.projection import project_onto_cones
 
 # The strength is a fraction of this value: one digit would do. Measured on the shared features,
@@ -24,7 +24,7 @@ _MAX_ITERATIONS = 150
 
 def norm_bound(program: Program, loss: Loss) -> jax.Array:
     """max_i ||g_i||, an upper bound of the critical strength that ignores the cones: a scalar."""
-    return jnp.max(jnp.linalg.norm(_gradients_at_zero(program, loss), axis=-1))
+    return jnp.max(block_norms(_gradients_at_zero(program, loss)))
 
 
 def critical_strength(program: Program, loss: Loss, system: LinearSystem) -> jax.Array:
@@ -37,18 +37,14 @@ def critical_strength(program: Program, loss: Loss, system: LinearSystem) -> jax
         return norm_bound(program, loss)
     points = _gradients_at_zero(program, loss)
     signs = program.signs
+    # At the best multipliers the norm does not change with them (Danskin): gradients hold them.
     multipliers = project_onto_cones(
-        program.features,
-        signs,
-        system,
-        points,
+        *lax.stop_gradient((program.features, signs, system, points)),
         tolerance=_TOLERANCE,
         max_iterations=_MAX_ITERATIONS,
     ).multipliers
-    # At the best multipliers the norm does not change with them (Danskin): gradients hold them.
-    multipliers = lax.stop_gradient(multipliers)
     projected = points + column_products(program.features, signs * multipliers)
-    return jnp.max(jnp.linalg.norm(projected, axis=-1))
+    return jnp.max(block_norms(projected))
 
 
 def _gradients_at_zero(program: Program, loss: Loss) -> jax.Array:

@@ -34,7 +34,8 @@ def decompose_gated(features: PreferenceFeatures, certificate: Certificate) -> C
         A head with up to 2P neurons on raw features.
 
     Raises:
-        ValueError: a certificate of a ReLU solve, which needs no decomposition.
+        TypeError, ValueError: features that do not fit, or a certificate of a ReLU solve, which
+            needs no decomposition.
     """
     weights = jnp.asarray(certificate.weights, float_dtype())
     if weights.ndim != 3 or weights.shape[0] != 1:
@@ -43,6 +44,12 @@ def decompose_gated(features: PreferenceFeatures, certificate: Certificate) -> C
             "ReLU solve has its network in `head`"
         )
     pairs = prepare_features(features)
+    width = pairs.chosen.shape[1]
+    if weights.shape[2] != width + 1:
+        raise ValueError(
+            f"features have {width} columns, certificate.weights are for {weights.shape[2] - 1}: "
+            "give the features that were solved"
+        )
     mean, scale = (jnp.asarray(a, float_dtype()) for a in (certificate.mean, certificate.scale))
     standardization = Standardization(mean, scale, jnp.zeros((), jnp.int32))
     x = standardize(jnp.concatenate([pairs.chosen, pairs.rejected]), standardization)

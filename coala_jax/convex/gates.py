@@ -42,6 +42,7 @@ def sample_gates(
             the gated ones.
     """
     width = features.shape[1]
+    # Spare draws have keys of their own: without duplicates the gates are those of the key alone.
     draws = [
         jax.random.normal(number, (n_gates, width), features.dtype)
         for number in (key, *(jax.random.fold_in(key, i) for i in range(_SPARE_DRAWS)))

@@ -36,8 +36,8 @@ def differentiable_weights(
     """The located weights as a function of the program and its strength: (H, P, D).
 
     Their value is `located.weights`; their gradient is that of the optimum of (3) with respect to
-    features, labels, row weights and strength, patterns held fixed. NaN where the solve was not
-    converged or its active set is not that of the optimum.
+    features, labels, row weights and strength, patterns and zero blocks held fixed. NaN where the
+    solve was not converged or no optimum was found on the blocks that are not zero.
     """
     return located.weights
 
@@ -51,7 +51,14 @@ def _forward(
 def _backward(
     loss: Loss, residuals: tuple[Program, jax.Array, Located], cotangent: jax.Array
 ) -> tuple[Program, jax.Array, None]:
-    program, strength, located = residuals
+    # Traced outside the solve's own precision: in TF32 the equations would not hold.
+    with jax.default_matmul_precision("highest"):
+        return _implicit_gradients(loss, *residuals, cotangent)
+
+
+def _implicit_gradients(
+    loss: Loss, program: Program, strength: jax.Array, located: Located, cotangent: jax.Array
+) -> tuple[Program, jax.Array, None]:
     active, optimum, found = locate(program, loss, strength, located.split, located.slack)
     p, q = solve_adjoint(program, loss, strength, active, optimum, cotangent)
 

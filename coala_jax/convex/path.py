@@ -44,7 +44,7 @@ def regularization_path(
     Returns:
         A `Phase1Solution` whose leaves have a leading axis of K: every element reports its own
         status, statistics, history and certificate. `jax.tree.map(lambda leaf: leaf[k], path)` is
-        solution k.
+        solution k. Heads carry gradients as those of `cronos` do.
 
     Raises:
         TypeError, ValueError: as for `cronos`; strengths that are not a vector.
@@ -70,16 +70,14 @@ def _path(
     loss = get_loss(config.phase1_loss)
     prepared = prepare(params, features, loss, config, key, gates)
     first = strength_of(params._replace(group_lasso=strengths[0]), config, loss, prepared)
-    problem = cronos_problem(
-        prepared.program, first.absolute, lax.stop_gradient(first.penalty), prepared.system
-    )
+    problem = cronos_problem(prepared.program, first.absolute, first.penalty, prepared.system)
     start = lax.stop_gradient(cronos_init(problem, adapt_rows=config.adapt_rows))
 
     def one(start: CronosState, value: jax.Array) -> tuple[CronosState, Phase1Solution]:
         here = params._replace(group_lasso=value)
         strength = strength_of(here, config, loss, prepared)
         # The penalty of a state that has taken a step is the one that its steps have found.
-        penalty = jnp.where(start.size > 0, start.penalty, lax.stop_gradient(strength.penalty))
+        penalty = jnp.where(start.size > 0, start.penalty, strength.penalty)
         start = start._replace(penalty=penalty)
         status = input_status(here, features)
         result = solve_strength(here, config, loss, prepared, strength, status, start)

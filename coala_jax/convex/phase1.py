@@ -22,7 +22,6 @@ from coala_jax.gradients import require_gradient, require_solved
 from coala_jax.head import ConvexHead, GatedHead, Head
 from coala_jax.inputs import PairArrays, input_status, prepare_features, prepare_params
 from coala_jax.types import (
-    SUCCESSES,
     Certificate,
     Config,
     Params,
@@ -79,15 +78,16 @@ def cronos(
     key: jax.Array | None = None,
     gates: jax.Array | None = None,
 ) -> Phase1Solution:
-    """Train a two-layer ReLU network on preferences through its convex program (eq 3, Algorithm 2).
+    """Train a two-layer network on preferences through its convex program (eq 3, Algorithm 2).
 
     The rows are the chosen responses followed by the rejected ones, standardised and given a bias
     column. A pointwise loss fits labels +1 and -1, as in the paper; `"bradley_terry"` fits the
     differences of the pairs. Safe under jit and vmap; `params` leaves may be traced.
 
-    Reverse-mode gradients of the head are those of the optimum, by implicit differentiation with
-    the gates held fixed; no other result carries gradients. Solve to a tight tolerance, in float64,
-    for gradients to trust.
+    Reverse-mode gradients of the head are those of the optimum near the result, by implicit
+    differentiation with the gates and the zero neurons held fixed; no other result carries
+    gradients, and forward mode raises. Solve to a tight tolerance, in float64: the head is that
+    optimum only up to the tolerance.
 
     Args:
         params: `rho`, `group_lasso` and the tolerances are read; `gamma` by a pairwise loss.
@@ -138,8 +138,7 @@ def solve_strength(
 ) -> CronosResult:
     """Solve a prepared program at one strength; gradients do not enter the iteration."""
     params, held, strength = lax.stop_gradient((params, prepared, strength))
-    penalty = strength.penalty if start is None else start.penalty
-    problem = cronos_problem(held.program, strength.absolute, penalty, held.system)
+    problem = cronos_problem(held.program, strength.absolute, strength.penalty, held.system)
     valid = status == Status.SOLVED
     status = jnp.where(valid & strength.vanishes, Status.ZERO_NETWORK, status).astype(jnp.int32)
 
@@ -166,8 +165,7 @@ def phase1_solution(
     zero_value = loss.value(
         jnp.zeros_like(primal.output), held.program.labels, held.program.row_weight
     )
-    solved = jnp.isin(result.status, jnp.asarray(SUCCESSES))
-    located = Located(primal.weights, state.weights, state.slack, solved)
+    located = Located(primal.weights, state.weights, state.slack, result.status == Status.SOLVED)
     weights = differentiable_weights(loss, program, strength.absolute, located)
     absolute = lax.stop_gradient(strength.absolute)
     stats = Phase1Stats(

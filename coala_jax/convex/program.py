@@ -108,9 +108,11 @@ def by_halves(program: Program, block: jax.Array) -> jax.Array:
     return program.halves[:, None, None] * block
 
 
-def group_norm(weights: jax.Array) -> jax.Array:
-    """Sum over blocks of Euclidean norms: (H, P, D) -> scalar."""
-    return jnp.sum(jnp.linalg.norm(weights, axis=-1))
+def block_norms(weights: jax.Array) -> jax.Array:
+    """Euclidean norm of every block, with gradient 0 at a zero block: (..., D) -> (..., 1)."""
+    used = jnp.any(weights != 0, axis=-1, keepdims=True)
+    norms = jnp.linalg.norm(jnp.where(used, weights, 1), axis=-1, keepdims=True)
+    return jnp.where(used, norms, 0)
 
 
 def objective(
@@ -118,7 +120,7 @@ def objective(
 ) -> jax.Array:
     """Value of program (3) at weights with output S F u; its constraints are not looked at."""
     value = loss.value(output, program.labels, program.row_weight)
-    return value + strength * group_norm(weights)
+    return value + strength * jnp.sum(block_norms(weights))
 
 
 def cone_violation(program: Program, weights: jax.Array) -> jax.Array:

@@ -52,8 +52,8 @@ def refine(
         max_rounds: largest number of rounds after the first solve.
 
     Returns:
-        The solutions in order, each objective at least `_LEAST_GAIN` below the one before. The last
-        is the best.
+        The solutions in order, each objective at least 0.1 % below the one before; the last is the
+        best. Look at its status: a round that ran into the iteration cap counts by its objective.
 
     Raises:
         ValueError: a gated model.
@@ -64,6 +64,8 @@ def refine(
             "ReLU network's own objective"
         )
     solutions = [cronos(params, features, config=config, key=key)]
+    if int(solutions[0].stats.active_neurons) == 0:
+        return solutions
     strength = solutions[0].stats.group_lasso_strength
     fixed = params._replace(group_lasso=strength)
     pairs = prepare_features(features)

@@ -31,7 +31,14 @@ def _forward(
 def _backward(
     residuals: tuple[Params, LogisticProblem, jax.Array], cotangent: jax.Array
 ) -> tuple[Params, LogisticProblem, None, None]:
-    params, problem, solved = residuals
+    # Traced outside the precision of `finetune`.
+    with jax.default_matmul_precision("highest"):
+        return _implicit_gradients(*residuals, cotangent)
+
+
+def _implicit_gradients(
+    params: Params, problem: LogisticProblem, solved: jax.Array, cotangent: jax.Array
+) -> tuple[Params, LogisticProblem, None, None]:
     optimum = newton_optimum(params, problem).theta2
     p = jnp.linalg.solve(hessian(params, problem, optimum), cotangent)
 

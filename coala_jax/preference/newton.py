@@ -1,4 +1,4 @@
-"""Damped Newton on the Phase II objective: the truth that the AdamW chain is compared with."""
+"""Damped Newton on the Phase II objective: the truth of the AdamW chain, and of its gradients."""
 
 from __future__ import annotations
 

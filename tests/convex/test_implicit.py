@@ -7,7 +7,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from coala_jax import Config, Params, PreferenceFeatures, SolveError, Status, cronos, solve
+from coala_jax import (
+    Config,
+    Params,
+    PreferenceFeatures,
+    SolveError,
+    Status,
+    cronos,
+    regularization_path,
+    solve,
+)
 from coala_jax.convex.active_set import find_active_set, gradient, newton, solve_adjoint
 from coala_jax.convex.cronos import CronosState
 from coala_jax.convex.losses import Loss, get_loss
@@ -25,6 +34,7 @@ TIGHT = {
 PAIRS, WIDTH = 20, 3
 GATES = np.random.default_rng(7).standard_normal((4, WIDTH + 1))
 STEP = 1e-4
+KEY = jax.random.key(3)
 
 
 def draw() -> tuple[Params, PreferenceFeatures]:
@@ -133,12 +143,12 @@ def test_a_gradient_without_a_solution_is_an_error_and_nan_under_jit():
         varied = params._replace(group_lasso=strength, gap_tolerance=0.0)
         return jnp.sum(cronos(varied, features, config=config).head.theta2)
 
-    with pytest.raises(SolveError, match=r"gradient of a solve that did not .*iteration_limit"):
+    with pytest.raises(SolveError, match=r"only a solve that ended in solved has: iteration_limit"):
         jax.grad(function)(0.2)
     assert np.isnan(jax.jit(jax.grad(function))(0.2))
 
 
-class Located(NamedTuple):
+class Solved(NamedTuple):
     """An optimum of a pairwise ReLU program, as ADMM found it."""
 
     program: Program
@@ -148,7 +158,7 @@ class Located(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def located() -> Located:
+def located() -> Solved:
     with jax.enable_x64(True):
         params, features = draw()
         loss, config = get_loss("bradley_terry"), Config(max_iterations=40_000)
@@ -157,7 +167,7 @@ def located() -> Located:
         strength = strength_of(params, config, loss, prepared)
         result = solve_strength(params, config, loss, prepared, strength, jnp.int32(0))
         assert int(result.status) == Status.SOLVED
-        return Located(prepared.program, loss, strength.absolute, result.state)
+        return Solved(prepared.program, loss, strength.absolute, result.state)
 
 
 def test_the_adjoint_solves_the_dense_optimality_equations(located):
@@ -201,3 +211,38 @@ def test_newton_takes_a_rough_solution_to_the_accuracy_of_the_arithmetic(located
         optimum = newton(program, loss, strength, active, rough)
         np.testing.assert_allclose(optimum.weights, state.weights, atol=1e-6)
     assert float(optimum.residual) < 1e-12
+
+
+def test_elements_of_a_path_have_gradients_of_their_own():
+    """As many elements as neurons, so that no broadcast can mix them up; one is not solved."""
+    with jax.enable_x64(True):
+        params, features = draw()
+        config = Config(n_gates=1, strength_unit="absolute", max_iterations=40_000)
+
+        def first_layer(strengths):
+            head = regularization_path(strengths, params, features, config=config, key=KEY).head
+            return jnp.sum(head.theta1, axis=(1, 2))
+
+        def single(strength):
+            varied = params._replace(group_lasso=strength)
+            return jnp.sum(cronos(varied, features, config=config, key=KEY).head.theta1)
+
+        strengths = jnp.asarray([2.0, 1e9])  # the second network is zero
+        slopes = jax.jit(jax.grad(lambda s: first_layer(s)[0]))(strengths)
+        expected = jax.grad(single)(2.0)
+    assert float(slopes[0]) == pytest.approx(float(expected), rel=1e-6)
+    assert np.isnan(float(slopes[1]))
+
+
+def test_gates_that_select_no_row_do_not_spoil_gradients():
+    with jax.enable_x64(True):
+        features = PreferenceFeatures(jnp.asarray([[1.0], [0.3]]), jnp.asarray([[-0.4], [-2.0]]))
+        params = Params(group_lasso=0.3, **TIGHT)
+        config = Config(n_gates=16, max_iterations=40_000)
+
+        def reward(chosen):
+            solution = cronos(params, features._replace(chosen=chosen), config=config)
+            return jnp.sum(solution.head(jnp.ones((1, 1))))
+
+        slope = jax.grad(reward)(features.chosen)
+    assert np.isfinite(np.asarray(slope)).all()

@@ -53,7 +53,10 @@ def cone_optimum(loss: str, x: np.ndarray, d: np.ndarray, strength: float) -> fl
     )
     penalty = strength * cp.sum(cp.norm(v, axis=1) + cp.norm(w, axis=1))
     cones = [cp.multiply(2 * d - 1, u @ x.T) >= 0 for u in (v, w)]
-    return cp.Problem(cp.Minimize(value + penalty), cones).solve(solver=cp.CLARABEL)
+    # What Clarabel reaches on the logarithms everywhere; the comparison allows ten times as much.
+    accuracy = {name: 1e-6 for name in ("tol_gap_rel", "tol_gap_abs", "tol_feas")}
+    problem = cp.Problem(cp.Minimize(value + penalty), cones)
+    return problem.solve(solver=cp.CLARABEL, **accuracy)
 
 
 def network_objective(loss, features, solution) -> float:
@@ -108,7 +111,7 @@ def test_no_round_is_below_the_optimum_of_all_gates_and_the_last_comes_near(refi
     strength = float(certificate.group_lasso_strength)
     best = cone_optimum(loss, x, patterns, strength)
     values = [float(solution.stats.primal_value) for solution in solutions]
-    assert min(values) >= best * (1 - 1e-6)
+    assert min(values) >= best * (1 - 1e-5)
     # Of this problem: local descent promises no share.
     assert values[-1] - best < 0.1 * (values[0] - best)
 

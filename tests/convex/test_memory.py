@@ -25,7 +25,7 @@ def formula(pairs: int, width: int, config: Config) -> int:
     if config.model == "gated_relu":
         return features + 10 * gates * rows + 4 * columns**2 + 60 * rows
     inverses = 6 * gates * columns**2 if config.adapt_rows else 4 * columns**2
-    return features + 13 * (2 * gates * rows) + inverses + 60 * rows
+    return features + 15 * (2 * gates * rows) + inverses + 60 * rows
 
 
 @pytest.mark.parametrize(

@@ -160,6 +160,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--contenders", nargs="+", choices=tuple(CONTENDERS), default=list(CONTENDERS)
     )
+    parser.add_argument(
+        "--settings", nargs="+", help="labels of settings to run alone, such as 'rho=1, unit rows'"
+    )
     parser.add_argument("--features", type=Path, default=HERE.parent.parent / "shared/features")
     parser.add_argument("--budget", type=float, default=600.0, help="seconds, each run")
     parser.add_argument("--out", type=Path, default=HERE / "results")
@@ -183,6 +186,8 @@ def _compare(name: str, problem: Problem, arguments: argparse.Namespace) -> list
             if contender.exact and not small_enough_for_cone_solvers(problem):
                 continue
             for setting in contender.settings:
+                if setting.label and setting.label not in (arguments.settings or [setting.label]):
+                    continue
                 identity = {"problem": name, "solver": solver, "swept": setting.swept}
                 for row in _run(contender, setting, path, problem, arguments.budget):
                     found.append(identity | row)

@@ -24,6 +24,7 @@ from jax.scipy.sparse.linalg import cg
 from coala_jax.convex.losses import Loss
 from coala_jax.convex.program import (
     Program,
+    block_norms,
     network_output,
     output_adjoint,
     row_products,
@@ -109,8 +110,8 @@ def gradient(program: Program, loss: Loss, strength: jax.Array, weights: jax.Arr
     output = network_output(program, row_products(program.features, weights))
     point = loss.negative_gradient(output, program.labels, program.row_weight)
     used = jnp.any(weights != 0, axis=-1, keepdims=True)
-    norms = jnp.linalg.norm(jnp.where(used, weights, 1), axis=-1, keepdims=True)
-    return jnp.where(used, strength * weights / norms - output_adjoint(program, point), 0)
+    lasso = strength * weights / block_norms(weights, at_zero=1)
+    return jnp.where(used, lasso - output_adjoint(program, point), 0)
 
 
 def newton(
@@ -225,8 +226,8 @@ def _hessian(
     """Hess f at weights as a function of a direction; zero blocks are left alone."""
     output = network_output(program, row_products(program.features, weights))
     used = jnp.any(weights != 0, axis=-1, keepdims=True)
-    norms = jnp.linalg.norm(jnp.where(used, weights, 1), axis=-1, keepdims=True)
-    unit = jnp.where(used, weights / norms, 0)
+    norms = block_norms(weights, at_zero=1)
+    unit = weights / norms
 
     def slope(z: jax.Array) -> jax.Array:
         return loss.negative_gradient(z, program.labels, program.row_weight)

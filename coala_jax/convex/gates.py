@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 # Spare draws for each gate wanted, to replace duplicates and empty ones. They occur where there
-# are few rows: of 16 gates on 8 points in the plane about half are duplicates.
+# are few rows: of 16 gates on 8 points in the plane about a third are duplicates.
 _SPARE_DRAWS = 3
 
 

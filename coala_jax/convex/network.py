@@ -7,6 +7,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from coala_jax.convex.program import block_norms
+
 
 class Network(NamedTuple):
     """relu(X first_layer) second_layer on standardised rows with a bias column.
@@ -33,9 +35,8 @@ def network_from_weights(weights: jax.Array, halves: jax.Array) -> Network:
         halves: (H,) signs of the halves in the output.
     """
     used = jnp.any(weights != 0, axis=-1, keepdims=True)
-    # The norm of a zero block has no gradient: take that of ones and drop it.
-    roots = jnp.sqrt(jnp.linalg.norm(jnp.where(used, weights, 1), axis=-1, keepdims=True))
-    columns = jnp.where(used, weights / roots, 0)
+    roots = jnp.sqrt(block_norms(weights, at_zero=1))
+    columns = weights / roots
     second_layer = halves[:, None] * jnp.where(used, roots, 0)[..., 0]
     return Network(columns.reshape(-1, weights.shape[-1]).T, second_layer.reshape(-1))
 

@@ -78,8 +78,8 @@ def prepare(
     held = lax.stop_gradient(x)
     if gates is None:
         key = jax.random.key(DEFAULT_SEED) if key is None else key
-        # An open gate lets a gated network be linear: worth one to three points of held-out
-        # accuracy on the shared sets. In the cones of a ReLU network it would not do so.
+        # An open gate lets a gated network be linear, as the probe is that it has to beat. In the
+        # cones of a ReLU network it would not do so.
         found = sample_gates(key, config.n_gates, held, open_first=config.model == "gated_relu")
     else:
         found = given_gates(lax.stop_gradient(gate_vectors("gates", gates, x.shape[1])), held)

@@ -108,11 +108,14 @@ def by_halves(program: Program, block: jax.Array) -> jax.Array:
     return program.halves[:, None, None] * block
 
 
-def block_norms(weights: jax.Array) -> jax.Array:
-    """Euclidean norm of every block, with gradient 0 at a zero block: (..., D) -> (..., 1)."""
+def block_norms(weights: jax.Array, at_zero: float = 0.0) -> jax.Array:
+    """Euclidean norm of every block: (..., D) -> (..., 1).
+
+    A zero block has gradient 0, and `at_zero` for its norm: 1 where it divides.
+    """
     used = jnp.any(weights != 0, axis=-1, keepdims=True)
     norms = jnp.linalg.norm(jnp.where(used, weights, 1), axis=-1, keepdims=True)
-    return jnp.where(used, norms, 0)
+    return jnp.where(used, norms, at_zero)
 
 
 def objective(

@@ -93,8 +93,7 @@ def _next_gates(
     standardization = Standardization(
         certificate.mean, certificate.scale, solution.stats.constant_features
     )
-    rows = lax.optimization_barrier(jnp.concatenate([pairs.chosen, pairs.rejected]))
-    x = standardize(rows, standardization)
+    x = standardize(jnp.concatenate([pairs.chosen, pairs.rejected]), standardization)
     labels, row_weight = loss_targets(loss, pairs, params.gamma)
     start = network_from_weights(certificate.weights, jnp.asarray(RELU_HALVES, x.dtype))
 

@@ -12,7 +12,7 @@ from coala_jax.convex import cronos
 from coala_jax.convex.phase1 import Phase1Solution
 from coala_jax.inputs import prepare_params
 from coala_jax.preference import Phase2Solution, finetune
-from coala_jax.types import Config, Params, PreferenceFeatures, Status
+from coala_jax.types import SUCCESSES, Config, Params, PreferenceFeatures, Status
 
 
 class Seconds(NamedTuple):
@@ -32,9 +32,10 @@ class TimedPhases(NamedTuple):
 
     @property
     def status(self) -> Status:
-        """The first phase that failed, else solved: as `Solution.status`."""
+        """The first phase that failed, else that of Phase I: as `Solution.status`."""
         first = Status(int(self.phase1.status))
-        return first if first is not Status.SOLVED else Status(int(self.phase2.status))
+        second = Status(int(self.phase2.status))
+        return first if first not in SUCCESSES or second is Status.SOLVED else second
 
 
 def run_phases(

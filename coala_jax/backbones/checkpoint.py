@@ -117,7 +117,7 @@ def load_module(
     graph, state = nnx.split(module)
     shapes = {_names(path): leaf.shape for path, leaf in nnx.to_flat_state(state)}
     layout = family.layout(config)
-    found = _without_prefix(tensor_files(folder), family)
+    found = _without_prefix(tensor_files(folder), family, layout)
     _check_tensors(folder, found, layout, shapes)
 
     slots: dict[tuple[str, ...], dict[int | None, str]] = {}
@@ -164,9 +164,10 @@ def save_module(
     for name, slot in family.layout(config).items():
         whole = parameters[slot.path]
         part = whole if slot.layer is None else whole[slot.layer]
+        stored = family.stored_name(name)
         with np.errstate(over="ignore"):
-            tensors[family.prefix + name] = np.ascontiguousarray(part.astype(jnp.dtype(dtype)))
-        if not np.isfinite(tensors[family.prefix + name].astype(np.float64)).all():
+            tensors[stored] = np.ascontiguousarray(part.astype(jnp.dtype(dtype)))
+        if not np.isfinite(tensors[stored].astype(np.float64)).all():
             raise CheckpointError(
                 f"{path}: tensor {name} is not finite in {jnp.dtype(dtype).name}; nothing written"
             )
@@ -246,13 +247,15 @@ def _indexed_files(folder: Path, index: Mapping[str, Any]) -> dict[str, Path]:
     return files
 
 
-def _without_prefix(files: Mapping[str, Path], family: Family) -> dict[str, tuple[Path, str]]:
+def _without_prefix(
+    files: Mapping[str, Path], family: Family, layout: Mapping[str, Slot]
+) -> dict[str, tuple[Path, str]]:
     """Names as the layout has them, to (file, name in the file); ignored tensors left out."""
     names = {name: name.removeprefix(family.prefix) for name in files}
     return {
         short: (files[name], name)
         for name, short in names.items()
-        if not re.fullmatch(family.ignored, short)
+        if short in layout or not re.fullmatch(family.ignored, short)
     }
 
 

@@ -1,11 +1,14 @@
 """What a model family tells the checkpoint reader about itself."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
+import jax
 from flax import nnx
 from jax.typing import DTypeLike
+
+from coala_jax.backbones.attention import KeyValueCache, States, TokenBatch
 
 
 class BackboneConfig(Protocol):
@@ -26,8 +29,34 @@ class BackboneConfig(Protocol):
         """Width of the hidden states."""
         ...
 
+    @property
+    def depth(self) -> int:
+        """Number of layers."""
+        ...
+
     def to_dict(self) -> dict[str, Any]:
         """The Hugging Face ``config.json`` as a dictionary."""
+        ...
+
+
+class BackboneModule(Protocol):
+    """What every family's module does."""
+
+    causal: bool
+
+    def __call__(self, tokens: jax.Array, attention_mask: jax.Array | None = None) -> jax.Array:
+        """(batch, length) tokens and mask to (batch, length, hidden_size) last hidden states."""
+        ...
+
+    def states(
+        self,
+        batch: TokenBatch,
+        cache: KeyValueCache | None = None,
+        layers: Sequence[int] = (-1,),
+        *,
+        keep: bool = False,
+    ) -> States:
+        """Hidden states of token trees at the layers asked for, and keys and values to keep."""
         ...
 
 
@@ -49,11 +78,13 @@ class Family:
 
     Attributes:
         read_config: parsed ``config.json`` to the family's configuration; raises ValueError.
-        make: random module of a configuration: ``make(config, rngs, dtype)``. Its call takes tokens
-            and an attention mask, both (batch, length), and gives (batch, length, hidden_size).
+        make: random module of a configuration: ``make(config, rngs, dtype)``; a `BackboneModule`.
         layout: tensor name in the checkpoint, without prefix, to its slot.
-        prefix: what a checkpoint may put before every name.
-        ignored: a regular expression of tensors that carry no weight of their own.
+        prefix: what a checkpoint may put before the names.
+        ignored: a regular expression of tensors that carry no weight of their own; a name of the
+            layout is never ignored.
+        covers: the models of this type, for people.
+        unprefixed: names that never take the prefix.
     """
 
     read_config: Callable[[Mapping[str, Any]], Any]
@@ -61,3 +92,39 @@ class Family:
     layout: Callable[[Any], dict[str, Slot]]
     prefix: str
     ignored: str
+    covers: str
+    unprefixed: tuple[str, ...] = ()
+
+    def stored_name(self, name: str) -> str:
+        """A name of the layout as a checkpoint of the causal model has it."""
+        return name if name in self.unprefixed else self.prefix + name
+
+
+def require_sizes(owner: str, config: Any, names: Sequence[str]) -> None:
+    """Raise where a size is no positive integer.
+
+    Args:
+        owner: the family, for the message.
+        config: an object or a mapping that has the sizes.
+        names: of the sizes.
+
+    Raises:
+        ValueError: names the first one and its value.
+    """
+    for name in names:
+        value = config.get(name) if isinstance(config, Mapping) else getattr(config, name)
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise ValueError(f"{owner} config: {name} must be a positive integer, got {value!r}")
+
+
+def refuse_quantised(owner: str, fields: Mapping[str, Any]) -> None:
+    """Raise for a checkpoint whose weights are quantised.
+
+    Raises:
+        ValueError: says what to use instead.
+    """
+    if fields.get("quantization_config") is not None:
+        raise ValueError(
+            f"{owner} config: quantization_config is set; quantised weights are not supported, "
+            "use the checkpoint in float32, float16 or bfloat16"
+        )

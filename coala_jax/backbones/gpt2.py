@@ -6,7 +6,7 @@ compile time does not grow with depth.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
@@ -15,32 +15,30 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
-from coala_jax.backbones.family import Family, Slot
+from coala_jax.backbones.attention import (
+    KeyValueCache,
+    Sight,
+    States,
+    TokenBatch,
+    attend,
+    causal_sight,
+    plain_batch,
+)
+from coala_jax.backbones.family import Family, Slot, refuse_quantised, require_sizes
+from coala_jax.backbones.ops import (
+    ACTIVATIONS,
+    layer_norm,
+    matmul,
+    random_normal,
+    require_activation,
+)
+from coala_jax.backbones.stack import LAST, run_layers
 
 # Hugging Face's ``initializer_range`` of GPT-2; Radford et al. 2019, section 2.3.
 INIT_STD = 0.02
 # The residual branches a layer: attention and feed-forward. Their last projections start smaller
 # by the square root of how many there are in all, so that the residual stream keeps its scale.
 RESIDUAL_BRANCHES = 2
-
-
-def _gelu_tanh(x: jax.Array) -> jax.Array:
-    return jax.nn.gelu(x, approximate=True)
-
-
-def _gelu_exact(x: jax.Array) -> jax.Array:
-    return jax.nn.gelu(x, approximate=False)
-
-
-ACTIVATIONS: Mapping[str, Callable[[jax.Array], jax.Array]] = {
-    "gelu_new": _gelu_tanh,
-    "gelu_pytorch_tanh": _gelu_tanh,
-    "gelu": _gelu_exact,
-    "relu": jax.nn.relu,
-    "silu": jax.nn.silu,
-    "swish": jax.nn.silu,
-    "tanh": jnp.tanh,
-}
 
 
 @dataclass(frozen=True)
@@ -81,17 +79,10 @@ class GPT2Config:
                 is not in ``ACTIVATIONS``.
         """
         sizes = ("vocab_size", "n_positions", "n_embd", "n_layer", "n_head", "inner_width")
-        for name in sizes:
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"GPT-2 config: {name} must be a positive integer, got {value!r}")
+        require_sizes("GPT-2", self, sizes)
         if self.n_embd % self.n_head:
             raise ValueError(f"GPT-2 config: n_head={self.n_head} must divide n_embd={self.n_embd}")
-        if self.activation_function not in ACTIVATIONS:
-            raise ValueError(
-                f"GPT-2 config: activation_function={self.activation_function!r} is not supported; "
-                f"choose one of {', '.join(ACTIVATIONS)}"
-            )
+        require_activation("GPT-2", "activation_function", self.activation_function)
 
     @property
     def inner_width(self) -> int:
@@ -107,6 +98,11 @@ class GPT2Config:
     def hidden_size(self) -> int:
         """Width of the hidden states."""
         return self.n_embd
+
+    @property
+    def depth(self) -> int:
+        """Number of layers."""
+        return self.n_layer
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> "GPT2Config":
@@ -127,11 +123,7 @@ class GPT2Config:
             raise ValueError("GPT-2 config: add_cross_attention=true is not supported")
         if not fields.get("tie_word_embeddings", True):
             raise ValueError("GPT-2 config: tie_word_embeddings=false is not supported")
-        if fields.get("quantization_config") is not None:
-            raise ValueError(
-                "GPT-2 config: quantization_config is set; quantised weights are not supported, "
-                "use the checkpoint in float32, float16 or bfloat16"
-            )
+        refuse_quantised("GPT-2", fields)
         known = {name: fields[name] for name in cls.__dataclass_fields__ if name in fields}
         return cls(**known)
 
@@ -192,7 +184,7 @@ class LayerStack(nnx.Module):
         residual_std = INIT_STD / math.sqrt(RESIDUAL_BRANCHES * layers)
 
         def normal(std: float, *shape: int) -> nnx.Param[jax.Array]:
-            return nnx.Param(std * _normal(rngs.params(), (layers, *shape), dtype))
+            return nnx.Param(std * random_normal(rngs.params(), (layers, *shape), dtype))
 
         def zeros(*shape: int) -> nnx.Param[jax.Array]:
             return nnx.Param(jnp.zeros((layers, *shape), dtype))
@@ -224,6 +216,8 @@ class GPT2(nnx.Module):
     Parameters are named as in a Hugging Face checkpoint, with underscores for dots.
     """
 
+    causal = True
+
     def __init__(self, config: GPT2Config, *, rngs: nnx.Rngs, dtype: DTypeLike = jnp.float32):
         """Make a module with random weights.
 
@@ -235,8 +229,8 @@ class GPT2(nnx.Module):
         self.config = config
         width = config.n_embd
         tokens, positions = (config.vocab_size, width), (config.n_positions, width)
-        self.wte_weight = nnx.Param(INIT_STD * _normal(rngs.params(), tokens, dtype))
-        self.wpe_weight = nnx.Param(INIT_STD * _normal(rngs.params(), positions, dtype))
+        self.wte_weight = nnx.Param(INIT_STD * random_normal(rngs.params(), tokens, dtype))
+        self.wpe_weight = nnx.Param(INIT_STD * random_normal(rngs.params(), positions, dtype))
         self.layers = LayerStack(config, rngs=rngs, dtype=dtype)
         self.ln_f_weight = nnx.Param(jnp.ones((width,), dtype))
         self.ln_f_bias = nnx.Param(jnp.zeros((width,), dtype))
@@ -246,8 +240,8 @@ class GPT2(nnx.Module):
 
         Args:
             tokens: (batch, length) integers below ``vocab_size``.
-            attention_mask: (batch, length), true or 1 at real tokens; padding comes on the right.
-                None means that every token is real. Hidden states at padding mean nothing.
+            attention_mask: (batch, length), true or 1 at real tokens, padding on either side. None
+                means that every token is real. Hidden states at padding mean nothing.
 
         Returns:
             (batch, length, n_embd) in the dtype of the weights.
@@ -260,22 +254,40 @@ class GPT2(nnx.Module):
             raise ValueError(
                 f"tokens: length {length} exceeds the model's {self.config.n_positions} positions"
             )
-        if attention_mask is not None and attention_mask.shape != tokens.shape:
-            raise ValueError(
-                f"attention_mask: shape {attention_mask.shape} differs from that of tokens, "
-                f"{tokens.shape}"
-            )
-        visible = _visible_keys(length, attention_mask)
-        hidden = self.wte_weight[...][tokens] + self.wpe_weight[...][:length]
+        return self.states(plain_batch(tokens, attention_mask)).hidden[0]
 
-        def step(hidden: jax.Array, layer: tuple[jax.Array, LayerWeights]) -> tuple[Any, None]:
-            number, weights = layer
-            return _layer(self.config, weights, number, hidden, visible), None
+    def states(
+        self,
+        batch: TokenBatch,
+        cache: KeyValueCache | None = None,
+        layers: Sequence[int] = LAST,
+        *,
+        keep: bool = False,
+    ) -> States:
+        """Hidden states of token trees, behind a cache where there is one.
 
-        numbers = jnp.arange(1, self.config.n_layer + 1)
-        hidden, _ = jax.lax.scan(step, hidden, (numbers, self.layers.weights()))
-        epsilon = self.config.layer_norm_epsilon
-        return _layer_norm(hidden, self.ln_f_weight[...], self.ln_f_bias[...], epsilon)
+        Args:
+            batch: the tokens, each with its position and who sees it.
+            cache: of the tokens before.
+            layers: which hidden states, as in `run_layers`.
+            keep: give keys and values for `append` too.
+
+        Returns:
+            The states.
+        """
+        sight = causal_sight(batch, cache)
+        stack = self.layers.weights()
+
+        def layer(number: jax.Array, hidden: jax.Array, cached: Any) -> Any:
+            weights = LayerWeights(*(whole[number] for whole in stack))
+            return _layer(self.config, weights, number, hidden, sight, cached)
+
+        def finish(hidden: jax.Array) -> jax.Array:
+            epsilon = self.config.layer_norm_epsilon
+            return layer_norm(hidden, self.ln_f_weight[...], self.ln_f_bias[...], epsilon)
+
+        hidden = self.wte_weight[...][batch.tokens] + self.wpe_weight[...][batch.positions]
+        return run_layers(layer, finish, hidden, self.config.depth, layers, cache, keep=keep)
 
     def logits(self, hidden: jax.Array) -> jax.Array:
         """Scores of the next token, by the tied embedding.
@@ -286,37 +298,7 @@ class GPT2(nnx.Module):
         Returns:
             (..., vocab_size) in the dtype of ``hidden``.
         """
-        return _matmul(hidden, self.wte_weight[...].T)
-
-
-def _normal(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike) -> jax.Array:
-    """Standard normal weights, drawn flat: XLA compiles that several times faster on a CPU."""
-    return jax.random.normal(key, (math.prod(shape),), dtype).reshape(shape)
-
-
-def _precision(dtype: DTypeLike) -> jax.lax.Precision | None:
-    """Float32 means float32: no TF32 on a GPU, no bfloat16 passes on a TPU."""
-    return jax.lax.Precision.HIGHEST if jnp.dtype(dtype) == jnp.float32 else None
-
-
-def _matmul(left: jax.Array, right: jax.Array) -> jax.Array:
-    return jnp.matmul(left, right, precision=_precision(left.dtype))
-
-
-def _visible_keys(length: int, attention_mask: jax.Array | None) -> jax.Array:
-    """(1 or batch, 1, query, key) booleans: a token sees itself and real tokens before it."""
-    causal = jnp.tril(jnp.ones((length, length), bool))[None, None]
-    if attention_mask is None:
-        return causal
-    return causal & attention_mask.astype(bool)[:, None, None, :]
-
-
-def _layer_norm(x: jax.Array, weight: jax.Array, bias: jax.Array, epsilon: float) -> jax.Array:
-    """Layer norm over the last axis, its statistics in float32 at least."""
-    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-    centred = wide - wide.mean(-1, keepdims=True)
-    variance = jnp.square(centred).mean(-1, keepdims=True)
-    return (centred * jax.lax.rsqrt(variance + epsilon)).astype(x.dtype) * weight + bias
+        return matmul(hidden, self.wte_weight[...].T)
 
 
 def _attention(
@@ -324,32 +306,25 @@ def _attention(
     weights: LayerWeights,
     number: jax.Array,
     hidden: jax.Array,
-    visible: jax.Array,
-) -> jax.Array:
-    """Causal self-attention of layer ``number`` (from 1), scores and softmax in float32."""
+    sight: Sight,
+    cached: tuple[jax.Array, jax.Array] | None,
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    """Causal self-attention of layer ``number`` (from 0), and its keys and values."""
     batch, length, width = hidden.shape
     head_width = width // config.n_head
-    joint = _matmul(hidden, weights.attn_c_attn_weight) + weights.attn_c_attn_bias
+    joint = matmul(hidden, weights.attn_c_attn_weight) + weights.attn_c_attn_bias
     query, key, value = jnp.split(joint.reshape(batch, length, 3 * config.n_head, head_width), 3, 2)
-    precision = _precision(hidden.dtype)
-    scores = jnp.einsum("bqhd,bkhd->bhqk", query, key, precision=precision)
-    scores = scores.astype(jnp.promote_types(hidden.dtype, jnp.float32))
-    if config.scale_attn_weights:
-        scores = scores / math.sqrt(head_width)
+    scale: float | jax.Array = 1 / math.sqrt(head_width) if config.scale_attn_weights else 1.0
     if config.scale_attn_by_inverse_layer_idx:
-        scores = scores / number
-    # The lowest finite number, not -inf: a row of padding alone stays finite.
-    scores = jnp.where(visible, scores, jnp.finfo(scores.dtype).min)
-    shares = jax.nn.softmax(scores, axis=-1).astype(hidden.dtype)
-    mixed = jnp.einsum("bhqk,bkhd->bqhd", shares, value, precision=precision)
-    mixed = mixed.reshape(batch, length, width)
-    return _matmul(mixed, weights.attn_c_proj_weight) + weights.attn_c_proj_bias
+        scale = scale / (number + 1)
+    mixed = attend(query, key, value, sight, scale, cached)
+    return matmul(mixed, weights.attn_c_proj_weight) + weights.attn_c_proj_bias, (key, value)
 
 
 def _feed_forward(config: GPT2Config, weights: LayerWeights, hidden: jax.Array) -> jax.Array:
-    inner = _matmul(hidden, weights.mlp_c_fc_weight) + weights.mlp_c_fc_bias
+    inner = matmul(hidden, weights.mlp_c_fc_weight) + weights.mlp_c_fc_bias
     inner = ACTIVATIONS[config.activation_function](inner)
-    return _matmul(inner, weights.mlp_c_proj_weight) + weights.mlp_c_proj_bias
+    return matmul(inner, weights.mlp_c_proj_weight) + weights.mlp_c_proj_bias
 
 
 def _layer(
@@ -357,14 +332,16 @@ def _layer(
     weights: LayerWeights,
     number: jax.Array,
     hidden: jax.Array,
-    visible: jax.Array,
-) -> jax.Array:
+    sight: Sight,
+    cached: tuple[jax.Array, jax.Array] | None,
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
     """One pre-norm layer: attention, then feed-forward, each added to the residual stream."""
     epsilon = config.layer_norm_epsilon
-    normed = _layer_norm(hidden, weights.ln_1_weight, weights.ln_1_bias, epsilon)
-    hidden = hidden + _attention(config, weights, number, normed, visible)
-    normed = _layer_norm(hidden, weights.ln_2_weight, weights.ln_2_bias, epsilon)
-    return hidden + _feed_forward(config, weights, normed)
+    normed = layer_norm(hidden, weights.ln_1_weight, weights.ln_1_bias, epsilon)
+    mixed, own = _attention(config, weights, number, normed, sight, cached)
+    hidden = hidden + mixed
+    normed = layer_norm(hidden, weights.ln_2_weight, weights.ln_2_bias, epsilon)
+    return hidden + _feed_forward(config, weights, normed), own
 
 
 def _layout(config: GPT2Config) -> dict[str, Slot]:
@@ -392,4 +369,5 @@ FAMILY = Family(
     prefix="transformer.",
     # Causal masks that old exports stored as tensors, and the tied copy of the embedding.
     ignored=r"(h\.\d+\.attn\.(masked_)?bias|lm_head\.weight)",
+    covers="GPT-2, DistilGPT-2",
 )

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
-from coala_jax.backbones import gpt2
+from coala_jax.backbones import decoder, gpt2
 from coala_jax.backbones.checkpoint import (
     CheckpointError,
     checkpoint_folder,
@@ -28,7 +28,13 @@ from coala_jax.backbones.checkpoint import (
 from coala_jax.backbones.family import BackboneConfig, Family
 from coala_jax.backbones.tokenizer import Tokenizer, load_tokenizer, tokenizer_sha256
 
-FAMILIES: Mapping[str, Family] = {"gpt2": gpt2.FAMILY}
+FAMILIES: Mapping[str, Family] = {
+    "gpt2": gpt2.FAMILY,
+    "llama": decoder.LLAMA,
+    "mistral": decoder.MISTRAL,
+    "qwen2": decoder.QWEN2,
+    "qwen3": decoder.QWEN3,
+}
 
 
 class BackboneIdentity(NamedTuple):

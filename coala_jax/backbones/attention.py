@@ -1,0 +1,241 @@
+"""Who sees whom: token trees, attention over them, and the key-value cache.
+
+A row of a batch holds trees of tokens laid out depth first. A plain text is a tree without
+branches; a prompt with its two responses is one with two; several small trees may share a row.
+Every slot carries the slot at which its subtree ends, so that
+
+    slot i sees slot j    iff    j <= i < ends[j]
+
+is "j is i or an ancestor of i", and shared tokens run once, whatever follows them. One integer a
+token describes causal masks, padding, packing, shared prefixes and candidates that must not see
+each other.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+
+from coala_jax.backbones.ops import matmul_precision, wide
+
+
+class TokenBatch(NamedTuple):
+    """Rows of token trees.
+
+    Attributes:
+        tokens: (batch, length) int32 ids.
+        positions: (batch, length) int32 depth in the tree, which position embeddings count.
+        ends: (batch, length) int32 slot after the last one that sees this token; ``slot + 1`` where
+            no other does, as at padding. Behind a cache slots go on from its length.
+    """
+
+    tokens: jax.Array
+    positions: jax.Array
+    ends: jax.Array
+
+
+class KeyValueCache(NamedTuple):
+    """Keys and values of tokens that have run, for those that follow.
+
+    Attributes:
+        keys: (layers, batch, capacity, heads, head_dim).
+        values: same shape.
+        positions: (batch, capacity) int32 of every token.
+        ends: (batch, capacity) int32 as in ``TokenBatch``; 0 in slots that are empty.
+        length: scalar int32, slots in use.
+    """
+
+    keys: jax.Array
+    values: jax.Array
+    positions: jax.Array
+    ends: jax.Array
+    length: jax.Array
+
+    @property
+    def capacity(self) -> int:
+        """How many slots a row has."""
+        return self.keys.shape[2]
+
+
+class States(NamedTuple):
+    """What a pass gives.
+
+    Attributes:
+        hidden: one (batch, length, width) array for every layer asked for, in that order.
+        keys: (layers, batch, length, heads, head_dim) of this batch; None unless asked for.
+        values: same shape, or None.
+    """
+
+    hidden: tuple[jax.Array, ...]
+    keys: jax.Array | None = None
+    values: jax.Array | None = None
+
+
+def plain_batch(tokens: jax.Array, attention_mask: jax.Array | None = None) -> TokenBatch:
+    """One text a row.
+
+    Args:
+        tokens: (batch, length) ids.
+        attention_mask: (batch, length), true or 1 at real tokens; padding may stand anywhere and
+            is seen by itself alone. None means that every token is real.
+
+    Returns:
+        The batch; positions count real tokens.
+
+    Raises:
+        ValueError: a mask of another shape.
+    """
+    length = tokens.shape[1]
+    slots = jnp.broadcast_to(jnp.arange(length), tokens.shape)
+    if attention_mask is None:
+        return TokenBatch(tokens, slots, jnp.full_like(slots, length))
+    if attention_mask.shape != tokens.shape:
+        raise ValueError(
+            f"attention_mask: shape {attention_mask.shape} differs from that of tokens, "
+            f"{tokens.shape}"
+        )
+    real = attention_mask.astype(bool)
+    positions = jnp.maximum(jnp.cumsum(real, axis=1, dtype=slots.dtype) - 1, 0)
+    return TokenBatch(tokens, positions, jnp.where(real, length, slots + 1))
+
+
+def empty_cache(
+    layers: int, batch: int, capacity: int, heads: int, head_dim: int, dtype: DTypeLike
+) -> KeyValueCache:
+    """A cache without tokens."""
+    keys = jnp.zeros((layers, batch, capacity, heads, head_dim), dtype)
+    slots = jnp.zeros((batch, capacity), jnp.int32)
+    return KeyValueCache(keys, jnp.zeros_like(keys), slots, slots, jnp.zeros((), jnp.int32))
+
+
+def append(cache: KeyValueCache, batch: TokenBatch, states: States) -> KeyValueCache:
+    """The cache with the tokens of a pass behind what it holds.
+
+    The caller sees to it that ``length`` more slots are free: under jit that cannot be checked, and
+    what does not fit would overwrite the last slots.
+
+    Raises:
+        ValueError: the pass did not keep its keys and values.
+    """
+    if states.keys is None or states.values is None:
+        raise ValueError("states: no keys and values in them; run the pass with keep=True")
+    start = cache.length
+
+    def put(whole: jax.Array, part: jax.Array, axis: int) -> jax.Array:
+        return jax.lax.dynamic_update_slice_in_dim(whole, part.astype(whole.dtype), start, axis)
+
+    return KeyValueCache(
+        keys=put(cache.keys, states.keys, 2),
+        values=put(cache.values, states.values, 2),
+        positions=put(cache.positions, batch.positions, 1),
+        ends=put(cache.ends, batch.ends, 1),
+        length=start + batch.tokens.shape[1],
+    )
+
+
+class Sight(NamedTuple):
+    """Which keys every query may see, the batch's own and the cached ones.
+
+    Attributes:
+        own: (batch, query, key) booleans.
+        own_distance: (batch, query, key) int32 positions from key to query.
+        cached: (batch, query, capacity) booleans; None without a cache.
+        cached_distance: same shape, or None.
+    """
+
+    own: jax.Array
+    own_distance: jax.Array
+    cached: jax.Array | None = None
+    cached_distance: jax.Array | None = None
+
+    def within(self, window: jax.Array) -> "Sight":
+        """Only keys fewer than ``window`` positions back: a sliding window."""
+        own = self.own & (self.own_distance < window)
+        if self.cached is None or self.cached_distance is None:
+            return self._replace(own=own)
+        return self._replace(own=own, cached=self.cached & (self.cached_distance < window))
+
+
+def causal_sight(batch: TokenBatch, cache: KeyValueCache | None = None) -> Sight:
+    """Every token sees itself and its ancestors."""
+    slots = jnp.arange(batch.tokens.shape[1])
+    if cache is not None:
+        slots = slots + cache.length
+    query, key = slots[:, None], slots[None, :]
+    own = (key <= query) & (query < batch.ends[:, None, :])
+    distance = batch.positions[:, :, None] - batch.positions[:, None, :]
+    if cache is None:
+        return Sight(own, distance)
+    cached = query < cache.ends[:, None, :]
+    return Sight(own, distance, cached, batch.positions[:, :, None] - cache.positions[:, None, :])
+
+
+def mutual_sight(batch: TokenBatch) -> Sight:
+    """Every token sees all of its own text; for encoders, and trees without branches."""
+    slots = jnp.arange(batch.tokens.shape[1])
+    own = (slots[:, None] < batch.ends[:, None, :]) & (slots[None, :] < batch.ends[:, :, None])
+    return Sight(own, batch.positions[:, :, None] - batch.positions[:, None, :])
+
+
+def attend(
+    query: jax.Array,
+    keys: jax.Array,
+    values: jax.Array,
+    sight: Sight,
+    scale: float | jax.Array,
+    cached: tuple[jax.Array, jax.Array] | None = None,
+) -> jax.Array:
+    """Attention with grouped queries, scores and softmax in float32.
+
+    The cached keys are scored where they lie and share one softmax with the batch's own: they are
+    neither copied nor joined to them.
+
+    Args:
+        query: (batch, length, heads, head_dim).
+        keys: (batch, length, key heads, head_dim); the heads are a multiple of the key heads.
+        values: same shape as the keys.
+        sight: what every query may see.
+        scale: of the scores.
+        cached: keys and values of one layer of a cache, (batch, capacity, key heads, head_dim).
+
+    Returns:
+        (batch, length, heads * head_dim).
+    """
+    batch, length, heads, head_dim = query.shape
+    grouped = query.reshape(batch, length, keys.shape[2], heads // keys.shape[2], head_dim)
+    sources = [(keys, values, sight.own)]
+    if cached is not None and sight.cached is not None:
+        sources.append((*cached, sight.cached))
+    scores = [_scores(grouped, source[0], source[2], scale) for source in sources]
+    if len(scores) == 1:
+        shares = [jax.nn.softmax(scores[0], axis=-1)]
+    else:
+        largest = jnp.maximum(*(score.max(-1, keepdims=True) for score in scores))
+        raised = [jnp.exp(score - largest) for score in scores]
+        total = sum(part.sum(-1, keepdims=True) for part in raised)
+        shares = [part / total for part in raised]
+    mixed = [
+        jnp.einsum(
+            "bkgqs,bskd->bqkgd",
+            share.astype(query.dtype),
+            source[1].astype(query.dtype),
+            precision=matmul_precision(query.dtype),
+        )
+        for share, source in zip(shares, sources, strict=True)
+    ]
+    return sum(mixed[1:], mixed[0]).reshape(batch, length, heads * head_dim)
+
+
+def _scores(
+    grouped: jax.Array, keys: jax.Array, visible: jax.Array, scale: float | jax.Array
+) -> jax.Array:
+    """(batch, key heads, group, query, key) scores in float32, the lowest where not visible."""
+    scores = jnp.einsum(
+        "bqkgd,bskd->bkgqs",
+        grouped,
+        keys.astype(grouped.dtype),
+        precision=matmul_precision(grouped.dtype),
+    ).astype(wide(grouped.dtype))
+    # The lowest finite number, not -inf: a row that sees nothing stays finite.
+    return jnp.where(visible[:, None, None], scores * scale, jnp.finfo(scores.dtype).min)

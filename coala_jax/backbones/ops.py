@@ -1,0 +1,82 @@
+"""What layers of every family are made of: products, norms, activations, at a stated precision."""
+
+import math
+from collections.abc import Callable, Mapping
+
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+
+
+def _gelu_tanh(x: jax.Array) -> jax.Array:
+    return jax.nn.gelu(x, approximate=True)
+
+
+def _gelu_exact(x: jax.Array) -> jax.Array:
+    return jax.nn.gelu(x, approximate=False)
+
+
+# By Hugging Face's names.
+ACTIVATIONS: Mapping[str, Callable[[jax.Array], jax.Array]] = {
+    "gelu_new": _gelu_tanh,
+    "gelu_pytorch_tanh": _gelu_tanh,
+    "gelu": _gelu_exact,
+    "relu": jax.nn.relu,
+    "silu": jax.nn.silu,
+    "swish": jax.nn.silu,
+    "tanh": jnp.tanh,
+}
+
+
+def require_activation(owner: str, field: str, name: str) -> None:
+    """Raise where an activation is not in ``ACTIVATIONS``.
+
+    Raises:
+        ValueError: names the configuration's owner, the field and what it may be.
+    """
+    if name not in ACTIVATIONS:
+        raise ValueError(
+            f"{owner} config: {field}={name!r} is not supported; choose one of "
+            f"{', '.join(ACTIVATIONS)}"
+        )
+
+
+def matmul_precision(dtype: DTypeLike) -> jax.lax.Precision | None:
+    """Float32 means float32: no TF32 on a GPU, no bfloat16 passes on a TPU."""
+    return jax.lax.Precision.HIGHEST if jnp.dtype(dtype) == jnp.float32 else None
+
+
+def wide(dtype: DTypeLike) -> jnp.dtype:
+    """The type of statistics and softmax: float32 at least."""
+    return jnp.promote_types(dtype, jnp.float32)
+
+
+def matmul(left: jax.Array, right: jax.Array) -> jax.Array:
+    """(..., n) times (n, k)."""
+    return jnp.matmul(left, right, precision=matmul_precision(left.dtype))
+
+
+def linear(x: jax.Array, weight: jax.Array, bias: jax.Array | None = None) -> jax.Array:
+    """A layer as torch stores it, weight (out, in): (..., in) -> (..., out)."""
+    product = jnp.einsum("...i,oi->...o", x, weight, precision=matmul_precision(x.dtype))
+    return product if bias is None else product + bias
+
+
+def layer_norm(x: jax.Array, weight: jax.Array, bias: jax.Array, epsilon: float) -> jax.Array:
+    """Layer norm over the last axis."""
+    whole = x.astype(wide(x.dtype))
+    centred = whole - whole.mean(-1, keepdims=True)
+    variance = jnp.square(centred).mean(-1, keepdims=True)
+    return (centred * jax.lax.rsqrt(variance + epsilon)).astype(x.dtype) * weight + bias
+
+
+def rms_norm(x: jax.Array, weight: jax.Array, epsilon: float) -> jax.Array:
+    """Root-mean-square norm over the last axis (Zhang & Sennrich 2019)."""
+    whole = x.astype(wide(x.dtype))
+    square = jnp.square(whole).mean(-1, keepdims=True)
+    return weight * (whole * jax.lax.rsqrt(square + epsilon)).astype(x.dtype)
+
+
+def random_normal(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike) -> jax.Array:
+    """Standard normal weights, drawn flat: XLA compiles that several times faster on a CPU."""
+    return jax.random.normal(key, (math.prod(shape),), dtype).reshape(shape)

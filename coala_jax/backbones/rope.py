@@ -1,0 +1,169 @@
+"""Rotary position embeddings (Su et al. 2021) and the ways checkpoints stretch them."""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+DEFAULT_THETA = 10_000.0
+
+
+class Rope(NamedTuple):
+    """Angles a position turns by.
+
+    Attributes:
+        frequencies: (head_dim / 2,) radians a position, float32.
+        attention_factor: multiplies cosines and sines (YaRN); 1 otherwise.
+    """
+
+    frequencies: np.ndarray
+    attention_factor: float = 1.0
+
+
+def rope_parameters(fields: Mapping[str, Any], positions: int) -> dict[str, Any]:
+    """The rotary settings of a ``config.json``, whichever way it spells them.
+
+    Args:
+        fields: with ``rope_parameters`` (transformers 5), or ``rope_theta`` and ``rope_scaling``.
+        positions: ``max_position_embeddings``, the length trained on where none is given.
+
+    Returns:
+        ``rope_type``, ``rope_theta``, ``original_max_position_embeddings`` and what belongs to the
+        type.
+
+    Raises:
+        ValueError: settings of another form, a type that is not in ``ROPE_TYPES``, or one that
+            lacks a number it needs.
+    """
+    given = fields.get("rope_scaling") or fields.get("rope_parameters") or {}
+    if not isinstance(given, Mapping) or any(isinstance(v, Mapping) for v in given.values()):
+        raise ValueError(
+            f"rope_parameters={given!r} is not supported: one set of numbers for all layers is"
+        )
+    theta = fields.get("rope_theta", DEFAULT_THETA)
+    parameters = {"rope_theta": theta, "original_max_position_embeddings": positions, **given}
+    kind = parameters.setdefault("rope_type", parameters.pop("type", "default"))
+    parameters.pop("type", None)
+    if kind not in ROPE_TYPES:
+        raise ValueError(f"rope_type={kind!r} is not supported; supported: {', '.join(ROPE_TYPES)}")
+    partial = parameters.get("partial_rotary_factor", fields.get("partial_rotary_factor"))
+    if partial not in (None, 1, 1.0):
+        raise ValueError(f"partial_rotary_factor={partial!r} is not supported; 1 is")
+    for name in ("rope_theta", *REQUIRED.get(kind, ())):
+        value = parameters.get(name)
+        if not isinstance(value, int | float) or isinstance(value, bool) or not value > 0:
+            raise ValueError(f"rope_type={kind!r} needs {name} as a positive number, got {value!r}")
+    if kind == "llama3" and not parameters["high_freq_factor"] > parameters["low_freq_factor"]:
+        raise ValueError(
+            f"rope_type='llama3' needs high_freq_factor={parameters['high_freq_factor']} above "
+            f"low_freq_factor={parameters['low_freq_factor']}"
+        )
+    return parameters
+
+
+def make_rope(parameters: Mapping[str, Any], head_dim: int) -> Rope:
+    """Frequencies of checked settings.
+
+    Args:
+        parameters: from `rope_parameters`.
+        head_dim: width of a head, even.
+    """
+    exponents = np.arange(0, head_dim, 2, dtype=np.float32) / np.float32(head_dim)
+    plain = (1.0 / np.float32(parameters["rope_theta"]) ** exponents).astype(np.float32)
+    return ROPE_TYPES[parameters["rope_type"]](parameters, plain)
+
+
+def rotate(x: jax.Array, rope: Rope, positions: jax.Array) -> jax.Array:
+    """Turn every pair (k, k + head_dim / 2) of a head by its position's angle.
+
+    Args:
+        x: (batch, length, heads, head_dim) queries or keys.
+        rope: the frequencies.
+        positions: (batch, length) integers.
+
+    Returns:
+        As ``x``.
+    """
+    angles = positions[..., None].astype(jnp.float32) * rope.frequencies
+    # In the type of x, as Hugging Face has them.
+    cosine = (jnp.cos(angles) * rope.attention_factor).astype(x.dtype)[:, :, None]
+    sine = (jnp.sin(angles) * rope.attention_factor).astype(x.dtype)[:, :, None]
+    first, second = jnp.split(x, 2, axis=-1)
+    return jnp.concatenate(
+        [first * cosine - second * sine, second * cosine + first * sine], axis=-1
+    )
+
+
+def _default(_: Mapping[str, Any], plain: np.ndarray) -> Rope:
+    return Rope(plain)
+
+
+def _linear(parameters: Mapping[str, Any], plain: np.ndarray) -> Rope:
+    return Rope((plain / np.float32(parameters["factor"])).astype(np.float32))
+
+
+def _llama3(parameters: Mapping[str, Any], plain: np.ndarray) -> Rope:
+    """Llama 3.1: long waves are stretched, short ones kept, a ramp between."""
+    factor, low, high = (
+        parameters[name] for name in ("factor", "low_freq_factor", "high_freq_factor")
+    )
+    turns = parameters["original_max_position_embeddings"] * plain / (2 * math.pi)
+    kept = np.clip((turns - low) / (high - low), 0, 1)
+    return Rope((kept * plain + (1 - kept) * plain / factor).astype(np.float32))
+
+
+def _yarn(parameters: Mapping[str, Any], plain: np.ndarray) -> Rope:
+    """YaRN (Peng et al. 2023): as above with the ramp over dimensions, and warmer attention."""
+    factor, theta = parameters["factor"], parameters["rope_theta"]
+    trained = parameters["original_max_position_embeddings"]
+    width = 2 * len(plain)
+
+    def dimension(turns: float) -> float:
+        """The dimension that makes so many turns over the trained length."""
+        return width * math.log(trained / (turns * 2 * math.pi)) / (2 * math.log(theta))
+
+    low = dimension(parameters.get("beta_fast") or 32)
+    high = dimension(parameters.get("beta_slow") or 1)
+    if parameters.get("truncate", True):
+        low, high = math.floor(low), math.ceil(high)
+    low, high = max(low, 0), min(high, width - 1)
+    if low == high:
+        high += 0.001
+    stretched = np.clip((np.arange(len(plain), dtype=np.float32) - low) / (high - low), 0, 1)
+    frequencies = stretched * plain / factor + (1 - stretched) * plain
+    return Rope(frequencies.astype(np.float32), _yarn_attention_factor(parameters))
+
+
+def _yarn_attention_factor(parameters: Mapping[str, Any]) -> float:
+    if parameters.get("attention_factor") is not None:
+        return float(parameters["attention_factor"])
+
+    def scale(weight: float) -> float:
+        factor = parameters["factor"]
+        return 1.0 if factor <= 1 else 0.1 * weight * math.log(factor) + 1.0
+
+    own, every = parameters.get("mscale"), parameters.get("mscale_all_dim")
+    return scale(own) / scale(every) if own and every else scale(1.0)
+
+
+ROPE_TYPES: Mapping[str, Callable[[Mapping[str, Any], np.ndarray], Rope]] = {
+    "default": _default,
+    "linear": _linear,
+    # Beyond the trained length only; no longer text is accepted.
+    "dynamic": _default,
+    "llama3": _llama3,
+    "yarn": _yarn,
+}
+REQUIRED: Mapping[str, tuple[str, ...]] = {
+    "linear": ("factor",),
+    "llama3": (
+        "factor",
+        "low_freq_factor",
+        "high_freq_factor",
+        "original_max_position_embeddings",
+    ),
+    "yarn": ("factor", "original_max_position_embeddings"),
+}

@@ -1,6 +1,8 @@
 """Frozen Flax backbones: modules, checkpoints and tokenizers. Needs flax and transformers."""
 
+from coala_jax.backbones.attention import TokenBatch
 from coala_jax.backbones.checkpoint import CheckpointError
+from coala_jax.backbones.family import BackboneModule
 from coala_jax.backbones.gpt2 import GPT2, GPT2Config
 from coala_jax.backbones.registry import (
     Backbone,
@@ -8,15 +10,19 @@ from coala_jax.backbones.registry import (
     load_backbone,
     save_checkpoint,
 )
+from coala_jax.backbones.stack import layer_indices
 from coala_jax.backbones.tokenizer import Tokenizer
 
 __all__ = [
     "GPT2",
     "Backbone",
     "BackboneIdentity",
+    "BackboneModule",
     "CheckpointError",
     "GPT2Config",
+    "TokenBatch",
     "Tokenizer",
+    "layer_indices",
     "load_backbone",
     "save_checkpoint",
 ]

@@ -18,7 +18,7 @@ from jax.typing import DTypeLike
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from coala_jax.backbones.family import BackboneConfig, Family, Slot
+from coala_jax.backbones.family import BackboneConfig, BackboneModule, Family, Slot
 
 CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
@@ -97,7 +97,7 @@ def tensor_files(folder: Path) -> dict[str, Path]:
 
 def load_module(
     folder: Path, family: Family, config: BackboneConfig, dtype: DTypeLike = jnp.float32
-) -> nnx.Module:
+) -> BackboneModule:
     """The module of a checkpoint, filled tensor by tensor.
 
     Args:
@@ -127,7 +127,8 @@ def load_module(
     for path, leaf in nnx.to_flat_state(state):
         tensors = {layer: found[name] for layer, name in slots[_names(path)].items()}
         values.append((path, leaf.replace(_read_parameter(tensors, leaf.shape, dtype))))
-    return nnx.merge(graph, nnx.from_flat_state(values))
+    filled: BackboneModule = nnx.merge(graph, nnx.from_flat_state(values))
+    return filled
 
 
 def save_module(

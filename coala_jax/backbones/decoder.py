@@ -23,7 +23,7 @@ from coala_jax.backbones.attention import (
     causal_sight,
     plain_batch,
 )
-from coala_jax.backbones.family import Family, Slot, refuse_quantised, require_sizes
+from coala_jax.backbones.family import BackboneModule, Family, Slot, refuse_quantised, require_sizes
 from coala_jax.backbones.ops import (
     ACTIVATIONS,
     linear,
@@ -375,7 +375,7 @@ class DecoderLayers(nnx.Module):
         return {name: getattr(self, name)[...][number] for name in self.names}
 
 
-class Decoder(nnx.Module):
+class Decoder(BackboneModule):
     """A causal decoder without dropout: token ids to hidden states."""
 
     causal = True

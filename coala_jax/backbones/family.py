@@ -39,14 +39,18 @@ class BackboneConfig(Protocol):
         ...
 
 
-class BackboneModule(Protocol):
-    """What every family's module does."""
+class BackboneModule(nnx.Module):
+    """What every family's module does.
+
+    Attributes:
+        causal: whether a token sees earlier ones alone, so that prefixes can be shared.
+    """
 
     causal: bool
 
     def __call__(self, tokens: jax.Array, attention_mask: jax.Array | None = None) -> jax.Array:
         """(batch, length) tokens and mask to (batch, length, hidden_size) last hidden states."""
-        ...
+        raise NotImplementedError
 
     def states(
         self,
@@ -57,7 +61,7 @@ class BackboneModule(Protocol):
         keep: bool = False,
     ) -> States:
         """Hidden states of token trees at the layers asked for, and keys and values to keep."""
-        ...
+        raise NotImplementedError
 
 
 class Slot(NamedTuple):
@@ -88,7 +92,7 @@ class Family:
     """
 
     read_config: Callable[[Mapping[str, Any]], Any]
-    make: Callable[[Any, nnx.Rngs, DTypeLike], nnx.Module]
+    make: Callable[[Any, nnx.Rngs, DTypeLike], BackboneModule]
     layout: Callable[[Any], dict[str, Slot]]
     prefix: str
     ignored: str

@@ -24,7 +24,7 @@ from coala_jax.backbones.attention import (
     causal_sight,
     plain_batch,
 )
-from coala_jax.backbones.family import Family, Slot, refuse_quantised, require_sizes
+from coala_jax.backbones.family import BackboneModule, Family, Slot, refuse_quantised, require_sizes
 from coala_jax.backbones.ops import (
     ACTIVATIONS,
     layer_norm,
@@ -210,7 +210,7 @@ class LayerStack(nnx.Module):
         return LayerWeights(*(getattr(self, name)[...] for name in LayerWeights._fields))
 
 
-class GPT2(nnx.Module):
+class GPT2(BackboneModule):
     """GPT-2 without dropout: token ids to the last layer's hidden states.
 
     Parameters are named as in a Hugging Face checkpoint, with underscores for dots.

@@ -25,7 +25,7 @@ from coala_jax.backbones.checkpoint import (
     save_module,
     weights_sha256,
 )
-from coala_jax.backbones.family import BackboneConfig, Family
+from coala_jax.backbones.family import BackboneConfig, BackboneModule, Family
 from coala_jax.backbones.tokenizer import Tokenizer, load_tokenizer, tokenizer_sha256
 
 FAMILIES: Mapping[str, Family] = {
@@ -60,14 +60,13 @@ class Backbone:
     """A frozen transformer with its tokenizer.
 
     Attributes:
-        module: its call takes tokens and attention mask, (batch, length), padded on the right, and
-            gives the last layer's hidden states, (batch, length, hidden_size).
+        module: the family's `BackboneModule`.
         config: sizes.
         tokenizer: text to ids.
         identity: hashes by which a head knows the backbone it was made on.
     """
 
-    module: nnx.Module
+    module: BackboneModule
     config: BackboneConfig
     tokenizer: Tokenizer
     identity: BackboneIdentity
@@ -86,7 +85,7 @@ class Backbone:
 
 
 @nnx.jit
-def _apply(module: nnx.Module, tokens: jax.Array, attention_mask: jax.Array) -> jax.Array:
+def _apply(module: BackboneModule, tokens: jax.Array, attention_mask: jax.Array) -> jax.Array:
     hidden: jax.Array = module(tokens, attention_mask)
     return hidden
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from coala_jax.cli.output import counts_line, print_result, say
-from coala_jax.cli.parser import add_command
+from coala_jax.cli.parser import add_command, layer_list, positive_integer
 from coala_jax.study.files import require_writable
 
 EXAMPLE = "  coala-jax extract --model models/gpt2 --data pairs.jsonl.gz --out store"
@@ -28,7 +28,28 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("--out", required=True, help="feature store to make")
     parser.add_argument(
-        "--pooling", default="mean+last", help="mean, last or mean+last (default: %(default)s)"
+        "--pooling",
+        default="mean+last",
+        help="mean or last of the response, text_mean, first, or several joined by + "
+        "(default: %(default)s)",
+    )
+    parser.add_argument(
+        "--layers",
+        type=layer_list,
+        default=(-1,),
+        metavar="N,N",
+        help="hidden states to pool, such as -1,-8; -1 is the last (default: -1)",
+    )
+    parser.add_argument(
+        "--token-budget",
+        type=positive_integer,
+        default=8192,
+        help="tokens that run together; lowered where memory ends (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--no-sharing",
+        action="store_true",
+        help="run every text from its first token, also where texts begin alike",
     )
     parser.add_argument(
         "--dtype",
@@ -45,7 +66,13 @@ def run(arguments: argparse.Namespace) -> int:
     from coala_jax.features.build import extract_store
     from coala_jax.features.extract import ExtractSettings
 
-    settings = ExtractSettings(pooling=arguments.pooling, dtype=arguments.dtype)
+    settings = ExtractSettings(
+        pooling=arguments.pooling,
+        layers=arguments.layers,
+        dtype=arguments.dtype,
+        token_budget=arguments.token_budget,
+        share_prefixes=not arguments.no_sharing,
+    )
     require_writable(Path(arguments.out), folder=True)
     row_set = read_rows(arguments.data)
     say(f"features of {len(row_set.rows)} pairs from {arguments.model}")
@@ -57,6 +84,8 @@ def run(arguments: argparse.Namespace) -> int:
         "pairs": {"total": manifest["rows"]},
         "features": {"width": manifest["width"], "dtype": manifest["dtype"]},
         "rows": {"set_aside": manifest["refused"], "cut": manifest["cut"]},
+        "tokens": manifest["tokens"],
+        "shapes": manifest["shapes"],
         "identity": manifest["identity"],
         "command": arguments.command_line,
     }
@@ -64,6 +93,8 @@ def run(arguments: argparse.Namespace) -> int:
         f"features of {manifest['rows']} pairs, {manifest['width']} columns each side",
         *counts_line("rows set aside", manifest["refused"]),
         *counts_line("pairs cut to the context", manifest["cut"]),
+        "tokens: {given} given, {distinct} distinct, {run} run".format(**manifest["tokens"])
+        + f" in {manifest['shapes']} shapes",
         f"written: {store.path}",
     ]
     print_result(result, lines, as_json=arguments.json)

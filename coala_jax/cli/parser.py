@@ -92,6 +92,16 @@ def fraction(text: str) -> float:
     return value
 
 
+def layer_list(text: str) -> tuple[int, ...]:
+    """Integers with commas between them."""
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a list of integers such as -1,-8"
+        ) from None
+
+
 def _integer(text: str, least: int, most: int | None) -> int:
     bound = f"an integer of at least {least}" + ("" if most is None else f" and at most {most}")
     try:

@@ -1,7 +1,9 @@
 """Preference rows to a feature store: the work behind ``coala-jax extract``."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 import jax
 import numpy as np
@@ -17,7 +19,6 @@ from coala_jax.features.extract import (
     progress_bar,
     require_finite,
 )
-from coala_jax.features.pooling import pooling_parts
 from coala_jax.features.store import FeatureStore, RowRecord, Shard, write_store
 from coala_jax.features.tokens import TokenSequence, encode_texts
 
@@ -53,10 +54,14 @@ def extract_store(
     size = settings.shard_rows
     with progress_bar(SIDES * len(rows), "extract") as bar:
 
-        def make_shard(number: int) -> Shard:
+        def make_shard(number: int, before: Mapping[str, Any] | None) -> Shard:
             start = number * size
             bar.n = SIDES * start  # shards of an earlier run count as done
-            return _shard(rows[start : start + size], backbone, settings, bar.update)
+            # A budget that was lowered for want of memory stays lowered, in a later run too.
+            lowered = settings.token_budget if before is None else before["token_budget"]
+            budget = min(settings.token_budget, lowered)
+            part = rows[start : start + size]
+            return _shard(part, backbone, replace(settings, token_budget=budget), bar.update)
 
         description = _describe(row_set, backbone, settings)
         return write_store(out, description, make_shard, -(-len(rows) // size))
@@ -68,9 +73,9 @@ def _describe(row_set: RowSet, backbone: Backbone, settings: ExtractSettings) ->
         "identity": feature_identity(backbone, settings)._asdict(),
         "dtype": settings.dtype,
         "compute_dtype": str(jax.tree.leaves(nnx.state(backbone.module))[0].dtype),
-        "token_budget": settings.token_budget,
+        "share_prefixes": settings.share_prefixes,
         "shard_rows": settings.shard_rows,
-        "width": backbone.config.hidden_size * len(pooling_parts(settings.pooling)),
+        "width": settings.width(backbone.config.hidden_size),
         "data_sha256": fingerprint_rows(row_set.rows),
         "rows": len(row_set.rows),
         "refused": row_set.refused_counts,
@@ -93,9 +98,9 @@ def _shard(
         settings.template,
         backbone.config.max_length,
     )
-    features = pooled_features(backbone, sequences, settings, advance)
+    pooled = pooled_features(backbone, sequences, settings, advance)
     with np.errstate(over="ignore"):  # an overflow is reported by its row
-        features = features.astype(settings.dtype)
+        features = pooled.features.astype(settings.dtype)
     names = [f"{row.id} ({side})" for side in ("chosen", "rejected") for row in rows]
     require_finite(features, names)
     return Shard(
@@ -106,6 +111,9 @@ def _shard(
             for row in rows
         ],
         cut=_rows_cut(sequences[: len(rows)], sequences[len(rows) :]),
+        tokens=pooled.counts._asdict(),
+        shapes=sorted(pooled.shapes),
+        token_budget=pooled.token_budget,
     )
 
 

@@ -1,5 +1,6 @@
 """Texts through the frozen backbone: settings, identity, and pooled features in memory."""
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -10,16 +11,18 @@ import numpy as np
 from flax import nnx
 from tqdm import tqdm
 
-from coala_jax.backbones import Backbone
+from coala_jax.backbones import Backbone, BackboneModule, TokenBatch, layer_indices
 from coala_jax.data import ResponseRow
-from coala_jax.features.batching import Batch, plan_batches
 from coala_jax.features.errors import FeatureError
-from coala_jax.features.identity import FeatureIdentity
-from coala_jax.features.pooling import pool, pooling_parts
+from coala_jax.features.identity import FeatureIdentity, layer_name, layer_numbers
+from coala_jax.features.packing import Batch, TokenCounts, plan_batches
+from coala_jax.features.pooling import find_spans, pool, pooling_parts
 from coala_jax.features.tokens import TextTemplate, TokenSequence, encode_texts
 
 # Types that numpy reads back by itself; bfloat16 is none of them.
 STORE_TYPES = ("float32", "float16")
+# How XLA says so, on every device.
+OUT_OF_MEMORY = "RESOURCE_EXHAUSTED"
 
 
 @dataclass(frozen=True)
@@ -27,20 +30,27 @@ class ExtractSettings:
     """How text becomes features.
 
     Attributes:
-        pooling: ``mean``, ``last`` or ``mean+last``, over the response and its end token.
+        pooling: names of `coala_jax.features.pooling.POOLINGS` joined by ``+``.
+        layers: whose hidden states are pooled, as Hugging Face numbers ``hidden_states``; -1 is the
+            last, after its norm. Several are concatenated.
         template: what stands around prompt and response.
         dtype: type on disk, ``float32`` or ``float16``.
-        token_budget: padded tokens that run together. The attention scores of a batch take
-            4 bytes times heads times budget times length: 8192 keeps GPT-2 small at 1024 positions
-            under half a gigabyte.
-        shard_rows: rows of a shard of the store, the most that a killed run loses.
+        token_budget: slots that run together. The attention scores of a batch take 4 bytes times
+            heads times budget times row length: 8192 keeps GPT-2 small in rows of 1024 under half
+            a gigabyte. Halved, with a message, where the device runs out of memory.
+        shard_rows: rows of a shard of the store, the most that a killed run loses. Prefixes are
+            shared within a shard.
+        share_prefixes: run the tokens that sequences begin alike with once, where the model is
+            causal.
     """
 
     pooling: str = "mean+last"
+    layers: tuple[int, ...] = (-1,)
     template: TextTemplate = TextTemplate()
     dtype: str = "float32"
     token_budget: int = 8192
-    shard_rows: int = 1024
+    shard_rows: int = 2048
+    share_prefixes: bool = True
 
     def __post_init__(self) -> None:
         """Check every field.
@@ -49,6 +59,8 @@ class ExtractSettings:
             FeatureError: names the field, its value and what it may be.
         """
         pooling_parts(self.pooling)
+        if not self.layers or len(set(self.layers)) < len(self.layers):
+            raise FeatureError(f"layers={self.layers} must name at least one layer, each once")
         self.template.check()
         if self.dtype not in STORE_TYPES:
             raise FeatureError(f"dtype={self.dtype!r} must be one of {', '.join(STORE_TYPES)}")
@@ -60,7 +72,28 @@ class ExtractSettings:
     def from_identity(cls, identity: FeatureIdentity) -> "ExtractSettings":
         """The settings that make features of this identity again."""
         template = TextTemplate(identity.prompt_template, identity.response_template)
-        return cls(pooling=identity.pooling, template=template)
+        layers = layer_numbers(identity.layer)
+        return cls(pooling=identity.pooling, layers=layers, template=template)
+
+    def width(self, hidden_size: int) -> int:
+        """Columns of the features on a backbone of this width."""
+        return hidden_size * len(self.layers) * len(pooling_parts(self.pooling))
+
+
+class PooledFeatures(NamedTuple):
+    """Features of sequences, and what they took.
+
+    Attributes:
+        features: (n, d) float32.
+        counts: tokens given, distinct and run.
+        shapes: the shapes that ran: a compilation each, the first time.
+        token_budget: what they ran under, lower than asked for where the device ran out of memory.
+    """
+
+    features: np.ndarray
+    counts: TokenCounts
+    shapes: frozenset[tuple[int, int, int]]
+    token_budget: int
 
 
 class ResponseFeatures(NamedTuple):
@@ -90,6 +123,7 @@ def feature_identity(backbone: Backbone, settings: ExtractSettings) -> FeatureId
         response_template=settings.template.response,
         end_token=backbone.tokenizer.end_token,
         pooling=settings.pooling,
+        layer=layer_name(settings.layers),
     )
 
 
@@ -117,7 +151,7 @@ def features_of_responses(
         backbone.config.max_length,
     )
     with progress_bar(len(sequences), "score") as bar:
-        features = pooled_features(backbone, sequences, settings, bar.update)
+        features = pooled_features(backbone, sequences, settings, bar.update).features
     require_finite(features, [f"{row.id} ({row.side})" for row in rows])
     return ResponseFeatures(
         features,
@@ -131,27 +165,69 @@ def pooled_features(
     sequences: Sequence[TokenSequence],
     settings: ExtractSettings,
     advance: Callable[[int], object],
-) -> np.ndarray:
+) -> PooledFeatures:
     """Run sequences through the backbone and pool each.
 
     Args:
         backbone: the frozen model.
         sequences: (n,) token sequences that fit its context.
-        settings: pooling and token budget.
+        settings: pooling, layers and token budget.
         advance: called with the number of sequences done, batch by batch.
 
     Returns:
-        (n, d) float32; d is the hidden size times the number of poolings.
+        (n, d) float32 features in the order of the sequences, and what they took.
+
+    Raises:
+        FeatureError: layers that the model does not have; a single row that does not fit the
+            device's memory.
     """
-    width = backbone.config.hidden_size * len(pooling_parts(settings.pooling))
+    budget = settings.token_budget
+    while True:
+        done = 0
+
+        def count(number: int) -> None:
+            nonlocal done
+            done += number
+            advance(number)
+
+        try:
+            return _run_plan(backbone, sequences, settings, budget, count)
+        except jax.errors.JaxRuntimeError as error:
+            longest = max(len(sequence.tokens) for sequence in sequences)
+            if OUT_OF_MEMORY not in str(error):
+                raise
+            if budget <= longest:
+                raise FeatureError(
+                    f"the device has not enough memory for one row of {longest} tokens; use a "
+                    "smaller model, bfloat16 or shorter texts"
+                ) from error
+            budget //= 2
+            tqdm.write(f"out of memory: token budget lowered to {budget}", file=sys.stderr)
+            advance(-done)
+
+
+def _run_plan(
+    backbone: Backbone,
+    sequences: Sequence[TokenSequence],
+    settings: ExtractSettings,
+    token_budget: int,
+    advance: Callable[[int], object],
+) -> PooledFeatures:
+    try:
+        layer_indices(settings.layers, backbone.config.depth)
+    except ValueError as error:
+        raise FeatureError(str(error)) from None
+    share = settings.share_prefixes and backbone.module.causal
+    plan = plan_batches(sequences, token_budget, backbone.tokenizer.pad_id, share=share)
+    width = settings.width(backbone.config.hidden_size)
     features = np.empty((len(sequences), width), np.float32)
-    lengths = [len(sequence.tokens) for sequence in sequences]
-    for batch in plan_batches(lengths, settings.token_budget, backbone.config.max_length):
-        padded = _padded(batch, sequences, backbone.tokenizer.pad_id)
-        pooled = _forward(backbone.module, *padded, pooling=settings.pooling)
-        features[list(batch.indices)] = np.asarray(pooled)[: len(batch.indices)]
-        advance(len(batch.indices))
-    return features
+    for batch in plan.batches:
+        pooled = _forward(backbone.module, batch, pooling=settings.pooling, layers=settings.layers)
+        taken = batch.sequence >= 0
+        features[batch.sequence[taken]] = np.asarray(pooled)[taken]
+        advance(int(taken.sum()))
+    shapes = frozenset(batch.shape for batch in plan.batches)
+    return PooledFeatures(features, plan.counts, shapes, token_budget)
 
 
 def require_finite(features: np.ndarray, names: Sequence[str]) -> None:
@@ -178,29 +254,13 @@ def progress_bar(total: int, title: str) -> tqdm:
     return tqdm(total=total, desc=title, unit="seq", disable=None, leave=False)
 
 
-def _padded(
-    batch: Batch, sequences: Sequence[TokenSequence], pad_id: int
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Tokens (rows, length), and every row's length and response start, (rows,).
-
-    Rows that only fill the shape have one token of padding: no attention row is empty.
-    """
-    tokens = np.full((batch.rows, batch.length), pad_id, np.int32)
-    lengths = np.ones(batch.rows, np.int32)
-    starts = np.zeros(batch.rows, np.int32)
-    for row, index in enumerate(batch.indices):
-        sequence = sequences[index]
-        tokens[row, : len(sequence.tokens)] = sequence.tokens
-        lengths[row], starts[row] = len(sequence.tokens), sequence.response_start
-    return jnp.asarray(tokens), jnp.asarray(lengths), jnp.asarray(starts)
-
-
-@nnx.jit(static_argnames="pooling")
+@nnx.jit(static_argnames=("pooling", "layers"))
 def _forward(
-    module: nnx.Module, tokens: jax.Array, lengths: jax.Array, starts: jax.Array, *, pooling: str
+    module: BackboneModule, batch: Batch, *, pooling: str, layers: tuple[int, ...]
 ) -> jax.Array:
-    """(rows, d) pooled features of a padded batch."""
-    position = jnp.arange(tokens.shape[1])
-    real = position < lengths[:, None]
-    hidden = module(tokens, real)
-    return pool(hidden, real & (position >= starts[:, None]), pooling)
+    """(rows, leaves, d) pooled features of a batch."""
+    tokens = TokenBatch(*map(jnp.asarray, (batch.tokens, batch.positions, batch.ends)))
+    last, start = jnp.asarray(batch.last), jnp.asarray(batch.start)
+    spans = find_spans(tokens.positions, tokens.ends, last, start)
+    states = module.states(tokens, layers=layers)
+    return jnp.concatenate([pool(hidden, spans, pooling) for hidden in states.hidden], axis=-1)

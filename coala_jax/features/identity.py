@@ -1,6 +1,6 @@
 """By what features are known: the backbone and all that turns text into a vector with it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from coala_jax.features.errors import FeatureError
@@ -8,8 +8,27 @@ from coala_jax.features.errors import FeatureError
 if TYPE_CHECKING:  # reading features needs no model
     from coala_jax.backbones import BackboneIdentity
 
-# The hidden states that are pooled; Hugging Face's ``last_hidden_state``.
+# The hidden states that are pooled unless others are named: Hugging Face's ``last_hidden_state``.
 LAYER = "last"
+
+
+def layer_name(layers: Sequence[int]) -> str:
+    """Layers as an identity records them: ``last``, or numbers such as ``-1,-8``."""
+    return LAYER if tuple(layers) == (-1,) else ",".join(map(str, layers))
+
+
+def layer_numbers(name: str) -> tuple[int, ...]:
+    """The layers of a name that `layer_name` made.
+
+    Raises:
+        FeatureError: another text.
+    """
+    if name == LAYER:
+        return (-1,)
+    try:
+        return tuple(int(part) for part in name.split(","))
+    except ValueError:
+        raise FeatureError(f"layer={name!r} must be {LAYER!r} or numbers such as '-1,-8'") from None
 
 
 class FeatureIdentity(NamedTuple):
@@ -24,8 +43,8 @@ class FeatureIdentity(NamedTuple):
         prompt_template: text with ``{prompt}``.
         response_template: text with ``{response}``.
         end_token: closes every response.
-        pooling: ``mean``, ``last`` or ``mean+last``.
-        layer: whose hidden states are pooled.
+        pooling: names of poolings, joined by ``+``.
+        layer: whose hidden states are pooled, from `layer_name`.
     """
 
     backbone: str

@@ -1,6 +1,7 @@
-"""Pooling: hidden states of a response's tokens to one vector."""
+"""Pooling: hidden states of the tokens of a text to one vector."""
 
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,40 +12,89 @@ from coala_jax.features.errors import FeatureError
 JOINT = "+"
 
 
-def mean_of_response(hidden: jax.Array, mask: jax.Array) -> jax.Array:
-    """Mean of the hidden states over the response tokens.
+class Spans(NamedTuple):
+    """Which slots of a row belong to which of its texts.
+
+    Attributes:
+        text: (batch, texts, length) booleans, true at a text's tokens, prompt and response.
+        response: same shape, true at those of its response.
+    """
+
+    text: jax.Array
+    response: jax.Array
+
+
+def find_spans(positions: jax.Array, ends: jax.Array, last: jax.Array, start: jax.Array) -> Spans:
+    """The slots of every text: those that its last token sees.
+
+    Args:
+        positions: (batch, length), as in `coala_jax.backbones.attention.TokenBatch`.
+        ends: (batch, length).
+        last: (batch, texts) slot of every text's last token.
+        start: (batch, texts) position of its first response token.
+    """
+    slots = jnp.arange(positions.shape[1])
+    text = (slots <= last[..., None]) & (last[..., None] < ends[:, None, :])
+    return Spans(text, text & (positions[:, None, :] >= start[..., None]))
+
+
+def mean_of_slots(hidden: jax.Array, mask: jax.Array) -> jax.Array:
+    """Mean of the hidden states over masked slots.
 
     Args:
         hidden: (batch, length, width).
-        mask: (batch, length) booleans, true at response tokens.
+        mask: (batch, texts, length) booleans.
 
     Returns:
-        (batch, width) float32 at least; zeros for a row without response tokens.
+        (batch, texts, width) float32 at least; zeros for a text without slots.
     """
-    weight = mask.astype(jnp.promote_types(hidden.dtype, jnp.float32))[..., None]
-    # where, not only a product: what stands at padding must not reach the sum, NaN included.
-    total = jnp.where(weight > 0, hidden, 0.0).astype(weight.dtype).sum(1)
-    return total / jnp.maximum(weight.sum(1), 1.0)
+    weight = mask.astype(jnp.promote_types(hidden.dtype, jnp.float32))
+    weight = weight / jnp.maximum(weight.sum(-1, keepdims=True), 1)
+    # What stands at padding must not reach the product: NaN times 0 is NaN.
+    used = jnp.where(mask.any(1)[..., None], hidden, 0).astype(weight.dtype)
+    return jnp.einsum("btl,blw->btw", weight, used, precision=jax.lax.Precision.HIGHEST)
 
 
-def last_of_response(hidden: jax.Array, mask: jax.Array) -> jax.Array:
-    """Hidden state of the last response token.
+def last_of_slots(hidden: jax.Array, mask: jax.Array) -> jax.Array:
+    """Hidden state of the last masked slot.
 
     Args:
         hidden: (batch, length, width).
-        mask: (batch, length) booleans, true at response tokens.
+        mask: (batch, texts, length) booleans.
 
     Returns:
-        (batch, width) float32 at least; the first position's for a row without response tokens.
+        (batch, texts, width) float32 at least; the first slot's for a text without slots.
     """
-    last = (jnp.arange(mask.shape[1]) * mask).max(1)
-    chosen = jnp.take_along_axis(hidden, last[:, None, None], axis=1)[:, 0]
+    last = (jnp.arange(mask.shape[-1]) * mask).max(-1)
+    chosen = jnp.take_along_axis(hidden, last[..., None], axis=1)
     return chosen.astype(jnp.promote_types(hidden.dtype, jnp.float32))
 
 
-POOLINGS: Mapping[str, Callable[[jax.Array, jax.Array], jax.Array]] = {
-    "mean": mean_of_response,
-    "last": last_of_response,
+def _mean(hidden: jax.Array, spans: Spans) -> jax.Array:
+    return mean_of_slots(hidden, spans.response)
+
+
+def _last(hidden: jax.Array, spans: Spans) -> jax.Array:
+    return last_of_slots(hidden, spans.response)
+
+
+def _text_mean(hidden: jax.Array, spans: Spans) -> jax.Array:
+    return mean_of_slots(hidden, spans.text)
+
+
+def _first(hidden: jax.Array, spans: Spans) -> jax.Array:
+    first = spans.text & (jnp.cumsum(spans.text, axis=-1) == 1)
+    return last_of_slots(hidden, first)
+
+
+POOLINGS: Mapping[str, Callable[[jax.Array, Spans], jax.Array]] = {
+    # Over the response and its end token.
+    "mean": _mean,
+    "last": _last,
+    # Over prompt and response.
+    "text_mean": _text_mean,
+    # The text's first token: an encoder's [CLS].
+    "first": _first,
 }
 
 
@@ -63,18 +113,18 @@ def pooling_parts(pooling: str) -> tuple[str, ...]:
     return parts
 
 
-def pool(hidden: jax.Array, mask: jax.Array, pooling: str) -> jax.Array:
-    """One vector a row: the poolings' vectors, concatenated in the order they are named.
+def pool(hidden: jax.Array, spans: Spans, pooling: str) -> jax.Array:
+    """One vector a text: the poolings' vectors, concatenated in the order they are named.
 
     Args:
         hidden: (batch, length, width).
-        mask: (batch, length) booleans, true at response tokens.
-        pooling: ``mean``, ``last`` or ``mean+last``.
+        spans: the slots of every text.
+        pooling: names of ``POOLINGS`` joined by ``+``.
 
     Returns:
-        (batch, width times the number of poolings) float32 at least.
+        (batch, texts, width times the number of poolings) float32 at least.
 
     Raises:
         FeatureError: an unknown pooling.
     """
-    return jnp.concatenate([POOLINGS[part](hidden, mask) for part in pooling_parts(pooling)], -1)
+    return jnp.concatenate([POOLINGS[part](hidden, spans) for part in pooling_parts(pooling)], -1)

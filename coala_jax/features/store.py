@@ -21,10 +21,10 @@ from coala_jax.features.table import FeatureTable
 
 MANIFEST_NAME = "manifest.json"
 FORMAT = "coala-jax feature store"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 PARTIAL_SUFFIX = ".partial"
 # Keys of the manifest that a run adds; all others are settings that a resumed run must share.
-RESULT_KEYS = ("shards", "cut")
+RESULT_KEYS = ("shards", "cut", "tokens", "shapes")
 
 
 class RowRecord(NamedTuple):
@@ -45,12 +45,18 @@ class Shard(NamedTuple):
         rejected: (k, d) features.
         records: (k,) one a row.
         cut: how many rows lost tokens to the context's length, by ``prompt`` and ``response``.
+        tokens: how many were ``given``, ``distinct`` and ``run``.
+        shapes: the shapes of the batches that ran, a compilation each.
+        token_budget: slots of a batch; a lower one than asked for begins a new plan.
     """
 
     chosen: np.ndarray
     rejected: np.ndarray
     records: Sequence[RowRecord]
     cut: Mapping[str, int]
+    tokens: Mapping[str, int]
+    shapes: Sequence[tuple[int, ...]]
+    token_budget: int
 
 
 class FeatureStore(NamedTuple):
@@ -70,7 +76,7 @@ class FeatureStore(NamedTuple):
 def write_store(
     path: str | os.PathLike[str],
     settings: Mapping[str, Any],
-    make_shard: Callable[[int], Shard],
+    make_shard: Callable[[int, Mapping[str, Any] | None], Shard],
     n_shards: int,
 ) -> FeatureStore:
     """Write a store, or go on with one that was not finished.
@@ -78,7 +84,8 @@ def write_store(
     Args:
         path: the folder to make. A finished store with the same settings is returned as it is.
         settings: all that decides the features, as JSON values; ``identity`` among them.
-        make_shard: gives the shard of a number; called in order, for missing shards alone.
+        make_shard: gives the shard of a number, from the manifest's entry of the shard before it
+            (None for the first); called in order, for missing shards alone.
         n_shards: how many there are.
 
     Returns:
@@ -102,7 +109,7 @@ def write_store(
     _write_manifest(partial, header, shards)
     for number in range(len(shards), n_shards):
         try:
-            shard = make_shard(number)
+            shard = make_shard(number, shards[-1] if shards else None)
         except FeatureError:
             if not shards:  # nothing to go on with, and its settings would bar the next run
                 shutil.rmtree(partial)
@@ -189,9 +196,18 @@ def _parse_manifest(file: Path) -> dict[str, Any]:
 def _write_manifest(
     folder: Path, header: Mapping[str, Any], shards: Sequence[Mapping[str, Any]]
 ) -> None:
-    cut = {key: sum(entry["cut"][key] for entry in shards) for key in ("prompt", "response")}
-    text = json.dumps({**header, "cut": cut, "shards": shards}, indent=2, sort_keys=True)
+    results = {
+        "cut": _totals(shards, "cut", ("prompt", "response")),
+        "tokens": _totals(shards, "tokens", ("given", "distinct", "run")),
+        "shapes": len({tuple(shape) for entry in shards for shape in entry["shapes"]}),
+        "shards": shards,
+    }
+    text = json.dumps({**header, **results}, indent=2, sort_keys=True)
     _write_whole(folder / MANIFEST_NAME, lambda file: file.write_text(text + "\n", "utf-8"))
+
+
+def _totals(shards: Sequence[Mapping[str, Any]], field: str, keys: Sequence[str]) -> dict[str, int]:
+    return {key: sum(entry[field][key] for entry in shards) for key in keys}
 
 
 def _write_shard(folder: Path, number: int, shard: Shard) -> dict[str, Any]:
@@ -204,6 +220,9 @@ def _write_shard(folder: Path, number: int, shard: Shard) -> dict[str, Any]:
     return {
         "rows": len(shard.records),
         "cut": dict(shard.cut),
+        "tokens": dict(shard.tokens),
+        "shapes": [list(shape) for shape in shard.shapes],
+        "token_budget": shard.token_budget,
         "sha256": {path.name: _file_sha256(path) for path in paths},
     }
 

@@ -4,6 +4,7 @@ import json
 import shutil
 from dataclasses import replace
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from coala_jax.backbones import load_backbone
 from coala_jax.data import PreferenceRow, ResponseRow, RowSet, prompt_sha256
 from coala_jax.data.rows import RefusedLine
-from coala_jax.features import FeatureError, build, open_store, require_same_backbone
+from coala_jax.features import FeatureError, build, extract, open_store, require_same_backbone
 from coala_jax.features.build import extract_store
 from coala_jax.features.extract import (
     ExtractSettings,
@@ -89,6 +90,100 @@ def test_the_manifest_says_how_the_store_was_made(store, backbone, rows):
     assert manifest["cut"] == {"prompt": 0, "response": 0}
     assert (manifest["rows"], manifest["width"], manifest["dtype"]) == (10, 32, "float32")
     assert [entry["rows"] for entry in manifest["shards"]] == [4, 4, 2]
+
+
+def test_shared_prefixes_run_once_and_change_nothing(store, backbone, rows, tmp_path):
+    alone = replace(SETTINGS, share_prefixes=False)
+    again = extract_store(rows, backbone, tmp_path / "store", settings=alone)
+    scale = np.abs(store.table.chosen).max()
+    for side in ("chosen", "rejected"):
+        error = np.abs(getattr(again.table, side) - getattr(store.table, side)).max()
+        assert error <= 1e-5 * scale
+    shared, unshared = store.manifest["tokens"], again.manifest["tokens"]
+    assert shared["given"] == unshared["given"] > shared["distinct"] == unshared["distinct"]
+    texts = [
+        backbone.tokenizer.encode(row.prompt)
+        + backbone.tokenizer.encode(" " + response)
+        + [backbone.tokenizer.end_id]
+        for row in rows.rows
+        for response in (row.chosen, row.rejected)
+    ]
+    assert shared["given"] == sum(map(len, texts))
+    # Shards do not share: ten rows in shards of four.
+    parts = [texts[:8], texts[8:16], texts[16:]]
+    assert shared["distinct"] == sum(
+        len({tuple(text[: end + 1]) for text in part for end in range(len(text))}) for part in parts
+    )
+
+
+def test_several_layers_are_pooled_and_known_by_name(backbone, rows, tmp_path):
+    both = replace(SETTINGS, layers=(-1, 1), pooling="mean")
+    store = extract_store(rows, backbone, tmp_path / "both", settings=both)
+    assert store.table.identity.layer == "-1,1"
+    assert ExtractSettings.from_identity(store.table.identity).layers == (-1, 1)
+    columns = np.split(store.table.chosen, 2, axis=1)
+    for number, part in zip(both.layers, columns, strict=True):
+        one = replace(both, layers=(number,))
+        single = extract_store(rows, backbone, tmp_path / str(number), settings=one)
+        np.testing.assert_allclose(part, single.table.chosen, atol=1e-5)
+
+
+def test_a_layer_that_the_model_lacks_is_refused(backbone, rows, tmp_path):
+    with pytest.raises(FeatureError, match=r"layers=\(9,\): the model has layers 0"):
+        extract_store(rows, backbone, tmp_path / "s", settings=replace(SETTINGS, layers=(9,)))
+
+
+def _memory_of(monkeypatch, slots):
+    """A device that runs out of memory on larger batches."""
+    forward = extract._forward
+
+    def limited(module, batch, **settings):
+        if batch.tokens.size > slots:
+            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating")
+        return forward(module, batch, **settings)
+
+    monkeypatch.setattr(extract, "_forward", limited)
+
+
+def test_a_budget_is_lowered_where_memory_ends_and_stays_so(
+    store, backbone, rows, tmp_path, monkeypatch, capsys
+):
+    many = replace(SETTINGS, token_budget=1024)
+    whole = extract_store(rows, backbone, tmp_path / "whole", settings=many)
+    shapes = [shape for entry in whole.manifest["shards"] for shape in entry["shapes"]]
+    longest = max(length for _, length, _ in shapes)
+    assert max(height for height, _, _ in shapes) > 1
+    with monkeypatch.context() as small:
+        _memory_of(small, longest)
+        lowered = extract_store(rows, backbone, tmp_path / "store", settings=many)
+    budgets = [entry["token_budget"] for entry in lowered.manifest["shards"]]
+    assert 1024 > budgets[0] and budgets == sorted(budgets, reverse=True)
+    assert "out of memory: token budget lowered to" in capsys.readouterr().err
+    np.testing.assert_allclose(lowered.table.chosen, store.table.chosen, atol=1e-5)
+    # A later run goes on under the budget that was found.
+    manifest = json.loads((lowered.path / "manifest.json").read_text())
+    manifest["shards"] = manifest["shards"][:1]
+    shutil.copytree(lowered.path, tmp_path / "again.partial")
+    (tmp_path / "again.partial" / "manifest.json").write_text(json.dumps(manifest))
+    with monkeypatch.context() as small:
+        _memory_of(small, longest)
+        again = extract_store(rows, backbone, tmp_path / "again", settings=many)
+    assert _bytes(again.path) == _bytes(lowered.path)
+
+
+def test_a_row_that_never_fits_is_an_error_and_other_errors_pass(
+    backbone, rows, tmp_path, monkeypatch
+):
+    _memory_of(monkeypatch, 8)
+    with pytest.raises(FeatureError, match="not enough memory for one row of"):
+        extract_store(rows, backbone, tmp_path / "store", settings=SETTINGS)
+
+    def broken(*_, **__):
+        raise jax.errors.JaxRuntimeError("INTERNAL: something else")
+
+    monkeypatch.setattr(extract, "_forward", broken)
+    with pytest.raises(jax.errors.JaxRuntimeError, match="something else"):
+        extract_store(rows, backbone, tmp_path / "store", settings=SETTINGS)
 
 
 def test_the_batch_plan_does_not_change_the_features(store, backbone, rows, tmp_path):
@@ -227,6 +322,8 @@ def test_another_backbone_or_template_is_refused_by_name(store, backbone):
     ("field", "value", "message"),
     [
         ("pooling", "max", "pooling='max'"),
+        ("layers", (), r"layers=\(\) must name at least one layer"),
+        ("layers", (1, 1), "each once"),
         ("dtype", "bfloat16", "dtype='bfloat16' must be one of float32, float16"),
         ("token_budget", 0, "token_budget must be at least 1, got 0"),
         ("shard_rows", 0, "shard_rows must be at least 1, got 0"),

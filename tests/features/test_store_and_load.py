@@ -17,12 +17,15 @@ IDENTITY = FeatureIdentity(*(f"{name} of it" for name in FeatureIdentity._fields
 CHOSEN = np.arange(12, dtype=np.float32).reshape(4, 3)
 
 
-def _shard(number):
+def _shard(number, before=None):
     part = slice(2 * number, 2 * number + 2)
     records = [
         RowRecord(f"row-{i}", f"hash-{i}", weight=0.5 + i) for i in (2 * number, 2 * number + 1)
     ]
-    return Shard(CHOSEN[part], -CHOSEN[part], records, {"prompt": 1, "response": 0})
+    tokens = {"given": 9, "distinct": 7, "run": 8}
+    return Shard(
+        CHOSEN[part], -CHOSEN[part], records, {"prompt": 1, "response": 0}, tokens, [(1, 8, 2)], 64
+    )
 
 
 @pytest.fixture
@@ -45,18 +48,20 @@ def test_a_store_gives_back_what_was_written(store):
     assert table.margin is None and table.groups is None
     assert table.identity == IDENTITY
     assert store.manifest["cut"] == {"prompt": 2, "response": 0}
+    assert store.manifest["tokens"] == {"given": 18, "distinct": 14, "run": 16}
+    assert store.manifest["shapes"] == 1
 
 
 @pytest.mark.parametrize("killed_at", [0, 1])
 def test_a_run_that_was_killed_at_any_shard_goes_on(store, tmp_path, killed_at):
     made = []
 
-    def die(number):
+    def die(number, before):
         if number == killed_at:
             raise KeyboardInterrupt
         return _shard(number)
 
-    def go_on(number):
+    def go_on(number, before):
         made.append(number)
         return _shard(number)
 
@@ -72,7 +77,7 @@ def test_a_run_that_was_killed_at_any_shard_goes_on(store, tmp_path, killed_at):
 
 @pytest.mark.parametrize("failed_at", [0, 1])
 def test_a_shard_that_cannot_be_made_keeps_the_finished_ones_alone(tmp_path, failed_at):
-    def fail(number):
+    def fail(number, before):
         if number == failed_at:
             raise FeatureError("not finite")
         return _shard(number)
@@ -107,7 +112,7 @@ def test_a_damaged_or_missing_shard_is_named(store, name):
     ("change", "message"),
     [
         ({"format": "other"}, "not the manifest of a feature store"),
-        ({"format_version": 99}, "format version 99, this package reads 1"),
+        ({"format_version": 99}, "format version 99, this package reads 2"),
         ({"shards": []}, "no shards in it"),
         ({"rows": 5}, "4 rows in its shards, 5 in manifest.json"),
         ({"identity": {"backbone": "x"}}, "feature identity: no text for model_type"),

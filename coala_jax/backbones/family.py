@@ -37,10 +37,12 @@ class Slot(NamedTuple):
     Attributes:
         path: attribute names from the module down to the parameter.
         layer: index on the parameter's leading axis, or None where the tensor is all of it.
+        transposed: the module holds the tensor with its axes in reverse order.
     """
 
     path: tuple[str, ...]
     layer: int | None = None
+    transposed: bool = False
 
 
 @dataclass(frozen=True)
@@ -52,8 +54,11 @@ class Family:
         make: random module of a configuration: ``make(config, rngs, dtype)``. Its call takes tokens
             and an attention mask, both (batch, length), and gives (batch, length, hidden_size).
         layout: tensor name in the checkpoint, without prefix, to its slot.
-        prefix: what a checkpoint may put before every name.
-        ignored: a regular expression of tensors that carry no weight of their own.
+        prefix: what a checkpoint may put before the names.
+        ignored: a regular expression of tensors that carry no weight of their own; a name of the
+            layout is never ignored.
+        covers: the models of this type, for people.
+        unprefixed: names that never take the prefix.
     """
 
     read_config: Callable[[Mapping[str, Any]], Any]
@@ -61,3 +66,9 @@ class Family:
     layout: Callable[[Any], dict[str, Slot]]
     prefix: str
     ignored: str
+    covers: str = ""
+    unprefixed: tuple[str, ...] = ()
+
+    def stored_name(self, name: str) -> str:
+        """A name of the layout as a checkpoint of the causal model has it."""
+        return name if name in self.unprefixed else self.prefix + name

@@ -9,6 +9,7 @@ from coala_jax.backbones.checkpoint import checked_tensors, parameter_count, rea
 from coala_jax.backbones.family import BackboneConfig, Family
 from coala_jax.backbones.files import CheckpointError
 from coala_jax.backbones.flax_msgpack import FLAX_NAME
+from coala_jax.backbones.lora import merge_adapter, read_adapter
 from coala_jax.backbones.registry import FAMILIES, read_family, require_embedding
 from coala_jax.backbones.tokenizer import load_tokenizer
 from coala_jax.backbones.weights import weight_files
@@ -36,7 +37,7 @@ def supported_families() -> dict[str, str]:
     return {model_type: family.covers for model_type, family in FAMILIES.items()}
 
 
-def check_support(folder: Path) -> Support:
+def check_support(folder: Path, adapter: Path | None = None) -> Support:
     """Check a checkpoint folder as far as that goes without reading a weight.
 
     Configuration, tokenizer, and the names, shapes and types in the headers of safetensors;
@@ -44,12 +45,13 @@ def check_support(folder: Path) -> Support:
 
     Args:
         folder: a checkpoint folder.
+        adapter: folder of a LoRA adapter that is to be merged in.
 
     Returns:
         Its sizes, files and faults.
 
     Raises:
-        CheckpointError: ``config.json`` cannot be read.
+        CheckpointError: there is no ``config.json``, or it cannot be read.
     """
     fields = read_config(folder)
     model_type = str(fields.get("model_type"))
@@ -68,7 +70,8 @@ def check_support(folder: Path) -> Support:
     else:
         sizes = _sizes(family, config)
         faults += _tokenizer_faults(folder, config)
-        faults += _tensor_faults(folder, weights, family, config)
+        readable = bool(weights) and weights[0].name != FLAX_NAME
+        faults += _tensor_faults(folder, family, config, adapter) if readable else []
     bytes_of = {path.name: path.stat().st_size for path in weights}
     return Support(model_type, sizes, bytes_of, tuple(faults))
 
@@ -124,12 +127,12 @@ def _tokenizer_faults(folder: Path, config: BackboneConfig) -> list[str]:
 
 
 def _tensor_faults(
-    folder: Path, weights: tuple[Path, ...], family: Family, config: BackboneConfig
+    folder: Path, family: Family, config: BackboneConfig, adapter: Path | None
 ) -> list[str]:
-    if not weights or weights[0].name == FLAX_NAME:
-        return []
     try:
-        checked_tensors(folder, family, config)
+        tensors = checked_tensors(folder, family, config)
+        if adapter is not None:
+            merge_adapter(tensors, read_adapter(adapter), family)
     except CheckpointError as error:
         return [str(error)]
     return []

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from coala_jax.cli.options import add_model_options
 from coala_jax.cli.output import BAD_INPUT, print_result
 from coala_jax.cli.parser import add_command
 
@@ -24,10 +26,8 @@ def add_parser(commands: Any) -> None:
         EXAMPLE,
         run,
     )
-    parser.add_argument(
-        "model", nargs="?", help="checkpoint folder, or a hub id that is in the hub's cache"
-    )
-    parser.add_argument("--revision", help="branch, tag or commit of a hub id (default: main)")
+    parser.add_argument("model", nargs="?", help="checkpoint folder, or a hub id")
+    add_model_options(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -41,10 +41,12 @@ def run(arguments: argparse.Namespace) -> int:
         lines = [f"{name:<{width}}  {covers}".rstrip() for name, covers in families.items()]
         print_result({"families": families}, lines, as_json=arguments.json)
         return 0
-    checkpoint = find_checkpoint(arguments.model, revision=arguments.revision)
-    support = check_support(checkpoint.folder)
+    folder = find_checkpoint(
+        arguments.model, revision=arguments.revision, download=arguments.download
+    ).folder
+    support = check_support(folder, None if arguments.adapter is None else Path(arguments.adapter))
     result = {
-        "folder": str(checkpoint.folder),
+        "folder": str(folder),
         **support._asdict(),
         "supported": not support.faults,
     }

@@ -1,4 +1,4 @@
-"""Hugging Face checkpoint folders: config.json and safetensors, read and written without pickle.
+"""Modules from and to Hugging Face checkpoint folders, without pickle.
 
 Only local folders are read, nothing is fetched and no code of a checkpoint is run.
 """
@@ -242,8 +242,9 @@ def _read_parameter(
     whole = _aligned_empty(shape, jnp.dtype(dtype))
     for slot, tensor in parts:
         _copy_into(whole, slot, tensor)
-    # On a CPU the array becomes XLA's buffer: `jnp.asarray` would copy it.
-    return jax.device_put(whole)
+    # On a CPU the array becomes XLA's buffer, where `jnp.asarray` would copy it; elsewhere it is
+    # free again once it has been sent.
+    return jax.block_until_ready(jax.device_put(whole))
 
 
 def _copy_into(whole: np.ndarray, slot: Slot, tensor: StoredTensor) -> None:

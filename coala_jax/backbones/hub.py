@@ -6,7 +6,9 @@ what they mean there. A name that is a folder is a folder, and nothing is looked
 
 import os
 import re
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -70,15 +72,35 @@ def _snapshot(hub_id: str, revision: str | None, download: bool) -> Path:
         wanted = list(TEXT_FILES)
         if not local:
             wanted += _weights_of(HfApi().list_repo_files(hub_id, revision=revision))
-        folder = snapshot_download(
-            hub_id, revision=revision, allow_patterns=wanted, local_files_only=local
-        )
+        with _quiet_in_a_pipe():
+            folder = snapshot_download(
+                hub_id, revision=revision, allow_patterns=wanted, local_files_only=local
+            )
         weight_files(checkpoint_folder(Path(folder)))
     except CheckpointError as error:
         raise CheckpointError(f"{hub_id}: {error}; {_mend(download)}") from error
     except Exception as error:  # its HTTP client has errors of its own, and changes with versions
         raise CheckpointError(_not_found(hub_id, revision, download, error)) from error
     return Path(folder)
+
+
+@contextmanager
+def _quiet_in_a_pipe() -> Iterator[None]:
+    """The hub's progress bars on a terminal alone."""
+    from huggingface_hub.utils import (
+        are_progress_bars_disabled,
+        disable_progress_bars,
+        enable_progress_bars,
+    )
+
+    if sys.stderr.isatty() or are_progress_bars_disabled():
+        yield
+        return
+    disable_progress_bars()
+    try:
+        yield
+    finally:
+        enable_progress_bars()
 
 
 def _weights_of(files: Sequence[str]) -> tuple[str, ...]:
@@ -98,10 +120,13 @@ def _weights_of(files: Sequence[str]) -> tuple[str, ...]:
 def _not_found(hub_id: str, revision: str | None, download: bool, error: Exception) -> str:
     from huggingface_hub import constants
 
-    reason = f"{type(error).__name__}: {error}"
     which = hub_id if revision is None else f"{hub_id} at revision {revision!r}"
     if download and not constants.HF_HUB_OFFLINE:
-        return f"{which}: cannot be fetched from the hub ({reason})"
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        return (
+            f"{which}: no such folder, and it cannot be fetched from the hub; check id, revision, "
+            f"network and, where it is gated, the login (`hf auth login`) ({reason})"
+        )
     return (
         f"{which}: no such folder, and not in the hub's cache {constants.HF_HUB_CACHE}; if it is a "
         f"hub id, {_mend(download)}"

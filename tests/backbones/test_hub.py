@@ -186,6 +186,23 @@ def test_a_download_that_fails_is_one_error_with_its_reason(cache, fetched, monk
         load_backbone("org/tiny", download=True)
 
 
+@pytest.mark.parametrize("terminal", [False, True])
+def test_progress_bars_are_for_terminals(cache, fetched, monkeypatch, terminal):
+    shown = []
+    monkeypatch.setattr(
+        huggingface_hub, "snapshot_download", lambda *_, **__: shown.append(_bars()) or str(cache)
+    )
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal, raising=False)
+    with pytest.raises(CheckpointError, match=r"holds no config\.json"):
+        find_checkpoint("org/tiny", download=True)
+    assert shown == [terminal]
+    assert _bars()  # as it was
+
+
+def _bars():
+    return not huggingface_hub.utils.are_progress_bars_disabled()
+
+
 def test_a_folder_never_touches_the_network(checkpoint, cache, no_network, fetched, monkeypatch):
     load_backbone(checkpoint, download=True)
     # A folder whose name could be an id is a folder.

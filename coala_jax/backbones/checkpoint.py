@@ -71,7 +71,7 @@ def load_module(
     """The module of a checkpoint, filled tensor by tensor.
 
     Host memory peaks at the parameters and one tensor; with ``flax_model.msgpack`` at what is left
-    of the file besides, with an adapter at one more tensor in float32.
+    of the file besides, with an adapter at two more tensors in float32.
 
     Args:
         folder: a checkpoint folder.

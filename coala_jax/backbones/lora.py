@@ -173,22 +173,11 @@ def merge_adapter(
     pairs = {name.removeprefix(family.prefix): pair for name, pair in adapter.pairs.items()}
     whole = {name.removeprefix(family.prefix): tensor for name, tensor in adapter.replaced.items()}
     flipped = bool(adapter.fields["fan_in_fan_out"])
-    faults = []
-    if unknown := sorted({*pairs, *whole} - set(tensors)):
-        faults.append(f"not in the checkpoint: {some_of(unknown)}")
-    if missing := _missing(tensors, pairs, whole, adapter, family):
-        faults.append(f"of its target_modules or modules_to_save, missing: {some_of(missing)}")
     shapes = {name: _merged_shape(pair, flipped) for name, pair in pairs.items()}
     shapes |= {name: tensor.shape for name, tensor in whole.items()}
-    wrong = [
-        f"{name} is {shapes[name]}, expected {tensors[name].shape}"
-        for name in sorted(set(shapes) & set(tensors))
-        if shapes[name] != tensors[name].shape
-    ]
-    if wrong:
-        reversed_shapes = (shape[::-1] == tensors[name].shape for name, shape in shapes.items())
-        hint = "; is its fan_in_fan_out right?" if not unknown and any(reversed_shapes) else ""
-        faults.append(some_of(wrong, "; ") + hint)
+    faults = _misfits(shapes, tensors)
+    if missing := _missing(tensors, pairs, whole, adapter, family):
+        faults.append(f"of its target_modules or modules_to_save, missing: {some_of(missing)}")
     if faults:
         raise CheckpointError(
             f"{adapter.folder}: the adapter does not fit the checkpoint; " + "; ".join(faults)
@@ -333,6 +322,22 @@ def _matches(path: Path, pattern: str, name: str) -> bool:
 def _merged_shape(pair: LoraPair, flipped: bool) -> tuple[int, ...]:
     shape = (pair.up.shape[0], pair.down.shape[1])
     return shape[::-1] if flipped else shape
+
+
+def _misfits(
+    shapes: Mapping[str, tuple[int, ...]], tensors: Mapping[str, StoredTensor]
+) -> list[str]:
+    """What the adapter would change, by its shapes, and the checkpoint lacks or has otherwise."""
+    faults = []
+    if unknown := sorted(set(shapes) - set(tensors)):
+        faults.append(f"not in the checkpoint: {some_of(unknown)}")
+    held = {name: tensors[name].shape for name in sorted(set(shapes) & set(tensors))}
+    wrong = {name: shape for name, shape in held.items() if shape != shapes[name]}
+    if wrong:
+        texts = [f"{name} is {shapes[name]}, expected {shape}" for name, shape in wrong.items()]
+        turned = all(shapes[name][::-1] == shape for name, shape in wrong.items())
+        faults.append(some_of(texts, "; ") + ("; is its fan_in_fan_out right?" if turned else ""))
+    return faults
 
 
 def _missing(

@@ -3,10 +3,12 @@
 import json
 import math
 import shutil
+from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax.serialization import msgpack_serialize
 from safetensors.numpy import load_file, save_file
 
 from coala_jax.backbones import CheckpointError, load_backbone
@@ -114,6 +116,21 @@ def test_a_gpt2_adapter_is_the_sum_that_numpy_gives(checkpoint, tmp_path, rank_s
     assert np.abs(merged - _hidden(checkpoint)).max() > 0.1
 
 
+def test_an_adapter_is_merged_into_the_flax_layout_too(checkpoint, tmp_path):
+    adapter = _write(tmp_path / "adapter", _tensors(_factors(["attn.c_attn"])))
+    tree = {}
+    for name, tensor in load_file(checkpoint / BASE_WEIGHTS).items():
+        module, leaf = name.rsplit(".", 1)
+        kernel = leaf == "weight" and ".c_" in name  # of a Conv1D: the transpose
+        tree.setdefault(module, {})["kernel" if kernel else leaf] = tensor.T if kernel else tensor
+    flax = Path(shutil.copytree(checkpoint, tmp_path / "flax"))
+    (flax / BASE_WEIGHTS).unlink()
+    (flax / "flax_model.msgpack").write_bytes(msgpack_serialize(tree))
+    np.testing.assert_array_equal(
+        _hidden(flax, adapter=adapter), _hidden(checkpoint, adapter=adapter)
+    )
+
+
 def test_names_without_the_models_prefix_are_those_of_the_bare_model(checkpoint, tmp_path):
     tensors = _tensors(_factors(["attn.c_attn"]))
     whole = _write(tmp_path / "whole", tensors)
@@ -184,7 +201,12 @@ def test_an_adapter_may_leave_layers_out_where_its_settings_do(checkpoint, tmp_p
 
 # Names alone: a family whose linear weights are (out, in), as torch's are.
 LINEAR_FAMILY = Family(
-    read_config=dict, make=lambda *_: None, layout=lambda _: {}, prefix="model.", ignored=""
+    read_config=dict,
+    make=lambda *_: None,
+    layout=lambda _: {},
+    prefix="model.",
+    ignored="",
+    covers="",
 )
 
 

@@ -1,5 +1,6 @@
 """What is said of a checkpoint before its weights are read."""
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -69,7 +70,7 @@ def test_a_fault_is_not_listed_twice_because_its_field_was_left_out():
         if given.get("n_head") != 1:
             raise ValueError("n_head must be there and 1")
 
-    family = FAMILY.__class__(read, FAMILY.make, FAMILY.layout, "", "")
+    family = dataclasses.replace(FAMILY, read_config=read)
     assert config_faults(family, {"n_head": 2}) == ["n_head must be there and 1"]
 
 

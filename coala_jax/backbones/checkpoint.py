@@ -1,35 +1,31 @@
-"""Hugging Face checkpoint folders: config.json and safetensors, read and written without pickle.
+"""Modules from and to Hugging Face checkpoint folders, without pickle.
 
 Only local folders are read, nothing is fetched and no code of a checkpoint is run.
 """
 
-import hashlib
 import json
+import math
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax.typing import DTypeLike
-from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from coala_jax.backbones.family import BackboneConfig, BackboneModule, Family, Slot
+from coala_jax.backbones.files import CheckpointError, StoredTensor, read_json_object, some_of
+from coala_jax.backbones.lora import Adapter, merge_adapter
+from coala_jax.backbones.weights import WEIGHTS_NAME, stored_tensors
 
 CONFIG_NAME = "config.json"
-WEIGHTS_NAME = "model.safetensors"
-INDEX_NAME = "model.safetensors.index.json"
-FLOAT_TYPES = ("F64", "F32", "F16", "BF16")
-# A message names this many offenders of a kind; the rest is a number.
-NAMED_IN_ERROR = 5
-
-
-class CheckpointError(ValueError):
-    """A folder that cannot be read as a checkpoint; the message names the folder and the fault."""
+# XLA takes over a host array of this alignment on a CPU; any other it copies.
+XLA_ALIGNMENT = 64
 
 
 def checkpoint_folder(folder: str | os.PathLike[str]) -> Path:
@@ -42,7 +38,7 @@ def checkpoint_folder(folder: str | os.PathLike[str]) -> Path:
         The folder as a path.
 
     Raises:
-        CheckpointError: no such folder (a hub id included), or one without ``config.json``.
+        CheckpointError: no such folder, a file, or a folder without ``config.json``.
     """
     path = Path(folder)
     if path.is_dir():
@@ -53,13 +49,7 @@ def checkpoint_folder(folder: str | os.PathLike[str]) -> Path:
         )
     if path.exists():
         raise CheckpointError(f"{path}: a file, not a checkpoint folder; give the folder around it")
-    message = f"{path}: no such folder"
-    if re.fullmatch(r"[\w.-]+(/[\w.-]+)?", str(folder)):
-        message += (
-            "; hub ids are not fetched: if it is one, download it first "
-            f"(`hf download {folder} --local-dir DIR`) and give DIR"
-        )
-    raise CheckpointError(message)
+    raise CheckpointError(f"{path}: no such folder")
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -68,67 +58,73 @@ def read_config(folder: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: it cannot be read or is not a JSON object.
     """
-    return _read_json_object(folder / CONFIG_NAME)
-
-
-def tensor_files(folder: Path) -> dict[str, Path]:
-    """Which file holds which tensor.
-
-    Args:
-        folder: a folder with ``model.safetensors``, or with the index of a sharded checkpoint.
-
-    Returns:
-        Tensor name to the safetensors file that holds it.
-
-    Raises:
-        CheckpointError: no weights, an unreadable file or index, an index entry that is not the
-            plain name of a file in the folder, a tensor that is not in the file it should be in.
-    """
-    single, index = folder / WEIGHTS_NAME, folder / INDEX_NAME
-    if single.is_file():
-        return {name: single for name in _tensor_names(single)}
-    if index.is_file():
-        return _indexed_files(folder, _read_json_object(index))
-    hint = ""
-    if any(folder.glob("*.bin")) or any(folder.glob("*.pt")):
-        hint = "; pickled weights are never opened: convert them to safetensors first"
-    raise CheckpointError(f"{folder}: neither {WEIGHTS_NAME} nor {INDEX_NAME} is in it{hint}")
+    return read_json_object(folder / CONFIG_NAME)
 
 
 def load_module(
-    folder: Path, family: Family, config: BackboneConfig, dtype: DTypeLike = jnp.float32
+    folder: Path,
+    family: Family,
+    config: BackboneConfig,
+    dtype: DTypeLike = jnp.float32,
+    adapter: Adapter | None = None,
 ) -> BackboneModule:
     """The module of a checkpoint, filled tensor by tensor.
+
+    Host memory peaks at the parameters and one tensor; with ``flax_model.msgpack`` at what is left
+    of the file besides, with an adapter at two more tensors in float32.
 
     Args:
         folder: a checkpoint folder.
         family: how the checkpoint's tensors map to the module's parameters.
         config: the family's configuration of this checkpoint.
         dtype: floating type of the module's parameters.
+        adapter: merged into the weights.
 
     Returns:
         The module with the checkpoint's weights.
 
     Raises:
         CheckpointError: unreadable weights; tensors that are missing, not expected, of another
-            shape or not floating point, all named in one message.
+            shape or not floating point, all named in one message; an adapter of other layers.
     """
-    module = nnx.eval_shape(lambda: family.make(config, nnx.Rngs(0), dtype))
-    graph, state = nnx.split(module)
-    shapes = {_names(path): leaf.shape for path, leaf in nnx.to_flat_state(state)}
-    layout = family.layout(config)
-    found = _without_prefix(tensor_files(folder), family, layout)
-    _check_tensors(folder, found, layout, shapes)
-
-    slots: dict[tuple[str, ...], dict[int | None, str]] = {}
-    for name, slot in layout.items():
-        slots.setdefault(slot.path, {})[slot.layer] = name
+    graph, state = nnx.split(_abstract(family, config, dtype))
+    found = checked_tensors(folder, family, config)
+    if adapter is not None:
+        found = merge_adapter(found, adapter, family)
+    slots: dict[tuple[str, ...], dict[str, Slot]] = {}
+    for name, slot in family.layout(config).items():
+        slots.setdefault(slot.path, {})[name] = slot
     values = []
     for path, leaf in nnx.to_flat_state(state):
-        tensors = {layer: found[name] for layer, name in slots[_names(path)].items()}
-        values.append((path, leaf.replace(_read_parameter(tensors, leaf.shape, dtype))))
+        parts = [(slot, found.pop(name)) for name, slot in slots[_names(path)].items()]
+        values.append((path, leaf.replace(_read_parameter(parts, leaf.shape, dtype))))
     filled: BackboneModule = nnx.merge(graph, nnx.from_flat_state(values))
     return filled
+
+
+def checked_tensors(
+    folder: Path, family: Family, config: BackboneConfig
+) -> dict[str, StoredTensor]:
+    """The tensors of a checkpoint under the layout's names, once they are known to fit it.
+
+    No weight is read, but for ``flax_model.msgpack``, which has no header.
+
+    Raises:
+        CheckpointError: unreadable weights; tensors that are missing, not expected, of another
+            shape or not floating point, all named in one message.
+    """
+    layout = family.layout(config)
+    found = _by_layout_name(folder, stored_tensors(folder), family, layout)
+    state = nnx.state(_abstract(family, config, jnp.float32))
+    shapes = {_names(path): leaf.shape for path, leaf in nnx.to_flat_state(state)}
+    _check_tensors(folder, found, layout, shapes)
+    return found
+
+
+def parameter_count(family: Family, config: BackboneConfig) -> int:
+    """How many parameters a module of this configuration has; none is made."""
+    state = nnx.state(_abstract(family, config, jnp.float32))
+    return sum(math.prod(leaf.shape) for _, leaf in nnx.to_flat_state(state))
 
 
 def save_module(
@@ -182,129 +178,83 @@ def save_module(
     return path
 
 
-def weights_sha256(folder: Path) -> str:
-    """SHA-256 of a checkpoint's weights, as `sha256sum` and the hub give it for a single file.
-
-    A sharded checkpoint's is that of its ``<file name> <sha256>`` lines, by name.
-
-    Raises:
-        CheckpointError: as ``tensor_files``.
-    """
-    files = sorted(set(tensor_files(folder).values()))
-    if len(files) == 1:
-        return file_sha256(files[0])
-    lines = "".join(f"{file.name} {file_sha256(file)}\n" for file in files)
-    return hashlib.sha256(lines.encode()).hexdigest()
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file's bytes, as 64 hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _names(path: tuple[Any, ...]) -> tuple[str, ...]:
     return tuple(map(str, path))
 
 
-def _read_json_object(path: Path) -> dict[str, Any]:
-    try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise CheckpointError(f"{path}: cannot be read as JSON ({error})") from error
-    if not isinstance(fields, dict):
-        raise CheckpointError(f"{path}: a JSON object is expected, not {type(fields).__name__}")
-    return fields
+def _abstract(family: Family, config: BackboneConfig, dtype: DTypeLike) -> Any:
+    """A module of shapes without values."""
+    module: Any = nnx.eval_shape(lambda: family.make(config, nnx.Rngs(0), dtype))
+    return module
 
 
-def _tensor_names(path: Path) -> list[str]:
-    try:
-        with safe_open(path, framework="numpy") as file:
-            return list(file.keys())
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{path}: cannot be read as safetensors ({error})") from error
-
-
-def _indexed_files(folder: Path, index: Mapping[str, Any]) -> dict[str, Path]:
-    """Tensor files by the index of a sharded checkpoint; every entry stays in the folder."""
-    weight_map = index.get("weight_map")
-    if not isinstance(weight_map, dict) or not weight_map:
-        raise CheckpointError(f"{folder / INDEX_NAME}: no weight_map in it")
-    for entry in set(map(str, weight_map.values())):
-        if entry in ("", ".", "..") or "/" in entry or "\\" in entry or "\0" in entry:
+def _by_layout_name(
+    folder: Path,
+    tensors: Mapping[str, StoredTensor],
+    family: Family,
+    layout: Mapping[str, Slot],
+) -> dict[str, StoredTensor]:
+    """Tensors by the names that the layout has for them; ignored ones left out."""
+    found: dict[str, StoredTensor] = {}
+    for name, tensor in tensors.items():
+        short = name.removeprefix(family.prefix)
+        if short not in layout and re.fullmatch(family.ignored, short):
+            continue
+        if short in found:
             raise CheckpointError(
-                f"{folder / INDEX_NAME}: entry {entry!r} leads out of the folder; "
-                "entries must be plain file names"
+                f"{folder}: tensor {short} is there twice, with and without {family.prefix!r}"
             )
-        if not (folder / entry).is_file():
-            raise CheckpointError(f"{folder}: shard {entry} of the index is missing")
-    files = {name: folder / str(entry) for name, entry in weight_map.items()}
-    held = {path: set(_tensor_names(path)) for path in set(files.values())}
-    lost = sorted(name for name, path in files.items() if name not in held[path])
-    if lost:
-        raise CheckpointError(
-            f"{folder}: tensors are not in the shard the index names: {_some(lost)}"
-        )
-    return files
-
-
-def _without_prefix(
-    files: Mapping[str, Path], family: Family, layout: Mapping[str, Slot]
-) -> dict[str, tuple[Path, str]]:
-    """Names as the layout has them, to (file, name in the file); ignored tensors left out."""
-    names = {name: name.removeprefix(family.prefix) for name in files}
-    return {
-        short: (files[name], name)
-        for name, short in names.items()
-        if short in layout or not re.fullmatch(family.ignored, short)
-    }
+        found[short] = tensor
+    return found
 
 
 def _check_tensors(
     folder: Path,
-    found: Mapping[str, tuple[Path, str]],
+    found: Mapping[str, StoredTensor],
     layout: Mapping[str, Slot],
     shapes: Mapping[tuple[str, ...], tuple[int, ...]],
 ) -> None:
     """Raise one error that names all tensors that are missing, extra or of another kind."""
     faults = []
     if missing := sorted(set(layout) - set(found)):
-        faults.append(f"missing: {_some(missing)}")
+        faults.append(f"missing: {some_of(missing)}")
     if extra := sorted(set(found) - set(layout)):
-        faults.append(f"not expected: {_some(extra)}")
+        faults.append(f"not expected: {some_of(extra)}")
     wrong = []
-    for path in sorted({file for file, _ in found.values()}):
-        with safe_open(path, framework="numpy") as file:
-            for name, (where, stored) in found.items():
-                if where != path or name not in layout:
-                    continue
-                piece = file.get_slice(stored)
-                slot = layout[name]
-                expected = shapes[slot.path] if slot.layer is None else shapes[slot.path][1:]
-                if tuple(piece.get_shape()) != expected:
-                    wrong.append(f"{name} is {tuple(piece.get_shape())}, expected {expected}")
-                elif piece.get_dtype() not in FLOAT_TYPES:
-                    wrong.append(f"{name} has type {piece.get_dtype()}, expected floating point")
+    for name in sorted(set(found) & set(layout)):
+        tensor, slot = found[name], layout[name]
+        expected = shapes[slot.path] if slot.layer is None else shapes[slot.path][1:]
+        if tensor.shape != expected:
+            wrong.append(f"{name} is {tensor.shape}, expected {expected}")
+        elif not tensor.floating:
+            wrong.append(f"{name} has type {tensor.dtype}, expected floating point")
     if wrong:
-        faults.append(_some(wrong, "; "))
+        faults.append(some_of(wrong, "; "))
     if faults:
         raise CheckpointError(f"{folder}: tensors do not fit {CONFIG_NAME}; " + "; ".join(faults))
 
 
 def _read_parameter(
-    tensors: Mapping[int | None, tuple[Path, str]], shape: tuple[int, ...], dtype: DTypeLike
-) -> Any:
+    parts: list[tuple[Slot, StoredTensor]], shape: tuple[int, ...], dtype: DTypeLike
+) -> jax.Array:
     """One parameter as a device array, from its one tensor or from a tensor a layer."""
-    whole = np.empty(shape, jnp.dtype(dtype))
-    for layer, (path, name) in tensors.items():
-        with safe_open(path, framework="numpy") as file:
-            whole[... if layer is None else layer] = file.get_tensor(name)
-    return jnp.asarray(whole)
+    whole = _aligned_empty(shape, jnp.dtype(dtype))
+    for slot, tensor in parts:
+        _copy_into(whole, slot, tensor)
+    # On a CPU the array becomes XLA's buffer, where `jnp.asarray` would copy it; elsewhere it is
+    # free again once it has been sent.
+    return jax.block_until_ready(jax.device_put(whole))
 
 
-def _some(names: Iterable[str], separator: str = ", ") -> str:
-    """The first few names, and how many more there are."""
-    names = list(names)
-    rest = len(names) - NAMED_IN_ERROR
-    shown = separator.join(names[:NAMED_IN_ERROR])
-    return f"{shown} and {rest} more" if rest > 0 else shown
+def _copy_into(whole: np.ndarray, slot: Slot, tensor: StoredTensor) -> None:
+    """Read one tensor into its place; on return its own memory is free."""
+    values = tensor.read()
+    whole[... if slot.layer is None else slot.layer] = values
+
+
+def _aligned_empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """An array whose memory XLA can use as it is."""
+    size = math.prod(shape) * dtype.itemsize
+    raw = np.empty(size + XLA_ALIGNMENT, np.uint8)
+    start = -raw.ctypes.data % XLA_ALIGNMENT
+    return raw[start : start + size].view(dtype).reshape(shape)

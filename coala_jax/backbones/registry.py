@@ -18,15 +18,16 @@ from jax.typing import DTypeLike
 
 from coala_jax.backbones import decoder, gpt2
 from coala_jax.backbones.checkpoint import (
-    CheckpointError,
-    checkpoint_folder,
     load_module,
     read_config,
     save_module,
-    weights_sha256,
 )
 from coala_jax.backbones.family import BackboneConfig, BackboneModule, Family
+from coala_jax.backbones.files import CheckpointError
+from coala_jax.backbones.hub import find_checkpoint
+from coala_jax.backbones.lora import adapted_sha256, read_adapter
 from coala_jax.backbones.tokenizer import Tokenizer, load_tokenizer, tokenizer_sha256
+from coala_jax.backbones.weights import weights_sha256
 
 FAMILIES: Mapping[str, Family] = {
     "gpt2": gpt2.FAMILY,
@@ -90,47 +91,79 @@ def _apply(module: BackboneModule, tokens: jax.Array, attention_mask: jax.Array)
     return hidden
 
 
-def load_backbone(folder: str | os.PathLike[str], *, dtype: DTypeLike = jnp.float32) -> Backbone:
-    """Load a Hugging Face model folder: ``config.json``, safetensors, tokenizer.
+def load_backbone(
+    folder: str | os.PathLike[str],
+    *,
+    dtype: DTypeLike = jnp.float32,
+    adapter: str | os.PathLike[str] | None = None,
+    revision: str | None = None,
+    download: bool = False,
+) -> Backbone:
+    """Load a Hugging Face model: ``config.json``, weights, tokenizer.
 
     Args:
-        folder: a local folder; hub ids are not fetched.
+        folder: a local folder, or an id of the Hugging Face hub.
         dtype: floating type of the weights and of the computation. Float32 asks for the highest
             matrix precision on every device.
+        adapter: folder of a LoRA adapter in PEFT's layout, merged into the weights.
+        revision: branch, tag or commit of a hub id.
+        download: fetch what the hub's cache lacks of an id; without it nothing is fetched.
 
     Returns:
-        The backbone.
+        The backbone. With an adapter it is another one than without, by its identity.
 
     Raises:
-        CheckpointError: no checkpoint, an unsupported family or configuration, weights or
+        CheckpointError: no checkpoint, an unsupported family or configuration, weights, adapter or
             tokenizer that cannot be used; the message says which and what to do.
     """
-    path = checkpoint_folder(folder)
-    fields = read_config(path)
+    path, name = find_checkpoint(folder, revision=revision, download=download)
+    model_type, family, config = read_family(path)
+    tokenizer = load_tokenizer(path)
+    require_embedding(path, tokenizer, config)
+    lora = None if adapter is None else read_adapter(Path(adapter))
+    identity = BackboneIdentity(
+        name=name if lora is None else f"{name}+{lora.folder.resolve().name}",
+        model_type=model_type,
+        config_sha256=_config_sha256(config),
+        weights_sha256=adapted_sha256(weights_sha256(path), lora),
+        tokenizer_sha256=tokenizer_sha256(path),
+    )
+    module = load_module(path, family, config, dtype, lora)
+    return Backbone(module, config, tokenizer, identity)
+
+
+def read_family(folder: Path) -> tuple[str, Family, BackboneConfig]:
+    """Model type, family and configuration of a checkpoint folder.
+
+    Raises:
+        CheckpointError: an unreadable ``config.json``, a model type or a value in it that is not
+            supported.
+    """
+    fields = read_config(folder)
     model_type = str(fields.get("model_type"))
     family = FAMILIES.get(model_type)
     if family is None:
         raise CheckpointError(
-            f"{path}: model_type {model_type!r} is not supported; supported: {', '.join(FAMILIES)}"
+            f"{folder}: model_type {model_type!r} is not supported; supported: "
+            f"{', '.join(FAMILIES)}"
         )
     try:
-        config = family.read_config(fields)
+        return model_type, family, family.read_config(fields)
     except (TypeError, ValueError) as error:
-        raise CheckpointError(f"{path}: {error}") from error
-    tokenizer = load_tokenizer(path)
+        raise CheckpointError(f"{folder}: {error}") from error
+
+
+def require_embedding(folder: Path, tokenizer: Tokenizer, config: BackboneConfig) -> None:
+    """Raise where the tokenizer has ids that the embedding has no row for.
+
+    Raises:
+        CheckpointError: with both numbers.
+    """
     if tokenizer.size > config.vocab_size:
         raise CheckpointError(
-            f"{path}: the tokenizer has {tokenizer.size} ids, the embedding only "
+            f"{folder}: the tokenizer has {tokenizer.size} ids, the embedding only "
             f"{config.vocab_size} rows (vocab_size); they belong to different models"
         )
-    identity = BackboneIdentity(
-        name=path.resolve().name,
-        model_type=model_type,
-        config_sha256=_config_sha256(config),
-        weights_sha256=weights_sha256(path),
-        tokenizer_sha256=tokenizer_sha256(path),
-    )
-    return Backbone(load_module(path, family, config, dtype), config, tokenizer, identity)
 
 
 def save_checkpoint(

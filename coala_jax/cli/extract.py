@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from coala_jax.cli.options import add_model_options, model_options
 from coala_jax.cli.output import counts_line, print_result, say
 from coala_jax.cli.parser import add_command, layer_list, positive_integer
 from coala_jax.study.files import require_writable
@@ -22,7 +23,9 @@ def add_parser(commands: Any) -> None:
         EXAMPLE,
         run,
     )
-    parser.add_argument("--model", required=True, help="checkpoint folder (Hugging Face layout)")
+    parser.add_argument(
+        "--model", required=True, help="checkpoint folder (Hugging Face layout), or a hub id"
+    )
     parser.add_argument(
         "--data", required=True, help=".jsonl or .jsonl.gz with prompt, chosen, rejected"
     )
@@ -57,6 +60,7 @@ def add_parser(commands: Any) -> None:
         choices=("float32", "float16"),
         help="type on disk (default: %(default)s)",
     )
+    add_model_options(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -76,7 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
     require_writable(Path(arguments.out), folder=True)
     row_set = read_rows(arguments.data)
     say(f"features of {len(row_set.rows)} pairs from {arguments.model}")
-    backbone = load_backbone(arguments.model)
+    backbone = load_backbone(arguments.model, **model_options(arguments))
     store = extract_store(row_set, backbone, arguments.out, settings=settings)
     manifest = store.manifest
     result = {

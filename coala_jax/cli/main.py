@@ -7,13 +7,13 @@ import sys
 from collections.abc import Sequence
 
 from coala_jax._version import __version__
-from coala_jax.cli import extract, quickstart, score, solve
-from coala_jax.cli.output import say
+from coala_jax.cli import backbones, extract, quickstart, score, solve
+from coala_jax.cli.output import BAD_INPUT, say
 from coala_jax.cli.parser import OneLineParser, UsageError
 from coala_jax.types import SolveError
 
 PROGRAM = "coala-jax"
-BAD_INPUT, NOT_SOLVED, INTERRUPTED = 2, 3, 130
+NOT_SOLVED, INTERRUPTED = 3, 130
 EPILOG = """exit codes: 0 done and solved; 2 bad input, nothing written; 3 a phase ended unsolved
 
 example:
@@ -31,7 +31,7 @@ def build_parser() -> OneLineParser:
     commands = parser.add_subparsers(
         dest="command", required=True, metavar="COMMAND", title="commands"
     )
-    for module in (quickstart, extract, solve, score):
+    for module in (quickstart, extract, solve, score, backbones):
         module.add_parser(commands)
     return parser
 

@@ -1,8 +1,9 @@
-"""Options of the solver, for the commands that solve."""
+"""Options that several commands have: of the solver, and of the model."""
 
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 from coala_jax.cli.parser import (
     finite_number,
@@ -16,6 +17,23 @@ from coala_jax.study.experiment import Settings
 from coala_jax.types import Config, Params
 
 DEFAULT_EVAL_FRACTION = 0.2
+
+
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    """Add what `model_options` reads: how ``--model`` becomes a backbone."""
+    group = parser.add_argument_group("model")
+    group.add_argument("--adapter", help="folder of a LoRA adapter (PEFT layout) to merge into it")
+    group.add_argument("--revision", help="branch, tag or commit of a hub id (default: main)")
+    group.add_argument(
+        "--download",
+        action="store_true",
+        help="fetch what the hub's cache lacks of a hub id; without it nothing is fetched",
+    )
+
+
+def model_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The options of `add_model_options`, as ``load_backbone`` takes them."""
+    return {name: getattr(arguments, name) for name in ("adapter", "revision", "download")}
 
 
 def add_seed(parser: argparse.ArgumentParser, what: str) -> None:

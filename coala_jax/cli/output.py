@@ -8,6 +8,9 @@ from typing import Any
 
 from coala_jax.study.files import json_text
 
+# Exit code of a command that cannot work with what it was given.
+BAD_INPUT = 2
+
 
 def say(line: str) -> None:
     """A line of progress or a warning."""

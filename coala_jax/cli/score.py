@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from coala_jax.cli.options import add_model_options, model_options
 from coala_jax.cli.output import counts_line, print_result
 from coala_jax.cli.parser import add_command
 from coala_jax.study.files import require_writable
@@ -30,6 +31,7 @@ def add_parser(commands: Any) -> None:
         help=".jsonl or .jsonl.gz with prompt and response, or prompt, chosen and rejected",
     )
     parser.add_argument("--out", required=True, help=".jsonl to write, one line a row")
+    add_model_options(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -38,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     out = Path(arguments.out)
     require_writable(out, folder=False)
-    scores = score_file(arguments.head, arguments.model, arguments.data)
+    scores = score_file(arguments.head, arguments.model, arguments.data, **model_options(arguments))
     write_scores(out, scores)
     summary = scores.summary
     lines = [

@@ -30,13 +30,24 @@ class Scores(NamedTuple):
     summary: dict[str, Any]
 
 
-def score_file(head_folder: str, model_folder: str, data: str) -> Scores:
+def score_file(
+    head_folder: str,
+    model: str,
+    data: str,
+    *,
+    adapter: str | None = None,
+    revision: str | None = None,
+    download: bool = False,
+) -> Scores:
     """Score the responses of a file.
 
     Args:
         head_folder: of a head that knows its backbone.
-        model_folder: that backbone.
+        model: that backbone, a checkpoint folder or a hub id.
         data: a ``.jsonl`` or ``.jsonl.gz`` file of responses or preference rows.
+        adapter: as ``load_backbone`` takes it.
+        revision: as ``load_backbone`` takes it.
+        download: as ``load_backbone`` takes it.
 
     Raises:
         HeadFileError: no usable head.
@@ -47,14 +58,12 @@ def score_file(head_folder: str, model_folder: str, data: str) -> Scores:
     head, info = load_head(head_folder)
     identity = head_identity(head_folder, info)
     responses = read_responses(data)
-    backbone = load_backbone(model_folder)
+    backbone = load_backbone(model, adapter=adapter, revision=revision, download=download)
     settings = ExtractSettings.from_identity(identity)
     try:
         require_same_backbone(identity, feature_identity(backbone, settings))
     except FeatureError as error:
-        raise FeatureError(
-            f"{model_folder} is not the backbone of {head_folder}: {error}"
-        ) from None
+        raise FeatureError(f"{model} is not the backbone of {head_folder}: {error}") from None
     features = features_of_responses(responses.rows, backbone, settings)
     rewards = np.asarray(head(features.features), np.float64)
     lines = tuple(_lines(responses.rows, rewards.tolist()))

@@ -95,6 +95,13 @@ def test_features_that_cannot_be_solved(npz, tmp_path, capsys, arrays, parts):
         ),
         (["quickstart", "--eval-pairs", "1"], "--eval-pairs: '1' is not an integer of at least 2"),
         (["quickstart", "--out", "text.txt"], "a file is in the way"),
+        (["backbones", "empty"], "no config.json"),
+        (["backbones", "gone"], "gone: no such folder, and not in the hub's cache"),
+        (["backbones", "empty/gone/x"], "no such folder"),
+        (
+            ["extract", "--model", "gone", "--data", "ok.jsonl", "--out", "s", "--revision", "v"],
+            "gone at revision 'v': no such folder",
+        ),
         (["quickstart", "extra"], "unrecognized arguments: extra"),
         (["align"], "invalid choice: 'align'"),
         ([], "required: COMMAND"),

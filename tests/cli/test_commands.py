@@ -26,7 +26,7 @@ def data(tmp_path):
     return str(path)
 
 
-@pytest.mark.parametrize("command", ["quickstart", "extract", "solve", "score"])
+@pytest.mark.parametrize("command", ["quickstart", "extract", "solve", "score", "backbones"])
 def test_every_command_has_help_with_an_example(command, capsys):
     with pytest.raises(SystemExit) as end:
         main([command, "--help"])

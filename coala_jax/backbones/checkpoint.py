@@ -251,7 +251,7 @@ def _without_prefix(
     files: Mapping[str, Path], family: Family, layout: Mapping[str, Slot]
 ) -> dict[str, tuple[Path, str]]:
     """Names as the layout has them, to (file, name in the file); ignored tensors left out."""
-    names = {name: name.removeprefix(family.prefix) for name in files}
+    names = {name: family.layout_name(name) for name in files}
     return {
         short: (files[name], name)
         for name, short in names.items()

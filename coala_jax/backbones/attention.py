@@ -72,21 +72,26 @@ class States(NamedTuple):
     values: jax.Array | None = None
 
 
-def plain_batch(tokens: jax.Array, attention_mask: jax.Array | None = None) -> TokenBatch:
+def plain_batch(
+    tokens: jax.Array, attention_mask: jax.Array | None = None, max_length: int | None = None
+) -> TokenBatch:
     """One text a row.
 
     Args:
         tokens: (batch, length) ids.
         attention_mask: (batch, length), true or 1 at real tokens; padding may stand anywhere and
             is seen by itself alone. None means that every token is real.
+        max_length: of the model, where the length is to be checked.
 
     Returns:
         The batch; positions count real tokens.
 
     Raises:
-        ValueError: a mask of another shape.
+        ValueError: a mask of another shape, or a length beyond ``max_length``.
     """
     length = tokens.shape[1]
+    if max_length is not None and length > max_length:
+        raise ValueError(f"tokens: length {length} exceeds the model's {max_length} positions")
     slots = jnp.broadcast_to(jnp.arange(length), tokens.shape)
     if attention_mask is None:
         return TokenBatch(tokens, slots, jnp.full_like(slots, length))
@@ -97,7 +102,9 @@ def plain_batch(tokens: jax.Array, attention_mask: jax.Array | None = None) -> T
         )
     real = attention_mask.astype(bool)
     positions = jnp.maximum(jnp.cumsum(real, axis=1, dtype=slots.dtype) - 1, 0)
-    return TokenBatch(tokens, positions, jnp.where(real, length, slots + 1))
+    # Behind the last real token, not at the row's end: padding on the right is no part of the text.
+    end = jnp.where(real, slots + 1, 0).max(axis=1, keepdims=True)
+    return TokenBatch(tokens, positions, jnp.where(real, end, slots + 1))
 
 
 def empty_cache(
@@ -172,9 +179,11 @@ def causal_sight(batch: TokenBatch, cache: KeyValueCache | None = None) -> Sight
 
 
 def mutual_sight(batch: TokenBatch) -> Sight:
-    """Every token sees all of its own text; for encoders, and trees without branches."""
-    slots = jnp.arange(batch.tokens.shape[1])
-    own = (slots[:, None] < batch.ends[:, None, :]) & (slots[None, :] < batch.ends[:, :, None])
+    """Every token sees all of its own text; for encoders, and trees without branches.
+
+    Without branches the tokens of a text end where its last one does, and no other slot there.
+    """
+    own = batch.ends[:, :, None] == batch.ends[:, None, :]
     return Sight(own, batch.positions[:, :, None] - batch.positions[:, None, :])
 
 

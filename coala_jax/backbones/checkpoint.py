@@ -197,7 +197,7 @@ def _by_layout_name(
     """Tensors by the names that the layout has for them; ignored ones left out."""
     found: dict[str, StoredTensor] = {}
     for name, tensor in tensors.items():
-        short = name.removeprefix(family.prefix)
+        short = family.layout_name(name)
         if short not in layout and re.fullmatch(family.ignored, short):
             continue
         if short in found:

@@ -32,7 +32,13 @@ from coala_jax.backbones.ops import (
     rms_norm,
 )
 from coala_jax.backbones.rope import make_rope, rope_parameters, rotate
-from coala_jax.backbones.stack import LAST, run_layers
+from coala_jax.backbones.stack import (
+    LAST,
+    LayerTensors,
+    StackedLayers,
+    layer_slots,
+    run_layers,
+)
 
 # Hugging Face's ``initializer_range`` of all four.
 INIT_STD = 0.02
@@ -316,8 +322,8 @@ def _windows(variant: _Variant, fields: Mapping[str, Any], layers: int) -> tuple
     return tuple(window if kind == SLIDING else None for kind in kinds)
 
 
-def layer_tensors(config: DecoderConfig) -> dict[str, tuple[str, tuple[int, ...]]]:
-    """Parameter of a layer to its tensor's name after ``layers.<n>.``, and its shape (out, in)."""
+def layer_tensors(config: DecoderConfig) -> LayerTensors:
+    """The tensors of a layer, behind ``layers.<n>.``; weights are (out, in)."""
     width, inner = config.hidden_size, config.intermediate_size
     queries = config.num_attention_heads * config.head_dim
     keys = config.num_key_value_heads * config.head_dim
@@ -354,27 +360,6 @@ def layer_tensors(config: DecoderConfig) -> dict[str, tuple[str, tuple[int, ...]
     return tensors
 
 
-class DecoderLayers(nnx.Module):
-    """The parameters of all layers, named as in `layer_tensors`, the layer as leading axis."""
-
-    def __init__(self, config: DecoderConfig, *, rngs: nnx.Rngs, dtype: DTypeLike):
-        """Initialise as Hugging Face does: normal weights, zero biases, unit norms."""
-        for name, (_, shape) in layer_tensors(config).items():
-            whole = (config.num_hidden_layers, *shape)
-            if name.endswith("_norm"):
-                value = jnp.ones(whole, dtype)
-            elif name.endswith("_bias"):
-                value = jnp.zeros(whole, dtype)
-            else:
-                value = INIT_STD * random_normal(rngs.params(), whole, dtype)
-            setattr(self, name, nnx.Param(value))
-        self.names = tuple(layer_tensors(config))
-
-    def of(self, number: jax.Array) -> dict[str, jax.Array]:
-        """The weights of one layer."""
-        return {name: getattr(self, name)[...][number] for name in self.names}
-
-
 class Decoder(BackboneModule):
     """A causal decoder without dropout: token ids to hidden states."""
 
@@ -391,7 +376,9 @@ class Decoder(BackboneModule):
         self.config = config
         embedding = (config.vocab_size, config.hidden_size)
         self.embedding = nnx.Param(INIT_STD * random_normal(rngs.params(), embedding, dtype))
-        self.layers = DecoderLayers(config, rngs=rngs, dtype=dtype)
+        self.layers = StackedLayers(
+            layer_tensors(config), config.depth, INIT_STD, rngs=rngs, dtype=dtype
+        )
         self.norm = nnx.Param(jnp.ones((config.hidden_size,), dtype))
         if not config.tie_word_embeddings:
             self.lm_head = nnx.Param(INIT_STD * random_normal(rngs.params(), embedding, dtype))
@@ -410,12 +397,8 @@ class Decoder(BackboneModule):
         Raises:
             ValueError: a length beyond ``max_position_embeddings``, or a mask of another shape.
         """
-        if tokens.shape[1] > self.config.max_length:
-            raise ValueError(
-                f"tokens: length {tokens.shape[1]} exceeds the model's "
-                f"{self.config.max_length} positions"
-            )
-        return self.states(plain_batch(tokens, attention_mask)).hidden[0]
+        batch = plain_batch(tokens, attention_mask, self.config.max_length)
+        return self.states(batch).hidden[0]
 
     def states(
         self,
@@ -502,10 +485,7 @@ def _layout(config: DecoderConfig) -> dict[str, Slot]:
     }
     if not config.tie_word_embeddings:
         layout["lm_head.weight"] = Slot(("lm_head",))
-    for layer in range(config.num_hidden_layers):
-        for name, (tensor, _) in layer_tensors(config).items():
-            layout[f"layers.{layer}.{tensor}"] = Slot(("layers", name), layer)
-    return layout
+    return layout | layer_slots("layers", "layers", layer_tensors(config), config.depth)
 
 
 def _family(model_type: str, covers: str) -> Family:

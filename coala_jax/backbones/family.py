@@ -89,6 +89,7 @@ class Family:
             layout is never ignored.
         covers: the models of this type, for people.
         unprefixed: names that never take the prefix.
+        renamed: how names ended in old checkpoints, and how they end now.
     """
 
     read_config: Callable[[Mapping[str, Any]], Any]
@@ -98,10 +99,19 @@ class Family:
     ignored: str
     covers: str
     unprefixed: tuple[str, ...] = ()
+    renamed: tuple[tuple[str, str], ...] = ()
 
     def stored_name(self, name: str) -> str:
-        """A name of the layout as a checkpoint of the causal model has it."""
+        """A name of the layout as a checkpoint of a model with its head has it."""
         return name if name in self.unprefixed else self.prefix + name
+
+    def layout_name(self, stored: str) -> str:
+        """A name in a checkpoint, with or without the prefix, as the layout has it."""
+        name = stored.removeprefix(self.prefix)
+        for old, new in self.renamed:
+            if name.endswith(old):
+                return name.removesuffix(old) + new
+        return name
 
 
 def require_sizes(owner: str, config: Any, names: Sequence[str]) -> None:

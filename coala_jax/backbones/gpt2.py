@@ -249,12 +249,8 @@ class GPT2(BackboneModule):
         Raises:
             ValueError: a length beyond ``n_positions``, or a mask of another shape.
         """
-        length = tokens.shape[1]
-        if length > self.config.n_positions:
-            raise ValueError(
-                f"tokens: length {length} exceeds the model's {self.config.n_positions} positions"
-            )
-        return self.states(plain_batch(tokens, attention_mask)).hidden[0]
+        batch = plain_batch(tokens, attention_mask, self.config.max_length)
+        return self.states(batch).hidden[0]
 
     def states(
         self,

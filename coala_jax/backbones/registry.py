@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
-from coala_jax.backbones import decoder, gpt2
+from coala_jax.backbones import decoder, encoder, gpt2
 from coala_jax.backbones.checkpoint import (
     load_module,
     read_config,
@@ -35,6 +35,9 @@ FAMILIES: Mapping[str, Family] = {
     "mistral": decoder.MISTRAL,
     "qwen2": decoder.QWEN2,
     "qwen3": decoder.QWEN3,
+    "bert": encoder.BERT,
+    "roberta": encoder.ROBERTA,
+    "xlm-roberta": encoder.XLM_ROBERTA,
 }
 
 

@@ -1,12 +1,16 @@
 """Layers that are scanned: compile time does not grow with depth, and any layer can be read."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from flax import nnx
+from jax.typing import DTypeLike
 
 from coala_jax.backbones.attention import KeyValueCache, States
+from coala_jax.backbones.family import Slot
+from coala_jax.backbones.ops import random_normal
 
 # One layer: its number from 0, the hidden states and its cached keys and values; gives the hidden
 # states after it and the keys and values of its own.
@@ -14,7 +18,60 @@ Layer = Callable[
     [jax.Array, jax.Array, tuple[jax.Array, jax.Array] | None],
     tuple[jax.Array, tuple[jax.Array, jax.Array]],
 ]
+# Parameter of a layer to its tensor's name, behind that of the layer, and the shape of one layer's.
+LayerTensors = Mapping[str, tuple[str, tuple[int, ...]]]
 LAST = (-1,)
+
+
+class StackedLayers(nnx.Module):
+    """The parameters of all layers, each an array whose leading axis is the layer."""
+
+    def __init__(
+        self, tensors: LayerTensors, depth: int, std: float, *, rngs: nnx.Rngs, dtype: DTypeLike
+    ):
+        """Initialise as Hugging Face does: normal weights, zero biases, unit norms.
+
+        Args:
+            tensors: names and shapes; a name that ends in ``_norm`` is a norm's weight, one in
+                ``_bias`` a bias.
+            depth: number of layers.
+            std: standard deviation of the weights.
+            rngs: the stream ``params`` (or ``default``) gives them.
+            dtype: floating type.
+        """
+        for name, (_, shape) in tensors.items():
+            whole = (depth, *shape)
+            if name.endswith("_norm"):
+                value = jnp.ones(whole, dtype)
+            elif name.endswith("_bias"):
+                value = jnp.zeros(whole, dtype)
+            else:
+                value = std * random_normal(rngs.params(), whole, dtype)
+            setattr(self, name, nnx.Param(value))
+        self.names = tuple(tensors)
+
+    def of(self, number: jax.Array) -> dict[str, jax.Array]:
+        """The weights of one layer."""
+        return {name: getattr(self, name)[...][number] for name in self.names}
+
+
+def layer_slots(owner: str, path: str, tensors: LayerTensors, depth: int) -> dict[str, Slot]:
+    """Where a module keeps the tensors of its layers, in its `StackedLayers`.
+
+    Args:
+        owner: name of the list of layers in a checkpoint.
+        path: the module's attribute.
+        tensors: of a layer.
+        depth: number of layers.
+
+    Returns:
+        Name of every layer's tensors in a checkpoint, to its slot.
+    """
+    return {
+        f"{owner}.{layer}.{tensor}": Slot((path, name), layer)
+        for layer in range(depth)
+        for name, (tensor, _) in tensors.items()
+    }
 
 
 def layer_indices(layers: Sequence[int], depth: int) -> tuple[int, ...]:

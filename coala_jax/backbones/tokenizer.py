@@ -18,7 +18,12 @@ TOKENIZER_FILES = (
     "added_tokens.json",
     "special_tokens_map.json",
     "tokenizer_config.json",
+    "vocab.txt",
+    "sentencepiece.bpe.model",
 )
+# A text to see what a tokenizer puts before one. Not the empty one: what stands alone in it may be
+# the end as well.
+PROBE = "a"
 
 
 @dataclass(frozen=True)
@@ -27,10 +32,12 @@ class Tokenizer:
 
     Attributes:
         raw: the transformers tokenizer.
-        end_token: the end-of-text token's text.
+        end_token: the text of the end-of-text token, or of an encoder's separator.
         end_id: its id.
         pad_id: the padding token's id; the end token's where the tokenizer names none.
         size: the number of ids, added tokens included.
+        start_id: the token that the tokenizer itself puts before every text, BERT's ``[CLS]`` or
+            Llama's ``<s>``; None where it puts none.
     """
 
     raw: Any
@@ -38,6 +45,7 @@ class Tokenizer:
     end_id: int
     pad_id: int
     size: int
+    start_id: int | None = None
 
     def encode(self, text: str) -> list[int]:
         """Token ids of one text."""
@@ -70,7 +78,8 @@ def load_tokenizer(folder: Path) -> Tokenizer:
         The tokenizer.
 
     Raises:
-        CheckpointError: no tokenizer files, unreadable ones, or no end-of-text token named.
+        CheckpointError: no tokenizer files, unreadable ones, or neither an end-of-text token nor a
+            separator named.
     """
     if not _present(folder):
         raise CheckpointError(
@@ -87,13 +96,26 @@ def load_tokenizer(folder: Path) -> Tokenizer:
         )
     except Exception as error:  # tokenizers raises plain Exception for a broken file
         raise CheckpointError(f"{folder}: the tokenizer cannot be read ({error})") from error
-    if raw.eos_token_id is None:
+    if raw.eos_token_id is not None:
+        end_token, end_id = raw.eos_token, raw.eos_token_id
+    elif raw.sep_token_id is not None:
+        end_token, end_id = raw.sep_token, raw.sep_token_id
+    else:
         raise CheckpointError(
-            f"{folder}: the tokenizer names no end-of-text token; set eos_token in "
-            "tokenizer_config.json"
+            f"{folder}: the tokenizer names no end-of-text token; set eos_token (sep_token for an "
+            "encoder) in tokenizer_config.json"
         )
-    pad_id = raw.eos_token_id if raw.pad_token_id is None else raw.pad_token_id
-    return Tokenizer(raw, str(raw.eos_token), int(raw.eos_token_id), int(pad_id), len(raw))
+    pad_id = end_id if raw.pad_token_id is None else raw.pad_token_id
+    return Tokenizer(raw, str(end_token), int(end_id), int(pad_id), len(raw), _start_id(raw))
+
+
+def _start_id(raw: Any) -> int | None:
+    """The first token of a text that is not the text's own."""
+    whole, bare = (
+        raw(PROBE, add_special_tokens=special, verbose=False)["input_ids"]
+        for special in (True, False)
+    )
+    return int(whole[0]) if whole[:1] != bare[:1] else None
 
 
 def tokenizer_sha256(folder: Path) -> str:

@@ -53,10 +53,10 @@ def encode_texts(
     template: TextTemplate,
     max_length: int,
 ) -> list[TokenSequence]:
-    """Tokenise prompts and responses apart and join them: prompt, response, end token.
+    """Tokenise prompts and responses apart and join them: start token, prompt, response, end token.
 
     Args:
-        tokenizer: gives the ids and the end token.
+        tokenizer: gives the ids, the end token, and the start token where the model expects one.
         prompts: (n,) texts.
         responses: (n,) texts.
         template: what stands around each.
@@ -73,31 +73,41 @@ def encode_texts(
         [template.response.replace(RESPONSE_FIELD, text) for text in responses]
     )
     return [
-        fit_context(prompt, response, tokenizer.end_id, max_length)
+        fit_context(prompt, response, tokenizer.end_id, max_length, tokenizer.start_id)
         for prompt, response in zip(prompt_ids, response_ids, strict=True)
     ]
 
 
 def fit_context(
-    prompt: Sequence[int], response: Sequence[int], end_id: int, max_length: int
+    prompt: Sequence[int],
+    response: Sequence[int],
+    end_id: int,
+    max_length: int,
+    start_id: int | None = None,
 ) -> TokenSequence:
-    """Join prompt, response and end token, dropping what does not fit.
+    """Join start token, prompt, response and end token, dropping what does not fit.
 
     Args:
         prompt: ids; the oldest, its first, are dropped first.
         response: ids; the last are dropped where they alone do not fit.
         end_id: closes the response and is never dropped.
-        max_length: at least 1.
+        max_length: at least 1, and 2 with a start token.
+        start_id: opens the text and is never dropped; added where the prompt does not begin with
+            it, as one from a chat template may.
 
     Returns:
         The sequence, at most ``max_length`` tokens long.
     """
-    kept_response = response[: max_length - 1]
-    room = max_length - 1 - len(kept_response)
+    if start_id is not None and prompt[:1] == [start_id]:
+        prompt = prompt[1:]
+    start = () if start_id is None else (start_id,)
+    most = max_length - len(start) - 1
+    kept_response = response[:most]
+    room = most - len(kept_response)
     kept_prompt = prompt[max(len(prompt) - room, 0) :]
     return TokenSequence(
-        tokens=(*kept_prompt, *kept_response, end_id),
-        response_start=len(kept_prompt),
+        tokens=(*start, *kept_prompt, *kept_response, end_id),
+        response_start=len(start) + len(kept_prompt),
         prompt_cut=len(kept_prompt) < len(prompt),
         response_cut=len(kept_response) < len(response),
     )

@@ -19,6 +19,8 @@ from coala_jax.backbones.checkpoint import load_module, save_module
 from coala_jax.backbones.family import Slot
 from coala_jax.backbones.gpt2 import FAMILY as GPT2_FAMILY
 
+from .variants import ENCODERS, load_variant, write_variant
+
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 TOKENS = jnp.array([[5, 9, 2, 7]])
@@ -157,6 +159,53 @@ def test_memory_peaks_at_one_copy_and_one_tensor(make_checkpoint, tmp_path, dtyp
     # The arrays are numpy's memory, which tracemalloc sees; a copy by XLA it would not.
     assert copy <= kept <= copy + slack
     assert peak <= copy + largest + slack
+
+
+@pytest.fixture
+def encoder(tmp_path):
+    """A folder of a BERT that a test may change, and its hidden states."""
+    folder = write_variant(tmp_path / "bert", ENCODERS["bert"])
+    return folder, np.asarray(load_variant(folder)(TOKENS))
+
+
+def test_an_encoder_is_read_with_or_without_prefix_and_without_its_heads(encoder):
+    folder, expected = encoder
+
+    def as_a_sentence_encoder(tensors):
+        for name in list(tensors):
+            tensors[name.removeprefix("bert.")] = tensors.pop(name)
+        tensors["embeddings.position_ids"] = np.arange(64)[None]
+        tensors["pooler.dense.weight"] = tensors["cls.predictions.bias"] = np.ones(3, np.float32)
+
+    _change_weights(folder, as_a_sentence_encoder)
+    np.testing.assert_array_equal(load_variant(folder)(TOKENS), expected)
+
+
+def test_the_first_names_of_an_encoders_norms_are_read(encoder):
+    folder, expected = encoder
+
+    def as_in_2018(tensors):
+        for name in [name for name in tensors if "LayerNorm" in name]:
+            old = name.replace("Norm.weight", "Norm.gamma").replace("Norm.bias", "Norm.beta")
+            tensors[old] = tensors.pop(name)
+
+    _change_weights(folder, as_in_2018)
+    np.testing.assert_array_equal(load_variant(folder)(TOKENS), expected)
+
+
+@pytest.mark.parametrize("name", list(ENCODERS))
+def test_an_encoder_that_was_saved_is_read_by_torch(tmp_path, name):
+    torch = pytest.importorskip("torch")
+    transformers = pytest.importorskip("transformers")
+    written = write_variant(tmp_path / "written", ENCODERS[name])
+    module = load_variant(written)
+    folder = save_checkpoint(tmp_path / "saved", module, module.config, jnp.float32)
+    assert load_file(folder / WEIGHTS).keys() == load_file(written / WEIGHTS).keys()
+    model, log = transformers.AutoModel.from_pretrained(folder, output_loading_info=True)
+    assert all("pooler" in tensor for tensor in log["missing_keys"])
+    with torch.no_grad():
+        expected = model.eval()(torch.tensor(np.array(TOKENS))).last_hidden_state.numpy()
+    assert np.abs(module(TOKENS) - expected).max() <= 1e-4 * np.abs(expected).max()
 
 
 def test_a_sharded_checkpoint_is_read(checkpoint, folder):

@@ -13,13 +13,15 @@ from coala_jax.backbones.attention import TokenBatch, append, empty_cache, plain
 from coala_jax.backbones.registry import FAMILIES
 from coala_jax.backbones.rope import make_rope, rope_parameters
 
-from .variants import SIZES, VARIANTS, load_variant, write_variant
+from .variants import CAUSAL, ENCODERS, SIZES, VARIANTS, load_variant, write_variant
 
 GOLDEN = Path(__file__).with_name("golden.json")
 LENGTH = 40
 TOKENS = np.random.default_rng(0).integers(1, 31, (2, LENGTH))
 # The hidden states that golden.json keeps of a variant: row 0 at these positions.
 KEPT = (0, 7, 39)
+causal_only = pytest.mark.parametrize("variant", list(CAUSAL), indirect=True)
+encoders_only = pytest.mark.parametrize("variant", list(ENCODERS), indirect=True)
 
 
 @nnx.jit(static_argnames=("layers", "keep"))
@@ -55,44 +57,52 @@ def test_hidden_states_are_those_recorded_from_torch(variant):
     assert np.abs(found - expected).max() <= 1e-4 * np.abs(expected).max()
 
 
-def _reference(folder):
+def _reference(folder, mask=None):
+    """Torch's output of these tokens; positions are said, as RoBERTa's would follow the ids."""
     transformers = pytest.importorskip("transformers")
-    pytest.importorskip("torch")
-    return transformers.AutoModelForCausalLM.from_pretrained(
-        folder, attn_implementation="eager"
-    ).eval()
-
-
-def test_hidden_states_of_every_layer_and_logits_equal_torch(variant):
-    _, folder, module = variant
     torch = pytest.importorskip("torch")
+    fields = json.loads((folder / "config.json").read_text())
+    config = FAMILIES[fields["model_type"]].read_config(fields)
+    if fields in ENCODERS.values():
+        kind, first = transformers.AutoModel, config.first_position
+    else:
+        kind, first = transformers.AutoModelForCausalLM, 0
+    model = kind.from_pretrained(folder, attn_implementation="eager").eval()
+    mask = np.ones_like(TOKENS) if mask is None else mask.astype(int)
     with torch.no_grad():
-        output = _reference(folder)(torch.tensor(TOKENS), output_hidden_states=True)
+        return model(
+            torch.tensor(TOKENS),
+            attention_mask=torch.tensor(mask),
+            position_ids=torch.tensor(np.maximum(np.cumsum(mask, 1) - 1, 0) + first),
+            output_hidden_states=True,
+        )
+
+
+def test_hidden_states_of_every_layer_equal_torch(variant):
+    _, folder, module = variant
+    output = _reference(folder)
     depth = module.config.depth
     states = run(module, plain_batch(jnp.asarray(TOKENS)), layers=tuple(range(depth + 1)))
     for ours, theirs in zip(states.hidden, output.hidden_states, strict=True):
         theirs = theirs.numpy()
         assert np.abs(ours - theirs).max() <= 1e-4 * np.abs(theirs).max()
-    logits = output.logits.numpy()
-    assert np.abs(module.logits(states.hidden[-1]) - logits).max() <= 1e-4 * np.abs(logits).max()
+
+
+@causal_only
+def test_logits_equal_torch(variant):
+    _, folder, module = variant
+    expected = _reference(folder).logits.numpy()
+    found = module.logits(run(module, plain_batch(jnp.asarray(TOKENS))).hidden[0])
+    assert np.abs(found - expected).max() <= 1e-4 * np.abs(expected).max()
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_padded_batches_of_mixed_lengths_equal_torch(variant, side):
     _, folder, module = variant
-    torch = pytest.importorskip("torch")
     mask = np.arange(LENGTH) < np.array([[LENGTH], [13]])
     if side == "left":
         mask = mask[:, ::-1].copy()
-    positions = np.maximum(np.cumsum(mask, 1) - 1, 0)
-    with torch.no_grad():
-        output = _reference(folder)(
-            torch.tensor(TOKENS),
-            attention_mask=torch.tensor(mask.astype(int)),
-            position_ids=torch.tensor(positions),
-            output_hidden_states=True,
-        )
-    expected = output.hidden_states[-1].numpy()
+    expected = _reference(folder, mask).hidden_states[-1].numpy()
     found = _hidden(module, TOKENS, mask)
     assert np.abs(found - expected)[mask].max() <= 1e-4 * np.abs(expected[mask]).max()
     assert np.isfinite(found).all()
@@ -109,6 +119,7 @@ def test_bfloat16_stays_near_float32(variant):
     assert error < (0.2 if name == "gpt2" else 0.04)
 
 
+@causal_only
 def test_a_tree_gives_every_branch_what_it_gets_alone(variant):
     _, _, module = variant
     prompt, left, right = TOKENS[0, :9], TOKENS[0, 9:15], TOKENS[1, :4]
@@ -127,6 +138,66 @@ def test_a_tree_gives_every_branch_what_it_gets_alone(variant):
     assert np.abs(found[19:] - third).max() <= 1e-5 * scale
 
 
+@encoders_only
+def test_texts_packed_in_a_row_give_what_each_gets_alone(variant):
+    """Two texts, then padding; the second is a single token."""
+    _, _, module = variant
+    first, second = TOKENS[0, :9], TOKENS[1, :1]
+    tokens = np.r_[first, second, TOKENS[0, 20:24]]
+    positions = np.r_[0:9, 0, 0, 0, 0, 0]
+    ends = np.r_[np.full(9, 9), 10:15]
+    batch = TokenBatch(*(jnp.asarray(x, jnp.int32)[None] for x in (tokens, positions, ends)))
+    found = np.asarray(run(module, batch).hidden[0])[0]
+    alone = np.concatenate(_alone(module, [first, second]))
+    assert np.abs(found[:10] - alone).max() <= 1e-5 * np.abs(alone).max()
+
+
+@encoders_only
+def test_padding_in_the_midst_of_a_text_changes_nothing(variant):
+    _, _, module = variant
+    text = TOKENS[0, :11]
+    mask = np.zeros((2, LENGTH), bool)
+    mask[0, 3:20:2] = mask[0, 30:32] = True
+    tokens = TOKENS.copy()
+    tokens[mask] = text
+    (alone,) = _alone(module, [text])
+    found = _hidden(module, tokens, mask)
+    assert np.abs(found[mask] - alone).max() <= 1e-5 * np.abs(alone).max()
+    assert np.isfinite(found).all()
+
+
+@pytest.mark.parametrize("variant", ["roberta"], indirect=True)
+def test_positions_are_numbered_as_torch_numbers_them_by_itself(variant):
+    _, folder, module = variant
+    torch = pytest.importorskip("torch")
+    transformers = pytest.importorskip("transformers")
+    tokens = np.maximum(TOKENS, 2)
+    with torch.no_grad():
+        model = transformers.AutoModel.from_pretrained(folder).eval()
+        expected = model(torch.tensor(tokens)).last_hidden_state.numpy()
+    assert np.abs(_hidden(module, tokens) - expected).max() <= 1e-4 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("variant", ["bert"], indirect=True)
+@pytest.mark.parametrize("argument", ["cache", "keep"])
+def test_an_encoder_refuses_a_cache(variant, argument):
+    _, _, module = variant
+    batch = plain_batch(jnp.asarray(TOKENS))
+    options = {"cache": empty_cache(3, 2, 4, 4, 4, jnp.float32)} if argument == "cache" else {}
+    with pytest.raises(ValueError, match=f"{argument}: bert is an encoder"):
+        module.states(batch, **options, keep=argument == "keep")
+
+
+@pytest.mark.parametrize("variant", ["bert", "roberta"], indirect=True)
+def test_lengths_beyond_the_position_embedding_are_refused(variant):
+    _, _, module = variant
+    longest = {"bert": 64, "roberta": 62}[module.config.model_type]
+    assert module.config.max_length == longest
+    with pytest.raises(ValueError, match=f"length {longest + 1} exceeds the model's {longest}"):
+        module(jnp.ones((1, longest + 1), int))
+
+
+@causal_only
 def test_cached_decoding_equals_the_full_pass(variant):
     """Prompts of mixed lengths, then token by token, then candidates that do not see each other."""
     _, _, module = variant
@@ -170,7 +241,7 @@ def test_cached_decoding_equals_the_full_pass(variant):
             assert error <= 1e-5 * np.abs(expected).max()
 
 
-@pytest.mark.parametrize("variant", ["gpt2", "mistral sliding"], indirect=True)
+@pytest.mark.parametrize("variant", ["gpt2", "mistral sliding", "bert"], indirect=True)
 def test_a_layer_asked_for_is_the_same_whatever_else_is(variant):
     _, _, module = variant
     batch = plain_batch(jnp.asarray(TOKENS))
@@ -179,7 +250,7 @@ def test_a_layer_asked_for_is_the_same_whatever_else_is(variant):
     np.testing.assert_allclose(both[0], run(module, batch).hidden[0], atol=1e-5)
 
 
-@pytest.mark.parametrize("variant", ["gpt2", "llama"], indirect=True)
+@pytest.mark.parametrize("variant", ["gpt2", "llama", "bert"], indirect=True)
 def test_layers_that_are_not_there_are_refused(variant):
     _, _, module = variant
     with pytest.raises(ValueError, match=r"layers=\(4,\): the model has layers 0 .* to 3"):
@@ -193,7 +264,7 @@ def test_a_config_survives_a_round_trip(variant):
     json.dumps(module.config.to_dict())
 
 
-@pytest.mark.parametrize("name", ["llama", "qwen3"])
+@pytest.mark.parametrize("name", ["llama", "qwen3", "bert"])
 def test_depth_does_not_grow_the_program(name):
     def size(layers):
         fields = {**VARIANTS[name], "num_hidden_layers": layers}
@@ -207,9 +278,10 @@ def test_depth_does_not_grow_the_program(name):
     assert size(2) == size(12)
 
 
-def test_float32_asks_for_the_highest_precision_everywhere():
-    family = FAMILIES["llama"]
-    config = family.read_config(VARIANTS["llama"])
+@pytest.mark.parametrize("name", ["llama", "bert"])
+def test_float32_asks_for_the_highest_precision_everywhere(name):
+    family = FAMILIES[name]
+    config = family.read_config(VARIANTS[name])
     module = nnx.eval_shape(lambda: family.make(config, nnx.Rngs(0), jnp.float32))
     graph, state = nnx.split(module)
     text = str(jax.make_jaxpr(lambda state: nnx.merge(graph, state)(TOKENS))(state))
@@ -245,6 +317,20 @@ def test_float32_asks_for_the_highest_precision_everywhere():
             {"use_sliding_window": True, "layer_types": ["full_attention"]},
             "1 layer_types for 3 layers",
         ),
+        ("bert", {"num_attention_heads": 3}, "num_attention_heads=3 must divide hidden_size=16"),
+        ("bert", {"hidden_act": "mish"}, "hidden_act='mish' is not supported"),
+        ("bert", {"type_vocab_size": 0}, "type_vocab_size must be a positive integer, got 0"),
+        ("bert", {"num_attention_heads": None}, "num_attention_heads must be a positive integer"),
+        ("bert", {"is_decoder": True}, "is_decoder=true is not supported"),
+        ("bert", {"add_cross_attention": True}, "add_cross_attention=true is not supported"),
+        ("bert", {"quantization_config": {"bits": 4}}, "quantization_config"),
+        (
+            "roberta",
+            {"position_embedding_type": "relative_key"},
+            "position_embedding_type='relative_key' is not supported",
+        ),
+        ("roberta", {"pad_token_id": None}, "pad_token_id=None must be an integer from 0 to 62"),
+        ("xlm-roberta", {"pad_token_id": 63}, "pad_token_id=63 must be an integer from 0 to 62"),
     ],
 )
 def test_a_config_that_cannot_be_honoured_is_refused(model_type, fields, message):
@@ -264,13 +350,10 @@ def _record():
     """Write golden.json from torch: python -m tests.backbones.test_families"""
     import tempfile
 
-    import torch
-
     golden = {}
     for name, fields in VARIANTS.items():
-        with tempfile.TemporaryDirectory() as folder, torch.no_grad():
-            model = _reference(write_variant(Path(folder), fields))
-            hidden = model(torch.tensor(TOKENS), output_hidden_states=True).hidden_states[-1]
+        with tempfile.TemporaryDirectory() as folder:
+            hidden = _reference(write_variant(Path(folder), fields)).hidden_states[-1]
         golden[name] = np.round(hidden[0, list(KEPT)].numpy().astype(float), 6).tolist()
     GOLDEN.write_text(json.dumps(golden) + "\n")
 

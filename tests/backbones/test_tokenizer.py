@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from coala_jax.backbones.checkpoint import CheckpointError
 from coala_jax.backbones.registry import load_backbone
-from coala_jax.backbones.tokenizer import load_tokenizer
+from coala_jax.backbones.tokenizer import load_tokenizer, tokenizer_sha256
+
+VOCABULARY = {"[PAD]": 0, "[UNK]": 1, "[CLS]": 2, "[SEP]": 3, "<s>": 4, "</s>": 5, "a": 6, "b": 7}
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +50,79 @@ def test_no_special_token_is_added(tokenizer):
 @given(text=st.text(st.characters(exclude_categories=["Cs"]), max_size=40))
 def test_any_text_survives_encoding_and_decoding(tokenizer, text):
     assert tokenizer.decode(tokenizer.encode(text)) == text
+
+
+def _wordpiece(folder, post_processor, **special):
+    """A tokenizer of four special tokens of each kind and two letters."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    raw = Tokenizer(models.WordPiece(VOCABULARY, unk_token="[UNK]"))
+    raw.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    if post_processor is not None:
+        raw.post_processor = post_processor
+    PreTrainedTokenizerFast(tokenizer_object=raw, **special).save_pretrained(folder)
+    return load_tokenizer(folder)
+
+
+def _template(single):
+    from tokenizers import processors
+
+    special = [(name, VOCABULARY[name]) for name in single.split() if name != "$A"]
+    return processors.TemplateProcessing(single=single, special_tokens=special)
+
+
+def test_an_encoder_starts_at_its_cls_token_and_ends_at_its_separator(tmp_path):
+    from tokenizers import processors
+
+    bert = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    tokenizer = _wordpiece(
+        tmp_path, bert, cls_token="[CLS]", sep_token="[SEP]", pad_token="[PAD]", unk_token="[UNK]"
+    )
+    assert (tokenizer.start_id, tokenizer.end_id, tokenizer.end_token) == (2, 3, "[SEP]")
+    assert (tokenizer.pad_id, tokenizer.size) == (0, 8)
+    assert tokenizer.encode("a b") == [6, 7]
+
+
+@pytest.mark.parametrize(
+    ("template", "start"),
+    [
+        (None, None),
+        ("<s> $A", 4),
+        ("<s> $A </s>", 4),
+        ("$A </s>", None),  # what the empty text gives here is the end
+        ("</s> $A", 5),  # one token for both, as GPT-2 has it
+    ],
+)
+def test_the_start_token_is_what_the_template_puts_first(tmp_path, template, start):
+    template = None if template is None else _template(template)
+    tokenizer = _wordpiece(tmp_path, template, bos_token="<s>", eos_token="</s>", sep_token="[SEP]")
+    assert tokenizer.start_id == start
+    assert tokenizer.end_id == tokenizer.pad_id == 5
+    assert tokenizer.encode("a b") == [6, 7]
+
+
+def test_byte_pair_encoding_starts_where_its_template_says(checkpoint, folder):
+    assert load_tokenizer(checkpoint).start_id is None
+    path = folder / "tokenizer.json"
+    fields = json.loads(path.read_text())
+    end = {"id": "<|endoftext|>", "type_id": 0}
+    fields["post_processor"] = {
+        "type": "TemplateProcessing",
+        "single": [{"SpecialToken": end}, {"Sequence": {"id": "A", "type_id": 0}}],
+        "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 0}}],
+        "special_tokens": {end["id"]: {"id": end["id"], "ids": [0], "tokens": [end["id"]]}},
+    }
+    path.write_text(json.dumps(fields))
+    tokenizer = load_tokenizer(folder)
+    assert tokenizer.start_id == tokenizer.end_id == 0
+    assert tokenizer.encode("the tutor") == load_tokenizer(checkpoint).encode("the tutor")
+
+
+def test_every_file_that_decides_the_ids_is_hashed(folder):
+    first = tokenizer_sha256(folder)
+    (folder / "vocab.txt").write_text("a\nb\n")
+    assert tokenizer_sha256(folder) != first
 
 
 def test_loading_opens_no_connection(checkpoint, monkeypatch):

@@ -37,8 +37,16 @@ GPT2_SIZES = {
     "eos_token_id": 0,
     "bos_token_id": 0,
 }
+ENCODER_SIZES = {
+    "vocab_size": 31,
+    "hidden_size": 16,
+    "intermediate_size": 20,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "max_position_embeddings": 64,
+}
 # Name to config.json. Both spellings of the rotary settings occur.
-VARIANTS = {
+CAUSAL = {
     "gpt2": {"model_type": "gpt2", **GPT2_SIZES},
     "llama": {"model_type": "llama", **SIZES, "rope_theta": 500.0, "num_key_value_heads": None},
     "llama tied, one key head, biases": {
@@ -101,13 +109,30 @@ VARIANTS = {
         "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
     },
 }
+ENCODERS = {
+    "bert": {"model_type": "bert", **ENCODER_SIZES},
+    "bert, one token type, relu": {
+        "model_type": "bert",
+        **ENCODER_SIZES,
+        "type_vocab_size": 1,
+        "hidden_act": "relu",
+        "layer_norm_eps": 1e-3,
+    },
+    "roberta": {"model_type": "roberta", **ENCODER_SIZES, "type_vocab_size": 1},
+    "xlm-roberta, other padding": {
+        "model_type": "xlm-roberta",
+        **ENCODER_SIZES,
+        "pad_token_id": 4,
+    },
+}
+VARIANTS = CAUSAL | ENCODERS
 
 
 def filled(name, shape):
     """Weights from the tensor's name alone; norms near 1."""
     n = int(np.prod(shape))
     waves = np.sin(sum(name.encode()) + 1.7 * np.arange(n)).reshape(shape)
-    is_norm = "norm" in name or "ln_" in name
+    is_norm = "norm" in name.lower() or "ln_" in name
     return (1 + 0.2 * waves if is_norm and "weight" in name else 0.3 * waves).astype(np.float32)
 
 

@@ -150,6 +150,13 @@ def test_a_full_context_drops_the_oldest_prompt_tokens_and_then_the_last_of_the_
     assert fit_context([], [3, 4], 0, 3) == ((3, 4, 0), 0, False, False)
 
 
+def test_a_start_token_opens_every_text_once_and_is_never_dropped():
+    assert fit_context([1, 2], [3], 0, 8, 7) == ((7, 1, 2, 3, 0), 3, False, False)
+    assert fit_context([7, 1, 2], [3], 0, 8, 7) == ((7, 1, 2, 3, 0), 3, False, False)
+    assert fit_context([1, 2], [3], 0, 4, 7) == ((7, 2, 3, 0), 2, True, False)
+    assert fit_context([1, 2], [3, 4], 0, 3, 7) == ((7, 3, 0), 1, True, True)
+
+
 @given(st.lists(st.integers(1, 9)), st.lists(st.integers(1, 9)), st.integers(1, 12))
 def test_a_fitted_sequence_is_a_window_around_the_response(prompt, response, context):
     fitted = fit_context(prompt, response, 0, context)

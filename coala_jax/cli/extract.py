@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from coala_jax.cli.options import add_model_options, model_options
+from coala_jax.cli.options import add_compute_dtype, add_model_options, model_options
 from coala_jax.cli.output import counts_line, print_result, say
 from coala_jax.cli.parser import add_command, layer_list, positive_integer
 from coala_jax.study.files import require_writable
@@ -61,6 +61,7 @@ def add_parser(commands: Any) -> None:
         help="type on disk (default: %(default)s)",
     )
     add_model_options(parser)
+    add_compute_dtype(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

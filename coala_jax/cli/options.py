@@ -31,9 +31,22 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_compute_dtype(parser: argparse.ArgumentParser) -> None:
+    """Add ``--model-dtype``, which `model_options` reads where it is there."""
+    parser.add_argument(
+        "--model-dtype",
+        default="float32",
+        choices=("float32", "bfloat16"),
+        help="type of the model's weights and of its computation (default: %(default)s)",
+    )
+
+
 def model_options(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The options of `add_model_options`, as ``load_backbone`` takes them."""
-    return {name: getattr(arguments, name) for name in ("adapter", "revision", "download")}
+    """What the options say of the model, as ``load_backbone`` takes it."""
+    options = {name: getattr(arguments, name) for name in ("adapter", "revision", "download")}
+    if hasattr(arguments, "model_dtype"):
+        options["dtype"] = arguments.model_dtype
+    return options
 
 
 def add_seed(parser: argparse.ArgumentParser, what: str) -> None:

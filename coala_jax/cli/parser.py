@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable
+import re
+import sys
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from coala_jax.study.pairs import FEWEST_PAIRS
 
 # Seeds reach jax.random.key and numpy alike; both take this range.
 LARGEST_SEED = 2**32 - 1
+
+# What argparse takes for an option.
+_NEGATIVE_LIST = re.compile(r"-\d+(,-?\d+)+")
 
 
 class UsageError(Exception):
@@ -24,6 +29,16 @@ class OneLineParser(argparse.ArgumentParser):
         super().__init__(
             formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **options
         )
+
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> Any:
+        """As usual, but ``--layers -1,-8`` needs no equals sign, as ``-1`` alone needs none."""
+        words = list(sys.argv[1:] if args is None else args)
+        for at in range(len(words) - 1, 0, -1):
+            if _NEGATIVE_LIST.fullmatch(words[at]) and words[at - 1].startswith("--"):
+                words[at - 1 : at + 1] = [f"{words[at - 1]}={words[at]}"]
+        return super().parse_known_args(words, namespace)
 
     def error(self, message: str) -> NoReturn:
         """Raise instead of printing a usage of many lines."""

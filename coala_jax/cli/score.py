@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from coala_jax.cli.options import add_model_options, model_options
+from coala_jax.cli.options import add_compute_dtype, add_model_options, model_options
 from coala_jax.cli.output import counts_line, print_result
 from coala_jax.cli.parser import add_command
 from coala_jax.study.files import require_writable
@@ -32,6 +32,7 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("--out", required=True, help=".jsonl to write, one line a row")
     add_model_options(parser)
+    add_compute_dtype(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

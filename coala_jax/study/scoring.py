@@ -38,6 +38,7 @@ def score_file(
     adapter: str | None = None,
     revision: str | None = None,
     download: bool = False,
+    dtype: str = "float32",
 ) -> Scores:
     """Score the responses of a file.
 
@@ -48,6 +49,7 @@ def score_file(
         adapter: as ``load_backbone`` takes it.
         revision: as ``load_backbone`` takes it.
         download: as ``load_backbone`` takes it.
+        dtype: as ``load_backbone`` takes it.
 
     Raises:
         HeadFileError: no usable head.
@@ -58,7 +60,9 @@ def score_file(
     head, info = load_head(head_folder)
     identity = head_identity(head_folder, info)
     responses = read_responses(data)
-    backbone = load_backbone(model, adapter=adapter, revision=revision, download=download)
+    backbone = load_backbone(
+        model, dtype=dtype, adapter=adapter, revision=revision, download=download
+    )
     settings = ExtractSettings.from_identity(identity)
     try:
         require_same_backbone(identity, feature_identity(backbone, settings))

@@ -103,3 +103,22 @@ def test_score_refuses_the_base_with_an_adapter_it_was_not_made_with(
     assert main([*words, "--adapter", str(adapter), "--out", str(out)]) == 2
     assert "weights_sha256" in capsys.readouterr().err
     assert main([*words, "--out", str(out)]) == 0
+
+
+def test_layers_and_the_models_type_reach_the_store(checkpoint, data, tmp_path):
+    store = str(tmp_path / "store")
+    words = ["extract", "--model", str(checkpoint), "--data", data, "--out", store]
+    assert main([*words, "--layers", "-1,-2", "--model-dtype", "bfloat16"]) == 0
+    manifest = open_store(store).manifest
+    assert manifest["identity"]["layer"] == "-1,-2"
+    assert manifest["compute_dtype"] == "bfloat16"
+    assert manifest["width"] == 2 * 2 * 16
+    assert manifest["tokens"]["run"] >= manifest["tokens"]["distinct"] > 0
+
+
+def test_layers_that_are_no_numbers_are_refused(checkpoint, data, tmp_path, capsys):
+    words = ["extract", "--model", str(checkpoint), "--data", data, "--out", str(tmp_path / "s")]
+    assert main([*words, "--layers", "last"]) == 2
+    assert "'last' is not a list of integers such as -1,-8" in capsys.readouterr().err
+    assert main([*words, "--layers", "7"]) == 2
+    assert "layers=(7,): the model has layers 0" in capsys.readouterr().err

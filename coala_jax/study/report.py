@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from coala_jax._version import __version__
+from coala_jax.convex.flops import admm_flops
 from coala_jax.study.baselines import RIDGE_GRID, weighted_mean
 from coala_jax.study.experiment import Experiment
 from coala_jax.study.intervals import cluster_interval
@@ -50,7 +51,8 @@ def build_report(experiment: Experiment, command: str) -> dict[str, Any]:
             "eval_keys": len(set(held.keys)),
         },
         "rows": {"set_aside": _counts(train.set_aside), "cut": _counts(train.cut)},
-        "phase1": _phase(phases.phase1.stats, phases.seconds1),
+        "phase1": _phase(phases.phase1.stats, phases.seconds1)
+        | {"admm_flops": _admm_flops(experiment)},
         "phase2": _phase(phases.phase2.stats, phases.seconds2),
         "train": _metrics(metrics.train) | {"initial": _metrics(metrics.train_initial)},
         "eval": _metrics(metrics.eval)
@@ -102,6 +104,20 @@ def _phase(stats: NamedTuple, seconds: Seconds) -> dict[str, Any]:
     figures = {name: np.asarray(value).item() for name, value in stats._asdict().items()}
     figures["status"] = Status(figures["status"]).name.lower()
     return figures | {"seconds": seconds.run, "compile_seconds": seconds.compile}
+
+
+def _admm_flops(experiment: Experiment) -> int:
+    """Floating-point operations of Phase I's steps, by formula; certificates are left out."""
+    stats, config = experiment.phases.phase1.stats, experiment.settings.config
+    rows, width = experiment.train.chosen.shape
+    return admm_flops(
+        int(stats.iterations),
+        int(stats.cg_iterations),
+        2 * rows,
+        width + 1,
+        config.n_gates,
+        config.model,
+    )
 
 
 def _metrics(metrics: RewardMetrics) -> dict[str, float]:

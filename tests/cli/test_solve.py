@@ -17,6 +17,7 @@ REPORT_KEYS = {
     "phase1": (
         *("status", "relative_gap", "explained", "cone_violation", "iterations", "seconds"),
         *("compile_seconds", "active_neurons", "critical_strength", "primal_value", "dual_bound"),
+        "admm_flops",
     ),
     "phase2": ("status", "seconds", "compile_seconds", "epochs", "loss", "gradient_norm"),
     "train": ("rewards/accuracies", "rewards/margins", "sigmoid_margin"),
@@ -57,6 +58,7 @@ def test_the_folder_is_complete_and_the_report_is_valid(solved):
     assert report["phase1"]["status"] == report["phase2"]["status"] == "solved"
     assert report["phase1"]["seconds"] > 0
     assert report["phase1"]["compile_seconds"] > 0
+    assert report["phase1"]["admm_flops"] > 0
     assert report["pairs"]["train"] + report["pairs"]["eval"] == 60
     assert report["split"]["by"] == "group"
     assert report["baseline"]["length_accuracy"] is None

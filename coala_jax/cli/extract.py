@@ -33,7 +33,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--pooling",
         default="mean+last",
-        help="mean or last of the response, text_mean, first, or several joined by + "
+        help="mean, last or attention over the response, text_mean, first, or several joined by + "
         "(default: %(default)s)",
     )
     parser.add_argument(

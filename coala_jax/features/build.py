@@ -19,6 +19,7 @@ from coala_jax.features.extract import (
     progress_bar,
     require_finite,
 )
+from coala_jax.features.query import QUERY_ROWS, derive_query, query_text
 from coala_jax.features.store import FeatureStore, RowRecord, Shard, write_store
 from coala_jax.features.tokens import TokenSequence, encode_texts
 
@@ -51,6 +52,8 @@ def extract_store(
     rows = row_set.rows
     if not rows:
         raise FeatureError("rows: none to extract features of")
+    if settings.needs_query:
+        settings = replace(settings, query=_default_query(rows, backbone, settings))
     size = settings.shard_rows
     with progress_bar(SIDES * len(rows), "extract") as bar:
 
@@ -65,6 +68,27 @@ def extract_store(
 
         description = _describe(row_set, backbone, settings)
         return write_store(out, description, make_shard, -(-len(rows) // size))
+
+
+def _default_query(
+    rows: Sequence[PreferenceRow], backbone: Backbone, settings: ExtractSettings
+) -> str:
+    sequences = _sequences(rows[:QUERY_ROWS], backbone, settings)
+    return query_text(derive_query(backbone, sequences, settings.layers))
+
+
+def _sequences(
+    rows: Sequence[PreferenceRow], backbone: Backbone, settings: ExtractSettings
+) -> list[TokenSequence]:
+    """The chosen responses of rows, then the rejected ones."""
+    responses = [*(row.chosen for row in rows), *(row.rejected for row in rows)]
+    return encode_texts(
+        backbone.tokenizer,
+        [row.prompt for row in rows] * SIDES,
+        responses,
+        settings.template,
+        backbone.config.max_length,
+    )
 
 
 def _describe(row_set: RowSet, backbone: Backbone, settings: ExtractSettings) -> dict[str, object]:
@@ -89,15 +113,7 @@ def _shard(
     advance: Callable[[int], object],
 ) -> Shard:
     """Features of consecutive rows; chosen and rejected run together."""
-    prompts = [row.prompt for row in rows]
-    responses = [*(row.chosen for row in rows), *(row.rejected for row in rows)]
-    sequences = encode_texts(
-        backbone.tokenizer,
-        prompts * SIDES,
-        responses,
-        settings.template,
-        backbone.config.max_length,
-    )
+    sequences = _sequences(rows, backbone, settings)
     pooled = pooled_features(backbone, sequences, settings, advance)
     with np.errstate(over="ignore"):  # an overflow is reported by its row
         features = pooled.features.astype(settings.dtype)

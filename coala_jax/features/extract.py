@@ -11,12 +11,13 @@ import numpy as np
 from flax import nnx
 from tqdm import tqdm
 
-from coala_jax.backbones import Backbone, BackboneModule, TokenBatch, layer_indices
+from coala_jax.backbones import Backbone, BackboneModule, layer_indices
 from coala_jax.data import ResponseRow
 from coala_jax.features.errors import FeatureError
 from coala_jax.features.identity import FeatureIdentity, layer_name, layer_numbers
-from coala_jax.features.packing import Batch, TokenCounts, plan_batches
-from coala_jax.features.pooling import find_spans, pool, pooling_parts
+from coala_jax.features.packing import Batch, TokenCounts, plan_batches, token_batch
+from coala_jax.features.pooling import ATTENTION, find_spans, pool, pooling_parts
+from coala_jax.features.query import query_array
 from coala_jax.features.tokens import TextTemplate, TokenSequence, encode_texts
 
 # Types that numpy reads back by itself; bfloat16 is none of them.
@@ -42,6 +43,8 @@ class ExtractSettings:
             shared within a shard.
         share_prefixes: run the tokens that sequences begin alike with once, where the model is
             causal.
+        query: of ``attention`` pooling, from `coala_jax.features.query.query_text`; empty means
+            that `extract_store` derives one from the data.
     """
 
     pooling: str = "mean+last"
@@ -51,6 +54,7 @@ class ExtractSettings:
     token_budget: int = 8192
     shard_rows: int = 2048
     share_prefixes: bool = True
+    query: str = ""
 
     def __post_init__(self) -> None:
         """Check every field.
@@ -73,7 +77,12 @@ class ExtractSettings:
         """The settings that make features of this identity again."""
         template = TextTemplate(identity.prompt_template, identity.response_template)
         layers = layer_numbers(identity.layer)
-        return cls(pooling=identity.pooling, layers=layers, template=template)
+        return cls(pooling=identity.pooling, layers=layers, template=template, query=identity.query)
+
+    @property
+    def needs_query(self) -> bool:
+        """Whether features cannot be made before a query is derived."""
+        return ATTENTION in pooling_parts(self.pooling) and not self.query
 
     def width(self, hidden_size: int) -> int:
         """Columns of the features on a backbone of this width."""
@@ -124,6 +133,7 @@ def feature_identity(backbone: Backbone, settings: ExtractSettings) -> FeatureId
         end_token=backbone.tokenizer.end_token,
         pooling=settings.pooling,
         layer=layer_name(settings.layers),
+        query=settings.query,
     )
 
 
@@ -221,8 +231,14 @@ def _run_plan(
     plan = plan_batches(sequences, token_budget, backbone.tokenizer.pad_id, share=share)
     width = settings.width(backbone.config.hidden_size)
     features = np.empty((len(sequences), width), np.float32)
+    query = None
+    if settings.query:
+        shape = len(settings.layers), backbone.config.hidden_size
+        query = jnp.asarray(query_array(settings.query, *shape))
     for batch in plan.batches:
-        pooled = _forward(backbone.module, batch, pooling=settings.pooling, layers=settings.layers)
+        pooled = _forward(
+            backbone.module, batch, query, pooling=settings.pooling, layers=settings.layers
+        )
         taken = batch.sequence >= 0
         features[batch.sequence[taken]] = np.asarray(pooled)[taken]
         advance(int(taken.sum()))
@@ -256,11 +272,21 @@ def progress_bar(total: int, title: str) -> tqdm:
 
 @nnx.jit(static_argnames=("pooling", "layers"))
 def _forward(
-    module: BackboneModule, batch: Batch, *, pooling: str, layers: tuple[int, ...]
+    module: BackboneModule,
+    batch: Batch,
+    query: jax.Array | None,
+    *,
+    pooling: str,
+    layers: tuple[int, ...],
 ) -> jax.Array:
     """(rows, leaves, d) pooled features of a batch."""
-    tokens = TokenBatch(*map(jnp.asarray, (batch.tokens, batch.positions, batch.ends)))
+    tokens = token_batch(batch)
     last, start = jnp.asarray(batch.last), jnp.asarray(batch.start)
     spans = find_spans(tokens.positions, tokens.ends, last, start)
     states = module.states(tokens, layers=layers)
-    return jnp.concatenate([pool(hidden, spans, pooling) for hidden in states.hidden], axis=-1)
+    queries = [None] * len(layers) if query is None else list(query)
+    pooled = [
+        pool(hidden, spans, pooling, one)
+        for hidden, one in zip(states.hidden, queries, strict=True)
+    ]
+    return jnp.concatenate(pooled, axis=-1)

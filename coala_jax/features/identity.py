@@ -10,6 +10,8 @@ if TYPE_CHECKING:  # reading features needs no model
 
 # The hidden states that are pooled unless others are named: Hugging Face's ``last_hidden_state``.
 LAYER = "last"
+# Characters of a value that a message shows.
+SHOWN = 80
 
 
 def layer_name(layers: Sequence[int]) -> str:
@@ -45,6 +47,7 @@ class FeatureIdentity(NamedTuple):
         end_token: closes every response.
         pooling: names of poolings, joined by ``+``.
         layer: whose hidden states are pooled, from `layer_name`.
+        query: of attention pooling, as base64 of float32; empty where there is none.
     """
 
     backbone: str
@@ -57,6 +60,7 @@ class FeatureIdentity(NamedTuple):
     end_token: str
     pooling: str
     layer: str = LAYER
+    query: str = ""
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> "FeatureIdentity":
@@ -65,6 +69,7 @@ class FeatureIdentity(NamedTuple):
         Raises:
             FeatureError: a field is missing or is not a string.
         """
+        fields = {"query": "", **fields}  # identities of before attention pooling
         lost = [name for name in cls._fields if not isinstance(fields.get(name), str)]
         if lost:
             raise FeatureError(f"feature identity: no text for {', '.join(lost)}")
@@ -86,7 +91,7 @@ def require_same_backbone(
     """
     left, right = expected._asdict(), found._asdict()
     differing = [
-        f"{name} {left[name]!r}, found {right[name]!r}"
+        f"{name} {_short(left[name])}, found {_short(right[name])}"
         for name in left
         if name != "backbone" and name != "name" and name in right and left[name] != right[name]
     ]
@@ -95,6 +100,11 @@ def require_same_backbone(
             f"another backbone or other settings: made with {_name(left)!r}, used with "
             f"{_name(right)!r}; expected {'; expected '.join(differing)}"
         )
+
+
+def _short(text: str) -> str:
+    """A value for a message; a query is thousands of characters long."""
+    return repr(text if len(text) <= SHOWN else f"{text[:SHOWN]}...")
 
 
 def _name(fields: Mapping[str, str]) -> str:

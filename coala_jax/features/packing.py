@@ -10,8 +10,10 @@ from bisect import bisect_left, insort
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 
+from coala_jax.backbones import TokenBatch
 from coala_jax.features.errors import FeatureError
 from coala_jax.features.tokens import TokenSequence
 
@@ -89,6 +91,11 @@ class Batch(NamedTuple):
     def shape(self) -> tuple[int, int, int]:
         """What a compilation depends on: rows, length, leaves."""
         return (*self.tokens.shape, self.sequence.shape[1])
+
+
+def token_batch(batch: Batch) -> TokenBatch:
+    """What the backbone takes of a batch."""
+    return TokenBatch(*map(jnp.asarray, (batch.tokens, batch.positions, batch.ends)))
 
 
 class TokenCounts(NamedTuple):

@@ -70,27 +70,55 @@ def last_of_slots(hidden: jax.Array, mask: jax.Array) -> jax.Array:
     return chosen.astype(jnp.promote_types(hidden.dtype, jnp.float32))
 
 
-def _mean(hidden: jax.Array, spans: Spans) -> jax.Array:
+def attention_of_slots(hidden: jax.Array, mask: jax.Array, query: jax.Array) -> jax.Array:
+    """Mean of the hidden states over masked slots, weighted by the softmax of query times state.
+
+    Args:
+        hidden: (batch, length, width).
+        mask: (batch, texts, length) booleans.
+        query: (width,) float32, scale included.
+
+    Returns:
+        (batch, texts, width) float32 at least; zeros for a text without slots.
+    """
+    wide = jnp.promote_types(hidden.dtype, jnp.float32)
+    # What stands at padding must not reach the products: NaN times 0 is NaN.
+    used = jnp.where(mask.any(1)[..., None], hidden, 0).astype(wide)
+    scores = jnp.einsum("blw,w->bl", used, query.astype(wide), precision=jax.lax.Precision.HIGHEST)
+    shares = jax.nn.softmax(scores[:, None, :], axis=-1, where=mask)
+    shares = jnp.where(mask.any(-1, keepdims=True), shares, 0)
+    return jnp.einsum("btl,blw->btw", shares, used, precision=jax.lax.Precision.HIGHEST)
+
+
+def _mean(hidden: jax.Array, spans: Spans, _: jax.Array | None) -> jax.Array:
     return mean_of_slots(hidden, spans.response)
 
 
-def _last(hidden: jax.Array, spans: Spans) -> jax.Array:
+def _last(hidden: jax.Array, spans: Spans, _: jax.Array | None) -> jax.Array:
     return last_of_slots(hidden, spans.response)
 
 
-def _text_mean(hidden: jax.Array, spans: Spans) -> jax.Array:
+def _text_mean(hidden: jax.Array, spans: Spans, _: jax.Array | None) -> jax.Array:
     return mean_of_slots(hidden, spans.text)
 
 
-def _first(hidden: jax.Array, spans: Spans) -> jax.Array:
+def _first(hidden: jax.Array, spans: Spans, _: jax.Array | None) -> jax.Array:
     first = spans.text & (jnp.cumsum(spans.text, axis=-1) == 1)
     return last_of_slots(hidden, first)
 
 
-POOLINGS: Mapping[str, Callable[[jax.Array, Spans], jax.Array]] = {
+def _attention(hidden: jax.Array, spans: Spans, query: jax.Array | None) -> jax.Array:
+    if query is None:
+        raise FeatureError(f"pooling {ATTENTION!r} needs a query")
+    return attention_of_slots(hidden, spans.response, query)
+
+
+ATTENTION = "attention"
+POOLINGS: Mapping[str, Callable[[jax.Array, Spans, jax.Array | None], jax.Array]] = {
     # Over the response and its end token.
     "mean": _mean,
     "last": _last,
+    ATTENTION: _attention,
     # Over prompt and response.
     "text_mean": _text_mean,
     # The text's first token: an encoder's [CLS].
@@ -113,18 +141,22 @@ def pooling_parts(pooling: str) -> tuple[str, ...]:
     return parts
 
 
-def pool(hidden: jax.Array, spans: Spans, pooling: str) -> jax.Array:
+def pool(
+    hidden: jax.Array, spans: Spans, pooling: str, query: jax.Array | None = None
+) -> jax.Array:
     """One vector a text: the poolings' vectors, concatenated in the order they are named.
 
     Args:
         hidden: (batch, length, width).
         spans: the slots of every text.
         pooling: names of ``POOLINGS`` joined by ``+``.
+        query: (width,) of ``attention``.
 
     Returns:
         (batch, texts, width times the number of poolings) float32 at least.
 
     Raises:
-        FeatureError: an unknown pooling.
+        FeatureError: an unknown pooling, or ``attention`` without a query.
     """
-    return jnp.concatenate([POOLINGS[part](hidden, spans) for part in pooling_parts(pooling)], -1)
+    parts = [POOLINGS[part](hidden, spans, query) for part in pooling_parts(pooling)]
+    return jnp.concatenate(parts, -1)

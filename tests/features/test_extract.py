@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from coala_jax.backbones import load_backbone
+from coala_jax.backbones.attention import plain_batch
 from coala_jax.data import PreferenceRow, ResponseRow, RowSet, prompt_sha256
 from coala_jax.data.rows import RefusedLine
 from coala_jax.features import FeatureError, build, extract, open_store, require_same_backbone
@@ -19,6 +20,7 @@ from coala_jax.features.extract import (
     feature_identity,
     features_of_responses,
 )
+from coala_jax.features.query import query_array, query_text
 from coala_jax.features.tokens import TextTemplate
 
 WORDS = ["the", "student", "asks", "the", "tutor", "answers"]
@@ -128,6 +130,47 @@ def test_several_layers_are_pooled_and_known_by_name(backbone, rows, tmp_path):
         np.testing.assert_allclose(part, single.table.chosen, atol=1e-5)
 
 
+def test_attention_pooling_derives_its_query_from_the_data_and_keeps_it(backbone, rows, tmp_path):
+    settings = replace(SETTINGS, pooling="attention", layers=(-1, 1))
+    store = extract_store(rows, backbone, tmp_path / "store", settings=settings)
+    identity = store.table.identity
+    query = query_array(identity.query, 2, 16)
+    assert store.table.chosen.shape == (10, 2 * 16)
+    # The products of query and response states have a deviation of 1: recomputed in plain numpy.
+    states = [
+        _response_states(backbone, row, response, settings.layers)
+        for row in rows.rows
+        for response in (row.chosen, row.rejected)
+    ]
+    for layer in range(2):
+        tokens = np.concatenate([one[layer] for one in states]).astype(np.float64)
+        mean = tokens.mean(0)
+        assert (tokens @ query[layer]).std() == pytest.approx(1, rel=1e-4)
+        cosine = query[layer] @ mean / np.linalg.norm(query[layer]) / np.linalg.norm(mean)
+        assert cosine == pytest.approx(1, abs=1e-5)
+    # A head that knows the identity scores with the same query.
+    again = ExtractSettings.from_identity(identity)
+    plain = [ResponseRow(row.id, "response", row.prompt, row.chosen) for row in rows.rows]
+    scored = features_of_responses(plain, backbone, again)
+    np.testing.assert_allclose(scored.features, store.table.chosen, atol=1e-5)
+
+
+def test_a_query_of_another_size_is_refused(backbone, rows, tmp_path):
+    other = replace(SETTINGS, pooling="attention", query=query_text(np.ones((1, 3))))
+    with pytest.raises(FeatureError, match="a query of 1 layers of width 16"):
+        extract_store(rows, backbone, tmp_path / "store", settings=other)
+
+
+def _response_states(backbone, row, response, layers):
+    """States of a response's tokens at some layers, alone in its row."""
+    prompt = backbone.tokenizer.encode(row.prompt)
+    reply = [*backbone.tokenizer.encode(" " + response), backbone.tokenizer.end_id]
+    tokens = np.zeros((1, backbone.config.max_length), int)
+    tokens[0, : len(prompt) + len(reply)] = prompt + reply
+    hidden = backbone.module.states(plain_batch(jnp.asarray(tokens)), layers=layers).hidden
+    return [np.asarray(one)[0, len(prompt) : len(prompt) + len(reply)] for one in hidden]
+
+
 def test_a_layer_that_the_model_lacks_is_refused(backbone, rows, tmp_path):
     with pytest.raises(FeatureError, match=r"layers=\(9,\): the model has layers 0"):
         extract_store(rows, backbone, tmp_path / "s", settings=replace(SETTINGS, layers=(9,)))
@@ -137,10 +180,10 @@ def _memory_of(monkeypatch, slots):
     """A device that runs out of memory on larger batches."""
     forward = extract._forward
 
-    def limited(module, batch, **settings):
+    def limited(module, batch, *arguments, **settings):
         if batch.tokens.size > slots:
             raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating")
-        return forward(module, batch, **settings)
+        return forward(module, batch, *arguments, **settings)
 
     monkeypatch.setattr(extract, "_forward", limited)
 

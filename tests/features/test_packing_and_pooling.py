@@ -41,6 +41,19 @@ def test_pooling_is_of_the_slots_it_names(transform):
             np.testing.assert_allclose(pooled[row, text], value, atol=1e-6)
 
 
+def test_attention_pooling_weighs_by_the_softmax_of_query_times_state():
+    query = np.array([1.0, -2.0, 0.5, 3.0], np.float32)
+    pooled = pool(jnp.asarray(HIDDEN), SPANS, "attention", jnp.asarray(query))
+    for row, text in TEXTS:
+        states = HIDDEN[row, RESPONSE[row, text]].astype(np.float64)
+        weights = np.exp(states @ query)
+        expected = weights @ states / weights.sum()
+        np.testing.assert_allclose(pooled[row, text], expected, rtol=1e-5)
+    assert not np.asarray(pooled[0, 1]).any()
+    with pytest.raises(FeatureError, match="'attention' needs a query"):
+        pool(jnp.asarray(HIDDEN), SPANS, "attention")
+
+
 def test_what_stands_outside_the_texts_never_matters():
     spoiled = jnp.where(RESPONSE.any(1)[..., None], HIDDEN, jnp.nan)
     for row, text in TEXTS:

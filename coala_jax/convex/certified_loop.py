@@ -127,17 +127,9 @@ def cronos_solve(
             primal_residual=state.primal_residual,
             dual_residual=state.dual_residual,
         )
-        certified = _meets_tolerances(params, entry, zero_value)
-        loosely = _meets_tolerances(params, entry, zero_value, LOOSER)
-        no_gap = (problem.strength == 0) & _converged_without_gap(params, entry, zero_value)
-        solved = certified | no_gap
-        vanished = (entry.relative_gap <= _ZERO_GAP) & ~jnp.any(primal.weights)
         finite = jnp.isfinite(newest.output).all() & jnp.isfinite(state.dual_residual)
-        status = jnp.where(loosely, Status.SOLVED_LOOSELY, Status.ITERATION_LIMIT)
-        status = jnp.where(no_gap, Status.SOLVED_WITHOUT_GAP, status)
-        status = jnp.where(certified, Status.SOLVED, status)
-        status = jnp.where(vanished, Status.ZERO_NETWORK, status)
-        status = jnp.where(finite, status, Status.BREAKDOWN)
+        vanishes = ~jnp.any(primal.weights)
+        status = _status(params, entry, zero_value, problem.strength, vanishes, finite)
         return _Loop(
             state=state,
             primal=primal,
@@ -145,8 +137,8 @@ def cronos_solve(
             violation=violation,
             history=jax.tree.map(lambda a, e: a.at[loop.check].set(e), loop.history, entry),
             check=loop.check + 1,
-            status=status.astype(jnp.int32),
-            finished=solved | vanished | ~finite,
+            status=status,
+            finished=(status != Status.ITERATION_LIMIT) & (status != Status.SOLVED_LOOSELY),
         )
 
     def adapt(loop: _Loop) -> _Loop:
@@ -181,6 +173,33 @@ def cronos_solve(
     return CronosResult(
         last.primal, last.dual, last.state, last.violation, last.history, last.status
     )
+
+
+def _status(
+    params: Params,
+    entry: Phase1History,
+    zero_value: jax.Array,
+    strength: jax.Array,
+    vanishes: jax.Array,
+    finite: jax.Array,
+) -> jax.Array:
+    """What one certificate says, as an int32 `Status`; the last line that holds counts.
+
+    Args:
+        params: the tolerances.
+        entry: the certificate.
+        zero_value: objective of the zero network.
+        strength: lambda_g; at zero there is no gap to certify.
+        vanishes: whether the best feasible weights are all zero.
+        finite: whether iterate and residuals are.
+    """
+    no_gap = (strength == 0) & _converged_without_gap(params, entry, zero_value)
+    loosely = _meets_tolerances(params, entry, zero_value, LOOSER)
+    status = jnp.where(loosely, Status.SOLVED_LOOSELY, Status.ITERATION_LIMIT)
+    status = jnp.where(no_gap, Status.SOLVED_WITHOUT_GAP, status)
+    status = jnp.where(_meets_tolerances(params, entry, zero_value), Status.SOLVED, status)
+    status = jnp.where(vanishes & (entry.relative_gap <= _ZERO_GAP), Status.ZERO_NETWORK, status)
+    return jnp.where(finite, status, Status.BREAKDOWN).astype(jnp.int32)
 
 
 def _meets_tolerances(

@@ -17,7 +17,7 @@ IDENTITY = FeatureIdentity(*(f"{name} of it" for name in FeatureIdentity._fields
 CHOSEN = np.arange(12, dtype=np.float32).reshape(4, 3)
 
 
-def _shard(number, before=None):
+def _shard(number, recorded_budget=None):
     part = slice(2 * number, 2 * number + 2)
     records = [
         RowRecord(f"row-{i}", f"hash-{i}", weight=0.5 + i) for i in (2 * number, 2 * number + 1)
@@ -56,12 +56,12 @@ def test_a_store_gives_back_what_was_written(store):
 def test_a_run_that_was_killed_at_any_shard_goes_on(store, tmp_path, killed_at):
     made = []
 
-    def die(number, before):
+    def die(number, recorded_budget):
         if number == killed_at:
             raise KeyboardInterrupt
         return _shard(number)
 
-    def go_on(number, before):
+    def go_on(number, recorded_budget):
         made.append(number)
         return _shard(number)
 
@@ -77,7 +77,7 @@ def test_a_run_that_was_killed_at_any_shard_goes_on(store, tmp_path, killed_at):
 
 @pytest.mark.parametrize("failed_at", [0, 1])
 def test_a_shard_that_cannot_be_made_keeps_the_finished_ones_alone(tmp_path, failed_at):
-    def fail(number, before):
+    def fail(number, recorded_budget):
         if number == failed_at:
             raise FeatureError("not finite")
         return _shard(number)

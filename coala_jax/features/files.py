@@ -3,6 +3,7 @@
 import errno
 import os
 import shutil
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -47,7 +48,7 @@ def write_files(files: Mapping[Path, Callable[[BinaryIO], object]]) -> None:
 
 def sync_folder(folder: Path) -> None:
     """Send the names in a folder to the disk, so that renames outlast a power cut."""
-    if os.name == "nt":  # where a folder cannot be opened
+    if sys.platform == "win32":  # where a folder cannot be opened
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
@@ -61,7 +62,7 @@ def sync_folder(folder: Path) -> None:
 
 def save_array(file: BinaryIO, array: np.ndarray) -> None:
     """Write an array in the ``.npy`` format; an error keeps its number."""
-    np.lib.format.write_array(_Writer(file), array, allow_pickle=False)  # type: ignore[arg-type]
+    np.lib.format.write_array(_Writer(file), array, allow_pickle=False)
 
 
 class _Writer:

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 from coala_jax.features.errors import FeatureError
 from coala_jax.features.files import FULL, full_disk
 
-if os.name == "nt":
+if sys.platform == "win32":
     import msvcrt
 else:
     import fcntl
@@ -48,16 +49,23 @@ def only_writer(target: Path, report: Callable[[str], object]) -> Iterator[None]
     try:
         with suppress(OSError):  # a full disk; the lock holds without its text
             holder = {"process": os.getpid(), "host": socket.gethostname()}
-            os.truncate(path, 0)
+            os.ftruncate(descriptor, 0)
             os.write(descriptor, json.dumps(holder).encode())
         yield
     finally:
-        if os.name == "nt":  # where an open file cannot be removed
+        if sys.platform == "win32":  # where an open file cannot be removed
             os.close(descriptor)
             path.unlink(missing_ok=True)
         else:  # before it is let go: whoever opened it sees that it is gone and tries again
             path.unlink(missing_ok=True)
             os.close(descriptor)
+
+
+def remove_dead_lock(target: Path) -> None:
+    """Remove the lock that a process left which died with its work done."""
+    if target.with_name(target.name + LOCK_SUFFIX).exists():
+        with suppress(FeatureError, OSError), only_writer(target, lambda _: None):
+            pass
 
 
 def _open_locked(target: Path, path: Path, report: Callable[[str], object]) -> int:
@@ -82,7 +90,7 @@ def _open_locked(target: Path, path: Path, report: Callable[[str], object]) -> i
 
 
 def _lock(descriptor: int) -> None:
-    if os.name == "nt":
+    if sys.platform == "win32":
         os.lseek(descriptor, LOCKED_BYTE, os.SEEK_SET)
         msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
         os.lseek(descriptor, 0, os.SEEK_SET)

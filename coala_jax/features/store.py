@@ -29,7 +29,7 @@ from coala_jax.features.files import (
     write_files,
 )
 from coala_jax.features.identity import FeatureIdentity
-from coala_jax.features.lock import only_writer
+from coala_jax.features.lock import only_writer, remove_dead_lock
 from coala_jax.features.table import FeatureTable
 
 MANIFEST_NAME = "manifest.json"
@@ -140,6 +140,7 @@ def write_store(
     if _holds_something(final):
         found = _found(final, header)
         if not found.missing(n_shards) and not _leftovers(final):
+            remove_dead_lock(final)
             return _read_store(final)
     with only_writer(final, report):
         return _write_missing(final, header, make_shard, n_shards, report)

@@ -19,6 +19,7 @@ from coala_jax.features.extract import (
     pooled_features,
     progress_bar,
     require_finite,
+    require_known_ids,
 )
 from coala_jax.features.store import FeatureStore, RowRecord, Shard, write_store
 from coala_jax.features.tokens import TokenSequence, encode_texts
@@ -106,10 +107,11 @@ def _shard(
         settings.template,
         backbone.config.max_length,
     )
+    names = [f"{row.id} ({side})" for side in ("chosen", "rejected") for row in rows]
+    require_known_ids(sequences, names, backbone.config.vocab_size)
     pooled = pooled_features(backbone, sequences, settings, advance)
     with np.errstate(over="ignore"):  # an overflow is reported by its row
         features = pooled.features.astype(settings.dtype)
-    names = [f"{row.id} ({side})" for side in ("chosen", "rejected") for row in rows]
     require_finite(features, names)
     return Shard(
         chosen=features[: len(rows)],

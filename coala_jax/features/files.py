@@ -2,7 +2,6 @@
 
 import errno
 import os
-import shutil
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -73,11 +72,10 @@ class _Writer:
 
 
 def full_disk(folder: Path, error: OSError) -> str:
-    """What is full: the folder, where its disk is mounted, and how much is free."""
+    """What is full: the folder, and where its disk is mounted."""
     place = folder.absolute()
     while not place.exists():
         place = place.parent
-    free = shutil.disk_usage(place).free
     while not os.path.ismount(place):
         place = place.parent
-    return f"{folder}: {error.strerror} (the disk at {place}, {free} bytes free)"
+    return f"{folder}: {error.strerror} (the disk at {place})"

@@ -379,7 +379,7 @@ def _full_disk_named(folder: Path, done: int, n_shards: int) -> Iterator[None]:
         if error.errno not in FULL:
             raise
         raise FeatureError(
-            f"{full_disk(folder, error)}; {done} of {n_shards} shards are finished and stay: free "
+            f"{full_disk(folder, error)}; {done} of {n_shards} shards are finished and kept: free "
             "some space and run the same command again, it goes on from there"
         ) from error
 

@@ -2,8 +2,8 @@
 
     python extract_in_forks.py CHECKPOINT
 
-Reads the path of a store a line; prints the id of the process that writes it, and how it ended. They
-are forks, taken before jax has threads, as importing takes far longer than extracting.
+Reads the path of a store a line; prints the id of the process that writes it, and how it ended.
+They are forks, taken before jax has threads, as importing takes far longer than extracting.
 """
 
 import os

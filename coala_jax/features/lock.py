@@ -55,7 +55,8 @@ def only_writer(target: Path, report: Callable[[str], object]) -> Iterator[None]
     finally:
         if sys.platform == "win32":  # where an open file cannot be removed
             os.close(descriptor)
-            path.unlink(missing_ok=True)
+            with suppress(OSError):  # the next writer may have it by now
+                path.unlink()
         else:  # before it is let go: whoever opened it sees that it is gone and tries again
             path.unlink(missing_ok=True)
             os.close(descriptor)

@@ -94,6 +94,7 @@ class _Found(NamedTuple):
     faults: dict[int, str]
 
     def missing(self, n_shards: int) -> list[int]:
+        """Numbers of the shards to make."""
         return [
             number
             for number in range(n_shards)
@@ -122,7 +123,8 @@ def write_store(
             for it, or else for the shard before it (None for the first); called in order, for
             shards that are missing or damaged alone.
         n_shards: how many there are.
-        report: called with a line for every damaged shard, before it is made again.
+        report: called with a line for every damaged shard, before it is made again, and where the
+            file system knows no locks.
 
     Returns:
         The finished store, with what was repaired.

@@ -80,7 +80,7 @@ def head_identity(folder: str, info: dict[str, Any]) -> FeatureIdentity:
     fields = info.get("identity")
     if not isinstance(fields, dict):
         raise HeadFileError(
-            f"{folder}/head.json: says nothing of the backbone (it was solved from an .npz); only "
+            f"{folder}/head.json: says nothing of the backbone (it was solved from features without identity); only "
             "a head solved from a feature store can score texts"
         )
     try:

@@ -34,7 +34,7 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument(
         "features",
-        help="feature store, .npz with chosen and rejected, (n, d) each, or a saved data set of them",
+        help="feature store, or .npz or saved data set with chosen and rejected, (n, d) each",
     )
     parser.add_argument("--out", required=True, help="folder of the head to write")
     parser.add_argument(

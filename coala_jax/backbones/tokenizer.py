@@ -35,7 +35,7 @@ class Tokenizer:
         end_token: the text of the end-of-text token, or of an encoder's separator.
         end_id: its id.
         pad_id: the padding token's id; the end token's where the tokenizer names none.
-        size: the number of ids, added tokens included.
+        size: one more than the largest id, added tokens included.
         start_id: the token that the tokenizer itself puts before every text, BERT's ``[CLS]`` or
             Llama's ``<s>``; None where it puts none.
     """
@@ -106,7 +106,9 @@ def load_tokenizer(folder: Path) -> Tokenizer:
             "encoder) in tokenizer_config.json"
         )
     pad_id = end_id if raw.pad_token_id is None else raw.pad_token_id
-    return Tokenizer(raw, str(end_token), int(end_id), int(pad_id), len(raw), _start_id(raw))
+    # Not their number: an added token may leave a gap before its id.
+    size = max(raw.get_vocab().values()) + 1
+    return Tokenizer(raw, str(end_token), int(end_id), int(pad_id), size, _start_id(raw))
 
 
 def _start_id(raw: Any) -> int | None:

@@ -91,6 +91,7 @@ def run(arguments: argparse.Namespace) -> int:
         "rows": {"set_aside": manifest["refused"], "cut": manifest["cut"]},
         "tokens": manifest["tokens"],
         "shapes": manifest["shapes"],
+        "repaired": store.repaired,
         "identity": manifest["identity"],
         "command": arguments.command_line,
     }
@@ -100,6 +101,7 @@ def run(arguments: argparse.Namespace) -> int:
         *counts_line("pairs cut to the context", manifest["cut"]),
         "tokens: {given} given, {distinct} distinct, {run} run".format(**manifest["tokens"])
         + f" in {manifest['shapes']} shapes",
+        *(f"repaired: {fault}" for fault in store.repaired),
         f"written: {store.path}",
     ]
     print_result(result, lines, as_json=arguments.json)

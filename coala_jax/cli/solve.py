@@ -33,7 +33,8 @@ def add_parser(commands: Any) -> None:
         run,
     )
     parser.add_argument(
-        "features", help="feature store, or .npz with chosen and rejected, (n, d) each"
+        "features",
+        help="feature store, or .npz or saved data set with chosen and rejected, (n, d) each",
     )
     parser.add_argument("--out", required=True, help="folder of the head to write")
     parser.add_argument(

@@ -5,6 +5,7 @@ and so flax and transformers.
 """
 
 from coala_jax.features.errors import FeatureError
+from coala_jax.features.export import from_dataset, to_dataset, write_npz
 from coala_jax.features.identity import FeatureIdentity, require_same_backbone
 from coala_jax.features.load import load_features
 from coala_jax.features.store import FeatureStore, open_store
@@ -15,7 +16,10 @@ __all__ = [
     "FeatureIdentity",
     "FeatureStore",
     "FeatureTable",
+    "from_dataset",
     "load_features",
     "open_store",
     "require_same_backbone",
+    "to_dataset",
+    "write_npz",
 ]

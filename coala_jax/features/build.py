@@ -1,13 +1,14 @@
 """Preference rows to a feature store: the work behind ``coala-jax extract``."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
 
 import jax
 import numpy as np
 from flax import nnx
+from tqdm import tqdm
 
 from coala_jax.backbones import Backbone
 from coala_jax.data import PreferenceRow, RowSet, fingerprint_rows, prompt_sha256
@@ -18,6 +19,7 @@ from coala_jax.features.extract import (
     pooled_features,
     progress_bar,
     require_finite,
+    require_known_ids,
 )
 from coala_jax.features.query import QUERY_ROWS, derive_query, query_text
 from coala_jax.features.store import FeatureStore, RowRecord, Shard, write_store
@@ -39,14 +41,16 @@ def extract_store(
     Args:
         row_set: usable rows, and those set aside, whose counts the manifest keeps.
         backbone: the frozen model.
-        out: the folder to make; a run that was killed goes on where it stopped.
+        out: the folder to make; a run that was killed goes on where it stopped, and of a store that
+            was damaged the damaged shards are made again.
         settings: pooling, template, type, batching; None means the defaults.
 
     Returns:
         The finished store. A progress bar runs on stderr where that is a terminal.
 
     Raises:
-        FeatureError: no rows, a feature that is not finite, or ``out`` holds something else.
+        FeatureError: no rows, a feature that is not finite, a token id that the model does not
+            know, a full disk; ``out`` holds something else or another process is writing it.
     """
     settings = settings or ExtractSettings()
     rows = row_set.rows
@@ -57,17 +61,22 @@ def extract_store(
     size = settings.shard_rows
     with progress_bar(SIDES * len(rows), "extract") as bar:
 
-        def make_shard(number: int, before: Mapping[str, Any] | None) -> Shard:
+        def make_shard(number: int, recorded_budget: int | None) -> Shard:
             start = number * size
             bar.n = SIDES * start  # shards of an earlier run count as done
             # A budget that was lowered for want of memory stays lowered, in a later run too.
-            lowered = settings.token_budget if before is None else before["token_budget"]
-            budget = min(settings.token_budget, lowered)
+            budget = min(settings.token_budget, recorded_budget or settings.token_budget)
             part = rows[start : start + size]
             return _shard(part, backbone, replace(settings, token_budget=budget), bar.update)
 
         description = _describe(row_set, backbone, settings)
-        return write_store(out, description, make_shard, -(-len(rows) // size))
+        n_shards = -(-len(rows) // size)
+        return write_store(out, description, make_shard, n_shards, report=_say)
+
+
+def _say(line: str) -> None:
+    """A line on stderr, above the progress bar."""
+    tqdm.write(line, file=sys.stderr)
 
 
 def _default_query(
@@ -114,10 +123,11 @@ def _shard(
 ) -> Shard:
     """Features of consecutive rows; chosen and rejected run together."""
     sequences = _sequences(rows, backbone, settings)
+    names = [f"{row.id} ({side})" for side in ("chosen", "rejected") for row in rows]
+    require_known_ids(sequences, names, backbone.config.vocab_size)
     pooled = pooled_features(backbone, sequences, settings, advance)
     with np.errstate(over="ignore"):  # an overflow is reported by its row
         features = pooled.features.astype(settings.dtype)
-    names = [f"{row.id} ({side})" for side in ("chosen", "rejected") for row in rows]
     require_finite(features, names)
     return Shard(
         chosen=features[: len(rows)],

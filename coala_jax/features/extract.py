@@ -151,7 +151,8 @@ def features_of_responses(
         (n, d) features in the order of the rows, and how many rows were cut.
 
     Raises:
-        FeatureError: a feature that is not finite, named by its row.
+        FeatureError: a feature that is not finite or a token that the model does not know, named
+            by its row.
     """
     sequences = encode_texts(
         backbone.tokenizer,
@@ -160,9 +161,11 @@ def features_of_responses(
         settings.template,
         backbone.config.max_length,
     )
+    names = [f"{row.id} ({row.side})" for row in rows]
+    require_known_ids(sequences, names, backbone.config.vocab_size)
     with progress_bar(len(sequences), "score") as bar:
         features = pooled_features(backbone, sequences, settings, bar.update).features
-    require_finite(features, [f"{row.id} ({row.side})" for row in rows])
+    require_finite(features, names)
     return ResponseFeatures(
         features,
         prompt_cut=sum(sequence.prompt_cut for sequence in sequences),
@@ -262,6 +265,28 @@ def require_finite(features: np.ndarray, names: Sequence[str]) -> None:
         raise FeatureError(
             f"features: {bad.size} of {len(names)} rows are not finite in {features.dtype}, the "
             f"first is {names[bad[0]]}; check the checkpoint{mend}"
+        )
+
+
+def require_known_ids(
+    sequences: Sequence[TokenSequence], names: Sequence[str], vocab_size: int
+) -> None:
+    """Raise where a token has no row in the embedding: jax would take another one's.
+
+    Args:
+        sequences: (n,) token sequences.
+        names: (n,) what to call the rows.
+        vocab_size: rows of the embedding.
+
+    Raises:
+        FeatureError: names the first row, the id, and how many rows there are.
+    """
+    bad = [n for n, sequence in enumerate(sequences) if max(sequence.tokens) >= vocab_size]
+    if bad:
+        raise FeatureError(
+            f"tokens: {len(bad)} of {len(names)} rows have ids beyond the vocabulary, the first is "
+            f"{names[bad[0]]} with id {max(sequences[bad[0]].tokens)}, of {vocab_size} known; the "
+            "tokenizer belongs to another model"
         )
 
 

@@ -2,27 +2,39 @@
 
 ``write_store`` fills ``<path>.partial``, where the manifest lists the shards that are whole, and
 renames it when the last one is. A run that was killed goes on at the first missing shard; one whose
-first shard cannot be made leaves nothing.
+first shard cannot be made leaves nothing. Of a store that was damaged later, finished or not, the
+damaged shards alone are made again.
 """
 
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from coala_jax.features.errors import FeatureError
+from coala_jax.features.files import (
+    FULL,
+    PARTIAL_SUFFIX,
+    full_disk,
+    partial_path,
+    save_array,
+    sync_folder,
+    write_files,
+)
 from coala_jax.features.identity import FeatureIdentity
+from coala_jax.features.lock import only_writer, remove_dead_lock
 from coala_jax.features.table import FeatureTable
 
 MANIFEST_NAME = "manifest.json"
 FORMAT = "coala-jax feature store"
 FORMAT_VERSION = 2
-PARTIAL_SUFFIX = ".partial"
 # Keys of the manifest that a run adds; all others are settings that a resumed run must share.
 RESULT_KEYS = ("shards", "cut", "tokens", "shapes")
 
@@ -66,58 +78,116 @@ class FeatureStore(NamedTuple):
         path: the folder.
         manifest: as written.
         table: the features, memory-mapped where one shard holds them all.
+        repaired: what was wrong with the shards that `write_store` made again, a line each.
     """
 
     path: Path
     manifest: Mapping[str, Any]
     table: FeatureTable
+    repaired: tuple[str, ...] = ()
+
+
+class _Found(NamedTuple):
+    """What an earlier run left: the manifest's entries, and the faults of shards by number."""
+
+    entries: list[dict[str, Any]]
+    faults: dict[int, str]
+
+    def missing(self, n_shards: int) -> list[int]:
+        """Numbers of the shards to make."""
+        return [
+            number
+            for number in range(n_shards)
+            if number >= len(self.entries) or number in self.faults
+        ]
+
+
+def _nothing(_: str) -> None:
+    """Report nothing."""
 
 
 def write_store(
     path: str | os.PathLike[str],
     settings: Mapping[str, Any],
-    make_shard: Callable[[int, Mapping[str, Any] | None], Shard],
+    make_shard: Callable[[int, int | None], Shard],
     n_shards: int,
+    report: Callable[[str], object] = _nothing,
 ) -> FeatureStore:
-    """Write a store, or go on with one that was not finished.
+    """Write a store, go on with one that was not finished, or repair a damaged one.
 
     Args:
-        path: the folder to make. A finished store with the same settings is returned as it is.
+        path: the folder to make. A finished, whole store with the same settings is returned as it
+            is; of a damaged one, the damaged shards alone are made again.
         settings: all that decides the features, as JSON values; ``identity`` among them.
-        make_shard: gives the shard of a number, from the manifest's entry of the shard before it
-            (None for the first); called in order, for missing shards alone.
+        make_shard: gives the shard of a number, under the token budget that the manifest records
+            for it, or else for the shard before it (None for the first); called in order, for
+            shards that are missing or damaged alone.
         n_shards: how many there are.
+        report: called with a line for every damaged shard, before it is made again, and where the
+            file system knows no locks.
 
     Returns:
-        The finished store.
+        The finished store, with what was repaired.
 
     Raises:
         FeatureError: ``path`` holds something else, or a store (finished or not) that was made
-            with other settings, named with both values. One that ``make_shard`` raises passes
-            through, and an unfinished store without a whole shard is removed.
+            with other settings, named with both values; another process is writing it; the disk is
+            full, after which the finished shards stay. One that ``make_shard`` raises passes
+            through. An unfinished store without a whole shard is removed.
     """
     final = Path(path)
     header = {"format": FORMAT, "format_version": FORMAT_VERSION, **settings}
     # Through JSON and back, so that it compares with what is read.
     header = json.loads(json.dumps(header))
-    if final.exists() and not _is_empty_folder(final):
-        _require_same_settings(final, read_manifest(final), header)
-        return open_store(final)
-    partial = final.with_name(final.name + PARTIAL_SUFFIX)
-    shards = _finished_shards(partial, header) if partial.exists() else []
-    partial.mkdir(parents=True, exist_ok=True)
-    _write_manifest(partial, header, shards)
-    for number in range(len(shards), n_shards):
-        try:
-            shard = make_shard(number, shards[-1] if shards else None)
-        except FeatureError:
-            if not shards:  # nothing to go on with, and its settings would bar the next run
-                shutil.rmtree(partial)
-            raise
-        shards.append(_write_shard(partial, number, shard))
-        _write_manifest(partial, header, shards)
-    partial.rename(final)
-    return open_store(final)
+    if _holds_something(final):
+        found = _found(final, header)
+        if not found.missing(n_shards) and not _leftovers(final):
+            remove_dead_lock(final)
+            return _read_store(final)
+    with only_writer(final, report):
+        return _write_missing(final, header, make_shard, n_shards, report)
+
+
+def _write_missing(
+    final: Path,
+    header: Mapping[str, Any],
+    make_shard: Callable[[int, int | None], Shard],
+    n_shards: int,
+    report: Callable[[str], object],
+) -> FeatureStore:
+    """Make every shard that is not there whole; looks anew at what there is, under the lock."""
+    finished = _holds_something(final)
+    folder = final if finished else partial_path(final)
+    found = _found(folder, header) if finished or folder.exists() else _Found([], {})
+    entries, missing, repaired = found.entries, found.missing(n_shards), []
+    done = n_shards - len(missing)
+    try:
+        with _full_disk_named(folder, done, n_shards):
+            folder.mkdir(parents=True, exist_ok=True)
+            for leftover in _leftovers(folder):
+                leftover.unlink()
+            if not entries:
+                _write_manifest(folder, header, entries)
+        for number in missing:
+            fault = found.faults.get(number, "")
+            if fault:
+                report(f"{folder}: {fault}; that shard is made again")
+            shard = make_shard(number, _recorded_budget(entries, number))
+            with _full_disk_named(folder, done, n_shards):
+                entry = _write_shard(folder, number, shard)
+                if fault:
+                    repaired.append(fault + _difference(entries[number], entry))
+                entries[number : number + 1] = [entry]
+                _write_manifest(folder, header, entries)
+            done += 1
+    except FeatureError:
+        if not entries and not finished:  # its settings would bar the next run
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+    if not finished:
+        folder.rename(final)
+        sync_folder(final.absolute().parent)
+    return _read_store(final)._replace(repaired=tuple(repaired))
 
 
 def open_store(path: str | os.PathLike[str]) -> FeatureStore:
@@ -139,7 +209,16 @@ def open_store(path: str | os.PathLike[str]) -> FeatureStore:
         raise FeatureError(f"{folder}: no shards in it; extract the features again")
     for number, entry in enumerate(manifest["shards"]):
         if fault := _shard_fault(folder, number, entry):
-            raise FeatureError(f"{folder}: {fault}; extract the features again")
+            raise FeatureError(
+                f"{folder}: {fault}; run the same extraction again: it makes that shard again and "
+                "keeps the others"
+            )
+    return _read_store(folder)
+
+
+def _read_store(folder: Path) -> FeatureStore:
+    """A store whose shards are known to be whole."""
+    manifest = read_manifest(folder)
     arrays: dict[str, list[np.ndarray]] = {"chosen": [], "rejected": []}
     records: list[RowRecord] = []
     for number in range(len(manifest["shards"])):
@@ -150,7 +229,8 @@ def open_store(path: str | os.PathLike[str]) -> FeatureStore:
         records.extend(RowRecord(**json.loads(line)) for line in lines)
     if len(records) != manifest["rows"]:
         raise FeatureError(
-            f"{folder}: {len(records)} rows in its shards, {manifest['rows']} in {MANIFEST_NAME}"
+            f"{folder}: {len(records)} rows in its shards, {manifest['rows']} in {MANIFEST_NAME}; "
+            "run the same extraction again"
         )
     whole = {name: _joined(parts) for name, parts in arrays.items()}
     identity = FeatureIdentity.from_dict(manifest["identity"])
@@ -163,23 +243,36 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     Raises:
         FeatureError: no store, one that is not finished, or another format version.
     """
-    file = folder / MANIFEST_NAME
     if folder.name.endswith(PARTIAL_SUFFIX):
         raise FeatureError(f"{folder}: not finished; run the same extraction again to finish it")
+    return _manifest_in(folder)
+
+
+def _manifest_in(folder: Path) -> dict[str, Any]:
+    """The manifest of a folder, finished or not."""
+    file = folder / MANIFEST_NAME
     if not file.is_file():
         raise FeatureError(f"{folder}: not a feature store, it holds no {MANIFEST_NAME}")
     return _parse_manifest(file)
 
 
-def _is_empty_folder(path: Path) -> bool:
-    return path.is_dir() and not any(path.iterdir())
+def _holds_something(path: Path) -> bool:
+    return path.exists() and not (path.is_dir() and not any(path.iterdir()))
+
+
+def _leftovers(folder: Path) -> list[Path]:
+    """Temporary files of a run that was killed."""
+    return list(folder.glob(f"*{PARTIAL_SUFFIX}"))
 
 
 def _parse_manifest(file: Path) -> dict[str, Any]:
     try:
         manifest = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise FeatureError(f"{file}: cannot be read as JSON ({error})") from error
+        raise FeatureError(
+            f"{file}: cannot be read as JSON ({error}); remove the folder and extract the features "
+            "again"
+        ) from error
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise FeatureError(f"{file}: not the manifest of a feature store")
     if manifest.get("format_version") != FORMAT_VERSION:
@@ -203,7 +296,7 @@ def _write_manifest(
         "shards": shards,
     }
     text = json.dumps({**header, **results}, indent=2, sort_keys=True)
-    _write_whole(folder / MANIFEST_NAME, lambda file: file.write_text(text + "\n", "utf-8"))
+    write_files({folder / MANIFEST_NAME: lambda file: file.write(f"{text}\n".encode())})
 
 
 def _totals(shards: Sequence[Mapping[str, Any]], field: str, keys: Sequence[str]) -> dict[str, int]:
@@ -213,10 +306,14 @@ def _totals(shards: Sequence[Mapping[str, Any]], field: str, keys: Sequence[str]
 def _write_shard(folder: Path, number: int, shard: Shard) -> dict[str, Any]:
     """Write the files of a shard; gives its entry in the manifest."""
     paths = _shard_paths(folder, number)
-    _write_whole(paths[0], lambda file: _save_array(file, shard.chosen))
-    _write_whole(paths[1], lambda file: _save_array(file, shard.rejected))
-    lines = [json.dumps(record._asdict(), sort_keys=True) for record in shard.records]
-    _write_whole(paths[2], lambda file: file.write_text("\n".join(lines) + "\n", "utf-8"))
+    lines = [json.dumps(record._asdict(), sort_keys=True) + "\n" for record in shard.records]
+    write_files(
+        {
+            paths[0]: partial(save_array, array=shard.chosen),
+            paths[1]: partial(save_array, array=shard.rejected),
+            paths[2]: lambda file: file.write("".join(lines).encode()),
+        }
+    )
     return {
         "rows": len(shard.records),
         "cut": dict(shard.cut),
@@ -230,18 +327,6 @@ def _write_shard(folder: Path, number: int, shard: Shard) -> dict[str, Any]:
 def _file_sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _save_array(path: Path, array: np.ndarray) -> None:
-    with path.open("wb") as file:
-        np.save(file, array, allow_pickle=False)
-
-
-def _write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Write under another name and rename: the file is whole or not there."""
-    partial = path.with_name(path.name + PARTIAL_SUFFIX)
-    write(partial)
-    partial.replace(path)
 
 
 def _shard_paths(folder: Path, number: int) -> tuple[Path, Path, Path]:
@@ -263,20 +348,42 @@ def _shard_fault(folder: Path, number: int, entry: Mapping[str, Any]) -> str:
     return ""
 
 
-def _finished_shards(partial: Path, header: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Entries of the shards that an earlier run finished, up to the first that is not whole."""
-    if not (partial / MANIFEST_NAME).is_file():
-        if any(partial.iterdir()):
-            raise FeatureError(f"{partial}: in the way and not an unfinished store; remove it")
-        return []
-    manifest = _parse_manifest(partial / MANIFEST_NAME)
-    _require_same_settings(partial, manifest, header)
-    whole = []
-    for number, entry in enumerate(manifest["shards"]):
-        if _shard_fault(partial, number, entry):
-            break
-        whole.append(entry)
-    return whole
+def _found(folder: Path, header: Mapping[str, Any]) -> _Found:
+    """The shards that an earlier run made in a folder, and which of them are damaged."""
+    if folder.name.endswith(PARTIAL_SUFFIX) and not (folder / MANIFEST_NAME).is_file():
+        if len(_leftovers(folder)) < len(list(folder.iterdir())):
+            raise FeatureError(f"{folder}: in the way and not an unfinished store; remove it")
+        return _Found([], {})
+    manifest = _manifest_in(folder)
+    _require_same_settings(folder, manifest, header)
+    entries = manifest["shards"]
+    faults = {number: _shard_fault(folder, number, entry) for number, entry in enumerate(entries)}
+    return _Found(entries, {number: fault for number, fault in faults.items() if fault})
+
+
+def _recorded_budget(entries: Sequence[Mapping[str, Any]], number: int) -> int | None:
+    """The token budget of a shard that is made again, or of the one before a new one."""
+    return entries[min(number, len(entries) - 1)]["token_budget"] if entries else None
+
+
+def _difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+    """What to add where a shard that was made again is not the one it was."""
+    if before["sha256"] == after["sha256"]:
+        return ""
+    return "; made again with other bytes: the device, a library or the token budget has changed"
+
+
+@contextmanager
+def _full_disk_named(folder: Path, done: int, n_shards: int) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise FeatureError(
+            f"{full_disk(folder, error)}; {done} of {n_shards} shards are finished and kept: free "
+            "some space and run the same command again, it goes on from there"
+        ) from error
 
 
 def _require_same_settings(

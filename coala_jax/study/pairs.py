@@ -19,6 +19,7 @@ from coala_jax.data import (
     read_rows,
 )
 from coala_jax.features import FeatureError, FeatureIdentity, FeatureTable, load_features
+from coala_jax.features.export import is_dataset_folder
 from coala_jax.features.store import open_store
 from coala_jax.types import PreferenceFeatures
 
@@ -76,7 +77,7 @@ def read_pairs(path: str, groups_path: str | None = None, data_path: str | None 
     """Read features and find out which rows belong together.
 
     Args:
-        path: a feature store or an ``.npz``.
+        path: a feature store, an ``.npz`` or a folder that ``datasets`` saved.
         groups_path: row id to group, as `coala_jax.data.read_groups` takes it.
         data_path: the preference rows that the features were made of; gives prompts, which an
             ``.npz`` may lack, and the lengths of the responses.
@@ -89,7 +90,7 @@ def read_pairs(path: str, groups_path: str | None = None, data_path: str | None 
             an id that names two rows where rows are matched by it.
     """
     manifest: Mapping[str, Any] = {}
-    if Path(path).is_dir():
+    if Path(path).is_dir() and not is_dataset_folder(Path(path)):
         store = open_store(path)
         table, manifest = store.table, store.manifest
     else:

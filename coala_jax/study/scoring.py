@@ -84,8 +84,8 @@ def head_identity(folder: str, info: dict[str, Any]) -> FeatureIdentity:
     fields = info.get("identity")
     if not isinstance(fields, dict):
         raise HeadFileError(
-            f"{folder}/head.json: says nothing of the backbone (it was solved from an .npz); only "
-            "a head solved from a feature store can score texts"
+            f"{folder}/head.json: says nothing of the backbone (it was solved from bare arrays); "
+            "only a head solved from a feature store, or from an export of one, can score texts"
         )
     try:
         return FeatureIdentity.from_dict(fields)

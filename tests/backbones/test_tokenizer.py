@@ -84,6 +84,12 @@ def test_an_encoder_starts_at_its_cls_token_and_ends_at_its_separator(tmp_path):
     assert tokenizer.encode("a b") == [6, 7]
 
 
+def test_the_size_counts_a_gap_before_an_added_token(tmp_path, monkeypatch):
+    monkeypatch.setitem(VOCABULARY, "far", 99)
+    tokenizer = _wordpiece(tmp_path, None, eos_token="</s>")
+    assert len(tokenizer.raw) == 9 and tokenizer.size == 100
+
+
 @pytest.mark.parametrize(
     ("template", "start"),
     [

@@ -88,6 +88,10 @@ def test_features_that_cannot_be_solved(npz, tmp_path, capsys, arrays, parts):
         ),
         (["score", "gone", "--model", "m", "--data", "d", "--out", "o"], "gone: no head here"),
         (["score", "gone", "--model", "m", "--data", "d", "--out", "empty"], "a folder is in"),
+        (["export", "gone", "--out", "f.npz"], "gone: no such file or folder"),
+        (["export", "empty", "--out", "f.npz"], "empty: not a feature store"),
+        (["export", "x", "--out", "f", "--format", "npz"], "--out: f must end in .npz"),
+        (["export", "x", "--out", "text.txt"], "text.txt: a file is in the way"),
         (["quickstart", "--model", "empty", "--train-pairs", "9", "--out", "q"], "no config.json"),
         (
             ["quickstart", "--train-pairs", "1"],
@@ -136,12 +140,13 @@ def test_groups_and_rows_must_fit_the_features(npz, tmp_path, capsys):
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="no /proc here")
-@pytest.mark.parametrize("command", ["extract", "solve", "score", "quickstart"])
+@pytest.mark.parametrize("command", ["extract", "solve", "score", "export", "quickstart"])
 def test_an_output_where_nothing_can_be_written_is_named(npz, capsys, command):
     words = {
         "extract": ["--model", "m", "--data", "d"],
         "solve": [npz()],
         "score": ["head", "--model", "m", "--data", "d"],
+        "export": ["store"],
     }
     assert main([command, *words.get(command, []), "--out", "/proc/x"]) == 2
     assert "error: /proc/x: no file can be made in /proc (" in _error(capsys)

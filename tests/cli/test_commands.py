@@ -26,7 +26,9 @@ def data(tmp_path):
     return str(path)
 
 
-@pytest.mark.parametrize("command", ["quickstart", "extract", "solve", "score", "backbones"])
+@pytest.mark.parametrize(
+    "command", ["quickstart", "extract", "solve", "score", "export", "backbones"]
+)
 def test_every_command_has_help_with_an_example(command, capsys):
     with pytest.raises(SystemExit) as end:
         main([command, "--help"])
@@ -68,8 +70,11 @@ def test_extract_writes_a_store_and_says_what_was_set_aside(checkpoint, data, tm
     assert pairs.identity.pooling == "last"
     assert main([*words, "--out", str(out)]) == 0  # finished: nothing to do
     printed = capsys.readouterr().out
-    assert "chosen equals rejected 1" in printed
+    assert "chosen equals rejected 1" in printed and "repaired" not in printed
     assert f"written: {out}" in printed
+    (out / "shard-00000-chosen.npy").write_bytes(b"damaged")
+    assert main([*words, "--out", str(out)]) == 0
+    assert "repaired: shard-00000-chosen.npy is damaged" in capsys.readouterr().out
     other = ["extract", "--model", str(checkpoint), "--data", data, "--pooling", "mean"]
     assert main([*other, "--out", str(out)]) == 2
     assert "pooling is 'last' there, 'mean' now" in capsys.readouterr().err

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from coala_jax.backbones import load_backbone
+from coala_jax.backbones import Tokenizer, load_backbone
 from coala_jax.backbones.attention import plain_batch
 from coala_jax.data import PreferenceRow, ResponseRow, RowSet, prompt_sha256
 from coala_jax.data.rows import RefusedLine
@@ -279,6 +279,35 @@ def test_a_shard_that_was_damaged_between_runs_is_made_again(store, backbone, ro
     assert _bytes(out) == _bytes(store.path)
 
 
+def test_a_flipped_bit_in_a_finished_store_is_repaired_and_said(
+    store, backbone, rows, tmp_path, capsys
+):
+    out = tmp_path / "store"
+    shutil.copytree(store.path, out)
+    file = out / "shard-00001-chosen.npy"
+    content = bytearray(file.read_bytes())
+    content[200] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(FeatureError, match="run the same extraction again: it makes that shard"):
+        open_store(out)
+    again = extract_store(rows, backbone, out, settings=SETTINGS)
+    assert again.repaired == ("shard-00001-chosen.npy is damaged, its checksum differs",)
+    assert "shard-00001-chosen.npy is damaged" in capsys.readouterr().err
+    assert _bytes(out) == _bytes(store.path)
+
+
+def test_a_repair_keeps_the_lowered_budget_of_its_shard(backbone, rows, tmp_path, monkeypatch):
+    many = replace(SETTINGS, token_budget=1024)
+    out = tmp_path / "store"
+    with monkeypatch.context() as small:
+        _memory_of(small, 256)
+        extract_store(rows, backbone, out, settings=many)
+    before = _bytes(out)
+    (out / "shard-00000-rejected.npy").write_bytes(b"damaged")
+    assert extract_store(rows, backbone, out, settings=many).repaired
+    assert _bytes(out) == before
+
+
 def test_a_finished_store_is_returned_without_work(store, backbone, rows, monkeypatch):
     monkeypatch.setattr(build, "encode_texts", None)
     again = extract_store(rows, backbone, store.path, settings=SETTINGS)
@@ -319,6 +348,56 @@ def test_cut_rows_are_counted_and_keep_the_response(backbone, tmp_path):
     )
     store = extract_store(rows, backbone, tmp_path / "store", settings=SETTINGS)
     assert store.manifest["cut"] == {"prompt": 2, "response": 1}
+
+
+@pytest.mark.parametrize(
+    ("prompt", "chosen"), [("the student asks", ""), ("", "the tutor"), ("", ""), (" ", "\n")]
+)
+def test_empty_texts_have_the_features_of_what_the_template_leaves(
+    backbone, tmp_path, prompt, chosen
+):
+    row = PreferenceRow("row", prompt, chosen, "answers")
+    store = extract_store(RowSet((row,)), backbone, tmp_path / "store", settings=SETTINGS)
+    for side in ("chosen", "rejected"):
+        expected = _alone(backbone, row, getattr(row, side))
+        np.testing.assert_allclose(getattr(store.table, side)[0], expected, atol=2e-5)
+
+
+def test_an_empty_response_without_a_space_before_it_is_its_end_token(backbone, tmp_path):
+    bare = replace(SETTINGS, template=TextTemplate("{prompt}", "{response}"))
+    rows = RowSet((PreferenceRow("row", "", "", "answers"),))
+    features = extract_store(rows, backbone, tmp_path / "store", settings=bare).table.chosen[0]
+    end = jnp.array([[backbone.tokenizer.end_id]])
+    hidden = np.asarray(backbone.hidden_states(end, end >= 0))[0, 0]
+    np.testing.assert_allclose(features, np.concatenate([hidden, hidden]), atol=2e-5)
+
+
+def test_a_response_that_fills_the_context_leaves_no_prompt(backbone, tmp_path):
+    context = backbone.config.max_length
+    full, over = " ".join(["x"] * (context // 2)), " ".join(["x"] * context)
+    assert len(backbone.tokenizer.encode(" " + full)) == context
+    rows = RowSet((PreferenceRow("row", "the student", over, "so"),))
+    store = extract_store(rows, backbone, tmp_path / "store", settings=SETTINGS)
+    assert store.manifest["cut"] == {"prompt": 1, "response": 1}
+    tokens = np.array([[*backbone.tokenizer.encode(" " + full)[:-1], backbone.tokenizer.end_id]])
+    hidden = np.asarray(backbone.hidden_states(jnp.asarray(tokens), jnp.asarray(tokens >= 0)))[0]
+    expected = np.concatenate([hidden.mean(0), hidden[-1]])
+    np.testing.assert_allclose(store.table.chosen[0], expected, atol=2e-5)
+
+
+def test_ids_beyond_the_vocabulary_name_the_row_and_leave_no_store(backbone, rows, tmp_path):
+    class Foreign(Tokenizer):
+        def encode_batch(self, texts):
+            known = zip(texts, super().encode_batch(texts), strict=True)
+            return [[*ids, 777] if "tutor" in text else ids for text, ids in known]
+
+    other = replace(backbone, tokenizer=Foreign(**vars(backbone.tokenizer)))
+    with pytest.raises(FeatureError, match=r"beyond the vocabulary, the first is row-\d .*id 777"):
+        extract_store(rows, other, tmp_path / "store", settings=SETTINGS)
+    assert list(tmp_path.iterdir()) == []
+    plain = [ResponseRow("r", "response", "p", "tutor")]
+    with pytest.raises(FeatureError, match="1 of 1 rows have ids beyond .* belongs to another"):
+        features_of_responses(plain, other, SETTINGS)
 
 
 def test_half_precision_on_disk_is_near_the_full_one(store, backbone, rows, tmp_path):

@@ -1,8 +1,12 @@
 """Stores and .npz files: what is verified, and how each fault is named."""
 
+import errno
 import io
 import json
+import os
 import pickle
+import shutil
+import socket
 import subprocess
 import sys
 import zipfile
@@ -11,13 +15,15 @@ import numpy as np
 import pytest
 
 from coala_jax.features import FeatureError, FeatureIdentity, load_features, open_store
+from coala_jax.features import lock as lock_module
+from coala_jax.features import store as store_module
 from coala_jax.features.store import RowRecord, Shard, write_store
 
 IDENTITY = FeatureIdentity(*(f"{name} of it" for name in FeatureIdentity._fields))
 CHOSEN = np.arange(12, dtype=np.float32).reshape(4, 3)
 
 
-def _shard(number, before=None):
+def _shard(number, recorded_budget=None):
     part = slice(2 * number, 2 * number + 2)
     records = [
         RowRecord(f"row-{i}", f"hash-{i}", weight=0.5 + i) for i in (2 * number, 2 * number + 1)
@@ -56,12 +62,12 @@ def test_a_store_gives_back_what_was_written(store):
 def test_a_run_that_was_killed_at_any_shard_goes_on(store, tmp_path, killed_at):
     made = []
 
-    def die(number, before):
+    def die(number, recorded_budget):
         if number == killed_at:
             raise KeyboardInterrupt
         return _shard(number)
 
-    def go_on(number, before):
+    def go_on(number, recorded_budget):
         made.append(number)
         return _shard(number)
 
@@ -77,7 +83,7 @@ def test_a_run_that_was_killed_at_any_shard_goes_on(store, tmp_path, killed_at):
 
 @pytest.mark.parametrize("failed_at", [0, 1])
 def test_a_shard_that_cannot_be_made_keeps_the_finished_ones_alone(tmp_path, failed_at):
-    def fail(number, before):
+    def fail(number, recorded_budget):
         if number == failed_at:
             raise FeatureError("not finite")
         return _shard(number)
@@ -261,3 +267,202 @@ def test_reading_features_needs_neither_flax_nor_transformers():
     )
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+SETTINGS = {"identity": IDENTITY._asdict(), "rows": 4}
+
+
+def _bytes(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def _made_again(made):
+    def make(number, recorded_budget):
+        made.append((number, recorded_budget))
+        return _shard(number)
+
+    return make
+
+
+@pytest.mark.parametrize("name", ["store", "store.partial"])
+@pytest.mark.parametrize("fault", ["flipped", "cut", "gone"])
+def test_a_damaged_shard_alone_is_made_again_and_said(store, tmp_path, name, fault):
+    shutil.copytree(store.path, tmp_path / name)
+    file = tmp_path / name / "shard-00000-rejected.npy"
+    content = bytearray(file.read_bytes())
+    content[-3] ^= 4
+    if fault == "gone":
+        file.unlink()
+    else:
+        file.write_bytes(content if fault == "flipped" else content[:-9])
+    kept = tmp_path / name / "shard-00001-chosen.npy"
+    before = kept.stat().st_mtime_ns
+    made, lines = [], []
+    again = write_store(tmp_path / "store", SETTINGS, _made_again(made), 2, lines.append)
+    assert made == [(0, 64)]
+    why = "is missing" if fault == "gone" else "is damaged, its checksum differs"
+    assert again.repaired == (f"shard-00000-rejected.npy {why}",)
+    assert lines == [f"{tmp_path / name}: shard-00000-rejected.npy {why}; that shard is made again"]
+    assert _bytes(again.path) == _bytes(store.path)
+    assert (again.path / kept.name).stat().st_mtime_ns == before
+    assert [path.name for path in tmp_path.iterdir() if path.name != "deep"] == ["store"]
+
+
+def test_a_shard_that_comes_out_otherwise_is_recorded_and_said(store):
+    (store.path / "shard-00001-rows.jsonl").unlink()
+
+    def other_device(number, recorded_budget):
+        return _shard(number)._replace(chosen=CHOSEN[2:] * 1.0001)
+
+    again = write_store(store.path, SETTINGS, other_device, 2)
+    assert "is missing; made again with other bytes: the device" in again.repaired[0]
+    np.testing.assert_array_equal(open_store(store.path).table.chosen[:2], CHOSEN[:2])
+    assert write_store(store.path, SETTINGS, None, 2).repaired == ()
+
+
+def test_a_finished_store_that_lacks_shards_is_completed(store):
+    manifest = json.loads((store.path / "manifest.json").read_text())
+    whole = _bytes(store.path)
+    manifest["shards"] = manifest["shards"][:1]
+    (store.path / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(FeatureError, match="2 rows in its shards, 4 in .*run the same extraction"):
+        open_store(store.path)
+    made = []
+    write_store(store.path, SETTINGS, _made_again(made), 2)
+    assert made == [(1, 64)] and _bytes(store.path) == whole
+
+
+def test_a_repair_that_fails_keeps_what_is_whole(store):
+    (store.path / "shard-00000-rows.jsonl").write_bytes(b"damaged")
+    before = _bytes(store.path)
+
+    def fail(number, recorded_budget):
+        raise FeatureError("not finite")
+
+    with pytest.raises(FeatureError, match="not finite"):
+        write_store(store.path, SETTINGS, fail, 2)
+    assert _bytes(store.path) == before
+
+
+def _full_after(monkeypatch, arrays, number=errno.ENOSPC):
+    """A disk that takes so many arrays more."""
+    save = store_module.save_array
+    left = [arrays]
+
+    def limited(file, array):
+        left[0] -= 1
+        if left[0] < 0:
+            file.write(b"half")
+            raise OSError(number, os.strerror(number))
+        save(file, array)
+
+    monkeypatch.setattr(store_module, "save_array", limited)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_named_and_the_run_goes_on_later(store, tmp_path, monkeypatch, number):
+    out = tmp_path / "store"
+    with monkeypatch.context() as full:
+        _full_after(full, 3, number)
+        with pytest.raises(FeatureError, match="1 of 2 shards are finished and kept") as error:
+            write_store(out, SETTINGS, _shard, 2)
+    assert f"{out}.partial: {os.strerror(number)} (the disk at /" in str(error.value)
+    assert "free some space and run the same command again" in str(error.value)
+    assert {path.name for path in tmp_path.glob("store.partial/*")} == {
+        "manifest.json",
+        *(f"shard-00000-{part}" for part in ("chosen.npy", "rejected.npy", "rows.jsonl")),
+    }
+    made = []
+    write_store(out, SETTINGS, _made_again(made), 2)
+    assert made == [(1, 64)] and _bytes(out) == _bytes(store.path)
+
+
+def test_a_full_disk_before_the_first_shard_leaves_nothing(tmp_path, monkeypatch):
+    _full_after(monkeypatch, 1)
+    with pytest.raises(FeatureError, match="0 of 2 shards"):
+        write_store(tmp_path / "store", SETTINGS, _shard, 2)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_another_error_of_the_disk_passes(tmp_path, monkeypatch):
+    _full_after(monkeypatch, 1, errno.EIO)
+    with pytest.raises(OSError, match="Input/output error"):
+        write_store(tmp_path / "store", SETTINGS, _shard, 2)
+
+
+def test_a_full_disk_while_repairing_keeps_what_is_whole(store, monkeypatch):
+    whole = _bytes(store.path)
+    (store.path / "shard-00000-rejected.npy").write_bytes(b"damaged")
+    before = _bytes(store.path)
+    with monkeypatch.context() as full:
+        _full_after(full, 1)
+        with pytest.raises(FeatureError, match="1 of 2 shards are finished and kept"):
+            write_store(store.path, SETTINGS, _shard, 2)
+    assert _bytes(store.path) == before
+    write_store(store.path, SETTINGS, _shard, 2)
+    assert _bytes(store.path) == whole
+
+
+def test_the_second_writer_is_told_who_the_first_is(tmp_path):
+    out = tmp_path / "store"
+    told = []
+
+    def meet(number, recorded_budget):
+        with pytest.raises(FeatureError) as error:
+            write_store(out, SETTINGS, None, 2)
+        told.append(str(error.value))
+        return _shard(number)
+
+    write_store(out, SETTINGS, meet, 2)
+    holder = f"process {os.getpid()} on host {socket.gethostname()}"
+    assert told[0].startswith(f"{out}: {holder} is writing it; wait until that has ended")
+    assert len(told) == 2 and [path.name for path in tmp_path.iterdir()] == ["store"]
+
+
+def test_the_lock_of_another_process_is_named_and_ends_with_it(tmp_path):
+    out = tmp_path / "store"
+    code = (
+        "import sys, time; from pathlib import Path; "
+        "from coala_jax.features.lock import only_writer\n"
+        "with only_writer(Path(sys.argv[1]), print): print('held', flush=True); sys.stdin.read()"
+    )
+    words = [sys.executable, "-c", code, str(out)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(words, stdin=pipe, stdout=pipe) as holder:
+        assert holder.stdout.readline() == b"held\n"
+        with pytest.raises(FeatureError, match=f"process {holder.pid} on host"):
+            write_store(out, SETTINGS, _shard, 2)
+        holder.kill()
+    assert (tmp_path / "store.lock").exists()
+    write_store(out, SETTINGS, _shard, 2)
+    assert [path.name for path in tmp_path.iterdir()] == ["store"]
+
+
+def test_what_a_dead_process_left_is_cleared(store):
+    lock = store.path.with_name("store.lock")
+    lock.write_text("not json")
+    (store.path / "shard-00000-rows.jsonl.partial").write_text("half")
+    whole = _bytes(store.path)
+    del whole["shard-00000-rows.jsonl.partial"]
+    write_store(store.path, SETTINGS, None, 2)
+    assert _bytes(store.path) == whole and not lock.exists()
+    lock.write_text("not json")
+    write_store(store.path, SETTINGS, None, 2)
+    assert not lock.exists()
+
+
+def test_a_file_system_without_locks_is_said(tmp_path, monkeypatch):
+    def unsupported(descriptor):
+        raise OSError(errno.ENOTSUP, "no locks here")
+
+    monkeypatch.setattr(lock_module, "_lock", unsupported)
+    lines = []
+    write_store(tmp_path / "store", SETTINGS, _shard, 2, lines.append)
+    assert len(lines) == 1 and "cannot be locked (no locks here)" in lines[0]
+
+
+def test_a_run_that_died_before_its_first_manifest_goes_on(tmp_path):
+    (tmp_path / "store.partial").mkdir()
+    (tmp_path / "store.partial" / "manifest.json.partial").write_text("{")
+    store = write_store(tmp_path / "store", SETTINGS, _shard, 2)
+    assert not list(store.path.glob("*.partial"))

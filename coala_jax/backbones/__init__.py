@@ -11,7 +11,7 @@ from coala_jax.backbones.registry import (
     save_checkpoint,
     shard_backbone,
 )
-from coala_jax.backbones.sharding import device_mesh, mesh_of, row_sharding
+from coala_jax.backbones.sharding import device_mesh
 from coala_jax.backbones.stack import layer_indices
 from coala_jax.backbones.tokenizer import Tokenizer
 
@@ -27,8 +27,6 @@ __all__ = [
     "device_mesh",
     "layer_indices",
     "load_backbone",
-    "mesh_of",
-    "row_sharding",
     "save_checkpoint",
     "shard_backbone",
 ]

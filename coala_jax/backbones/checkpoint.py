@@ -104,7 +104,8 @@ def load_module(
     for path, leaf in nnx.to_flat_state(state):
         own = _names(path)
         parts = [(slot, found.pop(name)) for name, slot in slots[own].items()]
-        place = mesh and parameter_sharding(mesh, splits.get(own), len(leaf.shape))
+        rank = len(leaf.shape)
+        place = None if mesh is None else parameter_sharding(mesh, splits.get(own), rank)
         values.append((path, leaf.replace(_read_parameter(parts, leaf.shape, dtype, place))))
     filled: BackboneModule = nnx.merge(graph, nnx.from_flat_state(values))
     return filled

@@ -23,7 +23,14 @@ from coala_jax.backbones.attention import (
     causal_sight,
     plain_batch,
 )
-from coala_jax.backbones.family import BackboneModule, Family, Slot, Split, refuse_quantised, require_sizes
+from coala_jax.backbones.family import (
+    BackboneModule,
+    Family,
+    Slot,
+    Split,
+    refuse_quantised,
+    require_sizes,
+)
 from coala_jax.backbones.ops import (
     ACTIVATIONS,
     linear,
@@ -490,12 +497,11 @@ def _layout(config: DecoderConfig) -> dict[str, Slot]:
 
 
 def _splits(config: DecoderConfig) -> dict[tuple[str, ...], Split]:
-    """Embeddings by columns, which unlike the vocabulary are nearly always an even number."""
+    """Embeddings by vocabulary, the layers by heads and inner width."""
     heads, key_heads = config.num_attention_heads, config.num_key_value_heads
-    columns = Split(-1, config.hidden_size)
     return {
-        ("embedding",): columns,
-        ("lm_head",): columns,
+        ("embedding",): Split(-2, config.vocab_size),
+        ("lm_head",): Split(-2, config.vocab_size),
         **layer_splits("layers", heads, key_heads, config.intermediate_size),
     }
 

@@ -22,7 +22,14 @@ from coala_jax.backbones.attention import (
     mutual_sight,
     plain_batch,
 )
-from coala_jax.backbones.family import BackboneModule, Family, Slot, Split, refuse_quantised, require_sizes
+from coala_jax.backbones.family import (
+    BackboneModule,
+    Family,
+    Slot,
+    Split,
+    refuse_quantised,
+    require_sizes,
+)
 from coala_jax.backbones.ops import (
     ACTIVATIONS,
     layer_norm,
@@ -346,10 +353,10 @@ def _layout(config: EncoderConfig) -> dict[str, Slot]:
 
 
 def _splits(config: EncoderConfig) -> dict[tuple[str, ...], Split]:
-    """The word embedding by columns, the layers by heads and inner width."""
+    """The word embedding by vocabulary, the layers by heads and inner width."""
     heads = config.num_attention_heads
     return {
-        ("word_embedding",): Split(-1, config.hidden_size),
+        ("word_embedding",): Split(-2, config.vocab_size),
         **layer_splits("layers", heads, heads, config.intermediate_size),
     }
 

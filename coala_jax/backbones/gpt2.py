@@ -24,7 +24,14 @@ from coala_jax.backbones.attention import (
     causal_sight,
     plain_batch,
 )
-from coala_jax.backbones.family import BackboneModule, Family, Slot, Split, refuse_quantised, require_sizes
+from coala_jax.backbones.family import (
+    BackboneModule,
+    Family,
+    Slot,
+    Split,
+    refuse_quantised,
+    require_sizes,
+)
 from coala_jax.backbones.ops import (
     ACTIVATIONS,
     layer_norm,
@@ -355,7 +362,7 @@ def _layout(config: GPT2Config) -> dict[str, Slot]:
 
 
 def _splits(config: GPT2Config) -> dict[tuple[str, ...], Split]:
-    """By heads, inner width and, of the embedding, columns; weights are (in, out).
+    """By heads, inner width and, of the embedding, vocabulary; weights are (in, out).
 
     Queries, keys and values lie behind each other on one axis: a part of it is not the three of the
     same heads, and XLA moves them to where they meet.
@@ -369,8 +376,10 @@ def _splits(config: GPT2Config) -> dict[tuple[str, ...], Split]:
         "mlp_c_fc_bias": Split(-1, inner),
         "mlp_c_proj_weight": Split(-2, inner),
     }
-    layers = {("layers", name): split for name, split in splits.items()}
-    return {("wte_weight",): Split(-1, config.n_embd), **layers}
+    return {
+        ("wte_weight",): Split(-2, config.vocab_size),
+        **{("layers", name): split for name, split in splits.items()},
+    }
 
 
 def _make(config: GPT2Config, rngs: nnx.Rngs, dtype: DTypeLike) -> GPT2:

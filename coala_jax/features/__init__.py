@@ -6,6 +6,7 @@ and so flax and transformers.
 
 from coala_jax.features.errors import FeatureError
 from coala_jax.features.identity import FeatureIdentity, require_same_backbone
+from coala_jax.features.join import Part, join_parts
 from coala_jax.features.load import load_features
 from coala_jax.features.store import FeatureStore, open_store
 from coala_jax.features.table import FeatureTable
@@ -15,6 +16,8 @@ __all__ = [
     "FeatureIdentity",
     "FeatureStore",
     "FeatureTable",
+    "Part",
+    "join_parts",
     "load_features",
     "open_store",
     "require_same_backbone",

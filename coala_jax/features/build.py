@@ -10,6 +10,7 @@ import numpy as np
 from flax import nnx
 
 from coala_jax.backbones import Backbone
+from coala_jax.backbones.sharding import mesh_of
 from coala_jax.data import PreferenceRow, RowSet, fingerprint_rows, prompt_sha256
 from coala_jax.features.errors import FeatureError
 from coala_jax.features.extract import (
@@ -19,7 +20,8 @@ from coala_jax.features.extract import (
     progress_bar,
     require_finite,
 )
-from coala_jax.features.store import FeatureStore, RowRecord, Shard, write_store
+from coala_jax.features.join import Part, part_path, part_settings
+from coala_jax.features.store import ONE_DEVICE, FeatureStore, RowRecord, Shard, write_store
 from coala_jax.features.tokens import TokenSequence, encode_texts
 
 # A pair has two responses.
@@ -32,39 +34,46 @@ def extract_store(
     out: str | os.PathLike[str],
     *,
     settings: ExtractSettings | None = None,
+    part: Part | None = None,
 ) -> FeatureStore:
     """Run preference rows through a backbone and write the features, resumably.
 
     Args:
         row_set: usable rows, and those set aside, whose counts the manifest keeps.
-        backbone: the frozen model.
+        backbone: the frozen model, on one device or on the mesh it was loaded on.
         out: the folder to make; a run that was killed goes on where it stopped.
         settings: pooling, template, type, batching; None means the defaults.
+        part: of several processes, this one: only its shards are made, in a folder of its own
+            beside ``out``, for `join_parts`. Parts need no word of each other.
 
     Returns:
-        The finished store. A progress bar runs on stderr where that is a terminal.
+        The finished store, or part of one. A progress bar runs on stderr where that is a terminal.
 
     Raises:
-        FeatureError: no rows, a feature that is not finite, or ``out`` holds something else.
+        FeatureError: no rows, more parts than shards, a feature that is not finite, or the folder
+            holds something else.
     """
     settings = settings or ExtractSettings()
     rows = row_set.rows
     if not rows:
         raise FeatureError("rows: none to extract features of")
     size = settings.shard_rows
-    with progress_bar(SIDES * len(rows), "extract") as bar:
+    shards = [rows[start : start + size] for start in range(0, len(rows), size)]
+    description = _describe(row_set, backbone, settings)
+    if part is not None:
+        shards = part.own(shards)
+        out, description = part_path(out, part), part_settings(description, part, shards)
+    with progress_bar(SIDES * sum(map(len, shards)), "extract") as bar:
 
         def make_shard(number: int, before: Mapping[str, Any] | None) -> Shard:
-            start = number * size
-            bar.n = SIDES * start  # shards of an earlier run count as done
+            bar.n = SIDES * number * size  # shards of an earlier run count as done
             # A budget that was lowered for want of memory stays lowered, in a later run too.
             lowered = settings.token_budget if before is None else before["token_budget"]
             budget = min(settings.token_budget, lowered)
-            part = rows[start : start + size]
-            return _shard(part, backbone, replace(settings, token_budget=budget), bar.update)
+            lowest = replace(settings, token_budget=budget)
+            return _shard(shards[number], backbone, lowest, bar.update)
 
-        description = _describe(row_set, backbone, settings)
-        return write_store(out, description, make_shard, -(-len(rows) // size))
+        return write_store(out, description, make_shard, len(shards))
 
 
 def _describe(row_set: RowSet, backbone: Backbone, settings: ExtractSettings) -> dict[str, object]:
@@ -101,6 +110,7 @@ def _shard(
     pooled = pooled_features(backbone, sequences, settings, advance)
     with np.errstate(over="ignore"):  # an overflow is reported by its row
         features = pooled.features.astype(settings.dtype)
+    mesh = mesh_of(backbone.module)
     names = [f"{row.id} ({side})" for side in ("chosen", "rejected") for row in rows]
     require_finite(features, names)
     return Shard(
@@ -114,6 +124,7 @@ def _shard(
         tokens=pooled.counts._asdict(),
         shapes=sorted(pooled.shapes),
         token_budget=pooled.token_budget,
+        devices=ONE_DEVICE if mesh is None else mesh.shape,
     )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.lib.npyio import NpzFile
 
 from coala_jax.features.errors import FeatureError
-from coala_jax.features.store import open_store
+from coala_jax.features.join import open_whole_store
 from coala_jax.features.table import FeatureTable
 
 REQUIRED = ("chosen", "rejected")
@@ -37,7 +37,7 @@ def load_features(path: str | os.PathLike[str]) -> FeatureTable:
     """
     source = Path(path)
     if source.is_dir():
-        return open_store(source).table
+        return open_whole_store(source).table
     if not source.exists():
         raise FeatureError(f"{source}: no such file or folder; give a feature store or an .npz")
     if source.suffix != ".npz":

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from jax.sharding import Mesh
 
 from coala_jax.backbones import load_backbone
 from coala_jax.data import ResponseRow, ResponseSet, read_responses
@@ -38,6 +39,7 @@ def score_file(
     adapter: str | None = None,
     revision: str | None = None,
     download: bool = False,
+    mesh: Mesh | None = None,
 ) -> Scores:
     """Score the responses of a file.
 
@@ -48,6 +50,7 @@ def score_file(
         adapter: as ``load_backbone`` takes it.
         revision: as ``load_backbone`` takes it.
         download: as ``load_backbone`` takes it.
+        mesh: as ``load_backbone`` takes it.
 
     Raises:
         HeadFileError: no usable head.
@@ -58,7 +61,9 @@ def score_file(
     head, info = load_head(head_folder)
     identity = head_identity(head_folder, info)
     responses = read_responses(data)
-    backbone = load_backbone(model, adapter=adapter, revision=revision, download=download)
+    backbone = load_backbone(
+        model, adapter=adapter, revision=revision, download=download, mesh=mesh
+    )
     settings = ExtractSettings.from_identity(identity)
     try:
         require_same_backbone(identity, feature_identity(backbone, settings))

@@ -71,7 +71,8 @@ def parameter_sharding(mesh: Mesh, split: Split | None, rank: int) -> NamedShard
         memory and time but changes nothing else.
     """
     axes: list[str | None] = [None] * rank
-    if split is not None and split.parts % mesh.shape[MODEL] == 0:
+    together = mesh.shape[MODEL]
+    if split is not None and together > 1 and split.parts % together == 0:
         axes[split.axis] = MODEL
     return NamedSharding(mesh, PartitionSpec(*axes))
 

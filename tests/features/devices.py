@@ -29,9 +29,9 @@ WORDS = ["the", "student", "asks", "the", "tutor", "answers"]
 # Data times model, of each checkpoint; four do not divide the two key heads of the grouped one.
 MESHES = {
     "gpt2": [(8, 1), (4, 2), (1, 2)],
-    "grouped": [(8, 1), (4, 2), (1, 2), (2, 4)],
+    "grouped": [(4, 2), (2, 4)],
     "odd": [(4, 2)],
-    "bert": [(8, 1), (4, 2), (1, 2)],
+    "bert": [(8, 1), (1, 2)],
 }
 COLLECTIVE = r" (all-gather|all-reduce|all-to-all|collective-permute|reduce-scatter)(?:-start)?\("
 

@@ -31,9 +31,9 @@ FIELDS = {
         "model_type": "llama",
         **SIZES,
         "vocab_size": VOCABULARY + 1,
+        "hidden_size": 18,
         "num_attention_heads": 3,
         "num_key_value_heads": 1,
-        "head_dim": 4,
         "intermediate_size": 21,
     },
     "bert": {"model_type": "bert", **ENCODER_SIZES, "vocab_size": VOCABULARY},
@@ -265,9 +265,9 @@ def test_parts_that_make_no_store_are_refused_by_name(backbone, parts, whole, tm
     refused([parts[0], extracted("three", Part(1, 3))], "a part of 3, but .* is one of 2")
     other = extracted("other", Part(1, 2), replace(SETTINGS, pooling="mean"))
     refused([parts[0], other], "pooling is 'mean.last' there, 'mean' here; width is 32 there, 16")
-    damaged = shutil.copytree(parts[1], tmp_path / "damaged")
+    damaged = shutil.copytree(parts[0], tmp_path / "damaged")
     (damaged / "shard-00000-rejected.npy").write_bytes(b"damaged")
-    refused([parts[0], damaged], "damaged: shard-00000-rejected.npy is damaged")
+    refused([damaged, parts[1]], "damaged: shard-00000-rejected.npy is damaged")
     fewer = shutil.copytree(parts[0], tmp_path / "fewer")
     manifest = json.loads((fewer / "manifest.json").read_text())
     manifest["shards"].pop()

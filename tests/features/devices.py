@@ -24,7 +24,8 @@ from coala_jax.features import Part
 from coala_jax.features.build import extract_store
 from coala_jax.features.extract import ExtractSettings
 
-SETTINGS = ExtractSettings(token_budget=256, shard_rows=4)
+# A row on each device: one shape, so one compilation, for every mesh.
+SETTINGS = ExtractSettings(token_budget=64, shard_rows=4)
 WORDS = ["the", "student", "asks", "the", "tutor", "answers"]
 # Data times model, of each checkpoint; four do not divide the two key heads of the grouped one.
 MESHES = {
@@ -39,7 +40,7 @@ COLLECTIVE = r" (all-gather|all-reduce|all-to-all|collective-permute|reduce-scat
 def make_rows(n: int = 10) -> RowSet:
     """Pairs of few words."""
     rng = np.random.default_rng(0)
-    texts = [[" ".join(rng.choice(WORDS, rng.integers(1, 4))) for _ in range(3)] for _ in range(n)]
+    texts = [[" ".join(rng.choice(WORDS, rng.integers(5, 9))) for _ in range(3)] for _ in range(n)]
     return RowSet(tuple(PreferenceRow(str(i), *three) for i, three in enumerate(texts)))
 
 

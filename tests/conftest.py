@@ -20,7 +20,7 @@ settings.register_profile(
 settings.load_profile("house")
 
 
-def _write_tokenizer(folder: Path) -> int:
+def write_tokenizer(folder: Path) -> int:
     """A byte-level BPE tokenizer with its end token; gives the number of its ids."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
@@ -50,7 +50,7 @@ def make_checkpoint() -> Callable[..., Path]:
 
     def make(folder: Path, seed: int = 0, **fields: object) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
-        size = _write_tokenizer(folder)
+        size = write_tokenizer(folder)
         sizes = {"n_positions": 64, "n_embd": 16, "n_layer": 2, "n_head": 2, **fields}
         config = GPT2Config(vocab_size=size, eos_token_id=0, **sizes)
         module = GPT2(config, rngs=nnx.Rngs(seed))

@@ -9,7 +9,9 @@ from coala_jax.backbones.registry import (
     BackboneIdentity,
     load_backbone,
     save_checkpoint,
+    shard_backbone,
 )
+from coala_jax.backbones.sharding import device_mesh
 from coala_jax.backbones.stack import layer_indices
 from coala_jax.backbones.tokenizer import Tokenizer
 
@@ -22,7 +24,9 @@ __all__ = [
     "GPT2Config",
     "TokenBatch",
     "Tokenizer",
+    "device_mesh",
     "layer_indices",
     "load_backbone",
     "save_checkpoint",
+    "shard_backbone",
 ]

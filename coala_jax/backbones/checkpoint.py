@@ -15,12 +15,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.sharding import Mesh, NamedSharding
 from jax.typing import DTypeLike
 from safetensors.numpy import save
 
 from coala_jax.backbones.family import BackboneConfig, BackboneModule, Family, Slot
 from coala_jax.backbones.files import CheckpointError, StoredTensor, read_json_object, some_of
 from coala_jax.backbones.lora import Adapter, merge_adapter
+from coala_jax.backbones.sharding import parameter_sharding
 from coala_jax.backbones.weights import WEIGHTS_NAME, stored_tensors
 
 CONFIG_NAME = "config.json"
@@ -67,11 +69,13 @@ def load_module(
     config: BackboneConfig,
     dtype: DTypeLike = jnp.float32,
     adapter: Adapter | None = None,
+    mesh: Mesh | None = None,
 ) -> BackboneModule:
     """The module of a checkpoint, filled tensor by tensor.
 
-    Host memory peaks at the parameters and one tensor; with ``flax_model.msgpack`` at what is left
-    of the file besides, with an adapter at two more tensors in float32.
+    Host memory peaks at the parameters and one tensor; where they lie on other devices at the
+    largest parameter (a kind of matrix of all layers) and one tensor. With ``flax_model.msgpack``
+    what is left of the file comes on top, with an adapter two tensors in float32.
 
     Args:
         folder: a checkpoint folder.
@@ -79,6 +83,7 @@ def load_module(
         config: the family's configuration of this checkpoint.
         dtype: floating type of the module's parameters.
         adapter: merged into the weights.
+        mesh: of the devices to hold it; None means the default device.
 
     Returns:
         The module with the checkpoint's weights.
@@ -94,10 +99,14 @@ def load_module(
     slots: dict[tuple[str, ...], dict[str, Slot]] = {}
     for name, slot in family.layout(config).items():
         slots.setdefault(slot.path, {})[name] = slot
+    splits = family.splits(config)
     values = []
     for path, leaf in nnx.to_flat_state(state):
-        parts = [(slot, found.pop(name)) for name, slot in slots[_names(path)].items()]
-        values.append((path, leaf.replace(_read_parameter(parts, leaf.shape, dtype))))
+        own = _names(path)
+        parts = [(slot, found.pop(name)) for name, slot in slots[own].items()]
+        rank = len(leaf.shape)
+        place = None if mesh is None else parameter_sharding(mesh, splits.get(own), rank)
+        values.append((path, leaf.replace(_read_parameter(parts, leaf.shape, dtype, place))))
     filled: BackboneModule = nnx.merge(graph, nnx.from_flat_state(values))
     return filled
 
@@ -235,7 +244,10 @@ def _check_tensors(
 
 
 def _read_parameter(
-    parts: list[tuple[Slot, StoredTensor]], shape: tuple[int, ...], dtype: DTypeLike
+    parts: list[tuple[Slot, StoredTensor]],
+    shape: tuple[int, ...],
+    dtype: DTypeLike,
+    place: NamedSharding | None,
 ) -> jax.Array:
     """One parameter as a device array, from its one tensor or from a tensor a layer."""
     whole = _aligned_empty(shape, jnp.dtype(dtype))
@@ -243,7 +255,7 @@ def _read_parameter(
         _copy_into(whole, slot, tensor)
     # On a CPU the array becomes XLA's buffer, where `jnp.asarray` would copy it; elsewhere it is
     # free again once it has been sent.
-    return jax.block_until_ready(jax.device_put(whole))
+    return jax.block_until_ready(jax.device_put(whole, place))
 
 
 def _copy_into(whole: np.ndarray, slot: Slot, tensor: StoredTensor) -> None:

@@ -23,7 +23,14 @@ from coala_jax.backbones.attention import (
     causal_sight,
     plain_batch,
 )
-from coala_jax.backbones.family import BackboneModule, Family, Slot, refuse_quantised, require_sizes
+from coala_jax.backbones.family import (
+    BackboneModule,
+    Family,
+    Slot,
+    Split,
+    refuse_quantised,
+    require_sizes,
+)
 from coala_jax.backbones.ops import (
     ACTIVATIONS,
     linear,
@@ -37,6 +44,7 @@ from coala_jax.backbones.stack import (
     LayerTensors,
     StackedLayers,
     layer_slots,
+    layer_splits,
     run_layers,
 )
 
@@ -488,6 +496,16 @@ def _layout(config: DecoderConfig) -> dict[str, Slot]:
     return layout | layer_slots("layers", "layers", layer_tensors(config), config.depth)
 
 
+def _splits(config: DecoderConfig) -> dict[tuple[str, ...], Split]:
+    """Embeddings by vocabulary, the layers by heads and inner width."""
+    heads, key_heads = config.num_attention_heads, config.num_key_value_heads
+    return {
+        ("embedding",): Split(-2, config.vocab_size),
+        ("lm_head",): Split(-2, config.vocab_size),
+        **layer_splits("layers", heads, key_heads, config.intermediate_size),
+    }
+
+
 def _family(model_type: str, covers: str) -> Family:
     def read(fields: Mapping[str, Any]) -> DecoderConfig:
         return read_decoder_config(model_type, fields)
@@ -504,6 +522,7 @@ def _family(model_type: str, covers: str) -> Family:
         # Frequencies that old exports stored, and the copy of a tied embedding.
         ignored=r"(layers\.\d+\.self_attn\.rotary_emb\.inv_freq|lm_head\.weight)",
         covers=covers,
+        splits=_splits,
     )
 
 

@@ -22,7 +22,14 @@ from coala_jax.backbones.attention import (
     mutual_sight,
     plain_batch,
 )
-from coala_jax.backbones.family import BackboneModule, Family, Slot, refuse_quantised, require_sizes
+from coala_jax.backbones.family import (
+    BackboneModule,
+    Family,
+    Slot,
+    Split,
+    refuse_quantised,
+    require_sizes,
+)
 from coala_jax.backbones.ops import (
     ACTIVATIONS,
     layer_norm,
@@ -35,6 +42,7 @@ from coala_jax.backbones.stack import (
     LayerTensors,
     StackedLayers,
     layer_slots,
+    layer_splits,
     run_layers,
 )
 
@@ -344,6 +352,15 @@ def _layout(config: EncoderConfig) -> dict[str, Slot]:
     return layout | layer_slots("encoder.layer", "layers", layer_tensors(config), config.depth)
 
 
+def _splits(config: EncoderConfig) -> dict[tuple[str, ...], Split]:
+    """The word embedding by vocabulary, the layers by heads and inner width."""
+    heads = config.num_attention_heads
+    return {
+        ("word_embedding",): Split(-2, config.vocab_size),
+        **layer_splits("layers", heads, heads, config.intermediate_size),
+    }
+
+
 def _family(model_type: str, covers: str) -> Family:
     def read(fields: Mapping[str, Any]) -> EncoderConfig:
         return read_encoder_config(model_type, fields)
@@ -359,6 +376,7 @@ def _family(model_type: str, covers: str) -> Family:
         # Counters that old exports stored, and the heads, which hidden states do not pass.
         ignored=r"embeddings\.(position|token_type)_ids|(pooler|cls|lm_head|classifier)\..*",
         covers=covers,
+        splits=_splits,
         # Checkpoints of 2018, bert-base-uncased among them.
         renamed=(("LayerNorm.gamma", "LayerNorm.weight"), ("LayerNorm.beta", "LayerNorm.bias")),
     )

@@ -76,6 +76,19 @@ class Slot(NamedTuple):
     layer: int | None = None
 
 
+class Split(NamedTuple):
+    """How a parameter is split over devices that hold a model together.
+
+    Attributes:
+        axis: counted from the end, so that a leading axis of layers changes nothing.
+        parts: what lies on that axis and must not be cut, such as heads; the devices must divide
+            it.
+    """
+
+    axis: int
+    parts: int
+
+
 @dataclass(frozen=True)
 class Family:
     """A model type that ``load_backbone`` can read.
@@ -88,6 +101,8 @@ class Family:
         ignored: a regular expression of tensors that carry no weight of their own; a name of the
             layout is never ignored.
         covers: the models of this type, for people.
+        splits: a configuration's parameters that several devices may hold by parts, by their paths;
+            those not named are whole on each.
         unprefixed: names that never take the prefix.
         renamed: how names ended in old checkpoints, and how they end now.
     """
@@ -98,6 +113,7 @@ class Family:
     prefix: str
     ignored: str
     covers: str
+    splits: Callable[[Any], Mapping[tuple[str, ...], Split]]
     unprefixed: tuple[str, ...] = ()
     renamed: tuple[tuple[str, str], ...] = ()
 

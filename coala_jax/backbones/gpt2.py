@@ -24,7 +24,14 @@ from coala_jax.backbones.attention import (
     causal_sight,
     plain_batch,
 )
-from coala_jax.backbones.family import BackboneModule, Family, Slot, refuse_quantised, require_sizes
+from coala_jax.backbones.family import (
+    BackboneModule,
+    Family,
+    Slot,
+    Split,
+    refuse_quantised,
+    require_sizes,
+)
 from coala_jax.backbones.ops import (
     ACTIVATIONS,
     layer_norm,
@@ -354,6 +361,27 @@ def _layout(config: GPT2Config) -> dict[str, Slot]:
     return layout
 
 
+def _splits(config: GPT2Config) -> dict[tuple[str, ...], Split]:
+    """By heads, inner width and, of the embedding, vocabulary; weights are (in, out).
+
+    Queries, keys and values lie behind each other on one axis: a part of it is not the three of the
+    same heads, and XLA moves them to where they meet.
+    """
+    heads, inner = config.n_head, config.inner_width
+    splits = {
+        "attn_c_attn_weight": Split(-1, heads),
+        "attn_c_attn_bias": Split(-1, heads),
+        "attn_c_proj_weight": Split(-2, heads),
+        "mlp_c_fc_weight": Split(-1, inner),
+        "mlp_c_fc_bias": Split(-1, inner),
+        "mlp_c_proj_weight": Split(-2, inner),
+    }
+    return {
+        ("wte_weight",): Split(-2, config.vocab_size),
+        **{("layers", name): split for name, split in splits.items()},
+    }
+
+
 def _make(config: GPT2Config, rngs: nnx.Rngs, dtype: DTypeLike) -> GPT2:
     return GPT2(config, rngs=rngs, dtype=dtype)
 
@@ -366,4 +394,5 @@ FAMILY = Family(
     # Causal masks that old exports stored as tensors, and the tied copy of the embedding.
     ignored=r"(h\.\d+\.attn\.(masked_)?bias|lm_head\.weight)",
     covers="GPT-2, DistilGPT-2",
+    splits=_splits,
 )

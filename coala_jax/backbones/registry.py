@@ -7,13 +7,14 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.sharding import Mesh
 from jax.typing import DTypeLike
 
 from coala_jax.backbones import decoder, encoder, gpt2
@@ -26,6 +27,7 @@ from coala_jax.backbones.family import BackboneConfig, BackboneModule, Family
 from coala_jax.backbones.files import CheckpointError
 from coala_jax.backbones.hub import find_checkpoint
 from coala_jax.backbones.lora import adapted_sha256, read_adapter
+from coala_jax.backbones.sharding import shard_module
 from coala_jax.backbones.tokenizer import Tokenizer, load_tokenizer, tokenizer_sha256
 from coala_jax.backbones.weights import weights_sha256
 
@@ -101,6 +103,7 @@ def load_backbone(
     adapter: str | os.PathLike[str] | None = None,
     revision: str | None = None,
     download: bool = False,
+    mesh: Mesh | None = None,
 ) -> Backbone:
     """Load a Hugging Face model: ``config.json``, weights, tokenizer.
 
@@ -111,6 +114,8 @@ def load_backbone(
         adapter: folder of a LoRA adapter in PEFT's layout, merged into the weights.
         revision: branch, tag or commit of a hub id.
         download: fetch what the hub's cache lacks of an id; without it nothing is fetched.
+        mesh: of `device_mesh`, for several devices; each parameter goes to its devices as it is
+            read. None means the default device.
 
     Returns:
         The backbone. With an adapter it is another one than without, by its identity.
@@ -131,8 +136,23 @@ def load_backbone(
         weights_sha256=adapted_sha256(weights_sha256(path), lora),
         tokenizer_sha256=tokenizer_sha256(path),
     )
-    module = load_module(path, family, config, dtype, lora)
+    module = load_module(path, family, config, dtype, lora, mesh)
     return Backbone(module, config, tokenizer, identity)
+
+
+def shard_backbone(backbone: Backbone, mesh: Mesh) -> Backbone:
+    """A backbone on the devices of a mesh; what is computed with it follows.
+
+    Args:
+        backbone: on one device, or on another mesh.
+        mesh: of `device_mesh`.
+
+    Returns:
+        The same backbone, by its identity, with its parameters on every device of the mesh: whole,
+        or split over the axis ``model`` as the family says.
+    """
+    splits = FAMILIES[backbone.identity.model_type].splits(backbone.config)
+    return replace(backbone, module=shard_module(backbone.module, splits, mesh))
 
 
 def read_family(folder: Path) -> tuple[str, Family, BackboneConfig]:

@@ -9,7 +9,7 @@ from flax import nnx
 from jax.typing import DTypeLike
 
 from coala_jax.backbones.attention import KeyValueCache, States
-from coala_jax.backbones.family import Slot
+from coala_jax.backbones.family import Slot, Split
 from coala_jax.backbones.ops import random_normal
 
 # One layer: its number from 0, the hidden states and its cached keys and values; gives the hidden
@@ -71,6 +71,30 @@ def layer_slots(owner: str, path: str, tensors: LayerTensors, depth: int) -> dic
         f"{owner}.{layer}.{tensor}": Slot((path, name), layer)
         for layer in range(depth)
         for name, (tensor, _) in tensors.items()
+    }
+
+
+def layer_splits(path: str, heads: int, key_heads: int, inner: int) -> dict[tuple[str, ...], Split]:
+    """How devices share the layers of a `StackedLayers` (Shoeybi et al. 2019, section 3).
+
+    Attention is split by heads and feed-forward by its inner width: a device computes its heads
+    from the whole hidden states, and what the devices give is summed after ``o`` and ``down``.
+
+    Args:
+        path: the module's attribute.
+        heads: query heads.
+        key_heads: key and value heads.
+        inner: width inside the feed-forward block.
+
+    Returns:
+        Path of a parameter to its split; names that a family does not have do no harm.
+    """
+    from_whole = {"q": heads, "k": key_heads, "v": key_heads, "gate": inner, "up": inner}
+    to_whole = {"o": heads, "down": inner}
+    return {
+        **{(path, f"{name}_weight"): Split(-2, parts) for name, parts in from_whole.items()},
+        **{(path, f"{name}_bias"): Split(-1, parts) for name, parts in from_whole.items()},
+        **{(path, f"{name}_weight"): Split(-1, parts) for name, parts in to_whole.items()},
     }
 
 

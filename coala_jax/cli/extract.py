@@ -6,9 +6,22 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from coala_jax.cli.options import add_compute_dtype, add_model_options, model_options
+from coala_jax.cli.options import (
+    add_compute_dtype,
+    add_device_options,
+    add_model_options,
+    device_options,
+    model_options,
+)
 from coala_jax.cli.output import counts_line, print_result, say
-from coala_jax.cli.parser import add_command, layer_list, positive_integer
+from coala_jax.cli.parser import (
+    UsageError,
+    add_command,
+    layer_list,
+    natural_number,
+    positive_integer,
+)
+from coala_jax.features import FeatureStore, Part
 from coala_jax.study.files import require_writable
 
 EXAMPLE = "  coala-jax extract --model models/gpt2 --data pairs.jsonl.gz --out store"
@@ -47,7 +60,15 @@ def add_parser(commands: Any) -> None:
         "--token-budget",
         type=positive_integer,
         default=8192,
-        help="tokens that run together; lowered where memory ends (default: %(default)s)",
+        help="tokens that run together on a device; lowered where memory ends "
+        "(default: %(default)s)",
+    )
+    parser.add_argument(
+        "--shard-rows",
+        type=positive_integer,
+        default=2048,
+        help="pairs of a shard: what a killed run loses at most, and what several processes share "
+        "out (default: %(default)s)",
     )
     parser.add_argument(
         "--no-sharing",
@@ -62,6 +83,14 @@ def add_parser(commands: Any) -> None:
     )
     add_model_options(parser)
     add_compute_dtype(parser)
+    add_device_options(parser)
+    group = parser.add_argument_group(
+        "several processes", "each extracts its part, OUT.part-I-of-N, for coala-jax join"
+    )
+    group.add_argument(
+        "--process-id", type=natural_number, metavar="I", help="which one this is, from 0"
+    )
+    group.add_argument("--processes", type=positive_integer, metavar="N", help="how many there are")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -71,18 +100,38 @@ def run(arguments: argparse.Namespace) -> int:
     from coala_jax.features.build import extract_store
     from coala_jax.features.extract import ExtractSettings
 
+    part = _part(arguments)
     settings = ExtractSettings(
         pooling=arguments.pooling,
         layers=arguments.layers,
         dtype=arguments.dtype,
         token_budget=arguments.token_budget,
+        shard_rows=arguments.shard_rows,
         share_prefixes=not arguments.no_sharing,
     )
     require_writable(Path(arguments.out), folder=True)
     row_set = read_rows(arguments.data)
     say(f"features of {len(row_set.rows)} pairs from {arguments.model}")
-    backbone = load_backbone(arguments.model, **model_options(arguments))
-    store = extract_store(row_set, backbone, arguments.out, settings=settings)
+    options = {**model_options(arguments), **device_options(arguments)}
+    backbone = load_backbone(arguments.model, **options)
+    store = extract_store(row_set, backbone, arguments.out, settings=settings, part=part)
+    print_store(store, arguments)
+    return 0
+
+
+def _part(arguments: argparse.Namespace) -> Part | None:
+    """Which part of a store is asked for; None for all of it."""
+    if (arguments.process_id is None) != (arguments.processes is None):
+        raise UsageError("--process-id and --processes go together: give both or neither")
+    if arguments.processes is None:
+        return None
+    part = Part(arguments.process_id, arguments.processes)
+    part.check()
+    return part
+
+
+def print_store(store: FeatureStore, arguments: argparse.Namespace) -> None:
+    """Print what a store holds, as one JSON object or for people."""
     manifest = store.manifest
     result = {
         "out": str(store.path),
@@ -105,4 +154,3 @@ def run(arguments: argparse.Namespace) -> int:
         f"written: {store.path}",
     ]
     print_result(result, lines, as_json=arguments.json)
-    return 0

@@ -49,6 +49,36 @@ def model_options(arguments: argparse.Namespace) -> dict[str, Any]:
     return options
 
 
+def add_device_options(parser: argparse.ArgumentParser) -> None:
+    """Add what `device_options` reads: which devices hold the backbone."""
+    group = parser.add_argument_group("devices")
+    group.add_argument(
+        "--devices",
+        type=positive_integer,
+        metavar="N",
+        help="devices of this machine to use (default: all)",
+    )
+    group.add_argument(
+        "--model-parallel",
+        type=positive_integer,
+        default=1,
+        metavar="M",
+        help="devices that hold one copy of the model together, for one that does not fit a "
+        "single device; must divide the number of devices (default: %(default)s)",
+    )
+
+
+def device_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The options of `add_device_options`, as ``load_backbone`` takes them.
+
+    Raises:
+        ValueError: more devices than there are, or sizes that do not fit.
+    """
+    from coala_jax.backbones import device_mesh
+
+    return {"mesh": device_mesh(arguments.devices, arguments.model_parallel)}
+
+
 def add_seed(parser: argparse.ArgumentParser, what: str) -> None:
     """Add ``--seed``."""
     parser.add_argument("--seed", type=seed, default=0, help=f"{what} (default: %(default)s)")

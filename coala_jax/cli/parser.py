@@ -70,6 +70,11 @@ def positive_integer(text: str) -> int:
     return _integer(text, 1, None)
 
 
+def natural_number(text: str) -> int:
+    """An integer of at least 0."""
+    return _integer(text, 0, None)
+
+
 def pair_count(text: str) -> int:
     """An integer that is enough for a part of a split."""
     return _integer(text, FEWEST_PAIRS, None)

@@ -6,7 +6,13 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from coala_jax.cli.options import add_compute_dtype, add_model_options, model_options
+from coala_jax.cli.options import (
+    add_compute_dtype,
+    add_device_options,
+    add_model_options,
+    device_options,
+    model_options,
+)
 from coala_jax.cli.output import counts_line, print_result
 from coala_jax.cli.parser import add_command
 from coala_jax.study.files import require_writable
@@ -33,6 +39,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--out", required=True, help=".jsonl to write, one line a row")
     add_model_options(parser)
     add_compute_dtype(parser)
+    add_device_options(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -41,7 +48,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     out = Path(arguments.out)
     require_writable(out, folder=False)
-    scores = score_file(arguments.head, arguments.model, arguments.data, **model_options(arguments))
+    options = {**model_options(arguments), **device_options(arguments)}
+    scores = score_file(arguments.head, arguments.model, arguments.data, **options)
     write_scores(out, scores)
     summary = scores.summary
     lines = [

@@ -7,6 +7,7 @@ and so flax and transformers.
 from coala_jax.features.errors import FeatureError
 from coala_jax.features.export import from_dataset, to_dataset, write_npz
 from coala_jax.features.identity import FeatureIdentity, require_same_backbone
+from coala_jax.features.join import Part, join_parts
 from coala_jax.features.load import load_features
 from coala_jax.features.store import FeatureStore, open_store
 from coala_jax.features.table import FeatureTable
@@ -16,7 +17,9 @@ __all__ = [
     "FeatureIdentity",
     "FeatureStore",
     "FeatureTable",
+    "Part",
     "from_dataset",
+    "join_parts",
     "load_features",
     "open_store",
     "require_same_backbone",

@@ -11,6 +11,7 @@ from flax import nnx
 from tqdm import tqdm
 
 from coala_jax.backbones import Backbone
+from coala_jax.backbones.sharding import mesh_of
 from coala_jax.data import PreferenceRow, RowSet, fingerprint_rows, prompt_sha256
 from coala_jax.features.errors import FeatureError
 from coala_jax.features.extract import (
@@ -21,8 +22,9 @@ from coala_jax.features.extract import (
     require_finite,
     require_known_ids,
 )
+from coala_jax.features.join import Part, part_path, part_settings
 from coala_jax.features.query import QUERY_ROWS, derive_query, query_text
-from coala_jax.features.store import FeatureStore, RowRecord, Shard, write_store
+from coala_jax.features.store import ONE_DEVICE, FeatureStore, RowRecord, Shard, write_store
 from coala_jax.features.tokens import TokenSequence, encode_texts
 
 # A pair has two responses.
@@ -35,22 +37,26 @@ def extract_store(
     out: str | os.PathLike[str],
     *,
     settings: ExtractSettings | None = None,
+    part: Part | None = None,
 ) -> FeatureStore:
     """Run preference rows through a backbone and write the features, resumably.
 
     Args:
         row_set: usable rows, and those set aside, whose counts the manifest keeps.
-        backbone: the frozen model.
+        backbone: the frozen model, on one device or on the mesh it was loaded on.
         out: the folder to make; a run that was killed goes on where it stopped, and of a store that
             was damaged the damaged shards are made again.
         settings: pooling, template, type, batching; None means the defaults.
+        part: of several processes, this one: only its shards are made, in a folder of its own
+            beside ``out``, for `join_parts`. Parts need no word of each other.
 
     Returns:
-        The finished store. A progress bar runs on stderr where that is a terminal.
+        The finished store, or part of one. A progress bar runs on stderr where that is a terminal.
 
     Raises:
-        FeatureError: no rows, a feature that is not finite, a token id that the model does not
-            know, a full disk; ``out`` holds something else or another process is writing it.
+        FeatureError: no rows, more parts than shards, a feature that is not finite, a token id that
+            the model does not know, a full disk; the folder holds something else or another process
+            is writing it.
     """
     settings = settings or ExtractSettings()
     rows = row_set.rows
@@ -59,19 +65,21 @@ def extract_store(
     if settings.needs_query:
         settings = replace(settings, query=_default_query(rows, backbone, settings))
     size = settings.shard_rows
-    with progress_bar(SIDES * len(rows), "extract") as bar:
+    shards = [rows[start : start + size] for start in range(0, len(rows), size)]
+    description = _describe(row_set, backbone, settings)
+    if part is not None:
+        shards = part.own(shards)
+        out, description = part_path(out, part), part_settings(description, part, shards)
+    with progress_bar(SIDES * sum(map(len, shards)), "extract") as bar:
 
         def make_shard(number: int, recorded_budget: int | None) -> Shard:
-            start = number * size
-            bar.n = SIDES * start  # shards of an earlier run count as done
+            bar.n = SIDES * number * size  # shards of an earlier run count as done
             # A budget that was lowered for want of memory stays lowered, in a later run too.
             budget = min(settings.token_budget, recorded_budget or settings.token_budget)
-            part = rows[start : start + size]
-            return _shard(part, backbone, replace(settings, token_budget=budget), bar.update)
+            lowest = replace(settings, token_budget=budget)
+            return _shard(shards[number], backbone, lowest, bar.update)
 
-        description = _describe(row_set, backbone, settings)
-        n_shards = -(-len(rows) // size)
-        return write_store(out, description, make_shard, n_shards, report=_say)
+        return write_store(out, description, make_shard, len(shards), report=_say)
 
 
 def _say(line: str) -> None:
@@ -128,6 +136,7 @@ def _shard(
     pooled = pooled_features(backbone, sequences, settings, advance)
     with np.errstate(over="ignore"):  # an overflow is reported by its row
         features = pooled.features.astype(settings.dtype)
+    mesh = mesh_of(backbone.module)
     require_finite(features, names)
     return Shard(
         chosen=features[: len(rows)],
@@ -140,6 +149,7 @@ def _shard(
         tokens=pooled.counts._asdict(),
         shapes=sorted(pooled.shapes),
         token_budget=pooled.token_budget,
+        devices=ONE_DEVICE if mesh is None else mesh.shape,
     )
 
 

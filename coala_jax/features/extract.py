@@ -12,6 +12,7 @@ from flax import nnx
 from tqdm import tqdm
 
 from coala_jax.backbones import Backbone, BackboneModule, layer_indices
+from coala_jax.backbones.sharding import DATA, mesh_of, row_sharding
 from coala_jax.data import ResponseRow
 from coala_jax.features.errors import FeatureError
 from coala_jax.features.identity import FeatureIdentity, layer_name, layer_numbers
@@ -36,9 +37,9 @@ class ExtractSettings:
             last, after its norm. Several are concatenated.
         template: what stands around prompt and response.
         dtype: type on disk, ``float32`` or ``float16``.
-        token_budget: slots that run together. The attention scores of a batch take 4 bytes times
-            heads times budget times row length: 8192 keeps GPT-2 small in rows of 1024 under half
-            a gigabyte. Halved, with a message, where the device runs out of memory.
+        token_budget: slots that run together on one device. Their attention scores take 4 bytes
+            times heads times budget times row length: 8192 keeps GPT-2 small in rows of 1024 under
+            half a gigabyte. Halved, with a message, where the device runs out of memory.
         shard_rows: rows of a shard of the store, the most that a killed run loses. Prefixes are
             shared within a shard.
         share_prefixes: run the tokens that sequences begin alike with once, where the model is
@@ -179,7 +180,7 @@ def pooled_features(
     settings: ExtractSettings,
     advance: Callable[[int], object],
 ) -> PooledFeatures:
-    """Run sequences through the backbone and pool each.
+    """Run sequences through the backbone and pool each, on the devices that hold the backbone.
 
     Args:
         backbone: the frozen model.
@@ -231,7 +232,10 @@ def _run_plan(
     except ValueError as error:
         raise FeatureError(str(error)) from None
     share = settings.share_prefixes and backbone.module.causal
-    plan = plan_batches(sequences, token_budget, backbone.tokenizer.pad_id, share=share)
+    mesh = mesh_of(backbone.module)
+    copies = 1 if mesh is None else mesh.shape[DATA]
+    pad_id = backbone.tokenizer.pad_id
+    plan = plan_batches(sequences, token_budget, pad_id, share=share, multiple_of=copies)
     width = settings.width(backbone.config.hidden_size)
     features = np.empty((len(sequences), width), np.float32)
     query = None
@@ -239,8 +243,9 @@ def _run_plan(
         shape = len(settings.layers), backbone.config.hidden_size
         query = jnp.asarray(query_array(settings.query, *shape))
     for batch in plan.batches:
+        placed = batch if mesh is None else jax.device_put(batch, row_sharding(mesh))
         pooled = _forward(
-            backbone.module, batch, query, pooling=settings.pooling, layers=settings.layers
+            backbone.module, placed, query, pooling=settings.pooling, layers=settings.layers
         )
         taken = batch.sequence >= 0
         features[batch.sequence[taken]] = np.asarray(pooled)[taken]

@@ -12,7 +12,7 @@ from numpy.lib.npyio import NpzFile
 from coala_jax.features.columns import NAMES, NUMBERS, REQUIRED, parse_identity, table_of_columns
 from coala_jax.features.errors import FeatureError
 from coala_jax.features.export import IDENTITY, is_dataset_folder, read_dataset_folder
-from coala_jax.features.store import open_store
+from coala_jax.features.join import open_whole_store
 from coala_jax.features.table import FeatureTable
 
 # Of an archive with files and of an empty one; numpy takes what begins otherwise for a pickle.
@@ -39,7 +39,7 @@ def load_features(path: str | os.PathLike[str]) -> FeatureTable:
     if is_dataset_folder(source):
         return read_dataset_folder(source)
     if source.is_dir():
-        return open_store(source).table
+        return open_whole_store(source).table
     if not source.exists():
         raise FeatureError(f"{source}: no such file or folder; give a feature store or an .npz")
     if source.suffix != ".npz":

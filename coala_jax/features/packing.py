@@ -155,15 +155,22 @@ def _rounded_up(count: int) -> int:
 
 
 def plan_batches(
-    sequences: Sequence[TokenSequence], token_budget: int, pad_id: int, *, share: bool = True
+    sequences: Sequence[TokenSequence],
+    token_budget: int,
+    pad_id: int,
+    *,
+    share: bool = True,
+    multiple_of: int = 1,
 ) -> Plan:
     """Lay out sequences so that few tokens run, in few shapes.
 
     Args:
         sequences: each at least one token long.
-        token_budget: slots of a batch; a batch has one row even where that is more.
+        token_budget: slots of a batch, for each device; one row even where that is more.
         pad_id: what stands at padding.
         share: run shared prefixes once, which needs a causal model; without, equal sequences alone.
+        multiple_of: of which every batch's number of rows is a multiple: how many devices share
+            them.
 
     Returns:
         Batches that hold every sequence once. A budget too large for the memory fails at once,
@@ -178,7 +185,8 @@ def plan_batches(
     room = LONGEST_PER_ROW * row_length(longest)
     trees, distinct = grow_trees(sequences, room, share=share)
     batches = tuple(
-        _batch(rows, height, pad_id) for rows, height in _batches(_pack(trees), token_budget)
+        _batch(rows, height, pad_id)
+        for rows, height in _batches(_pack(trees), token_budget, multiple_of)
     )
     return Plan(
         batches,
@@ -275,7 +283,7 @@ def _place(
 
 
 def _batches(
-    by_length: Mapping[int, Sequence[_Row]], token_budget: int
+    by_length: Mapping[int, Sequence[_Row]], token_budget: int, multiple_of: int
 ) -> list[tuple[list[_Row], int]]:
     """Rows that run together, and how many rows their batch is padded to; the longest first.
 
@@ -285,7 +293,7 @@ def _batches(
     waiting: list[Tree] = []
     for length in sorted(by_length):
         rows = _place(waiting, by_length[length], lambda _, length=length: length)  # type: ignore[misc]
-        height = max(token_budget // length, 1)
+        height = max(token_budget // length, 1) * multiple_of
         rest = len(rows) % height
         if length < max(by_length) and 2 * rest < height:
             waiting = [tree for row in rows[len(rows) - rest :] for tree in row.trees]
@@ -294,7 +302,8 @@ def _batches(
             waiting = []
         for start in range(0, len(rows), height):
             part = rows[start : start + height]
-            batches.append((part, min(_rounded_up(len(part)), height)))
+            each = -(-len(part) // multiple_of)
+            batches.append((part, min(_rounded_up(each) * multiple_of, height)))
     return batches[::-1]
 
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -38,6 +39,9 @@ FORMAT_VERSION = 2
 # Keys of the manifest that a run adds; all others are settings that a resumed run must share.
 RESULT_KEYS = ("shards", "cut", "tokens", "shapes")
 
+# By axis of the mesh of `coala_jax.backbones.sharding`, which readers do without.
+ONE_DEVICE = MappingProxyType({"data": 1, "model": 1})
+
 
 class RowRecord(NamedTuple):
     """What the store keeps of a row beside its features."""
@@ -60,6 +64,8 @@ class Shard(NamedTuple):
         tokens: how many were ``given``, ``distinct`` and ``run``.
         shapes: the shapes of the batches that ran, a compilation each.
         token_budget: slots of a batch; a lower one than asked for begins a new plan.
+        devices: how many ran it, by axis of the mesh; more of them round otherwise in the last
+            digits, so no setting but to be known.
     """
 
     chosen: np.ndarray
@@ -69,6 +75,7 @@ class Shard(NamedTuple):
     tokens: Mapping[str, int]
     shapes: Sequence[tuple[int, ...]]
     token_budget: int
+    devices: Mapping[str, int] = ONE_DEVICE
 
 
 class FeatureStore(NamedTuple):
@@ -237,6 +244,28 @@ def _read_store(folder: Path) -> FeatureStore:
     return FeatureStore(folder, manifest, _table(whole, records, identity))
 
 
+def read_shard(folder: Path, number: int, entry: Mapping[str, Any]) -> Shard:
+    """A shard as it was given to ``write_store``.
+
+    Args:
+        folder: of the store.
+        number: of the shard.
+        entry: of the shard in the manifest.
+
+    Raises:
+        FeatureError: a file of it that is missing or damaged.
+    """
+    if fault := _shard_fault(folder, number, entry):
+        raise FeatureError(f"{folder}: {fault}; extract the features again")
+    chosen, rejected, rows = _shard_paths(folder, number)
+    return Shard(
+        chosen=np.load(chosen, allow_pickle=False),
+        rejected=np.load(rejected, allow_pickle=False),
+        records=[RowRecord(**json.loads(line)) for line in rows.read_text("utf-8").splitlines()],
+        **{name: entry[name] for name in ("cut", "tokens", "shapes", "token_budget", "devices")},
+    )
+
+
 def read_manifest(folder: Path) -> dict[str, Any]:
     """The manifest of a store, checked for its format alone.
 
@@ -320,6 +349,7 @@ def _write_shard(folder: Path, number: int, shard: Shard) -> dict[str, Any]:
         "tokens": dict(shard.tokens),
         "shapes": [list(shape) for shape in shard.shapes],
         "token_budget": shard.token_budget,
+        "devices": dict(shard.devices),
         "sha256": {path.name: _file_sha256(path) for path in paths},
     }
 

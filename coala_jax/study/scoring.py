@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from jax.sharding import Mesh
 
 from coala_jax.backbones import load_backbone
 from coala_jax.data import ResponseRow, ResponseSet, read_responses
@@ -39,6 +40,7 @@ def score_file(
     revision: str | None = None,
     download: bool = False,
     dtype: str = "float32",
+    mesh: Mesh | None = None,
 ) -> Scores:
     """Score the responses of a file.
 
@@ -50,6 +52,7 @@ def score_file(
         revision: as ``load_backbone`` takes it.
         download: as ``load_backbone`` takes it.
         dtype: as ``load_backbone`` takes it.
+        mesh: as ``load_backbone`` takes it.
 
     Raises:
         HeadFileError: no usable head.
@@ -61,7 +64,12 @@ def score_file(
     identity = head_identity(head_folder, info)
     responses = read_responses(data)
     backbone = load_backbone(
-        model, dtype=dtype, adapter=adapter, revision=revision, download=download
+        model,
+        dtype=dtype,
+        adapter=adapter,
+        revision=revision,
+        download=download,
+        mesh=mesh,
     )
     settings = ExtractSettings.from_identity(identity)
     try:

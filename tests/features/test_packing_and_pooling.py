@@ -83,15 +83,22 @@ _texts = st.builds(
 )
 
 
-@given(st.lists(_texts, max_size=40), st.integers(1, 2000), st.booleans())
-def test_a_plan_holds_every_sequence_once_as_the_tokens_its_last_one_sees(texts, budget, share):
+@given(
+    st.lists(_texts, max_size=40),
+    st.integers(1, 2000),
+    st.booleans(),
+    st.sampled_from([1, 1, 2, 3, 8]),
+)
+def test_a_plan_holds_every_sequence_once_as_the_tokens_its_last_one_sees(
+    texts, budget, share, devices
+):
     sequences = [_sequence(text, len(text) // 2) for text in texts]
-    plan = plan_batches(sequences, budget, 0, share=share)
+    plan = plan_batches(sequences, budget, 0, share=share, multiple_of=devices)
     found = {}
     for batch in plan.batches:
         rows, length, _ = batch.shape
-        assert rows == 1 or rows * length <= budget
-        assert length == row_length(length) and rows <= max(budget // length, 1)
+        assert rows % devices == 0
+        assert length == row_length(length) and rows // devices <= max(budget // length, 1)
         spans = find_spans(
             *map(jnp.asarray, (batch.positions, batch.ends, batch.last, batch.start))
         )

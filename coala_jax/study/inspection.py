@@ -189,32 +189,9 @@ def inspect_pairs(
     )
 
 
-def warnings_of(found: Inspection) -> list[str]:
-    """What to know before training, the matter of length first; sentences without data in them."""
-    warnings = []
-    if _off_chance(found.balance, SKEW_THAT_MATTERS):
-        warnings.append(
-            f"{length_sentence(found)}: compare every accuracy with the length rule's"
-        )
-    if found.leaks is not None and found.leaks.rows:
-        warnings.append(
-            f"{found.leaks.rows} of {found.leaks.held_out} held-out rows have a prompt or group "
-            "that is also trained on: they are not unseen"
-        )
-    if found.repeats.contradictions:
-        warnings.append(
-            f"{found.repeats.contradictions} rows contradict another row: the same prompt and "
-            "responses, the other one chosen"
-        )
-    if found.repeats.rows:
-        warnings.append(f"{found.repeats.rows} rows repeat an earlier row")
-    probe = found.vocabulary_probe.interval
-    if probe is not None and _off_chance(probe, PROBE_THAT_MATTERS):
-        warnings.append(
-            f"words alone pick chosen in {percent(probe.mean)} of unseen rows: a reward that is no "
-            "better has learned vocabulary"
-        )
-    return warnings
+def length_is_skewed(found: Inspection) -> bool:
+    """Whether length tells chosen from rejected by enough to mind."""
+    return _off_chance(found.balance, SKEW_THAT_MATTERS)
 
 
 def length_sentence(found: Inspection) -> str:
@@ -222,7 +199,33 @@ def length_sentence(found: Inspection) -> str:
     side, share = "longer", found.longer.mean
     if found.shorter > share:
         side, share = "shorter", found.shorter
-    return f"chosen is the {side} one in {percent(share)} of rows"
+    advice = ": compare every accuracy with the length rule's" if length_is_skewed(found) else ""
+    return f"chosen is the {side} one in {percent(share)} of rows{advice}"
+
+
+def other_warnings(found: Inspection) -> list[str]:
+    """What else to know before training; sentences without text of the rows in them."""
+    warnings = []
+    if found.leaks is not None and found.leaks.rows:
+        shared = "prompt or group" if found.split_by == BY_GROUP else "prompt"
+        warnings.append(
+            f"{found.leaks.rows:,} of {found.leaks.held_out:,} held-out rows have a {shared} that "
+            "is also trained on: they are not unseen"
+        )
+    if found.repeats.contradictions:
+        warnings.append(
+            f"{found.repeats.contradictions:,} rows contradict another row: the same prompt and "
+            "responses, the other one chosen"
+        )
+    if found.repeats.rows:
+        warnings.append(f"{found.repeats.rows:,} rows repeat an earlier row")
+    probe = found.vocabulary_probe.interval
+    if probe is not None and _off_chance(probe, PROBE_THAT_MATTERS):
+        warnings.append(
+            f"words alone pick chosen in {percent(probe.mean)} of unseen rows: a reward that is no "
+            "better may have learned vocabulary alone"
+        )
+    return warnings
 
 
 def percent(share: float) -> str:
@@ -251,7 +254,7 @@ def inspection_report(found: Inspection) -> dict[str, Any]:
         return {"accuracy": interval, "rows": given.rows, "why_not": given.why_not or None}
 
     return {
-        "warnings": warnings_of(found),
+        "warnings": [length_sentence(found)] * length_is_skewed(found) + other_warnings(found),
         "rows": found.rows,
         "prompts": found.prompts,
         "chosen_longer": found.longer._asdict(),

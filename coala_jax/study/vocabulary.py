@@ -57,7 +57,7 @@ def count_words(texts: Sequence[str]) -> Any:
 
 
 def fit_vocabulary_probe(chosen: Any, rejected: Any) -> VocabularyProbe | None:
-    """Logistic regression on differences of TF-IDF, without intercept, at scikit-learn's own C of 1.
+    """Logistic regression on differences of TF-IDF, without intercept, with scikit-learn's C of 1.
 
     Terms, their document frequencies and the weights come from these pairs alone.
 

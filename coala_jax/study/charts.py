@@ -117,7 +117,7 @@ def accuracy_chart(accuracies: Mapping[str, Interval], title: str) -> str:
         parts.append(
             f'<line class="reach first" x1="{x(interval.low):.1f}" x2="{x(interval.high):.1f}" '
             f'y1="{middle}" y2="{middle}"/>'
-            f'<circle class="dot first" cx="{x(interval.mean):.1f}" cy="{middle}" r="6"/>'
+            f'<circle class="dot first" cx="{x(interval.mean):.1f}" cy="{middle}" r="4.5"/>'
         )
     for tick in np.arange(round(10 * least), 11) / 10:
         parts.append(_x_tick(x(tick), f"{100 * tick:.0f} %", bottom))

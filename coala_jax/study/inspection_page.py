@@ -12,6 +12,8 @@ from coala_jax.study.inspection import (
     Inspection,
     Lengths,
     length_is_skewed,
+    length_sentence,
+    other_warnings,
     percent,
     quantiles,
 )
@@ -48,7 +50,8 @@ svg text { paint-order: stroke; stroke: var(--paper); stroke-width: 3px; }
 table { border-collapse: collapse; margin-top: 1rem; font-variant-numeric: tabular-nums; }
 th, td { padding: 0.25rem 0.7rem; text-align: right; white-space: nowrap;
   border-bottom: 1px solid var(--faint); }
-th:first-child, td:first-child { text-align: left; padding-left: 0; white-space: normal; overflow-wrap: normal; }
+th:first-child, td:first-child { text-align: left; padding-left: 0; white-space: normal;
+  overflow-wrap: normal; }
 pre { white-space: pre-wrap; max-height: 22rem; overflow-y: auto; margin: 0.2rem 0 0.8rem;
   padding: 0.6rem; border: 1px solid var(--faint); font: 0.9rem/1.45 ui-monospace, monospace; }
 """

@@ -103,7 +103,9 @@ def accuracy_chart(accuracies: Mapping[str, Interval], title: str) -> str:
         An ``<svg>`` element.
     """
     height = TOP + ROW_HEIGHT * len(accuracies) + BOTTOM
-    least = min(0.4, *(np.floor(10 * interval.low) / 10 for interval in accuracies.values()))
+    # An interval without ends, of a single cluster, is its mean alone.
+    shown = {name: Interval(*np.nan_to_num(i, nan=i.mean)) for name, i in accuracies.items()}
+    least = min(0.4, *(np.floor(10 * interval.low) / 10 for interval in shown.values()))
     x = _scale(least, 1.0, LEFT, WIDTH - RIGHT)
     bottom = height - BOTTOM
     parts = [
@@ -111,7 +113,7 @@ def accuracy_chart(accuracies: Mapping[str, Interval], title: str) -> str:
         f'<text x="{x(0.5):.1f}" y="{TOP - 14}" text-anchor="middle">chance</text>',
         f'<line class="axis" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{bottom}" y2="{bottom}"/>',
     ]
-    for row, (name, interval) in enumerate(accuracies.items()):
+    for row, (name, interval) in enumerate(shown.items()):
         middle = TOP + ROW_HEIGHT * row + 30
         parts.append(f'<text x="{LEFT}" y="{middle - 12}">{escape(name)}</text>')
         parts.append(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from html import escape
 
@@ -101,7 +102,8 @@ def accuracy_text(accuracy: Accuracy) -> str:
     if accuracy.interval is None:
         return f"none: {accuracy.why_not}"
     mean, low, high = accuracy.interval
-    return f"{mean:.3f} [{low:.3f}, {high:.3f}] on {accuracy.rows} rows"
+    ends = "no interval" if math.isnan(low) else f"[{low:.3f}, {high:.3f}]"
+    return f"{mean:.3f} {ends} on {accuracy.rows:,} rows"
 
 
 def _head(found: Inspection) -> str:
@@ -168,10 +170,13 @@ def _rules_section(found: Inspection) -> str:
             "What a reward reaches that understands nothing, with 95 % intervals. A reward model "
             "has to beat both of them.",
         )
-    rows = ([name, accuracy_text(rule)] for name, rule in rules.items())
+    items = "".join(
+        f"<li>{escape(name)}: <strong>{escape(accuracy_text(rule))}</strong></li>"
+        for name, rule in rules.items()
+    )
     return (
         f'<h2>What simple rules reach</h2><div class="charts">{chart}</div>'
-        f"{_table(['Rule', 'Accuracy'], rows)}"
+        f"<ul>{items}</ul>"
         f"<p>Held out: {escape(found.held_out)} ({found.keys:,} that are never split). Intervals "
         "are clustered by the same; a tie counts half.</p>"
     )

@@ -26,10 +26,21 @@ def data(tmp_path):
     return str(path)
 
 
-@pytest.mark.parametrize("command", ["quickstart", "extract", "solve", "score", "backbones"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "quickstart",
+        "extract",
+        "solve",
+        "score",
+        "backbones",
+        "data alternate",
+        "data inspect",
+    ],
+)
 def test_every_command_has_help_with_an_example(command, capsys):
     with pytest.raises(SystemExit) as end:
-        main([command, "--help"])
+        main([*command.split(), "--help"])
     assert end.value.code == 0
     text = capsys.readouterr().out
     assert "example:" in text

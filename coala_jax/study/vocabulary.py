@@ -16,8 +16,8 @@ LEAST_RESPONSES = 2
 WORD = r"(?u)\b\w+\b"
 # scikit-learn's solver wants both orders of a pair.
 LEAST_PAIRS = 2
-# scikit-learn's own tolerance lets weights stay zero where little is to be learnt: a tie of all rows
-# instead of a share near one half with its error.
+# scikit-learn's own tolerance lets weights stay zero where little is to be learnt: a tie of all
+# rows instead of a share near one half with its error.
 GRADIENT_TOLERANCE = 1e-8
 MOST_STEPS = 1000
 
@@ -89,5 +89,5 @@ def fit_vocabulary_probe(chosen: Any, rejected: Any) -> VocabularyProbe | None:
     # Every other pair the other way round: without an intercept its loss is the same.
     label = np.arange(pairs) % 2
     difference = diags(2.0 * label - 1.0) @ (weighed[:pairs] - weighed[pairs:])
-    fit = LogisticRegression(fit_intercept=False, max_iter=MOST_STEPS, tol=GRADIENT_TOLERANCE).fit(difference, label)
-    return VocabularyProbe(terms, transformer, fit.coef_[0])
+    model = LogisticRegression(fit_intercept=False, max_iter=MOST_STEPS, tol=GRADIENT_TOLERANCE)
+    return VocabularyProbe(terms, transformer, model.fit(difference, label).coef_[0])

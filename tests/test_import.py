@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-HEAVY = ["flax", "transformers", "datasets", "torch", "matplotlib", "tokenizers"]
+HEAVY = ["flax", "transformers", "datasets", "torch", "matplotlib", "tokenizers", "sklearn"]
 
 
 @pytest.mark.parametrize("module", ["coala_jax", "coala_jax.features", "coala_jax.cli.main"])

@@ -1,6 +1,12 @@
 """Preference rows: readers, splits by prompt, alternating population. No jax, no models."""
 
-from coala_jax.data.alternating import AlternatingRows, Conversation, Message, alternating_rows
+from coala_jax.data.alternating import AlternatingPopulation, alternating_population
+from coala_jax.data.conversations import (
+    Conversation,
+    ConversationSet,
+    Message,
+    read_conversations,
+)
 from coala_jax.data.errors import DataError
 from coala_jax.data.responses import ResponseRow, ResponseSet, read_responses
 from coala_jax.data.rows import PreferenceRow, RowSet, fingerprint_rows, read_rows
@@ -16,8 +22,9 @@ from coala_jax.data.split import (
 )
 
 __all__ = [
-    "AlternatingRows",
+    "AlternatingPopulation",
     "Conversation",
+    "ConversationSet",
     "DataError",
     "Message",
     "PreferenceRow",
@@ -25,12 +32,13 @@ __all__ = [
     "ResponseSet",
     "RowSet",
     "Split",
-    "alternating_rows",
+    "alternating_population",
     "eval_mask",
     "fingerprint_rows",
     "groups_of",
     "joint_keys",
     "prompt_sha256",
+    "read_conversations",
     "read_groups",
     "read_responses",
     "read_rows",

@@ -9,7 +9,8 @@ import numpy as np
 from flax import nnx
 
 from coala_jax.backbones import GPT2, Backbone
-from coala_jax.data.alternating import USER, Message, flatten
+from coala_jax.data.alternating import flatten
+from coala_jax.data.conversations import USER, Message
 from coala_jax.quickstart.concepts import ASPECTS, Concept, load_concepts
 from coala_jax.quickstart.truth import is_direct, names_concept
 from coala_jax.quickstart.tutoring import make_question

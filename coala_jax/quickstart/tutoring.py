@@ -12,13 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from coala_jax.data.alternating import (
-    ASSISTANT,
-    USER,
-    Conversation,
-    Message,
-    alternating_rows,
-)
+from coala_jax.data.alternating import alternating_population
+from coala_jax.data.conversations import ASSISTANT, USER, Conversation, Message
 from coala_jax.data.rows import PreferenceRow
 from coala_jax.quickstart.concepts import ASPECTS, Concept, load_concepts
 
@@ -263,7 +258,7 @@ def _maybe(rng: np.random.Generator, phrases: Sequence[str], chance: float) -> s
 
 def _rows_of(conversation: Conversation, turns: Sequence[Turn]) -> list[PreferenceRow]:
     """The rows of a conversation; all of its turns but the last make one."""
-    rows = alternating_rows([conversation]).rows
+    rows = alternating_population([conversation]).rows
     return [
         row._replace(extra=_facts(asked, answered, number))
         for number, (row, asked, answered) in enumerate(

@@ -27,11 +27,22 @@ def data(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "command", ["quickstart", "extract", "solve", "score", "export", "backbones"]
+    "command",
+    [
+        "quickstart",
+        "extract",
+        "solve",
+        "score",
+        "export",
+        "join",
+        "backbones",
+        "data alternate",
+        "data inspect",
+    ],
 )
 def test_every_command_has_help_with_an_example(command, capsys):
     with pytest.raises(SystemExit) as end:
-        main([command, "--help"])
+        main([*command.split(), "--help"])
     assert end.value.code == 0
     text = capsys.readouterr().out
     assert "example:" in text

@@ -1,0 +1,19 @@
+"""`coala-jax data`: commands on preference data, before any model is run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from coala_jax.cli import data_alternate, data_inspect
+
+SUMMARY = "make preference pairs from conversations, and look at pairs before training"
+
+
+def add_parser(commands: Any) -> None:
+    """Add the group and its commands."""
+    parser = commands.add_parser("data", help=SUMMARY, description=SUMMARY)
+    subcommands = parser.add_subparsers(
+        dest="data_command", required=True, metavar="COMMAND", title="commands"
+    )
+    for module in (data_alternate, data_inspect):
+        module.add_parser(subcommands)

@@ -1,0 +1,147 @@
+"""`coala-jax data inspect`: look at preference pairs before training on them."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from coala_jax.cli.options import add_seed
+from coala_jax.cli.output import counts_line, print_result
+from coala_jax.cli.parser import add_command, positive_integer
+from coala_jax.study.files import require_writable, write_text
+
+if TYPE_CHECKING:
+    from coala_jax.data import PreferenceRow
+    from coala_jax.study.inspection import Inspection, Lengths
+
+EXAMPLE = "  coala-jax data inspect pairs.jsonl.gz --out pairs.html"
+# Of a text on the terminal; the page shows all of it.
+SHOWN_CHARACTERS = 600
+
+
+def add_parser(subcommands: Any) -> None:
+    """Add the command."""
+    parser = add_command(
+        subcommands,
+        "inspect",
+        "look at preference pairs before training: lengths, repeats, leaks, and what rules that "
+        "understand nothing reach",
+        EXAMPLE,
+        run,
+    )
+    parser.add_argument("file", help=".jsonl or .jsonl.gz with prompt, chosen, rejected")
+    parser.add_argument(
+        "--eval", metavar="FILE", help="held-out part of a split, checked against FILE"
+    )
+    parser.add_argument("--out", metavar="PAGE", help="HTML page to write, with plots")
+    parser.add_argument(
+        "--model", metavar="DIR", help="checkpoint folder whose tokenizer counts tokens"
+    )
+    parser.add_argument(
+        "--examples",
+        type=positive_integer,
+        metavar="N",
+        help="show N rows, drawn by the seed; without it no text of the data is shown",
+    )
+    add_seed(parser, "seed of folds and examples")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command; gives the exit code."""
+    from coala_jax.data import read_rows
+    from coala_jax.study.inspection import inspect_pairs, inspection_report
+    from coala_jax.study.inspection_page import inspection_page
+
+    if arguments.out is not None:
+        require_writable(Path(arguments.out), folder=False)
+    token_counts = None if arguments.model is None else _token_counts(arguments.model)
+    read = read_rows(arguments.file)
+    held_out = None if arguments.eval is None else read_rows(arguments.eval)
+    found = inspect_pairs(
+        read.rows,
+        () if held_out is None else held_out.rows,
+        token_counts=token_counts,
+        seed=arguments.seed,
+    )
+    examples = _drawn(read.rows, arguments.examples or 0, arguments.seed)
+    set_aside = {"file": read.refused_counts}
+    if held_out is not None:
+        set_aside["eval"] = held_out.refused_counts
+    result = inspection_report(found) | {
+        "set_aside": set_aside,
+        "examples": [_example(row) for row in examples],
+        "out": arguments.out,
+        "command": arguments.command_line,
+    }
+    lines = _lines(found)
+    for part, counts in set_aside.items():
+        lines += counts_line(f"lines set aside ({part})", counts)
+    lines += [line for row in examples for line in _example_lines(row)]
+    if arguments.out is not None:
+        page = inspection_page(Path(arguments.file).name, found, arguments.command_line, examples)
+        write_text(Path(arguments.out), page)
+        lines.append(f"written: {arguments.out}")
+    print_result(result, lines, as_json=arguments.json)
+    return 0
+
+
+def _token_counts(folder: str) -> Callable[[Sequence[str]], list[int]]:
+    from coala_jax.backbones.tokenizer import load_tokenizer
+
+    tokenizer = load_tokenizer(Path(folder))
+    return lambda texts: [len(ids) for ids in tokenizer.encode_batch(texts)]
+
+
+def _drawn(rows: Sequence[PreferenceRow], count: int, seed: int) -> list[PreferenceRow]:
+    import numpy as np
+
+    order = np.random.default_rng(seed).permutation(len(rows))
+    return [rows[place] for place in sorted(order[:count])]
+
+
+def _lines(found: Inspection) -> list[str]:
+    """The figures for people; what matters most comes first."""
+    from coala_jax.study.inspection import length_is_skewed, length_sentence, other_warnings
+    from coala_jax.study.inspection_page import accuracy_text, repeat_lines
+
+    lines = [("warning: " if length_is_skewed(found) else "") + length_sentence(found)]
+    lines += [f"warning: {warning}" for warning in other_warnings(found)]
+    lines.append(f"{found.rows} rows, {found.prompts} distinct prompts")
+    lines += _length_lines("characters", found.characters)
+    if found.tokens is not None:
+        lines += _length_lines("tokens", found.tokens)
+    lines += [
+        f"length rule   {accuracy_text(found.length_rule)}",
+        f"words alone   {accuracy_text(found.vocabulary_probe)}",
+        f"held out by   {found.held_out}",
+    ]
+    return lines + [f"{count} {what}" for what, count in repeat_lines(found)]
+
+
+def _length_lines(unit: str, lengths: Lengths) -> list[str]:
+    from coala_jax.study.inspection import quantiles
+
+    lines = []
+    for part, values in lengths._asdict().items():
+        summary = ", ".join(f"{name} {value:,.0f}" for name, value in quantiles(values).items())
+        lines.append(f"{unit:<10} {part:<8} {summary}")
+    return lines
+
+
+def _example(row: PreferenceRow) -> dict[str, str]:
+    return {"id": row.id, "prompt": row.prompt, "chosen": row.chosen, "rejected": row.rejected}
+
+
+def _example_lines(row: PreferenceRow) -> list[str]:
+    texts = ("prompt", row.prompt), ("chosen", row.chosen), ("rejected", row.rejected)
+    shown = [f"{part}: {_printable(text)}" for part, text in texts]
+    return [f"--- {_printable(row.id)}", *shown]
+
+
+def _printable(text: str) -> str:
+    """The beginning of a text, without the characters by which a terminal is steered."""
+    cut = text[:SHOWN_CHARACTERS]
+    more = f" ... ({len(text) - len(cut)} more characters)" if len(cut) < len(text) else ""
+    return "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in cut) + more

@@ -1,0 +1,123 @@
+"""Conversations: what they hold, and how they are read."""
+
+import os
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from coala_jax.data.jsonl import read_json_lines
+from coala_jax.data.rows import RefusedLine, count_reasons, require_usable, row_name
+
+USER, ASSISTANT, SYSTEM = "user", "assistant", "system"
+# What data sets call their speakers, in lower case; any other name stays as it is.
+SPEAKERS: Mapping[str, str] = MappingProxyType(
+    {
+        "user": USER,
+        "human": USER,
+        "student": USER,
+        "learner": USER,
+        "assistant": ASSISTANT,
+        "tutor": ASSISTANT,
+        "teacher": ASSISTANT,
+        "system": SYSTEM,
+    }
+)
+
+# Keys that hold the turns; the first one there counts.
+MESSAGES = "messages"
+LAYOUTS = (MESSAGES, "utterances")
+
+
+class Message(NamedTuple):
+    """A turn: ``role`` says who speaks, such as ``user``; ``content`` is the text."""
+
+    role: str
+    content: str
+
+
+class Conversation(NamedTuple):
+    """A dialogue, with the name that its rows' ids and groups are made of."""
+
+    id: str
+    messages: tuple[Message, ...]
+    group: str | None = None
+
+
+class ConversationSet(NamedTuple):
+    """The conversations of a file, and the lines that were set aside."""
+
+    conversations: tuple[Conversation, ...]
+    refused: tuple[RefusedLine, ...] = ()
+
+    @property
+    def refused_counts(self) -> dict[str, int]:
+        """How many lines were set aside for each reason, sorted by reason."""
+        return count_reasons(self.refused)
+
+
+def read_conversations(
+    path: str | os.PathLike[str], speakers: Mapping[str, str] = SPEAKERS
+) -> ConversationSet:
+    """Read conversations; lines that hold none are set aside with their reason.
+
+    A line has ``messages``, a list of ``{"role": ..., "content": ...}``, or EduFeedback's
+    ``utterances``, a list of ``[speaker, text]``. ``id`` (else ``line-<number>``) and ``group`` are
+    optional. Texts may be blank: what becomes of a blank turn is the strategy's matter.
+
+    Args:
+        path: a ``.jsonl`` or ``.jsonl.gz`` file with one object a line.
+        speakers: name of a speaker in lower case to its role. Other names are roles as they stand.
+
+    Returns:
+        Conversations in the order of the file, and the lines set aside.
+
+    Raises:
+        DataError: a missing, empty or unreadable file, or one without a conversation.
+    """
+    conversations: list[Conversation] = []
+    refused: list[RefusedLine] = []
+    for number, fields, fault in read_json_lines(path):
+        turns = fault if fields is None else _turns(fields)
+        if fields is None or isinstance(turns, str):
+            refused.append(RefusedLine(number, str(turns)))
+            continue
+        messages = tuple(
+            Message(speakers.get(name.strip().lower(), name), text) for name, text in turns
+        )
+        group = fields.get("group")
+        conversations.append(
+            Conversation(row_name(fields, number), messages, None if group is None else str(group))
+        )
+    require_usable(path, conversations, refused)
+    return ConversationSet(tuple(conversations), tuple(refused))
+
+
+def _turns(fields: Mapping[str, Any]) -> list[tuple[str, str]] | str:
+    """Speaker and text of every turn, or why there are none."""
+    key = next((key for key in LAYOUTS if key in fields), None)
+    if key is None:
+        return f"no {' or '.join(LAYOUTS)}"
+    given = fields[key]
+    if not isinstance(given, list):
+        return f"{key} is not a list"
+    if not given:
+        return f"empty {key}"
+    turns = [_turn(turn, key) for turn in given]
+    whole = [turn for turn in turns if turn is not None]
+    if len(whole) < len(turns):
+        return f"{key} holds a turn that is not a speaker and a text"
+    if any("\ud800" <= mark <= "\udfff" for turn in whole for part in turn for mark in part):
+        return f"{key} is not valid Unicode"
+    return whole
+
+
+def _turn(turn: object, key: str) -> tuple[str, str] | None:
+    """Speaker and text of one turn, or None where it is something else."""
+    if key == MESSAGES:
+        cell = (turn.get("role"), turn.get("content")) if isinstance(turn, Mapping) else ()
+    else:
+        cell = tuple(turn) if isinstance(turn, list) else ()
+    match cell:
+        case (str(speaker), str(text)):
+            return speaker, text
+    return None

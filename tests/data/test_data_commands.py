@@ -1,0 +1,166 @@
+"""`coala-jax data`: conversations to pairs, and a look at pairs, by the command line."""
+
+import gzip
+import json
+
+import pytest
+
+from coala_jax.cli.main import main
+from coala_jax.data import read_rows
+
+TALK = {
+    "id": "t",
+    "utterances": [
+        ["student", "What is a mole?"],
+        ["tutor", "An amount of substance."],
+        ["student", "How many is it?"],
+        ["tutor", "About 6.02e23 of them."],
+        ["student", "Who counted?"],
+        ["tutor", "Perrin, among others."],
+    ],
+}
+SHORT = {"id": "s", "messages": [{"role": "user", "content": "hi"}]}
+ODD = {"id": "o", "messages": [{"role": "narrator", "content": "once"}]}
+
+
+@pytest.fixture
+def talks(tmp_path):
+    path = tmp_path / "talks.jsonl"
+    lines = [json.dumps(TALK), json.dumps(SHORT), json.dumps(ODD), "{broken"]
+    path.write_text("\n".join(lines))
+    return path
+
+
+@pytest.fixture
+def pairs(tmp_path):
+    path = tmp_path / "pairs.jsonl"
+    rows = [
+        {"id": f"r{n}", "prompt": f"the student {n}", "chosen": "the long answer" * 2}
+        | {"rejected": f"an answer {n}"}
+        for n in range(10)
+    ]
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    return path
+
+
+def test_conversations_become_pairs_that_can_be_read(talks, tmp_path, capsys):
+    out = tmp_path / "made" / "pairs.jsonl.gz"
+    assert main(["data", "alternate", str(talks), "--out", str(out)]) == 0
+    rows = read_rows(out).rows
+    assert [(row.id, row.chosen, row.rejected, row.group) for row in rows] == [
+        ("t/0", "An amount of substance.", "About 6.02e23 of them.", "t"),
+        ("t/2", "About 6.02e23 of them.", "Perrin, among others.", "t"),
+    ]
+    assert rows[0].prompt == "Student: What is a mole?\nTutor:"
+    text = capsys.readouterr().out
+    assert "3 conversations, 4 user turns, 2 triplets" in text
+    assert "lines set aside: broken JSON 1" in text
+    assert "conversations dropped: unknown role 1" in text
+    assert "user turns without a triplet: no immediate answer 1, no later answer 1" in text
+
+
+def test_counts_as_json_and_every_option_is_heard(talks, tmp_path, capsys):
+    out = tmp_path / "pairs.jsonl"
+    words = ["--last-turn", "wrap", "--label", "assistant=Teacher", "--label", "narrator=Voice"]
+    words += ["--duplicate-similarity", "1", "--consecutive", "keep", "--opening", "drop"]
+    words += ["--system", "drop", "--speaker", "student=user", "--json"]
+    assert main(["data", "alternate", str(talks), "--out", str(out), *words]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["triplets"] == 3
+    assert result["conversations"] == {
+        "read": 3,
+        "set_aside": {"broken JSON": 1},
+        "dropped": {"no user turn": 1},
+    }
+    assert result["user_turns_skipped"] == {"no immediate answer": 1}
+    last = read_rows(out).rows[-1]
+    assert last.rejected == "An amount of substance."
+    assert last.prompt.endswith("Student: Who counted?\nTeacher:")
+
+
+def test_conversational_prompts_are_lists_of_messages(talks, tmp_path):
+    out = tmp_path / "pairs.jsonl.gz"
+    words = ["data", "alternate", str(talks), "--out", str(out), "--prompt", "conversational"]
+    assert main(words) == 0
+    first, second = map(json.loads, gzip.decompress(out.read_bytes()).splitlines())
+    assert first == {
+        "id": "t/0",
+        "prompt": [{"role": "user", "content": "What is a mole?"}],
+        "chosen": [{"role": "assistant", "content": "An amount of substance."}],
+        "rejected": [{"role": "assistant", "content": "About 6.02e23 of them."}],
+        "group": "t",
+    }
+    assert [message["role"] for message in second["prompt"]] == ["user", "assistant", "user"]
+    before = out.read_bytes()
+    assert main(words) == 0
+    assert out.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["--out", "pairs.json"], "ends in .jsonl or .jsonl.gz"),
+        (["--out", "p.jsonl", "--duplicate-similarity", "1.5"], "duplicate_similarity must lie"),
+        (["--out", "p.jsonl", "--label", "user"], "NAME=VALUE"),
+        ([], "--out"),
+    ],
+)
+def test_a_bad_command_line_is_one_line_and_writes_nothing(
+    talks, tmp_path, monkeypatch, capsys, words, reason
+):
+    monkeypatch.chdir(tmp_path)
+    assert main(["data", "alternate", str(talks), *words]) == 2
+    error = capsys.readouterr().err
+    assert reason in error and error.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["talks.jsonl"]
+
+
+def test_a_group_without_a_command_says_so(capsys):
+    assert main(["data"]) == 2
+    assert "COMMAND" in capsys.readouterr().err
+
+
+def test_the_matter_of_length_is_printed_first_and_no_text_of_the_data(pairs, capsys):
+    assert main(["data", "inspect", str(pairs)]) == 0
+    text = capsys.readouterr().out
+    assert text.splitlines()[0].startswith("warning: chosen is the longer one in 100 % of rows")
+    assert "10 rows, 10 distinct prompts" in text
+    assert "the long answer" not in text
+    assert "tokens" not in text
+
+
+def test_the_page_the_examples_and_the_tokens_are_there_when_asked_for(
+    pairs, tmp_path, checkpoint, capsys
+):
+    out = tmp_path / "page.html"
+    words = ["--out", str(out), "--examples", "2", "--model", str(checkpoint), "--json"]
+    assert main(["data", "inspect", str(pairs), *words]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert len(result["examples"]) == 2
+    assert result["tokens"]["prompt"]["min"] >= 1
+    page = out.read_text()
+    assert all(example["prompt"] in page for example in result["examples"])
+    assert page.count("<h3>") == 2
+
+
+def test_examples_cannot_steer_a_terminal(tmp_path, capsys):
+    path = tmp_path / "pairs.jsonl"
+    row = {"id": "\x1b]0;a\x07", "prompt": "p\x1b[2J", "chosen": "c" * 700, "rejected": "r\r"}
+    path.write_text(json.dumps(row))
+    assert main(["data", "inspect", str(path), "--examples", "5"]) == 0
+    text = capsys.readouterr().out
+    assert "\x1b" not in text and "\r" not in text and "\x07" not in text
+    assert "c ... (100 more characters)" in text
+
+
+def test_a_given_split_is_checked(pairs, tmp_path, capsys):
+    held_out = tmp_path / "held-out.jsonl"
+    lines = pairs.read_text().splitlines()
+    new = json.loads(lines[0]) | {"prompt": "unseen"}
+    held_out.write_text("\n".join([*lines[:3], json.dumps(new), "[]"]))
+    assert main(["data", "inspect", str(pairs), "--eval", str(held_out), "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["leaks"] == {"prompts": 3, "groups": None, "rows": 3, "held_out": 4}
+    assert result["length_rule"]["rows"] == 1
+    assert result["set_aside"] == {"file": {}, "eval": {"not a JSON object": 1}}
+    assert result["warnings"][1].startswith("3 of 4 held-out rows have a prompt that is also")

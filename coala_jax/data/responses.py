@@ -3,7 +3,6 @@
 import os
 from typing import NamedTuple
 
-from coala_jax.data.jsonl import read_json_lines
 from coala_jax.data.rows import (
     RefusedLine,
     count_reasons,
@@ -11,6 +10,7 @@ from coala_jax.data.rows import (
     row_name,
     text_fault,
 )
+from coala_jax.data.sources import open_source
 
 
 class ResponseRow(NamedTuple):
@@ -48,7 +48,7 @@ def read_responses(path: str | os.PathLike[str]) -> ResponseSet:
     the chosen one first.
 
     Args:
-        path: a ``.jsonl`` or ``.jsonl.gz`` file with one object a line.
+        path: a file or folder that `coala_jax.data.read_rows` can read.
 
     Returns:
         Usable rows in the order of the file, and the lines set aside.
@@ -58,16 +58,18 @@ def read_responses(path: str | os.PathLike[str]) -> ResponseSet:
     """
     rows: list[ResponseRow] = []
     refused: list[RefusedLine] = []
-    for number, fields, fault in read_json_lines(path):
+    source = open_source(path)
+    for row in source.rows:
+        number, fields = row.number, row.fields
         if fields is None:
-            refused.append(RefusedLine(number, fault))
+            refused.append(RefusedLine(number, row.reason, row.file, row.content))
             continue
         is_pair = "response" not in fields and ("chosen" in fields or "rejected" in fields)
         sides = ("chosen", "rejected") if is_pair else ("response",)
         if reason := text_fault(fields, ("prompt", *sides)):
-            refused.append(RefusedLine(number, reason))
+            refused.append(RefusedLine(number, reason, row.file, row.kept()))
             continue
         name = row_name(fields, number)
         rows.extend(ResponseRow(name, side, fields["prompt"], fields[side]) for side in sides)
-    require_usable(path, rows, refused)
+    require_usable(source.name, rows, refused)
     return ResponseSet(tuple(rows), tuple(refused))

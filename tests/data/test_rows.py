@@ -87,13 +87,13 @@ def test_nothing_usable_names_the_file_the_counts_and_the_lines(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("missing.jsonl", None, "no such file; give an existing .jsonl or .jsonl.gz"),
+        ("missing.jsonl", None, "no such file; give an existing .jsonl or .jsonl.gz or"),
         ("empty.jsonl", b"", "the file is empty"),
         ("blank.jsonl", b"\n \n", "holds no rows"),
-        ("rows.csv", b"a,b", "ends in .jsonl or .jsonl.gz"),
+        ("rows.txt", b"a,b", "ends in .jsonl or .jsonl.gz or"),
         ("rows.jsonl.gz", b"plain text", "cannot be read"),
         ("cut.jsonl.gz", gzip.compress(b"{}" * 500, mtime=0)[:-12], "cannot be read"),
-        ("latin.jsonl", b'{"prompt": "\xe9"}', "cannot be read"),
+        ("latin.jsonl", b'{"prompt": "\xe9"}', "not valid UTF-8: 1 "),
     ],
 )
 def test_a_file_that_cannot_be_read_is_one_clear_error(tmp_path, reader, name, content, message):

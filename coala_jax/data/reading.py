@@ -106,7 +106,7 @@ def rows_of_source(
     """Preference rows of an open source; the arguments are those of `read_rows`."""
     _check(format, options, columns)
     seen, rows = first_rows(named_rows(source, columns))
-    format = format or _detected(seen)
+    format = format or _detected(seen, source.name)
     if format == PREFERENCE and seen and all(fields.get("prompt") is None for fields in seen):
         options = options._replace(implicit_prompt=True)
     conversations = Conversations(chat)
@@ -123,13 +123,20 @@ def _check(format: str | None, options: ShapeOptions, columns: Mapping[str, str]
     check_columns(columns)
 
 
-def _detected(rows: Iterable[Mapping[str, Any]]) -> str:
-    """The format whose columns the first rows have; preference pairs where they have none."""
-    for fields in rows:
+def _detected(rows: Iterable[Mapping[str, Any]], name: str) -> str:
+    """The format whose columns the first rows have, all of them or else some."""
+    there = dict.fromkeys(column for fields in rows for column in fields)
+    for enough in (all, any):
         for format, columns in TELLING_COLUMNS.items():
-            if all(column in fields for column in columns):
+            if enough(column in there for column in columns):
                 return format
-    return PREFERENCE
+    if not there:  # nothing was read: the reasons say more
+        return PREFERENCE
+    known = "; ".join(f"{format}: {', '.join(each)}" for format, each in TELLING_COLUMNS.items())
+    raise DataError(
+        f"{name}: its columns ({', '.join(map(str, there))}) are those of no format ({known}); "
+        "name them with columns={...} (--columns chosen=best,rejected=other)"
+    )
 
 
 def _checked(

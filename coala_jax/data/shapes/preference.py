@@ -9,6 +9,8 @@ from coala_jax.data.shapes.fault import RowFault
 from coala_jax.data.shapes.options import ShapeOptions
 from coala_jax.data.shapes.prompts import (
     NO_SHARED_START,
+    PROMPT_REPEATED,
+    repeats_prompt,
     split_shared_prompt,
     system_of,
     with_system,
@@ -60,12 +62,14 @@ def _of_text(
     system, prompt = system_of(fields), fields.get("prompt")
     if options.implicit_prompt:
         prompt, chosen, rejected = split_shared_prompt(chosen, rejected)
-    elif isinstance(prompt, str) and prompt.strip():
-        chosen = without_prompt("chosen", prompt, chosen, options.strip_prompt)
-        rejected = without_prompt("rejected", prompt, rejected, options.strip_prompt)
-    if isinstance(prompt, str) and prompt.strip():  # else the checks of a row name it
-        prompt = with_system(prompt, system)
-    return prompt, chosen, rejected
+    if not isinstance(prompt, str) or not prompt.strip():  # the checks of a row name it
+        return prompt, chosen, rejected
+    # A rejected response alone may well parrot the prompt: that is why it was rejected.
+    if repeats_prompt(prompt, chosen):
+        if not options.strip_prompt:
+            raise RowFault(PROMPT_REPEATED.format("chosen"))
+        chosen, rejected = (without_prompt(prompt, side) for side in (chosen, rejected))
+    return with_system(prompt, system), chosen, rejected
 
 
 def _of_messages(
@@ -93,7 +97,7 @@ def _prompt_messages(
             bare = messages(given)
             if side[: len(bare)] == bare:
                 if not options.strip_prompt:
-                    raise RowFault(f"prompt repeated in {key} (--strip-prompt takes it out)")
+                    raise RowFault(PROMPT_REPEATED.format(key))
                 del side[: len(bare)]
         return prompt
     if shared:  # also where a text column repeats the question, as UltraFeedback's does

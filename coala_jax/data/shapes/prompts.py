@@ -1,6 +1,5 @@
 """Prompts of text rows: told apart from the responses, with what the system column says."""
 
-import os
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 from coala_jax.data.shapes.fault import RowFault
 
 NO_SHARED_START = "no prompt, and chosen and rejected begin differently"
+PROMPT_REPEATED = "prompt repeated in {} (--strip-prompt takes it out)"
 # Beginning an answer with a single word of the prompt ("Hello") repeats no prompt.
 FEWEST_REPEATED_WORDS = 2
 # Words are counted in the beginning of a prompt alone.
@@ -25,7 +25,7 @@ def split_shared_prompt(chosen: str, rejected: str) -> tuple[str, str, str]:
     Raises:
         RowFault: they begin differently.
     """
-    shared = os.path.commonprefix([chosen, rejected])
+    shared = _shared_start(chosen, rejected)
     mark = shared.rfind(ASSISTANT_MARK)
     end = _last_space(shared) if mark < 0 else mark + len(ASSISTANT_MARK)
     prompt = shared[:end].rstrip()
@@ -34,18 +34,21 @@ def split_shared_prompt(chosen: str, rejected: str) -> tuple[str, str, str]:
     return prompt, chosen[end:].lstrip(), rejected[end:].lstrip()
 
 
-def without_prompt(key: str, prompt: str, response: str, strip_prompt: bool) -> str:
-    """The response without the prompt that it repeats.
+def repeats_prompt(prompt: str, response: str) -> bool:
+    """Whether a response begins with the prompt, as in sets that keep whole texts."""
+    start, text = prompt.strip(), response.lstrip()
+    if not text.startswith(start):
+        return False
+    if len(_WORD.findall(start, 0, MEASURED_CHARACTERS)) < FEWEST_REPEATED_WORDS:
+        return False
+    return not (start[-1].isalnum() and text[len(start) : len(start) + 1].isalnum())  # amid a word
 
-    Raises:
-        RowFault: it repeats the prompt, and ``strip_prompt`` is not set.
-    """
-    start = prompt.strip()
-    if not response.lstrip().startswith(start) or not _is_repeated(start, response.lstrip()):
+
+def without_prompt(prompt: str, response: str) -> str:
+    """The response without the prompt where it repeats it."""
+    if not repeats_prompt(prompt, response):
         return response
-    if not strip_prompt:
-        raise RowFault(f"prompt repeated in {key} (--strip-prompt takes it out)")
-    return response.lstrip()[len(start) :].lstrip()
+    return response.lstrip()[len(prompt.strip()) :].lstrip()
 
 
 def system_of(fields: Mapping[str, Any]) -> str | None:
@@ -67,11 +70,13 @@ def with_system(prompt: str, system: str | None) -> str:
     return prompt if system is None else f"{system}\n\n{prompt}"
 
 
-def _is_repeated(prompt: str, response: str) -> bool:
-    if len(_WORD.findall(prompt, 0, MEASURED_CHARACTERS)) < FEWEST_REPEATED_WORDS:
-        return False
-    after = response[len(prompt) : len(prompt) + 1]
-    return not (prompt[-1].isalnum() and after.isalnum())  # not amid a word
+def _shared_start(left: str, right: str) -> str:
+    """What both texts begin with, by halving: texts are compared at the speed of memory."""
+    low, high = 0, min(len(left), len(right))
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if left[:middle] == right[:middle] else (low, middle - 1)
+    return left[:low]
 
 
 def _last_space(text: str) -> int:

@@ -8,7 +8,13 @@ from coala_jax.data.rows import text_fault
 from coala_jax.data.shapes.conversation import Conversations, is_conversation, messages
 from coala_jax.data.shapes.fault import RowFault
 from coala_jax.data.shapes.options import ShapeOptions
-from coala_jax.data.shapes.prompts import system_of, with_system, without_prompt
+from coala_jax.data.shapes.prompts import (
+    PROMPT_REPEATED,
+    repeats_prompt,
+    system_of,
+    with_system,
+    without_prompt,
+)
 
 
 def prompt_and_completions(
@@ -37,11 +43,11 @@ def prompt_and_completions(
             {"prompt": prompt, "completion": completion}, ("prompt", "completion")
         ):
             raise RowFault(fault)
-    stripped = [
-        without_prompt("completion", prompt, completion, options.strip_prompt)
-        for completion in completions
-    ]
-    return with_system(prompt, system), stripped
+    if all(repeats_prompt(prompt, completion) for completion in completions):
+        if not options.strip_prompt:
+            raise RowFault(PROMPT_REPEATED.format("completion"))
+        completions = [without_prompt(prompt, completion) for completion in completions]
+    return with_system(prompt, system), list(completions)
 
 
 def number_fault(key: str, value: Any) -> str:

@@ -6,6 +6,13 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from coala_jax.cli.data_options import (
+    DATA_HELP,
+    add_row_options,
+    keep_rejected,
+    rejected_path,
+    row_options,
+)
 from coala_jax.cli.options import add_compute_dtype, add_model_options, model_options
 from coala_jax.cli.output import counts_line, print_result, say
 from coala_jax.cli.parser import add_command, layer_list, positive_integer
@@ -26,9 +33,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--model", required=True, help="checkpoint folder (Hugging Face layout), or a hub id"
     )
-    parser.add_argument(
-        "--data", required=True, help=".jsonl or .jsonl.gz with prompt, chosen, rejected"
-    )
+    parser.add_argument("--data", required=True, help=DATA_HELP)
     parser.add_argument("--out", required=True, help="feature store to make")
     parser.add_argument(
         "--pooling",
@@ -62,13 +67,16 @@ def add_parser(commands: Any) -> None:
     )
     add_model_options(parser)
     add_compute_dtype(parser)
+    add_row_options(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command; gives the exit code."""
     from coala_jax.backbones import load_backbone
     from coala_jax.data import read_rows
+    from coala_jax.data.writing import REJECTED_NAME
     from coala_jax.features.build import extract_store
+    from coala_jax.features.chat import checkpoint_chat
     from coala_jax.features.extract import ExtractSettings
 
     settings = ExtractSettings(
@@ -78,17 +86,31 @@ def run(arguments: argparse.Namespace) -> int:
         token_budget=arguments.token_budget,
         share_prefixes=not arguments.no_sharing,
     )
-    require_writable(Path(arguments.out), folder=True)
-    row_set = read_rows(arguments.data)
+    out = Path(arguments.out)
+    rejected = rejected_path(arguments, out.absolute().with_name(REJECTED_NAME))
+    require_writable(out, folder=True)
+    require_writable(rejected, folder=False)
+    row_set = read_rows(
+        arguments.data,
+        chat=lambda: checkpoint_chat(
+            arguments.model, revision=arguments.revision, download=arguments.download
+        ),
+        **row_options(arguments),
+    )
+    kept = keep_rejected(rejected, row_set.refused)
     say(f"features of {len(row_set.rows)} pairs from {arguments.model}")
     backbone = load_backbone(arguments.model, **model_options(arguments))
-    store = extract_store(row_set, backbone, arguments.out, settings=settings)
+    store = extract_store(row_set, backbone, out, settings=settings)
     manifest = store.manifest
     result = {
         "out": str(store.path),
         "pairs": {"total": manifest["rows"]},
         "features": {"width": manifest["width"], "dtype": manifest["dtype"]},
-        "rows": {"set_aside": manifest["refused"], "cut": manifest["cut"]},
+        "rows": {
+            "set_aside": manifest["refused"],
+            "cut": manifest["cut"],
+            "rejected": str(rejected) if kept else None,
+        },
         "tokens": manifest["tokens"],
         "shapes": manifest["shapes"],
         "identity": manifest["identity"],
@@ -97,6 +119,7 @@ def run(arguments: argparse.Namespace) -> int:
     lines = [
         f"features of {manifest['rows']} pairs, {manifest['width']} columns each side",
         *counts_line("rows set aside", manifest["refused"]),
+        *kept,
         *counts_line("pairs cut to the context", manifest["cut"]),
         "tokens: {given} given, {distinct} distinct, {run} run".format(**manifest["tokens"])
         + f" in {manifest['shapes']} shapes",

@@ -124,11 +124,11 @@ def _check(format: str | None, options: ShapeOptions, columns: Mapping[str, str]
 
 
 def _detected(rows: Iterable[Mapping[str, Any]], name: str) -> str:
-    """The format whose columns the first rows have, all of them or else some."""
+    """The format whose columns the first rows have, all of them or else the first."""
     there = dict.fromkeys(column for fields in rows for column in fields)
-    for enough in (all, any):
+    for needed in (len, bool):  # all columns, one column
         for format, columns in TELLING_COLUMNS.items():
-            if enough(column in there for column in columns):
+            if all(column in there for column in columns[: needed(columns)]):
                 return format
     if not there:  # nothing was read: the reasons say more
         return PREFERENCE

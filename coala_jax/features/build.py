@@ -47,7 +47,7 @@ def extract_store(
     Raises:
         FeatureError: no rows, a feature that is not finite, or ``out`` holds something else.
     """
-    settings = settings or ExtractSettings()
+    settings = (settings or ExtractSettings()).for_rows(row_set.chat_template)
     rows = row_set.rows
     if not rows:
         raise FeatureError("rows: none to extract features of")

@@ -45,6 +45,8 @@ class FeatureIdentity(NamedTuple):
         end_token: closes every response.
         pooling: names of poolings, joined by ``+``.
         layer: whose hidden states are pooled, from `layer_name`.
+        chat_template: by what conversations became prompts, `coala_jax.data.ChatFormat.name`; empty
+            where the prompts were text.
     """
 
     backbone: str
@@ -57,6 +59,7 @@ class FeatureIdentity(NamedTuple):
     end_token: str
     pooling: str
     layer: str = LAYER
+    chat_template: str = ""
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> "FeatureIdentity":
@@ -65,10 +68,12 @@ class FeatureIdentity(NamedTuple):
         Raises:
             FeatureError: a field is missing or is not a string.
         """
-        lost = [name for name in cls._fields if not isinstance(fields.get(name), str)]
+        # Those that were recorded before there were chat templates name none.
+        known = {"chat_template": "", **fields}
+        lost = [name for name in cls._fields if not isinstance(known.get(name), str)]
         if lost:
             raise FeatureError(f"feature identity: no text for {', '.join(lost)}")
-        return cls(**{name: fields[name] for name in cls._fields})
+        return cls(**{name: known[name] for name in cls._fields})
 
 
 def require_same_backbone(

@@ -32,43 +32,7 @@ BROKEN_EVERY = 1000
 EVAL_FRACTION = 0.1
 # What the project promises for a million rows on two cores.
 MOST_SECONDS, MOST_MEBIBYTES = 60, 2048
-WORDS = [
-    "the",
-    "student",
-    "asks",
-    "why",
-    "a",
-    "proof",
-    "by",
-    "induction",
-    "needs",
-    "its",
-    "base",
-    "case",
-    "and",
-    "the",
-    "tutor",
-    "answers",
-    "with",
-    "an",
-    "example",
-    "of",
-    "small",
-    "numbers",
-    "that",
-    "goes",
-    "wrong",
-    "without",
-    "one",
-    "then",
-    "both",
-    "look",
-    "for",
-    "the",
-    "step",
-    "that",
-    "fails",
-]
+WORDS = ("why", "does", "a", "proof", "by", "induction", "need", "its", "base", "case", "when")
 
 
 def make_rows(count: int) -> Iterator[dict[str, Any]]:
@@ -94,9 +58,13 @@ def make_rows(count: int) -> Iterator[dict[str, Any]]:
 
 def write_jsonl(path: Path, rows: Iterator[dict[str, Any]]) -> None:
     """One object a line, gzipped where the name says so."""
-    opened = gzip.open(path, "wt", compresslevel=1) if path.suffix == ".gz" else path.open("w")
-    with opened as file:
-        file.writelines(json.dumps(row) + "\n" for row in rows)
+    lines = (json.dumps(row) + "\n" for row in rows)
+    if path.suffix == ".gz":
+        with gzip.open(path, "wt", compresslevel=1) as packed:
+            packed.writelines(lines)
+    else:
+        with path.open("w") as file:
+            file.writelines(lines)
 
 
 def write_json(path: Path, rows: Iterator[dict[str, Any]]) -> None:

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -24,6 +25,7 @@ READ_CHARACTERS = 2**20
 SHOWN_CHARACTERS = 1000
 NO_MORE_ROWS = f"{BROKEN_JSON}, the rest of the array is lost"
 _decode = json.JSONDecoder().raw_decode
+_MARK = re.compile(r"\S")
 
 
 class _Broken(Exception):
@@ -70,38 +72,64 @@ def read_json_array(
         yield SourceRow(number + 1, None, CUT_SHORT, str(error), name)
 
 
-def _elements(text: io.TextIOWrapper) -> Iterator[Any]:
-    """The elements of an array, one in memory at a time."""
-    buffer = text.read(READ_CHARACTERS).lstrip()[1:]
-    separator = ""
-    while True:
-        buffer = buffer.lstrip()
-        while not buffer:
-            buffer = text.read(READ_CHARACTERS)
-            if not buffer:
+class _Characters:
+    """The text that is being parsed: a buffer and the place in it."""
+
+    def __init__(self, text: io.TextIOWrapper) -> None:
+        self.text, self.buffer, self.at = text, "", 0
+
+    def more(self) -> bool:
+        """Drop what is parsed and read on, as much again as is left; false at the end."""
+        left = self.buffer[self.at :]
+        read = self.text.read(max(len(left), READ_CHARACTERS))
+        self.buffer, self.at = left + read, 0
+        return bool(read)
+
+    def next_mark(self) -> str:
+        """The next character that is no space.
+
+        Raises:
+            _Broken: there is none.
+        """
+        while True:
+            found = _MARK.search(self.buffer, self.at)
+            if found:
+                self.at = found.start()
+                return found.group()
+            self.at = len(self.buffer)
+            if not self.more():
                 raise _Broken("the file ends within the array")
-            buffer = buffer.lstrip()
-        if buffer[0] == "]":
-            return
-        if separator:
-            if buffer[0] != separator:
-                raise _Broken(buffer[:SHOWN_CHARACTERS])
-            separator, buffer = "", buffer[1:]
-            continue
-        element, buffer = _next_element(buffer, text)
-        yield element
-        separator = ","
+
+    def element(self) -> Any:
+        """The JSON value that begins here.
+
+        Raises:
+            _Broken: there is none, or it has no end.
+        """
+        while True:
+            try:
+                element, self.at = _decode(self.buffer, self.at)
+            except (ValueError, RecursionError) as error:
+                if len(self.buffer) - self.at > MAX_LINE_BYTES or not self.more():
+                    shown = self.buffer[self.at : self.at + SHOWN_CHARACTERS]
+                    raise _Broken(shown) from error
+            else:
+                return element
 
 
-def _next_element(buffer: str, text: io.TextIOWrapper) -> tuple[Any, str]:
-    """The element at the start of the buffer, and what follows; reads on as long as it must."""
+def _elements(text: io.TextIOWrapper) -> Iterator[Any]:
+    """The elements of an array, a piece of the file in memory at a time."""
+    characters = _Characters(text)
+    characters.next_mark()
+    characters.at += 1  # the opening bracket
+    if characters.next_mark() == "]":
+        return
     while True:
-        try:
-            element, end = _decode(buffer)
-        except (ValueError, RecursionError) as error:
-            more = text.read(max(len(buffer), READ_CHARACTERS))  # doubled: each character few times
-            if not more or len(buffer) > MAX_LINE_BYTES:
-                raise _Broken(buffer[:SHOWN_CHARACTERS]) from error
-            buffer += more
-        else:
-            return element, buffer[end:]
+        yield characters.element()
+        mark = characters.next_mark()
+        if mark == "]":
+            return
+        if mark != ",":
+            raise _Broken(characters.buffer[characters.at : characters.at + SHOWN_CHARACTERS])
+        characters.at += 1
+        characters.next_mark()

@@ -6,7 +6,7 @@ import io
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coala_jax.data import DataError, open_source
@@ -69,8 +69,6 @@ WRITERS = {
     "parquet": as_parquet,
     "arrow": as_arrow,
 }
-# Of datasets, which hashes its tables by pickling them.
-DILL_ON_PYARROW = pytest.mark.filterwarnings("ignore:Cannot locate reference")
 PACKERS = {"": bytes, ".gz": gzip.compress, ".zst": zipped}
 TEXT_FORMATS = ("jsonl", "json", "csv", "tsv")
 CASES = [(kind, "") for kind in WRITERS] + [
@@ -90,6 +88,7 @@ def test_every_format_gives_the_same_rows(tmp_path, kind, packed):
 
 
 @pytest.mark.parametrize("kind", WRITERS)
+@settings(max_examples=25)
 @given(rows=TABLES)
 def test_whatever_was_written_is_read(tmp_path_factory, kind, rows):
     path = tmp_path_factory.mktemp("rows") / f"rows.{kind}"
@@ -98,6 +97,7 @@ def test_whatever_was_written_is_read(tmp_path_factory, kind, rows):
 
 
 @pytest.mark.parametrize("kind", TEXT_FORMATS)
+@settings(max_examples=50)
 @given(data=st.data())
 def test_any_bytes_give_rows_reasons_or_a_data_error(tmp_path_factory, kind, data):
     whole = bytearray(WRITERS[kind](ROWS))
@@ -234,7 +234,6 @@ def test_an_empty_folder_is_an_error(tmp_path):
         open_source(tmp_path)
 
 
-@DILL_ON_PYARROW
 def test_what_datasets_saves_to_disk_is_read(tmp_path):
     datasets = pytest.importorskip("datasets")
     whole = datasets.Dataset.from_list([*ROWS, ROWS[0]]).select([1, 0])
@@ -246,7 +245,6 @@ def test_what_datasets_saves_to_disk_is_read(tmp_path):
         open_source(tmp_path / "dict", split="test")
 
 
-@DILL_ON_PYARROW
 def test_records_in_memory_are_rows():
     datasets = pytest.importorskip("datasets")
     assert fields_of(ROWS) == ROWS

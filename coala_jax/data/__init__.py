@@ -1,4 +1,4 @@
-"""Preference rows: readers, splits by prompt, alternating population. No jax, no models."""
+"""Preference rows: sources, formats, splits, alternating population. No jax, no models."""
 
 from coala_jax.data.alternating import AlternatingRows, Conversation, Message, alternating_rows
 from coala_jax.data.chat import ChatFormat

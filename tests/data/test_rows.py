@@ -142,3 +142,18 @@ def test_responses_and_pairs_are_read_for_scoring(tmp_path):
         ("line-2", "rejected", "same"),
     ]
     assert read.refused_counts == {"broken JSON": 1, "no rejected": 1, "no response": 1}
+
+
+def test_conversations_are_read_for_scoring(tmp_path):
+    prompt = [{"role": "user", "content": "p"}]
+    answer = [{"role": "assistant", "content": "r"}]
+    lines = [
+        {"prompt": prompt, "response": "r"},
+        {"prompt": prompt, "chosen": answer, "rejected": answer},
+        {"prompt": prompt, "response": prompt},
+    ]
+    read = read_responses(_write(tmp_path / "rows.jsonl", lines))
+    assert {row[2:] for row in read.rows} == {("User: p\nAssistant:", "r")}
+    assert len(read.rows) == 3
+    assert read.chat_template == "flatten(System, User, Assistant)"
+    assert read.refused_counts == {"a completion does not begin with the assistant": 1}

@@ -93,6 +93,8 @@ def _row(number: int, columns: list[str], values: list[str], file: str) -> Sourc
 
 
 def _has_surrogate(value: str) -> bool:
+    if value.isascii():
+        return False
     try:
         value.encode()
     except UnicodeEncodeError:

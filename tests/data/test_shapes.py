@@ -185,6 +185,12 @@ def test_an_implicit_prompt_loses_nothing_but_space(start, left, right):
         assert "".join((prompt + response).split()) == "".join(whole.split())
 
 
+def test_a_late_prompt_column_is_not_overlooked():
+    implicit = {"chosen": "The sky is blue.", "rejected": "The sky is black."}
+    late = {"prompt": "p", "chosen": "The c", "rejected": "The r"}
+    assert texts([*[implicit] * 100, late])[-1] == ("p", "The c", "The r")
+
+
 def labelled(prompt, completion, label, **other):
     return {"prompt": prompt, "completion": completion, "label": label, **other}
 

@@ -14,7 +14,8 @@ class ShapeOptions(NamedTuple):
             one against one bad one, in order, so that every response counts once at most; or
             ``all``: every better one against every worse one.
         strip_prompt: take a prompt that is repeated out of the response; else it is a fault.
-        implicit_prompt: there is no prompt column: the prompt is what the responses begin with.
+        implicit_prompt: of a row without a prompt it is what its responses begin with; else such a
+            row is a fault.
     """
 
     pairs: str = ONE

@@ -60,7 +60,7 @@ def _of_text(
     fields: Mapping[str, Any], chosen: str, rejected: str, options: ShapeOptions
 ) -> tuple[Any, str, str]:
     system, prompt = system_of(fields), fields.get("prompt")
-    if options.implicit_prompt:
+    if options.implicit_prompt and prompt is None:
         prompt, chosen, rejected = split_shared_prompt(chosen, rejected)
     if not isinstance(prompt, str) or not prompt.strip():  # the checks of a row name it
         return prompt, chosen, rejected

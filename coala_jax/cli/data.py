@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from coala_jax.cli import data_alternate, data_inspect
+from coala_jax.cli import data_alternate, data_get, data_inspect
 
-SUMMARY = "make preference pairs from conversations, and look at pairs before training"
+SUMMARY = "get preference pairs, make them from conversations, look at them before training"
 
 
 def add_parser(commands: Any) -> None:
@@ -15,5 +15,5 @@ def add_parser(commands: Any) -> None:
     subcommands = parser.add_subparsers(
         dest="data_command", required=True, metavar="COMMAND", title="commands"
     )
-    for module in (data_alternate, data_inspect):
+    for module in (data_get, data_alternate, data_inspect):
         module.add_parser(subcommands)

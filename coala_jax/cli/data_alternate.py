@@ -20,7 +20,7 @@ from coala_jax.data.alternating import (
 )
 from coala_jax.data.conversations import ASSISTANT, SPEAKERS, Message, read_conversations
 from coala_jax.data.rows import PreferenceRow
-from coala_jax.data.write import require_suffix, write_json_lines
+from coala_jax.data.writing import require_suffix, write_json_lines
 from coala_jax.study.files import require_writable
 
 EXAMPLE = "  coala-jax data alternate conversations.jsonl.gz --out pairs.jsonl.gz"

@@ -6,6 +6,13 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from coala_jax.cli.data_options import (
+    DATA_HELP,
+    add_row_options,
+    keep_rejected,
+    rejected_path,
+    row_options,
+)
 from coala_jax.cli.options import (
     add_compute_dtype,
     add_device_options,
@@ -39,9 +46,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--model", required=True, help="checkpoint folder (Hugging Face layout), or a hub id"
     )
-    parser.add_argument(
-        "--data", required=True, help=".jsonl or .jsonl.gz with prompt, chosen, rejected"
-    )
+    parser.add_argument("--data", required=True, help=DATA_HELP)
     parser.add_argument("--out", required=True, help="feature store to make")
     parser.add_argument(
         "--pooling",
@@ -91,13 +96,16 @@ def add_parser(commands: Any) -> None:
         "--process-id", type=natural_number, metavar="I", help="which one this is, from 0"
     )
     group.add_argument("--processes", type=positive_integer, metavar="N", help="how many there are")
+    add_row_options(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command; gives the exit code."""
     from coala_jax.backbones import load_backbone
     from coala_jax.data import read_rows
+    from coala_jax.data.writing import REJECTED_NAME
     from coala_jax.features.build import extract_store
+    from coala_jax.features.chat import checkpoint_chat
     from coala_jax.features.extract import ExtractSettings
 
     part = _part(arguments)
@@ -109,13 +117,23 @@ def run(arguments: argparse.Namespace) -> int:
         shard_rows=arguments.shard_rows,
         share_prefixes=not arguments.no_sharing,
     )
-    require_writable(Path(arguments.out), folder=True)
-    row_set = read_rows(arguments.data)
+    out = Path(arguments.out)
+    rejected = rejected_path(arguments, out.absolute().with_name(REJECTED_NAME))
+    require_writable(out, folder=True)
+    require_writable(rejected, folder=False)
+    row_set = read_rows(
+        arguments.data,
+        chat=lambda: checkpoint_chat(
+            arguments.model, revision=arguments.revision, download=arguments.download
+        ),
+        **row_options(arguments),
+    )
+    kept = keep_rejected(rejected, row_set.refused)
     say(f"features of {len(row_set.rows)} pairs from {arguments.model}")
     options = {**model_options(arguments), **device_options(arguments)}
     backbone = load_backbone(arguments.model, **options)
-    store = extract_store(row_set, backbone, arguments.out, settings=settings, part=part)
-    print_store(store, arguments)
+    store = extract_store(row_set, backbone, out, settings=settings, part=part)
+    print_store(store, arguments, rejected if kept else None)
     return 0
 
 
@@ -130,14 +148,20 @@ def _part(arguments: argparse.Namespace) -> Part | None:
     return part
 
 
-def print_store(store: FeatureStore, arguments: argparse.Namespace) -> None:
+def print_store(
+    store: FeatureStore, arguments: argparse.Namespace, rejected: Path | None = None
+) -> None:
     """Print what a store holds, as one JSON object or for people."""
     manifest = store.manifest
     result = {
         "out": str(store.path),
         "pairs": {"total": manifest["rows"]},
         "features": {"width": manifest["width"], "dtype": manifest["dtype"]},
-        "rows": {"set_aside": manifest["refused"], "cut": manifest["cut"]},
+        "rows": {
+            "set_aside": manifest["refused"],
+            "cut": manifest["cut"],
+            "rejected": None if rejected is None else str(rejected),
+        },
         "tokens": manifest["tokens"],
         "shapes": manifest["shapes"],
         "repaired": store.repaired,
@@ -147,6 +171,7 @@ def print_store(store: FeatureStore, arguments: argparse.Namespace) -> None:
     lines = [
         f"features of {manifest['rows']} pairs, {manifest['width']} columns each side",
         *counts_line("rows set aside", manifest["refused"]),
+        *([] if rejected is None else [f"set aside: {rejected}"]),
         *counts_line("pairs cut to the context", manifest["cut"]),
         "tokens: {given} given, {distinct} distinct, {run} run".format(**manifest["tokens"])
         + f" in {manifest['shapes']} shapes",

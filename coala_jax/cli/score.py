@@ -34,7 +34,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--data",
         required=True,
-        help=".jsonl or .jsonl.gz with prompt and response, or prompt, chosen and rejected",
+        help="rows with prompt and response, or prompt, chosen and rejected; any kind of file",
     )
     parser.add_argument("--out", required=True, help=".jsonl to write, one line a row")
     add_model_options(parser)

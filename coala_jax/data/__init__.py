@@ -1,6 +1,7 @@
-"""Preference rows: readers, splits by prompt, alternating population. No jax, no models."""
+"""Preference rows: sources, formats, splits, alternating population. No jax, no models."""
 
 from coala_jax.data.alternating import AlternatingPopulation, alternating_population
+from coala_jax.data.chat import ChatFormat
 from coala_jax.data.conversations import (
     Conversation,
     ConversationSet,
@@ -8,8 +9,10 @@ from coala_jax.data.conversations import (
     read_conversations,
 )
 from coala_jax.data.errors import DataError
+from coala_jax.data.reading import read_rows
 from coala_jax.data.responses import ResponseRow, ResponseSet, read_responses
-from coala_jax.data.rows import PreferenceRow, RowSet, fingerprint_rows, read_rows
+from coala_jax.data.rows import PreferenceRow, RefusedLine, RowSet, fingerprint_rows
+from coala_jax.data.sources import open_source
 from coala_jax.data.split import (
     Split,
     eval_mask,
@@ -17,17 +20,21 @@ from coala_jax.data.split import (
     joint_keys,
     prompt_sha256,
     read_groups,
+    require_no_leak,
     split_by_group,
     split_by_prompt,
 )
+from coala_jax.data.writing import write_rejected, write_rows
 
 __all__ = [
     "AlternatingPopulation",
+    "ChatFormat",
     "Conversation",
     "ConversationSet",
     "DataError",
     "Message",
     "PreferenceRow",
+    "RefusedLine",
     "ResponseRow",
     "ResponseSet",
     "RowSet",
@@ -37,11 +44,15 @@ __all__ = [
     "fingerprint_rows",
     "groups_of",
     "joint_keys",
+    "open_source",
     "prompt_sha256",
     "read_conversations",
     "read_groups",
     "read_responses",
     "read_rows",
+    "require_no_leak",
     "split_by_group",
     "split_by_prompt",
+    "write_rejected",
+    "write_rows",
 ]

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from coala_jax.data.jsonl import read_json_lines
 from coala_jax.data.rows import RefusedLine, count_reasons, require_usable, row_name
+from coala_jax.data.sources.json_lines import read_json_lines
 
 USER, ASSISTANT, SYSTEM = "user", "assistant", "system"
 # What data sets call their speakers, in lower case; any other name stays as it is.
@@ -76,10 +76,11 @@ def read_conversations(
     """
     conversations: list[Conversation] = []
     refused: list[RefusedLine] = []
-    for number, fields, fault in read_json_lines(path):
-        turns = fault if fields is None else _turns(fields)
+    for line in read_json_lines(path):
+        number, fields = line.number, line.fields
+        turns = line.reason if fields is None else _turns(fields)
         if fields is None or isinstance(turns, str):
-            refused.append(RefusedLine(number, str(turns)))
+            refused.append(RefusedLine(number, str(turns), line.file, line.kept()))
             continue
         messages = tuple(
             Message(speakers.get(name.strip().lower(), name), text) for name, text in turns
@@ -88,7 +89,7 @@ def read_conversations(
         conversations.append(
             Conversation(row_name(fields, number), messages, None if group is None else str(group))
         )
-    require_usable(path, conversations, refused)
+    require_usable(str(path), conversations, refused)
     return ConversationSet(tuple(conversations), tuple(refused))
 
 

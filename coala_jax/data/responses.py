@@ -1,9 +1,11 @@
 """Rows to be scored: a prompt and a response each, read from either kind of file."""
 
 import os
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
-from coala_jax.data.jsonl import read_json_lines
+from coala_jax.data.alternating import ASSISTANT
+from coala_jax.data.chat import PLAIN, ChatFormat
 from coala_jax.data.rows import (
     RefusedLine,
     count_reasons,
@@ -11,6 +13,10 @@ from coala_jax.data.rows import (
     row_name,
     text_fault,
 )
+from coala_jax.data.shapes import Conversations
+from coala_jax.data.shapes.conversation import is_conversation, messages
+from coala_jax.data.shapes.fault import RowFault
+from coala_jax.data.sources import open_source
 
 
 class ResponseRow(NamedTuple):
@@ -30,10 +36,17 @@ class ResponseRow(NamedTuple):
 
 
 class ResponseSet(NamedTuple):
-    """The usable responses of a file, and the lines that were set aside."""
+    """The usable responses of a file, and the lines that were set aside.
+
+    Attributes:
+        rows: in the order of the file.
+        refused: what is not among them.
+        chat_template: as a ``RowSet`` has it.
+    """
 
     rows: tuple[ResponseRow, ...]
     refused: tuple[RefusedLine, ...] = ()
+    chat_template: str = ""
 
     @property
     def refused_counts(self) -> dict[str, int]:
@@ -41,14 +54,17 @@ class ResponseSet(NamedTuple):
         return count_reasons(self.refused)
 
 
-def read_responses(path: str | os.PathLike[str]) -> ResponseSet:
+def read_responses(
+    path: str | os.PathLike[str], *, chat: Callable[[], ChatFormat] = lambda: PLAIN
+) -> ResponseSet:
     """Read responses to score.
 
     A line with ``response`` gives one row; a preference line (``chosen``, ``rejected``) gives two,
-    the chosen one first.
+    the chosen one first. A prompt of messages becomes text by ``chat``.
 
     Args:
-        path: a ``.jsonl`` or ``.jsonl.gz`` file with one object a line.
+        path: a file or folder that `coala_jax.data.read_rows` can read.
+        chat: as ``read_rows`` takes it.
 
     Returns:
         Usable rows in the order of the file, and the lines set aside.
@@ -58,16 +74,41 @@ def read_responses(path: str | os.PathLike[str]) -> ResponseSet:
     """
     rows: list[ResponseRow] = []
     refused: list[RefusedLine] = []
-    for number, fields, fault in read_json_lines(path):
+    source, conversations = open_source(path), Conversations(chat)
+    for row in source.rows:
+        number, fields = row.number, row.fields
         if fields is None:
-            refused.append(RefusedLine(number, fault))
+            refused.append(RefusedLine(number, row.reason, row.file, row.content))
             continue
         is_pair = "response" not in fields and ("chosen" in fields or "rejected" in fields)
         sides = ("chosen", "rejected") if is_pair else ("response",)
-        if reason := text_fault(fields, ("prompt", *sides)):
-            refused.append(RefusedLine(number, reason))
+        try:
+            fields = _as_text(fields, sides, conversations)
+        except RowFault as fault:
+            refused.append(RefusedLine(number, str(fault), row.file, row.kept()))
             continue
         name = row_name(fields, number)
         rows.extend(ResponseRow(name, side, fields["prompt"], fields[side]) for side in sides)
-    require_usable(path, rows, refused)
-    return ResponseSet(tuple(rows), tuple(refused))
+    require_usable(source.name, rows, refused)
+    return ResponseSet(tuple(rows), tuple(refused), conversations.chat_template)
+
+
+def _as_text(
+    fields: Mapping[str, Any], sides: Sequence[str], conversations: Conversations
+) -> Mapping[str, Any]:
+    """The same fields with prompt and responses as text.
+
+    Raises:
+        RowFault: one is missing, empty, or neither text nor messages.
+    """
+    prompt, responses = fields.get("prompt"), [fields.get(side) for side in sides]
+    if is_conversation(prompt) and all(responses):
+        answers = [
+            messages(each if is_conversation(each) else [{"role": ASSISTANT, "content": each}])
+            for each in responses
+        ]
+        text, answered = conversations.texts(messages(prompt), answers)
+        fields = {**fields, "prompt": text, **dict(zip(sides, answered, strict=True))}
+    if fault := text_fault(fields, ("prompt", *sides)):
+        raise RowFault(fault)
+    return fields

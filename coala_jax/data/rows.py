@@ -1,17 +1,15 @@
-"""Preference rows: what they hold, how they are read, and why some are set aside."""
+"""Preference rows: what they hold, and why some are set aside."""
 
 import hashlib
 import json
 import math
-import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from coala_jax.data.errors import DataError
-from coala_jax.data.jsonl import read_json_lines
 
 EQUAL = "chosen equals rejected"
 # Keys of a row with a meaning here; all others go to ``extra``.
@@ -20,6 +18,10 @@ NUMBER_KEYS = ("margin", "weight")
 ROW_KEYS = ("id", *TEXT_KEYS, *NUMBER_KEYS, "group")
 # A message names this many lines that were set aside.
 NAMED_IN_ERROR = 3
+# Half a million tokens, beyond any context there is: such a field is a whole file by mistake.
+MAX_CHARACTERS = 2_000_000
+NO_EXTRA: Mapping[str, Any] = MappingProxyType({})
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class PreferenceRow(NamedTuple):
@@ -43,21 +45,38 @@ class PreferenceRow(NamedTuple):
     margin: float | None = None
     weight: float | None = None
     group: str | None = None
-    extra: Mapping[str, Any] = MappingProxyType({})
+    extra: Mapping[str, Any] = NO_EXTRA
 
 
 class RefusedLine(NamedTuple):
-    """A line that was set aside: its number from 1, and why."""
+    """A line or row that was set aside.
+
+    Attributes:
+        number: from 1.
+        reason: why.
+        file: where it stands.
+        content: what stands there.
+    """
 
     number: int
     reason: str
+    file: str = ""
+    content: Any = None
 
 
 class RowSet(NamedTuple):
-    """The usable rows of a file, and the lines that were set aside."""
+    """The usable rows of a source, and the lines that were set aside.
+
+    Attributes:
+        rows: in the order of the source.
+        refused: what is not among them.
+        chat_template: by what conversations became text (`coala_jax.data.chat.ChatFormat.name`);
+            empty where there were none.
+    """
 
     rows: tuple[PreferenceRow, ...]
     refused: tuple[RefusedLine, ...] = ()
+    chat_template: str = ""
 
     @property
     def refused_counts(self) -> dict[str, int]:
@@ -68,33 +87,6 @@ class RowSet(NamedTuple):
 def count_reasons(refused: Iterable[RefusedLine]) -> dict[str, int]:
     """How many lines were set aside for each reason, sorted by reason."""
     return dict(sorted(Counter(line.reason for line in refused).items()))
-
-
-def read_rows(path: str | os.PathLike[str]) -> RowSet:
-    """Read preference pairs; rows that cannot be used are set aside with their reason.
-
-    A row needs ``prompt``, ``chosen`` and ``rejected``: strings that are not blank, the last two
-    different. ``id`` (else ``line-<number>``), ``margin``, ``weight`` and ``group`` are optional.
-
-    Args:
-        path: a ``.jsonl`` or ``.jsonl.gz`` file with one object a line.
-
-    Returns:
-        Usable rows in the order of the file, and the lines set aside.
-
-    Raises:
-        DataError: a missing, empty or unreadable file, or one with no usable row.
-    """
-    rows: list[PreferenceRow] = []
-    refused: list[RefusedLine] = []
-    for number, fields, fault in read_json_lines(path):
-        reason = fault if fields is None else row_fault(fields)
-        if fields is None or reason:
-            refused.append(RefusedLine(number, reason))
-        else:
-            rows.append(_row(fields, number))
-    require_usable(path, rows, refused)
-    return RowSet(tuple(rows), tuple(refused))
 
 
 def row_fault(fields: Mapping[str, Any]) -> str:
@@ -122,8 +114,10 @@ def text_fault(fields: Mapping[str, Any], keys: Sequence[str]) -> str:
             return f"{key} is not a string"
         if not value.strip():
             return f"empty {key}"
-        if any("\ud800" <= character <= "\udfff" for character in value):
+        if not value.isascii() and _SURROGATE.search(value):
             return f"{key} is not valid Unicode"
+        if len(value) > MAX_CHARACTERS:
+            return f"{key} is longer than {MAX_CHARACTERS:,} characters"
     return ""
 
 
@@ -133,24 +127,22 @@ def row_name(fields: Mapping[str, Any], number: int) -> str:
     return f"line-{number}" if name is None else str(name)
 
 
-def require_usable(
-    path: str | os.PathLike[str], rows: Sequence[Any], refused: Sequence[RefusedLine]
-) -> None:
+def require_usable(source: str, rows: Sequence[Any], refused: Sequence[RefusedLine]) -> None:
     """Raise where nothing usable was read.
 
     Raises:
-        DataError: names the file, the counts by reason and the first lines of each.
+        DataError: names the source, the counts by reason and the first lines of each.
     """
     if rows:
         return
     if not refused:
-        raise DataError(f"{Path(path)}: holds no rows")
+        raise DataError(f"{source}: holds no rows")
     reasons = []
     for reason, count in count_reasons(refused).items():
         numbers = [str(line.number) for line in refused if line.reason == reason]
         shown = ", ".join(numbers[:NAMED_IN_ERROR]) + (", ..." if count > NAMED_IN_ERROR else "")
         reasons.append(f"{reason}: {count} (line {shown})")
-    raise DataError(f"{Path(path)}: no usable row; set aside: {'; '.join(reasons)}")
+    raise DataError(f"{source}: no usable row; set aside: {'; '.join(reasons)}")
 
 
 def fingerprint_rows(rows: Iterable[PreferenceRow]) -> str:
@@ -185,8 +177,9 @@ def _is_finite(value: float) -> bool:
         return False
 
 
-def _row(fields: Mapping[str, Any], number: int) -> PreferenceRow:
-    margin, weight, group = (fields.get(key) for key in ("margin", "weight", "group"))
+def preference_row(fields: Mapping[str, Any], number: int) -> PreferenceRow:
+    """The row of fields in which `row_fault` finds none."""
+    margin, weight, group = fields.get("margin"), fields.get("weight"), fields.get("group")
     return PreferenceRow(
         id=row_name(fields, number),
         prompt=fields["prompt"],
@@ -195,5 +188,5 @@ def _row(fields: Mapping[str, Any], number: int) -> PreferenceRow:
         margin=None if margin is None else float(margin),
         weight=None if weight is None else float(weight),
         group=None if group is None else str(group),
-        extra={key: value for key, value in fields.items() if key not in ROW_KEYS},
+        extra={key: value for key, value in fields.items() if key not in ROW_KEYS} or NO_EXTRA,
     )

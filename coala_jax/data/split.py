@@ -15,13 +15,15 @@ from typing import NamedTuple
 import numpy as np
 
 from coala_jax.data.errors import DataError
-from coala_jax.data.jsonl import SUFFIXES, read_json_lines
 from coala_jax.data.rows import PreferenceRow
+from coala_jax.data.sources.json_lines import SUFFIXES, read_json_lines
 
 # A hash's first bytes as a share of all their values: 53 bits, what a float holds exactly.
 HASH_BYTES = 8
 HASH_SHIFT = 8 * HASH_BYTES - 53
 HASH_SCALE = 2.0**-53
+# A message shows this much of a prompt.
+SHOWN_CHARACTERS = 80
 
 
 class Split(NamedTuple):
@@ -109,6 +111,26 @@ def split_by_group(
     return _split(rows, eval_mask(keys, eval_fraction, seed))
 
 
+def require_no_leak(train: Sequence[PreferenceRow], evaluation: Sequence[PreferenceRow]) -> None:
+    """Raise where rows for training and rows for evaluation share a prompt or a group.
+
+    `split_by_prompt` and `split_by_group` never make such parts; two files of someone else's may.
+
+    Raises:
+        DataError: says how many are shared and names one.
+    """
+    for what, key in (
+        ("prompts", lambda row: normalise_prompt(row.prompt)),
+        ("groups", lambda row: row.group),
+    ):
+        shared = {key(row) for row in train} & {key(row) for row in evaluation} - {None}
+        if shared:
+            raise DataError(
+                f"train and eval share {len(shared)} {what}, such as {_shown(min(shared))}; split "
+                "by prompt (split_by_prompt), or take the rows out of one of them"
+            )
+
+
 def groups_of(ids: Sequence[str], groups: Mapping[str, str]) -> list[str]:
     """The group of every row, by id.
 
@@ -172,9 +194,11 @@ def read_groups(path: str | os.PathLike[str]) -> dict[str, str]:
 
 def _lines_of_groups(file: Path) -> dict[str, str]:
     groups = {}
-    for number, fields, fault in read_json_lines(file):
+    for row in read_json_lines(file):
+        fields = row.fields
         if fields is None or fields.get("id") is None or fields.get("group") is None:
-            raise DataError(f"{file}: line {number}: {fault or 'id or group is missing'}")
+            reason = row.reason or "id or group is missing"
+            raise DataError(f"{file}: line {row.number}: {reason}")
         groups[str(fields["id"])] = str(fields["group"])
     return groups
 
@@ -203,3 +227,7 @@ def _share(key: str, seed: int) -> float:
 def _split(rows: Sequence[PreferenceRow], held_out: np.ndarray) -> Split:
     train = tuple(row for row, out in zip(rows, held_out, strict=True) if not out)
     return Split(train, tuple(row for row, out in zip(rows, held_out, strict=True) if out))
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + "...")

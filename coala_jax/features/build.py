@@ -58,7 +58,7 @@ def extract_store(
             the model does not know, a full disk; the folder holds something else or another process
             is writing it.
     """
-    settings = settings or ExtractSettings()
+    settings = (settings or ExtractSettings()).for_rows(row_set.chat_template)
     rows = row_set.rows
     if not rows:
         raise FeatureError("rows: none to extract features of")

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import jax
@@ -14,12 +14,13 @@ from tqdm import tqdm
 from coala_jax.backbones import Backbone, BackboneModule, layer_indices
 from coala_jax.backbones.sharding import DATA, mesh_of, row_sharding
 from coala_jax.data import ResponseRow
+from coala_jax.features.chat import is_tokenizer_chat
 from coala_jax.features.errors import FeatureError
 from coala_jax.features.identity import FeatureIdentity, layer_name, layer_numbers
 from coala_jax.features.packing import Batch, TokenCounts, plan_batches, token_batch
 from coala_jax.features.pooling import ATTENTION, find_spans, pool, pooling_parts
 from coala_jax.features.query import query_array
-from coala_jax.features.tokens import TextTemplate, TokenSequence, encode_texts
+from coala_jax.features.tokens import RESPONSE_FIELD, TextTemplate, TokenSequence, encode_texts
 
 # Types that numpy reads back by itself; bfloat16 is none of them.
 STORE_TYPES = ("float32", "float16")
@@ -42,6 +43,7 @@ class ExtractSettings:
             half a gigabyte. Halved, with a message, where the device runs out of memory.
         shard_rows: rows of a shard of the store, the most that a killed run loses. Prefixes are
             shared within a shard.
+        chat_template: by what conversations became the prompts, as a ``RowSet`` records it.
         share_prefixes: run the tokens that sequences begin alike with once, where the model is
             causal.
         query: of ``attention`` pooling, from `coala_jax.features.query.query_text`; empty means
@@ -56,6 +58,7 @@ class ExtractSettings:
     shard_rows: int = 2048
     share_prefixes: bool = True
     query: str = ""
+    chat_template: str = ""
 
     def __post_init__(self) -> None:
         """Check every field.
@@ -78,12 +81,27 @@ class ExtractSettings:
         """The settings that make features of this identity again."""
         template = TextTemplate(identity.prompt_template, identity.response_template)
         layers = layer_numbers(identity.layer)
-        return cls(pooling=identity.pooling, layers=layers, template=template, query=identity.query)
+        return cls(
+            pooling=identity.pooling,
+            layers=layers,
+            template=template,
+            chat_template=identity.chat_template,
+            query=identity.query,
+        )
 
     @property
     def needs_query(self) -> bool:
         """Whether features cannot be made before a query is derived."""
         return ATTENTION in pooling_parts(self.pooling) and not self.query
+
+    def for_rows(self, chat_template: str) -> "ExtractSettings":
+        """The settings for rows whose conversations became text by this chat template.
+
+        A tokenizer's own template ends where the answer begins: no space goes before it.
+        """
+        ready = is_tokenizer_chat(chat_template) and self.template == TextTemplate()
+        template = TextTemplate(response=RESPONSE_FIELD) if ready else self.template
+        return replace(self, template=template, chat_template=chat_template)
 
     def width(self, hidden_size: int) -> int:
         """Columns of the features on a backbone of this width."""
@@ -135,6 +153,7 @@ def feature_identity(backbone: Backbone, settings: ExtractSettings) -> FeatureId
         pooling=settings.pooling,
         layer=layer_name(settings.layers),
         query=settings.query,
+        chat_template=settings.chat_template,
     )
 
 

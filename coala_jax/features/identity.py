@@ -48,6 +48,8 @@ class FeatureIdentity(NamedTuple):
         pooling: names of poolings, joined by ``+``.
         layer: whose hidden states are pooled, from `layer_name`.
         query: of attention pooling, as base64 of float32; empty where there is none.
+        chat_template: by what conversations became prompts, `coala_jax.data.ChatFormat.name`; empty
+            where the prompts were text.
     """
 
     backbone: str
@@ -61,6 +63,7 @@ class FeatureIdentity(NamedTuple):
     pooling: str
     layer: str = LAYER
     query: str = ""
+    chat_template: str = ""
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> "FeatureIdentity":
@@ -69,11 +72,12 @@ class FeatureIdentity(NamedTuple):
         Raises:
             FeatureError: a field is missing or is not a string.
         """
-        fields = {"query": "", **fields}  # identities of before attention pooling
-        lost = [name for name in cls._fields if not isinstance(fields.get(name), str)]
+        # What was recorded before these fields were there names none.
+        known = {"query": "", "chat_template": "", **fields}
+        lost = [name for name in cls._fields if not isinstance(known.get(name), str)]
         if lost:
             raise FeatureError(f"feature identity: no text for {', '.join(lost)}")
-        return cls(**{name: fields[name] for name in cls._fields})
+        return cls(**{name: known[name] for name in cls._fields})
 
 
 def require_same_backbone(

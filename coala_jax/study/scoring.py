@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ from jax.sharding import Mesh
 from coala_jax.backbones import load_backbone
 from coala_jax.data import ResponseRow, ResponseSet, read_responses
 from coala_jax.features import FeatureError, FeatureIdentity, require_same_backbone
+from coala_jax.features.chat import checkpoint_chat
 from coala_jax.features.extract import ExtractSettings, feature_identity, features_of_responses
 from coala_jax.head import HeadFileError, load_head
 from coala_jax.study.baselines import ordered
@@ -47,7 +49,7 @@ def score_file(
     Args:
         head_folder: of a head that knows its backbone.
         model: that backbone, a checkpoint folder or a hub id.
-        data: a ``.jsonl`` or ``.jsonl.gz`` file of responses or preference rows.
+        data: a file of responses or preference rows, as ``read_responses`` takes it.
         adapter: as ``load_backbone`` takes it.
         revision: as ``load_backbone`` takes it.
         download: as ``load_backbone`` takes it.
@@ -62,7 +64,9 @@ def score_file(
     """
     head, info = load_head(head_folder)
     identity = head_identity(head_folder, info)
-    responses = read_responses(data)
+    responses = read_responses(
+        data, chat=lambda: checkpoint_chat(model, revision=revision, download=download)
+    )
     backbone = load_backbone(
         model,
         dtype=dtype,
@@ -72,6 +76,8 @@ def score_file(
         mesh=mesh,
     )
     settings = ExtractSettings.from_identity(identity)
+    if responses.chat_template:  # text alone is taken as it is
+        settings = replace(settings, chat_template=responses.chat_template)
     try:
         require_same_backbone(identity, feature_identity(backbone, settings))
     except FeatureError as error:

@@ -87,13 +87,13 @@ def test_nothing_usable_names_the_file_the_counts_and_the_lines(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("missing.jsonl", None, "no such file; give an existing .jsonl or .jsonl.gz"),
+        ("missing.jsonl", None, "no such file; give an existing .jsonl or .jsonl.gz or"),
         ("empty.jsonl", b"", "the file is empty"),
         ("blank.jsonl", b"\n \n", "holds no rows"),
-        ("rows.csv", b"a,b", "ends in .jsonl or .jsonl.gz"),
+        ("rows.txt", b"a,b", "ends in .jsonl or .jsonl.gz or"),
         ("rows.jsonl.gz", b"plain text", "cannot be read"),
         ("cut.jsonl.gz", gzip.compress(b"{}" * 500, mtime=0)[:-12], "cannot be read"),
-        ("latin.jsonl", b'{"prompt": "\xe9"}', "cannot be read"),
+        ("latin.jsonl", b'{"prompt": "\xe9"}', "not valid UTF-8: 1 "),
     ],
 )
 def test_a_file_that_cannot_be_read_is_one_clear_error(tmp_path, reader, name, content, message):
@@ -142,3 +142,18 @@ def test_responses_and_pairs_are_read_for_scoring(tmp_path):
         ("line-2", "rejected", "same"),
     ]
     assert read.refused_counts == {"broken JSON": 1, "no rejected": 1, "no response": 1}
+
+
+def test_conversations_are_read_for_scoring(tmp_path):
+    prompt = [{"role": "user", "content": "p"}]
+    answer = [{"role": "assistant", "content": "r"}]
+    lines = [
+        {"prompt": prompt, "response": "r"},
+        {"prompt": prompt, "chosen": answer, "rejected": answer},
+        {"prompt": prompt, "response": prompt},
+    ]
+    read = read_responses(_write(tmp_path / "rows.jsonl", lines))
+    assert {row[2:] for row in read.rows} == {("User: p\nAssistant:", "r")}
+    assert len(read.rows) == 3
+    assert read.chat_template == "flatten(System, User, Assistant)"
+    assert read.refused_counts == {"a completion does not begin with the assistant": 1}

@@ -14,6 +14,7 @@ from coala_jax.data import (
     joint_keys,
     prompt_sha256,
     read_groups,
+    require_no_leak,
     split_by_group,
     split_by_prompt,
 )
@@ -89,6 +90,17 @@ def test_joint_keys_are_the_connected_parts(pairs):
 def test_a_row_without_a_group_is_named():
     with pytest.raises(DataError, match="299 of 300 rows have no group, the first is '1'"):
         split_by_group(ROWS, {"0": "g"}, 0.3, 0)
+
+
+def test_a_leak_between_train_and_eval_is_an_error():
+    train, held_out = split_by_prompt(ROWS, 0.2, seed=0)
+    require_no_leak(train, held_out)
+    repeated = train[0]._replace(id="copy", prompt=f" {train[0].prompt.upper()}\n")
+    with pytest.raises(DataError, match="share 1 prompts, such as 'prompt 0'; split by prompt"):
+        require_no_leak(train, (*held_out, repeated))
+    grouped = [row._replace(group="g") for row in ROWS[:4:3]]
+    with pytest.raises(DataError, match="share 1 groups, such as 'g'"):
+        require_no_leak(grouped[:1], grouped[1:])
 
 
 def test_groups_are_read_from_an_object_and_from_lines(tmp_path):

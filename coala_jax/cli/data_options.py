@@ -1,0 +1,87 @@
+"""Options of commands that read preference rows."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from coala_jax.data import RefusedLine, write_rejected
+from coala_jax.data.columns import COLUMNS
+from coala_jax.data.shapes import PAIRINGS, SHAPES
+from coala_jax.data.writing import REJECTED_NAME
+
+DATA_HELP = (
+    "preference rows: a file (.jsonl, .json, .csv, .tsv, each also .gz or .zst; .parquet, .arrow), "
+    "a folder of them, or a hub id with --download"
+)
+
+
+def add_row_options(parser: argparse.ArgumentParser) -> None:
+    """Add what `row_options` reads."""
+    group = parser.add_argument_group("rows")
+    group.add_argument(
+        "--columns",
+        type=column_names,
+        default={},
+        metavar="NAME=COLUMN,...",
+        help=f"what columns are called there, such as prompt=question; names: {', '.join(COLUMNS)}",
+    )
+    group.add_argument(
+        "--format", choices=tuple(SHAPES), help="format of the rows (default: by the columns)"
+    )
+    group.add_argument(
+        "--pairs",
+        choices=PAIRINGS,
+        default=PAIRINGS[0],
+        help="of unpaired and scored rows: one pair a response or row, or all (default: one)",
+    )
+    group.add_argument(
+        "--strip-prompt",
+        action="store_true",
+        help="take a prompt that the responses repeat out of them",
+    )
+    group.add_argument("--data-config", help="configuration of a hub set, or a folder in --data")
+    group.add_argument("--split", help="split of a hub set or a folder (default: train)")
+    group.add_argument("--data-revision", help="branch, tag or commit of a hub set")
+    add_reject_options(parser)
+
+
+def add_reject_options(parser: argparse.ArgumentParser) -> None:
+    """Add what becomes of rows that cannot be used."""
+    parser.add_argument(
+        "--strict", action="store_true", help="stop at the first row that cannot be used"
+    )
+    parser.add_argument(
+        "--rejected",
+        metavar="FILE",
+        help=f"where rows set aside go, with the reason (default: {REJECTED_NAME} beside --out)",
+    )
+
+
+def row_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What the options say of the rows, as ``read_rows`` takes it."""
+    names = ("columns", "format", "pairs", "strip_prompt", "strict", "split", "download")
+    options = {name: getattr(arguments, name) for name in names}
+    return {**options, "config": arguments.data_config, "revision": arguments.data_revision}
+
+
+def column_names(text: str) -> dict[str, str]:
+    """Names here to names there, from ``prompt=question,chosen=best``."""
+    pairs = [part.partition("=") for part in text.split(",")]
+    if not all(name and column for name, _, column in pairs):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list such as prompt=question")
+    return {name.strip(): column.strip() for name, _, column in pairs}
+
+
+def rejected_path(arguments: argparse.Namespace, default: Path) -> Path:
+    """Where rows that are set aside go."""
+    return default if arguments.rejected is None else Path(arguments.rejected)
+
+
+def keep_rejected(path: Path, refused: tuple[RefusedLine, ...]) -> list[str]:
+    """Write what was set aside, over what an earlier run left; gives the line that says so."""
+    if not refused and not path.exists():
+        return []
+    write_rejected(path, refused)
+    return [f"set aside: {path}"] if refused else []

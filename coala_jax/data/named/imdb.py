@@ -1,0 +1,82 @@
+"""IMDb reviews as sentiment pairs, after the controlled sentiment task of the DPO paper.
+
+There a prompt is the opening of a review, and a positive continuation is preferred to a negative
+one. Here the n-th positive review is paired with the n-th negative one, and each pair gives two
+rows, for the opening of either review: the positive continuation over the negative one. So the
+continuation that really follows is chosen in one row and rejected in the other, and only the
+sentiment tells which is better. Both rows of a pair are one group: no split parts them.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from coala_jax.data.named.known_set import KnownSet
+from coala_jax.data.shapes import PREFERENCE
+from coala_jax.data.sources.row import SourceRow
+
+NEGATIVE, POSITIVE = 0, 1
+# Words of a prompt: the DPO paper's prompts are 2 to 8 tokens, and with fewer words than this many
+# reviews would share one.
+OPENING_WORDS = 8
+TOO_SHORT = f"a review of {OPENING_WORDS} words or fewer"
+UNKNOWN_LABEL = "label is neither 0 nor 1"
+NO_TEXT = "text is not a string"
+NO_PARTNER = "left over: no review of the other label"
+_OPENING = re.compile(rf"\s*(?:\S+\s+){{{OPENING_WORDS - 1}}}\S+(?=\s+\S)")
+
+
+class _Review(NamedTuple):
+    row: SourceRow
+    opening: str
+    rest: str
+
+
+def _pairs(rows: Iterator[SourceRow], _: str) -> Iterator[SourceRow]:
+    reviews: tuple[list[_Review], list[_Review]] = ([], [])
+    for row in rows:
+        if row.fields is None:
+            yield row
+            continue
+        text, label = row.fields.get("text"), row.fields.get("label")
+        opening = _OPENING.match(text) if isinstance(text, str) else None
+        if not isinstance(text, str):
+            yield row.refuse(NO_TEXT)
+        elif label not in (NEGATIVE, POSITIVE):
+            yield row.refuse(UNKNOWN_LABEL)
+        elif opening is None:
+            yield row.refuse(TOO_SHORT)
+        else:
+            rest = text[opening.end() :].lstrip()
+            reviews[label].append(_Review(row, opening.group().strip(), rest))
+    negatives, positives = reviews
+    for positive, negative in zip(positives, negatives, strict=False):
+        yield from _both_openings(positive, negative)
+    paired = min(map(len, reviews))
+    for lonely in (*positives[paired:], *negatives[paired:]):
+        yield lonely.row.refuse(NO_PARTNER)
+
+
+def _both_openings(positive: _Review, negative: _Review) -> Iterator[SourceRow]:
+    group = f"{positive.row.number}-{negative.row.number}"
+    for name, review in (("positive", positive), ("negative", negative)):
+        fields = {
+            "id": f"{group}/{name}",
+            "prompt": review.opening,
+            "chosen": positive.rest,
+            "rejected": negative.rest,
+            "group": group,
+        }
+        yield review.row._replace(fields=fields, content=review.row.fields)
+
+
+IMDB = KnownSet(
+    name="imdb",
+    hub_id="stanfordnlp/imdb",
+    config="plain_text",
+    split="train",
+    columns={"text": "a review", "label": "0 negative, 1 positive"},
+    pairs=25_000,
+    format=PREFERENCE,
+    rows=_pairs,
+)

@@ -1,0 +1,39 @@
+"""Formats of rows, as TRL documents them, each made into rows with prompt, chosen and rejected.
+
+Every shape is a generator of rows from rows. Text and conversations are told apart by the values.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+from coala_jax.data.shapes.conversation import Conversations
+from coala_jax.data.shapes.options import PAIRINGS, ShapeOptions
+from coala_jax.data.shapes.preference import preference_rows
+from coala_jax.data.shapes.scored import TIED, scored_rows
+from coala_jax.data.shapes.unpaired import NO_PARTNER, unpaired_rows
+from coala_jax.data.sources.row import SourceRow
+
+PREFERENCE, UNPAIRED, SCORED = "preference", "unpaired", "scored"
+Shape = Callable[[Iterable[SourceRow], ShapeOptions, Conversations], Iterator[SourceRow]]
+SHAPES: Mapping[str, Shape] = {
+    PREFERENCE: preference_rows,
+    UNPAIRED: unpaired_rows,
+    SCORED: scored_rows,
+}
+# The columns by which a format is known.
+TELLING_COLUMNS: Mapping[str, tuple[str, ...]] = {
+    PREFERENCE: ("chosen", "rejected"),
+    SCORED: ("completions", "scores"),
+    UNPAIRED: ("completion", "label"),
+}
+# Reasons that leave out what is sound: counted and kept aside, but no fault of the data.
+NO_FAULTS = (TIED, NO_PARTNER)
+
+__all__ = [
+    "NO_FAULTS",
+    "PAIRINGS",
+    "PREFERENCE",
+    "SHAPES",
+    "TELLING_COLUMNS",
+    "Conversations",
+    "ShapeOptions",
+]

@@ -1,0 +1,94 @@
+"""JSONL files that are whole or not there: rows that can be used, and those that were set aside."""
+
+import gzip
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from coala_jax.data.errors import DataError
+from coala_jax.data.rows import PreferenceRow, RefusedLine
+
+SUFFIXES = (".jsonl", ".jsonl.gz")
+REJECTED_NAME = "rejected_rows.jsonl"
+PARTIAL_SUFFIX = ".partial"
+
+
+def require_suffix(path: str | os.PathLike[str]) -> None:
+    """Raise where a name is not one of a file that is written here.
+
+    Raises:
+        DataError: names the file and the suffixes.
+    """
+    if not Path(path).name.endswith(SUFFIXES):
+        raise DataError(f"{path}: expected a name that ends in {' or '.join(SUFFIXES)}")
+
+
+def write_json_lines(path: str | os.PathLike[str], lines: Iterable[Mapping[str, Any]]) -> Path:
+    """Write objects, one a line, under another name and rename the file; its folder is made.
+
+    Args:
+        path: the file, ``.jsonl`` or ``.jsonl.gz``; the same objects give the same bytes.
+        lines: what JSON can say; what it cannot becomes its text.
+
+    Returns:
+        The file.
+
+    Raises:
+        DataError: another suffix.
+    """
+    require_suffix(path)
+    file = Path(path)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_name(file.name + PARTIAL_SUFFIX)
+    try:
+        with partial.open("wb") as raw:
+            packed = file.suffix == ".gz"
+            stream = gzip.GzipFile("", "wb", fileobj=raw, mtime=0) if packed else raw
+            with stream:
+                for line in lines:
+                    # ASCII alone: a rejected row may hold what UTF-8 cannot say.
+                    stream.write(json.dumps(line, default=str).encode() + b"\n")
+        os.replace(partial, file)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
+    return file
+
+
+def write_rows(path: str | os.PathLike[str], rows: Iterable[PreferenceRow]) -> Path:
+    """Write rows as `read_rows` reads them again, whole or not at all.
+
+    Args:
+        path: the ``.jsonl`` to write; its folder is made.
+        rows: the rows; what is None is left out, and ``extra`` becomes columns.
+
+    Returns:
+        The file.
+    """
+    return write_json_lines(path, map(_fields, rows))
+
+
+def write_rejected(path: str | os.PathLike[str], refused: Iterable[RefusedLine]) -> Path:
+    """Write what was set aside: ``file``, ``line``, ``reason`` and the ``row`` as it was read.
+
+    Args:
+        path: the ``.jsonl`` to write; its folder is made.
+        refused: of a ``RowSet`` or ``ResponseSet``.
+
+    Returns:
+        The file.
+    """
+    return write_json_lines(
+        path,
+        (
+            {"file": line.file, "line": line.number, "reason": line.reason, "row": line.content}
+            for line in refused
+        ),
+    )
+
+
+def _fields(row: PreferenceRow) -> dict[str, Any]:
+    own = {key: value for key, value in row._asdict().items() if key != "extra"}
+    return {**row.extra, **{key: value for key, value in own.items() if value is not None}}

@@ -1,0 +1,135 @@
+"""Rows on the command line: formats, columns, what is set aside, data sets by name."""
+
+import gzip
+import json
+
+import pytest
+
+from coala_jax.cli.main import main
+
+ROWS = [
+    {"question": "the student asks", "best": "the tutor answers", "worst": "no"},
+    {"question": "the tutor asks", "best": "the tutor asks: no", "worst": "the tutor asks"},
+    {"question": "the student", "best": "a short answer", "worst": "a long answer"},
+    {"question": "the student", "best": "same", "worst": "same"},
+]
+COLUMNS = "prompt=question,chosen=best,rejected=worst"
+
+
+@pytest.fixture
+def data(tmp_path):
+    path = tmp_path / "rows.json"
+    path.write_text(json.dumps(ROWS))
+    return str(path)
+
+
+def extract(checkpoint, data, out, *words):
+    options = ["--model", str(checkpoint), "--pooling", "last", "--out", str(out), "--json"]
+    return main(["extract", "--data", data, *options, *words])
+
+
+def test_rows_set_aside_are_kept_beside_the_store(checkpoint, data, tmp_path, capsys):
+    assert extract(checkpoint, data, tmp_path / "store", "--columns", COLUMNS) == 0
+    result = json.loads(capsys.readouterr().out)
+    rejected = tmp_path / "rejected_rows.jsonl"
+    assert result["rows"]["rejected"] == str(rejected)
+    assert result["pairs"]["total"] == 2
+    kept = [json.loads(line) for line in rejected.read_text().splitlines()]
+    assert [(line["line"], line["reason"]) for line in kept] == [
+        (2, "prompt repeated in chosen (--strip-prompt takes it out)"),
+        (4, "chosen equals rejected"),
+    ]
+    assert kept[0]["row"] == ROWS[1]
+
+
+def test_rows_set_aside_go_where_the_caller_says(checkpoint, data, tmp_path, capsys):
+    words = ["--columns", COLUMNS, "--rejected", str(tmp_path / "else" / "bad.jsonl")]
+    assert extract(checkpoint, data, tmp_path / "store", *words) == 0
+    assert (tmp_path / "else" / "bad.jsonl").exists()
+    assert not (tmp_path / "rejected_rows.jsonl").exists()
+
+
+def test_strict_stops_at_the_first_bad_row_before_anything_is_written(
+    checkpoint, data, tmp_path, capsys
+):
+    words = ["--columns", COLUMNS, "--strict"]
+    assert extract(checkpoint, data, tmp_path / "store", *words) == 2
+    assert f"{data}: line 2: prompt repeated in chosen" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["rows.json"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "are those of no format"),
+        (["--columns", "prompt"], "'prompt' is not a list such as prompt=question"),
+        (["--columns", "prompt=q"], "has no column 'q'; it has question, best, worst"),
+        (["--format", "pairs"], "invalid choice: 'pairs'"),
+        (["--split", "test"], "is one file, which has none"),
+    ],
+)
+def test_what_does_not_fit_the_rows_is_one_line(checkpoint, data, tmp_path, capsys, words, message):
+    assert extract(checkpoint, data, tmp_path / "store", *words) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+
+
+@pytest.fixture
+def helpsteer(tmp_path):
+    folder = tmp_path / "helpsteer"
+    folder.mkdir()
+    other = dict.fromkeys(("correctness", "coherence", "complexity", "verbosity"), 1)
+    lines = "".join(
+        json.dumps({"prompt": f"p{i}", "response": f"r{s}", "helpfulness": s, **other}) + "\n"
+        for i in range(30)
+        for s in ((1, 4) if i else (2, 2))
+    )
+    (folder / "train.jsonl.gz").write_bytes(gzip.compress(lines.encode()))
+    return str(folder)
+
+
+def test_a_data_set_by_name_is_split_by_prompt_and_compared_with_the_paper(
+    helpsteer, tmp_path, capsys
+):
+    out = tmp_path / "out"
+    words = ["data", "get", "helpsteer", "--from", helpsteer, "--out", str(out)]
+    assert main([*words, "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result == json.loads((out / "dataset.json").read_text())
+    assert result["pairs"]["total"] == 29
+    assert result["pairs"]["difference"] == 29 - 7708
+    assert result["rows"]["set_aside"] == {"tied scores": 1}
+    assert result["attribute"] == "helpfulness"
+    parts = [
+        {json.loads(line)["prompt"] for line in (out / name).read_text().splitlines()}
+        for name in ("train.jsonl", "eval.jsonl")
+    ]
+    assert len(parts[0] | parts[1]) == 29 and not parts[0] & parts[1] and parts[1]
+    (rejected,) = map(json.loads, (out / "rejected_rows.jsonl").read_text().splitlines())
+    assert rejected["reason"] == "tied scores"
+    assert main(words) == 0
+    assert "29 pairs, 7,679 (99.6%) fewer than the paper's 7,708" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["data", "get", "imdb"], "pass download=True (--download) to fetch it"),
+        (["data", "get", "mnist"], "invalid choice: 'mnist'"),
+        (["data", "get", "imdb", "--attribute", "charm"], "imdb has none to choose from"),
+        (["data"], "the following arguments are required: COMMAND"),
+    ],
+)
+def test_a_data_set_that_cannot_be_had_is_one_line(tmp_path, capsys, words, message):
+    out = ["--out", str(tmp_path / "out")] if len(words) > 1 else []
+    assert main([*words, *out]) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_help_of_data_get_has_an_example(capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["data", "get", "--help"])
+    assert end.value.code == 0
+    assert "coala-jax data get helpsteer" in capsys.readouterr().out

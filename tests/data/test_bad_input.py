@@ -1,0 +1,115 @@
+"""Bad input: reported with file and line, counted by reason, kept aside, fatal where asked for."""
+
+import json
+
+import pytest
+
+from coala_jax.data import DataError, read_rows, write_rejected, write_rows
+
+GOOD = {"id": "good", "prompt": "Why?", "chosen": "Because.", "rejected": "No."}
+
+
+def line(**change):
+    fields = {**GOOD, "id": "bad", **change}
+    return json.dumps({key: value for key, value in fields.items() if value != "absent"}).encode()
+
+
+# What stands between two good lines, and the reason.
+BAD_LINES = {
+    "invalid UTF-8": (line(prompt="caf#").replace(b"#", b"\xe9"), "not valid UTF-8"),
+    "broken JSON": (b'{"prompt": "Why?", "chosen', "broken JSON"),
+    "no object": (b'["Why?"]', "not a JSON object"),
+    "column missing": (line(rejected="absent"), "no rejected"),
+    "null": (line(chosen=None), "no chosen"),
+    "empty": (line(prompt=""), "empty prompt"),
+    "blank": (line(chosen=" \t"), "empty chosen"),
+    "a list among strings": (
+        line(
+            chosen=[{"role": "assistant", "content": "c"}],
+            rejected=[{"role": "assistant", "content": "r"}],
+        ),
+        "messages here, text in the first row, or the other way round",
+    ),
+    "prompt repeated": (
+        line(prompt="Why is it?", chosen="Why is it? Because.", rejected="Why is it? No."),
+        "prompt repeated in chosen (--strip-prompt takes it out)",
+    ),
+    "10 MB": (line(chosen="a" * 10_000_000), "chosen is longer than 2,000,000 characters"),
+    "equal": (line(chosen="No."), "chosen equals rejected"),
+    "repeated id": (line(id="good"), "id of an earlier row"),
+    "margin": (line(margin="large"), "margin is not a number"),
+}
+
+
+@pytest.fixture(params=BAD_LINES, ids=str)
+def bad(request, tmp_path):
+    content, reason = BAD_LINES[request.param]
+    path = tmp_path / "rows.jsonl"
+    after = json.dumps({**GOOD, "id": "after"}).encode()
+    path.write_bytes(b"\n".join([json.dumps(GOOD).encode(), content, after, b""]))
+    return path, reason
+
+
+def test_a_bad_line_is_set_aside_alone_with_its_place(bad):
+    path, reason = bad
+    read = read_rows(path)
+    assert [row.id for row in read.rows] == ["good", "after"]
+    assert read.refused_counts == {reason: 1}
+    assert (read.refused[0].file, read.refused[0].number) == (str(path), 2)
+
+
+def test_strict_makes_it_fatal_and_says_where(bad):
+    path, reason = bad
+    with pytest.raises(DataError) as caught:
+        read_rows(path, strict=True)
+    assert str(caught.value).startswith(f"{path}: line 2: {reason}; mend the row")
+
+
+def test_what_is_set_aside_is_kept_with_its_reason(bad, tmp_path):
+    path, reason = bad
+    out = write_rejected(tmp_path / "out" / "rejected_rows.jsonl", read_rows(path).refused)
+    (kept,) = map(json.loads, out.read_text().splitlines())
+    assert (kept["file"], kept["line"], kept["reason"]) == (str(path), 2, reason)
+    content = path.read_bytes().split(b"\n")[1]
+    if reason == "not valid UTF-8":
+        assert kept["row"] == content.replace(b"\xe9", b"\\xe9").decode()
+    elif reason == "broken JSON":
+        assert kept["row"] == content.decode()
+    else:
+        assert kept["row"] == json.loads(content)
+    assert not list(out.parent.glob("*.partial"))
+
+
+def test_windows_line_ends_and_a_byte_order_mark_are_no_fault(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(b"\xef\xbb\xbf" + json.dumps(GOOD).encode() + b"\r\n\r\n" + line() + b"\r\n")
+    read = read_rows(path, strict=True)
+    assert [row.id for row in read.rows] == ["good", "bad"]
+    assert read.rows[0].prompt == "Why?"
+
+
+def test_a_csv_says_numbers_in_text(tmp_path):
+    path = tmp_path / "rows.csv"
+    path.write_text("prompt,chosen,rejected,margin,n\np,12,r,0.5,7\nq,c,r,big,8\ns,c,r,,9\n")
+    read = read_rows(path)
+    assert [(row.chosen, row.margin, dict(row.extra)) for row in read.rows] == [
+        ("12", 0.5, {"n": "7"}),
+        ("c", None, {"n": "9"}),
+    ]
+    assert read.refused_counts == {"margin is not a number": 1}
+    assert read.refused[0].number == 3
+
+
+def test_rows_without_ids_are_told_apart_by_their_file(tmp_path):
+    for name in ("train-0.jsonl", "train-1.jsonl"):
+        (tmp_path / name).write_bytes(line(id=None) + b"\n")
+    assert [row.id for row in read_rows(tmp_path).rows] == ["train-0-1", "train-1-1"]
+
+
+def test_written_rows_are_read_back_the_same(tmp_path):
+    rows = [
+        {**GOOD, "margin": 1.5, "weight": 2.0, "group": "g", "source": ["é", None]},
+        {**GOOD, "id": "b"},
+    ]
+    read = read_rows(rows).rows
+    assert read_rows(write_rows(tmp_path / "rows.jsonl", read)).rows == read

@@ -1,0 +1,210 @@
+"""The four data sets by name, from tiny copies of their repositories."""
+
+import gzip
+import json
+
+import pytest
+
+from coala_jax.data import DataError, prompt_sha256, require_no_leak
+from coala_jax.data.named import KNOWN_SETS, load_named, split_named
+
+PROMPTS = 40
+
+
+def write_parquet(path, rows):
+    pyarrow, parquet = map(pytest.importorskip, ("pyarrow", "pyarrow.parquet"))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+
+
+def messages(*contents):
+    roles = ("user", "assistant")
+    return [{"content": text, "role": role} for role, text in zip(roles, contents, strict=True)]
+
+
+@pytest.fixture
+def edufeedback(tmp_path):
+    rows = [
+        {"prompt": f"Student: {i}?\nTutor:", "chosen": f"yes {i}", "rejected": f"no {i}"}
+        for i in range(PROMPTS)
+    ]
+    write_parquet(tmp_path / "data" / "train-00000-of-00001.parquet", rows)
+    return tmp_path
+
+
+@pytest.fixture
+def ultrafeedback(tmp_path):
+    def row(i):
+        return {
+            "prompt": f"question {i}",
+            "prompt_id": f"{i:064x}",
+            "chosen": messages(f"question {i}", "good answer"),
+            "rejected": messages(f"question {i}", "good answer" if i == 3 else "bad answer"),
+            "messages": messages(f"question {i}", "good answer"),
+            "score_chosen": 8.5,
+            "score_rejected": 8.5 if i == 1 else 7.0,
+        }
+
+    data = tmp_path / "data"
+    write_parquet(data / "train_prefs-00000-of-00002.parquet", [row(i) for i in range(5)])
+    write_parquet(data / "train_prefs-00001-of-00002.parquet", [row(i) for i in range(5, 20)])
+    for split in ("train_sft", "test_prefs", "train_gen"):
+        write_parquet(data / f"{split}-00000-of-00001.parquet", [row(99)])
+    return tmp_path
+
+
+@pytest.fixture
+def imdb(tmp_path):
+    def review(i, label):
+        feeling = "splendid" if label else "dreadful"
+        return {
+            "text": f"Film {i} of the festival was shown to all, <br />and {feeling} it was.",
+            "label": label,
+        }
+
+    rows = [review(i, 0) for i in range(20)] + [review(i, 1) for i in range(50, 71)]
+    rows.append({"text": "Too short.", "label": 1})
+    write_parquet(tmp_path / "plain_text" / "train-00000-of-00001.parquet", rows)
+    unlabelled = [{"text": "Nobody said what this one was worth to them.", "label": -1}]
+    write_parquet(tmp_path / "plain_text" / "unsupervised-00000-of-00001.parquet", unlabelled)
+    return tmp_path
+
+
+def rated(prompt, response, helpfulness, verbosity):
+    return {
+        "prompt": prompt,
+        "response": response,
+        "helpfulness": helpfulness,
+        "correctness": 3,
+        "coherence": 4,
+        "complexity": 2,
+        "verbosity": verbosity,
+    }
+
+
+@pytest.fixture
+def helpsteer(tmp_path):
+    rows = [
+        rated("p", "middling", 2, 0),
+        rated("q", "same", 3, 1),
+        rated("p", "best", 4, 1),
+        rated("q", "same too", 3, 4),
+        rated("p", "worst", 0, 4),
+        rated("alone", "only", 4, 2),
+    ]
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    (tmp_path / "train.jsonl.gz").write_bytes(gzip.compress(lines.encode()))
+    (tmp_path / "validation.jsonl.gz").write_bytes(gzip.compress(lines[:100].encode()))
+    return tmp_path
+
+
+def test_the_counts_are_the_papers():
+    assert {name: known.pairs for name, known in KNOWN_SETS.items()} == {
+        "edufeedback": 65_606,
+        "ultrafeedback": 60_917,
+        "imdb": 25_000,
+        "helpsteer": 7_708,
+    }
+
+
+def test_edufeedback_is_read_as_it_is(edufeedback):
+    loaded = load_named("edufeedback", edufeedback)
+    assert len(loaded.row_set.rows) == PROMPTS
+    assert loaded.row_set.rows[0][1:4] == ("Student: 0?\nTutor:", "yes 0", "no 0")
+    assert loaded.difference == PROMPTS - 65_606
+    assert loaded.check() == "40 pairs, 65,566 (99.9%) fewer than the paper's 65,606"
+
+
+def test_ultrafeedback_takes_its_preference_split_and_the_difference_of_scores(ultrafeedback):
+    loaded = load_named("ultrafeedback", ultrafeedback)
+    rows = loaded.row_set.rows
+    assert len(rows) == 19
+    assert rows[0][1:5] == (
+        "User: question 0\nAssistant:",
+        "good answer",
+        "bad answer",
+        1.5,
+    )
+    assert rows[1].margin == 0
+    assert rows[0].extra["prompt_id"] == "0" * 64 and "messages" not in rows[0].extra
+    assert loaded.row_set.refused_counts == {"chosen equals rejected": 1}
+    assert loaded.row_set.refused[0].file.endswith("train_prefs-00000-of-00002.parquet")
+
+
+def test_imdb_pairs_a_positive_and_a_negative_review_behind_both_openings(imdb):
+    loaded = load_named("imdb", imdb)
+    rows = loaded.row_set.rows
+    assert len(rows) == 40
+    assert rows[0][1:4] == (
+        "Film 50 of the festival was shown to",
+        "all, <br />and splendid it was.",
+        "all, <br />and dreadful it was.",
+    )
+    assert rows[1].prompt == "Film 0 of the festival was shown to"
+    assert rows[1][2:4] == rows[0][2:4] and rows[1].group == rows[0].group
+    assert loaded.row_set.refused_counts == {
+        "a review of 8 words or fewer": 1,
+        "left over: no review of the other label": 1,
+    }
+
+
+def test_imdb_splits_keep_both_rows_of_a_pair_together(imdb):
+    parts = split_named(load_named("imdb", imdb).row_set.rows, 0.3)
+    assert parts.train and parts.eval
+    require_no_leak(*parts)
+
+
+def test_unlabelled_reviews_are_set_aside(imdb):
+    file = imdb / "plain_text" / "unsupervised-00000-of-00001.parquet"
+    with pytest.raises(DataError, match="label is neither 0 nor 1: 1"):
+        load_named("imdb", file)
+
+
+def test_helpsteer_takes_the_best_against_the_worst_and_drops_ties(helpsteer):
+    loaded = load_named("helpsteer", helpsteer)
+    assert [row[1:5] for row in loaded.row_set.rows] == [("p", "best", "worst", 4.0)]
+    assert loaded.attribute == "helpfulness"
+    assert loaded.row_set.refused_counts == {
+        "the only response to its prompt": 1,
+        "tied scores": 1,
+    }
+
+
+def test_helpsteer_can_be_judged_by_another_attribute(helpsteer):
+    loaded = load_named("helpsteer", helpsteer, attribute="verbosity")
+    assert [row[1:5] for row in loaded.row_set.rows] == [
+        ("p", "worst", "middling", 4.0),
+        ("q", "same too", "same", 3.0),
+    ]
+
+
+def test_one_file_of_a_copy_will_do(helpsteer):
+    assert load_named("helpsteer", helpsteer / "train.jsonl.gz").row_set.rows
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("mnist", {}, "name='mnist' must be one of edufeedback, ultrafeedback, imdb, helpsteer"),
+        ("helpsteer", {"attribute": "charm"}, "attribute='charm': helpsteer has helpfulness, corr"),
+        ("imdb", {"attribute": "charm"}, "imdb has none to choose from; leave it out"),
+        ("imdb", {}, r"stanfordnlp/imdb: no such file or folder; .* pass download=True"),
+    ],
+)
+def test_what_cannot_be_had_is_named(name, options, message):
+    with pytest.raises(DataError, match=message):
+        load_named(name, **options)
+
+
+def test_other_columns_than_the_documented_ones_are_an_error(edufeedback):
+    with pytest.raises(DataError, match="no column text, label; stanfordnlp/imdb is documented"):
+        load_named("imdb", edufeedback)
+
+
+def test_splits_are_by_prompt(edufeedback):
+    rows = load_named("edufeedback", edufeedback).row_set.rows
+    parts = split_named(rows * 2)
+    assert {prompt_sha256(row.prompt) for row in parts.train}.isdisjoint(
+        prompt_sha256(row.prompt) for row in parts.eval
+    )
+    assert len(parts.train) + len(parts.eval) == 2 * PROMPTS

@@ -3,6 +3,7 @@
 from coala_jax.backbones.attention import TokenBatch
 from coala_jax.backbones.checkpoint import CheckpointError
 from coala_jax.backbones.family import BackboneModule
+from coala_jax.backbones.flops import pass_flops
 from coala_jax.backbones.gpt2 import GPT2, GPT2Config
 from coala_jax.backbones.registry import (
     Backbone,
@@ -24,5 +25,6 @@ __all__ = [
     "Tokenizer",
     "layer_indices",
     "load_backbone",
+    "pass_flops",
     "save_checkpoint",
 ]

@@ -89,6 +89,7 @@ def run(arguments: argparse.Namespace) -> int:
         "features": {"width": manifest["width"], "dtype": manifest["dtype"]},
         "rows": {"set_aside": manifest["refused"], "cut": manifest["cut"]},
         "tokens": manifest["tokens"],
+        "flops": manifest["flops"],
         "shapes": manifest["shapes"],
         "identity": manifest["identity"],
         "command": arguments.command_line,
@@ -98,7 +99,7 @@ def run(arguments: argparse.Namespace) -> int:
         *counts_line("rows set aside", manifest["refused"]),
         *counts_line("pairs cut to the context", manifest["cut"]),
         "tokens: {given} given, {distinct} distinct, {run} run".format(**manifest["tokens"])
-        + f" in {manifest['shapes']} shapes",
+        + f" in {manifest['shapes']} shapes, {manifest['flops']:.3g} operations",
         f"written: {store.path}",
     ]
     print_result(result, lines, as_json=arguments.json)

@@ -24,7 +24,7 @@ FORMAT = "coala-jax feature store"
 FORMAT_VERSION = 2
 PARTIAL_SUFFIX = ".partial"
 # Keys of the manifest that a run adds; all others are settings that a resumed run must share.
-RESULT_KEYS = ("shards", "cut", "tokens", "shapes")
+RESULT_KEYS = ("shards", "cut", "tokens", "flops", "shapes")
 
 
 class RowRecord(NamedTuple):
@@ -46,6 +46,7 @@ class Shard(NamedTuple):
         records: (k,) one a row.
         cut: how many rows lost tokens to the context's length, by ``prompt`` and ``response``.
         tokens: how many were ``given``, ``distinct`` and ``run``.
+        flops: floating-point operations of all that ran.
         shapes: the shapes of the batches that ran, a compilation each.
         token_budget: slots of a batch; a lower one than asked for begins a new plan.
     """
@@ -55,6 +56,7 @@ class Shard(NamedTuple):
     records: Sequence[RowRecord]
     cut: Mapping[str, int]
     tokens: Mapping[str, int]
+    flops: int
     shapes: Sequence[tuple[int, ...]]
     token_budget: int
 
@@ -199,6 +201,7 @@ def _write_manifest(
     results = {
         "cut": _totals(shards, "cut", ("prompt", "response")),
         "tokens": _totals(shards, "tokens", ("given", "distinct", "run")),
+        "flops": sum(entry["flops"] for entry in shards),
         "shapes": len({tuple(shape) for entry in shards for shape in entry["shapes"]}),
         "shards": shards,
     }
@@ -221,6 +224,7 @@ def _write_shard(folder: Path, number: int, shard: Shard) -> dict[str, Any]:
         "rows": len(shard.records),
         "cut": dict(shard.cut),
         "tokens": dict(shard.tokens),
+        "flops": shard.flops,
         "shapes": [list(shape) for shape in shard.shapes],
         "token_budget": shard.token_budget,
         "sha256": {path.name: _file_sha256(path) for path in paths},

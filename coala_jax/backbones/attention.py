@@ -11,6 +11,7 @@ token describes causal masks, padding, packing, shared prefixes and candidates t
 each other.
 """
 
+import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -226,7 +227,7 @@ def attend(
         own = grouped, keys, values, sight.own
         mixed = jax.lax.platform_dependent(
             *own,
-            cpu=lambda *own: _mix_by_rows(*own, scale, causal=sight.causal),
+            cpu=functools.partial(_mix_by_rows, scale=scale, causal=sight.causal),
             default=lambda *own: _mix(own[0], [own[1:]], scale),
         )
     else:
@@ -265,8 +266,8 @@ def _mix_by_rows(
     keys: jax.Array,
     values: jax.Array,
     visible: jax.Array,
-    scale: float | jax.Array,
     *,
+    scale: float | jax.Array,
     causal: bool,
 ) -> jax.Array:
     """`_mix` of one source, a row and a block of queries at a time."""

@@ -6,8 +6,9 @@ of a layer and heads H of width h, a row of L slots takes
     2 L W + 4 L^2 H h
 
 a layer: every matrix meets every token once, and scores and mixing are a product each over all
-pairs of slots, those that are masked included. Norms, softmax, activations, rotary embeddings and
-pooling are left out: none is a product of the width, and together they are a few per cent.
+pairs of slots, those that are masked included: a CPU skips up to half of them in long rows. Norms,
+softmax, activations, rotary embeddings and pooling are left out: none is a product of the width,
+and together they are a few per cent.
 """
 
 from collections.abc import Sequence
@@ -25,9 +26,7 @@ def layer_flops(config: BackboneConfig, rows: int, length: int) -> int:
     return MULTIPLY_ADD * rows * (projections + scores_and_mixing)
 
 
-def pass_flops(
-    config: BackboneConfig, rows: int, length: int, layers: Sequence[int] = LAST
-) -> int:
+def pass_flops(config: BackboneConfig, rows: int, length: int, layers: Sequence[int] = LAST) -> int:
     """Operations of a pass as far as the deepest of the layers asked for.
 
     Args:

@@ -236,7 +236,8 @@ def _run_plan(
         advance(int(taken.sum()))
     shapes = frozenset(batch.shape for batch in plan.batches)
     flops = sum(
-        pass_flops(backbone.config, *batch.tokens.shape, settings.layers) for batch in plan.batches
+        pass_flops(backbone.config, rows, length, settings.layers)
+        for rows, length, _ in (batch.shape for batch in plan.batches)
     )
     return PooledFeatures(features, plan.counts, flops, shapes, token_budget)
 

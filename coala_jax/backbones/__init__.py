@@ -3,6 +3,7 @@
 from coala_jax.backbones.attention import TokenBatch
 from coala_jax.backbones.checkpoint import CheckpointError
 from coala_jax.backbones.family import BackboneModule
+from coala_jax.backbones.flops import pass_flops
 from coala_jax.backbones.gpt2 import GPT2, GPT2Config
 from coala_jax.backbones.registry import (
     Backbone,
@@ -27,6 +28,7 @@ __all__ = [
     "device_mesh",
     "layer_indices",
     "load_backbone",
+    "pass_flops",
     "save_checkpoint",
     "shard_backbone",
 ]

@@ -43,6 +43,7 @@ from coala_jax.backbones.stack import (
     LAST,
     LayerTensors,
     StackedLayers,
+    count_matrix_weights,
     layer_slots,
     layer_splits,
     run_layers,
@@ -145,6 +146,16 @@ class DecoderConfig:
     def depth(self) -> int:
         """Number of layers."""
         return self.num_hidden_layers
+
+    @property
+    def matrix_weights(self) -> int:
+        """Weights in a layer's matrices."""
+        return count_matrix_weights(layer_tensors(self))
+
+    @property
+    def attention_width(self) -> int:
+        """Query heads times the width of a head."""
+        return self.num_attention_heads * self.head_dim
 
     def to_dict(self) -> dict[str, Any]:
         """Write the ``config.json`` that Hugging Face's ``AutoModelForCausalLM`` reads."""

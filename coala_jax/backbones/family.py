@@ -34,6 +34,16 @@ class BackboneConfig(Protocol):
         """Number of layers."""
         ...
 
+    @property
+    def matrix_weights(self) -> int:
+        """Weights in the matrices of a layer, each of which meets every token once."""
+        ...
+
+    @property
+    def attention_width(self) -> int:
+        """Query heads times the width of a head."""
+        ...
+
     def to_dict(self) -> dict[str, Any]:
         """The Hugging Face ``config.json`` as a dictionary."""
         ...

@@ -111,6 +111,16 @@ class GPT2Config:
         """Number of layers."""
         return self.n_layer
 
+    @property
+    def matrix_weights(self) -> int:
+        """Weights in a layer's matrices: attention's two, then the feed-forward block's two."""
+        return 4 * self.n_embd**2 + 2 * self.n_embd * self.inner_width
+
+    @property
+    def attention_width(self) -> int:
+        """Heads times the width of a head."""
+        return self.n_embd
+
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> "GPT2Config":
         """Read a Hugging Face ``config.json``, already parsed.

@@ -1,5 +1,6 @@
 """Layers that are scanned: compile time does not grow with depth, and any layer can be read."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -53,6 +54,11 @@ class StackedLayers(nnx.Module):
     def of(self, number: jax.Array) -> dict[str, jax.Array]:
         """The weights of one layer."""
         return {name: getattr(self, name)[...][number] for name in self.names}
+
+
+def count_matrix_weights(tensors: LayerTensors) -> int:
+    """Weights in the matrices of a layer."""
+    return sum(math.prod(shape) for _, shape in tensors.values() if len(shape) > 1)
 
 
 def layer_slots(owner: str, path: str, tensors: LayerTensors, depth: int) -> dict[str, Slot]:

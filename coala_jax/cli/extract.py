@@ -163,6 +163,7 @@ def print_store(
             "rejected": None if rejected is None else str(rejected),
         },
         "tokens": manifest["tokens"],
+        "flops": manifest["flops"],
         "shapes": manifest["shapes"],
         "repaired": store.repaired,
         "identity": manifest["identity"],
@@ -174,7 +175,7 @@ def print_store(
         *([] if rejected is None else [f"set aside: {rejected}"]),
         *counts_line("pairs cut to the context", manifest["cut"]),
         "tokens: {given} given, {distinct} distinct, {run} run".format(**manifest["tokens"])
-        + f" in {manifest['shapes']} shapes",
+        + f" in {manifest['shapes']} shapes, {manifest['flops']:.3g} operations",
         *(f"repaired: {fault}" for fault in store.repaired),
         f"written: {store.path}",
     ]

@@ -147,6 +147,7 @@ def _shard(
         ],
         cut=_rows_cut(sequences[: len(rows)], sequences[len(rows) :]),
         tokens=pooled.counts._asdict(),
+        flops=pooled.flops,
         shapes=sorted(pooled.shapes),
         token_budget=pooled.token_budget,
         devices=ONE_DEVICE if mesh is None else mesh.shape,

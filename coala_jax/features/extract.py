@@ -11,7 +11,7 @@ import numpy as np
 from flax import nnx
 from tqdm import tqdm
 
-from coala_jax.backbones import Backbone, BackboneModule, layer_indices
+from coala_jax.backbones import Backbone, BackboneModule, layer_indices, pass_flops
 from coala_jax.backbones.sharding import DATA, mesh_of, row_sharding
 from coala_jax.data import ResponseRow
 from coala_jax.features.chat import is_tokenizer_chat
@@ -114,12 +114,14 @@ class PooledFeatures(NamedTuple):
     Attributes:
         features: (n, d) float32.
         counts: tokens given, distinct and run.
+        flops: floating-point operations of all that ran, by `pass_flops`.
         shapes: the shapes that ran: a compilation each, the first time.
         token_budget: what they ran under, lower than asked for where the device ran out of memory.
     """
 
     features: np.ndarray
     counts: TokenCounts
+    flops: int
     shapes: frozenset[tuple[int, int, int]]
     token_budget: int
 
@@ -270,7 +272,11 @@ def _run_plan(
         features[batch.sequence[taken]] = np.asarray(pooled)[taken]
         advance(int(taken.sum()))
     shapes = frozenset(batch.shape for batch in plan.batches)
-    return PooledFeatures(features, plan.counts, shapes, token_budget)
+    flops = sum(
+        pass_flops(backbone.config, rows, length, settings.layers)
+        for rows, length, _ in (batch.shape for batch in plan.batches)
+    )
+    return PooledFeatures(features, plan.counts, flops, shapes, token_budget)
 
 
 def require_finite(features: np.ndarray, names: Sequence[str]) -> None:

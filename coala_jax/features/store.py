@@ -37,7 +37,7 @@ MANIFEST_NAME = "manifest.json"
 FORMAT = "coala-jax feature store"
 FORMAT_VERSION = 2
 # Keys of the manifest that a run adds; all others are settings that a resumed run must share.
-RESULT_KEYS = ("shards", "cut", "tokens", "shapes")
+RESULT_KEYS = ("shards", "cut", "tokens", "flops", "shapes")
 
 # By axis of the mesh of `coala_jax.backbones.sharding`, which readers do without.
 ONE_DEVICE = MappingProxyType({"data": 1, "model": 1})
@@ -62,6 +62,7 @@ class Shard(NamedTuple):
         records: (k,) one a row.
         cut: how many rows lost tokens to the context's length, by ``prompt`` and ``response``.
         tokens: how many were ``given``, ``distinct`` and ``run``.
+        flops: floating-point operations of all that ran.
         shapes: the shapes of the batches that ran, a compilation each.
         token_budget: slots of a batch; a lower one than asked for begins a new plan.
         devices: how many ran it, by axis of the mesh; more of them round otherwise in the last
@@ -73,6 +74,7 @@ class Shard(NamedTuple):
     records: Sequence[RowRecord]
     cut: Mapping[str, int]
     tokens: Mapping[str, int]
+    flops: int
     shapes: Sequence[tuple[int, ...]]
     token_budget: int
     devices: Mapping[str, int] = ONE_DEVICE
@@ -321,6 +323,7 @@ def _write_manifest(
     results = {
         "cut": _totals(shards, "cut", ("prompt", "response")),
         "tokens": _totals(shards, "tokens", ("given", "distinct", "run")),
+        "flops": sum(entry["flops"] for entry in shards),
         "shapes": len({tuple(shape) for entry in shards for shape in entry["shapes"]}),
         "shards": shards,
     }
@@ -347,6 +350,7 @@ def _write_shard(folder: Path, number: int, shard: Shard) -> dict[str, Any]:
         "rows": len(shard.records),
         "cut": dict(shard.cut),
         "tokens": dict(shard.tokens),
+        "flops": shard.flops,
         "shapes": [list(shape) for shape in shard.shapes],
         "token_budget": shard.token_budget,
         "devices": dict(shard.devices),

@@ -30,7 +30,14 @@ def _shard(number, recorded_budget=None):
     ]
     tokens = {"given": 9, "distinct": 7, "run": 8}
     return Shard(
-        CHOSEN[part], -CHOSEN[part], records, {"prompt": 1, "response": 0}, tokens, [(1, 8, 2)], 64
+        CHOSEN[part],
+        -CHOSEN[part],
+        records,
+        {"prompt": 1, "response": 0},
+        tokens,
+        6,
+        [(1, 8, 2)],
+        64,
     )
 
 

@@ -181,6 +181,7 @@ def _contenders(arguments: argparse.Namespace, job: dict[str, Any]) -> Sequence[
 
     from coala_jax.backbones import load_backbone
     from coala_jax.features.extract import ExtractSettings, pooled_features
+    from coala_jax.features.progress import Progress
     from coala_jax.features.tokens import encode_texts
     from coala_jax.quickstart.demo import embedded_backbone
 
@@ -199,7 +200,7 @@ def _contenders(arguments: argparse.Namespace, job: dict[str, Any]) -> Sequence[
 
     def ours(*, share: bool) -> tuple[Any, dict[str, Any]]:
         chosen = replace(settings, share_prefixes=share)
-        found = pooled_features(backbone, sequences, chosen, lambda number: None)
+        found = pooled_features(backbone, sequences, chosen, Progress(len(sequences), "ours"))
         return found.features, {
             **found.counts._asdict(),
             "flops": found.flops,

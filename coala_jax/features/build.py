@@ -1,14 +1,12 @@
 """Preference rows to a feature store: the work behind ``coala-jax extract``."""
 
 import os
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import jax
 import numpy as np
 from flax import nnx
-from tqdm import tqdm
 
 from coala_jax.backbones import Backbone
 from coala_jax.backbones.sharding import mesh_of
@@ -18,11 +16,11 @@ from coala_jax.features.extract import (
     ExtractSettings,
     feature_identity,
     pooled_features,
-    progress_bar,
     require_finite,
     require_known_ids,
 )
 from coala_jax.features.join import Part, part_path, part_settings
+from coala_jax.features.progress import Progress
 from coala_jax.features.query import QUERY_ROWS, derive_query, query_text
 from coala_jax.features.store import ONE_DEVICE, FeatureStore, RowRecord, Shard, write_store
 from coala_jax.features.tokens import TokenSequence, encode_texts
@@ -70,21 +68,16 @@ def extract_store(
     if part is not None:
         shards = part.own(shards)
         out, description = part_path(out, part), part_settings(description, part, shards)
-    with progress_bar(SIDES * sum(map(len, shards)), "extract") as bar:
+    with Progress(SIDES * sum(map(len, shards)), "extract") as progress:
 
         def make_shard(number: int, recorded_budget: int | None) -> Shard:
-            bar.n = SIDES * number * size  # shards of an earlier run count as done
+            progress.go_to(SIDES * number * size)  # shards of an earlier run count as done
             # A budget that was lowered for want of memory stays lowered, in a later run too.
             budget = min(settings.token_budget, recorded_budget or settings.token_budget)
             lowest = replace(settings, token_budget=budget)
-            return _shard(shards[number], backbone, lowest, bar.update)
+            return _shard(shards[number], backbone, lowest, progress)
 
-        return write_store(out, description, make_shard, len(shards), report=_say)
-
-
-def _say(line: str) -> None:
-    """A line on stderr, above the progress bar."""
-    tqdm.write(line, file=sys.stderr)
+        return write_store(out, description, make_shard, len(shards), report=progress.say)
 
 
 def _default_query(
@@ -127,13 +120,13 @@ def _shard(
     rows: Sequence[PreferenceRow],
     backbone: Backbone,
     settings: ExtractSettings,
-    advance: Callable[[int], object],
+    progress: Progress,
 ) -> Shard:
     """Features of consecutive rows; chosen and rejected run together."""
     sequences = _sequences(rows, backbone, settings)
     names = [f"{row.id} ({side})" for side in ("chosen", "rejected") for row in rows]
     require_known_ids(sequences, names, backbone.config.vocab_size)
-    pooled = pooled_features(backbone, sequences, settings, advance)
+    pooled = pooled_features(backbone, sequences, settings, progress)
     with np.errstate(over="ignore"):  # an overflow is reported by its row
         features = pooled.features.astype(settings.dtype)
     mesh = mesh_of(backbone.module)

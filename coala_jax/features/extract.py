@@ -1,7 +1,6 @@
 """Texts through the frozen backbone: settings, identity, and pooled features in memory."""
 
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -9,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from tqdm import tqdm
 
 from coala_jax.backbones import Backbone, BackboneModule, layer_indices, pass_flops
 from coala_jax.backbones.sharding import DATA, mesh_of, row_sharding
@@ -19,6 +17,7 @@ from coala_jax.features.errors import FeatureError
 from coala_jax.features.identity import FeatureIdentity, layer_name, layer_numbers
 from coala_jax.features.packing import Batch, TokenCounts, plan_batches, token_batch
 from coala_jax.features.pooling import ATTENTION, find_spans, pool, pooling_parts
+from coala_jax.features.progress import Progress
 from coala_jax.features.query import query_array
 from coala_jax.features.tokens import RESPONSE_FIELD, TextTemplate, TokenSequence, encode_texts
 
@@ -185,8 +184,8 @@ def features_of_responses(
     )
     names = [f"{row.id} ({row.side})" for row in rows]
     require_known_ids(sequences, names, backbone.config.vocab_size)
-    with progress_bar(len(sequences), "score") as bar:
-        features = pooled_features(backbone, sequences, settings, bar.update).features
+    with Progress(len(sequences), "score") as progress:
+        features = pooled_features(backbone, sequences, settings, progress).features
     require_finite(features, names)
     return ResponseFeatures(
         features,
@@ -199,7 +198,7 @@ def pooled_features(
     backbone: Backbone,
     sequences: Sequence[TokenSequence],
     settings: ExtractSettings,
-    advance: Callable[[int], object],
+    progress: Progress,
 ) -> PooledFeatures:
     """Run sequences through the backbone and pool each, on the devices that hold the backbone.
 
@@ -207,7 +206,7 @@ def pooled_features(
         backbone: the frozen model.
         sequences: (n,) token sequences that fit its context.
         settings: pooling, layers and token budget.
-        advance: called with the number of sequences done, batch by batch.
+        progress: told of every batch.
 
     Returns:
         (n, d) float32 features in the order of the sequences, and what they took.
@@ -216,17 +215,10 @@ def pooled_features(
         FeatureError: layers that the model does not have; a single row that does not fit the
             device's memory.
     """
-    budget = settings.token_budget
+    budget, begun = settings.token_budget, progress.mark()
     while True:
-        done = 0
-
-        def count(number: int) -> None:
-            nonlocal done
-            done += number
-            advance(number)
-
         try:
-            return _run_plan(backbone, sequences, settings, budget, count)
+            return _run_plan(backbone, sequences, settings, budget, progress)
         except jax.errors.JaxRuntimeError as error:
             longest = max(len(sequence.tokens) for sequence in sequences)
             if OUT_OF_MEMORY not in str(error):
@@ -237,8 +229,8 @@ def pooled_features(
                     "smaller model, bfloat16 or shorter texts"
                 ) from error
             budget //= 2
-            tqdm.write(f"out of memory: token budget lowered to {budget}", file=sys.stderr)
-            advance(-done)
+            progress.say(f"out of memory: token budget lowered to {budget}")
+            progress.rewind(begun)
 
 
 def _run_plan(
@@ -246,7 +238,7 @@ def _run_plan(
     sequences: Sequence[TokenSequence],
     settings: ExtractSettings,
     token_budget: int,
-    advance: Callable[[int], object],
+    progress: Progress,
 ) -> PooledFeatures:
     try:
         layer_indices(settings.layers, backbone.config.depth)
@@ -270,7 +262,7 @@ def _run_plan(
         )
         taken = batch.sequence >= 0
         features[batch.sequence[taken]] = np.asarray(pooled)[taken]
-        advance(int(taken.sum()))
+        progress.advance(int(taken.sum()), batch.tokens.size)
     shapes = frozenset(batch.shape for batch in plan.batches)
     flops = sum(
         pass_flops(backbone.config, rows, length, settings.layers)
@@ -318,11 +310,6 @@ def require_known_ids(
             f"{names[bad[0]]} with id {max(sequences[bad[0]].tokens)}, of {vocab_size} known; the "
             "tokenizer belongs to another model"
         )
-
-
-def progress_bar(total: int, title: str) -> tqdm:
-    """A progress bar on stderr, silent where that is no terminal."""
-    return tqdm(total=total, desc=title, unit="seq", disable=None, leave=False)
 
 
 @nnx.jit(static_argnames=("pooling", "layers"))

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from dataclasses import replace
 
 import jax
@@ -20,6 +21,7 @@ from coala_jax.features.extract import (
     feature_identity,
     features_of_responses,
 )
+from coala_jax.features.progress import Progress
 from coala_jax.features.query import query_array, query_text
 from coala_jax.features.tokens import TextTemplate
 
@@ -467,3 +469,16 @@ def test_bad_settings_are_refused(field, value, message):
 def test_no_progress_bar_where_stderr_is_no_terminal(backbone, rows, tmp_path, capsys):
     extract_store(rows, backbone, tmp_path / "store", settings=SETTINGS)
     assert capsys.readouterr().err == ""
+
+
+def test_progress_shows_texts_tokens_a_second_and_the_time_left(capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    with Progress(100, "extract") as progress:
+        mark = progress.mark()
+        progress.advance(30, 5000)
+        progress.rewind(mark)
+        progress.advance(50, 9000)
+        assert progress.mark() == (50, 9000)
+        progress._bar.refresh()
+    shown = capsys.readouterr().err
+    assert "50/100" in shown and "tokens/s" in shown and "<" in shown

@@ -1,0 +1,51 @@
+"""How far a run through the backbone is, for people at a terminal."""
+
+import sys
+from types import TracebackType
+
+from tqdm import tqdm
+
+
+class Progress:
+    """Texts done, tokens a second, time left: on stderr, and silent where that is no terminal."""
+
+    def __init__(self, total: int, title: str):
+        """A bar of ``total`` texts."""
+        self._bar = tqdm(total=total, desc=title, unit="text", disable=None, leave=False)
+        self._tokens = 0
+
+    def __enter__(self) -> "Progress":
+        """The bar itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Take the bar from the screen."""
+        self._bar.close()
+
+    def advance(self, texts: int, tokens: int) -> None:
+        """Count texts, and the tokens that ran for them."""
+        self._tokens += tokens
+        if elapsed := self._bar.format_dict["elapsed"]:
+            self._bar.set_postfix_str(f"{self._tokens / elapsed:,.0f} tokens/s", refresh=False)
+        self._bar.update(texts)
+
+    def mark(self) -> tuple[int, int]:
+        """Texts and tokens so far, for `rewind`."""
+        return self._bar.n, self._tokens
+
+    def rewind(self, mark: tuple[int, int]) -> None:
+        """Forget what was counted since a mark: it runs again."""
+        self._bar.n, self._tokens = mark
+
+    def go_to(self, texts: int) -> None:
+        """Count what an earlier run did; its tokens are no part of the rate."""
+        self._bar.n = texts
+
+    def say(self, line: str) -> None:
+        """A line on stderr, above the bar."""
+        tqdm.write(line, file=sys.stderr)

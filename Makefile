@@ -29,7 +29,7 @@ quickstart: $(VENV)/.quickstart
 	$(BIN)/coala-jax quickstart --out $(OUT)
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest --numprocesses=auto --cov --cov-report=term
+	$(BIN)/python -m pytest --numprocesses=auto --durations=25 --cov --cov-report=term
 
 test-slow: $(VENV)/.dev
 	$(BIN)/python -m pytest -m slow

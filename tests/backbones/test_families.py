@@ -20,7 +20,26 @@ LENGTH = 40
 TOKENS = np.random.default_rng(0).integers(1, 31, (2, LENGTH))
 # The hidden states that golden.json keeps of a variant: row 0 at these positions.
 KEPT = (0, 7, 39)
+# What goes through the same code in all variants runs on these, and on the others when asked for.
+TELLING = {
+    "gpt2",
+    "llama tied, one key head, biases",
+    "mistral sliding",
+    "qwen3 layer types",
+    "bert",
+    "roberta",
+}
+
+
+def _variants(names):
+    marked = [
+        pytest.param(name, marks=() if name in TELLING else pytest.mark.slow) for name in names
+    ]
+    return pytest.mark.parametrize("variant", marked, indirect=True)
+
+
 causal_only = pytest.mark.parametrize("variant", list(CAUSAL), indirect=True)
+causal_telling, all_telling = _variants(CAUSAL), _variants(VARIANTS)
 encoders_only = pytest.mark.parametrize("variant", list(ENCODERS), indirect=True)
 
 
@@ -96,6 +115,7 @@ def test_logits_equal_torch(variant):
     assert np.abs(found - expected).max() <= 1e-4 * np.abs(expected).max()
 
 
+@all_telling
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_padded_batches_of_mixed_lengths_equal_torch(variant, side):
     _, folder, module = variant
@@ -108,6 +128,7 @@ def test_padded_batches_of_mixed_lengths_equal_torch(variant, side):
     assert np.isfinite(found).all()
 
 
+@all_telling
 def test_bfloat16_stays_near_float32(variant):
     name, folder, module = variant
     half = load_variant(folder, jnp.bfloat16)
@@ -119,7 +140,7 @@ def test_bfloat16_stays_near_float32(variant):
     assert error < (0.2 if name == "gpt2" else 0.04)
 
 
-@causal_only
+@causal_telling
 def test_a_tree_gives_every_branch_what_it_gets_alone(variant):
     _, _, module = variant
     prompt, left, right = TOKENS[0, :9], TOKENS[0, 9:15], TOKENS[1, :4]
@@ -197,7 +218,7 @@ def test_lengths_beyond_the_position_embedding_are_refused(variant):
         module(jnp.ones((1, longest + 1), int))
 
 
-@causal_only
+@causal_telling
 def test_cached_decoding_equals_the_full_pass(variant):
     """Prompts of mixed lengths, then token by token, then candidates that do not see each other."""
     _, _, module = variant

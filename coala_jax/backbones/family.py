@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import jax
+import numpy as np
 from flax import nnx
 from jax.typing import DTypeLike
 
@@ -57,6 +58,11 @@ class BackboneModule(nnx.Module):
     """
 
     causal: bool
+
+    @property
+    def dtype(self) -> np.dtype:
+        """The floating type of weights and computation."""
+        return jax.tree.leaves(nnx.state(self, nnx.Param))[0].dtype
 
     def __call__(self, tokens: jax.Array, attention_mask: jax.Array | None = None) -> jax.Array:
         """(batch, length) tokens and mask to (batch, length, hidden_size) last hidden states."""

@@ -29,8 +29,10 @@ from coala_jax.backbones.hub import find_checkpoint
 from coala_jax.backbones.lora import adapted_sha256, read_adapter
 from coala_jax.backbones.sharding import shard_module
 from coala_jax.backbones.tokenizer import Tokenizer, load_tokenizer, tokenizer_sha256
+from coala_jax.backbones.torch_backend import ENGINE, load_torch_module
 from coala_jax.backbones.weights import weights_sha256
 
+ENGINES = ("jax", ENGINE)
 FAMILIES: Mapping[str, Family] = {
     "gpt2": gpt2.FAMILY,
     "llama": decoder.LLAMA,
@@ -104,6 +106,7 @@ def load_backbone(
     revision: str | None = None,
     download: bool = False,
     mesh: Mesh | None = None,
+    engine: str = "jax",
 ) -> Backbone:
     """Load a Hugging Face model: ``config.json``, weights, tokenizer.
 
@@ -116,6 +119,8 @@ def load_backbone(
         download: fetch what the hub's cache lacks of an id; without it nothing is fetched.
         mesh: of `device_mesh`, for several devices; each parameter goes to its devices as it is
             read. None means the default device.
+        engine: ``jax``, or ``torch`` for a model of no family here: transformers' ``AutoModel`` on
+            torch's device (extra ``torch``), without adapters, meshes and shared prefixes.
 
     Returns:
         The backbone. With an adapter it is another one than without, by its identity.
@@ -123,8 +128,18 @@ def load_backbone(
     Raises:
         CheckpointError: no checkpoint, an unsupported family or configuration, weights, adapter or
             tokenizer that cannot be used; the message says which and what to do.
+        ValueError: another engine, or what the torch engine does not do.
     """
+    if engine not in ENGINES:
+        raise ValueError(f"engine={engine!r} must be one of {', '.join(ENGINES)}")
     path, name = find_checkpoint(folder, revision=revision, download=download)
+    if engine == ENGINE:
+        if adapter is not None or (mesh is not None and mesh.size > 1):
+            raise ValueError(
+                f"engine={engine!r} takes no adapter and one device; merge the adapter with PEFT "
+                "first, or use engine='jax'"
+            )
+        return _torch_backbone(path, name, dtype)
     model_type, family, config = read_family(path)
     tokenizer = load_tokenizer(path)
     require_embedding(path, tokenizer, config)
@@ -137,6 +152,21 @@ def load_backbone(
         tokenizer_sha256=tokenizer_sha256(path),
     )
     module = load_module(path, family, config, dtype, lora, mesh)
+    return Backbone(module, config, tokenizer, identity)
+
+
+def _torch_backbone(path: Path, name: str, dtype: DTypeLike) -> Backbone:
+    """A backbone that torch runs; the engine is part of its identity."""
+    module, config = load_torch_module(path, dtype)
+    tokenizer = load_tokenizer(path)
+    require_embedding(path, tokenizer, config)
+    identity = BackboneIdentity(
+        name=name,
+        model_type=f"{ENGINE}:{config.fields.get('model_type')}",
+        config_sha256=_config_sha256(config),
+        weights_sha256=weights_sha256(path),
+        tokenizer_sha256=tokenizer_sha256(path),
+    )
     return Backbone(module, config, tokenizer, identity)
 
 
@@ -168,7 +198,7 @@ def read_family(folder: Path) -> tuple[str, Family, BackboneConfig]:
     if family is None:
         raise CheckpointError(
             f"{folder}: model_type {model_type!r} is not supported; supported: "
-            f"{', '.join(FAMILIES)}"
+            f"{', '.join(FAMILIES)}; engine='torch' (--engine torch) runs other causal models"
         )
     try:
         return model_type, family, family.read_config(fields)

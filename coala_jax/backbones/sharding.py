@@ -52,7 +52,8 @@ def device_mesh(devices: int | None = None, model_parallel: int = 1) -> Mesh:
 
 def mesh_of(module: nnx.Module) -> Mesh | None:
     """The mesh that a module's parameters were placed on; None on a single device."""
-    sharding = jax.tree.leaves(nnx.state(module, nnx.Param))[0].sharding
+    weights = jax.tree.leaves(nnx.state(module, nnx.Param))
+    sharding = weights[0].sharding if weights else None  # the torch engine has none of jax
     if isinstance(sharding, NamedSharding) and isinstance(sharding.mesh, Mesh):
         return sharding.mesh if sharding.mesh.axis_names == (DATA, MODEL) else None
     return None

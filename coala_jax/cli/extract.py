@@ -16,6 +16,7 @@ from coala_jax.cli.data_options import (
 from coala_jax.cli.options import (
     add_compute_dtype,
     add_device_options,
+    add_engine,
     add_model_options,
     device_options,
     model_options,
@@ -88,6 +89,7 @@ def add_parser(commands: Any) -> None:
     )
     add_model_options(parser)
     add_compute_dtype(parser)
+    add_engine(parser)
     add_device_options(parser)
     group = parser.add_argument_group(
         "several processes", "each extracts its part, OUT.part-I-of-N, for coala-jax join"

@@ -41,11 +41,24 @@ def add_compute_dtype(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_engine(parser: argparse.ArgumentParser) -> None:
+    """Add ``--engine``, which `model_options` reads where it is there."""
+    parser.add_argument(
+        "--engine",
+        default="jax",
+        choices=("jax", "torch"),
+        help="what runs the model; torch runs causal models of families that are not listed by "
+        "`coala-jax backbones` (default: %(default)s)",
+    )
+
+
 def model_options(arguments: argparse.Namespace) -> dict[str, Any]:
     """What the options say of the model, as ``load_backbone`` takes it."""
     options = {name: getattr(arguments, name) for name in ("adapter", "revision", "download")}
     if hasattr(arguments, "model_dtype"):
         options["dtype"] = arguments.model_dtype
+    if hasattr(arguments, "engine"):
+        options["engine"] = arguments.engine
     return options
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from coala_jax.cli.options import (
     add_compute_dtype,
     add_device_options,
+    add_engine,
     add_model_options,
     device_options,
     model_options,
@@ -39,6 +40,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--out", required=True, help=".jsonl to write, one line a row")
     add_model_options(parser)
     add_compute_dtype(parser)
+    add_engine(parser)
     add_device_options(parser)
 
 

@@ -4,9 +4,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 
-import jax
 import numpy as np
-from flax import nnx
 
 from coala_jax.backbones import Backbone
 from coala_jax.backbones.sharding import mesh_of
@@ -106,7 +104,7 @@ def _describe(row_set: RowSet, backbone: Backbone, settings: ExtractSettings) ->
     return {
         "identity": feature_identity(backbone, settings)._asdict(),
         "dtype": settings.dtype,
-        "compute_dtype": str(jax.tree.leaves(nnx.state(backbone.module))[0].dtype),
+        "compute_dtype": str(backbone.module.dtype),
         "share_prefixes": settings.share_prefixes,
         "shard_rows": settings.shard_rows,
         "width": settings.width(backbone.config.hidden_size),

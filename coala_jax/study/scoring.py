@@ -43,6 +43,7 @@ def score_file(
     download: bool = False,
     dtype: str = "float32",
     mesh: Mesh | None = None,
+    engine: str = "jax",
 ) -> Scores:
     """Score the responses of a file.
 
@@ -55,6 +56,7 @@ def score_file(
         download: as ``load_backbone`` takes it.
         dtype: as ``load_backbone`` takes it.
         mesh: as ``load_backbone`` takes it.
+        engine: as ``load_backbone`` takes it.
 
     Raises:
         HeadFileError: no usable head.
@@ -74,6 +76,7 @@ def score_file(
         revision=revision,
         download=download,
         mesh=mesh,
+        engine=engine,
     )
     settings = ExtractSettings.from_identity(identity)
     if responses.chat_template:  # text alone is taken as it is

@@ -3,12 +3,13 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 OUT ?= out/quickstart
+TEST_OPTIONS ?=
 
 .PHONY: help quickstart test test-slow lint format types bench-env clean
 
 help:
 	@echo "make quickstart  install into $(VENV) and run the main job; results in $(OUT)"
-	@echo "make test        install into $(VENV) and run the tests with coverage"
+	@echo "make test        install into $(VENV) and run the tests"
 	@echo "make test-slow   the tests that take minutes"
 	@echo "make lint types  ruff (lint and format) and mypy"
 	@echo "make bench-env   other packages that benchmarks/solvers.py compares with, in .venvs"
@@ -28,8 +29,9 @@ $(VENV)/.dev: pyproject.toml | $(BIN)/python
 quickstart: $(VENV)/.quickstart
 	$(BIN)/coala-jax quickstart --out $(OUT)
 
+# CI adds --cov, which takes a third more time.
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest --numprocesses=auto --durations=25 --cov --cov-report=term
+	$(BIN)/python -m pytest --numprocesses=auto --durations=25 $(TEST_OPTIONS)
 
 test-slow: $(VENV)/.dev
 	$(BIN)/python -m pytest -m slow

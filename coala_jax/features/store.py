@@ -38,6 +38,8 @@ FORMAT = "coala-jax feature store"
 FORMAT_VERSION = 2
 # Keys of the manifest that a run adds; all others are settings that a resumed run must share.
 RESULT_KEYS = ("shards", "cut", "tokens", "flops", "shapes")
+# Fields of a shard that its entry in the manifest keeps.
+SHARD_RESULTS = ("cut", "tokens", "flops", "shapes", "token_budget", "devices")
 
 # By axis of the mesh of `coala_jax.backbones.sharding`, which readers do without.
 ONE_DEVICE = MappingProxyType({"data": 1, "model": 1})
@@ -264,7 +266,7 @@ def read_shard(folder: Path, number: int, entry: Mapping[str, Any]) -> Shard:
         chosen=np.load(chosen, allow_pickle=False),
         rejected=np.load(rejected, allow_pickle=False),
         records=[RowRecord(**json.loads(line)) for line in rows.read_text("utf-8").splitlines()],
-        **{name: entry[name] for name in ("cut", "tokens", "shapes", "token_budget", "devices")},
+        **{name: entry[name] for name in SHARD_RESULTS},
     )
 
 

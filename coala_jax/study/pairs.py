@@ -212,9 +212,8 @@ def _require_unique_ids(source: str, ids: Sequence[str]) -> None:
 
 
 def _rows_by_id(data_path: str, source: str, ids: Sequence[str]) -> list[PreferenceRow]:
-    rows, wanted = read_rows(data_path).rows, set(ids)
-    _require_unique_ids(data_path, [row.id for row in rows if row.id in wanted])
-    by_id = {row.id: row for row in rows}
+    # Of rows of one id the first counts, here as in an extraction.
+    by_id = {row.id: row for row in read_rows(data_path).rows}
     lost = [name for name in ids if name not in by_id]
     if lost:
         raise FeatureError(

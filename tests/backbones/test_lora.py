@@ -207,6 +207,7 @@ LINEAR_FAMILY = Family(
     prefix="model.",
     ignored="",
     covers="",
+    splits=lambda _: {},
 )
 
 

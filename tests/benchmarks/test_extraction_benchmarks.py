@@ -26,6 +26,7 @@ def extraction(tmp_path_factory):
     return _run("extraction", folder, "--data", str(folder))
 
 
+@pytest.mark.slow
 def test_ours_and_torch_run_on_the_same_tokens(extraction):
     rows = extraction["rows"]
     cores = [count for count in (1, 2) if count <= len(os.sched_getaffinity(0))]
@@ -41,6 +42,7 @@ def test_ours_and_torch_run_on_the_same_tokens(extraction):
         assert row["ratio"] == pytest.approx(row["seconds"] / best)
 
 
+@pytest.mark.slow
 def test_sharing_runs_fewer_tokens_and_peaks_are_kept(extraction):
     rows = [row for row in extraction["rows"] if row["cores"] == 1]
     for model in ("embedded", "llama"):

@@ -156,7 +156,7 @@ def test_examples_cannot_steer_a_terminal(tmp_path, capsys):
 def test_a_given_split_is_checked(pairs, tmp_path, capsys):
     held_out = tmp_path / "held-out.jsonl"
     lines = pairs.read_text().splitlines()
-    new = json.loads(lines[0]) | {"prompt": "unseen"}
+    new = json.loads(lines[0]) | {"id": "unseen", "prompt": "unseen"}
     held_out.write_text("\n".join([*lines[:3], json.dumps(new), "[]"]))
     assert main(["data", "inspect", str(pairs), "--eval", str(held_out), "--json"]) == 0
     result = json.loads(capsys.readouterr().out)

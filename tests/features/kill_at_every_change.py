@@ -25,7 +25,7 @@ def make_shard(number, recorded_budget):
     features = np.full((2, 3), number, np.float32)
     records = [RowRecord(f"{number}-{row}", "hash") for row in range(2)]
     tokens, cut = {"given": 2, "distinct": 2, "run": 2}, {"prompt": 0, "response": 0}
-    return Shard(features, -features, records, cut, tokens, [(1, 2, 2)], 64)
+    return Shard(features, -features, records, cut, tokens, 10, [(1, 2, 2)], 64)
 
 
 def run(store, die_at):

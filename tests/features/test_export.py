@@ -47,7 +47,7 @@ def store(tmp_path):
         part = slice(2 * number, 2 * number + 2)
         records = [RowRecord(f"row-{i}", f"hash-{i}", margin=i) for i in range(4)[part]]
         counts = {"prompt": 0, "response": 0}, {"given": 9, "distinct": 7, "run": 8}
-        return Shard(CHOSEN[part], -CHOSEN[part], records, *counts, [(1, 8, 2)], 64)
+        return Shard(CHOSEN[part], -CHOSEN[part], records, *counts, 10, [(1, 8, 2)], 64)
 
     settings = {"identity": IDENTITY._asdict(), "rows": 4}
     return write_store(tmp_path / "store", settings, make, 2)

@@ -65,9 +65,9 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--token-budget",
         type=positive_integer,
-        default=8192,
-        help="tokens that run together on a device; lowered where memory ends "
-        "(default: %(default)s)",
+        metavar="N",
+        help="tokens that run together on a device (default: what its free memory holds, 8192 on "
+        "a CPU); lowered where memory ends",
     )
     parser.add_argument(
         "--shard-rows",

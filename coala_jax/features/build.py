@@ -71,8 +71,8 @@ def extract_store(
         def make_shard(number: int, recorded_budget: int | None) -> Shard:
             progress.go_to(SIDES * number * size)  # shards of an earlier run count as done
             # A budget that was lowered for want of memory stays lowered, in a later run too.
-            budget = min(settings.token_budget, recorded_budget or settings.token_budget)
-            lowest = replace(settings, token_budget=budget)
+            budgets = [x for x in (settings.token_budget, recorded_budget) if x is not None]
+            lowest = replace(settings, token_budget=min(budgets, default=None))
             return _shard(shards[number], backbone, lowest, progress)
 
         return write_store(out, description, make_shard, len(shards), report=progress.say)

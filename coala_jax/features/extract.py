@@ -15,7 +15,8 @@ from coala_jax.data import ResponseRow
 from coala_jax.features.chat import is_tokenizer_chat
 from coala_jax.features.errors import FeatureError
 from coala_jax.features.identity import FeatureIdentity, layer_name, layer_numbers
-from coala_jax.features.packing import Batch, TokenCounts, plan_batches, token_batch
+from coala_jax.features.memory import free_token_budget
+from coala_jax.features.packing import Batch, TokenCounts, longest_row, plan_batches, token_batch
 from coala_jax.features.pooling import ATTENTION, find_spans, pool, pooling_parts
 from coala_jax.features.progress import Progress
 from coala_jax.features.query import query_array
@@ -37,9 +38,8 @@ class ExtractSettings:
             last, after its norm. Several are concatenated.
         template: what stands around prompt and response.
         dtype: type on disk, ``float32`` or ``float16``.
-        token_budget: slots that run together on one device. Their attention scores take 4 bytes
-            times heads times budget times row length: 8192 keeps GPT-2 small in rows of 1024 under
-            half a gigabyte. Halved, with a message, where the device runs out of memory.
+        token_budget: slots that run together on one device; None takes what its free memory holds
+            (`coala_jax.features.memory`). Halved, with a message, where the device runs out of it.
         shard_rows: rows of a shard of the store, the most that a killed run loses. Prefixes are
             shared within a shard.
         chat_template: by what conversations became the prompts, as a ``RowSet`` records it.
@@ -53,7 +53,7 @@ class ExtractSettings:
     layers: tuple[int, ...] = (-1,)
     template: TextTemplate = TextTemplate()
     dtype: str = "float32"
-    token_budget: int = 8192
+    token_budget: int | None = None
     shard_rows: int = 2048
     share_prefixes: bool = True
     query: str = ""
@@ -72,8 +72,9 @@ class ExtractSettings:
         if self.dtype not in STORE_TYPES:
             raise FeatureError(f"dtype={self.dtype!r} must be one of {', '.join(STORE_TYPES)}")
         for name in ("token_budget", "shard_rows"):
-            if getattr(self, name) < 1:
-                raise FeatureError(f"{name} must be at least 1, got {getattr(self, name)}")
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise FeatureError(f"{name} must be at least 1, got {value}")
 
     @classmethod
     def from_identity(cls, identity: FeatureIdentity) -> "ExtractSettings":
@@ -215,12 +216,15 @@ def pooled_features(
         FeatureError: layers that the model does not have; a single row that does not fit the
             device's memory.
     """
-    budget, begun = settings.token_budget, progress.mark()
+    begun = progress.mark()
+    longest = max((len(sequence.tokens) for sequence in sequences), default=1)
+    budget = settings.token_budget or free_token_budget(
+        backbone.config, longest_row(longest), backbone.module.dtype
+    )
     while True:
         try:
             return _run_plan(backbone, sequences, settings, budget, progress)
         except jax.errors.JaxRuntimeError as error:
-            longest = max(len(sequence.tokens) for sequence in sequences)
             if OUT_OF_MEMORY not in str(error):
                 raise
             if budget <= longest:

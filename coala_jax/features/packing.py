@@ -148,6 +148,11 @@ def row_length(size: int) -> int:
     return max(-(-size // step) * step, SHORTEST_ROW)
 
 
+def longest_row(longest: int) -> int:
+    """The longest row of a plan whose longest sequence has so many tokens."""
+    return row_length(LONGEST_PER_ROW * row_length(longest))
+
+
 def _rounded_up(count: int) -> int:
     """The smallest of 1, 2, 3, 4, 6, 8, 12, 16, ... that is not below ``count``."""
     power = 1 << max(count - 1, 0).bit_length()
@@ -182,7 +187,7 @@ def plan_batches(
     if token_budget < 1:
         raise FeatureError(f"token_budget must be at least 1, got {token_budget}")
     longest = max((len(sequence.tokens) for sequence in sequences), default=1)
-    room = LONGEST_PER_ROW * row_length(longest)
+    room = longest_row(longest)
     trees, distinct = grow_trees(sequences, room, share=share)
     batches = tuple(
         _batch(rows, height, pad_id)

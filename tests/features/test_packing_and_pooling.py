@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from coala_jax.backbones import GPT2Config
 from coala_jax.features.errors import FeatureError
+from coala_jax.features.memory import (
+    DEFAULT_BUDGET,
+    LARGEST_BUDGET,
+    free_token_budget,
+    slot_bytes,
+)
 from coala_jax.features.packing import SHARED_AT_LEAST, grow_trees, plan_batches, row_length
 from coala_jax.features.pooling import Spans, find_spans, pool
 from coala_jax.features.tokens import TextTemplate, TokenSequence, encode_texts, fit_context
@@ -204,3 +211,37 @@ def test_prompt_and_response_are_tokenised_apart_and_closed_by_the_end_token(che
 def test_a_template_without_its_field_is_refused(template):
     with pytest.raises(FeatureError, match="exactly once"):
         TextTemplate(*template).check()
+
+
+class _Device:
+    def __init__(self, stats):
+        self._stats = stats
+
+    def memory_stats(self):
+        return self._stats
+
+
+@pytest.mark.parametrize(
+    ("stats", "expected"),
+    [
+        (None, DEFAULT_BUDGET),  # a CPU
+        ({"bytes_in_use": 5}, DEFAULT_BUDGET),
+        ({"bytes_limit": 10**6, "bytes_in_use": 10**6}, 1024),  # a row at least
+        ({"bytes_limit": 10**13}, LARGEST_BUDGET),
+    ],
+)
+def test_the_budget_is_what_free_memory_holds(monkeypatch, stats, expected):
+    config = GPT2Config()
+    monkeypatch.setattr(jax, "local_devices", lambda: [_Device(stats)])
+    assert free_token_budget(config, 1024, jnp.float32) == expected
+
+
+def test_half_of_the_free_memory_holds_the_budget_and_not_twice_of_it(monkeypatch):
+    config = GPT2Config()
+    stats = {"bytes_limit": 12 * 2**30, "bytes_in_use": 2 * 2**30}
+    monkeypatch.setattr(jax, "local_devices", lambda: [_Device(stats)])
+    budget = free_token_budget(config, 1024, jnp.bfloat16)
+    taken = budget * slot_bytes(config, 1024, jnp.bfloat16)
+    assert taken <= 5 * 2**30 < 2 * taken
+    # GPT-2: 12 heads of 64, and twelve squares of the width a layer.
+    assert slot_bytes(config, 1024, jnp.bfloat16) == 12 * 12 * 1024 + 2 * 2 * 12 * 768

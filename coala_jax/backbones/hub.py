@@ -21,8 +21,10 @@ from coala_jax.backbones.weights import INDEX_NAME, WEIGHTS_NAME, weight_files
 HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 # The shards of a safetensors checkpoint; other safetensors of a repository are other models.
 SHARD = re.compile(r"model-.*\.safetensors")
+# Where transformers 5 keeps a chat template; its hash is in the identity of what was made with it.
+CHAT_TEMPLATE_NAME = "chat_template.jinja"
 # All that is read of a repository but its weights. No code, no pickle.
-TEXT_FILES = (CONFIG_NAME, *TOKENIZER_FILES)
+TEXT_FILES = (CONFIG_NAME, *TOKENIZER_FILES, CHAT_TEMPLATE_NAME)
 
 
 class Checkpoint(NamedTuple):

@@ -50,7 +50,7 @@ class BackboneIdentity(NamedTuple):
 
     Attributes:
         name: the folder's name; for people, it decides nothing.
-        model_type: a key of ``FAMILIES``.
+        model_type: a key of ``FAMILIES``, or ``torch:`` and the model type where torch runs it.
         config_sha256: of the configuration's fields, sorted.
         weights_sha256: of the weight files.
         tokenizer_sha256: of the tokenizer files.
@@ -134,10 +134,14 @@ def load_backbone(
         raise ValueError(f"engine={engine!r} must be one of {', '.join(ENGINES)}")
     path, name = find_checkpoint(folder, revision=revision, download=download)
     if engine == ENGINE:
-        if adapter is not None or (mesh is not None and mesh.size > 1):
+        if adapter is not None:
             raise ValueError(
-                f"engine={engine!r} takes no adapter and one device; merge the adapter with PEFT "
-                "first, or use engine='jax'"
+                f"engine={engine!r} takes no adapter; merge it with PEFT first, or use engine='jax'"
+            )
+        if mesh is not None and mesh.size > 1:
+            raise ValueError(
+                f"engine={engine!r} runs on one device of its own; leave out the mesh (--devices, "
+                "--model-parallel), or use engine='jax'"
             )
         return _torch_backbone(path, name, dtype)
     model_type, family, config = read_family(path)
@@ -180,8 +184,16 @@ def shard_backbone(backbone: Backbone, mesh: Mesh) -> Backbone:
     Returns:
         The same backbone, by its identity, with its parameters on every device of the mesh: whole,
         or split over the axis ``model`` as the family says.
+
+    Raises:
+        ValueError: a backbone that torch runs.
     """
-    splits = FAMILIES[backbone.identity.model_type].splits(backbone.config)
+    family = FAMILIES.get(backbone.identity.model_type)
+    if family is None:
+        raise ValueError(
+            f"backbone: {backbone.identity.model_type} is not run by jax; only jax's are sharded"
+        )
+    splits = family.splits(backbone.config)
     return replace(backbone, module=shard_module(backbone.module, splits, mesh))
 
 

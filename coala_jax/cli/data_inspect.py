@@ -31,7 +31,7 @@ def add_parser(subcommands: Any) -> None:
         EXAMPLE,
         run,
     )
-    parser.add_argument("file", help=".jsonl or .jsonl.gz with prompt, chosen, rejected")
+    parser.add_argument("file", help="preference rows, as `extract --data` takes them")
     parser.add_argument(
         "--eval", metavar="FILE", help="held-out part of a split, checked against FILE"
     )

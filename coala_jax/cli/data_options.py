@@ -55,7 +55,7 @@ def add_reject_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rejected",
         metavar="FILE",
-        help=f"where rows set aside go, with the reason (default: {REJECTED_NAME} beside --out)",
+        help=f"where rows set aside go, with the reason (default: OUT.{REJECTED_NAME})",
     )
 
 

@@ -14,9 +14,9 @@ from coala_jax.cli.data_options import (
     row_options,
 )
 from coala_jax.cli.options import (
-    add_compute_dtype,
     add_device_options,
     add_engine,
+    add_model_dtype,
     add_model_options,
     device_options,
     model_options,
@@ -88,7 +88,7 @@ def add_parser(commands: Any) -> None:
         help="type on disk (default: %(default)s)",
     )
     add_model_options(parser)
-    add_compute_dtype(parser)
+    add_model_dtype(parser)
     add_engine(parser)
     add_device_options(parser)
     group = parser.add_argument_group(
@@ -109,6 +109,7 @@ def run(arguments: argparse.Namespace) -> int:
     from coala_jax.features.build import extract_store
     from coala_jax.features.chat import checkpoint_chat
     from coala_jax.features.extract import ExtractSettings
+    from coala_jax.features.join import part_path
 
     part = _part(arguments)
     settings = ExtractSettings(
@@ -120,7 +121,9 @@ def run(arguments: argparse.Namespace) -> int:
         share_prefixes=not arguments.no_sharing,
     )
     out = Path(arguments.out)
-    rejected = rejected_path(arguments, out.absolute().with_name(REJECTED_NAME))
+    own = out if part is None else part_path(out, part)
+    beside = own.absolute().with_name(f"{own.absolute().name}.{REJECTED_NAME}")
+    rejected = rejected_path(arguments, beside)
     require_writable(out, folder=True)
     require_writable(rejected, folder=False)
     row_set = read_rows(

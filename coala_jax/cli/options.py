@@ -31,13 +31,19 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_compute_dtype(parser: argparse.ArgumentParser) -> None:
-    """Add ``--model-dtype``, which `model_options` reads where it is there."""
+def add_model_dtype(parser: argparse.ArgumentParser, default: str | None = "float32") -> None:
+    """Add ``--model-dtype``, which `model_options` reads where it is there.
+
+    Args:
+        parser: of the command.
+        default: None means the type that a head's features were made in.
+    """
     parser.add_argument(
         "--model-dtype",
-        default="float32",
+        default=default,
         choices=("float32", "bfloat16"),
-        help="type of the model's weights and of its computation (default: %(default)s)",
+        help="type of the model's weights and of its computation "
+        f"(default: {default or 'that of the features the head was made on'})",
     )
 
 
@@ -89,6 +95,9 @@ def device_options(arguments: argparse.Namespace) -> dict[str, Any]:
     """
     from coala_jax.backbones import device_mesh
 
+    asked_for = arguments.devices is not None or arguments.model_parallel > 1
+    if getattr(arguments, "engine", None) == "torch" and not asked_for:
+        return {}  # torch chooses its own device
     return {"mesh": device_mesh(arguments.devices, arguments.model_parallel)}
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from coala_jax.cli.options import (
-    add_compute_dtype,
     add_device_options,
     add_engine,
+    add_model_dtype,
     add_model_options,
     device_options,
     model_options,
@@ -39,7 +39,7 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("--out", required=True, help=".jsonl to write, one line a row")
     add_model_options(parser)
-    add_compute_dtype(parser)
+    add_model_dtype(parser, None)
     add_engine(parser)
     add_device_options(parser)
 

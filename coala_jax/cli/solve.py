@@ -44,7 +44,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--data",
         help="the preference rows behind the features, matched by id: gives the prompts to split "
-        "by and the length rule",
+        "by and the length rule; read with the default options of `extract`",
     )
     add_eval_fraction(parser)
     add_seed(parser, "decides the split and the gates")

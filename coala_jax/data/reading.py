@@ -18,13 +18,13 @@ from coala_jax.data.rows import (
     row_fault,
 )
 from coala_jax.data.shapes import (
-    NO_FAULTS,
     PAIRINGS,
     PREFERENCE,
     SHAPES,
     TELLING_COLUMNS,
     Conversations,
     ShapeOptions,
+    leaves_out,
 )
 from coala_jax.data.sources import MAX_UNPACKED_BYTES, Source, open_source
 from coala_jax.data.sources.row import SourceRow
@@ -156,7 +156,7 @@ def _checked(
                 usable.append(made)
                 continue
             reason = REPEATED_ID
-        if strict and reason not in NO_FAULTS:
+        if strict and not leaves_out(reason):
             raise DataError(
                 f"{row.file or name}: line {row.number}: {reason}; mend the row, or leave out "
                 "--strict (strict=True) to set such rows aside"

@@ -16,6 +16,7 @@ from coala_jax.data.rows import (
 from coala_jax.data.shapes import Conversations
 from coala_jax.data.shapes.conversation import is_conversation, messages
 from coala_jax.data.shapes.fault import RowFault
+from coala_jax.data.shapes.prompts import system_of, with_system
 from coala_jax.data.sources import open_source
 
 
@@ -102,13 +103,15 @@ def _as_text(
         RowFault: one is missing, empty, or neither text nor messages.
     """
     prompt, responses = fields.get("prompt"), [fields.get(side) for side in sides]
+    system = system_of(fields)
     if is_conversation(prompt) and all(responses):
         answers = [
             messages(each if is_conversation(each) else [{"role": ASSISTANT, "content": each}])
             for each in responses
         ]
-        text, answered = conversations.texts(messages(prompt), answers)
+        text, answered = conversations.texts(messages(prompt, system), answers)
         fields = {**fields, "prompt": text, **dict(zip(sides, answered, strict=True))}
+        system = None  # in the text now
     if fault := text_fault(fields, ("prompt", *sides)):
         raise RowFault(fault)
-    return fields
+    return {**fields, "prompt": with_system(fields["prompt"], system)}

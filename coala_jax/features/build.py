@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
@@ -17,10 +18,19 @@ from coala_jax.features.extract import (
     require_finite,
     require_known_ids,
 )
+from coala_jax.features.files import partial_path
+from coala_jax.features.identity import layer_name
 from coala_jax.features.join import Part, part_path, part_settings
 from coala_jax.features.progress import Progress
 from coala_jax.features.query import QUERY_ROWS, derive_query, query_text
-from coala_jax.features.store import ONE_DEVICE, FeatureStore, RowRecord, Shard, write_store
+from coala_jax.features.store import (
+    ONE_DEVICE,
+    FeatureStore,
+    RowRecord,
+    Shard,
+    manifest_in,
+    write_store,
+)
 from coala_jax.features.tokens import TokenSequence, encode_texts
 
 # A pair has two responses.
@@ -59,7 +69,8 @@ def extract_store(
     if not rows:
         raise FeatureError("rows: none to extract features of")
     if settings.needs_query:
-        settings = replace(settings, query=_default_query(rows, backbone, settings))
+        query = _recorded_query(out, part, settings) or _default_query(rows, backbone, settings)
+        settings = replace(settings, query=query)
     size = settings.shard_rows
     shards = [rows[start : start + size] for start in range(0, len(rows), size)]
     description = _describe(row_set, backbone, settings)
@@ -76,6 +87,28 @@ def extract_store(
             return _shard(shards[number], backbone, lowest, progress)
 
         return write_store(out, description, make_shard, len(shards), report=progress.say)
+
+
+def _recorded_query(
+    out: str | os.PathLike[str], part: Part | None, settings: ExtractSettings
+) -> str:
+    """The query that an earlier run of the same store derived; empty where there was none.
+
+    Derived anew on another device it would differ in its last digits, and the store with it.
+    """
+    final = Path(out) if part is None else part_path(out, part)
+    for folder in (final, partial_path(final)):
+        try:
+            manifest = manifest_in(folder)
+        except FeatureError:
+            continue
+        recorded = manifest["identity"]
+        if (recorded["pooling"], recorded["layer"]) == (
+            settings.pooling,
+            layer_name(settings.layers),
+        ):
+            return str(recorded.get("query", ""))
+    return ""
 
 
 def _default_query(
@@ -104,7 +137,6 @@ def _describe(row_set: RowSet, backbone: Backbone, settings: ExtractSettings) ->
     return {
         "identity": feature_identity(backbone, settings)._asdict(),
         "dtype": settings.dtype,
-        "compute_dtype": str(backbone.module.dtype),
         "share_prefixes": settings.share_prefixes,
         "shard_rows": settings.shard_rows,
         "width": settings.width(backbone.config.hidden_size),

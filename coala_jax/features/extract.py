@@ -68,6 +68,8 @@ class ExtractSettings:
         pooling_parts(self.pooling)
         if not self.layers or len(set(self.layers)) < len(self.layers):
             raise FeatureError(f"layers={self.layers} must name at least one layer, each once")
+        if self.query and ATTENTION not in pooling_parts(self.pooling):
+            raise FeatureError(f"query: pooling={self.pooling!r} uses none; leave it out")
         self.template.check()
         if self.dtype not in STORE_TYPES:
             raise FeatureError(f"dtype={self.dtype!r} must be one of {', '.join(STORE_TYPES)}")
@@ -156,6 +158,7 @@ def feature_identity(backbone: Backbone, settings: ExtractSettings) -> FeatureId
         layer=layer_name(settings.layers),
         query=settings.query,
         chat_template=settings.chat_template,
+        compute_dtype=backbone.module.dtype.name,
     )
 
 

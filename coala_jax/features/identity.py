@@ -50,6 +50,7 @@ class FeatureIdentity(NamedTuple):
         query: of attention pooling, as base64 of float32; empty where there is none.
         chat_template: by what conversations became prompts, `coala_jax.data.ChatFormat.name`; empty
             where the prompts were text.
+        compute_dtype: type of the model's weights and computation.
     """
 
     backbone: str
@@ -64,6 +65,7 @@ class FeatureIdentity(NamedTuple):
     layer: str = LAYER
     query: str = ""
     chat_template: str = ""
+    compute_dtype: str = "float32"
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> "FeatureIdentity":
@@ -73,7 +75,7 @@ class FeatureIdentity(NamedTuple):
             FeatureError: a field is missing or is not a string.
         """
         # What was recorded before these fields were there names none.
-        known = {"query": "", "chat_template": "", **fields}
+        known = {**cls._field_defaults, **fields}
         lost = [name for name in cls._fields if not isinstance(known.get(name), str)]
         if lost:
             raise FeatureError(f"feature identity: no text for {', '.join(lost)}")

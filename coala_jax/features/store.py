@@ -38,6 +38,8 @@ FORMAT = "coala-jax feature store"
 FORMAT_VERSION = 2
 # Keys of the manifest that a run adds; all others are settings that a resumed run must share.
 RESULT_KEYS = ("shards", "cut", "tokens", "flops", "shapes")
+# What people call the backbone, which decides nothing.
+NAME_KEY = "identity.backbone"
 # Fields of a shard that its entry in the manifest keeps.
 SHARD_RESULTS = ("cut", "tokens", "flops", "shapes", "token_budget", "devices")
 
@@ -278,10 +280,10 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """
     if folder.name.endswith(PARTIAL_SUFFIX):
         raise FeatureError(f"{folder}: not finished; run the same extraction again to finish it")
-    return _manifest_in(folder)
+    return manifest_in(folder)
 
 
-def _manifest_in(folder: Path) -> dict[str, Any]:
+def manifest_in(folder: Path) -> dict[str, Any]:
     """The manifest of a folder, finished or not."""
     file = folder / MANIFEST_NAME
     if not file.is_file():
@@ -390,7 +392,7 @@ def _found(folder: Path, header: Mapping[str, Any]) -> _Found:
         if len(_leftovers(folder)) < len(list(folder.iterdir())):
             raise FeatureError(f"{folder}: in the way and not an unfinished store; remove it")
         return _Found([], {})
-    manifest = _manifest_in(folder)
+    manifest = manifest_in(folder)
     _require_same_settings(folder, manifest, header)
     entries = manifest["shards"]
     faults = {number: _shard_fault(folder, number, entry) for number, entry in enumerate(entries)}
@@ -430,7 +432,7 @@ def _require_same_settings(
     new = _flat(header)
     differing = [
         f"{key} is {old.get(key)!r} there, {new.get(key)!r} now"
-        for key in sorted({*old, *new})
+        for key in sorted({*old, *new} - {NAME_KEY})
         if old.get(key) != new.get(key)
     ]
     if differing:

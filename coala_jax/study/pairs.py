@@ -20,7 +20,7 @@ from coala_jax.data import (
 )
 from coala_jax.features import FeatureError, FeatureIdentity, FeatureTable, load_features
 from coala_jax.features.export import is_dataset_folder
-from coala_jax.features.store import open_store
+from coala_jax.features.join import open_whole_store
 from coala_jax.types import PreferenceFeatures
 
 BY_GROUP, BY_PROMPT, BY_ROW = "group", "prompt", "row"
@@ -91,7 +91,7 @@ def read_pairs(path: str, groups_path: str | None = None, data_path: str | None 
     """
     manifest: Mapping[str, Any] = {}
     if Path(path).is_dir() and not is_dataset_folder(Path(path)):
-        store = open_store(path)
+        store = open_whole_store(path)
         table, manifest = store.table, store.manifest
     else:
         table = load_features(path)

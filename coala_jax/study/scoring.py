@@ -41,7 +41,7 @@ def score_file(
     adapter: str | None = None,
     revision: str | None = None,
     download: bool = False,
-    dtype: str = "float32",
+    dtype: str | None = None,
     mesh: Mesh | None = None,
     engine: str = "jax",
 ) -> Scores:
@@ -54,7 +54,7 @@ def score_file(
         adapter: as ``load_backbone`` takes it.
         revision: as ``load_backbone`` takes it.
         download: as ``load_backbone`` takes it.
-        dtype: as ``load_backbone`` takes it.
+        dtype: as ``load_backbone`` takes it; None takes the type the head's features were made in.
         mesh: as ``load_backbone`` takes it.
         engine: as ``load_backbone`` takes it.
 
@@ -71,7 +71,7 @@ def score_file(
     )
     backbone = load_backbone(
         model,
-        dtype=dtype,
+        dtype=dtype or identity.compute_dtype,
         adapter=adapter,
         revision=revision,
         download=download,

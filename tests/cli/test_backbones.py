@@ -111,7 +111,7 @@ def test_layers_and_the_models_type_reach_the_store(checkpoint, data, tmp_path):
     assert main([*words, "--layers", "-1,-2", "--model-dtype", "bfloat16"]) == 0
     manifest = open_store(store).manifest
     assert manifest["identity"]["layer"] == "-1,-2"
-    assert manifest["compute_dtype"] == "bfloat16"
+    assert manifest["identity"]["compute_dtype"] == "bfloat16"
     assert manifest["width"] == 2 * 2 * 16
     assert manifest["tokens"]["run"] >= manifest["tokens"]["distinct"] > 0
 

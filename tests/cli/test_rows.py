@@ -31,7 +31,7 @@ def extract(checkpoint, data, out, *words):
 def test_rows_set_aside_are_kept_beside_the_store(checkpoint, data, tmp_path, capsys):
     assert extract(checkpoint, data, tmp_path / "store", "--columns", COLUMNS) == 0
     result = json.loads(capsys.readouterr().out)
-    rejected = tmp_path / "rejected_rows.jsonl"
+    rejected = tmp_path / "store.rejected_rows.jsonl"
     assert result["rows"]["rejected"] == str(rejected)
     assert result["pairs"]["total"] == 2
     kept = [json.loads(line) for line in rejected.read_text().splitlines()]
@@ -46,7 +46,7 @@ def test_rows_set_aside_go_where_the_caller_says(checkpoint, data, tmp_path, cap
     words = ["--columns", COLUMNS, "--rejected", str(tmp_path / "else" / "bad.jsonl")]
     assert extract(checkpoint, data, tmp_path / "store", *words) == 0
     assert (tmp_path / "else" / "bad.jsonl").exists()
-    assert not (tmp_path / "rejected_rows.jsonl").exists()
+    assert not list(tmp_path.glob("*rejected_rows.jsonl"))
 
 
 def test_strict_stops_at_the_first_bad_row_before_anything_is_written(

@@ -157,3 +157,20 @@ def test_conversations_are_read_for_scoring(tmp_path):
     assert len(read.rows) == 3
     assert read.chat_template == "flatten(System, User, Assistant)"
     assert read.refused_counts == {"a completion does not begin with the assistant": 1}
+
+
+def test_what_is_scored_is_the_text_that_was_trained_on(tmp_path):
+    """Both readers make one prompt of a system column, for text and for conversations."""
+    text = {"prompt": "p q", "chosen": "yes", "rejected": "no", "system": "Be brief."}
+    talk = {
+        "prompt": [{"role": "user", "content": "p q"}],
+        "chosen": [{"role": "assistant", "content": "yes"}],
+        "rejected": [{"role": "assistant", "content": "no"}],
+        "system": "Be brief.",
+    }
+    for fields in (text, talk):
+        path = _write(tmp_path / "rows.jsonl", [json.dumps(fields)])
+        (pair,), responses = read_rows(path).rows, read_responses(path).rows
+        assert "Be brief." in pair.prompt
+        assert {row.prompt for row in responses} == {pair.prompt}
+        assert [row.response for row in responses] == [pair.chosen, pair.rejected]

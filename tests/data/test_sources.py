@@ -297,3 +297,12 @@ def test_what_is_not_installed_is_named(tmp_path, monkeypatch, name, module):
     (tmp_path / name).write_bytes(b"some bytes")
     with pytest.raises(DataError, match=rf"needs {module}; .* 'coala-jax\[data\]'"):
         list(open_source(tmp_path / name).rows)
+
+
+def test_options_that_a_source_does_not_have_are_refused(tmp_path):
+    (tmp_path / "train.jsonl").write_text('{"a": 1}')
+    with pytest.raises(DataError, match="revision='v1': .* is a folder, only hub ids have"):
+        open_source(tmp_path, revision="v1")
+    (tmp_path / "state.json").write_text('{"_data_files": []}')
+    with pytest.raises(DataError, match="split='test': .* is one saved data set"):
+        open_source(tmp_path, split="test")

@@ -17,6 +17,7 @@ from coala_jax.backbones import device_mesh, load_backbone
 from coala_jax.cli.main import main
 from coala_jax.features import FeatureError, Part, join_parts, load_features, open_store
 from coala_jax.features.build import extract_store
+from coala_jax.study.pairs import read_pairs
 from tests.backbones.variants import ENCODER_SIZES, SIZES, write_variant
 from tests.conftest import write_tokenizer
 from tests.features.devices import MESHES, SETTINGS, make_rows
@@ -245,6 +246,8 @@ def test_parts_are_left_and_a_joined_store_is_returned_as_it_is(parts, whole, tm
 def test_a_part_is_no_store_to_solve_on(parts):
     with pytest.raises(FeatureError, match="part 1 of 2 of a store; join them first"):
         load_features(parts[1])
+    with pytest.raises(FeatureError, match="part 1 of 2 of a store; join them first"):
+        read_pairs(str(parts[1]))
 
 
 def test_parts_that_make_no_store_are_refused_by_name(backbone, parts, whole, tmp_path):

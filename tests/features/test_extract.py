@@ -157,6 +157,29 @@ def test_attention_pooling_derives_its_query_from_the_data_and_keeps_it(backbone
     np.testing.assert_allclose(scored.features, store.table.chosen, atol=1e-5)
 
 
+def test_a_later_run_takes_the_query_of_the_store_it_goes_on_with(
+    backbone, rows, tmp_path, monkeypatch
+):
+    settings = replace(SETTINGS, pooling="attention")
+    store = extract_store(rows, backbone, tmp_path / "store", settings=settings)
+    monkeypatch.setattr(build, "derive_query", None)  # another device would derive another one
+    again = extract_store(rows, backbone, tmp_path / "store", settings=settings)
+    assert again.table.identity == store.table.identity
+    manifest = json.loads((store.path / "manifest.json").read_text())
+    shutil.copytree(store.path, tmp_path / "other.partial")
+    manifest["shards"] = manifest["shards"][:1]
+    (tmp_path / "other.partial" / "manifest.json").write_text(json.dumps(manifest))
+    other = extract_store(rows, backbone, tmp_path / "other", settings=settings)
+    assert _bytes(other.path) == _bytes(store.path)
+
+
+def test_the_backbones_name_decides_nothing(store, backbone, rows, monkeypatch):
+    monkeypatch.setattr(build, "encode_texts", None)
+    moved = replace(backbone, identity=backbone.identity._replace(name="moved"))
+    again = extract_store(rows, moved, store.path, settings=SETTINGS)
+    np.testing.assert_array_equal(again.table.chosen, store.table.chosen)
+
+
 def test_a_query_of_another_size_is_refused(backbone, rows, tmp_path):
     other = replace(SETTINGS, pooling="attention", query=query_text(np.ones((1, 3))))
     with pytest.raises(FeatureError, match="a query of 1 layers of width 16"):
@@ -455,6 +478,7 @@ def test_another_backbone_or_template_is_refused_by_name(store, backbone):
         ("pooling", "max", "pooling='max'"),
         ("layers", (), r"layers=\(\) must name at least one layer"),
         ("layers", (1, 1), "each once"),
+        ("query", "AAAA", "pooling='mean.last' uses none"),
         ("dtype", "bfloat16", "dtype='bfloat16' must be one of float32, float16"),
         ("token_budget", 0, "token_budget must be at least 1, got 0"),
         ("shard_rows", 0, "shard_rows must be at least 1, got 0"),

@@ -147,6 +147,10 @@ def _open(
             revision=revision,
             download=download,
         )
+    if revision is not None:
+        raise DataError(
+            f"revision={revision!r}: {source} is a copy, only the hub has revisions; leave it out"
+        )
     path = Path(source)
     if not path.is_dir():
         return open_source(path)

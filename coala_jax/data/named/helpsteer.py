@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 
 from coala_jax.data.named.known_set import KnownSet
-from coala_jax.data.shapes import SCORED
+from coala_jax.data.shapes import LEFT_OVER, SCORED
 from coala_jax.data.sources.row import SourceRow
 from coala_jax.data.split import normalise_prompt
 
 ATTRIBUTES = ("helpfulness", "correctness", "coherence", "complexity", "verbosity")
-ONE_RESPONSE = "the only response to its prompt"
+ONE_RESPONSE = f"{LEFT_OVER}the only response to its prompt"
 
 
 def _by_prompt(rows: Iterator[SourceRow], attribute: str) -> Iterator[SourceRow]:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from coala_jax.data.named.known_set import KnownSet
-from coala_jax.data.shapes import PREFERENCE
+from coala_jax.data.shapes import LEFT_OVER, PREFERENCE
 from coala_jax.data.sources.row import SourceRow
 
 NEGATIVE, POSITIVE = 0, 1
@@ -22,7 +22,7 @@ OPENING_WORDS = 8
 TOO_SHORT = f"a review of {OPENING_WORDS} words or fewer"
 UNKNOWN_LABEL = "label is neither 0 nor 1"
 NO_TEXT = "text is not a string"
-NO_PARTNER = "left over: no review of the other label"
+NO_PARTNER = f"{LEFT_OVER}no review of the other label"
 _OPENING = re.compile(rf"\s*(?:\S+\s+){{{OPENING_WORDS - 1}}}\S+(?=\s+\S)")
 
 

@@ -9,7 +9,7 @@ from coala_jax.data.shapes.conversation import Conversations
 from coala_jax.data.shapes.options import PAIRINGS, ShapeOptions
 from coala_jax.data.shapes.preference import preference_rows
 from coala_jax.data.shapes.scored import TIED, scored_rows
-from coala_jax.data.shapes.unpaired import NO_PARTNER, unpaired_rows
+from coala_jax.data.shapes.unpaired import unpaired_rows
 from coala_jax.data.sources.row import SourceRow
 
 PREFERENCE, UNPAIRED, SCORED = "preference", "unpaired", "scored"
@@ -25,15 +25,22 @@ TELLING_COLUMNS: Mapping[str, tuple[str, ...]] = {
     SCORED: ("completions", "scores"),
     UNPAIRED: ("completion", "label"),
 }
-# Reasons that leave out what is sound: counted and kept aside, but no fault of the data.
-NO_FAULTS = (TIED, NO_PARTNER)
+# How reasons begin that find no partner for a sound response.
+LEFT_OVER = "left over: "
+
+
+def leaves_out(reason: str) -> bool:
+    """Whether a reason leaves out what is sound: counted and kept aside, but no fault."""
+    return reason == TIED or reason.startswith(LEFT_OVER)
+
 
 __all__ = [
-    "NO_FAULTS",
+    "LEFT_OVER",
     "PAIRINGS",
     "PREFERENCE",
     "SHAPES",
     "TELLING_COLUMNS",
     "Conversations",
     "ShapeOptions",
+    "leaves_out",
 ]

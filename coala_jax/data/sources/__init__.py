@@ -68,6 +68,11 @@ def open_source(
         return _in_memory(source, split)
     path = Path(source)
     if path.is_dir():
+        if revision is not None:
+            raise DataError(
+                f"revision={revision!r}: {path} is a folder, only hub ids have revisions; leave it "
+                "out"
+            )
         files = files_of_folder(path, SUFFIXES, config, split)
         rows = _rows_of_files(files, max_unpacked_bytes)
         return Source(str(path), rows, _is_text(files[:1]), len(files) > 1)

@@ -38,6 +38,8 @@ def files_of_folder(
         if not folder.is_dir():
             raise DataError(f"split: no folder {folder}; give one of the splits beside it")
     if (folder / SAVED_STATE).is_file():
+        if split is not None:
+            raise DataError(f"split={split!r}: {folder} is one saved data set; leave it out")
         return _saved_files(folder)
     files = _split_files(folder, suffixes, split)
     kinds = sorted({_kind(file, suffixes) for file in files})

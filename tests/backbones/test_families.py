@@ -53,6 +53,14 @@ def _hidden(module, tokens, mask=None):
     return np.asarray(run(module, plain_batch(jnp.asarray(tokens), mask)).hidden[0])
 
 
+def _rounding(name):
+    """How far two orders of one computation may be apart, relative to the largest value.
+
+    The weights of this GPT-2 enlarge rounding tenfold (see its bfloat16).
+    """
+    return 1e-4 if name == "gpt2" else 1e-5
+
+
 def _alone(module, texts):
     """Hidden states of at most two texts, each padded on the right: one compilation for all."""
     tokens = np.ones((2, LENGTH), int)
@@ -142,7 +150,8 @@ def test_bfloat16_stays_near_float32(variant):
 
 @causal_telling
 def test_a_tree_gives_every_branch_what_it_gets_alone(variant):
-    _, _, module = variant
+    name, _, module = variant
+    rounding = _rounding(name)
     prompt, left, right = TOKENS[0, :9], TOKENS[0, 9:15], TOKENS[1, :4]
     # The prompt, its two responses, and a text of its own behind them.
     other = TOKENS[1, 10:15]
@@ -154,9 +163,9 @@ def test_a_tree_gives_every_branch_what_it_gets_alone(variant):
     first, second = _alone(module, [[*prompt, *left], [*prompt, *right]])
     (third,) = _alone(module, [other])
     scale = np.abs(first).max()
-    assert np.abs(found[:15] - first).max() <= 1e-5 * scale
-    assert np.abs(found[15:19] - second[9:]).max() <= 1e-5 * scale
-    assert np.abs(found[19:] - third).max() <= 1e-5 * scale
+    assert np.abs(found[:15] - first).max() <= rounding * scale
+    assert np.abs(found[15:19] - second[9:]).max() <= rounding * scale
+    assert np.abs(found[19:] - third).max() <= rounding * scale
 
 
 @encoders_only
@@ -221,7 +230,8 @@ def test_lengths_beyond_the_position_embedding_are_refused(variant):
 @causal_telling
 def test_cached_decoding_equals_the_full_pass(variant):
     """Prompts of mixed lengths, then token by token, then candidates that do not see each other."""
-    _, _, module = variant
+    name, _, module = variant
+    rounding = _rounding(name)
     lengths, capacity = np.array([12, 7]), 24
     slots = np.arange(12)
     mask = slots < lengths[:, None]
@@ -246,7 +256,7 @@ def test_cached_decoding_equals_the_full_pass(variant):
         texts = [[*text, token[row]] for row, text in enumerate(texts)]
         for row, expected in enumerate(_alone(module, texts)):
             found = np.asarray(states.hidden[0])[row, 0]
-            assert np.abs(found - expected[-1]).max() <= 1e-5 * np.abs(expected).max()
+            assert np.abs(found - expected[-1]).max() <= rounding * np.abs(expected).max()
     candidates = TOKENS[:, 30:34]
     own = int(cache.length) + np.arange(4)
     batch = TokenBatch(
@@ -259,7 +269,7 @@ def test_cached_decoding_equals_the_full_pass(variant):
         longer = [[*text, candidates[row, number]] for row, text in enumerate(texts)]
         for row, expected in enumerate(_alone(module, longer)):
             error = np.abs(found[row, number] - expected[-1]).max()
-            assert error <= 1e-5 * np.abs(expected).max()
+            assert error <= rounding * np.abs(expected).max()
 
 
 @pytest.mark.parametrize("variant", ["gpt2", "mistral sliding", "bert"], indirect=True)

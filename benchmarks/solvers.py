@@ -135,6 +135,13 @@ def main() -> None:
         problem = load_problem(name, arguments.features, _say)
         if problem is not None:
             rows += _compare(name, problem, arguments)
+            _write(arguments, rows)  # after every problem, so that none is lost
+    if rows:
+        sys.stdout.write(_table(_write(arguments, rows)))
+
+
+def _write(arguments: argparse.Namespace, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Write table and JSON of the rows so far; gives the latter."""
     result = {
         "date": datetime.now(UTC).date().isoformat(),
         "device": device(),
@@ -144,7 +151,7 @@ def main() -> None:
     }
     write_text(arguments.out / f"{arguments.name}.json", json_text(result))
     write_text(arguments.out / f"{arguments.name}.md", _table(result))
-    sys.stdout.write(_table(result))
+    return result
 
 
 def _arguments() -> argparse.Namespace:

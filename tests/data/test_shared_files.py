@@ -7,8 +7,8 @@ import pytest
 from coala_jax.data import read_rows, require_no_leak, split_by_prompt
 from coala_jax.data.named import load_named
 
-# Mounted on the machines of the project; their rows are of others and never part of it.
-SHARED = Path("/work/shared/data")
+# Beside the checkout; their rows are of others and never part of it.
+SHARED = Path(__file__).parents[3] / "shared" / "data"
 PAIRS = {
     "hh_helpful": 4509,
     "qa_feedback": 1997,

@@ -7,7 +7,7 @@ Both extract mean-pooled features of the same token sequences from the same chec
 ours by `coala_jax.features.extract.pooled_features`; torch by transformers' ``AutoModel`` in
 inference mode with scaled-dot-product attention, sequences sorted by length and padded on the right
 to the longest of a batch under the same token budget. Torch gets no attention mask: behind its own
-tokens a causal text has nothing to hide, and without a mask torch takes its faster kernel.
+tokens a causal text has nothing to hide.
 
 For each number of cores a process of its own is bound to them before jax and torch start. There the
 contenders take turns, and the median counts. On two cores torch runs with one and with two threads.

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from coala_jax.data.alternating import ASSISTANT, USER, Message, flatten
+from coala_jax.data.alternating import flatten
+from coala_jax.data.conversations import ASSISTANT, SYSTEM, USER, Message
 
-SYSTEM = "system"
 ROLES = (SYSTEM, USER, ASSISTANT)
 # What a role is called where no chat template says.
 LABELS = {SYSTEM: "System", USER: "User", ASSISTANT: "Assistant"}

@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
-from coala_jax.data.alternating import ASSISTANT, Message
-from coala_jax.data.chat import ROLES, SYSTEM, ChatFormat
+from coala_jax.data.chat import ROLES, ChatFormat
+from coala_jax.data.conversations import ASSISTANT, SYSTEM, Message
 from coala_jax.data.shapes.fault import RowFault
 
 UNKNOWN_ROLE = f"a role other than {', '.join(ROLES)}"

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from coala_jax.data.alternating import USER, Message
+from coala_jax.data.conversations import USER, Message
 from coala_jax.data.shapes.conversation import Conversations, messages, shared_start
 from coala_jax.data.shapes.fault import RowFault
 from coala_jax.data.shapes.options import ShapeOptions

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from coala_jax.data.alternating import USER
+from coala_jax.data.conversations import USER
 from coala_jax.data.rows import text_fault
 from coala_jax.data.shapes.conversation import Conversations, is_conversation, messages
 from coala_jax.data.shapes.fault import RowFault

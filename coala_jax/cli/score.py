@@ -46,7 +46,7 @@ def add_parser(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command; gives the exit code."""
-    from coala_jax.study.scoring import score_file, write_scores
+    from coala_jax.decoding.scoring import score_file, write_scores
 
     out = Path(arguments.out)
     require_writable(out, folder=False)

@@ -1,6 +1,7 @@
 """Texts through the frozen backbone: settings, identity, and pooled features in memory."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -135,11 +136,13 @@ class ResponseFeatures(NamedTuple):
         features: (n, d) float32.
         prompt_cut: how many rows lost prompt tokens to the context's length.
         response_cut: how many lost response tokens.
+        token_budget: what they ran under, as `PooledFeatures` has it.
     """
 
     features: np.ndarray
     prompt_cut: int
     response_cut: int
+    token_budget: int
 
 
 def feature_identity(backbone: Backbone, settings: ExtractSettings) -> FeatureIdentity:
@@ -163,7 +166,10 @@ def feature_identity(backbone: Backbone, settings: ExtractSettings) -> FeatureId
 
 
 def features_of_responses(
-    rows: Sequence[ResponseRow], backbone: Backbone, settings: ExtractSettings
+    rows: Sequence[ResponseRow],
+    backbone: Backbone,
+    settings: ExtractSettings,
+    progress: Progress | None = None,
 ) -> ResponseFeatures:
     """Features of plain (prompt, response) rows, with a progress bar on a terminal.
 
@@ -171,6 +177,7 @@ def features_of_responses(
         rows: what to score.
         backbone: the frozen model.
         settings: as the head's features were made: ``ExtractSettings.from_identity``.
+        progress: told of every batch, where it goes on beyond these rows; None shows a bar of them.
 
     Returns:
         (n, d) features in the order of the rows, and how many rows were cut.
@@ -188,13 +195,14 @@ def features_of_responses(
     )
     names = [f"{row.id} ({row.side})" for row in rows]
     require_known_ids(sequences, names, backbone.config.vocab_size)
-    with Progress(len(sequences), "score") as progress:
-        features = pooled_features(backbone, sequences, settings, progress).features
-    require_finite(features, names)
+    with nullcontext(progress) if progress else Progress(len(sequences), "score") as shown:
+        pooled = pooled_features(backbone, sequences, settings, shown)
+    require_finite(pooled.features, names)
     return ResponseFeatures(
-        features,
+        pooled.features,
         prompt_cut=sum(sequence.prompt_cut for sequence in sequences),
         response_cut=sum(sequence.response_cut for sequence in sequences),
+        token_budget=pooled.token_budget,
     )
 
 

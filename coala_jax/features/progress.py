@@ -9,8 +9,8 @@ from tqdm import tqdm
 class Progress:
     """Texts done, tokens a second, time left: on stderr, and silent where that is no terminal."""
 
-    def __init__(self, total: int, title: str):
-        """A bar of ``total`` texts."""
+    def __init__(self, total: int | None, title: str):
+        """A bar of ``total`` texts; None counts without an end."""
         self._bar = tqdm(total=total, desc=title, unit="text", disable=None, leave=False)
         self._tokens = 0
 

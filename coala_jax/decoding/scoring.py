@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from jax.sharding import Mesh
 
-from coala_jax.backbones import load_backbone
 from coala_jax.data import ResponseRow, ResponseSet, read_responses
-from coala_jax.features import FeatureError, FeatureIdentity, require_same_backbone
+from coala_jax.decoding.text_head import (
+    head_identity,
+    open_text_head,
+    require_chat_template,
+    rewards_of_responses,
+)
 from coala_jax.features.chat import checkpoint_chat
-from coala_jax.features.extract import ExtractSettings, feature_identity, features_of_responses
-from coala_jax.head import HeadFileError, load_head
-from coala_jax.study.baselines import ordered
-from coala_jax.study.files import write_text
+from coala_jax.features.files import write_files
+from coala_jax.head import load_head
+
+# A tie orders nothing: half a correct pair.
+TIE = 0.5
 
 
 class Scores(NamedTuple):
@@ -64,50 +68,25 @@ def score_file(
         FeatureError: another model than the head's; what differs is named.
         DataError: no usable rows.
     """
-    head, info = load_head(head_folder)
-    identity = head_identity(head_folder, info)
+    head_identity(head_folder, load_head(head_folder)[1])  # before the rows are read
     responses = read_responses(
         data, chat=lambda: checkpoint_chat(model, revision=revision, download=download)
     )
-    backbone = load_backbone(
+    backbone, text_head = open_text_head(
+        head_folder,
         model,
-        dtype=dtype or identity.compute_dtype,
+        dtype=dtype,
         adapter=adapter,
         revision=revision,
         download=download,
         mesh=mesh,
         engine=engine,
     )
-    settings = ExtractSettings.from_identity(identity)
-    if responses.chat_template:  # text alone is taken as it is
-        settings = replace(settings, chat_template=responses.chat_template)
-    try:
-        require_same_backbone(identity, feature_identity(backbone, settings))
-    except FeatureError as error:
-        raise FeatureError(f"{model} is not the backbone of {head_folder}: {error}") from None
-    features = features_of_responses(responses.rows, backbone, settings)
-    rewards = np.asarray(head(features.features), np.float64)
-    lines = tuple(_lines(responses.rows, rewards.tolist()))
-    cut = {"prompt": features.prompt_cut, "response": features.response_cut}
+    require_chat_template(text_head, responses.chat_template)
+    scored = rewards_of_responses(backbone, text_head, responses.rows)
+    lines = tuple(_lines(responses.rows, scored.rewards.tolist()))
+    cut = {"prompt": scored.prompt_cut, "response": scored.response_cut}
     return Scores(lines, _summary(lines, responses, cut))
-
-
-def head_identity(folder: str, info: dict[str, Any]) -> FeatureIdentity:
-    """How the features of a head were made.
-
-    Raises:
-        HeadFileError: the head does not say.
-    """
-    fields = info.get("identity")
-    if not isinstance(fields, dict):
-        raise HeadFileError(
-            f"{folder}/head.json: says nothing of the backbone (it was solved from bare arrays); "
-            "only a head solved from a feature store, or from an export of one, can score texts"
-        )
-    try:
-        return FeatureIdentity.from_dict(fields)
-    except FeatureError as error:
-        raise HeadFileError(f"{folder}/head.json: {error}") from None
 
 
 def _lines(rows: tuple[ResponseRow, ...], rewards: list[float]) -> list[dict[str, Any]]:
@@ -135,11 +114,14 @@ def _summary(
         chosen, rejected = (
             np.array([line[f"{side}_reward"] for line in pairs]) for side in ("chosen", "rejected")
         )
-        summary["rewards/accuracies"] = float(ordered(chosen, rejected).mean())
+        right = np.where(chosen == rejected, TIE, chosen > rejected)
+        summary["rewards/accuracies"] = float(right.mean())
         summary["rewards/margins"] = float((chosen - rejected).mean())
     return summary
 
 
 def write_scores(path: Path, scores: Scores) -> None:
     """Write the lines as JSONL, whole or not at all."""
-    write_text(path, "".join(json.dumps(line) + "\n" for line in scores.lines))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = "".join(json.dumps(line) + "\n" for line in scores.lines)
+    write_files({path: lambda file: file.write(text.encode())})

@@ -34,12 +34,15 @@ class TokenBatch(NamedTuple):
         tokens: (batch, length) int32 ids.
         positions: (batch, length) int32 depth in the tree, which position embeddings count.
         ends: (batch, length) int32 slot after the last one that sees this token; ``slot + 1`` where
-            no other does, as at padding. Behind a cache slots go on from its length.
+            no other does, as at padding.
+        slots: (batch, length) int32 slot of every token, where they do not simply go on from the
+            lengths of the cache, or from 0; None where they do.
     """
 
     tokens: jax.Array
     positions: jax.Array
     ends: jax.Array
+    slots: jax.Array | None = None
 
 
 class KeyValueCache(NamedTuple):
@@ -50,14 +53,14 @@ class KeyValueCache(NamedTuple):
         values: same shape.
         positions: (batch, capacity) int32 of every token.
         ends: (batch, capacity) int32 as in ``TokenBatch``; 0 in slots that are empty.
-        length: scalar int32, slots in use.
+        lengths: (batch,) int32, the slot of every row at which it goes on.
     """
 
     keys: jax.Array
     values: jax.Array
     positions: jax.Array
     ends: jax.Array
-    length: jax.Array
+    lengths: jax.Array
 
     @property
     def capacity(self) -> int:
@@ -120,32 +123,70 @@ def empty_cache(
     """A cache without tokens."""
     keys = jnp.zeros((layers, batch, capacity, heads, head_dim), dtype)
     slots = jnp.zeros((batch, capacity), jnp.int32)
-    return KeyValueCache(keys, jnp.zeros_like(keys), slots, slots, jnp.zeros((), jnp.int32))
+    return KeyValueCache(keys, jnp.zeros_like(keys), slots, slots, jnp.zeros(batch, jnp.int32))
 
 
 def append(cache: KeyValueCache, batch: TokenBatch, states: States) -> KeyValueCache:
-    """The cache with the tokens of a pass behind what it holds.
+    """The cache with the tokens of a pass behind what each row holds.
 
-    The caller sees to it that ``length`` more slots are free: under jit that cannot be checked, and
-    what does not fit would overwrite the last slots.
+    The caller sees to it that there is room: under jit that cannot be checked, and what does not
+    fit would overwrite the last slots.
+
+    Args:
+        cache: what the pass saw.
+        batch: its tokens, without slots of their own.
+        states: what it gave, with keys and values.
+
+    Returns:
+        The cache, every row longer by the batch's length.
+
+    Raises:
+        ValueError: the pass did not keep its keys and values.
+    """
+    whole = insert(cache, batch, states)
+    return whole._replace(lengths=cache.lengths + batch.tokens.shape[1])
+
+
+def insert(cache: KeyValueCache, batch: TokenBatch, states: States) -> KeyValueCache:
+    """The cache with the tokens of a pass in their slots; no row becomes longer.
+
+    Args:
+        cache: what the pass saw.
+        batch: its tokens; with slots of their own, each goes to its slot.
+        states: what it gave, with keys and values.
+
+    Returns:
+        The cache; what the slots held before is gone.
 
     Raises:
         ValueError: the pass did not keep its keys and values.
     """
     if states.keys is None or states.values is None:
         raise ValueError("states: no keys and values in them; run the pass with keep=True")
-    start = cache.length
+    slots = token_slots(batch, cache)
 
-    def put(whole: jax.Array, part: jax.Array, axis: int) -> jax.Array:
-        return jax.lax.dynamic_update_slice_in_dim(whole, part.astype(whole.dtype), start, axis)
+    def put(whole: jax.Array, part: jax.Array, slots: jax.Array) -> jax.Array:
+        if batch.slots is None:  # side by side: one copy a row
+            start = (slots[0], *(0,) * (whole.ndim - 1))
+            return jax.lax.dynamic_update_slice(whole, part.astype(whole.dtype), start)
+        return whole.at[slots].set(part.astype(whole.dtype))
 
-    return KeyValueCache(
-        keys=put(cache.keys, states.keys, 2),
-        values=put(cache.values, states.values, 2),
-        positions=put(cache.positions, batch.positions, 1),
-        ends=put(cache.ends, batch.ends, 1),
-        length=start + batch.tokens.shape[1],
+    rows = jax.vmap(put)
+    layers = jax.vmap(rows, in_axes=(0, 0, None))
+    return cache._replace(
+        keys=layers(cache.keys, states.keys, slots),
+        values=layers(cache.values, states.values, slots),
+        positions=rows(cache.positions, batch.positions, slots),
+        ends=rows(cache.ends, batch.ends, slots),
     )
+
+
+def token_slots(batch: TokenBatch, cache: KeyValueCache | None = None) -> jax.Array:
+    """(batch, length) or (1, length) int32 slot of every token."""
+    if batch.slots is not None:
+        return batch.slots
+    first = jnp.zeros((1, 1), jnp.int32) if cache is None else cache.lengths[:, None]
+    return first + jnp.arange(batch.tokens.shape[1])
 
 
 class Sight(NamedTuple):
@@ -175,15 +216,15 @@ class Sight(NamedTuple):
 
 def causal_sight(batch: TokenBatch, cache: KeyValueCache | None = None) -> Sight:
     """Every token sees itself and its ancestors."""
-    slots = jnp.arange(batch.tokens.shape[1])
-    if cache is not None:
-        slots = slots + cache.length
-    query, key = slots[:, None], slots[None, :]
+    slots = token_slots(batch, cache)
+    query, key = slots[:, :, None], slots[:, None, :]
     own = (key <= query) & (query < batch.ends[:, None, :])
     distance = batch.positions[:, :, None] - batch.positions[:, None, :]
     if cache is None:
         return Sight(own, distance, causal=True)
     cached = query < cache.ends[:, None, :]
+    if batch.slots is not None:  # a branch may lie before others that are cached
+        cached = cached & (jnp.arange(cache.capacity) < query)
     cached_distance = batch.positions[:, :, None] - cache.positions[:, None, :]
     return Sight(own, distance, cached, cached_distance, causal=True)
 

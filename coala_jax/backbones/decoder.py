@@ -383,6 +383,7 @@ class Decoder(BackboneModule):
     """A causal decoder without dropout: token ids to hidden states."""
 
     causal = True
+    generates = True
 
     def __init__(self, config: DecoderConfig, *, rngs: nnx.Rngs, dtype: DTypeLike = jnp.float32):
         """Make a module with random weights.

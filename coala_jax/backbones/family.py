@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax.typing import DTypeLike
 
-from coala_jax.backbones.attention import KeyValueCache, States, TokenBatch
+from coala_jax.backbones.attention import KeyValueCache, States, TokenBatch, empty_cache
 
 
 class BackboneConfig(Protocol):
@@ -55,9 +56,11 @@ class BackboneModule(nnx.Module):
 
     Attributes:
         causal: whether a token sees earlier ones alone, so that prefixes can be shared.
+        generates: whether it scores next tokens and keeps keys and values.
     """
 
     causal: bool
+    generates = False
 
     @property
     def dtype(self) -> np.dtype:
@@ -78,6 +81,18 @@ class BackboneModule(nnx.Module):
     ) -> States:
         """Hidden states of token trees at the layers asked for, and keys and values to keep."""
         raise NotImplementedError
+
+    def logits(self, hidden: jax.Array) -> jax.Array:
+        """(..., hidden_size) last hidden states to (..., vocab_size) scores of the next token."""
+        raise NotImplementedError
+
+    def new_cache(self, rows: int, capacity: int) -> KeyValueCache:
+        """An empty key-value cache for this many rows of this many slots, in the module's dtype."""
+        token = jnp.zeros((rows, 1), jnp.int32)
+        batch = TokenBatch(token, token, token + 1)
+        kept = nnx.eval_shape(lambda module: module.states(batch, keep=True).keys, self)
+        layers, _, _, heads, head_dim = kept.shape
+        return empty_cache(layers, rows, capacity, heads, head_dim, kept.dtype)
 
 
 class Slot(NamedTuple):

@@ -234,6 +234,7 @@ class GPT2(BackboneModule):
     """
 
     causal = True
+    generates = True
 
     def __init__(self, config: GPT2Config, *, rngs: nnx.Rngs, dtype: DTypeLike = jnp.float32):
         """Make a module with random weights.

@@ -258,7 +258,7 @@ def test_cached_decoding_equals_the_full_pass(variant):
             found = np.asarray(states.hidden[0])[row, 0]
             assert np.abs(found - expected[-1]).max() <= rounding * np.abs(expected).max()
     candidates = TOKENS[:, 30:34]
-    own = int(cache.length) + np.arange(4)
+    own = int(cache.lengths[0]) + np.arange(4)
     batch = TokenBatch(
         jnp.asarray(candidates, jnp.int32),
         jnp.broadcast_to(jnp.asarray(lengths + 3, jnp.int32)[:, None], (2, 4)),

@@ -1,0 +1,250 @@
+"""`guided_generate`: prompts in, responses out."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from coala_jax.backbones import Backbone
+from coala_jax.data import ResponseRow
+from coala_jax.decoding.config import GenerationConfig, GenerationError
+from coala_jax.decoding.plan import make_plan, require_generates, slots_needed
+from coala_jax.decoding.prompts import (
+    Prompt,
+    ResponseText,
+    encode_prompts,
+    prompt_text,
+    template_of,
+)
+from coala_jax.decoding.session import Request, RowProgress, Session
+from coala_jax.decoding.state import Plan, round_up
+from coala_jax.decoding.text_head import TextHead, rewards_of_responses
+
+# Prompts that run together. On the embedded backbone and two cores, tokens a second no longer rise
+# beyond it.
+BATCH_SIZE = 32
+# Steps between two looks at the text, where someone wants it as it comes or it may stop.
+STEPS_A_LOOK = 8
+STOPPED, FULL = "stop", "length"
+
+
+class GuidedStep(NamedTuple):
+    """What the head was asked at one place of a response.
+
+    Attributes:
+        place: index of the token in the response.
+        tokens: candidates, the most probable first; of continuations their first tokens.
+        log_probs: of the candidates over the pool, before the head had its say.
+        scores: their rewards.
+        chosen: index of the one that was taken.
+        plain: index of the one that would have been, without the head.
+    """
+
+    place: int
+    tokens: tuple[int, ...]
+    log_probs: tuple[float, ...]
+    scores: tuple[float, ...]
+    chosen: int
+    plain: int
+
+
+class Generation(NamedTuple):
+    """A response, and what it took.
+
+    Attributes:
+        text: without end token and stop text.
+        tokens: ids as they were generated, the end token among them.
+        finish_reason: ``stop`` at an end token or stop text, ``length`` where the tokens ran out.
+        reward: of the whole response; None without a head, or where none was asked for.
+        prompt_tokens: ids of the prompt.
+        evaluations: tokens that the backbone ran (`coala_jax.decoding.cost`).
+        guided_steps: how often the head had its say.
+        near_ties: decisions closer than 1e-4, which another batch shape may turn.
+        steps: what the head saw, where it was traced.
+    """
+
+    text: str
+    tokens: tuple[int, ...]
+    finish_reason: str
+    reward: float | None
+    prompt_tokens: int
+    evaluations: int
+    guided_steps: int
+    near_ties: int
+    steps: tuple[GuidedStep, ...] = ()
+
+
+def guided_generate(
+    backbone: Backbone,
+    head: TextHead | None,
+    prompts: Sequence[Prompt],
+    config: GenerationConfig | Sequence[GenerationConfig],
+    key: jax.Array,
+    *,
+    batch_size: int = BATCH_SIZE,
+    rewards: bool = True,
+    trace: bool = False,
+    on_text: Callable[[int, str], None] | None = None,
+) -> list[Generation]:
+    """Generate responses under the guidance of a head (COALA, appendix H.3).
+
+    The frozen backbone proposes a pool of next tokens, the head scores the prefixes that they
+    extend, and the scores move the pool's probabilities. The same key gives the same text,
+    whatever the batch size and the other prompts, but for ``near_ties``.
+
+    Args:
+        backbone: a causal model that jax runs.
+        head: from ``load_text_head`` with that backbone; None generates plainly, with ``scale=0``.
+        prompts: texts, or conversations as messages, which the tokenizer's chat template writes.
+        config: for all prompts, or one for each.
+        key: typed key; prompt i draws with ``fold_in(key, i)``.
+        batch_size: prompts that run together.
+        rewards: score every response as a whole.
+        trace: keep what every guided step saw.
+        on_text: called with the index of a prompt and the next piece of its response, as it comes.
+
+    Returns:
+        One generation a prompt, in their order.
+
+    Raises:
+        GenerationError: a prompt, option or model that cannot be used, named.
+        FeatureError: conversations that became text otherwise than the head's.
+
+    Example:
+        >>> backbone = load_backbone("models/gpt2")
+        >>> head = load_text_head("runs/head", backbone)
+        >>> config = GenerationConfig(scale=2.0, max_new_tokens=64)
+        >>> guided_generate(backbone, head, ["What is a cell?"], config, jax.random.key(0))[0].text
+    """
+    configs = _configs(config, len(prompts))
+    require_generates(backbone)
+    if batch_size < 1:
+        raise GenerationError(f"batch_size={batch_size} must be at least 1")
+    if not prompts:
+        return []
+    plan = make_plan(backbone, head, configs, traced=trace)
+    texts = [
+        prompt_text(backbone, head, prompt, f"prompt {n}") for n, prompt in enumerate(prompts)
+    ]
+    encoded = encode_prompts(backbone.tokenizer, texts, template_of(head))
+    requests = [
+        Request(ids, one, jax.random.fold_in(key, n), f"prompt {n}")
+        for n, (ids, one) in enumerate(zip(encoded, configs, strict=True))
+    ]
+    longest = round_up(max(map(len, encoded)))
+    rows = min(batch_size, len(requests))
+    session = Session(backbone, head, plan, rows, slots_needed(plan, longest))
+    found: list[Generation] = []
+    for start in range(0, len(requests), rows):
+        part = requests[start : start + rows]
+        found += _run_batch(
+            session, backbone, head, part, start, texts, rewards and head is not None, on_text
+        )
+    return found
+
+
+def _configs(
+    config: GenerationConfig | Sequence[GenerationConfig], count: int
+) -> list[GenerationConfig]:
+    if isinstance(config, GenerationConfig):
+        return [config] * count
+    if len(config) != count:
+        raise GenerationError(f"config: {len(config)} of them for {count} prompts; give one, or one each")
+    return list(config)
+
+
+def _run_batch(
+    session: Session,
+    backbone: Backbone,
+    head: TextHead | None,
+    requests: Sequence[Request],
+    first: int,
+    texts: Sequence[str],
+    rewarded: bool,
+    on_text: Callable[[int, str], None] | None,
+) -> list[Generation]:
+    """Responses to as many requests as the session has rows, or fewer."""
+    template = template_of(head)
+    written = [
+        ResponseText(backbone.tokenizer, template, request.config.stop) for request in requests
+    ]
+    session.admit(requests, range(len(requests)))
+    looks = on_text is not None or any(request.config.stop for request in requests)
+    for progress in _looks(session, STEPS_A_LOOK if looks else session.plan.new_tokens):
+        stopped = []
+        for row, text in enumerate(written):
+            known = len(text.tokens)
+            was_stopped = text.stopped
+            fresh = response_tokens(progress, row, session.plan)[known:]
+            piece = text.extend(fresh, last=bool(progress.done[row]))
+            if text.stopped and not was_stopped:
+                stopped.append(row)
+            if piece and on_text is not None:
+                on_text(first + row, piece)
+        if stopped:
+            session.drop(stopped)
+    progress = session.progress()
+    scores: Sequence[float | None] = [None] * len(requests)
+    evaluations = progress.evaluations
+    if rewarded:
+        found, evaluations = session.rewards()
+        scores = [float(score) for score in found]
+    traced = session.trace() if session.plan.traced else None
+    generations = []
+    for row, (request, text) in enumerate(zip(requests, written, strict=True)):
+        reward = scores[row]
+        if rewarded and text.stopped and head is not None:  # the rows hold what was cut off, too
+            shown = ResponseRow(request.name, "response", texts[first + row], text.text)
+            reward = float(rewards_of_responses(backbone, head, [shown]).rewards[0]) if text.text else None
+        ended = session.plan.end_id in progress.tokens[row, : progress.count[row]]
+        generations.append(
+            Generation(
+                text=text.text,
+                tokens=tuple(text.tokens) + ((session.plan.end_id,) if ended and not text.stopped else ()),
+                finish_reason=STOPPED if ended or text.stopped else FULL,
+                reward=reward,
+                prompt_tokens=len(request.prompt),
+                evaluations=int(evaluations[row]),
+                guided_steps=int(progress.guided[row]),
+                near_ties=int(progress.near_ties[row]),
+                steps=() if traced is None else guided_steps(traced, row, int(progress.guided[row]), session.plan),
+            )
+        )
+    return generations
+
+
+def _looks(session: Session, steps: int) -> Iterator[RowProgress]:
+    """Where the rows stand after so many steps, again and again until all are done."""
+    while True:
+        progress = session.advance(steps)
+        yield progress
+        if session.progress().done.all():
+            return
+
+
+def response_tokens(progress: RowProgress, row: int, plan: Plan) -> list[int]:
+    """The response of a row so far, without its end token."""
+    tokens = progress.tokens[row, : progress.count[row]].tolist()
+    return tokens[:-1] if tokens[-1:] == [plan.end_id] else tokens
+
+
+def guided_steps(
+    trace: dict[str, np.ndarray], row: int, count: int, plan: Plan
+) -> tuple[GuidedStep, ...]:
+    """The guided steps of a row, candidates alone."""
+    steps = []
+    for number in range(count):
+        log_probs = trace["log_probs"][row, number]
+        inside = int(np.isfinite(log_probs).sum())
+        steps.append(
+            GuidedStep(
+                place=number * plan.guide_every,
+                tokens=tuple(trace["tokens"][row, number, :inside].tolist()),
+                log_probs=tuple(log_probs[:inside].tolist()),
+                scores=tuple(trace["scores"][row, number, :inside].tolist()),
+                chosen=int(trace["chosen"][row, number]),
+                plain=int(trace["plain"][row, number]),
+            )
+        )
+    return tuple(steps)

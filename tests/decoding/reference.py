@@ -1,0 +1,164 @@
+"""Guided decoding in plain Python and numpy: every prefix is run whole, nothing is kept.
+
+Slow and obvious, the truth that the tests compare with. Only hidden states, logits and noise come
+from jax; they have truths of their own (torch, and jax.random).
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from coala_jax.backbones.attention import plain_batch
+
+CONTINUATION_KEYS = 2**31
+LENGTH = 64
+
+
+class Reference:
+    """A backbone, a head with its query, and a configuration.
+
+    Attributes:
+        scores: of the candidates of every guided step, in order.
+    """
+
+    def __init__(self, backbone, head, config, query=None):
+        self.module, self.end = backbone.module, backbone.tokenizer.end_id
+        self.head, self.config, self.query = head, config, query
+        self.scores = []
+
+    def hidden(self, ids, layer):
+        # Padded to one length, for one compilation; causal states do not see what follows.
+        padded = np.zeros((1, LENGTH), np.int32)
+        padded[0, : len(ids)] = ids
+        state = _hidden(self.module, jnp.asarray(padded), layer=layer)
+        return np.asarray(state)[0, : len(ids)].astype(np.float64)
+
+    def logits(self, ids):
+        state = jnp.asarray(self.hidden(ids, -1)[-1], jnp.float32)
+        logits = np.asarray(_logits(self.module, state), np.float64)
+        penalty = self.config.repetition_penalty
+        for token in set(ids):
+            logits[token] = logits[token] / penalty if logits[token] > 0 else logits[token] * penalty
+        return logits
+
+    def pool(self, ids):
+        """Tokens of the nucleus and their log probabilities, the most probable first."""
+        logits = self.logits(ids) / (self.config.temperature or 1)
+        order = sorted(range(len(logits)), key=lambda token: -logits[token])
+        order = order[: self.config.top_k]
+        weights = np.exp(logits[order] - logits[order[0]])
+        kept, reached = [], 0.0
+        for token, probability in zip(order, weights / weights.sum(), strict=True):
+            if reached >= self.config.top_p and self.config.top_p < 1:
+                break
+            kept.append(token)
+            reached += probability
+        weights = weights[: len(kept)]
+        return kept, np.log(weights / weights.sum())
+
+    def reward(self, prompt, response, apart=0):
+        """Of a response, or of its last ``apart`` tokens as if nothing stood before them."""
+        vectors = []
+        for number, layer in enumerate(self.head.settings.layers):
+            states = self.hidden([*prompt, *response], layer)
+            own = states[-apart:] if apart else states[len(prompt) :]
+            text = own if apart else states
+            for name in self.head.settings.pooling.split("+"):
+                if name == "mean":
+                    vectors.append(own.mean(0))
+                elif name == "last":
+                    vectors.append(own[-1])
+                elif name == "text_mean":
+                    vectors.append(text.mean(0))
+                elif name == "first":
+                    vectors.append(states[0])
+                elif name == "attention":
+                    shares = np.exp(own @ self.query[number])
+                    vectors.append(shares @ own / shares.sum())
+                else:
+                    raise AssertionError(name)
+        theta1, bias, theta2 = (np.asarray(part, np.float64) for part in self.head.head)
+        return float(np.maximum(np.concatenate(vectors) @ theta1 + bias, 0) @ theta2)
+
+    def score(self, prompt, response, added):
+        """Of a prefix that was extended by ``added`` tokens, as the configuration scores it."""
+        if self.config.scored == "token":
+            return self.reward(prompt, response, apart=added)
+        closes = self.config.scored == "closed" and response[-1] != self.end
+        return self.reward(prompt, [*response, self.end] if closes else response)
+
+    def noise(self, key, step, tokens):
+        if self.config.temperature == 0:
+            return np.zeros(len(tokens))
+        return np.asarray(_gumbel(jax.random.fold_in(key, step), jnp.asarray(tokens)), np.float64)
+
+    def sample(self, ids, key, step):
+        tokens, log_probs = self.pool(ids)
+        return tokens[int(np.argmax(log_probs + self.noise(key, step, tokens)))]
+
+    def guided(self, prompt, response, key):
+        tokens, log_probs = self.pool([*prompt, *response])
+        tokens = tokens[: self.config.num_candidates]
+        log_probs = log_probs[: len(tokens)]
+        scores = []
+        for token in tokens:
+            ahead = [token]
+            while len(ahead) <= self.config.lookahead and ahead[-1] != self.end:
+                ahead.append(int(np.argmax(self.logits([*prompt, *response, *ahead]))))
+            scores.append(self.score(prompt, [*response, *ahead], len(ahead)))
+        scores = np.array(scores)
+        self.scores.append(scores)
+        if self.config.choice == "best":
+            return tokens[int(np.argmax(scores))]
+        spread = scores.max() - scores.min()
+        normalised = (scores - scores.min()) / spread if spread else np.zeros(len(scores))
+        scale = self.config.scale
+        added = {
+            "linear": np.log(1 + scale * normalised),
+            "exponential": scale * normalised,
+            "raw": scale * scores,
+        }[self.config.reweighting]
+        noise = self.noise(key, len(response), tokens)
+        return tokens[int(np.argmax(log_probs + added + noise))]
+
+    def block(self, prompt, response, key):
+        room = self.config.max_new_tokens - len(response)
+        blocks, scores = [], []
+        for branch in range(self.config.continuations):
+            own = key if branch == 0 else jax.random.fold_in(key, CONTINUATION_KEYS + branch)
+            added = []
+            while len(added) < min(self.config.guide_every, room) and self.end not in added:
+                ids = [*prompt, *response, *added]
+                added.append(self.sample(ids, own, len(response) + len(added)))
+            blocks.append(added)
+            scores.append(self.score(prompt, [*response, *added], len(added)))
+        self.scores.append(np.array(scores))
+        return blocks[int(np.argmax(scores))]
+
+    def generate(self, prompt, key):
+        """Token ids of a response, its end token among them."""
+        response = []
+        while len(response) < self.config.max_new_tokens and self.end not in response:
+            if self.config.scale and self.config.continuations:
+                response += self.block(prompt, response, key)
+            elif self.config.scale and len(response) % self.config.guide_every == 0:
+                response.append(self.guided(prompt, response, key))
+            else:
+                response.append(self.sample([*prompt, *response], key, len(response)))
+        return response
+
+
+@nnx.jit(static_argnames="layer")
+def _hidden(module, tokens, *, layer):
+    return module.states(plain_batch(tokens), layers=(layer,)).hidden[0]
+
+
+@nnx.jit
+def _logits(module, state):
+    return module.logits(state)
+
+
+@jax.jit
+def _gumbel(key, tokens):
+    return jax.vmap(lambda token: jax.random.gumbel(jax.random.fold_in(key, token)))(tokens)

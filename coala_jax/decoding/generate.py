@@ -167,9 +167,7 @@ def answer_prompts(
     if not prompts:
         return []
     plan = make_plan(backbone, head, configs, traced=trace)
-    texts = [
-        prompt_text(backbone, head, prompt, f"prompt {n}") for n, prompt in enumerate(prompts)
-    ]
+    texts = [prompt_text(backbone, head, prompt, f"prompt {n}") for n, prompt in enumerate(prompts)]
     encoded = encode_prompts(backbone.tokenizer, texts, template_of(head))
     requests = [
         Request(ids, config, key, f"prompt {n}")

@@ -273,10 +273,10 @@ def _take_blocks(
         module, reward, state, *_picked(wide_pool, first, rows), following, most, depth, plan
     )
     everyone = jnp.zeros(grown.scores.shape)
-    choice = _best(Pool(grown.tokens[..., 0], everyone, everyone > 0), grown.scores)
+    firsts = Pool(grown.tokens[..., 0], everyone, everyone > 0)
+    choice = _best(firsts, _alike(grown))
     tokens = grown.tokens[jnp.arange(rows), choice.index]
     count = jnp.where(due, grown.count[jnp.arange(rows), choice.index], 0)
-    firsts = Pool(grown.tokens[..., 0], everyone, everyone > 0)
     zeroth = plain._replace(index=jnp.zeros_like(plain.index))
     state = _note(state, firsts, grown.scores, choice, zeroth, due, plan)
     near = grown.near_ties.sum(-1) + choice.near_tie
@@ -309,6 +309,12 @@ def _picked(pool: Pool, choice: Draw, rows: int) -> tuple[jax.Array, jax.Array]:
     """Tokens and near ties of (rows * branches,) draws, as (rows, branches)."""
     tokens = jnp.take_along_axis(pool.tokens, choice.index[:, None], axis=1)
     return tokens.reshape(rows, -1), choice.near_tie.reshape(rows, -1)
+
+
+def _alike(grown: Branches) -> jax.Array:
+    """(rows, branches) scores; continuations of the same tokens have that of the first of them."""
+    same = (grown.tokens[:, :, None] == grown.tokens[:, None]).all(-1)
+    return jnp.take_along_axis(grown.scores, jnp.argmax(same, axis=-1), axis=1)
 
 
 def _best(pool: Pool, scores: jax.Array) -> Draw:

@@ -247,7 +247,7 @@ def _generations(
     traced = session.trace() if plan.traced else None
     found = []
     for row, (request, text) in enumerate(zip(requests, written, strict=True)):
-        ended = plan.end_id in progress.tokens[row, : progress.count[row]] and not text.stopped
+        ended = plan.end_id in progress.tokens[row, : progress.length[row]] and not text.stopped
         guided = int(progress.guided[row])
         found.append(
             Generation(

@@ -12,7 +12,7 @@ from coala_jax.decoding.config import GenerationConfig, GenerationError
 from coala_jax.decoding.generate import guided_generate
 from tests.decoding.conftest import PROMPTS
 
-CONFIG = GenerationConfig(max_new_tokens=9, top_k=6, top_p=0.8, guide_every=3, scale=3.0)
+CONFIG = GenerationConfig(max_new_tokens=9, top_k=4, top_p=0.8, guide_every=3, scale=3.0)
 
 
 def texts_of(generations):
@@ -58,6 +58,7 @@ def test_one_candidate_leaves_nothing_to_guide(backbone, make_head, key):
     guided = guided_generate(backbone, make_head(backbone), PROMPTS, config, key)
     expected = guided_generate(backbone, None, PROMPTS, greedy, key)
     assert [made.tokens for made in guided] == [made.tokens for made in expected]
+    assert all(made.guided_steps == made.scored == 0 for made in guided)
 
 
 def test_the_head_raises_rewards(backbone, make_head, key):
@@ -170,7 +171,7 @@ def test_a_response_ends_where_the_context_does(backbone, make_head, key):
     [
         ("", "prompt 1 is empty"),
         ("  \n", "prompt 1 is empty"),
-        ([], "prompt 1.*empty|refuses"),
+        ([], "prompt 1 is empty"),
         ([{"role": "user"}], "a message needs the texts role and content"),
         ([3], "no message"),
     ],

@@ -7,7 +7,19 @@ import sys
 from collections.abc import Sequence
 
 from coala_jax._version import __version__
-from coala_jax.cli import backbones, data, export, extract, join, quickstart, score, solve
+from coala_jax.cli import (
+    backbones,
+    data,
+    explain,
+    export,
+    export_head,
+    extract,
+    join,
+    quickstart,
+    rank,
+    score,
+    solve,
+)
 from coala_jax.cli.output import BAD_INPUT, say
 from coala_jax.cli.parser import OneLineParser, UsageError
 from coala_jax.types import SolveError
@@ -31,7 +43,19 @@ def build_parser() -> OneLineParser:
     commands = parser.add_subparsers(
         dest="command", required=True, metavar="COMMAND", title="commands"
     )
-    for module in (quickstart, extract, join, solve, score, export, backbones, data):
+    for module in (
+        quickstart,
+        extract,
+        join,
+        solve,
+        score,
+        rank,
+        explain,
+        export,
+        export_head,
+        backbones,
+        data,
+    ):
         module.add_parser(commands)
     return parser
 

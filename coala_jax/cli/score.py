@@ -10,6 +10,7 @@ from coala_jax.cli.head_options import add_head_and_rows, open_head_and_rows, re
 from coala_jax.cli.output import counts_line, print_result, say
 from coala_jax.cli.parser import UsageError, add_command, positive_integer
 from coala_jax.data.responses import CHUNK_RESPONSES
+from coala_jax.data.sources.files import COMPRESSIONS
 from coala_jax.study.files import require_writable
 
 EXAMPLE = """  coala-jax score head --model models/gpt2 --data responses.jsonl --out rewards.jsonl
@@ -47,6 +48,8 @@ def run(arguments: argparse.Namespace) -> int:
     if out is None and arguments.json:
         raise UsageError("--out -: the rewards go to standard output; leave out --json")
     if out is not None:
+        if out.suffix in COMPRESSIONS:
+            raise UsageError(f"--out: {out}: rewards are written unpacked; leave out {out.suffix}")
         require_writable(out, folder=False)
     rejected = rejected_beside(arguments, out)
     scored = score_stream(

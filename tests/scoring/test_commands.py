@@ -186,6 +186,7 @@ def test_an_output_that_cannot_be_written_is_named_before_anything_is_loaded(com
     [
         (["score", "--out", "-", "--json"], "leave out --json"),
         (["score", "--out", "o.jsonl", "--chunk-responses", "0"], "'0' is not an integer of at"),
+        (["score", "--out", "o.jsonl.gz"], "rewards are written unpacked; leave out .gz"),
         (["rank", "--out", "ranking.txt"], "expected a name that ends in .jsonl"),
         (["explain", "--neurons", "0"], "'0' is not an integer of at least 1"),
         (["explain", "--id", "gone"], "no usable row has the id 'gone'"),

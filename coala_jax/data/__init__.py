@@ -10,7 +10,7 @@ from coala_jax.data.conversations import (
 )
 from coala_jax.data.errors import DataError
 from coala_jax.data.reading import read_rows
-from coala_jax.data.responses import ResponseRow, ResponseSet, read_responses
+from coala_jax.data.responses import ResponseRow, ResponseSet, read_responses, stream_responses
 from coala_jax.data.rows import PreferenceRow, RefusedLine, RowSet, fingerprint_rows
 from coala_jax.data.sources import open_source
 from coala_jax.data.split import (
@@ -53,6 +53,7 @@ __all__ = [
     "require_no_leak",
     "split_by_group",
     "split_by_prompt",
+    "stream_responses",
     "write_rejected",
     "write_rows",
 ]

@@ -343,7 +343,8 @@ def _result(
 
 
 def _write(arguments: argparse.Namespace, rows: list[dict[str, Any]], seconds: float) -> None:
-    from coala_jax.study.files import json_text, write_text
+    from coala_jax.files import write_text
+    from coala_jax.study.files import json_text
 
     result = _result(arguments, rows, seconds)
     write_text(arguments.out / f"{arguments.name}.json", json_text(result))

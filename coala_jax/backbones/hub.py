@@ -17,8 +17,8 @@ from coala_jax.backbones.files import CheckpointError
 from coala_jax.backbones.flax_msgpack import FLAX_NAME
 from coala_jax.backbones.tokenizer import TOKENIZER_FILES
 from coala_jax.backbones.weights import INDEX_NAME, WEIGHTS_NAME, weight_files
+from coala_jax.hub_ids import MODEL_ID
 
-HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 # The shards of a safetensors checkpoint; other safetensors of a repository are other models.
 SHARD = re.compile(r"model-.*\.safetensors")
 # Where transformers 5 keeps a chat template; its hash is in the identity of what was made with it.
@@ -54,7 +54,7 @@ def find_checkpoint(
             revision of a folder. The message says what to do.
     """
     path = Path(model)
-    if not path.exists() and HUB_ID.fullmatch(str(model)):
+    if not path.exists() and MODEL_ID.fullmatch(str(model)):
         folder = _snapshot(str(model), revision, download)
         return Checkpoint(folder, str(model) if revision is None else f"{model}@{revision}")
     folder = checkpoint_folder(path)

@@ -10,7 +10,8 @@ from coala_jax.cli.data_options import add_reject_options, keep_rejected, reject
 from coala_jax.cli.options import add_seed
 from coala_jax.cli.output import counts_line, print_result, say
 from coala_jax.cli.parser import add_command, fraction
-from coala_jax.study.files import json_text, require_writable, write_text
+from coala_jax.files import write_text
+from coala_jax.study.files import json_text, require_writable
 
 if TYPE_CHECKING:
     from coala_jax.data.named import NamedRows

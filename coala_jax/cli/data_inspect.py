@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from coala_jax.cli.options import add_seed
 from coala_jax.cli.output import counts_line, print_result
 from coala_jax.cli.parser import add_command, positive_integer
-from coala_jax.study.files import require_writable, write_text
+from coala_jax.files import write_text
+from coala_jax.study.files import require_writable
 
 if TYPE_CHECKING:
     from coala_jax.data import PreferenceRow

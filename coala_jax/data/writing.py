@@ -4,15 +4,16 @@ import gzip
 import json
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from coala_jax.data.errors import DataError
 from coala_jax.data.rows import PreferenceRow, RefusedLine
+from coala_jax.files import write_files
 
 SUFFIXES = (".jsonl", ".jsonl.gz")
 REJECTED_NAME = "rejected_rows.jsonl"
-PARTIAL_SUFFIX = ".partial"
 
 
 def require_suffix(path: str | os.PathLike[str]) -> None:
@@ -41,19 +42,15 @@ def write_json_lines(path: str | os.PathLike[str], lines: Iterable[Mapping[str, 
     require_suffix(path)
     file = Path(path)
     file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_name(file.name + PARTIAL_SUFFIX)
-    try:
-        with partial.open("wb") as raw:
-            packed = file.suffix == ".gz"
-            stream = gzip.GzipFile("", "wb", fileobj=raw, mtime=0) if packed else raw
-            with stream:
-                for line in lines:
-                    # ASCII alone: a rejected row may hold what UTF-8 cannot say.
-                    stream.write(json.dumps(line, default=str).encode() + b"\n")
-        os.replace(partial, file)
-    except OSError:
-        partial.unlink(missing_ok=True)
-        raise
+
+    def write(raw: BinaryIO) -> None:
+        packed = file.suffix == ".gz"
+        with gzip.GzipFile("", "wb", fileobj=raw, mtime=0) if packed else nullcontext(raw) as out:
+            for line in lines:
+                # ASCII alone: a rejected row may hold what UTF-8 cannot say.
+                out.write(json.dumps(line, default=str).encode() + b"\n")
+
+    write_files({file: write})
     return file
 
 

@@ -18,7 +18,6 @@ from coala_jax.features.extract import (
     require_finite,
     require_known_ids,
 )
-from coala_jax.features.files import partial_path
 from coala_jax.features.identity import layer_name
 from coala_jax.features.join import Part, part_path, part_settings
 from coala_jax.features.progress import Progress
@@ -32,6 +31,7 @@ from coala_jax.features.store import (
     write_store,
 )
 from coala_jax.features.tokens import TokenSequence, encode_texts
+from coala_jax.files import partial_path
 
 # A pair has two responses.
 SIDES = 2

@@ -6,7 +6,6 @@ first shard cannot be made leaves nothing. Of a store that was damaged later, fi
 damaged shards alone are made again.
 """
 
-import hashlib
 import json
 import os
 import shutil
@@ -20,18 +19,19 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from coala_jax.features.errors import FeatureError
-from coala_jax.features.files import (
+from coala_jax.features.identity import FeatureIdentity
+from coala_jax.features.lock import only_writer, remove_dead_lock
+from coala_jax.features.npy import save_array
+from coala_jax.features.table import FeatureTable
+from coala_jax.files import (
     FULL,
     PARTIAL_SUFFIX,
+    file_sha256,
     full_disk,
     partial_path,
-    save_array,
     sync_folder,
     write_files,
 )
-from coala_jax.features.identity import FeatureIdentity
-from coala_jax.features.lock import only_writer, remove_dead_lock
-from coala_jax.features.table import FeatureTable
 
 MANIFEST_NAME = "manifest.json"
 FORMAT = "coala-jax feature store"
@@ -358,13 +358,8 @@ def _write_shard(folder: Path, number: int, shard: Shard) -> dict[str, Any]:
         "shapes": [list(shape) for shape in shard.shapes],
         "token_budget": shard.token_budget,
         "devices": dict(shard.devices),
-        "sha256": {path.name: _file_sha256(path) for path in paths},
+        "sha256": {path.name: file_sha256(path) for path in paths},
     }
-
-
-def _file_sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _shard_paths(folder: Path, number: int) -> tuple[Path, Path, Path]:
@@ -381,7 +376,7 @@ def _shard_fault(folder: Path, number: int, entry: Mapping[str, Any]) -> str:
     for path in _shard_paths(folder, number):
         if not path.is_file():
             return f"{path.name} is missing"
-        if _file_sha256(path) != entry["sha256"].get(path.name):
+        if file_sha256(path) != entry["sha256"].get(path.name):
             return f"{path.name} is damaged, its checksum differs"
     return ""
 

@@ -15,9 +15,9 @@ from coala_jax.data import ResponseRow, ResponseSet, read_responses
 from coala_jax.features import FeatureError, FeatureIdentity, require_same_backbone
 from coala_jax.features.chat import checkpoint_chat
 from coala_jax.features.extract import ExtractSettings, feature_identity, features_of_responses
+from coala_jax.files import write_text
 from coala_jax.head import HeadFileError, load_head
 from coala_jax.study.baselines import ordered
-from coala_jax.study.files import write_text
 
 
 class Scores(NamedTuple):

@@ -9,7 +9,7 @@ import pytest
 
 from coala_jax.data import PreferenceRow, prompt_sha256
 from coala_jax.features import FeatureError, FeatureTable
-from coala_jax.study.files import json_text, require_writable, write_folder, write_text
+from coala_jax.study.files import json_text, require_writable, write_folder
 from coala_jax.study.pairs import hold_out, pairs_of_table, read_pairs, require_two_parts
 
 ARRAYS = np.random.default_rng(0).normal(size=(2, 4, 3)).astype(np.float32)
@@ -70,19 +70,6 @@ def test_a_split_keeps_keys_together_and_columns_in_step():
 def test_json_has_no_nan():
     text = json_text({"a": float("nan"), "b": [float("inf"), 1.5], "c": {"d": (None, "x")}})
     assert json.loads(text) == {"a": None, "b": [None, 1.5], "c": {"d": [None, "x"]}}
-
-
-def test_a_text_that_cannot_be_finished_leaves_the_old_one(tmp_path, monkeypatch):
-    path = tmp_path / "deep" / "file.txt"
-    write_text(path, "old")
-
-    def full(*arguments):
-        raise OSError(errno.ENOSPC, "full")
-
-    monkeypatch.setattr("coala_jax.study.files.os.replace", full)
-    with pytest.raises(OSError, match="full"):
-        write_text(path, "new")
-    assert [file.read_text() for file in path.parent.iterdir()] == ["old"]
 
 
 def test_a_folder_of_a_killed_run_is_no_obstacle(tmp_path):

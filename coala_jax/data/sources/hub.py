@@ -3,16 +3,14 @@
 No code of a repository is run: ``datasets`` 4 and later cannot, and nothing here asks for it.
 """
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from coala_jax.data.errors import DataError
 from coala_jax.data.sources.files import INSTALL
+from coala_jax.data.sources.folder import DEFAULT_SPLIT
 from coala_jax.data.sources.row import NOT_A_RECORD, SourceRow
 
-HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
-DEFAULT_SPLIT = "train"
 # Above this the set is streamed: no copy of it is made on disk.
 STREAM_ABOVE_BYTES = 4 * 2**30
 

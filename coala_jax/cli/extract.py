@@ -21,7 +21,7 @@ from coala_jax.cli.options import (
     device_options,
     model_options,
 )
-from coala_jax.cli.output import counts_line, print_result, say
+from coala_jax.cli.output import say
 from coala_jax.cli.parser import (
     UsageError,
     add_command,
@@ -29,7 +29,8 @@ from coala_jax.cli.parser import (
     natural_number,
     positive_integer,
 )
-from coala_jax.features import FeatureStore, Part
+from coala_jax.cli.store_summary import print_store
+from coala_jax.features import Part
 from coala_jax.study.files import require_writable
 
 EXAMPLE = "  coala-jax extract --model models/gpt2 --data pairs.jsonl.gz --out store"
@@ -151,37 +152,3 @@ def _part(arguments: argparse.Namespace) -> Part | None:
     part = Part(arguments.process_id, arguments.processes)
     part.check()
     return part
-
-
-def print_store(
-    store: FeatureStore, arguments: argparse.Namespace, rejected: Path | None = None
-) -> None:
-    """Print what a store holds, as one JSON object or for people."""
-    manifest = store.manifest
-    result = {
-        "out": str(store.path),
-        "pairs": {"total": manifest["rows"]},
-        "features": {"width": manifest["width"], "dtype": manifest["dtype"]},
-        "rows": {
-            "set_aside": manifest["refused"],
-            "cut": manifest["cut"],
-            "rejected": None if rejected is None else str(rejected),
-        },
-        "tokens": manifest["tokens"],
-        "flops": manifest["flops"],
-        "shapes": manifest["shapes"],
-        "repaired": store.repaired,
-        "identity": manifest["identity"],
-        "command": arguments.command_line,
-    }
-    lines = [
-        f"features of {manifest['rows']} pairs, {manifest['width']} columns each side",
-        *counts_line("rows set aside", manifest["refused"]),
-        *([] if rejected is None else [f"set aside: {rejected}"]),
-        *counts_line("pairs cut to the context", manifest["cut"]),
-        "tokens: {given} given, {distinct} distinct, {run} run".format(**manifest["tokens"])
-        + f" in {manifest['shapes']} shapes, {manifest['flops']:.3g} operations",
-        *(f"repaired: {fault}" for fault in store.repaired),
-        f"written: {store.path}",
-    ]
-    print_result(result, lines, as_json=arguments.json)

@@ -52,8 +52,9 @@ def add_parser(subcommands: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run the command; gives the exit code."""
     from coala_jax.data import read_rows
-    from coala_jax.study.inspection import inspect_pairs, inspection_report
+    from coala_jax.study.inspection import inspect_pairs
     from coala_jax.study.inspection_page import inspection_page
+    from coala_jax.study.inspection_words import inspection_report
 
     if arguments.out is not None:
         require_writable(Path(arguments.out), folder=False)
@@ -104,8 +105,13 @@ def _drawn(rows: Sequence[PreferenceRow], count: int, seed: int) -> list[Prefere
 
 def _lines(found: Inspection) -> list[str]:
     """The figures for people; what matters most comes first."""
-    from coala_jax.study.inspection import length_is_skewed, length_sentence, other_warnings
-    from coala_jax.study.inspection_page import accuracy_text, repeat_lines
+    from coala_jax.study.inspection_words import (
+        accuracy_text,
+        length_is_skewed,
+        length_sentence,
+        other_warnings,
+        repeat_lines,
+    )
 
     lines = [("warning: " if length_is_skewed(found) else "") + length_sentence(found)]
     lines += [f"warning: {warning}" for warning in other_warnings(found)]
@@ -122,7 +128,7 @@ def _lines(found: Inspection) -> list[str]:
 
 
 def _length_lines(unit: str, lengths: Lengths) -> list[str]:
-    from coala_jax.study.inspection import quantiles
+    from coala_jax.study.inspection_words import quantiles
 
     lines = []
     for part, values in lengths._asdict().items():

@@ -6,10 +6,11 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from coala_jax.cli.data_options import add_reject_options, keep_rejected, rejected_path
+from coala_jax.cli.data_options import add_rejected, add_strict, keep_rejected, rejected_path
 from coala_jax.cli.options import add_seed
 from coala_jax.cli.output import counts_line, print_result, say
 from coala_jax.cli.parser import add_command, fraction
+from coala_jax.data.writing import REJECTED_NAME
 from coala_jax.files import write_text
 from coala_jax.study.files import json_text, require_writable
 
@@ -47,14 +48,14 @@ def add_parser(subcommands: Any) -> None:
         help="share of the prompts to hold out (default: %(default)s)",
     )
     add_seed(parser, "which prompts are held out")
-    add_reject_options(parser)
+    add_strict(parser)
+    add_rejected(parser, f"OUT/{REJECTED_NAME}")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command; gives the exit code."""
     from coala_jax.data import require_no_leak, write_rows
     from coala_jax.data.named import load_named, split_named
-    from coala_jax.data.writing import REJECTED_NAME
 
     out = Path(arguments.out)
     require_writable(out, folder=True)

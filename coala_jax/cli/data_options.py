@@ -9,21 +9,30 @@ from typing import Any
 from coala_jax.data import RefusedLine, write_rejected
 from coala_jax.data.columns import COLUMNS
 from coala_jax.data.shapes import PAIRINGS, SHAPES
-from coala_jax.data.writing import REJECTED_NAME
 
 DATA_HELP = (
     "preference rows: a file (.jsonl, .json, .csv, .tsv, each also .gz or .zst; .parquet, .arrow), "
     "a folder of them, or a hub id with --download"
 )
+# What `row_options` reads, beside --download, with the values that ask for nothing.
+DEFAULTS: dict[str, Any] = {
+    "columns": {},
+    "format": None,
+    "pairs": PAIRINGS[0],
+    "strip_prompt": False,
+    "data_config": None,
+    "split": None,
+    "data_revision": None,
+    "strict": False,
+}
 
 
 def add_row_options(parser: argparse.ArgumentParser) -> None:
-    """Add what `row_options` reads."""
+    """Add what `row_options` reads, but ``--download``, which models and rows share."""
     group = parser.add_argument_group("rows")
     group.add_argument(
         "--columns",
         type=column_names,
-        default={},
         metavar="NAME=COLUMN,...",
         help=f"what columns are called there, such as prompt=question; names: {', '.join(COLUMNS)}",
     )
@@ -33,7 +42,6 @@ def add_row_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--pairs",
         choices=PAIRINGS,
-        default=PAIRINGS[0],
         help="of unpaired and scored rows: one pair a response or row, or all (default: one)",
     )
     group.add_argument(
@@ -41,21 +49,26 @@ def add_row_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="take a prompt that the responses repeat out of them",
     )
-    group.add_argument("--data-config", help="configuration of a hub set, or a folder in --data")
+    group.add_argument("--data-config", help="configuration of a hub set, or a folder in a folder")
     group.add_argument("--split", help="split of a hub set or a folder (default: train)")
     group.add_argument("--data-revision", help="branch, tag or commit of a hub set")
-    add_reject_options(parser)
+    add_strict(group)
+    parser.set_defaults(**DEFAULTS)
 
 
-def add_reject_options(parser: argparse.ArgumentParser) -> None:
-    """Add what becomes of rows that cannot be used."""
+def add_strict(parser: argparse._ActionsContainer) -> None:
+    """Add ``--strict``."""
     parser.add_argument(
         "--strict", action="store_true", help="stop at the first row that cannot be used"
     )
+
+
+def add_rejected(parser: argparse._ActionsContainer, default: str) -> None:
+    """Add ``--rejected``, where rows that cannot be used go; ``default`` is said in its help."""
     parser.add_argument(
         "--rejected",
         metavar="FILE",
-        help=f"where rows set aside go, with the reason (default: OUT.{REJECTED_NAME})",
+        help=f"where rows set aside go, with the reason (default: {default})",
     )
 
 
@@ -64,6 +77,15 @@ def row_options(arguments: argparse.Namespace) -> dict[str, Any]:
     names = ("columns", "format", "pairs", "strip_prompt", "strict", "split", "download")
     options = {name: getattr(arguments, name) for name in names}
     return {**options, "config": arguments.data_config, "revision": arguments.data_revision}
+
+
+def given_row_options(arguments: argparse.Namespace) -> list[str]:
+    """The options of `add_row_options` that were given, as they are written."""
+    return [
+        f"--{name.replace('_', '-')}"
+        for name, default in DEFAULTS.items()
+        if getattr(arguments, name) != default
+    ]
 
 
 def column_names(text: str) -> dict[str, str]:

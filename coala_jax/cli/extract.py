@@ -8,6 +8,7 @@ from typing import Any
 
 from coala_jax.cli.data_options import (
     DATA_HELP,
+    add_rejected,
     add_row_options,
     keep_rejected,
     rejected_path,
@@ -30,6 +31,7 @@ from coala_jax.cli.parser import (
     positive_integer,
 )
 from coala_jax.cli.store_summary import print_store
+from coala_jax.data.writing import REJECTED_NAME
 from coala_jax.features import Part
 from coala_jax.study.files import require_writable
 
@@ -100,13 +102,13 @@ def add_parser(commands: Any) -> None:
     )
     group.add_argument("--processes", type=positive_integer, metavar="N", help="how many there are")
     add_row_options(parser)
+    add_rejected(parser, f"OUT.{REJECTED_NAME}")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command; gives the exit code."""
     from coala_jax.backbones import load_backbone
     from coala_jax.data import read_rows
-    from coala_jax.data.writing import REJECTED_NAME
     from coala_jax.features.build import extract_store
     from coala_jax.features.chat import checkpoint_chat
     from coala_jax.features.extract import ExtractSettings

@@ -18,7 +18,8 @@ from coala_jax.data.alternating import (
     LastTurn,
     alternating_population,
 )
-from coala_jax.data.conversations import ASSISTANT, SPEAKERS, Message, read_conversations
+from coala_jax.data.conversations import SPEAKERS, read_conversations
+from coala_jax.data.message import ASSISTANT, Message
 from coala_jax.data.rows import PreferenceRow
 from coala_jax.data.writing import require_suffix, write_json_lines
 from coala_jax.study.files import require_writable

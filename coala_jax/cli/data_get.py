@@ -109,7 +109,7 @@ def _about(loaded: NamedRows, arguments: argparse.Namespace) -> dict[str, Any]:
         "revision": arguments.revision,
         "source": arguments.source,
         "attribute": loaded.attribute or None,
-        "chat_template": loaded.row_set.chat_template or None,
+        "conversational": bool(loaded.row_set.chat_template),
         "eval_fraction": arguments.eval_fraction,
         "seed": arguments.seed,
     }

@@ -5,10 +5,10 @@ from coala_jax.data.chat import ChatFormat
 from coala_jax.data.conversations import (
     Conversation,
     ConversationSet,
-    Message,
     read_conversations,
 )
 from coala_jax.data.errors import DataError
+from coala_jax.data.message import Message, PairMessages
 from coala_jax.data.reading import read_rows
 from coala_jax.data.responses import ResponseRow, ResponseSet, read_responses
 from coala_jax.data.rows import PreferenceRow, RefusedLine, RowSet, fingerprint_rows
@@ -33,6 +33,7 @@ __all__ = [
     "ConversationSet",
     "DataError",
     "Message",
+    "PairMessages",
     "PreferenceRow",
     "RefusedLine",
     "ResponseRow",

@@ -13,8 +13,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple, get_args
 
-from coala_jax.data.conversations import ASSISTANT, SYSTEM, USER, Conversation, Message
+from coala_jax.data.conversations import Conversation
 from coala_jax.data.errors import DataError
+from coala_jax.data.message import ASSISTANT, SYSTEM, USER, Message
 from coala_jax.data.rows import EQUAL, PreferenceRow
 
 LastTurn = Literal["drop", "wrap"]

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from coala_jax.data.message import ASSISTANT, SYSTEM, USER, Message
 from coala_jax.data.rows import RefusedLine, count_reasons, require_usable, row_name
 from coala_jax.data.sources.json_lines import read_json_lines
 
-USER, ASSISTANT, SYSTEM = "user", "assistant", "system"
 # What data sets call their speakers, in lower case; any other name stays as it is.
 SPEAKERS: Mapping[str, str] = MappingProxyType(
     {
@@ -26,13 +26,6 @@ SPEAKERS: Mapping[str, str] = MappingProxyType(
 # Keys that hold the turns; the first one there counts.
 MESSAGES = "messages"
 LAYOUTS = (MESSAGES, "utterances")
-
-
-class Message(NamedTuple):
-    """A turn: ``role`` says who speaks, such as ``user``; ``content`` is the text."""
-
-    role: str
-    content: str
 
 
 class Conversation(NamedTuple):

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from coala_jax.data.chat import PLAIN, ChatFormat
-from coala_jax.data.conversations import ASSISTANT
+from coala_jax.data.message import ASSISTANT
 from coala_jax.data.rows import (
     RefusedLine,
     count_reasons,

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from coala_jax.data.errors import DataError
+from coala_jax.data.message import PairMessages
 
 EQUAL = "chosen equals rejected"
 # Keys of a row with a meaning here; all others go to ``extra``.
@@ -36,6 +37,7 @@ class PreferenceRow(NamedTuple):
         weight: how much the row counts, not negative; None means 1.
         group: what must not be split between training and test; None where unknown.
         extra: all other fields of the source.
+        messages: what the texts were made of, where it was messages and was to be kept.
     """
 
     id: str
@@ -46,6 +48,7 @@ class PreferenceRow(NamedTuple):
     weight: float | None = None
     group: str | None = None
     extra: Mapping[str, Any] = NO_EXTRA
+    messages: PairMessages | None = None
 
 
 class RefusedLine(NamedTuple):
@@ -146,7 +149,7 @@ def require_usable(source: str, rows: Sequence[Any], refused: Sequence[RefusedLi
 
 
 def fingerprint_rows(rows: Iterable[PreferenceRow]) -> str:
-    """SHA-256 over all that features and labels depend on, in order; ``extra`` does not count."""
+    """SHA-256 over what features and labels depend on, in order; not ``extra`` nor ``messages``."""
     digest = hashlib.sha256()
     for row in rows:
         line = json.dumps(row[: PreferenceRow._fields.index("extra")], ensure_ascii=True)

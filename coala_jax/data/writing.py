@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from coala_jax.data.errors import DataError
-from coala_jax.data.rows import PreferenceRow, RefusedLine
+from coala_jax.data.rows import ROW_KEYS, PreferenceRow, RefusedLine
 from coala_jax.files import write_files
 
 SUFFIXES = (".jsonl", ".jsonl.gz")
@@ -59,7 +59,8 @@ def write_rows(path: str | os.PathLike[str], rows: Iterable[PreferenceRow]) -> P
 
     Args:
         path: the ``.jsonl`` to write; its folder is made.
-        rows: the rows; what is None is left out, and ``extra`` becomes columns.
+        rows: the rows; what is None is left out, and ``extra`` becomes columns. Where a row kept
+            its messages, these are written in place of its texts.
 
     Returns:
         The file.
@@ -87,5 +88,9 @@ def write_rejected(path: str | os.PathLike[str], refused: Iterable[RefusedLine])
 
 
 def _fields(row: PreferenceRow) -> dict[str, Any]:
-    own = {key: value for key, value in row._asdict().items() if key != "extra"}
-    return {**row.extra, **{key: value for key, value in own.items() if value is not None}}
+    own = {key: getattr(row, key) for key in ROW_KEYS}
+    fields = {**row.extra, **{key: value for key, value in own.items() if value is not None}}
+    if row.messages is not None:
+        for part, turns in row.messages._asdict().items():
+            fields[part] = [message._asdict() for message in turns]
+    return fields

@@ -113,3 +113,60 @@ def test_written_rows_are_read_back_the_same(tmp_path):
     ]
     read = read_rows(rows).rows
     assert read_rows(write_rows(tmp_path / "rows.jsonl", read)).rows == read
+
+
+def turns(*contents, first="user"):
+    roles = ("user", "assistant") if first == "user" else ("assistant", "user")
+    return [{"role": roles[n % 2], "content": text} for n, text in enumerate(contents)]
+
+
+CONVERSATIONS = {
+    "explicit": {
+        "prompt": turns("p", "q", "r"),
+        "chosen": turns("yes", "why?", "so", first="assistant"),
+        "rejected": turns("no", first="assistant"),
+    },
+    "implicit": {"chosen": turns("p", "yes"), "rejected": turns("p", "no")},
+    "system": {
+        "prompt": turns("p"),
+        "chosen": turns("yes", first="assistant"),
+        "rejected": turns("no", first="assistant"),
+        "system": "Be brief.",
+    },
+    "a question of text": {
+        "prompt": "p",
+        "chosen": turns("p", "yes"),
+        "rejected": turns("p", "no"),
+        "messages": turns("p", "yes"),  # a column of its own, as in UltraFeedback
+        "margin": 2.0,
+    },
+    "scored": {
+        "prompt": turns("p"),
+        "completions": [turns(text, first="assistant") for text in ("no", "yes", "so")],
+        "scores": [0, 2, 1],
+    },
+    "unpaired": {"prompt": turns("p"), "completion": turns("yes", first="assistant")},
+}
+
+
+@pytest.mark.parametrize("kind", CONVERSATIONS)
+def test_conversations_that_kept_their_messages_are_read_back_the_same(tmp_path, kind):
+    rows = [CONVERSATIONS[kind]]
+    if kind == "unpaired":
+        rows = [
+            {**rows[0], "label": True},
+            {**rows[0], "completion": turns("no", first="assistant"), "label": False},
+        ]
+    kept = read_rows(rows, keep_messages=True, pairs="all")
+    path = write_rows(tmp_path / "rows.jsonl", kept.rows)
+    for line in map(json.loads, path.read_text().splitlines()):
+        assert all(isinstance(line[part], list) for part in ("prompt", "chosen", "rejected"))
+    again = read_rows(path, keep_messages=True, strict=True)
+    assert again.rows == kept.rows and kept.rows
+    assert again.chat_template == kept.chat_template
+    bare = read_rows(rows, pairs="all")
+    assert bare.rows == tuple(row._replace(messages=None) for row in kept.rows)
+
+
+def test_rows_of_text_have_no_messages_to_keep():
+    assert [row.messages for row in read_rows([GOOD], keep_messages=True).rows] == [None]

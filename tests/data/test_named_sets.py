@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from coala_jax.data import DataError, prompt_sha256, require_no_leak
+from coala_jax.data import DataError, prompt_sha256, read_rows, require_no_leak, write_rows
 from coala_jax.data.named import KNOWN_SETS, load_named, split_named
 
 PROMPTS = 40
@@ -129,6 +129,17 @@ def test_ultrafeedback_takes_its_preference_split_and_the_difference_of_scores(u
     assert rows[0].extra["prompt_id"] == "0" * 64 and "messages" not in rows[0].extra
     assert loaded.row_set.refused_counts == {"chosen equals rejected": 1}
     assert loaded.row_set.refused[0].file.endswith("train_prefs-00000-of-00002.parquet")
+
+
+def test_what_came_as_messages_is_written_as_messages_and_read_back_the_same(
+    ultrafeedback, tmp_path
+):
+    rows = load_named("ultrafeedback", ultrafeedback).row_set.rows
+    path = write_rows(tmp_path / "out.jsonl", rows)
+    first = json.loads(path.read_text().splitlines()[0])
+    assert first["prompt"] == [{"role": "user", "content": "question 0"}]
+    assert first["rejected"] == [{"role": "assistant", "content": "bad answer"}]
+    assert read_rows(path, keep_messages=True).rows == rows
 
 
 def test_imdb_pairs_a_positive_and_a_negative_review_behind_both_openings(imdb):

@@ -84,7 +84,7 @@ def load_named(
         chat: as ``read_rows`` takes it.
 
     Returns:
-        The pairs, with the paper's count to compare with.
+        The pairs, with the paper's count to compare with; rows of conversations keep their messages.
 
     Raises:
         DataError: an unknown name or attribute, no such source, columns that are not the documented
@@ -103,6 +103,7 @@ def load_named(
         format=known.format,
         options=ShapeOptions(),
         strict=strict,
+        keep_messages=True,
         chat=chat,
     )
     return NamedRows(known, made, attribute)

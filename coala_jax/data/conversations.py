@@ -25,7 +25,8 @@ SPEAKERS: Mapping[str, str] = MappingProxyType(
 
 # Keys that hold the turns; the first one there counts.
 MESSAGES = "messages"
-LAYOUTS = (MESSAGES, "utterances")
+UTTERANCES = "utterances"
+LAYOUTS = (MESSAGES, UTTERANCES)
 
 
 class Conversation(NamedTuple):
@@ -70,20 +71,35 @@ def read_conversations(
     conversations: list[Conversation] = []
     refused: list[RefusedLine] = []
     for line in read_json_lines(path):
-        number, fields = line.number, line.fields
-        turns = line.reason if fields is None else _turns(fields)
-        if fields is None or isinstance(turns, str):
-            refused.append(RefusedLine(number, str(turns), line.file, line.kept()))
-            continue
-        messages = tuple(
-            Message(speakers.get(name.strip().lower(), name), text) for name, text in turns
-        )
-        group = fields.get("group")
-        conversations.append(
-            Conversation(row_name(fields, number), messages, None if group is None else str(group))
-        )
+        made: Conversation | str = line.reason
+        if line.fields is not None:
+            made = conversation_of(line.fields, line.number, speakers)
+        if isinstance(made, str):
+            refused.append(RefusedLine(line.number, made, line.file, line.kept()))
+        else:
+            conversations.append(made)
     require_usable(str(path), conversations, refused)
     return ConversationSet(tuple(conversations), tuple(refused))
+
+
+def conversation_of(
+    fields: Mapping[str, Any], number: int, speakers: Mapping[str, str] = SPEAKERS
+) -> Conversation | str:
+    """The conversation of an entry, in one of the `LAYOUTS`, or why it holds none.
+
+    Args:
+        fields: of the entry.
+        number: names it where it has no ``id``.
+        speakers: as `read_conversations` takes it.
+    """
+    turns = _turns(fields)
+    if isinstance(turns, str):
+        return turns
+    messages = tuple(
+        Message(speakers.get(name.strip().lower(), name), text) for name, text in turns
+    )
+    group = fields.get("group")
+    return Conversation(row_name(fields, number), messages, None if group is None else str(group))
 
 
 def _turns(fields: Mapping[str, Any]) -> list[tuple[str, str]] | str:

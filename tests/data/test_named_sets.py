@@ -5,7 +5,16 @@ import json
 
 import pytest
 
-from coala_jax.data import DataError, prompt_sha256, read_rows, require_no_leak, write_rows
+from coala_jax.data import (
+    DataError,
+    Message,
+    alternating_population,
+    prompt_sha256,
+    read_conversations,
+    read_rows,
+    require_no_leak,
+    write_rows,
+)
 from coala_jax.data.named import KNOWN_SETS, load_named, split_named
 
 PROMPTS = 40
@@ -113,6 +122,106 @@ def test_edufeedback_is_read_as_it_is(edufeedback):
     assert loaded.row_set.rows[0][1:4] == ("Student: 0?\nTutor:", "yes 0", "no 0")
     assert loaded.difference == PROMPTS - 65_606
     assert loaded.check() == "40 pairs, 65,566 (99.9%) fewer than the paper's 65,606"
+
+
+STRICT = [
+    ["tutor", "Hello, what shall we look at?"],
+    ["student", "What is a mole?"],
+    ["tutor", "An amount of substance."],
+    ["student", "How many is it?"],
+    ["tutor", "About 6.02e23 of them."],
+]
+LOOSE = [
+    ["Student", "Is seven prime?"],
+    ["Student", "I think so."],
+    ["Tutor", "It is."],
+    ["Tutor", "Only one and seven divide it."],
+    ["Student", "And nine?"],
+    ["Tutor", "Three times three is nine."],
+    ["Student", "Thanks!"],
+]
+
+
+@pytest.fixture
+def dialogues(tmp_path):
+    rows = [
+        {"id": "strict", "topic": "chemistry", "utterances": STRICT},
+        {"id": "loose", "topic": "numbers", "utterances": LOOSE},
+        {"id": "short", "topic": "none", "utterances": STRICT[:3]},
+        {"id": "odd", "topic": "none", "utterances": [["narrator", "Once."], *STRICT]},
+        {"id": "broken", "topic": "none", "utterances": [["student"]]},
+    ]
+    write_parquet(tmp_path / "data" / "train-00000-of-00001.parquet", rows)
+    return tmp_path
+
+
+def test_edufeedback_s_dialogues_become_pairs_by_the_strategy_of_the_paper(dialogues):
+    loaded = load_named("edufeedback", dialogues).row_set
+    assert [(row.id, row.prompt, row.chosen, row.rejected) for row in loaded.rows] == [
+        ("strict/1", "User: What is a mole?\nAssistant:", STRICT[2][1], STRICT[4][1]),
+        (
+            "strict/3",
+            "User: What is a mole?\nAssistant: An amount of substance.\n"
+            "User: How many is it?\nAssistant:",
+            STRICT[4][1],
+            STRICT[2][1],
+        ),
+        (
+            "loose/0",
+            "User: Is seven prime?\nI think so.\nAssistant:",
+            "It is.\nOnly one and seven divide it.",
+            "Three times three is nine.",
+        ),
+        (
+            "loose/4",
+            "User: Is seven prime?\nI think so.\nAssistant: It is.\nOnly one and seven divide it.\n"
+            "User: And nine?\nAssistant:",
+            "Three times three is nine.",
+            "It is.\nOnly one and seven divide it.",
+        ),
+    ]
+    assert loaded.rows[0].messages.prompt == (Message("user", "What is a mole?"),)
+    assert {(row.group, row.extra["topic"]) for row in loaded.rows} == {
+        ("strict", "chemistry"),
+        ("loose", "numbers"),
+    }
+    assert loaded.refused_counts == {
+        "left over: no immediate answer": 1,
+        "left over: no other answer": 1,
+        "unknown role": 1,
+        "utterances holds a turn that is not a speaker and a text": 1,
+    }
+    with pytest.raises(DataError, match="line 4: unknown role"):  # what is left over is no fault
+        load_named("edufeedback", dialogues, strict=True)
+
+
+def test_edufeedback_s_pairs_are_those_of_data_alternate(dialogues, tmp_path):
+    path = tmp_path / "talks.jsonl"
+    lines = [{"id": "strict", "utterances": STRICT}, {"id": "loose", "utterances": LOOSE}]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    talks = read_conversations(path).conversations
+    made = alternating_population(talks, last_turn="wrap", opening="drop")
+    rows = load_named("edufeedback", dialogues).row_set.rows
+    assert [(row.id, row.chosen, row.rejected, row.group) for row in rows] == [
+        (row.id, row.chosen, row.rejected, row.group) for row in made.rows
+    ]
+    assert [row.messages.prompt for row in rows] == list(made.dialogues)
+
+
+def test_a_dialogue_s_pairs_are_never_split(dialogues):
+    rows = load_named("edufeedback", dialogues).row_set.rows
+    parts = split_named(rows, 0.5)
+    assert len(parts.train) == len(parts.eval) == 2
+    require_no_leak(*parts)
+
+
+def test_a_set_of_neither_layout_is_an_error_that_names_both(imdb):
+    with pytest.raises(
+        DataError,
+        match="no column utterances; miria0/EduFeedback is documented to have utterances or "
+        "prompt, chosen, rejected, this has text, label",
+    ):
+        load_named("edufeedback", imdb / "plain_text" / "train-00000-of-00001.parquet")
 
 
 def test_ultrafeedback_takes_its_preference_split_and_the_difference_of_scores(ultrafeedback):

@@ -40,11 +40,13 @@ HELPSTEER = KnownSet(
     hub_id="nvidia/HelpSteer",
     config=None,
     split="train",
-    columns={
-        "prompt": "the question",
-        "response": "an answer",
-        **{name: "0 to 4, higher is more of it" for name in ATTRIBUTES},
-    },
+    layouts=(
+        {
+            "prompt": "the question",
+            "response": "an answer",
+            **{name: "0 to 4, higher is more of it" for name in ATTRIBUTES},
+        },
+    ),
     pairs=7_708,
     format=SCORED,
     rows=_by_prompt,

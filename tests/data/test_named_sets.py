@@ -268,6 +268,18 @@ def test_imdb_pairs_a_positive_and_a_negative_review_behind_both_openings(imdb):
     }
 
 
+def test_imdb_prefers_the_positive_rest_in_every_row_and_gives_two_rows_a_pair(imdb):
+    """12 500 pairs, two prompts each: positive over negative behind the opening of either."""
+    rows = load_named("imdb", imdb).row_set.rows
+    assert all("splendid" in row.chosen and "dreadful" in row.rejected for row in rows)
+    pairs = [rows[n : n + 2] for n in range(0, len(rows), 2)]
+    assert len({pair[0].group for pair in pairs}) == len(pairs) == 20
+    for n, (positive, negative) in enumerate(pairs):
+        assert positive[2:4] == negative[2:4]
+        assert positive.prompt == f"Film {n + 50} of the festival was shown to"
+        assert negative.prompt == f"Film {n} of the festival was shown to"
+
+
 def test_imdb_splits_keep_both_rows_of_a_pair_together(imdb):
     parts = split_named(load_named("imdb", imdb).row_set.rows, 0.3)
     assert parts.train and parts.eval

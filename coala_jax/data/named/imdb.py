@@ -1,10 +1,18 @@
 """IMDb reviews as sentiment pairs, after the controlled sentiment task of the DPO paper.
 
-There a prompt is the opening of a review, and a positive continuation is preferred to a negative
-one. Here the n-th positive review is paired with the n-th negative one, and each pair gives two
-rows, for the opening of either review: the positive continuation over the negative one. So the
-continuation that really follows is chosen in one row and rejected in the other, and only the
-sentiment tells which is better. Both rows of a pair are one group: no split parts them.
+There a prompt is the opening of a review, and a continuation of positive sentiment is preferred to
+a negative one. Known of the COALA paper's version: positive over negative continuation, both
+sentiment prompts for each positive-negative pair, 12 500 x 2. Read here as: the n-th positive
+review is paired with the n-th negative one, in the order of the file; the two prompts of a pair are
+the openings of its two reviews; behind either, the rest of the positive review is chosen and the
+rest of the negative one rejected. So the continuation that really follows is chosen in one row and
+rejected in the other, and only the sentiment tells which is better.
+
+Another reading, not taken: prompts that ask for a sentiment, under which the negative review would
+be chosen in half of the rows: no preference for positive over negative. DPO's own responses are
+samples of a model that a classifier ranks; here they are reviews.
+
+Both rows of a pair are one group: no split parts them.
 """
 
 import re

@@ -49,6 +49,14 @@ def test_rows_set_aside_go_where_the_caller_says(checkpoint, data, tmp_path, cap
     assert not list(tmp_path.glob("*rejected_rows.jsonl"))
 
 
+def test_a_prompt_in_the_responses_is_taken_out_on_request(checkpoint, data, tmp_path, capsys):
+    words = ["--columns", COLUMNS, "--strip-prompt"]
+    assert extract(checkpoint, data, tmp_path / "store", *words) == 0
+    result = json.loads(capsys.readouterr().out)
+    # Without it the second response, which is the prompt alone, has nothing left.
+    assert result["rows"]["set_aside"] == {"chosen equals rejected": 1, "empty rejected": 1}
+
+
 def test_strict_stops_at_the_first_bad_row_before_anything_is_written(
     checkpoint, data, tmp_path, capsys
 ):

@@ -111,8 +111,8 @@ def run(arguments: argparse.Namespace) -> int:
     from coala_jax.data import read_rows
     from coala_jax.features.build import extract_store
     from coala_jax.features.chat import checkpoint_chat
-    from coala_jax.features.extract import ExtractSettings
     from coala_jax.features.join import part_path
+    from coala_jax.features.settings import ExtractSettings
 
     part = _part(arguments)
     settings = ExtractSettings(

@@ -11,25 +11,15 @@ from coala_jax.backbones import Backbone
 from coala_jax.backbones.sharding import mesh_of
 from coala_jax.data import PreferenceRow, RowSet, fingerprint_rows, prompt_sha256
 from coala_jax.features.errors import FeatureError
-from coala_jax.features.extract import (
-    ExtractSettings,
-    feature_identity,
-    pooled_features,
-    require_finite,
-    require_known_ids,
-)
+from coala_jax.features.extract import pooled_features, require_finite, require_known_ids
 from coala_jax.features.identity import layer_name
 from coala_jax.features.join import Part, part_path, part_settings
+from coala_jax.features.manifest import manifest_in
 from coala_jax.features.progress import Progress
 from coala_jax.features.query import QUERY_ROWS, derive_query, query_text
-from coala_jax.features.store import (
-    ONE_DEVICE,
-    FeatureStore,
-    RowRecord,
-    Shard,
-    manifest_in,
-    write_store,
-)
+from coala_jax.features.settings import ExtractSettings, feature_identity
+from coala_jax.features.shard import ONE_DEVICE, RowRecord, Shard
+from coala_jax.features.store import FeatureStore, write_store
 from coala_jax.features.tokens import TokenSequence, encode_texts
 from coala_jax.files import partial_path
 

@@ -12,7 +12,7 @@ import numpy as np
 from coala_jax.backbones import load_backbone
 from coala_jax.data import PreferenceRow, RowSet
 from coala_jax.features.build import extract_store
-from coala_jax.features.extract import ExtractSettings
+from coala_jax.features.settings import ExtractSettings
 from coala_jax.quickstart.tutoring import TutoringSplit
 from coala_jax.study.pairs import PairSet, pairs_of_table
 

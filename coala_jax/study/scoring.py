@@ -14,7 +14,8 @@ from coala_jax.backbones import load_backbone
 from coala_jax.data import ResponseRow, ResponseSet, read_responses
 from coala_jax.features import FeatureError, FeatureIdentity, require_same_backbone
 from coala_jax.features.chat import checkpoint_chat
-from coala_jax.features.extract import ExtractSettings, feature_identity, features_of_responses
+from coala_jax.features.responses import features_of_responses
+from coala_jax.features.settings import ExtractSettings, feature_identity
 from coala_jax.files import write_text
 from coala_jax.head import HeadFileError, load_head
 from coala_jax.study.baselines import ordered

@@ -11,7 +11,7 @@ from coala_jax.data.chat import PLAIN
 from coala_jax.features import FeatureError, FeatureIdentity
 from coala_jax.features.build import extract_store
 from coala_jax.features.chat import checkpoint_chat, tokenizer_chat
-from coala_jax.features.extract import ExtractSettings
+from coala_jax.features.settings import ExtractSettings
 from coala_jax.features.tokens import TextTemplate
 
 TEMPLATE = (

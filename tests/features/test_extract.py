@@ -16,13 +16,10 @@ from coala_jax.data import PreferenceRow, ResponseRow, RowSet, prompt_sha256
 from coala_jax.data.rows import RefusedLine
 from coala_jax.features import FeatureError, build, extract, open_store, require_same_backbone
 from coala_jax.features.build import extract_store
-from coala_jax.features.extract import (
-    ExtractSettings,
-    feature_identity,
-    features_of_responses,
-)
 from coala_jax.features.progress import Progress
 from coala_jax.features.query import query_array, query_text
+from coala_jax.features.responses import features_of_responses
+from coala_jax.features.settings import ExtractSettings, feature_identity
 from coala_jax.features.tokens import TextTemplate
 
 WORDS = ["the", "student", "asks", "the", "tutor", "answers"]

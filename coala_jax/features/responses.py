@@ -1,0 +1,63 @@
+"""Features of plain responses, for a head to score."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from coala_jax.backbones import Backbone
+from coala_jax.data import ResponseRow
+from coala_jax.features.extract import pooled_features, require_finite, require_known_ids
+from coala_jax.features.progress import Progress
+from coala_jax.features.settings import ExtractSettings
+from coala_jax.features.tokens import encode_texts
+
+
+class ResponseFeatures(NamedTuple):
+    """Features of plain responses.
+
+    Attributes:
+        features: (n, d) float32.
+        prompt_cut: how many rows lost prompt tokens to the context's length.
+        response_cut: how many lost response tokens.
+    """
+
+    features: np.ndarray
+    prompt_cut: int
+    response_cut: int
+
+
+def features_of_responses(
+    rows: Sequence[ResponseRow], backbone: Backbone, settings: ExtractSettings
+) -> ResponseFeatures:
+    """Features of plain (prompt, response) rows, with a progress bar on a terminal.
+
+    Args:
+        rows: what to score.
+        backbone: the frozen model.
+        settings: as the head's features were made: ``ExtractSettings.from_identity``.
+
+    Returns:
+        (n, d) features in the order of the rows, and how many rows were cut.
+
+    Raises:
+        FeatureError: a feature that is not finite or a token that the model does not know, named
+            by its row.
+    """
+    sequences = encode_texts(
+        backbone.tokenizer,
+        [row.prompt for row in rows],
+        [row.response for row in rows],
+        settings.template,
+        backbone.config.max_length,
+    )
+    names = [f"{row.id} ({row.side})" for row in rows]
+    require_known_ids(sequences, names, backbone.config.vocab_size)
+    with Progress(len(sequences), "score") as progress:
+        features = pooled_features(backbone, sequences, settings, progress).features
+    require_finite(features, names)
+    return ResponseFeatures(
+        features,
+        prompt_cut=sum(sequence.prompt_cut for sequence in sequences),
+        response_cut=sum(sequence.response_cut for sequence in sequences),
+    )

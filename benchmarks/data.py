@@ -125,7 +125,7 @@ def measure(path: str) -> dict[str, Any]:
     end = time.perf_counter()
     return {
         "rows": len(row_set.rows),
-        "set_aside": row_set.refused_counts,
+        "set_aside": row_set.set_aside_counts,
         "train": len(parts.train),
         "eval": len(parts.eval),
         "read_seconds": read - start,

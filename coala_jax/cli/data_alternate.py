@@ -123,7 +123,7 @@ def run(arguments: argparse.Namespace) -> int:
         "out": str(out),
         "conversations": {
             "read": len(read.conversations),
-            "set_aside": read.refused_counts,
+            "set_aside": read.set_aside_counts,
             "dropped": population.dropped,
         },
         "triplets": len(population.rows),
@@ -134,7 +134,7 @@ def run(arguments: argparse.Namespace) -> int:
     lines = [
         f"{len(read.conversations)} conversations, {turns} user turns, "
         f"{len(population.rows)} triplets",
-        *counts_line("lines set aside", read.refused_counts),
+        *counts_line("lines set aside", read.set_aside_counts),
         *counts_line("conversations dropped", population.dropped),
         *counts_line("user turns without a triplet", population.skipped),
         f"written: {out}",

@@ -6,11 +6,11 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from coala_jax.cli.data_options import add_rejected, add_strict, keep_rejected, rejected_path
+from coala_jax.cli.data_options import add_set_aside, add_strict, keep_set_aside, set_aside_path
 from coala_jax.cli.options import add_seed
 from coala_jax.cli.output import counts_line, print_result, say
 from coala_jax.cli.parser import add_command, fraction
-from coala_jax.data.writing import REJECTED_NAME
+from coala_jax.data.writing import SET_ASIDE_NAME
 from coala_jax.files import write_text
 from coala_jax.study.files import json_text, require_writable
 
@@ -49,7 +49,7 @@ def add_parser(subcommands: Any) -> None:
     )
     add_seed(parser, "which prompts are held out")
     add_strict(parser)
-    add_rejected(parser, f"OUT/{REJECTED_NAME}")
+    add_set_aside(parser, f"OUT/{SET_ASIDE_NAME}")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -72,8 +72,8 @@ def run(arguments: argparse.Namespace) -> int:
     require_no_leak(parts.train, parts.eval)
     write_rows(out / TRAIN, parts.train)
     write_rows(out / EVAL, parts.eval)
-    refused = loaded.row_set.refused
-    rejected = keep_rejected(rejected_path(arguments, out / REJECTED_NAME), refused)
+    path = set_aside_path(arguments, out / SET_ASIDE_NAME)
+    kept = keep_set_aside(path, loaded.row_set.set_aside)
     result = {
         "out": str(out),
         **_about(loaded, arguments),
@@ -84,15 +84,15 @@ def run(arguments: argparse.Namespace) -> int:
             "paper": loaded.known.pairs,
             "difference": loaded.difference,
         },
-        "rows": {"set_aside": loaded.row_set.refused_counts},
+        "rows": {"set_aside": loaded.row_set.set_aside_counts},
         "command": arguments.command_line,
     }
     write_text(out / ABOUT, json_text(result))
     lines = [
         f"{loaded.known.name}: {loaded.check()}",
         f"split by prompt: {len(parts.train)} to train on, {len(parts.eval)} held out",
-        *counts_line("rows set aside", loaded.row_set.refused_counts),
-        *rejected,
+        *counts_line("rows set aside", loaded.row_set.set_aside_counts),
+        *kept,
         f"written: {out}: {TRAIN}, {EVAL}, {ABOUT}",
     ]
     print_result(result, lines, as_json=arguments.json)

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from coala_jax.cli.data_options import (
     DATA_HELP,
-    add_rejected,
     add_row_options,
-    keep_rejected,
+    add_set_aside,
+    keep_set_aside,
     row_options,
 )
 from coala_jax.cli.options import add_seed, add_tokenizer_options
@@ -65,7 +65,7 @@ def add_parser(subcommands: Any) -> None:
     add_seed(parser, "seed of folds and examples")
     add_tokenizer_options(parser)
     add_row_options(parser)
-    add_rejected(parser, "they are counted alone")
+    add_set_aside(parser, "they are counted alone")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -76,7 +76,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     if arguments.eval_split is not None and arguments.eval is None:
         raise UsageError("--eval-split says how --eval is read: give --eval too, or leave it out")
-    for path in (arguments.out, arguments.rejected):
+    for path in (arguments.out, arguments.set_aside):
         if path is not None:
             require_writable(Path(path), folder=False)
     tokenizer = None if arguments.model is None else _tokenizer(arguments)
@@ -88,22 +88,22 @@ def run(arguments: argparse.Namespace) -> int:
         seed=arguments.seed,
     )
     examples = _drawn(read.rows, arguments.examples or 0, arguments.seed)
-    set_aside = {"file": read.refused_counts}
+    counts_of = {"file": read.set_aside_counts}
     if held_out is not None:
-        set_aside["eval"] = held_out.refused_counts
+        counts_of["eval"] = held_out.set_aside_counts
     result = inspection_report(found) | {
-        "set_aside": set_aside,
+        "set_aside": counts_of,
         "examples": [_example(row) for row in examples],
         "out": arguments.out,
         "command": arguments.command_line,
     }
     lines = _lines(found)
-    for part, counts in set_aside.items():
+    for part, counts in counts_of.items():
         lines += counts_line(f"lines set aside ({part})", counts)
     lines += [line for row in examples for line in _example_lines(row)]
-    if arguments.rejected is not None:
-        refused = read.refused + (() if held_out is None else held_out.refused)
-        lines += keep_rejected(Path(arguments.rejected), refused)
+    if arguments.set_aside is not None:
+        set_aside = read.set_aside + (() if held_out is None else held_out.set_aside)
+        lines += keep_set_aside(Path(arguments.set_aside), set_aside)
     if arguments.out is not None:
         page = inspection_page(Path(arguments.file).name, found, arguments.command_line, examples)
         write_text(Path(arguments.out), page)

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from coala_jax.data import RefusedLine, write_rejected
+from coala_jax.data import SetAsideRow, write_set_aside
 from coala_jax.data.columns import COLUMNS
 from coala_jax.data.shapes import PAIRINGS, SHAPES
 
@@ -63,10 +63,11 @@ def add_strict(parser: argparse._ActionsContainer) -> None:
     )
 
 
-def add_rejected(parser: argparse._ActionsContainer, default: str) -> None:
+def add_set_aside(parser: argparse._ActionsContainer, default: str) -> None:
     """Add ``--rejected``, where rows that cannot be used go; ``default`` is said in its help."""
     parser.add_argument(
         "--rejected",
+        dest="set_aside",
         metavar="FILE",
         help=f"where rows set aside go, with the reason (default: {default})",
     )
@@ -96,14 +97,14 @@ def column_names(text: str) -> dict[str, str]:
     return {name.strip(): column.strip() for name, _, column in pairs}
 
 
-def rejected_path(arguments: argparse.Namespace, default: Path) -> Path:
+def set_aside_path(arguments: argparse.Namespace, default: Path) -> Path:
     """Where rows that are set aside go."""
-    return default if arguments.rejected is None else Path(arguments.rejected)
+    return default if arguments.set_aside is None else Path(arguments.set_aside)
 
 
-def keep_rejected(path: Path, refused: tuple[RefusedLine, ...]) -> list[str]:
+def keep_set_aside(path: Path, set_aside: tuple[SetAsideRow, ...]) -> list[str]:
     """Write what was set aside, over what an earlier run left; gives the line that says so."""
-    if not refused and not path.exists():
+    if not set_aside and not path.exists():
         return []
-    write_rejected(path, refused)
-    return [f"set aside: {path}"] if refused else []
+    write_set_aside(path, set_aside)
+    return [f"set aside: {path}"] if set_aside else []

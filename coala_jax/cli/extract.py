@@ -8,11 +8,11 @@ from typing import Any
 
 from coala_jax.cli.data_options import (
     DATA_HELP,
-    add_rejected,
     add_row_options,
-    keep_rejected,
-    rejected_path,
+    add_set_aside,
+    keep_set_aside,
     row_options,
+    set_aside_path,
 )
 from coala_jax.cli.options import (
     add_device_options,
@@ -31,7 +31,7 @@ from coala_jax.cli.parser import (
     positive_integer,
 )
 from coala_jax.cli.store_summary import print_store
-from coala_jax.data.writing import REJECTED_NAME
+from coala_jax.data.writing import SET_ASIDE_NAME
 from coala_jax.features import Part
 from coala_jax.study.files import require_writable
 
@@ -102,7 +102,7 @@ def add_parser(commands: Any) -> None:
     )
     group.add_argument("--processes", type=positive_integer, metavar="N", help="how many there are")
     add_row_options(parser)
-    add_rejected(parser, f"OUT.{REJECTED_NAME}")
+    add_set_aside(parser, f"OUT.{SET_ASIDE_NAME}")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -125,10 +125,10 @@ def run(arguments: argparse.Namespace) -> int:
     )
     out = Path(arguments.out)
     own = out if part is None else part_path(out, part)
-    beside = own.absolute().with_name(f"{own.absolute().name}.{REJECTED_NAME}")
-    rejected = rejected_path(arguments, beside)
+    beside = own.absolute().with_name(f"{own.absolute().name}.{SET_ASIDE_NAME}")
+    set_aside = set_aside_path(arguments, beside)
     require_writable(out, folder=True)
-    require_writable(rejected, folder=False)
+    require_writable(set_aside, folder=False)
     row_set = read_rows(
         arguments.data,
         chat=lambda: checkpoint_chat(
@@ -136,12 +136,12 @@ def run(arguments: argparse.Namespace) -> int:
         ),
         **row_options(arguments),
     )
-    kept = keep_rejected(rejected, row_set.refused)
+    kept = keep_set_aside(set_aside, row_set.set_aside)
     say(f"features of {len(row_set.rows)} pairs from {arguments.model}")
     options = {**model_options(arguments), **device_options(arguments)}
     backbone = load_backbone(arguments.model, **options)
     store = extract_store(row_set, backbone, out, settings=settings, part=part)
-    print_store(store, arguments, rejected if kept else None)
+    print_store(store, arguments, set_aside if kept else None)
     return 0
 
 

@@ -10,7 +10,7 @@ from coala_jax.features import FeatureStore
 
 
 def print_store(
-    store: FeatureStore, arguments: argparse.Namespace, rejected: Path | None = None
+    store: FeatureStore, arguments: argparse.Namespace, set_aside: Path | None = None
 ) -> None:
     """Print what a store holds, as one JSON object or for people."""
     manifest = store.manifest
@@ -21,7 +21,7 @@ def print_store(
         "rows": {
             "set_aside": manifest["refused"],
             "cut": manifest["cut"],
-            "rejected": None if rejected is None else str(rejected),
+            "rejected": None if set_aside is None else str(set_aside),
         },
         "tokens": manifest["tokens"],
         "flops": manifest["flops"],
@@ -33,7 +33,7 @@ def print_store(
     lines = [
         f"features of {manifest['rows']} pairs, {manifest['width']} columns each side",
         *counts_line("rows set aside", manifest["refused"]),
-        *([] if rejected is None else [f"set aside: {rejected}"]),
+        *([] if set_aside is None else [f"set aside: {set_aside}"]),
         *counts_line("pairs cut to the context", manifest["cut"]),
         "tokens: {given} given, {distinct} distinct, {run} run".format(**manifest["tokens"])
         + f" in {manifest['shapes']} shapes, {manifest['flops']:.3g} operations",

@@ -6,7 +6,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from coala_jax.data.message import ASSISTANT, SYSTEM, USER, Message
-from coala_jax.data.rows import RefusedLine, count_reasons, require_usable, row_name
+from coala_jax.data.rows import SetAsideRow, count_reasons, require_usable, row_name
 from coala_jax.data.sources.json_lines import read_json_lines
 
 # What data sets call their speakers, in lower case; any other name stays as it is.
@@ -41,12 +41,12 @@ class ConversationSet(NamedTuple):
     """The conversations of a file, and the lines that were set aside."""
 
     conversations: tuple[Conversation, ...]
-    refused: tuple[RefusedLine, ...] = ()
+    set_aside: tuple[SetAsideRow, ...] = ()
 
     @property
-    def refused_counts(self) -> dict[str, int]:
+    def set_aside_counts(self) -> dict[str, int]:
         """How many lines were set aside for each reason, sorted by reason."""
-        return count_reasons(self.refused)
+        return count_reasons(self.set_aside)
 
 
 def read_conversations(
@@ -69,17 +69,17 @@ def read_conversations(
         DataError: a missing, empty or unreadable file, or one without a conversation.
     """
     conversations: list[Conversation] = []
-    refused: list[RefusedLine] = []
+    set_aside: list[SetAsideRow] = []
     for line in read_json_lines(path):
         made: Conversation | str = line.reason
         if line.fields is not None:
             made = conversation_of(line.fields, line.number, speakers)
         if isinstance(made, str):
-            refused.append(RefusedLine(line.number, made, line.file, line.kept()))
+            set_aside.append(SetAsideRow(line.number, made, line.file, line.kept()))
         else:
             conversations.append(made)
-    require_usable(str(path), conversations, refused)
-    return ConversationSet(tuple(conversations), tuple(refused))
+    require_usable(str(path), conversations, set_aside)
+    return ConversationSet(tuple(conversations), tuple(set_aside))
 
 
 def conversation_of(

@@ -11,8 +11,8 @@ from coala_jax.data.columns import check_columns, first_rows, named_rows
 from coala_jax.data.errors import DataError
 from coala_jax.data.rows import (
     PreferenceRow,
-    RefusedLine,
     RowSet,
+    SetAsideRow,
     preference_row,
     require_usable,
     row_fault,
@@ -116,9 +116,9 @@ def rows_of_source(
         options = options._replace(implicit_prompt=True)
     conversations = Conversations(chat)
     shaped = SHAPES[format](rows, options, conversations)
-    usable, refused = _checked(shaped, source.name, strict, keep_messages)
-    require_usable(source.name, usable, refused)
-    return RowSet(tuple(usable), tuple(refused), conversations.chat_template)
+    usable, set_aside = _checked(shaped, source.name, strict, keep_messages)
+    require_usable(source.name, usable, set_aside)
+    return RowSet(tuple(usable), tuple(set_aside), conversations.chat_template)
 
 
 def _check(format: str | None, options: ShapeOptions, columns: Mapping[str, str]) -> None:
@@ -147,10 +147,10 @@ def _detected(rows: Iterable[Mapping[str, Any]], name: str) -> str:
 
 def _checked(
     rows: Iterator[SourceRow], name: str, strict: bool, keep_messages: bool
-) -> tuple[list[PreferenceRow], list[RefusedLine]]:
+) -> tuple[list[PreferenceRow], list[SetAsideRow]]:
     """Usable rows, and the others with their reasons."""
     usable: list[PreferenceRow] = []
-    refused: list[RefusedLine] = []
+    set_aside: list[SetAsideRow] = []
     ids: set[str] = set()
     for row in rows:
         fields = row.fields
@@ -169,5 +169,5 @@ def _checked(
                 f"{row.file or name}: line {row.number}: {reason}; mend the row, or leave out "
                 "--strict (strict=True) to set such rows aside"
             )
-        refused.append(RefusedLine(row.number, reason, row.file, row.kept()))
-    return usable, refused
+        set_aside.append(SetAsideRow(row.number, reason, row.file, row.kept()))
+    return usable, set_aside

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from coala_jax.data.chat import PLAIN, ChatFormat
 from coala_jax.data.message import ASSISTANT
 from coala_jax.data.rows import (
-    RefusedLine,
+    SetAsideRow,
     count_reasons,
     require_usable,
     row_name,
@@ -46,7 +46,7 @@ class ResponseSet(NamedTuple):
     """
 
     rows: tuple[ResponseRow, ...]
-    refused: tuple[RefusedLine, ...] = ()
+    refused: tuple[SetAsideRow, ...] = ()
     chat_template: str = ""
 
     @property
@@ -74,19 +74,19 @@ def read_responses(
         DataError: a missing, empty or unreadable file, or one with no usable row.
     """
     rows: list[ResponseRow] = []
-    refused: list[RefusedLine] = []
+    refused: list[SetAsideRow] = []
     source, conversations = open_source(path), Conversations(chat)
     for row in source.rows:
         number, fields = row.number, row.fields
         if fields is None:
-            refused.append(RefusedLine(number, row.reason, row.file, row.content))
+            refused.append(SetAsideRow(number, row.reason, row.file, row.content))
             continue
         is_pair = "response" not in fields and ("chosen" in fields or "rejected" in fields)
         sides = ("chosen", "rejected") if is_pair else ("response",)
         try:
             fields = _as_text(fields, sides, conversations)
         except RowFault as fault:
-            refused.append(RefusedLine(number, str(fault), row.file, row.kept()))
+            refused.append(SetAsideRow(number, str(fault), row.file, row.kept()))
             continue
         name = row_name(fields, number)
         rows.extend(ResponseRow(name, side, fields["prompt"], fields[side]) for side in sides)

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from coala_jax.data.errors import DataError
-from coala_jax.data.rows import ROW_KEYS, PreferenceRow, RefusedLine
+from coala_jax.data.rows import ROW_KEYS, PreferenceRow, SetAsideRow
 from coala_jax.files import write_files
 
 SUFFIXES = (".jsonl", ".jsonl.gz")
-REJECTED_NAME = "rejected_rows.jsonl"
+SET_ASIDE_NAME = "rejected_rows.jsonl"
 
 
 def require_suffix(path: str | os.PathLike[str]) -> None:
@@ -47,7 +47,7 @@ def write_json_lines(path: str | os.PathLike[str], lines: Iterable[Mapping[str, 
         packed = file.suffix == ".gz"
         with gzip.GzipFile("", "wb", fileobj=raw, mtime=0) if packed else nullcontext(raw) as out:
             for line in lines:
-                # ASCII alone: a rejected row may hold what UTF-8 cannot say.
+                # ASCII alone: a row set aside may hold what UTF-8 cannot say.
                 out.write(json.dumps(line, default=str).encode() + b"\n")
 
     write_files({file: write})
@@ -68,12 +68,12 @@ def write_rows(path: str | os.PathLike[str], rows: Iterable[PreferenceRow]) -> P
     return write_json_lines(path, map(_fields, rows))
 
 
-def write_rejected(path: str | os.PathLike[str], refused: Iterable[RefusedLine]) -> Path:
+def write_set_aside(path: str | os.PathLike[str], set_aside: Iterable[SetAsideRow]) -> Path:
     """Write what was set aside: ``file``, ``line``, ``reason`` and the ``row`` as it was read.
 
     Args:
         path: the ``.jsonl`` to write; its folder is made.
-        refused: of a ``RowSet`` or ``ResponseSet``.
+        set_aside: of a ``RowSet`` or ``ResponseSet``.
 
     Returns:
         The file.
@@ -82,7 +82,7 @@ def write_rejected(path: str | os.PathLike[str], refused: Iterable[RefusedLine])
         path,
         (
             {"file": line.file, "line": line.number, "reason": line.reason, "row": line.content}
-            for line in refused
+            for line in set_aside
         ),
     )
 

@@ -132,7 +132,7 @@ def _describe(row_set: RowSet, backbone: Backbone, settings: ExtractSettings) ->
         "width": settings.width(backbone.config.hidden_size),
         "data_sha256": fingerprint_rows(row_set.rows),
         "rows": len(row_set.rows),
-        "refused": row_set.refused_counts,
+        "refused": row_set.set_aside_counts,  # its name in every store there is
     }
 
 

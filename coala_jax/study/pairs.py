@@ -41,7 +41,7 @@ class PairSet(NamedTuple):
         weight: (n,) weights, or None.
         margin: (n,) margins, or None.
         identity: how the features were made; None where the source does not say.
-        set_aside: rows that could not be used, by reason; None where the source does not say.
+        set_aside_counts: unusable rows, by reason; None where the source does not say.
         cut: pairs that lost tokens to the context, by part; None where the source does not say.
     """
 
@@ -54,7 +54,7 @@ class PairSet(NamedTuple):
     weight: np.ndarray | None = None
     margin: np.ndarray | None = None
     identity: FeatureIdentity | None = None
-    set_aside: Mapping[str, int] | None = None
+    set_aside_counts: Mapping[str, int] | None = None
     cut: Mapping[str, int] | None = None
 
     def take(self, rows: np.ndarray) -> PairSet:
@@ -112,7 +112,7 @@ def read_pairs(
         rows = _rows_by_id(row_set.rows, data_path, path, table.ids)
         chat_template = row_set.chat_template
     pairs = pairs_of_table(path, table, rows, chat_template)
-    return pairs._replace(set_aside=manifest.get("refused"), cut=manifest.get("cut"))
+    return pairs._replace(set_aside_counts=manifest.get("refused"), cut=manifest.get("cut"))
 
 
 def pairs_of_table(

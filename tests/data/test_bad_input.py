@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coala_jax.data import DataError, read_rows, write_rejected, write_rows
+from coala_jax.data import DataError, read_rows, write_rows, write_set_aside
 
 GOOD = {"id": "good", "prompt": "Why?", "chosen": "Because.", "rejected": "No."}
 
@@ -57,8 +57,8 @@ def test_a_bad_line_is_set_aside_alone_with_its_place(bad):
     path, reason = bad
     read = read_rows(path)
     assert [row.id for row in read.rows] == ["good", "after"]
-    assert read.refused_counts == {reason: 1}
-    assert (read.refused[0].file, read.refused[0].number) == (str(path), 2)
+    assert read.set_aside_counts == {reason: 1}
+    assert (read.set_aside[0].file, read.set_aside[0].number) == (str(path), 2)
 
 
 def test_strict_makes_it_fatal_and_says_where(bad):
@@ -70,7 +70,7 @@ def test_strict_makes_it_fatal_and_says_where(bad):
 
 def test_what_is_set_aside_is_kept_with_its_reason(bad, tmp_path):
     path, reason = bad
-    out = write_rejected(tmp_path / "out" / "rejected_rows.jsonl", read_rows(path).refused)
+    out = write_set_aside(tmp_path / "out" / "rejected_rows.jsonl", read_rows(path).set_aside)
     (kept,) = map(json.loads, out.read_text().splitlines())
     assert (kept["file"], kept["line"], kept["reason"]) == (str(path), 2, reason)
     content = path.read_bytes().split(b"\n")[1]
@@ -117,9 +117,9 @@ def test_a_bad_conversation_is_set_aside_alone_with_its_place(tmp_path, kind):
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     read = read_rows(path)
     assert [row.id for row in read.rows] == ["good", "after"]
-    (refused,) = read.refused
-    assert refused.reason.startswith(reason)
-    assert (refused.file, refused.number, refused.content) == (str(path), 2, rows[1])
+    (set_aside,) = read.set_aside
+    assert set_aside.reason.startswith(reason)
+    assert (set_aside.file, set_aside.number, set_aside.content) == (str(path), 2, rows[1])
     with pytest.raises(DataError, match=r"talks\.jsonl: line 2: "):
         read_rows(path, strict=True)
 
@@ -134,9 +134,9 @@ def test_a_file_cut_short_gives_its_whole_rows_and_says_where_it_ends(tmp_path, 
     assert [row.id for row in read.rows] == [str(n) for n in range(len(read.rows))]
     assert 0 < len(read.rows) < 20_000
     # The bytes may end amid a line, which is then broken as well.
-    assert read.refused_counts["cannot be read from here on"] == 1
-    assert len(read.refused) <= 2
-    assert read.refused[-1].file == str(path) and read.refused[-1].number > len(read.rows)
+    assert read.set_aside_counts["cannot be read from here on"] == 1
+    assert len(read.set_aside) <= 2
+    assert read.set_aside[-1].file == str(path) and read.set_aside[-1].number > len(read.rows)
     with pytest.raises(DataError, match="cannot be read from here on; mend the row"):
         read_rows(path, strict=True)
 
@@ -192,10 +192,10 @@ def test_every_line_is_a_row_or_is_set_aside(tmp_path_factory, first, others, en
     filled = [n for n, piece in enumerate(pieces, start=1) if piece.strip(b" \r")]
     read = read_rows(path)
     numbers = [int(row.id.removeprefix("line-")) for row in read.rows]
-    assert sorted([*numbers, *(one.number for one in read.refused)]) == filled
-    assert all(one.reason and one.file == str(path) for one in read.refused)
-    if read.refused:
-        with pytest.raises(DataError, match=f"line {read.refused[0].number}: "):
+    assert sorted([*numbers, *(one.number for one in read.set_aside)]) == filled
+    assert all(one.reason and one.file == str(path) for one in read.set_aside)
+    if read.set_aside:
+        with pytest.raises(DataError, match=f"line {read.set_aside[0].number}: "):
             read_rows(path, strict=True)
 
 
@@ -207,8 +207,8 @@ def test_a_csv_says_numbers_in_text(tmp_path):
         ("12", 0.5, {"n": "7"}),
         ("c", None, {"n": "9"}),
     ]
-    assert read.refused_counts == {"margin is not a number": 1}
-    assert read.refused[0].number == 3
+    assert read.set_aside_counts == {"margin is not a number": 1}
+    assert read.set_aside[0].number == 3
 
 
 def test_rows_without_ids_are_told_apart_by_their_file(tmp_path):

@@ -70,8 +70,8 @@ def test_speakers_are_the_callers(write):
 def test_a_line_without_a_conversation_is_set_aside(write, fields, reason):
     read = read_conversations(write({"messages": MESSAGES}, fields))
     assert len(read.conversations) == 1
-    assert read.refused_counts == {reason: 1}
-    assert read.refused[0].number == 2
+    assert read.set_aside_counts == {reason: 1}
+    assert read.set_aside[0].number == 2
 
 
 def test_a_file_without_a_conversation_is_an_error(write):
@@ -103,5 +103,5 @@ def test_every_line_is_a_conversation_or_is_set_aside(tmp_path_factory, entries)
     assert [[text for _, text in talk.messages] for talk in read.conversations] == [
         [text for _, text in turns] for turns in whole
     ]
-    assert len(read.conversations) + len(read.refused) == len(entries)
-    assert all(one.reason and one.number for one in read.refused)
+    assert len(read.conversations) + len(read.set_aside) == len(entries)
+    assert all(one.reason and one.number for one in read.set_aside)

@@ -185,7 +185,7 @@ def test_edufeedback_s_dialogues_become_pairs_by_the_strategy_of_the_paper(dialo
         ("strict", "chemistry"),
         ("loose", "numbers"),
     }
-    assert loaded.refused_counts == {
+    assert loaded.set_aside_counts == {
         "left over: no immediate answer": 1,
         "left over: no other answer": 1,
         "unknown role": 1,
@@ -236,8 +236,8 @@ def test_ultrafeedback_takes_its_preference_split_and_the_difference_of_scores(u
     )
     assert rows[1].margin == 0
     assert rows[0].extra["prompt_id"] == "0" * 64 and "messages" not in rows[0].extra
-    assert loaded.row_set.refused_counts == {"chosen equals rejected": 1}
-    assert loaded.row_set.refused[0].file.endswith("train_prefs-00000-of-00002.parquet")
+    assert loaded.row_set.set_aside_counts == {"chosen equals rejected": 1}
+    assert loaded.row_set.set_aside[0].file.endswith("train_prefs-00000-of-00002.parquet")
 
 
 def test_what_came_as_messages_is_written_as_messages_and_read_back_the_same(
@@ -262,7 +262,7 @@ def test_imdb_pairs_a_positive_and_a_negative_review_behind_both_openings(imdb):
     )
     assert rows[1].prompt == "Film 0 of the festival was shown to"
     assert rows[1][2:4] == rows[0][2:4] and rows[1].group == rows[0].group
-    assert loaded.row_set.refused_counts == {
+    assert loaded.row_set.set_aside_counts == {
         "a review of 8 words or fewer": 1,
         "left over: no review of the other label": 1,
     }
@@ -298,7 +298,7 @@ def test_helpsteer_takes_the_best_against_the_worst_and_drops_ties(helpsteer):
     assert loaded.attribute == "helpfulness"
     strict = load_named("helpsteer", helpsteer, strict=True)  # none of that is a fault
     assert strict.row_set.rows == loaded.row_set.rows
-    assert loaded.row_set.refused_counts == {
+    assert loaded.row_set.set_aside_counts == {
         "left over: the only response to its prompt": 1,
         "tied scores": 1,
     }

@@ -61,8 +61,8 @@ def test_no_shared_file_is_left_out():
 @pytest.mark.parametrize("name", PAIRS)
 def test_a_shared_file_is_read_whole(name):
     read = read_rows(shared(name))
-    assert len(read.rows) + len(read.refused) == PAIRS[name]
-    assert len(read.refused) <= PAIRS[name] // 1000
+    assert len(read.rows) + len(read.set_aside) == PAIRS[name]
+    assert len(read.set_aside) <= PAIRS[name] // 1000
 
 
 def test_shared_reviews_and_conversations_make_pairs():

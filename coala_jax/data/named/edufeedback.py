@@ -32,7 +32,7 @@ def _pairs_of_dialogue(row: SourceRow, fields: Mapping[str, Any]) -> Iterator[So
     """The pairs of a dialogue, then the turns that made none, without fields."""
     dialogue = conversation_of({key: fields.get(key) for key in (*NAMES, UTTERANCES)}, row.number)
     if isinstance(dialogue, str):
-        yield row.refuse(dialogue)
+        yield row.set_aside(dialogue)
         return
     made = alternating_population([dialogue], last_turn="wrap", opening="drop")
     carried = {key: value for key, value in fields.items() if key != UTTERANCES}
@@ -42,7 +42,7 @@ def _pairs_of_dialogue(row: SourceRow, fields: Mapping[str, Any]) -> Iterator[So
     for reason, count in (made.skipped | made.dropped).items():
         # The turns of a dialogue that has made pairs are no fault of the file; its speakers may be.
         reason = reason if reason == UNKNOWN_ROLE else f"{LEFT_OVER}{reason}"
-        yield from (row.refuse(reason) for _ in range(count))
+        yield from (row.set_aside(reason) for _ in range(count))
 
 
 EDUFEEDBACK = KnownSet(

@@ -49,11 +49,11 @@ def _pairs(rows: Iterator[SourceRow], _: str) -> Iterator[SourceRow]:
         text, label = row.fields.get("text"), row.fields.get("label")
         opening = _OPENING.match(text) if isinstance(text, str) else None
         if not isinstance(text, str):
-            yield row.refuse(NO_TEXT)
+            yield row.set_aside(NO_TEXT)
         elif label not in (NEGATIVE, POSITIVE):
-            yield row.refuse(UNKNOWN_LABEL)
+            yield row.set_aside(UNKNOWN_LABEL)
         elif opening is None:
-            yield row.refuse(TOO_SHORT)
+            yield row.set_aside(TOO_SHORT)
         else:
             rest = text[opening.end() :].lstrip()
             reviews[label].append(_Review(row, opening.group().strip(), rest))
@@ -62,7 +62,7 @@ def _pairs(rows: Iterator[SourceRow], _: str) -> Iterator[SourceRow]:
         yield from _both_openings(positive, negative)
     paired = min(map(len, reviews))
     for lonely in (*positives[paired:], *negatives[paired:]):
-        yield lonely.row.refuse(NO_PARTNER)
+        yield lonely.row.set_aside(NO_PARTNER)
 
 
 def _both_openings(positive: _Review, negative: _Review) -> Iterator[SourceRow]:

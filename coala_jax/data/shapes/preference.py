@@ -40,7 +40,7 @@ def preference_rows(
         try:
             yield _shaped(row, row.fields, options, conversations)
         except RowFault as fault:
-            yield row.refuse(str(fault))
+            yield row.set_aside(str(fault))
 
 
 def _shaped(

@@ -34,11 +34,11 @@ def scored_rows(
                 row.fields, row.fields["completions"], options, conversations
             )
         except RowFault as fault:
-            yield row.refuse(str(fault))
+            yield row.set_aside(str(fault))
             continue
         for better, worse in _pairs(scores, options):
             if scores[better] == scores[worse]:
-                yield row.refuse(TIED)
+                yield row.set_aside(TIED)
             else:
                 fields = _fields(row, responses, scores, better, worse, options)
                 pair = responses.pair(better, worse)

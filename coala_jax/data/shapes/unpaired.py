@@ -38,7 +38,7 @@ def unpaired_rows(
         try:
             good, labelled = _labelled(row, options, conversations)
         except RowFault as fault:
-            yield row.refuse(str(fault))
+            yield row.set_aside(str(fault))
         else:
             both = by_prompt.setdefault(normalise_prompt(labelled.responses.prompt), ([], []))
             both[0 if good else 1].append(labelled)
@@ -52,7 +52,7 @@ def unpaired_rows(
         paired = min(len(goods), len(bads))
         every = options.pairs == ALL and paired > 0
         for lonely in () if every else (*goods[paired:], *bads[paired:]):
-            yield lonely.row.refuse(NO_PARTNER)
+            yield lonely.row.set_aside(NO_PARTNER)
 
 
 def _labelled(

@@ -34,7 +34,7 @@ class SourceRow(NamedTuple):
     file: str = ""
     messages: PairMessages | None = None
 
-    def refuse(self, reason: str) -> "SourceRow":
+    def set_aside(self, reason: str) -> "SourceRow":
         """The same entry without fields, for a reason."""
         return self._replace(fields=None, reason=reason, content=self.kept())
 

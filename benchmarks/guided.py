@@ -1,7 +1,7 @@
 """Guided decoding on the embedded backbone: does it align, and what does it cost?
 
-    python benchmarks/guided.py align        # plain, guided, best-of-n: the measured table, 10 minutes
-    python benchmarks/guided.py cost         # seconds a token against plain sampling and torch
+    python benchmarks/guided.py align    # plain, guided, best-of-n: the measured table, 10 minutes
+    python benchmarks/guided.py cost     # seconds a token against plain sampling and torch
 
 ``align``: a head is trained as the quickstart does, on pairs about some concepts; the prompts ask
 one question for every aspect of the concepts that it never saw (220 prompts). An answer is *direct*
@@ -108,7 +108,9 @@ def _align(arguments: argparse.Namespace, out: Path) -> None:
         "held out": _questions(arguments, lambda concept: concept.group in groups),
         "training": _questions(arguments, lambda concept: concept.group not in groups),
     }
-    asked["training"] = asked["training"][:: max(len(asked["training"]) // len(asked["held out"]), 1)]
+    asked["training"] = asked["training"][
+        :: max(len(asked["training"]) // len(asked["held out"]), 1)
+    ]
     bench = _Bench(backbone, head, asked, arguments.seed)
     plain = {part: bench.answer(part, {"scale": 0.0}) for part in asked}
     found = [bench.row("plain", 0.0, plain["held out"], plain["held out"], chosen=True)]
@@ -120,9 +122,11 @@ def _align(arguments: argparse.Namespace, out: Path) -> None:
             scale: {part: bench.answer(part, {**method.options, "scale": scale}) for part in asked}
             for scale in method.scales
         }
-        best = max(tried, key=lambda scale: tried[scale]["training"].direct.mean())  # noqa: B023
+        best = max(tried, key=lambda scale: tried[scale]["training"].direct.mean())
         for scale, answers in tried.items():
-            row = bench.row(method.name, scale, answers["held out"], plain["held out"], scale == best)
+            row = bench.row(
+                method.name, scale, answers["held out"], plain["held out"], scale == best
+            )
             found.append(row)
             _say(row)
         matched = round(tried[best]["held out"].evaluations / plain["held out"].evaluations)
@@ -203,7 +207,9 @@ class _Bench:
         ordered = best_of_n(self.backbone, self.head, prompts, n, config, self.key)
         seconds = time.perf_counter() - start
         # A prompt runs once for the samples of it.
-        spent = [sum(s.evaluations - s.prompt_tokens for s in o) + o[0].prompt_tokens for o in ordered]
+        spent = [
+            sum(s.evaluations - s.prompt_tokens for s in o) + o[0].prompt_tokens for o in ordered
+        ]
         answers = self._judge("held out", [samples[0] for samples in ordered], spent, seconds)
         name = f"best of {n}" + (f" ({note})" if note else "")
         return [self.row(name, 0.0, answers, plain, True)]
@@ -221,7 +227,10 @@ class _Bench:
         log_probs = response_log_probs(self.backbone, prompts, [one.tokens for one in made])
         return _Answers(
             direct=np.array(
-                [is_direct(m.text, q.concept, q.aspect) for m, q in zip(made, questions, strict=True)]
+                [
+                    is_direct(m.text, q.concept, q.aspect)
+                    for m, q in zip(made, questions, strict=True)
+                ]
             ),
             reward=np.array([one.reward for one in made]),
             log_prob=np.array([each.sum() for each in log_probs]),
@@ -338,8 +347,7 @@ def _cost(arguments: argparse.Namespace, out: Path) -> None:
     from coala_jax.backbones import load_backbone
     from coala_jax.decoding.config import GenerationConfig
     from coala_jax.decoding.text_head import TextHead
-    from coala_jax.features.responses import feature_identity
-    from coala_jax.features.settings import ExtractSettings
+    from coala_jax.features.settings import ExtractSettings, feature_identity
     from coala_jax.quickstart.demo import embedded_backbone
     from coala_jax.quickstart.sampling import plain_questions
 
@@ -383,7 +391,9 @@ def _cost(arguments: argparse.Namespace, out: Path) -> None:
         for name, seconds in times.items():
             each = 1e3 * statistics.median(seconds) / arguments.steps
             plain = 1e3 * statistics.median(times["plain"]) / arguments.steps
-            rows.append({"batch": batch, "contender": name, "ms_a_step": each, "ratio": each / plain})
+            rows.append(
+                {"batch": batch, "contender": name, "ms_a_step": each, "ratio": each / plain}
+            )
             _say(rows[-1])
     result = _account({"steps": arguments.steps, "repeats": arguments.repeats, "rows": rows})
     _write(out, result, _cost_table(result))
@@ -492,7 +502,8 @@ def _account(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def _write(out: Path, result: dict[str, Any], table: str) -> None:
-    from coala_jax.study.files import json_text, write_text
+    from coala_jax.files import write_text
+    from coala_jax.study.files import json_text
 
     write_text(out.with_suffix(".json"), json_text(result))
     write_text(out.with_suffix(".md"), table)

@@ -6,10 +6,11 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from coala_jax.cli.head_options import add_head_and_rows, open_head_and_rows, rejected_beside
+from coala_jax.cli.head_options import add_head_and_rows, open_head_and_rows, set_aside_beside
 from coala_jax.cli.output import counts_line, excerpt, print_result
 from coala_jax.cli.parser import add_command, positive_integer
-from coala_jax.study.files import json_text, require_writable, write_text
+from coala_jax.files import write_text
+from coala_jax.study.files import json_text, require_writable
 
 if TYPE_CHECKING:
     from coala_jax.data import ResponseRow
@@ -62,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
     out = None if arguments.out is None else Path(arguments.out)
     if out is not None:
         require_writable(out, folder=False)
-    rejected = rejected_beside(arguments, out)
+    rejected = set_aside_beside(arguments, out)
     found = explain_stream(
         *open_head_and_rows(arguments),
         arguments.id,

@@ -6,7 +6,12 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from coala_jax.cli.data_options import add_row_options, rejected_path, row_options
+from coala_jax.cli.data_options import (
+    add_row_options,
+    add_set_aside,
+    row_options,
+    set_aside_path,
+)
 from coala_jax.cli.options import (
     add_device_options,
     add_engine,
@@ -15,7 +20,7 @@ from coala_jax.cli.options import (
     device_options,
     model_options,
 )
-from coala_jax.data.writing import REJECTED_NAME
+from coala_jax.data.writing import SET_ASIDE_NAME
 from coala_jax.study.files import require_writable
 
 if TYPE_CHECKING:
@@ -30,7 +35,7 @@ RESPONSE_HELP = (
 
 
 def add_head_and_rows(parser: argparse.ArgumentParser) -> None:
-    """Add what `open_head_and_rows` and `rejected_beside` read."""
+    """Add what `open_head_and_rows` and `set_aside_beside` read."""
     parser.add_argument("head", help="folder of a head")
     parser.add_argument(
         "--model", required=True, help="the backbone it was made on; checked by its hashes"
@@ -41,6 +46,7 @@ def add_head_and_rows(parser: argparse.ArgumentParser) -> None:
     add_engine(parser)
     add_device_options(parser)
     add_row_options(parser)
+    add_set_aside(parser, f"OUT.{SET_ASIDE_NAME}")
 
 
 def open_head_and_rows(
@@ -59,17 +65,17 @@ def open_head_and_rows(
     )
 
 
-def rejected_beside(arguments: argparse.Namespace, out: Path | None) -> Path | None:
+def set_aside_beside(arguments: argparse.Namespace, out: Path | None) -> Path | None:
     """Where rows set aside go: beside the output unless said otherwise; None where there is none.
 
     Raises:
         OSError: no file can be made there.
     """
     if out is not None:
-        beside = out.absolute().with_name(f"{out.absolute().name}.{REJECTED_NAME}")
-        path = rejected_path(arguments, beside)
-    elif arguments.rejected is not None:
-        path = Path(arguments.rejected)
+        beside = out.absolute().with_name(f"{out.absolute().name}.{SET_ASIDE_NAME}")
+        path = set_aside_path(arguments, beside)
+    elif arguments.set_aside is not None:
+        path = Path(arguments.set_aside)
     else:
         return None
     require_writable(path, folder=False)

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from coala_jax.cli.head_options import add_head_and_rows, open_head_and_rows, rejected_beside
+from coala_jax.cli.head_options import add_head_and_rows, open_head_and_rows, set_aside_beside
 from coala_jax.cli.output import counts_line, excerpt, print_result
 from coala_jax.cli.parser import add_command
 from coala_jax.study.files import require_writable
@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
     if out is not None:
         require_suffix(out)
         require_writable(out, folder=False)
-    rejected = rejected_beside(arguments, out)
+    rejected = set_aside_beside(arguments, out)
     ranked = rank_stream(*open_head_and_rows(arguments), rejected)
     made = [ranking_line(ranking) for ranking in ranked.rankings]
     if out is not None:

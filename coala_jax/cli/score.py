@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from coala_jax.cli.head_options import add_head_and_rows, open_head_and_rows, rejected_beside
+from coala_jax.cli.head_options import add_head_and_rows, open_head_and_rows, set_aside_beside
 from coala_jax.cli.output import counts_line, print_result, say
 from coala_jax.cli.parser import UsageError, add_command, positive_integer
 from coala_jax.data.responses import CHUNK_RESPONSES
@@ -51,7 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
         if out.suffix in COMPRESSIONS:
             raise UsageError(f"--out: {out}: rewards are written unpacked; leave out {out.suffix}")
         require_writable(out, folder=False)
-    rejected = rejected_beside(arguments, out)
+    rejected = set_aside_beside(arguments, out)
     scored = score_stream(
         *open_head_and_rows(arguments),
         out,

@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 from coala_jax.data.chat import PLAIN, ChatFormat
 from coala_jax.data.columns import check_columns, first_rows, named_rows
-from coala_jax.data.conversations import ASSISTANT, USER
 from coala_jax.data.errors import DataError
+from coala_jax.data.message import ASSISTANT, USER
 from coala_jax.data.rows import (
-    RefusedLine,
+    SetAsideRow,
     count_reasons,
     require_usable,
     row_name,
@@ -66,22 +66,22 @@ class ResponseSet(NamedTuple):
 
     Attributes:
         rows: in the order of the file.
-        refused: what is not among them.
+        set_aside: what is not among them.
         chat_template: as a ``RowSet`` has it.
     """
 
     rows: tuple[ResponseRow, ...]
-    refused: tuple[RefusedLine, ...] = ()
+    set_aside: tuple[SetAsideRow, ...] = ()
     chat_template: str = ""
 
     @property
-    def refused_counts(self) -> dict[str, int]:
+    def set_aside_counts(self) -> dict[str, int]:
         """How many lines were set aside for each reason, sorted by reason."""
-        return count_reasons(self.refused)
+        return count_reasons(self.set_aside)
 
 
 # The responses of one row, or the line that was set aside.
-ResponseEntry = tuple[ResponseRow, ...] | RefusedLine
+ResponseEntry = tuple[ResponseRow, ...] | SetAsideRow
 
 
 class ResponseStream(NamedTuple):
@@ -124,14 +124,14 @@ def read_responses(
     """
     stream = stream_responses(source, chat=chat, **options)
     rows: list[ResponseRow] = []
-    refused: list[RefusedLine] = []
+    set_aside: list[SetAsideRow] = []
     for entry in stream.entries:
-        if isinstance(entry, RefusedLine):
-            refused.append(entry)
+        if isinstance(entry, SetAsideRow):
+            set_aside.append(entry)
         else:
             rows.extend(entry)
-    require_usable(stream.name, rows, refused)
-    return ResponseSet(tuple(rows), tuple(refused), stream.chat_template)
+    require_usable(stream.name, rows, set_aside)
+    return ResponseSet(tuple(rows), tuple(set_aside), stream.chat_template)
 
 
 def stream_responses(
@@ -245,13 +245,13 @@ def _given(rows: Iterable[SourceRow], conversations: Conversations) -> Iterator[
     """Responses of rows that hold their own; preference rows may stand among them."""
     for row in rows:
         if row.fields is None:
-            yield _refused(row)
+            yield _set_aside(row)
             continue
         try:
             given = _responses_of(row.fields)
             prompt, texts = _as_text(row.fields, given, conversations)
         except RowFault as fault:
-            yield _refused(row.refuse(str(fault)))
+            yield _set_aside(row.set_aside(str(fault)))
         else:
             name = row_name(row.fields, row.number)
             yield tuple(
@@ -266,7 +266,7 @@ def _pairs(rows: Iterable[SourceRow]) -> Iterator[ResponseEntry]:
         fields = row.fields
         fault = "" if fields is None else text_fault(fields, ("prompt", CHOSEN, REJECTED))
         if fields is None or fault:
-            yield _refused(row.refuse(fault) if fault else row)
+            yield _set_aside(row.set_aside(fault) if fault else row)
             continue
         name = row_name(fields, row.number)
         yield tuple(
@@ -277,7 +277,7 @@ def _pairs(rows: Iterable[SourceRow]) -> Iterator[ResponseEntry]:
 def _strictly(entries: Iterable[ResponseEntry], name: str) -> Iterator[ResponseEntry]:
     """The same entries up to the first that cannot be used, which raises."""
     for entry in entries:
-        if isinstance(entry, RefusedLine) and not leaves_out(entry.reason):
+        if isinstance(entry, SetAsideRow) and not leaves_out(entry.reason):
             raise DataError(
                 f"{entry.file or name}: line {entry.number}: {entry.reason}; mend the row, or "
                 "leave out --strict (strict=True) to set such rows aside"
@@ -285,8 +285,8 @@ def _strictly(entries: Iterable[ResponseEntry], name: str) -> Iterator[ResponseE
         yield entry
 
 
-def _refused(row: SourceRow) -> RefusedLine:
-    return RefusedLine(row.number, row.reason, row.file, row.kept())
+def _set_aside(row: SourceRow) -> SetAsideRow:
+    return SetAsideRow(row.number, row.reason, row.file, row.kept())
 
 
 def _responses_of(fields: Mapping[str, Any]) -> dict[str, Any]:

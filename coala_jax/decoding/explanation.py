@@ -29,8 +29,8 @@ from coala_jax.decoding.inputs import usable_rows
 from coala_jax.decoding.set_aside import SetAside
 from coala_jax.decoding.text_head import TextHead
 from coala_jax.features import FeatureError
-from coala_jax.features.extract import features_of_responses
 from coala_jax.features.progress import Progress
+from coala_jax.features.responses import features_of_responses
 from coala_jax.head import Head
 
 

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import export
 
-from coala_jax.features.files import write_files
+from coala_jax.files import write_files
 from coala_jax.head import Head, HeadFileError, load_head
 
 FORMAT = "coala-jax-stablehlo/1"

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
-from coala_jax.features.files import write_files
+from coala_jax.files import write_files
 from coala_jax.head import load_head
 
 MODULE, WEIGHTS, ACCOUNT = "reward_head.py", "head.safetensors", "head.json"

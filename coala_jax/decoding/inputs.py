@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from coala_jax.backbones import Backbone
-from coala_jax.data import RefusedLine, ResponseRow, stream_responses
+from coala_jax.data import ResponseRow, SetAsideRow, stream_responses
 from coala_jax.data.responses import ResponseStream
 from coala_jax.decoding.set_aside import SetAside
 from coala_jax.decoding.text_head import (
@@ -56,7 +56,7 @@ def usable_rows(
         FeatureError: conversations became text otherwise than those the head was trained on.
     """
     for entry in stream.entries:
-        if isinstance(entry, RefusedLine):
+        if isinstance(entry, SetAsideRow):
             aside.add(entry)
         else:
             require_chat_template(text_head, stream.chat_template)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from coala_jax.features import FeatureError
-from coala_jax.features.files import FULL, full_disk, partial_path, sync_folder, write_files
+from coala_jax.files import FULL, full_disk, partial_path, sync_folder, write_files
 
 STATE_SUFFIX = ".json"
 SHOWN = 24

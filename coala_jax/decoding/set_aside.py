@@ -7,8 +7,9 @@ from collections import Counter
 from pathlib import Path
 from typing import BinaryIO
 
-from coala_jax.data import DataError, RefusedLine
-from coala_jax.features.files import partial_path
+from coala_jax.data import DataError, SetAsideRow
+from coala_jax.data.writing import set_aside_fields
+from coala_jax.files import partial_path
 
 
 class SetAside:
@@ -26,7 +27,7 @@ class SetAside:
         self.first: dict[str, int] = {}
         self._file: BinaryIO | None = None
 
-    def add(self, line: RefusedLine) -> None:
+    def add(self, line: SetAsideRow) -> None:
         """Count a line and write it."""
         self.counts[line.reason] += 1
         self.first.setdefault(line.reason, line.number)
@@ -35,9 +36,7 @@ class SetAside:
         if self._file is None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._file = partial_path(self.path).open("wb")
-        # The fields of `coala_jax.data.write_rejected`.
-        kept = {"file": line.file, "line": line.number, "reason": line.reason, "row": line.content}
-        self._file.write(json.dumps(kept, default=str).encode() + b"\n")
+        self._file.write(json.dumps(set_aside_fields(line), default=str).encode() + b"\n")
 
     def require_usable(self, source: str, rows: int) -> None:
         """Raise where nothing usable was read.

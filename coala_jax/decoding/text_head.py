@@ -13,8 +13,9 @@ import numpy as np
 from coala_jax.backbones import Backbone, layer_indices, load_backbone
 from coala_jax.data import ResponseRow
 from coala_jax.features import FeatureError, FeatureIdentity, require_same_backbone
-from coala_jax.features.extract import ExtractSettings, feature_identity, features_of_responses
 from coala_jax.features.progress import Progress
+from coala_jax.features.responses import features_of_responses
+from coala_jax.features.settings import ExtractSettings, feature_identity
 from coala_jax.head import Head, HeadFileError, load_head
 
 # Of a head that does not record it: the scale of `coala_jax.Params`.

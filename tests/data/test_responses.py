@@ -79,8 +79,8 @@ def test_a_row_that_cannot_be_scored_has_its_reason(fields, reason):
     good = {"prompt": "p", "response": "r"}
     if "chosen" in fields:
         good = {"prompt": "p", "chosen": "a", "rejected": "b"}
-    (refused,) = read_responses([good, fields]).refused
-    assert reason in refused.reason and refused.number == 2
+    (set_aside,) = read_responses([good, fields]).set_aside
+    assert reason in set_aside.reason and set_aside.number == 2
     with pytest.raises(DataError, match="line 2: .*; mend the row, or leave out --strict"):
         read_responses([good, fields], strict=True)
 
@@ -109,7 +109,7 @@ def test_standard_input_is_json_lines(monkeypatch):
     standard_input(monkeypatch, "\n".join(lines).encode("latin-1"))
     read = read_responses("-")
     assert [row.id for row in read.rows] == ["line-1"]
-    assert [(line.number, line.reason, line.file) for line in read.refused] == [
+    assert [(line.number, line.reason, line.file) for line in read.set_aside] == [
         (3, "broken JSON", "standard input"),
         (4, "not valid UTF-8", "standard input"),
     ]

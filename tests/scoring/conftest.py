@@ -48,7 +48,7 @@ def backbone(checkpoint):
 @pytest.fixture(scope="session")
 def write_head(backbone):
     """Write a head on the tiny backbone: ``write_head(folder, head=None, **account)``."""
-    from coala_jax.features.extract import ExtractSettings, feature_identity
+    from coala_jax.features.settings import ExtractSettings, feature_identity
 
     def write(folder, head=None, *, pooling="mean", chat_template="", **account):
         settings = ExtractSettings(pooling=pooling, chat_template=chat_template)

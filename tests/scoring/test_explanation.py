@@ -19,7 +19,7 @@ from coala_jax.decoding.explanation import (
     neuron_shares,
 )
 from coala_jax.features import FeatureError
-from coala_jax.features.extract import features_of_responses
+from coala_jax.features.responses import features_of_responses
 
 WIDTH = 12
 FEATURES = np.random.default_rng(1).normal(size=(40, WIDTH)).astype(np.float32)

@@ -16,7 +16,7 @@ from coala_jax.decoding.text_head import (
     rewards_of_responses,
 )
 from coala_jax.features import FeatureError
-from coala_jax.features.extract import features_of_responses
+from coala_jax.features.responses import features_of_responses
 from coala_jax.head import HeadFileError
 
 ROWS = [

@@ -66,6 +66,8 @@ def moved_steps(
         shown: candidates of a step to show, at least.
     """
     moved = [step for step in steps if is_moved(step)]
+    if not moved:
+        return []
     return [
         _moved_step(step, after[: len(step.tokens)], shown)
         for step, after in zip(moved, _weights_after(moved, config), strict=True)
@@ -74,7 +76,7 @@ def moved_steps(
 
 def _weights_after(steps: Sequence[GuidedStep], config: GenerationConfig) -> np.ndarray:
     """(steps, most candidates) weights by which candidates were drawn; 0 at what is none."""
-    widest = max((len(step.tokens) for step in steps), default=0)
+    widest = max(len(step.tokens) for step in steps)
     log_probs = np.full((len(steps), widest), -np.inf, np.float32)
     scores = np.zeros((len(steps), widest), np.float32)
     for row, step in enumerate(steps):

@@ -14,7 +14,7 @@ from coala_jax.cli.columns import side_by_side, text_width
 from coala_jax.cli.main import main
 from coala_jax.features.extract import ExtractSettings, feature_identity
 from coala_jax.head import ConvexHead, save_head
-from tests.decoding.test_page import Reader
+from tests.decoding.page_reader import Reader
 
 # One shape for all: a row at a time, traced for the page.
 SAMPLING = ["--max-new-tokens", "8", "--top-k", "8"]
@@ -133,10 +133,18 @@ def test_a_session_in_a_pipe_answers_line_by_line(generate, monkeypatch, capsys)
 
 def test_a_session_answers_as_the_command_does(generate, tmp_path, monkeypatch, capsys):
     """Stop texts and rewards, too: the reward is of what stands before the stop text."""
-    words = [*GUIDED, "--stop", "e"]
-    assert generate("--prompt", PROMPT, "--html", tmp_path / "page.html", "--json", *words) == 0
-    (response,) = json.loads(capsys.readouterr().out)["responses"]
+
+    def answer(*words):
+        page = ["--html", tmp_path / "page.html"]
+        assert generate("--prompt", PROMPT, *page, "--json", *words) == 0
+        return json.loads(capsys.readouterr().out)["responses"][0]
+
+    text = answer(*GUIDED)["plain"]["text"]
+    stop = next(letter for letter in text[1:] if letter.isascii() and letter.isprintable())
+    words = [*GUIDED, "--stop", stop]
+    response = answer(*words)
     assert response["plain"]["finish_reason"] == "stop"
+    assert response["plain"]["text"] == text[: text.index(stop)]
     monkeypatch.setattr("sys.stdin", io.StringIO(PROMPT))
     assert generate(*words) == 0
     printed = capsys.readouterr().out

@@ -4,7 +4,6 @@ import base64
 import hashlib
 import re
 from dataclasses import replace
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
@@ -23,6 +22,7 @@ from coala_jax.decoding.prompts import encode_prompts, prompt_text, template_of
 from coala_jax.decoding.reward_colours import colours_for, signed
 from coala_jax.decoding.token_rewards import token_rewards
 from coala_jax.decoding.token_text import token_pieces, visible_token
+from tests.decoding.page_reader import Reader
 
 CONFIG = GenerationConfig(max_new_tokens=9, top_k=6, top_p=1.0, guide_every=2, scale=9.0)
 PROMPTS = (
@@ -32,49 +32,6 @@ PROMPTS = (
     "a",
 )
 HOSTILE = "</script><img onerror=x>"
-VOID = {"meta", "input"}
-
-
-class Reader(HTMLParser):
-    """What a page is made of; fails where a tag is not closed."""
-
-    def __init__(self, page):
-        super().__init__()
-        self.open, self.seen, self.attributes, self.texts = [], [], [], []
-        self.tokens, self.rows, self.roles = [], [], []
-        self.feed(page)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag, attrs):
-        fields = dict(attrs)
-        self.seen.append((tag, fields))
-        self.attributes += attrs
-        if tag in VOID:
-            return
-        self.open.append(tag)
-        if "data-n" in fields:
-            self.tokens.append({**fields, "tag": tag, "text": "", "mark": ""})
-        if tag == "tr":
-            self.rows.append([])
-        if tag in ("td", "th"):
-            self.rows[-1].append("")
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.texts.append(data)
-        if "p" in self.open and self.open[-1] in ("span", "a") and self.tokens:
-            self.tokens[-1]["text"] += data
-        if self.open[-1:] == ["sup"] and self.tokens:
-            self.tokens[-1]["mark"] += data
-        if {"td", "th"} & set(self.open):
-            self.rows[-1][-1] += data
-
-    def of(self, tag):
-        """Attributes of all elements of a tag."""
-        return [fields for name, fields in self.seen if name == tag]
 
 
 @pytest.fixture(scope="module")

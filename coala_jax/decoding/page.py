@@ -228,7 +228,7 @@ def _index(examples: Sequence[Example]) -> str:
     return (
         "<details><summary>All prompts</summary>"
         '<div class="scroll"><table class="index"><tr><th scope="col">prompt</th>'
-        '<th scope="col">plain</th><th scope="col">guided</th><th scope="col">choices changed</th>'
+        '<th scope="col">plain</th><th scope="col">guided</th><th scope="col">changed</th>'
         f"</tr>{rows}</table></div></details>"
     )
 

@@ -73,7 +73,7 @@ caption { text-align: left; color: var(--soft); }
 th, td { padding: 0.15rem 0.6rem; text-align: right; white-space: nowrap;
   border-bottom: 1px solid var(--faint); }
 th { font-weight: 600; } th:first-child, td:first-child { text-align: left; padding-left: 0; }
-.index td:first-child { white-space: normal; }
+.index td:first-child { white-space: normal; min-width: 11rem; }
 tr.chosen { font-weight: 600; }
 @media print { .legend { position: static; } article { content-visibility: visible; } }
 """

@@ -41,7 +41,9 @@ def prompt_text(backbone: Backbone, head: TextHead | None, prompt: Prompt, name:
             raise GenerationError(f"{name} is empty; a response needs something to answer")
         return _valid(prompt, name)
     messages = [_message(entry, name) for entry in prompt]
-    if messages and messages[-1].role == ASSISTANT:
+    if not messages:
+        raise GenerationError(f"{name} is empty; a response needs something to answer")
+    if messages[-1].role == ASSISTANT:
         raise GenerationError(f"{name} ends in an answer; end it with what is to be answered")
     chat = tokenizer_chat(backbone.tokenizer)
     if head is not None:

@@ -55,10 +55,12 @@ class BackboneModule(nnx.Module):
     """What every family's module does.
 
     Attributes:
+        config: the family's configuration.
         causal: whether a token sees earlier ones alone, so that prefixes can be shared.
         generates: whether it scores next tokens and keeps keys and values.
     """
 
+    config: Any
     causal: bool
     generates = False
 
@@ -91,7 +93,7 @@ class BackboneModule(nnx.Module):
         token = jnp.zeros((rows, 1), jnp.int32)
         batch = TokenBatch(token, token, token + 1)
         kept = nnx.eval_shape(lambda module: module.states(batch, keep=True).keys, self)
-        layers, _, _, heads, head_dim = kept.shape
+        layers, _, _, heads, head_dim = kept.shape  # (layers, rows, length, heads, head_dim)
         return empty_cache(layers, rows, capacity, heads, head_dim, kept.dtype)
 
 

@@ -23,7 +23,8 @@ from coala_jax.cli.options import (
 )
 from coala_jax.cli.output import print_result
 from coala_jax.cli.parser import UsageError, add_command
-from coala_jax.study.files import require_writable, valid_json, write_text
+from coala_jax.files import write_text
+from coala_jax.study.files import require_writable, valid_json
 
 if TYPE_CHECKING:
     from coala_jax.data.prompts import PromptRow

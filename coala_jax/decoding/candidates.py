@@ -123,11 +123,11 @@ class Draw(NamedTuple):
     """What was drawn from pools.
 
     Attributes:
-        index: (rows,) int32 place in the pool.
+        place: (rows,) int32, of what was drawn in its pool.
         near_tie: (rows,) booleans: the decision is within ``NEAR_TIE`` of another.
     """
 
-    index: jax.Array
+    place: jax.Array
     near_tie: jax.Array
 
 

@@ -7,13 +7,14 @@ import sys
 from collections.abc import Sequence
 
 from coala_jax._version import __version__
-from coala_jax.cli import backbones, data, export, extract, join, quickstart, score, solve
+from coala_jax.cli import backbones, data, export, extract, join, quickstart, score, serve, solve
 from coala_jax.cli.output import BAD_INPUT, say
 from coala_jax.cli.parser import OneLineParser, UsageError
 from coala_jax.types import SolveError
 
 PROGRAM = "coala-jax"
 NOT_SOLVED, INTERRUPTED = 3, 130
+SERVER_MODULES = ("starlette", "uvicorn", "h11")
 EPILOG = """exit codes: 0 done and solved; 2 bad input, nothing written; 3 a phase ended unsolved
 
 example:
@@ -31,7 +32,7 @@ def build_parser() -> OneLineParser:
     commands = parser.add_subparsers(
         dest="command", required=True, metavar="COMMAND", title="commands"
     )
-    for module in (quickstart, extract, join, solve, score, export, backbones, data):
+    for module in (quickstart, extract, join, solve, score, serve, export, backbones, data):
         module.add_parser(commands)
     return parser
 
@@ -56,7 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SolveError as error:
         return _fail(error, NOT_SOLVED)
     except ModuleNotFoundError as error:
-        missing = f"this command needs {error.name}; install it: pip install 'coala-jax[text]'"
+        extra = "serve" if error.name in SERVER_MODULES else "text"
+        missing = f"this command needs {error.name}; install it: pip install 'coala-jax[{extra}]'"
         return _fail(missing, BAD_INPUT)
     except (UsageError, ValueError, TypeError, OSError) as error:
         return _fail(error, BAD_INPUT)

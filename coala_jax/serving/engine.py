@@ -40,9 +40,10 @@ class Engine:
         """
         self._backbone, self._head, self._limits, self._log = backbone, head, limits, log
         self._changed = threading.Condition()
-        # Both guarded by the condition.
+        # Guarded by the condition, as the three after it are.
         self._waiting: deque[tuple[Ticket, Choice]] = deque()
         self._to_score: deque[tuple[Ticket, Sequence[ResponseRow]]] = deque()
+        self._tickets: set[Ticket] = set()
         self._refusing = self._stopped = False
         # The thread's own.
         self._lanes: dict[Plan, Lane] = {}
@@ -61,6 +62,7 @@ class Engine:
         """
         with self._changed:
             self._require_room(len(choices))
+            self._tickets.add(ticket)
             self._waiting.extend((ticket, choice) for choice in choices)
             self._changed.notify()
 
@@ -72,6 +74,7 @@ class Engine:
         """
         with self._changed:
             self._require_room(1)
+            self._tickets.add(ticket)
             self._to_score.append((ticket, rows))
             self._changed.notify()
 
@@ -79,6 +82,9 @@ class Engine:
         """Forget a request: its rows are freed before the next step."""
         with self._changed:
             ticket.cancelled = True
+            self._tickets.discard(ticket)
+            self._waiting = deque(one for one in self._waiting if one[0] is not ticket)
+            self._to_score = deque(one for one in self._to_score if one[0] is not ticket)
             self._changed.notify()
 
     def refuse(self) -> None:
@@ -87,9 +93,11 @@ class Engine:
             self._refusing = True
 
     def abort(self) -> None:
-        """End all requests before the next step."""
+        """End all requests, and the thread after its next step."""
         with self._changed:
             self._refusing = self._stopped = True
+            for ticket in self._tickets:
+                ticket.tell(Failed(stopping()))
             self._changed.notify()
 
     def stop(self) -> None:
@@ -127,11 +135,6 @@ class Engine:
                 if lane.taken:
                     self._guarded(lane, lane.turn)
             self._score_some()
-        ended = {ticket for lane in self._lanes.values() for ticket in lane.tickets}
-        with self._changed:
-            ended |= {ticket for ticket, _ in (*self._waiting, *self._to_score)}
-        for ticket in ended:
-            ticket.tell(Failed(stopping()))
 
     def _wait_for_work(self) -> bool:
         """Whether to go on; sleeps until there is something to do."""
@@ -149,8 +152,7 @@ class Engine:
         """Who gets a free row, in the order they came; they wait no longer."""
         taken: dict[Plan, list[tuple[Ticket, Choice]]] = {}
         with self._changed:
-            waiting = [each for each in self._waiting if not each[0].cancelled]
-            self._waiting.clear()
+            waiting, self._waiting = list(self._waiting), deque()
             for n, (ticket, choice) in enumerate(waiting):
                 lane = self._lane(choice.plan, kept=taken)
                 if lane is None:  # those behind it must not keep the lanes busy for ever
@@ -200,8 +202,6 @@ class Engine:
             if not self._to_score:
                 return
             ticket, rows = self._to_score.popleft()
-        if ticket.cancelled:
-            return
         try:
             hidden = Progress(len(rows), "", hidden=True)
             made = rewards_of_responses(self._backbone, self._head, rows, hidden)

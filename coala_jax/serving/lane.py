@@ -8,9 +8,9 @@ import jax
 
 from coala_jax.backbones import Backbone
 from coala_jax.data import ResponseRow
-from coala_jax.decoding.generate import FULL, STOPPED, response_tokens
+from coala_jax.decoding.generate import FULL, STOPPED
 from coala_jax.decoding.prompts import ResponseText, template_of
-from coala_jax.decoding.session import Request, RowProgress, Session
+from coala_jax.decoding.session import Request, RowProgress, Session, response_of
 from coala_jax.decoding.state import Plan, round_up
 from coala_jax.decoding.text_head import TextHead, rewards_of_responses
 from coala_jax.features import FeatureError
@@ -97,7 +97,7 @@ class Lane:
             if place is None:
                 continue
             done = bool(progress.done[row])
-            fresh = response_tokens(progress, row, self._plan)[len(place.written.tokens) :]
+            fresh = response_of(progress, row, self._plan)[len(place.written.tokens) :]
             if piece := place.written.extend(fresh, last=done):
                 place.ticket.tell(Piece(place.choice.number, piece))
             if done or place.written.stopped:

@@ -7,7 +7,19 @@ import sys
 from collections.abc import Sequence
 
 from coala_jax._version import __version__
-from coala_jax.cli import backbones, data, export, extract, join, quickstart, score, serve, solve
+from coala_jax.cli import (
+    backbones,
+    best_of_n,
+    data,
+    export,
+    extract,
+    generate,
+    join,
+    quickstart,
+    score,
+    serve,
+    solve,
+)
 from coala_jax.cli.output import BAD_INPUT, say
 from coala_jax.cli.parser import OneLineParser, UsageError
 from coala_jax.types import SolveError
@@ -32,7 +44,20 @@ def build_parser() -> OneLineParser:
     commands = parser.add_subparsers(
         dest="command", required=True, metavar="COMMAND", title="commands"
     )
-    for module in (quickstart, extract, join, solve, score, serve, export, backbones, data):
+    modules = (
+        quickstart,
+        extract,
+        join,
+        solve,
+        score,
+        generate,
+        best_of_n,
+        serve,
+        export,
+        backbones,
+        data,
+    )
+    for module in modules:
         module.add_parser(commands)
     return parser
 

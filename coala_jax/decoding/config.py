@@ -87,7 +87,9 @@ class GenerationConfig:
                     f"{name}={getattr(self, name)!r} must be one of {', '.join(known)}"
                 )
         if isinstance(self.stop, str) or not all(isinstance(s, str) and s for s in self.stop):
-            raise GenerationError(f"stop={self.stop!r} must be a tuple of texts, none of them empty")
+            raise GenerationError(
+                f"stop={self.stop!r} must be a tuple of texts, none of them empty"
+            )
         if self.continuations and self.lookahead:
             raise GenerationError(
                 f"lookahead={self.lookahead} and continuations={self.continuations}: a block is "

@@ -9,7 +9,8 @@ def token_evaluations(
     """Tokens that the backbone runs for one response.
 
     With P prompt tokens, T response tokens, C candidates, an end token where what is scored is
-    closed (e = 1, else 0), a lookahead of m and guidance at every N-th token, G = ceil(T / N) times:
+    closed (e = 1, else 0), a lookahead of m, and guidance at every N-th token, G = ceil(T / N)
+    times:
 
         P + T - 1                          without guidance: the last token need not run
         P + G C (1 + e) + (T - G) - p      candidates are scored by running them, and the chosen

@@ -1,6 +1,7 @@
 """`guided_generate`: prompts in, responses out."""
 
-from collections.abc import Callable, Iterator, Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -17,8 +18,8 @@ from coala_jax.decoding.prompts import (
     prompt_text,
     template_of,
 )
-from coala_jax.decoding.session import Request, RowProgress, Session
-from coala_jax.decoding.state import Plan, round_up
+from coala_jax.decoding.session import Request, Session, response_of
+from coala_jax.decoding.state import Plan
 from coala_jax.decoding.text_head import TextHead, rewards_of_responses
 
 # Prompts that run together. On the embedded backbone and two cores, tokens a second no longer rise
@@ -118,6 +119,48 @@ def guided_generate(
         >>> guided_generate(backbone, head, ["What is a cell?"], config, jax.random.key(0))[0].text
     """
     configs = _configs(config, len(prompts))
+    keys = [jax.random.fold_in(key, number) for number in range(len(prompts))]
+    return answer_prompts(
+        backbone,
+        head,
+        prompts,
+        configs,
+        keys,
+        batch_size=batch_size,
+        rewards=rewards,
+        trace=trace,
+        on_text=on_text,
+    )
+
+
+def answer_prompts(
+    backbone: Backbone,
+    head: TextHead | None,
+    prompts: Sequence[Prompt],
+    configs: Sequence[GenerationConfig],
+    keys: Sequence[jax.Array],
+    *,
+    batch_size: int = BATCH_SIZE,
+    rewards: bool = True,
+    trace: bool = False,
+    on_text: Callable[[int, str], None] | None = None,
+) -> list[Generation]:
+    """`guided_generate` with a key for each prompt; a prompt may be there several times.
+
+    Args:
+        backbone: as there.
+        head: as there.
+        prompts: (n,) as there.
+        configs: (n,) one a prompt.
+        keys: (n,) typed keys, one a prompt.
+        batch_size: as there.
+        rewards: as there.
+        trace: as there.
+        on_text: as there.
+
+    Raises:
+        GenerationError, FeatureError: as `guided_generate` does.
+    """
     require_generates(backbone)
     if batch_size < 1:
         raise GenerationError(f"batch_size={batch_size} must be at least 1")
@@ -129,19 +172,27 @@ def guided_generate(
     ]
     encoded = encode_prompts(backbone.tokenizer, texts, template_of(head))
     requests = [
-        Request(ids, one, jax.random.fold_in(key, n), f"prompt {n}")
-        for n, (ids, one) in enumerate(zip(encoded, configs, strict=True))
+        Request(ids, config, key, f"prompt {n}")
+        for n, (ids, config, key) in enumerate(zip(encoded, configs, keys, strict=True))
     ]
-    longest = round_up(max(map(len, encoded)))
     rows = min(batch_size, len(requests))
-    session = Session(backbone, head, plan, rows, slots_needed(plan, longest))
+    session = Session(backbone, head, plan, rows, slots_needed(plan, max(map(len, encoded))))
+    rewarded = rewards and head is not None
     found: list[Generation] = []
     for start in range(0, len(requests), rows):
         part = requests[start : start + rows]
-        found += _run_batch(
-            session, backbone, head, part, start, texts, rewards and head is not None, on_text
-        )
+        tell = None if on_text is None else functools.partial(_tell, on_text, start)
+        written = _run_batch(session, backbone, head, part, tell)
+        made = _generations(session, part, written, rewarded=rewarded)
+        for row, text in enumerate(written):
+            if rewarded and head is not None and text.stopped:
+                made[row] = _reward_of_text(backbone, head, texts[start + row], made[row])
+        found += made
     return found
+
+
+def _tell(on_text: Callable[[int, str], None], start: int, row: int, piece: str) -> None:
+    on_text(start + row, piece)
 
 
 def _configs(
@@ -150,7 +201,9 @@ def _configs(
     if isinstance(config, GenerationConfig):
         return [config] * count
     if len(config) != count:
-        raise GenerationError(f"config: {len(config)} of them for {count} prompts; give one, or one each")
+        raise GenerationError(
+            f"config: {len(config)} of them for {count} prompts; give one, or one each"
+        )
     return list(config)
 
 
@@ -159,74 +212,68 @@ def _run_batch(
     backbone: Backbone,
     head: TextHead | None,
     requests: Sequence[Request],
-    first: int,
-    texts: Sequence[str],
-    rewarded: bool,
     on_text: Callable[[int, str], None] | None,
-) -> list[Generation]:
-    """Responses to as many requests as the session has rows, or fewer."""
+) -> list[ResponseText]:
+    """Answer as many requests as the session has rows, or fewer; gives their texts."""
     template = template_of(head)
-    written = [
-        ResponseText(backbone.tokenizer, template, request.config.stop) for request in requests
-    ]
+    written = [ResponseText(backbone.tokenizer, template, one.config.stop) for one in requests]
     session.admit(requests, range(len(requests)))
     looks = on_text is not None or any(request.config.stop for request in requests)
-    for progress in _looks(session, STEPS_A_LOOK if looks else session.plan.new_tokens):
-        stopped = []
+    while True:
+        progress = session.advance(STEPS_A_LOOK if looks else session.plan.new_tokens)
         for row, text in enumerate(written):
-            known = len(text.tokens)
-            was_stopped = text.stopped
-            fresh = response_tokens(progress, row, session.plan)[known:]
+            fresh = response_of(progress, row, session.plan)[len(text.tokens) :]
             piece = text.extend(fresh, last=bool(progress.done[row]))
-            if text.stopped and not was_stopped:
-                stopped.append(row)
             if piece and on_text is not None:
-                on_text(first + row, piece)
+                on_text(row, piece)
+        going = [row for row, text in enumerate(written) if not progress.done[row]]
+        stopped = [row for row in going if written[row].stopped]
         if stopped:
             session.drop(stopped)
-    progress = session.progress()
-    scores: Sequence[float | None] = [None] * len(requests)
-    evaluations = progress.evaluations
+        if len(stopped) == len(going):
+            return written
+
+
+def _generations(
+    session: Session,
+    requests: Sequence[Request],
+    written: Sequence[ResponseText],
+    *,
+    rewarded: bool,
+) -> list[Generation]:
+    """What became of the requests in the session's rows."""
+    progress, plan = session.progress(), session.plan
+    evaluations, rewards = progress.evaluations, None
     if rewarded:
-        found, evaluations = session.rewards()
-        scores = [float(score) for score in found]
-    traced = session.trace() if session.plan.traced else None
-    generations = []
+        rewards, evaluations = session.rewards()
+    traced = session.trace() if plan.traced else None
+    found = []
     for row, (request, text) in enumerate(zip(requests, written, strict=True)):
-        reward = scores[row]
-        if rewarded and text.stopped and head is not None:  # the rows hold what was cut off, too
-            shown = ResponseRow(request.name, "response", texts[first + row], text.text)
-            reward = float(rewards_of_responses(backbone, head, [shown]).rewards[0]) if text.text else None
-        ended = session.plan.end_id in progress.tokens[row, : progress.count[row]]
-        generations.append(
+        ended = plan.end_id in progress.tokens[row, : progress.count[row]] and not text.stopped
+        guided = int(progress.guided[row])
+        found.append(
             Generation(
                 text=text.text,
-                tokens=tuple(text.tokens) + ((session.plan.end_id,) if ended and not text.stopped else ()),
+                tokens=(*text.tokens, plan.end_id) if ended else tuple(text.tokens),
                 finish_reason=STOPPED if ended or text.stopped else FULL,
-                reward=reward,
+                reward=None if rewards is None else float(rewards[row]),
                 prompt_tokens=len(request.prompt),
                 evaluations=int(evaluations[row]),
-                guided_steps=int(progress.guided[row]),
+                guided_steps=guided,
                 near_ties=int(progress.near_ties[row]),
-                steps=() if traced is None else guided_steps(traced, row, int(progress.guided[row]), session.plan),
+                steps=() if traced is None else guided_steps(traced, row, guided, plan),
             )
         )
-    return generations
+    return found
 
 
-def _looks(session: Session, steps: int) -> Iterator[RowProgress]:
-    """Where the rows stand after so many steps, again and again until all are done."""
-    while True:
-        progress = session.advance(steps)
-        yield progress
-        if session.progress().done.all():
-            return
-
-
-def response_tokens(progress: RowProgress, row: int, plan: Plan) -> list[int]:
-    """The response of a row so far, without its end token."""
-    tokens = progress.tokens[row, : progress.count[row]].tolist()
-    return tokens[:-1] if tokens[-1:] == [plan.end_id] else tokens
+def _reward_of_text(
+    backbone: Backbone, head: TextHead, prompt: str, generation: Generation
+) -> Generation:
+    """The reward of the text alone: the rows hold what a stop text cut off, too."""
+    row = ResponseRow("response", "response", prompt, generation.text)
+    made = rewards_of_responses(backbone, head, [row])
+    return generation._replace(reward=float(made.rewards[0]))
 
 
 def guided_steps(

@@ -61,7 +61,9 @@ def _message(entry: Message | Mapping[str, Any], name: str) -> Message:
     return Message(role, content)
 
 
-def encode_prompts(tokenizer: Tokenizer, texts: Sequence[str], template: TextTemplate) -> list[list[int]]:
+def encode_prompts(
+    tokenizer: Tokenizer, texts: Sequence[str], template: TextTemplate
+) -> list[list[int]]:
     """Token ids of prompts, with the start token where the model expects one."""
     encoded = tokenizer.encode_batch([template.prompt.replace(PROMPT_FIELD, t) for t in texts])
     start = tokenizer.start_id

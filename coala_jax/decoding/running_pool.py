@@ -136,7 +136,9 @@ def pooled_vector(pools: RunningPools, pooling: str) -> jax.Array:
     """(..., d) the features of the text so far, as `coala_jax.features.pooling.pool` gives them."""
     parts = pooling_parts(pooling)
     vectors = [
-        RUNNING[part].value(kept) for layer in pools for part, kept in zip(parts, layer, strict=True)
+        RUNNING[part].value(kept)
+        for layer in pools
+        for part, kept in zip(parts, layer, strict=True)
     ]
     whole = jnp.broadcast_shapes(*(vector.shape[:-1] for vector in vectors))
     return jnp.concatenate([jnp.broadcast_to(v, (*whole, v.shape[-1])) for v in vectors], -1)

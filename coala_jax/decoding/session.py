@@ -55,6 +55,12 @@ class RowProgress(NamedTuple):
     near_ties: np.ndarray
 
 
+def response_of(progress: RowProgress, row: int, plan: Plan) -> list[int]:
+    """The response of a row so far, without its end token."""
+    tokens = progress.tokens[row, : progress.count[row]].tolist()
+    return tokens[:-1] if tokens[-1:] == [plan.end_id] else tokens
+
+
 class Session:
     """Rows of one plan; not for several threads at once.
 
@@ -95,27 +101,36 @@ class Session:
             room_for_response(self._backbone, self.plan, one.prompt, one.config, one.name)
             for one in requests
         ]
-        # A compilation for every power of two; what fills up has no prompt and is done.
-        size = self.rows
-        if self._state is not None:
-            size = min(1 << (len(requests) - 1).bit_length(), self.rows)
+        # A compilation for every power of two. What fills up has a prompt of no length, the last.
+        size = self.rows if self._state is None else _power_of_two(len(requests), self.rows)
         filling = size - len(requests)
-        prompts = [*(one.prompt for one in requests), *[()] * filling]
-        tokens, lengths = prompt_batch(prompts, self._backbone.tokenizer.pad_id)
-        configs = [*(one.config for one in requests), *[requests[0].config] * filling]
-        keys = jnp.stack([*(one.key for one in requests), *[requests[0].key] * filling])
-        options = row_options(configs, keys, [*rooms, *[0] * filling])
-        # The first batch fills the rows in order; `_place` needs one to put others into.
+        known = list(dict.fromkeys(tuple(one.prompt) for one in requests))
+        places_of = {prompt: number for number, prompt in enumerate(known)}
+        known += [()] * (_power_of_two(len(known) + (filling > 0), size) - len(known))
+        tokens, lengths = prompt_batch(known, self._backbone.tokenizer.pad_id)
+        answers = [places_of[tuple(one.prompt)] for one in requests] + [len(known) - 1] * filling
+        filled = [*requests, *requests[:1] * filling]
+        options = row_options(
+            [one.config for one in filled],
+            jnp.stack([one.key for one in filled]),
+            [*rooms, *[0] * filling],
+        )
         fresh = begin(
-            self._backbone.module, tokens, lengths, options, plan=self.plan, capacity=self.capacity
+            self._backbone.module,
+            tokens,
+            lengths,
+            jnp.asarray(np.array(answers, np.int32)),
+            options,
+            plan=self.plan,
+            capacity=self.capacity,
         )
         order = np.full(size, self.rows, np.int32)
         order[: len(requests)] = places
-        if self._state is None and list(places) == list(range(len(requests))):
-            self._state = fresh
-            return
-        base = _emptied(fresh) if self._state is None else self._state
-        self._state = _place(base, fresh, jnp.asarray(order))
+        if self._state is None:
+            # Rows without requests, for these to be put into.
+            empty = jax.tree.map(jnp.copy, fresh)
+            self._state = empty._replace(done=jnp.ones_like(fresh.done))
+        self._state = _place(self._state, fresh, jnp.asarray(order))
 
     def advance(self, steps: int) -> RowProgress:
         """Take up to so many steps; fewer where all rows are done before."""
@@ -163,8 +178,9 @@ def _reward(backbone: Backbone, head: TextHead | None) -> Reward:
     return Reward(jax.tree.map(jnp.asarray, head.head), query)
 
 
-def _emptied(state: DecodeState) -> DecodeState:
-    return state._replace(done=jnp.ones_like(state.done))
+def _power_of_two(least: int, most: int) -> int:
+    """The smallest one that is at least ``least``, or ``most``."""
+    return min(1 << (least - 1).bit_length(), most)
 
 
 @partial(jax.jit, donate_argnames=("state",))
@@ -175,8 +191,14 @@ def _place(state: DecodeState, fresh: DecodeState, places: jax.Array) -> DecodeS
         at = (slice(None),) * axis + (places,)
         return lambda whole, part: whole.at[at].set(part, mode="drop")
 
-    merged = jax.tree.map(put(0), state._replace(cache=None), fresh._replace(cache=None))
-    old, new = state.cache, fresh.cache
-    cache = jax.tree.map(put(0), old._replace(keys=None, values=None), new._replace(keys=None, values=None))
-    keys, values = (put(1)(whole, part) for whole, part in ((old.keys, new.keys), (old.values, new.values)))
-    return merged._replace(cache=cache._replace(keys=keys, values=values))
+    # Of keys and values alone the rows are the second axis.
+    keys, values = (
+        put(1)(whole, part) for whole, part in zip(state.cache[:2], fresh.cache[:2], strict=True)
+    )
+    without = {"keys": None, "values": None}
+    merged = jax.tree.map(
+        put(0),
+        state._replace(cache=state.cache._replace(**without)),
+        fresh._replace(cache=fresh.cache._replace(**without)),
+    )
+    return merged._replace(cache=merged.cache._replace(keys=keys, values=values))

@@ -110,7 +110,8 @@ class DecodeState(NamedTuple):
         pools: of the prompt and the response tokens that have run.
         seen: (rows, vocab) booleans, tokens of prompt and response; (rows, 0) where none counts.
         done: (rows,) booleans.
-        evaluations: (rows,) int32, tokens that the backbone ran for this row.
+        evaluations: (rows,) int32, tokens that the backbone ran for this row, its prompt among
+            them, which other rows may share.
         guided: (rows,) int32, guided steps taken.
         near_ties: (rows,) int32, decisions within ``NEAR_TIE`` of another.
         trace: of guided steps; of no steps unless it is kept.
@@ -150,48 +151,59 @@ def begin(
     module: BackboneModule,
     tokens: jax.Array,
     lengths: jax.Array,
+    prompt: jax.Array,
     options: SamplingOptions,
     *,
     plan: Plan,
     capacity: int,
 ) -> DecodeState:
-    """Run prompts.
+    """Run prompts, each once however many rows answer it.
 
     Args:
         module: of a backbone that generates.
-        tokens: (rows, length) prompts, padded on the right.
-        lengths: (rows,) their lengths; a row of length 0 is none, and done.
+        tokens: (prompts, length) ids, padded on the right.
+        lengths: (prompts,) their lengths; a row of a prompt of length 0 is done.
+        prompt: (rows,) int32, which of the prompts each row answers.
         options: of the rows.
         plan: of the batch.
         capacity: slots a row; room for prompt, response and branches.
     """
-    rows, length = tokens.shape
-    capacity = max(capacity, length)
+    prompts, length = tokens.shape
+    rows, capacity = len(prompt), max(capacity, length)
     slots = jnp.broadcast_to(jnp.arange(length, dtype=jnp.int32), tokens.shape)
     real = slots < lengths[:, None]
     batch = TokenBatch(tokens, slots, jnp.where(real, capacity, slots + 1))
     states = module.states(batch, layers=(-1, *plan.layers), keep=True)
-    cache = append(module.new_cache(rows, capacity), batch, states)
+    cache = append(module.new_cache(prompts, capacity), batch, states)
     # Padding becomes empty slots, which the response fills.
     ends = cache.ends.at[:, :length].set(jnp.where(real, capacity, 0))
     last = jnp.maximum(lengths - 1, 0)[:, None, None]
     vocab = module.config.vocab_size if plan.penalised else 0
-    seen = jnp.zeros((rows, vocab), bool)
+    seen = jnp.zeros((prompts, vocab), bool)
     if plan.penalised:
         seen = jax.vmap(lambda row, ids, own: row.at[ids].max(own))(seen, tokens, real)
+    cache = cache._replace(ends=ends, lengths=lengths)
+    hidden = jnp.take_along_axis(states.hidden[0], last, axis=1)[:, 0]
+    pools = begin_pools(states.hidden[1:], real, plan.pooling) if plan.layers else ()
     nothing = jnp.zeros(rows, jnp.int32)
     kept = rows, plan.guided_steps if plan.traced else 0, plan.continuations or plan.candidates
     return DecodeState(
-        cache=cache._replace(ends=ends, lengths=lengths),
+        cache=cache._replace(
+            keys=cache.keys[:, prompt],
+            values=cache.values[:, prompt],
+            positions=cache.positions[prompt],
+            ends=cache.ends[prompt],
+            lengths=cache.lengths[prompt],
+        ),
         options=options,
         tokens=jnp.full((rows, plan.new_tokens), plan.end_id, jnp.int32),
         count=nothing,
         pending=jnp.zeros(rows, bool),
-        hidden=jnp.take_along_axis(states.hidden[0], last, axis=1)[:, 0],
-        pools=begin_pools(states.hidden[1:], real, plan.pooling) if plan.layers else (),
-        seen=seen,
-        done=(lengths == 0) | (options.max_new_tokens == 0),
-        evaluations=lengths,
+        hidden=hidden[prompt],
+        pools=jax.tree.map(lambda kept: kept[prompt], pools),
+        seen=seen[prompt],
+        done=(lengths[prompt] == 0) | (options.max_new_tokens == 0),
+        evaluations=lengths[prompt],
         guided=nothing,
         near_ties=nothing,
         trace=Trace(

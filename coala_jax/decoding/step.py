@@ -157,7 +157,7 @@ def _run_pending(
 def _accept(
     state: DecodeState, pool: Pool, choice: Draw, rows: jax.Array, plan: Plan
 ) -> DecodeState:
-    """Put the chosen candidates behind the responses of ``rows`` (booleans); they have yet to run."""
+    """Put the choices of ``rows`` (booleans) behind their responses; they have yet to run."""
     token = jnp.take_along_axis(pool.tokens, choice.index[:, None], axis=1)[:, 0]
     state = _write(state, token[:, None], rows.astype(jnp.int32), plan)
     return state._replace(
@@ -231,9 +231,7 @@ def _look_at(
     depth = 1 + plan.lookahead
     most = jnp.full(len(pool.tokens), depth, jnp.int32)
     sure = jnp.zeros(pool.tokens.shape, bool)
-    return grow_branches(
-        module, reward, state, pool.tokens, sure, most_probable, most, depth, plan
-    )
+    return grow_branches(module, reward, state, pool.tokens, sure, most_probable, most, depth, plan)
 
 
 def _take_blocks(

@@ -39,7 +39,9 @@ class Reference:
         logits = np.asarray(_logits(self.module, state), np.float64)
         penalty = self.config.repetition_penalty
         for token in set(ids):
-            logits[token] = logits[token] / penalty if logits[token] > 0 else logits[token] * penalty
+            logits[token] = (
+                logits[token] / penalty if logits[token] > 0 else logits[token] * penalty
+            )
         return logits
 
     def pool(self, ids):

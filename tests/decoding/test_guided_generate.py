@@ -1,0 +1,91 @@
+"""`guided_generate` against plain Python, and what it promises."""
+
+import jax
+import numpy as np
+import pytest
+
+from coala_jax.decoding.config import GenerationConfig
+from coala_jax.decoding.cost import token_evaluations
+from coala_jax.decoding.generate import guided_generate
+from coala_jax.decoding.plan import make_plan
+from coala_jax.decoding.prompts import encode_prompts, template_of
+from coala_jax.features.query import query_array
+from tests.decoding.conftest import PROMPTS
+from tests.decoding.reference import Reference
+
+BASE = {"max_new_tokens": 9, "top_k": 6, "top_p": 0.8, "guide_every": 3, "scale": 3.0}
+CONFIGS = {
+    "plain": {"scale": 0.0},
+    "plain, hot and penalised": {"scale": 0.0, "temperature": 1.7, "repetition_penalty": 1.3},
+    "greedy": {"scale": 0.0, "temperature": 0.0},
+    "linear": {},
+    "token by token": {"guide_every": 1},
+    "exponential": {"reweighting": "exponential"},
+    "raw": {"reweighting": "raw", "scale": 0.2},
+    "best": {"choice": "best"},
+    "greedy guided": {"temperature": 0.0},
+    "few candidates": {"num_candidates": 2, "top_p": 1.0},
+    "as it stands": {"scored": "prefix"},
+    "token alone": {"scored": "token"},
+    "penalised": {"repetition_penalty": 1.5},
+    "lookahead": {"lookahead": 2},
+    "lookahead as it stands": {"lookahead": 1, "scored": "prefix", "choice": "best"},
+    "blocks": {"continuations": 3},
+    "blocks as they stand, penalised": {
+        "continuations": 2,
+        "scored": "prefix",
+        "repetition_penalty": 1.5,
+    },
+    "blocks alone": {"continuations": 2, "scored": "token", "guide_every": 4},
+}
+
+
+def config_of(name, **changes):
+    return GenerationConfig(**(BASE | CONFIGS[name] | changes))
+
+
+def compare(backbone, head, config, key, prompts=PROMPTS):
+    """All that plain Python and the package must agree on."""
+    found = guided_generate(backbone, head, prompts, config, key, trace=True)
+    encoded = encode_prompts(backbone.tokenizer, prompts, template_of(head))
+    query = None
+    if head.settings.query:
+        shape = len(head.settings.layers), backbone.config.hidden_size
+        query = np.asarray(query_array(head.settings.query, *shape), np.float64)
+    plan = make_plan(backbone, head, [config])
+    for number, (prompt, made) in enumerate(zip(encoded, found, strict=True)):
+        reference = Reference(backbone, head, config, query)
+        expected = reference.generate(prompt, jax.random.fold_in(key, number))
+        assert made.near_ties == 0  # choose another key: floats may decide these
+        assert list(made.tokens) == expected
+        ended = expected[-1] == backbone.tokenizer.end_id
+        assert made.finish_reason == ("stop" if ended else "length")
+        closed = expected if ended else [*expected, backbone.tokenizer.end_id]
+        assert made.reward == pytest.approx(reference.reward(prompt, closed), rel=1e-5, abs=1e-5)
+        assert made.guided_steps == len(made.steps) == len(reference.scores)
+        for step, scores in zip(made.steps, reference.scores, strict=True):
+            assert step.scores == pytest.approx(scores, rel=1e-5, abs=1e-5)
+        assert made.prompt_tokens == len(prompt)
+        assert made.evaluations == token_evaluations(
+            plan, len(prompt), len(expected), guided=config.guides, rewarded=True, ended=ended
+        )
+    return found
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_plain_python_generates_the_same(backbone, make_head, key, name):
+    compare(backbone, make_head(backbone), config_of(name), key)
+
+
+@pytest.mark.parametrize("name", ["linear", "lookahead", "blocks"])
+def test_plain_python_generates_the_same_with_rotary_positions_and_windows(
+    llama, make_head, key, name
+):
+    compare(llama, make_head(llama), config_of(name), key)
+
+
+@pytest.mark.parametrize("pooling", ["mean", "last", "text_mean", "first", "attention"])
+@pytest.mark.parametrize("scored", ["closed", "token"])
+def test_prefixes_are_pooled_as_texts_are(backbone, make_head, key, pooling, scored):
+    head = make_head(backbone, pooling, layers=(-1, 1))
+    compare(backbone, head, config_of("linear", scored=scored), key, PROMPTS[:2])

@@ -1,0 +1,246 @@
+"""What `guided_generate` promises beyond its tokens: seeds, batches, limits, stops, streams."""
+
+import math
+from dataclasses import replace
+
+import jax
+import numpy as np
+import pytest
+
+from coala_jax.decoding import step
+from coala_jax.decoding.config import GenerationConfig, GenerationError
+from coala_jax.decoding.generate import guided_generate
+from tests.decoding.conftest import PROMPTS
+
+CONFIG = GenerationConfig(max_new_tokens=9, top_k=6, top_p=0.8, guide_every=3, scale=3.0)
+
+
+def texts_of(generations):
+    assert all(made.near_ties == 0 for made in generations)
+    return [made.text for made in generations]
+
+
+@pytest.mark.parametrize("changes", [{}, {"continuations": 2}, {"lookahead": 1}])
+def test_a_key_gives_its_text_whatever_runs_beside_it(backbone, make_head, key, changes):
+    head, config = make_head(backbone), replace(CONFIG, **changes)
+    together = texts_of(guided_generate(backbone, head, PROMPTS, config, key))
+    in_pairs = texts_of(guided_generate(backbone, head, PROMPTS, config, key, batch_size=2))
+    in_threes = texts_of(guided_generate(backbone, head, PROMPTS, config, key, batch_size=3))
+    alone = texts_of(guided_generate(backbone, head, PROMPTS[:1], config, key))
+    assert together == in_pairs == in_threes
+    assert together[:1] == alone
+    assert together != texts_of(
+        guided_generate(backbone, head, PROMPTS, config, jax.random.key(99))
+    )
+
+
+def test_scale_zero_is_plain_sampling(backbone, make_head, key):
+    """Once left out, and once run through the head with a scale too small to count."""
+    head = make_head(backbone)
+    plain = guided_generate(backbone, None, PROMPTS, replace(CONFIG, scale=0.0), key)
+    for scale, reweighting in [(0.0, "linear"), (1e-9, "linear"), (1e-9, "raw")]:
+        config = replace(CONFIG, scale=scale, reweighting=reweighting)
+        guided = guided_generate(backbone, head, PROMPTS, config, key)
+        assert [made.tokens for made in guided] == [made.tokens for made in plain]
+        assert all((made.guided_steps > 0) == (scale > 0) for made in guided)
+
+
+@pytest.mark.parametrize("changes", [{}, {"reweighting": "exponential"}, {"continuations": 2}])
+def test_a_head_without_preference_changes_nothing(backbone, dead_head, key, changes):
+    plain = guided_generate(backbone, None, PROMPTS, replace(CONFIG, scale=0.0), key)
+    config = replace(CONFIG, scale=50.0, **changes)
+    guided = guided_generate(backbone, dead_head(backbone), PROMPTS, config, key)
+    assert [made.tokens for made in guided] == [made.tokens for made in plain]
+
+
+def test_one_candidate_leaves_nothing_to_guide(backbone, make_head, key):
+    config = replace(CONFIG, num_candidates=1, guide_every=1, scale=9.0)
+    greedy = replace(CONFIG, temperature=0.0, scale=0.0)
+    guided = guided_generate(backbone, make_head(backbone), PROMPTS, config, key)
+    expected = guided_generate(backbone, None, PROMPTS, greedy, key)
+    assert [made.tokens for made in guided] == [made.tokens for made in expected]
+
+
+def test_the_head_raises_rewards(backbone, make_head, key):
+    head, prompts = make_head(backbone), PROMPTS * 4
+    strong = replace(CONFIG, top_p=1.0, guide_every=1, choice="best")
+    found = {}
+    for name, config in {"plain": replace(strong, scale=0.0), "guided": strong}.items():
+        made = guided_generate(backbone, head, prompts, config, key)
+        found[name] = np.mean([one.reward for one in made])
+    assert found["guided"] > found["plain"] + 0.1
+
+
+def test_prompts_may_have_options_of_their_own(backbone, make_head, key):
+    head = make_head(backbone)
+    configs = [
+        CONFIG,
+        replace(CONFIG, scale=0.0),
+        replace(CONFIG, temperature=0.5, top_k=3, top_p=0.5, max_new_tokens=4),
+        replace(CONFIG, repetition_penalty=2.0, scale=1.0),
+    ]
+    together = guided_generate(backbone, head, PROMPTS, configs, key)
+    for number, config in enumerate(configs):
+        alone = guided_generate(backbone, head, PROMPTS, config, key)[number]
+        assert together[number].tokens == alone.tokens
+    assert len(together[2].tokens) <= 4
+    with pytest.raises(GenerationError, match="guide_every: 3 and 2 in one batch"):
+        guided_generate(backbone, head, PROMPTS[:2], [CONFIG, replace(CONFIG, guide_every=2)], key)
+    with pytest.raises(GenerationError, match="config: 1 of them for 2 prompts"):
+        guided_generate(backbone, head, PROMPTS[:2], [CONFIG], key)
+
+
+def test_a_second_call_compiles_nothing(backbone, make_head, key):
+    head = make_head(backbone)
+    guided_generate(backbone, head, PROMPTS, CONFIG, key)
+    with jax.log_compiles(), pytest.MonkeyPatch.context() as patch:
+        traced = []
+        original = step.take_step
+        patch.setattr(step, "take_step", lambda *a, **k: traced.append(1) or original(*a, **k))
+        other = replace(CONFIG, temperature=0.7, scale=1.0, top_p=0.9, max_new_tokens=7)
+        guided_generate(backbone, head, PROMPTS, other, jax.random.key(1))
+    assert not traced
+
+
+def test_a_stop_text_ends_a_response(backbone, make_head, key):
+    head, config = make_head(backbone), replace(CONFIG, max_new_tokens=20, scale=1.0)
+    whole = guided_generate(backbone, head, PROMPTS[:2], config, key)
+    target = whole[0].text
+    assert len(target) > 6
+    stop = target[3:5]
+    cut = guided_generate(backbone, head, PROMPTS[:2], replace(config, stop=(stop,)), key)
+    assert cut[0].text == target[: target.index(stop)]
+    assert cut[0].finish_reason == "stop"
+    assert len(cut[0].tokens) < len(whole[0].tokens)
+    if stop not in whole[1].text:
+        assert cut[1].text == whole[1].text
+
+
+def test_an_end_token_at_once_is_an_empty_response(backbone, make_head, key):
+    """The end token's logit is raised above all others."""
+    logits = type(backbone.module).logits
+
+    class Silent(type(backbone.module)):
+        def logits(self, hidden):
+            return logits(self, hidden).at[..., backbone.tokenizer.end_id].set(1e4)
+
+    import copy
+
+    module = copy.copy(backbone.module)
+    object.__setattr__(module, "__class__", Silent)
+    made = guided_generate(
+        replace(backbone, module=module), make_head(backbone), PROMPTS, CONFIG, key
+    )
+    for one in made:
+        assert (one.text, one.finish_reason, len(one.tokens)) == ("", "stop", 1)
+        assert math.isfinite(one.reward)
+
+
+def test_pieces_of_a_stream_make_the_text(backbone, make_head, key):
+    head = make_head(backbone)
+    config = replace(CONFIG, max_new_tokens=20, stop=("the",), temperature=1.5)
+    pieces = {}
+    made = guided_generate(
+        backbone,
+        head,
+        PROMPTS,
+        config,
+        key,
+        batch_size=3,
+        on_text=lambda number, piece: pieces.setdefault(number, []).append(piece),
+    )
+    assert {n: "".join(parts) for n, parts in pieces.items()} == {
+        n: one.text for n, one in enumerate(made) if one.text
+    }
+    assert max(len(parts) for parts in pieces.values()) > 1
+
+
+def test_a_response_ends_where_the_context_does(backbone, make_head, key):
+    ids = backbone.tokenizer.encode(PROMPTS[1])
+    prompt = backbone.tokenizer.decode((ids * 8)[:55])
+    count = len(backbone.tokenizer.encode(prompt))
+    config = replace(CONFIG, max_new_tokens=40, scale=0.0)
+    made = guided_generate(backbone, None, [prompt], config, key)[0]
+    assert made.finish_reason == "stop" or len(made.tokens) == 64 - count - 1
+    with pytest.raises(GenerationError, match="prompt 0 has .* tokens.*context of 64; shorten it"):
+        guided_generate(backbone, None, [prompt + prompt], config, key)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "message"),
+    [
+        ("", "prompt 1 is empty"),
+        ("  \n", "prompt 1 is empty"),
+        ([], "prompt 1.*empty|refuses"),
+        ([{"role": "user"}], "a message needs the texts role and content"),
+        ([3], "no message"),
+    ],
+)
+def test_prompts_that_cannot_be_used_are_named(backbone, key, prompt, message):
+    with pytest.raises(GenerationError, match=message):
+        guided_generate(backbone, None, ["fine", prompt], replace(CONFIG, scale=0.0), key)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("scale", -1.0),
+        ("scale", math.nan),
+        ("scale", math.inf),
+        ("temperature", -0.1),
+        ("temperature", math.nan),
+        ("top_p", 0.0),
+        ("top_p", 1.1),
+        ("top_p", math.nan),
+        ("top_k", 0),
+        ("top_k", 2.5),
+        ("top_k", True),
+        ("num_candidates", 0),
+        ("guide_every", 0),
+        ("lookahead", -1),
+        ("max_new_tokens", 0),
+        ("repetition_penalty", 0.0),
+        ("repetition_penalty", math.inf),
+        ("reweighting", "cubic"),
+        ("choice", "worst"),
+        ("scored", "all"),
+        ("stop", "text"),
+        ("stop", ("",)),
+    ],
+)
+def test_options_out_of_range_are_named_with_their_value(field, value):
+    with pytest.raises(GenerationError) as error:
+        GenerationConfig(**{field: value})
+    assert field in str(error.value) and repr(value) in str(error.value)
+
+
+def test_a_lookahead_within_blocks_is_refused():
+    with pytest.raises(GenerationError, match="lookahead=1 and continuations=2"):
+        GenerationConfig(lookahead=1, continuations=2)
+
+
+def test_what_does_not_fit_the_model_is_refused(backbone, make_head, key):
+    size = backbone.tokenizer.size
+    with pytest.raises(GenerationError, match=f"top_k={size + 1} is larger than the vocabulary"):
+        guided_generate(backbone, None, ["a"], replace(CONFIG, scale=0.0, top_k=size + 1), key)
+    whole = replace(CONFIG, top_k=size, top_p=1.0, max_new_tokens=3)
+    assert guided_generate(backbone, make_head(backbone), ["a"], whole, key)[0].tokens
+    with pytest.raises(GenerationError, match="guidance needs a head; give one, or scale=0"):
+        guided_generate(backbone, None, ["a"], CONFIG, key)
+    with pytest.raises(GenerationError, match="batch_size=0"):
+        guided_generate(backbone, None, ["a"], replace(CONFIG, scale=0.0), key, batch_size=0)
+    assert guided_generate(backbone, None, [], replace(CONFIG, scale=0.0), key) == []
+
+
+def test_models_that_do_not_generate_are_refused(backbone, key):
+    class Encoder(type(backbone.module)):
+        generates = False
+
+    import copy
+
+    module = copy.copy(backbone.module)
+    object.__setattr__(module, "__class__", Encoder)
+    with pytest.raises(GenerationError, match="does not generate; use a causal model"):
+        guided_generate(
+            replace(backbone, module=module), None, ["a"], replace(CONFIG, scale=0.0), key
+        )

@@ -138,7 +138,8 @@ def allowed_origins(origins: tuple[str, ...]) -> frozenset[str]:
     """
     for origin in origins:
         parts = urlsplit(origin)
-        if parts.scheme not in ("http", "https") or f"{parts.scheme}://{parts.netloc}" != origin:
+        bare = parts.scheme in ("http", "https") and bool(parts.netloc)
+        if not bare or f"{parts.scheme}://{parts.netloc}" != origin:
             raise ValueError(
                 f"--allow-origin {origin} must be scheme, name and port, such as "
                 "https://app.example.org, as browsers send it"

@@ -1,8 +1,6 @@
 """Typed reading of the fields of a JSON object; every fault is an error of the API."""
 
 import json
-import math
-import sys
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NoReturn
 
@@ -117,15 +115,13 @@ class Fields:
         return value
 
     def number(self, name: str, least: float, most: float, default: float) -> float:
-        """A finite number within bounds."""
+        """A number within bounds."""
         if name not in self._fields:
             return default
         value = self._fields[name]
         real = isinstance(value, int | float) and not isinstance(value, bool)
-        # Not isfinite: an integer may be beyond every float.
-        if not (real and least <= value <= min(most, sys.float_info.max)):
-            bounds = f"of at least {least:g}" if most == math.inf else f"from {least:g} to {most:g}"
-            raise self.wrong(name, f"a finite number {bounds}")
+        if not (real and least <= value <= most):
+            raise self.wrong(name, f"a number from {least:g} to {most:g}")
         return float(value)
 
     def boolean(self, name: str) -> bool:

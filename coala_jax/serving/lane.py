@@ -16,7 +16,7 @@ from coala_jax.decoding.text_head import TextHead, rewards_of_responses
 from coala_jax.features import FeatureError
 from coala_jax.features.progress import Progress
 from coala_jax.serving.intake import Choice
-from coala_jax.serving.tickets import Event, Finished, Piece, Ticket
+from coala_jax.serving.tickets import Finished, Piece, Ticket
 
 # Steps between two looks: fewer let text and new requests in sooner, more spare the host.
 STEPS = 4
@@ -91,8 +91,8 @@ class Lane:
         if not self.taken:
             return
         progress = self._opened.advance(self._steps)
-        ended: list[int] = []
-        cut: list[int] = []
+        ended: list[tuple[int, Place]] = []
+        cut: list[tuple[int, Place]] = []
         for row, place in enumerate(self._places):
             if place is None:
                 continue
@@ -101,17 +101,21 @@ class Lane:
             if piece := place.written.extend(fresh, last=done):
                 place.ticket.tell(Piece(place.choice.number, piece))
             if done or place.written.stopped:
-                (cut if place.written.stopped else ended).append(row)
+                (cut if place.written.stopped else ended).append((row, place))
+        told = [(place.ticket, self._cut_outcome(place)) for _, place in cut]
         if ended:
             rewards, _ = self._opened.rewards()
-            for row in ended:
-                self._tell(row, self._outcome(row, progress, float(rewards[row])))
-        for row in cut:
-            self._tell(row, self._cut_outcome(row))
+            told += [
+                (place.ticket, self._outcome(place, row, progress, float(rewards[row])))
+                for row, place in ended
+            ]
         # A row that a stop text ended goes on until it is dropped.
-        self._free([row for row in cut if not progress.done[row]])
-        for row in (*ended, *cut):
+        self._free([row for row, _ in cut if not progress.done[row]])
+        for row, _ in (*ended, *cut):
             self._places[row] = None
+        # Last: who hears of an end finds the row free.
+        for ticket, outcome in told:
+            ticket.tell(outcome)
 
     @property
     def _opened(self) -> Session:
@@ -127,22 +131,13 @@ class Lane:
         for row in rows:
             self._places[row] = None
 
-    def _tell(self, row: int, event: Event) -> None:
-        place = self._places[row]
-        assert place is not None
-        place.ticket.tell(event)
-
-    def _outcome(self, row: int, progress: RowProgress, reward: float) -> Finished:
-        place = self._places[row]
-        assert place is not None
+    def _outcome(self, place: Place, row: int, progress: RowProgress, reward: float) -> Finished:
         tokens = progress.tokens[row, : progress.count[row]].tolist()
         reason = STOPPED if tokens[-1] == self._plan.end_id else FULL
         return Finished(place.choice.number, reason, reward, len(tokens))
 
-    def _cut_outcome(self, row: int) -> Finished:
+    def _cut_outcome(self, place: Place) -> Finished:
         """Of a response that a stop text ended: the row holds what was cut off, too."""
-        place = self._places[row]
-        assert place is not None
         choice, written = place.choice, place.written
         shown = ResponseRow("response", "response", choice.text, written.text)
         try:

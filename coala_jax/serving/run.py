@@ -144,9 +144,11 @@ class Server:
 
     def stop(self) -> None:
         """End from any thread: answers may finish for a while; a second call ends them now."""
-        if self._loop is not None:
-            with contextlib.suppress(RuntimeError):  # it has ended
-                self._loop.call_soon_threadsafe(self._end)
+        if self._loop is None:  # it has not begun
+            self._server.should_exit = True
+            return
+        with contextlib.suppress(RuntimeError):  # it has ended
+            self._loop.call_soon_threadsafe(self._end)
 
     async def _serve(self, listener: socket.socket) -> None:
         self._loop = loop = asyncio.get_running_loop()

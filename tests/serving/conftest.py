@@ -3,8 +3,9 @@
 import http.client
 import json
 import shutil
+import socket
 import threading
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
 import jax
@@ -13,6 +14,7 @@ import pytest
 from flax import nnx
 
 from coala_jax.backbones import load_backbone
+from coala_jax.decoding.session import Session
 from coala_jax.decoding.text_head import TextHead
 from coala_jax.features.chat import tokenizer_chat
 from coala_jax.features.extract import ExtractSettings, feature_identity
@@ -34,12 +36,18 @@ PATIENCE = 60
 
 
 @pytest.fixture(scope="session")
-def backbone(checkpoint, tmp_path_factory):
-    """The tiny GPT-2 with a chat template, and weights that tell tokens apart."""
+def model_folder(checkpoint, tmp_path_factory):
+    """The tiny GPT-2 with a chat template."""
     folder = tmp_path_factory.mktemp("chatty") / MODEL
     shutil.copytree(checkpoint, folder)
     (folder / "chat_template.jinja").write_text(CHAT_TEMPLATE)
-    loaded = load_backbone(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def backbone(model_folder):
+    """That model, with weights that tell tokens apart."""
+    loaded = load_backbone(model_folder)
     weights = nnx.state(loaded.module, nnx.Param)
     larger = jax.tree.map(lambda weight: 4 * weight if weight.ndim > 1 else weight, weights)
     nnx.update(loaded.module, larger)
@@ -70,6 +78,10 @@ def head(make_head, backbone):
     return make_head(tokenizer_chat(backbone.tokenizer).name)
 
 
+def found_json(headers):
+    return headers.get("content-type") == "application/json"
+
+
 class Running:
     """A server in a thread, and plain HTTP to it.
 
@@ -79,8 +91,8 @@ class Running:
         log: the lines so far.
     """
 
-    def __init__(self, server, listener):
-        self.server, self.url = server, address_of(listener)
+    def __init__(self, listener):
+        self.server, self.url = None, address_of(listener)
         self.address = listener.getsockname()[:2]
         self.log = []
         self._logged = threading.Condition()
@@ -105,7 +117,8 @@ class Running:
         answer = connection.getresponse()
         text = answer.read()
         connection.close()
-        return answer.status, dict(answer.getheaders()), json.loads(text) if text else None
+        found = {name.lower(): value for name, value in answer.getheaders()}
+        return answer.status, found, json.loads(text) if found_json(found) else text
 
     def complete(self, **fields):
         """The answer to a request for completions."""
@@ -116,26 +129,24 @@ class Running:
 @contextmanager
 def running(backbone, head, *, limits=LIMITS, access=None, **options):
     """A server that runs meanwhile."""
-    lines = []
-    server = Server(
-        backbone,
-        head,
-        limits=limits,
-        access=access or Access(),
-        model=MODEL,
-        scale=options.pop("scale", 1.0),
-        log=lambda line: lines.append(line) if not alive else alive[0].note(line),
-        **options,
-    )
-    alive = []
     with open_socket("127.0.0.1", 0) as listener:
-        alive.append(Running(server, listener))
-        thread = threading.Thread(target=server.run, args=(listener,))
+        one = Running(listener)
+        one.server = Server(
+            backbone,
+            head,
+            limits=limits,
+            access=access or Access(),
+            model=MODEL,
+            scale=1.0,
+            log=one.note,
+            **options,
+        )
+        thread = threading.Thread(target=one.server.run, args=(listener,))
         thread.start()
         try:
-            yield alive[0]
+            yield one
         finally:
-            server.stop()
+            one.server.stop()
             thread.join(PATIENCE)
             assert not thread.is_alive()
 
@@ -151,3 +162,98 @@ def served(backbone, head):
 def changed_limits():
     """Limits of the tests with some replaced."""
     return lambda **changes: replace(LIMITS, **changes)
+
+
+class Steps:
+    """Steps of all sessions, each of which waits for leave.
+
+    Attributes:
+        dropped: rows that were ended before they were done, in order.
+    """
+
+    def __init__(self):
+        self._leave = threading.Semaphore(0)
+        self._free = False
+        self._waits = threading.Event()
+        self.dropped = []
+
+    def allow(self, count):
+        self._leave.release(count)
+
+    def wait_until_used(self):
+        """Until a step waits for leave that was not given."""
+        assert self._waits.wait(PATIENCE)
+
+    def free(self):
+        """Wait no longer."""
+        self._free = True
+        self._leave.release(100)
+
+    def wait(self):
+        if self._free or self._leave.acquire(blocking=False):
+            return
+        self._waits.set()
+        if not self._free:
+            assert self._leave.acquire(timeout=PATIENCE)
+
+
+@pytest.fixture
+def steps(monkeypatch):
+    """Control over the steps of sessions: one at a time, each when it is allowed."""
+    control, advance, drop = Steps(), Session.advance, Session.drop
+
+    def one_step(session, count):
+        control.wait()
+        return advance(session, count if control._free else 1)
+
+    def noted(session, places):
+        control.dropped.extend(places)
+        return drop(session, places)
+
+    monkeypatch.setattr(Session, "advance", one_step)
+    monkeypatch.setattr(Session, "drop", noted)
+    yield control
+    control.free()
+
+
+class Sent:
+    """A request on a connection of its own, whose answer is read line by line."""
+
+    def __init__(self, running, path, body, headers=""):
+        content = json.dumps(body).encode()
+        head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        head += f"Content-Length: {len(content)}\r\n{headers}\r\n"
+        self._socket = socket.create_connection(running.address, timeout=PATIENCE)
+        self._socket.sendall(head.encode() + content)
+        self._lines = self._socket.makefile("rb")
+
+    def events(self):
+        """Contents of the events as they come, to the end of the stream."""
+        for line in self._lines:
+            if line.startswith(b"data: "):
+                content = line.removeprefix(b"data: ").strip()
+                if content == b"[DONE]":
+                    return
+                yield json.loads(content)
+        raise AssertionError("the stream broke off")
+
+    def status(self):
+        """The status; the answer has begun."""
+        return int(self._lines.readline().split()[1])
+
+    def leave(self):
+        self._lines.close()
+        self._socket.close()
+
+
+@pytest.fixture
+def send():
+    """Send a request: ``send(running, body)``; the connection ends with the test, or before."""
+    with ExitStack() as connections:
+
+        def sent(running, body, path="/v1/completions"):
+            one = Sent(running, path, body)
+            connections.callback(one.leave)
+            return one
+
+        yield sent

@@ -55,7 +55,7 @@ async def _http_error(request: Request, error: HTTPException) -> Response:
     """Of the router: no such path, or not by this method."""
     message = f"{error.detail}: {request.method} {request.url.path} is not served"
     if error.headers and "Allow" in error.headers:
-        message += f"; use {error.headers['Allow']}"
+        message += f"; use {' or '.join(sorted(error.headers['Allow'].split(', ')))}"
     code = "_".join(error.detail.lower().split())
     return error_response(ApiError(error.status_code, message, code=code, headers=error.headers))
 

@@ -167,7 +167,7 @@ def insert(cache: KeyValueCache, batch: TokenBatch, states: States) -> KeyValueC
 
     def put(whole: jax.Array, part: jax.Array, slots: jax.Array) -> jax.Array:
         if batch.slots is None:  # side by side: one copy a row
-            start = (slots[0], *(0,) * (whole.ndim - 1))
+            start = [slots[0], *[jnp.zeros_like(slots[0])] * (whole.ndim - 1)]
             return jax.lax.dynamic_update_slice(whole, part.astype(whole.dtype), start)
         return whole.at[slots].set(part.astype(whole.dtype))
 

@@ -6,7 +6,7 @@ of all layers lie in one array a kind, the layer leading, each as the checkpoint
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -99,7 +99,7 @@ class DecoderConfig:
     mlp_bias: bool = False
     qk_norm: bool = False
     tie_word_embeddings: bool = False
-    rope: tuple[tuple[str, Any], ...] = field(default=(("rope_theta", 10_000.0),))
+    rope: tuple[tuple[str, Any], ...] = (("rope_theta", 10_000.0), ("rope_type", "default"))
     eos_token_id: int | tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:

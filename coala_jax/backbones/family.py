@@ -55,10 +55,12 @@ class BackboneModule(nnx.Module):
     """What every family's module does.
 
     Attributes:
+        config: the family's configuration.
         causal: whether a token sees earlier ones alone, so that prefixes can be shared.
         generates: whether it scores next tokens and keeps keys and values.
     """
 
+    config: Any
     causal: bool
     generates = False
 

@@ -44,7 +44,7 @@ def build_parser() -> OneLineParser:
     commands = parser.add_subparsers(
         dest="command", required=True, metavar="COMMAND", title="commands"
     )
-    modules = (
+    for module in (
         quickstart,
         extract,
         join,
@@ -56,8 +56,7 @@ def build_parser() -> OneLineParser:
         export,
         backbones,
         data,
-    )
-    for module in modules:
+    ):
         module.add_parser(commands)
     return parser
 

@@ -43,7 +43,7 @@ class Branches(NamedTuple):
 
     Attributes:
         tokens: (rows, branches, depth) int32.
-        count: (rows, branches) int32, tokens of a branch up to its end.
+        length: (rows, branches) int32, tokens of a branch up to its end.
         ended: (rows, branches) booleans: the last of them is the end token.
         near_ties: (rows, branches) int32, decisions on the way within ``NEAR_TIE`` of another.
         hidden: (rows, branches, width) last hidden state of the last of them.
@@ -54,7 +54,7 @@ class Branches(NamedTuple):
     """
 
     tokens: jax.Array
-    count: jax.Array
+    length: jax.Array
     ended: jax.Array
     near_ties: jax.Array
     hidden: jax.Array
@@ -106,7 +106,7 @@ def score_candidates(
         scored = select_rows(~ended, closed, pools)
     return Branches(
         tokens=tokens[..., None],
-        count=jnp.ones((rows, candidates), jnp.int32),
+        length=jnp.ones((rows, candidates), jnp.int32),
         ended=ended,
         near_ties=jnp.zeros((rows, candidates), jnp.int32),
         hidden=hidden[0][:, :, 0],
@@ -123,7 +123,7 @@ class Growing(NamedTuple):
     Attributes:
         cache: the rows' tokens, and behind them those of the branches.
         tokens: as in `Branches`, and so the next five.
-        count: as there.
+        length: as there.
         ended: as there.
         near_ties: as there.
         hidden: as there.
@@ -133,7 +133,7 @@ class Growing(NamedTuple):
 
     cache: KeyValueCache
     tokens: jax.Array
-    count: jax.Array
+    length: jax.Array
     ended: jax.Array
     near_ties: jax.Array
     hidden: jax.Array
@@ -193,7 +193,7 @@ def grow_branches(
         own = _add(growing.own, layers, reward, plan)
         return growing._replace(
             tokens=growing.tokens.at[:, :, at].set(jnp.where(going, tokens, plan.end_id)),
-            count=growing.count + going,
+            length=growing.length + going,
             ended=growing.ended | (going & (tokens == plan.end_id)),
             near_ties=growing.near_ties + (going & near),
             hidden=jnp.where(going[..., None], hidden, growing.hidden),
@@ -210,7 +210,7 @@ def grow_branches(
     growing = Growing(
         cache=state.cache,
         tokens=jnp.full((rows, branches, depth), plan.end_id, jnp.int32),
-        count=jnp.zeros((rows, branches), jnp.int32),
+        length=jnp.zeros((rows, branches), jnp.int32),
         ended=jnp.zeros((rows, branches), bool),
         near_ties=jnp.zeros((rows, branches), jnp.int32),
         hidden=jnp.broadcast_to(state.hidden[:, None], (rows, branches, state.hidden.shape[-1])),
@@ -227,13 +227,13 @@ def grow_branches(
     if plan.closes:
         ends = jnp.full((rows, branches), plan.end_id, jnp.int32)
         # Where a branch ended early its end token stands at the place of the first one left out.
-        _, (_, *layers) = run(growing, ends, growing.count)
+        _, (_, *layers) = run(growing, ends, growing.length)
         closed = _add(growing.pools, layers, reward, plan)
         scored = select_rows(~growing.ended, closed, growing.pools)
     keys, values = (_branch_slots(part, start, depth) for part in growing.cache[:2])
     return Branches(
         tokens=growing.tokens,
-        count=growing.count,
+        length=growing.length,
         ended=growing.ended,
         near_ties=growing.near_ties,
         hidden=growing.hidden,

@@ -123,11 +123,11 @@ class Draw(NamedTuple):
     """What was drawn from pools.
 
     Attributes:
-        index: (rows,) int32 place in the pool.
+        place: (rows,) int32, of what was drawn in its pool.
         near_tie: (rows,) booleans: the decision is within ``NEAR_TIE`` of another.
     """
 
-    index: jax.Array
+    place: jax.Array
     near_tie: jax.Array
 
 
@@ -155,7 +155,8 @@ def take_largest(pool: Pool, values: jax.Array) -> Draw:
     index = jnp.argmax(held, axis=-1)
     largest = jnp.take_along_axis(held, index[:, None], axis=1)
     is_index = jnp.arange(held.shape[1]) == index[:, None]
-    rivals = jnp.where(is_index, -jnp.inf, held).max(-1)
+    # Of exactly equal ones the order decides, not the floats.
+    rivals = jnp.where(is_index | (held == largest), -jnp.inf, held).max(-1)
     near = largest[:, 0] - rivals < NEAR_TIE
     # A token on the edge matters where it won, or would have.
     edge_won = (is_index & pool.on_edge).any(-1)

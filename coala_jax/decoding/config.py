@@ -86,7 +86,8 @@ class GenerationConfig:
                 raise GenerationError(
                     f"{name}={getattr(self, name)!r} must be one of {', '.join(known)}"
                 )
-        if isinstance(self.stop, str) or not all(isinstance(s, str) and s for s in self.stop):
+        stop: object = self.stop
+        if not isinstance(stop, tuple) or not all(isinstance(s, str) and s for s in stop):
             raise GenerationError(
                 f"stop={self.stop!r} must be a tuple of texts, none of them empty"
             )

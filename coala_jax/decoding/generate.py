@@ -167,9 +167,7 @@ def answer_prompts(
     if not prompts:
         return []
     plan = make_plan(backbone, head, configs, traced=trace)
-    texts = [
-        prompt_text(backbone, head, prompt, f"prompt {n}") for n, prompt in enumerate(prompts)
-    ]
+    texts = [prompt_text(backbone, head, prompt, f"prompt {n}") for n, prompt in enumerate(prompts)]
     encoded = encode_prompts(backbone.tokenizer, texts, template_of(head))
     requests = [
         Request(ids, config, key, f"prompt {n}")
@@ -249,7 +247,7 @@ def _generations(
     traced = session.trace() if plan.traced else None
     found = []
     for row, (request, text) in enumerate(zip(requests, written, strict=True)):
-        ended = plan.end_id in progress.tokens[row, : progress.count[row]] and not text.stopped
+        ended = plan.end_id in progress.tokens[row, : progress.length[row]] and not text.stopped
         guided = int(progress.guided[row])
         found.append(
             Generation(

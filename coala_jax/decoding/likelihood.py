@@ -40,9 +40,7 @@ def response_log_probs(
         texts += [[backbone.tokenizer.pad_id]] * (min(BATCH_SIZE, len(prompts)) - len(texts))
         tokens, lengths = prompt_batch(texts, backbone.tokenizer.pad_id)
         scores = np.asarray(_log_probs(backbone.module, jnp.asarray(tokens), jnp.asarray(lengths)))
-        for row, (prompt, response) in enumerate(
-            zip(prompts[part], responses[part], strict=True)
-        ):
+        for row, (prompt, response) in enumerate(zip(prompts[part], responses[part], strict=True)):
             first = len(prompt) - 1
             found.append(scores[row, first : first + len(response)])
     return found

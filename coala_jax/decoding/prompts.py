@@ -86,7 +86,8 @@ class ResponseText:
         """Begin with no tokens."""
         before, _, self._after = template.response.partition(RESPONSE_FIELD)
         self._tokenizer, self._before, self._stop = tokenizer, before, tuple(stop)
-        self.text, self.stopped, self.tokens = "", False, []
+        self.text, self.stopped = "", False
+        self.tokens: list[int] = []
 
     def extend(self, tokens: Sequence[int], *, last: bool = False) -> str:
         """Take more tokens, without the end token; gives the text that became certain.

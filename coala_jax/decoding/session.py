@@ -40,7 +40,7 @@ class RowProgress(NamedTuple):
 
     Attributes:
         tokens: (rows, new_tokens) int32 responses so far, end tokens among them.
-        count: (rows,) how many there are of each.
+        length: (rows,) how many there are of each.
         done: (rows,) booleans.
         evaluations: (rows,) tokens that the backbone ran.
         guided: (rows,) guided steps.
@@ -48,7 +48,7 @@ class RowProgress(NamedTuple):
     """
 
     tokens: np.ndarray
-    count: np.ndarray
+    length: np.ndarray
     done: np.ndarray
     evaluations: np.ndarray
     guided: np.ndarray
@@ -57,7 +57,7 @@ class RowProgress(NamedTuple):
 
 def response_of(progress: RowProgress, row: int, plan: Plan) -> list[int]:
     """The response of a row so far, without its end token."""
-    tokens = progress.tokens[row, : progress.count[row]].tolist()
+    tokens = progress.tokens[row, : progress.length[row]].tolist()
     return tokens[:-1] if tokens[-1:] == [plan.end_id] else tokens
 
 
@@ -109,7 +109,7 @@ class Session:
         known += [()] * (_power_of_two(len(known) + (filling > 0), size) - len(known))
         tokens, lengths = prompt_batch(known, self._backbone.tokenizer.pad_id)
         answers = [places_of[tuple(one.prompt)] for one in requests] + [len(known) - 1] * filling
-        filled = [*requests, *requests[:1] * filling]
+        filled = [*requests, *[requests[0]] * filling]
         options = row_options(
             [one.config for one in filled],
             jnp.stack([one.key for one in filled]),
@@ -117,8 +117,8 @@ class Session:
         )
         fresh = begin(
             self._backbone.module,
-            tokens,
-            lengths,
+            jnp.asarray(tokens),
+            jnp.asarray(lengths),
             jnp.asarray(np.array(answers, np.int32)),
             options,
             plan=self.plan,
@@ -187,18 +187,17 @@ def _power_of_two(least: int, most: int) -> int:
 def _place(state: DecodeState, fresh: DecodeState, places: jax.Array) -> DecodeState:
     """Rows of ``fresh`` at their places in ``state``; a place outside drops one."""
 
-    def put(axis: int) -> object:
-        at = (slice(None),) * axis + (places,)
-        return lambda whole, part: whole.at[at].set(part, mode="drop")
+    def put(whole: jax.Array, part: jax.Array) -> jax.Array:
+        return whole.at[places].set(part, mode="drop")
 
     # Of keys and values alone the rows are the second axis.
     keys, values = (
-        put(1)(whole, part) for whole, part in zip(state.cache[:2], fresh.cache[:2], strict=True)
+        jax.vmap(put)(whole, part)
+        for whole, part in zip(state.cache[:2], fresh.cache[:2], strict=True)
     )
-    without = {"keys": None, "values": None}
-    merged = jax.tree.map(
-        put(0),
-        state._replace(cache=state.cache._replace(**without)),
-        fresh._replace(cache=fresh.cache._replace(**without)),
+    rest, new = (
+        one._replace(cache=one.cache._replace(keys=one.done, values=one.done))
+        for one in (state, fresh)
     )
+    merged = jax.tree.map(put, rest, new)
     return merged._replace(cache=merged.cache._replace(keys=keys, values=values))

@@ -104,7 +104,7 @@ class DecodeState(NamedTuple):
         cache: keys and values of what has run.
         options: of every row.
         tokens: (rows, new_tokens) int32, the responses so far.
-        count: (rows,) int32, how many of them there are.
+        length: (rows,) int32, how many of them there are.
         pending: (rows,) booleans, the last one has not run yet.
         hidden: (rows, width) last hidden state of the last token that has run.
         pools: of the prompt and the response tokens that have run.
@@ -120,7 +120,7 @@ class DecodeState(NamedTuple):
     cache: KeyValueCache
     options: SamplingOptions
     tokens: jax.Array
-    count: jax.Array
+    length: jax.Array
     pending: jax.Array
     hidden: jax.Array
     pools: RunningPools
@@ -197,7 +197,7 @@ def begin(
         ),
         options=options,
         tokens=jnp.full((rows, plan.new_tokens), plan.end_id, jnp.int32),
-        count=nothing,
+        length=nothing,
         pending=jnp.zeros(rows, bool),
         hidden=hidden[prompt],
         pools=jax.tree.map(lambda kept: kept[prompt], pools),

@@ -74,7 +74,7 @@ def take_step(
     if plan.penalised:
         logits = penalise(logits, state.seen, state.options.repetition_penalty)
     pool = propose(logits, state.options, plan.pool)
-    noise = token_noise(_step_keys(state.options, state.count), pool.tokens)
+    noise = token_noise(_step_keys(state.options, state.length), pool.tokens)
     plain = draw(pool, pool.log_probs, noise, state.options.temperature)
     going = ~state.done
     if not plan.candidates:
@@ -87,7 +87,7 @@ def take_step(
             lambda: _take_blocks(module, reward, state, pool, plain, due, plan),
             lambda: state,
         )
-    due = due & (state.count % plan.guide_every == 0)
+    due = due & (state.length % plan.guide_every == 0)
     state = _accept(state, pool, plain, going & ~due, plan)
     return jax.lax.cond(
         due.any(),
@@ -111,9 +111,9 @@ def close(
     Returns:
         (rows,) float32 rewards, and (rows,) int32 tokens that ran for them.
     """
-    state = _run_pending(module, reward, state._replace(done=state.count == 0), plan)
-    last = jnp.maximum(state.count - 1, 0)[:, None]
-    ended = (jnp.take_along_axis(state.tokens, last, 1)[:, 0] == plan.end_id) & (state.count > 0)
+    state = _run_pending(module, reward, state._replace(done=state.length == 0), plan)
+    last = jnp.maximum(state.length - 1, 0)[:, None]
+    ended = (jnp.take_along_axis(state.tokens, last, 1)[:, 0] == plan.end_id) & (state.length > 0)
     ends = jnp.full((len(ended), 1), plan.end_id, jnp.int32)
     branches = score_candidates(
         module, reward, state, ends, plan._replace(scored="prefix", candidates=1)
@@ -133,7 +133,7 @@ def _run_pending(
 ) -> DecodeState:
     """Run the last token of rows that have chosen it without."""
     runs = state.pending & ~state.done
-    last = jnp.maximum(state.count - 1, 0)[:, None]
+    last = jnp.maximum(state.length - 1, 0)[:, None]
     tokens = jnp.take_along_axis(state.tokens, last, axis=1)
     cache = state.cache
     # What stands in a row that does not run becomes an empty slot again.
@@ -158,7 +158,7 @@ def _accept(
     state: DecodeState, pool: Pool, choice: Draw, rows: jax.Array, plan: Plan
 ) -> DecodeState:
     """Put the choices of ``rows`` (booleans) behind their responses; they have yet to run."""
-    token = jnp.take_along_axis(pool.tokens, choice.index[:, None], axis=1)[:, 0]
+    token = jnp.take_along_axis(pool.tokens, choice.place[:, None], axis=1)[:, 0]
     state = _write(state, token[:, None], rows.astype(jnp.int32), plan)
     return state._replace(
         pending=jnp.where(rows, True, state.pending),
@@ -170,16 +170,16 @@ def _write(state: DecodeState, tokens: jax.Array, count: jax.Array, plan: Plan) 
     """Put the first ``count`` (rows,) of ``tokens`` (rows, depth) behind the responses."""
     order = jnp.arange(tokens.shape[1])
     taken = order < count[:, None]
-    places = jnp.where(taken, state.count[:, None] + order, plan.new_tokens)
+    places = jnp.where(taken, state.length[:, None] + order, plan.new_tokens)
     written = jax.vmap(lambda row, at, new: row.at[at].set(new, mode="drop"))
-    total = state.count + count
+    total = state.length + count
     ended = (taken & (tokens == plan.end_id)).any(-1)
     seen = state.seen
     if plan.penalised:
         seen = jax.vmap(lambda row, ids, own: row.at[ids].max(own))(seen, tokens, taken)
     return state._replace(
         tokens=written(state.tokens, places, tokens),
-        count=total,
+        length=total,
         seen=seen,
         done=state.done | ended | (total >= state.options.max_new_tokens),
     )
@@ -207,11 +207,11 @@ def _choose_guided(
         choice = draw(pool, weights, noise, state.options.temperature)
     state = _note(state, pool, branches.scores, choice, plain, due, plan)
     state = state._replace(near_ties=state.near_ties + (due & choice.near_tie))
-    token = jnp.take_along_axis(pool.tokens, choice.index[:, None], axis=1)
+    token = jnp.take_along_axis(pool.tokens, choice.place[:, None], axis=1)
     if plan.lookahead:
         state = state._replace(pending=jnp.where(due, True, state.pending))
     else:
-        state = take_branch(state, branches, choice.index, due.astype(jnp.int32))
+        state = take_branch(state, branches, choice.place, due.astype(jnp.int32))
     evaluations = count * (1 + plan.lookahead + plan.closes)
     state = state._replace(evaluations=state.evaluations + jnp.where(due, evaluations, 0))
     return _write(state, token, due.astype(jnp.int32), plan)
@@ -263,21 +263,21 @@ def _take_blocks(
         if plan.penalised:
             flat = penalise(flat, _seen_by(state, growing), options.repetition_penalty)
         pool = propose(flat, options, plan.pool)
-        chosen = sample(pool, wide(state.count) + at)
+        chosen = sample(pool, wide(state.length) + at)
         return _picked(pool, chosen, rows)
 
     wide_pool = Pool(*map(wide, pool))
-    first = sample(wide_pool, wide(state.count))
-    most = jnp.where(due, state.options.max_new_tokens - state.count, 0)
+    first = sample(wide_pool, wide(state.length))
+    most = jnp.where(due, state.options.max_new_tokens - state.length, 0)
     grown = grow_branches(
         module, reward, state, *_picked(wide_pool, first, rows), following, most, depth, plan
     )
     everyone = jnp.zeros(grown.scores.shape)
-    choice = _best(Pool(grown.tokens[..., 0], everyone, everyone > 0), grown.scores)
-    tokens = grown.tokens[jnp.arange(rows), choice.index]
-    count = jnp.where(due, grown.count[jnp.arange(rows), choice.index], 0)
     firsts = Pool(grown.tokens[..., 0], everyone, everyone > 0)
-    zeroth = plain._replace(index=jnp.zeros_like(plain.index))
+    choice = _best(firsts, _alike(grown))
+    tokens = grown.tokens[jnp.arange(rows), choice.place]
+    count = jnp.where(due, grown.length[jnp.arange(rows), choice.place], 0)
+    zeroth = plain._replace(place=jnp.zeros_like(plain.place))
     state = _note(state, firsts, grown.scores, choice, zeroth, due, plan)
     near = grown.near_ties.sum(-1) + choice.near_tie
     evaluations = branches * (depth + plan.closes)
@@ -285,7 +285,7 @@ def _take_blocks(
         near_ties=state.near_ties + jnp.where(due, near, 0),
         evaluations=state.evaluations + jnp.where(due, evaluations, 0),
     )
-    return _write(take_branch(state, grown, choice.index, count), tokens, count, plan)
+    return _write(take_branch(state, grown, choice.place, count), tokens, count, plan)
 
 
 def _continuation_keys(state: DecodeState, branches: int) -> jax.Array:
@@ -301,14 +301,20 @@ def _seen_by(state: DecodeState, growing: Growing) -> jax.Array:
     rows, branches, depth = growing.tokens.shape
     seen = jnp.repeat(state.seen, branches, axis=0)
     tokens = growing.tokens.reshape(rows * branches, depth)
-    own = jnp.arange(depth) < growing.count.reshape(-1, 1)
+    own = jnp.arange(depth) < growing.length.reshape(-1, 1)
     return jax.vmap(lambda row, ids, own: row.at[ids].max(own))(seen, tokens, own)
 
 
 def _picked(pool: Pool, choice: Draw, rows: int) -> tuple[jax.Array, jax.Array]:
     """Tokens and near ties of (rows * branches,) draws, as (rows, branches)."""
-    tokens = jnp.take_along_axis(pool.tokens, choice.index[:, None], axis=1)
+    tokens = jnp.take_along_axis(pool.tokens, choice.place[:, None], axis=1)
     return tokens.reshape(rows, -1), choice.near_tie.reshape(rows, -1)
+
+
+def _alike(grown: Branches) -> jax.Array:
+    """(rows, branches) scores; continuations of the same tokens have that of the first of them."""
+    same = (grown.tokens[:, :, None] == grown.tokens[:, None]).all(-1)
+    return jnp.take_along_axis(grown.scores, jnp.argmax(same, axis=-1), axis=1)
 
 
 def _best(pool: Pool, scores: jax.Array) -> Draw:
@@ -328,7 +334,7 @@ def _note(
     """Count a guided step of the rows that are due, and keep what it saw where that is traced."""
     trace = state.trace
     if plan.traced:
-        seen = Trace(pool.tokens, pool.log_probs, scores, choice.index, plain.index)
+        seen = Trace(pool.tokens, pool.log_probs, scores, choice.place, plain.place)
         places = jnp.where(due, state.guided, plan.guided_steps)
         put = jax.vmap(lambda whole, at, part: whole.at[at].set(part, mode="drop"))
         trace = Trace(*(put(whole, places, part) for whole, part in zip(trace, seen, strict=True)))

@@ -132,7 +132,7 @@ class Lane:
             self._places[row] = None
 
     def _outcome(self, place: Place, row: int, progress: RowProgress, reward: float) -> Finished:
-        tokens = progress.tokens[row, : progress.count[row]].tolist()
+        tokens = progress.tokens[row, : progress.length[row]].tolist()
         reason = STOPPED if tokens[-1] == self._plan.end_id else FULL
         return Finished(place.choice.number, reason, reward, len(tokens))
 

@@ -188,6 +188,10 @@ def run(arguments: argparse.Namespace) -> int:
         )
         url = f"{address_of(listener)}/v1"
         result = {"url": url, "model": name, "command": arguments.command_line}
-        print_result(result, [f"serving {name} at {url}"], as_json=arguments.json)
-        server.run(listener)
+
+        def ready() -> None:
+            print_result(result, [f"serving {name} at {url}"], as_json=arguments.json)
+
+        say("compiling")
+        server.run(listener, ready=ready)
     return 0

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
+from coala_jax.decoding.config import GenerationError
 from coala_jax.serving.engine import Engine
 from coala_jax.serving.errors import ApiError, stopping, timed_out
 from coala_jax.serving.fields import json_object
@@ -49,6 +50,32 @@ class Api(NamedTuple):
     model: str
     scale: float
     started: int
+
+    async def warm_up(self) -> bool:
+        """Compile what requests without options of their own need; whether that was let end.
+
+        Raises:
+            GenerationError: it failed.
+        """
+        body = {"model": self.model, "prompt": "a", "max_tokens": 1}
+        asked = completion_request(body, self.model, self.intake.limits, self.scale)
+        (first,) = await self._read(lambda: self.intake.choices(asked))
+        # The first one opens the rows, the second is put into one, as all that follow are.
+        choices = [first, first._replace(number=1)]
+        ticket = Ticket()
+        try:
+            self.engine.generate(ticket, choices)
+            for _ in choices:
+                while not isinstance(await ticket.next(), Finished):
+                    pass
+        except ApiError as error:
+            if not self.engine.works:  # it was told to end
+                return False
+            raise GenerationError(
+                "the model fails under these limits, as said above; lower --batch-size or "
+                "--max-context"
+            ) from error
+        return True
 
     async def health(self, _: Request) -> Response:
         """Whether requests are answered."""

@@ -74,16 +74,18 @@ class Lane:
         return {place.ticket for place in self._places if place}
 
     def admit(self, taken: Sequence[tuple[Ticket, Choice]]) -> None:
-        """Put choices into free rows; there must be as many."""
+        """Put choices into free rows; there must be as many.
+
+        Prompts run one by one: every number of them at a time would be compiled for itself, and
+        all requests would wait for that.
+        """
         free = [row for row, place in enumerate(self._places) if place is None][: len(taken)]
-        requests = []
         for row, (ticket, choice) in zip(free, taken, strict=True):
             key = jax.random.fold_in(jax.random.key(choice.seed), choice.number)
-            requests.append(Request(choice.prompt, choice.config, key))
             template = template_of(self._head)
             text = ResponseText(self._backbone.tokenizer, template, choice.config.stop)
             self._places[row] = Place(ticket, choice, text)
-        self._opened.admit(requests, free)
+            self._opened.admit([Request(choice.prompt, choice.config, key)], [row])
 
     def turn(self) -> None:
         """Free the rows of those who left, advance the others, and tell what came of it."""

@@ -106,9 +106,9 @@ class Server:
         self._limits = intake.limits
         self.engine = Engine(backbone, head, intake.limits, log)
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="intake")
-        api = Api(self.engine, intake, self._reader, model, scale, int(time.time()))
+        self._api = Api(self.engine, intake, self._reader, model, scale, int(time.time()))
         config = uvicorn.Config(
-            make_app(api, access, intake.limits, log),
+            make_app(self._api, access, intake.limits, log),
             http=connection_within(intake.limits.header_seconds),
             ws="none",
             lifespan="off",
@@ -127,16 +127,18 @@ class Server:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._log = log
 
-    def run(self, listener: socket.socket) -> None:
+    def run(self, listener: socket.socket, *, ready: Callable[[], None] | None = None) -> None:
         """Serve until `stop`, or SIGINT or SIGTERM in the main thread.
 
         Args:
             listener: from `open_socket`; closed at the end.
+            ready: called once what requests without options of their own need is compiled; None
+                leaves that to the first of them.
         """
         _raise_file_limit(self._limits.requests + BACKLOG + OTHER_FILES)
         self.engine.start()
         try:
-            asyncio.run(self._serve(listener))
+            asyncio.run(self._serve(listener, ready))
         finally:
             self.engine.stop()
             self._reader.shutdown(cancel_futures=True)
@@ -150,11 +152,13 @@ class Server:
         with contextlib.suppress(RuntimeError):  # it has ended
             self._loop.call_soon_threadsafe(self._end)
 
-    async def _serve(self, listener: socket.socket) -> None:
+    async def _serve(self, listener: socket.socket, ready: Callable[[], None] | None) -> None:
         self._loop = loop = asyncio.get_running_loop()
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
                 loop.add_signal_handler(number, self._end)
+        if ready is not None and await self._api.warm_up():
+            ready()
         await self._server.serve(sockets=[listener])
 
     def _end(self) -> None:

@@ -113,7 +113,7 @@ _LIMITS: tuple[tuple[str, str, Any, str], ...] = (
     ("--max-score-rows", "score_rows", positive_integer, "responses of a request for rewards"),
     ("--max-waiting", "waiting", positive_integer, "responses that wait for their turn"),
     ("--max-requests", "requests", positive_integer, "requests that are answered together"),
-    ("--max-plans", "plans", positive_integer, "sets of guidance options held in memory together"),
+    ("--max-lanes", "lanes", positive_integer, "sets of rows held in memory together"),
     ("--max-body-bytes", "body_bytes", positive_integer, "bytes of a body"),
     (
         "--request-seconds",

@@ -60,14 +60,15 @@ class Api(NamedTuple):
         body = {"model": self.model, "prompt": "a", "max_tokens": 1}
         asked = completion_request(body, self.model, self.intake.limits, self.scale)
         (first,) = await self._read(lambda: self.intake.choices(asked))
-        # The first one opens the rows, the second is put into one, as all that follow are.
-        choices = [first, first._replace(number=1)]
-        ticket = Ticket()
         try:
-            self.engine.generate(ticket, choices)
-            for _ in choices:
-                while not isinstance(await ticket.next(), Finished):
-                    pass
+            # Alone; and together, where one opens the rows and the other is put among them.
+            for choices in ([first], [first, first._replace(number=1)]):
+                ticket = Ticket()
+                self.engine.generate(ticket, choices)
+                for _ in choices:
+                    while not isinstance(await ticket.next(), Finished):
+                        pass
+                self.engine.cancel(ticket)
         except ApiError as error:
             if not self.engine.works:  # it was told to end
                 return False

@@ -3,25 +3,28 @@
 import threading
 import traceback
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 
 import jax
 
 from coala_jax.backbones import Backbone
 from coala_jax.data import ResponseRow
-from coala_jax.decoding.state import Plan
 from coala_jax.decoding.text_head import TextHead, rewards_of_responses
 from coala_jax.features import FeatureError
 from coala_jax.features.progress import Progress
 from coala_jax.serving.errors import ApiError, internal_error, overloaded, stopping
 from coala_jax.serving.intake import Choice
-from coala_jax.serving.lane import Lane
+from coala_jax.serving.lane import Lane, Shape
 from coala_jax.serving.limits import Limits
 from coala_jax.serving.tickets import Failed, Scored, Ticket
 
-# Programs of so many plans are kept; with one more all are freed, and compiled anew where they are
+# Programs of so many lanes are kept; with one more all are freed, and compiled anew where they are
 # needed: jax forgets none by itself.
-COMPILED_PLANS = 32
+COMPILED_LANES = 64
+# A step takes time for all slots of all rows, used or not: what fits gets rows of so many tokens,
+SHORT_CONTEXT = 256
+# and who asks alone gets a lane of one row.
+ALONE = 1
 
 
 class Engine:
@@ -46,8 +49,8 @@ class Engine:
         self._tickets: set[Ticket] = set()
         self._refusing = self._stopped = False
         # The thread's own.
-        self._lanes: dict[Plan, Lane] = {}
-        self._compiled: set[Plan] = set()
+        self._lanes: dict[Shape, Lane] = {}
+        self._compiled: set[Shape] = set()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
 
     def start(self) -> None:
@@ -150,39 +153,45 @@ class Engine:
 
     def _taken(self) -> list[tuple[Lane, list[tuple[Ticket, Choice]]]]:
         """Who gets a free row, in the order they came; they wait no longer."""
-        taken: dict[Plan, list[tuple[Ticket, Choice]]] = {}
+        taken: dict[Shape, list[tuple[Ticket, Choice]]] = {}
         with self._changed:
             waiting, self._waiting = list(self._waiting), deque()
+            alone = len(waiting) == 1 and not self.running
             for n, (ticket, choice) in enumerate(waiting):
-                lane = self._lane(choice.plan, kept=taken)
+                shape = self._shape(choice, alone=alone)
+                lane = self._lane(shape, kept=taken)
                 if lane is None:  # those behind it must not keep the lanes busy for ever
                     self._waiting.extend(waiting[n:])
                     break
-                mine = taken.setdefault(choice.plan, [])
+                mine = taken.setdefault(shape, [])
                 if len(mine) < lane.free:
                     mine.append((ticket, choice))
                 else:
                     self._waiting.append((ticket, choice))
-        return [(self._lanes[plan], each) for plan, each in taken.items() if each]
+        return [(self._lanes[shape], each) for shape, each in taken.items() if each]
 
-    def _lane(self, plan: Plan, kept: dict[Plan, list[tuple[Ticket, Choice]]]) -> Lane | None:
-        """The lane of a plan, made where there is none; None where all others are in use."""
-        if plan in self._lanes:
-            return self._lanes[plan]
-        if len(self._lanes) >= self._limits.plans:
+    def _shape(self, choice: Choice, *, alone: bool) -> Shape:
+        """Of the lane for a choice, the smallest that does."""
+        plan, limits = choice.plan, self._limits
+        needed = len(choice.prompt) + choice.config.max_new_tokens + max(plan.reach, 1)
+        context = SHORT_CONTEXT if needed <= SHORT_CONTEXT < limits.context else limits.context
+        return Shape(plan, ALONE if alone else limits.rows, context)
+
+    def _lane(self, shape: Shape, kept: Container[Shape]) -> Lane | None:
+        """The lane of a shape, made where there is none; None where all others are in use."""
+        lane = self._lanes.pop(shape, None)
+        if lane is None and len(self._lanes) >= self._limits.lanes:
             idle = [one for one, lane in self._lanes.items() if not lane.taken and one not in kept]
             if not idle:
                 return None
-            del self._lanes[idle[0]]
-        self._compiled.add(plan)
-        limits = self._limits
-        lane = Lane(self._backbone, self._head, plan, limits.rows, limits.context)
-        self._lanes[plan] = lane
-        return lane
+            del self._lanes[idle[0]]  # the one whose last use is the longest ago
+        self._compiled.add(shape)
+        self._lanes[shape] = lane or Lane(self._backbone, self._head, shape)
+        return self._lanes[shape]
 
     def _forget_programs(self) -> None:
-        """Free the programs of plans that may never come again."""
-        if len(self._compiled) > COMPILED_PLANS:
+        """Free the programs of lanes that may never come again."""
+        if len(self._compiled) > COMPILED_LANES:
             jax.clear_caches()
             self._compiled = set(self._lanes)
 
@@ -194,7 +203,7 @@ class Engine:
             self._log_fault()
             for ticket in lane.tickets:
                 ticket.tell(Failed(internal_error()))
-            self._lanes = {plan: one for plan, one in self._lanes.items() if one is not lane}
+            self._lanes = {shape: one for shape, one in self._lanes.items() if one is not lane}
 
     def _score_some(self) -> None:
         """Score the rows of one request; rows that generate go on between two of them."""

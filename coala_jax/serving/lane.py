@@ -25,6 +25,20 @@ STEPS = 4
 MOST_STEPS = 16
 
 
+class Shape(NamedTuple):
+    """What is compiled for a lane.
+
+    Attributes:
+        plan: of its rows.
+        rows: how many there are.
+        context: the most tokens of a prompt and its response.
+    """
+
+    plan: Plan
+    rows: int
+    context: int
+
+
 class Place(NamedTuple):
     """A choice in a row.
 
@@ -40,21 +54,20 @@ class Place(NamedTuple):
 
 
 class Lane:
-    """Rows of one plan; not for several threads at once."""
+    """Rows of one shape; not for several threads at once."""
 
-    def __init__(self, backbone: Backbone, head: TextHead, plan: Plan, rows: int, context: int):
+    def __init__(self, backbone: Backbone, head: TextHead, shape: Shape):
         """Begin with free rows; their memory is taken when the first is used.
 
         Args:
             backbone: the model.
             head: on it.
-            plan: of the rows.
-            rows: how many there are.
-            context: the most tokens of a prompt and its response.
+            shape: of the rows.
         """
+        plan = shape.plan
         self._backbone, self._head, self._plan = backbone, head, plan
-        self._capacity = round_up(context + max(plan.branch_slots, 1))
-        self._places: list[Place | None] = [None] * rows
+        self._capacity = round_up(shape.context + max(plan.branch_slots, 1))
+        self._places: list[Place | None] = [None] * shape.rows
         self._session: Session | None = None
         self._steps = steps_between_looks(plan)
 

@@ -8,13 +8,14 @@ class Limits:
     """Limits of the server.
 
     Attributes:
-        rows: responses that are generated together under one set of guidance options.
+        rows: responses that are generated together in a lane.
         context: the most tokens of a prompt and its response; rows hold memory for that many.
         new_tokens: the most tokens of a response.
         choices: the most responses to one request, over all of its prompts.
         waiting: responses that wait for a row; what comes on top is refused.
         requests: requests that are looked at together; what comes on top is refused.
-        plans: sets of guidance options whose rows are in memory together.
+        lanes: sets of rows in memory together: of one set of guidance options, for one request or
+            for many, of short texts or of long ones.
         top_k: the largest pool.
         branch_slots: the most tokens behind a row that its lookahead or its continuations take.
         stop_texts: the most stop texts of a request, as the API has it.
@@ -33,7 +34,7 @@ class Limits:
     choices: int = 16
     waiting: int = 64
     requests: int = 256
-    plans: int = 4
+    lanes: int = 6
     top_k: int = 200
     branch_slots: int = 512
     stop_texts: int = 4

@@ -148,10 +148,10 @@ def test_a_fault_is_answered_and_the_server_goes_on(own, steps, monkeypatch, sen
 def test_sets_of_guidance_options_take_turns_in_memory(backbone, head, changed_limits, monkeypatch):
     """Two of them where there is room for one, and programs for one are kept."""
     cleared = []
-    monkeypatch.setattr(engine, "COMPILED_PLANS", 1)
+    monkeypatch.setattr(engine, "COMPILED_LANES", 1)
     monkeypatch.setattr(engine.jax, "clear_caches", lambda: cleared.append(True))
     with (
-        running(backbone, head, limits=changed_limits(plans=1)) as own,
+        running(backbone, head, limits=changed_limits(lanes=1)) as own,
         ThreadPoolExecutor(4) as clients,
     ):
         scales = [1, 0, 1, 0]

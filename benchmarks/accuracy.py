@@ -30,8 +30,9 @@ import optax
 from sklearn.neural_network import MLPClassifier
 
 from coala_jax import Config, Params, finetune, refine, solve
+from coala_jax.files import write_text
 from coala_jax.study.baselines import fit_length_rule, fit_linear_probe, ordered
-from coala_jax.study.files import json_text, write_text
+from coala_jax.study.files import json_text
 from coala_jax.study.intervals import cluster_interval
 from coala_jax.study.pairs import PairSet, hold_out, read_pairs
 from coala_jax.study.report import device, versions

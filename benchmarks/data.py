@@ -125,7 +125,7 @@ def measure(path: str) -> dict[str, Any]:
     end = time.perf_counter()
     return {
         "rows": len(row_set.rows),
-        "set_aside": row_set.refused_counts,
+        "set_aside": row_set.set_aside_counts,
         "train": len(parts.train),
         "eval": len(parts.eval),
         "read_seconds": read - start,
@@ -177,7 +177,8 @@ def main() -> int:
     print(HEADER)
     results = run(arguments.formats, arguments.rows)
     if arguments.rows == ROWS:
-        from coala_jax.study.files import json_text, write_text
+        from coala_jax.files import write_text
+        from coala_jax.study.files import json_text
 
         write_text(RESULTS / "data.json", json_text({"rows": ROWS, "results": results}))
         table = "\n".join([HEADER, *map(line, results)])

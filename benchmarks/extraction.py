@@ -180,8 +180,9 @@ def _contenders(arguments: argparse.Namespace, job: dict[str, Any]) -> Sequence[
     from dataclasses import replace
 
     from coala_jax.backbones import load_backbone
-    from coala_jax.features.extract import ExtractSettings, pooled_features
+    from coala_jax.features.extract import pooled_features
     from coala_jax.features.progress import Progress
+    from coala_jax.features.settings import ExtractSettings
     from coala_jax.features.tokens import encode_texts
     from coala_jax.quickstart.demo import embedded_backbone
 
@@ -343,7 +344,8 @@ def _result(
 
 
 def _write(arguments: argparse.Namespace, rows: list[dict[str, Any]], seconds: float) -> None:
-    from coala_jax.study.files import json_text, write_text
+    from coala_jax.files import write_text
+    from coala_jax.study.files import json_text
 
     result = _result(arguments, rows, seconds)
     write_text(arguments.out / f"{arguments.name}.json", json_text(result))

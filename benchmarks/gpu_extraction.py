@@ -45,7 +45,8 @@ from flax import nnx
 from coala_jax.backbones import TokenBatch, pass_flops
 from coala_jax.backbones.attention import plain_batch
 from coala_jax.backbones.registry import FAMILIES
-from coala_jax.study.files import json_text, write_text
+from coala_jax.files import write_text
+from coala_jax.study.files import json_text
 from coala_jax.study.report import device, versions
 
 RESULTS = Path(os.environ.get("OUT", Path(__file__).resolve().parent / "results"))

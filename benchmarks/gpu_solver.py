@@ -63,8 +63,9 @@ from coala_jax.convex.losses import get_loss
 from coala_jax.convex.penalties import balance_rows
 from coala_jax.convex.prepare import prepare, strength_of
 from coala_jax.convex.program import column_products, row_products
+from coala_jax.files import write_text
 from coala_jax.inputs import prepare_features, prepare_params
-from coala_jax.study.files import json_text, write_text
+from coala_jax.study.files import json_text
 from coala_jax.study.report import device, versions
 
 RESULTS = Path(__file__).resolve().parent / "results"

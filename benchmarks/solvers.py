@@ -33,7 +33,8 @@ from coala_jax.convex.certificate import explained_share, feasible_dual, relativ
 from coala_jax.convex.certify import certify_weights
 from coala_jax.convex.losses import SQUARED
 from coala_jax.convex.program import RELU_HALVES, Program
-from coala_jax.study.files import json_text, write_text
+from coala_jax.files import write_text
+from coala_jax.study.files import json_text
 from coala_jax.study.report import device, versions
 
 HERE = Path(__file__).resolve().parent

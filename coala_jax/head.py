@@ -13,6 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 import safetensors.numpy
 
+from coala_jax.files import write_files
+
 HEAD_FORMAT = "coala-jax-head/1"
 
 
@@ -94,7 +96,7 @@ def save_head(folder: str | os.PathLike[str], head: Head, info: dict[str, Any]) 
     """Write `head.safetensors` (float32, zero neurons pruned) and `head.json` into a folder.
 
     Args:
-        folder: created if missing; existing head files are replaced, each by a rename.
+        folder: created if missing; existing head files are replaced when the new ones are whole.
         head: one head, not a batch.
         info: JSON-serialisable account of how it was made, on what features, with what result.
 
@@ -107,11 +109,17 @@ def save_head(folder: str | os.PathLike[str], head: Head, info: dict[str, Any]) 
     keep = arrays["theta2"] != 0
     arrays = {name: np.ascontiguousarray(value[..., keep]) for name, value in arrays.items()}
     path = pathlib.Path(folder)
-    path.mkdir(parents=True, exist_ok=True)
     width, neurons = arrays["theta1"].shape
     document = {"format": HEAD_FORMAT, "features": width, "neurons": neurons, **info}
-    _replace(path / "head.safetensors", safetensors.numpy.save(arrays, {"format": HEAD_FORMAT}))
-    _replace(path / "head.json", (json.dumps(document, indent=2) + "\n").encode())
+    tensors = safetensors.numpy.save(arrays, {"format": HEAD_FORMAT})
+    text = json.dumps(document, indent=2) + "\n"
+    path.mkdir(parents=True, exist_ok=True)
+    write_files(
+        {
+            path / "head.safetensors": lambda file: file.write(tensors),
+            path / "head.json": lambda file: file.write(text.encode()),
+        }
+    )
 
 
 def load_head(folder: str | os.PathLike[str]) -> tuple[Head, dict[str, Any]]:
@@ -153,10 +161,3 @@ def _read(file: pathlib.Path, load: Callable[[pathlib.Path], Any]) -> Any:
         raise HeadFileError(
             f"{file}: damaged or unreadable ({error}); solve again to write the head anew"
         ) from error
-
-
-def _replace(path: pathlib.Path, content: bytes) -> None:
-    """Write a file under a temporary name and rename it, so that it is never half there."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)

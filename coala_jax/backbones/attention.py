@@ -49,7 +49,7 @@ class KeyValueCache(NamedTuple):
     """Keys and values of tokens that have run, for those that follow.
 
     Attributes:
-        keys: (layers, batch, capacity, heads, head_dim).
+        keys: (layers, batch, heads, capacity, head_dim): what a head reads lies together.
         values: same shape.
         positions: (batch, capacity) int32 of every token.
         ends: (batch, capacity) int32 as in ``TokenBatch``; 0 in slots that are empty.
@@ -65,7 +65,7 @@ class KeyValueCache(NamedTuple):
     @property
     def capacity(self) -> int:
         """How many slots a row has."""
-        return self.keys.shape[2]
+        return self.keys.shape[3]
 
 
 class States(NamedTuple):
@@ -121,7 +121,7 @@ def empty_cache(
     layers: int, batch: int, capacity: int, heads: int, head_dim: int, dtype: DTypeLike
 ) -> KeyValueCache:
     """A cache without tokens."""
-    keys = jnp.zeros((layers, batch, capacity, heads, head_dim), dtype)
+    keys = jnp.zeros((layers, batch, heads, capacity, head_dim), dtype)
     slots = jnp.zeros((batch, capacity), jnp.int32)
     return KeyValueCache(keys, jnp.zeros_like(keys), slots, slots, jnp.zeros(batch, jnp.int32))
 
@@ -166,19 +166,37 @@ def insert(cache: KeyValueCache, batch: TokenBatch, states: States) -> KeyValueC
     slots = token_slots(batch, cache)
 
     def put(whole: jax.Array, part: jax.Array, slots: jax.Array) -> jax.Array:
-        if batch.slots is None:  # side by side: one copy a row
-            start = [slots[0], *[jnp.zeros_like(slots[0])] * (whole.ndim - 1)]
-            return jax.lax.dynamic_update_slice(whole, part.astype(whole.dtype), start)
-        return whole.at[slots].set(part.astype(whole.dtype))
+        return whole.at[slots].set(part)
 
     rows = jax.vmap(put)
-    layers = jax.vmap(rows, in_axes=(0, 0, None))
     return cache._replace(
-        keys=layers(cache.keys, states.keys, slots),
-        values=layers(cache.values, states.values, slots),
+        keys=put_tokens(cache.keys, states.keys, slots, side_by_side=batch.slots is None),
+        values=put_tokens(cache.values, states.values, slots, side_by_side=batch.slots is None),
         positions=rows(cache.positions, batch.positions, slots),
         ends=rows(cache.ends, batch.ends, slots),
     )
+
+
+def put_tokens(
+    whole: jax.Array, part: jax.Array, slots: jax.Array, *, side_by_side: bool = False
+) -> jax.Array:
+    """Keys or values of tokens, put into a cache.
+
+    Args:
+        whole: (layers, batch, heads, capacity, head_dim).
+        part: (layers, batch, length, heads, head_dim).
+        slots: (batch, length) int32; what goes to a slot outside is dropped.
+        side_by_side: the slots of a row follow each other, and all lie inside: one copy a row.
+    """
+
+    def put(whole: jax.Array, part: jax.Array, slots: jax.Array) -> jax.Array:
+        part = part.swapaxes(0, 1).astype(whole.dtype)
+        if side_by_side:
+            zero = jnp.zeros_like(slots[0])
+            return jax.lax.dynamic_update_slice(whole, part, [zero, slots[0], zero])
+        return whole.at[:, slots].set(part, mode="drop")
+
+    return jax.vmap(jax.vmap(put), in_axes=(0, 0, None))(whole, part, slots)
 
 
 def token_slots(batch: TokenBatch, cache: KeyValueCache | None = None) -> jax.Array:
@@ -257,7 +275,7 @@ def attend(
         values: same shape as the keys.
         sight: what every query may see.
         scale: of the scores.
-        cached: keys and values of one layer of a cache, (batch, capacity, key heads, head_dim).
+        cached: keys and values of one layer of a cache, (batch, key heads, capacity, head_dim).
 
     Returns:
         (batch, length, heads * head_dim).
@@ -269,11 +287,24 @@ def attend(
         mixed = jax.lax.platform_dependent(
             *own,
             cpu=functools.partial(_mix_by_rows, scale=scale, causal=sight.causal),
-            default=lambda *own: _mix(own[0], [own[1:]], scale),
+            default=functools.partial(_mix_whole, scale=scale),
         )
     else:
-        mixed = _mix(grouped, [(keys, values, sight.own), (*cached, sight.cached)], scale)
+        own_keys, own_values = keys.swapaxes(1, 2), values.swapaxes(1, 2)
+        mixed = _mix(grouped, [(own_keys, own_values, sight.own), (*cached, sight.cached)], scale)
     return mixed.reshape(batch, length, heads * head_dim)
+
+
+def _mix_whole(
+    grouped: jax.Array,
+    keys: jax.Array,
+    values: jax.Array,
+    visible: jax.Array,
+    *,
+    scale: float | jax.Array,
+) -> jax.Array:
+    """`_mix` of one source whose heads do not lead."""
+    return _mix(grouped, [(keys.swapaxes(1, 2), values.swapaxes(1, 2), visible)], scale)
 
 
 def _mix(
@@ -281,25 +312,38 @@ def _mix(
     sources: Sequence[tuple[jax.Array, jax.Array, jax.Array]],
     scale: float | jax.Array,
 ) -> jax.Array:
-    """Values of all sources (keys, values, what is visible), mixed under one softmax."""
-    scores = [_scores(grouped, keys, visible, scale) for keys, _, visible in sources]
-    if len(scores) == 1:
-        shares = [jax.nn.softmax(scores[0], axis=-1)]
-    else:
-        largest = jnp.maximum(*(score.max(-1, keepdims=True) for score in scores))
-        raised = [jnp.exp(score - largest) for score in scores]
-        total = sum(part.sum(-1, keepdims=True) for part in raised)
-        shares = [part / total for part in raised]
-    mixed = [
-        jnp.einsum(
-            "bkgqs,bskd->bqkgd",
-            share.astype(grouped.dtype),
-            source[1].astype(grouped.dtype),
-            precision=matmul_precision(grouped.dtype),
+    """Values of all sources (keys, values, what is visible), mixed under one softmax.
+
+    Keys and values are (batch, key heads, keys, head_dim). The shares are divided by their sum once
+    they are mixed: there are fewer values than shares.
+    """
+    batch, length, heads, group, head_dim = grouped.shape
+    precision = matmul_precision(grouped.dtype)
+    joint = jnp.moveaxis(grouped, 1, 3).reshape(batch, heads, group * length, head_dim)
+
+    def score(keys: jax.Array, visible: jax.Array) -> jax.Array:
+        turned = keys.astype(grouped.dtype).swapaxes(-1, -2)
+        raw = jnp.matmul(joint, turned, precision=precision).astype(wide(grouped.dtype)) * scale
+        raw = raw.reshape(batch, heads, group, length, -1)
+        # The lowest finite number, not -inf: a row that sees nothing stays finite.
+        return jnp.where(visible[:, None, None], raw, jnp.finfo(raw.dtype).min)
+
+    scores = [score(keys, visible) for keys, _, visible in sources]
+    tops = [each.max(-1, keepdims=True) for each in scores]
+    # The largest score cancels in the quotient, and so does its gradient.
+    largest = jax.lax.stop_gradient(functools.reduce(jnp.maximum, tops))
+    raised = [jnp.exp(each - largest) for each in scores]
+    total = sum(each.sum(-1) for each in raised)
+    mixed = sum(
+        jnp.matmul(
+            shares.astype(grouped.dtype).reshape(batch, heads, group * length, -1),
+            values.astype(grouped.dtype),
+            precision=precision,
         )
-        for share, source in zip(shares, sources, strict=True)
-    ]
-    return sum(mixed[1:], mixed[0])
+        for shares, (_, values, _) in zip(raised, sources, strict=True)
+    )
+    mixed = jnp.reshape(mixed, (batch, heads, group, length, head_dim)) / jnp.expand_dims(total, -1)
+    return jnp.moveaxis(mixed, 3, 1).astype(grouped.dtype)
 
 
 def _mix_by_rows(
@@ -367,17 +411,3 @@ def _mix_block(
     shares = raised.astype(queries.dtype).reshape(heads, group * block, -1)
     mixed = jnp.matmul(shares, values, precision=precision).reshape(queries.shape)
     return (mixed / raised.sum(-1, keepdims=True)).astype(queries.dtype)
-
-
-def _scores(
-    grouped: jax.Array, keys: jax.Array, visible: jax.Array, scale: float | jax.Array
-) -> jax.Array:
-    """(batch, key heads, group, query, key) scores in float32, the lowest where not visible."""
-    scores = jnp.einsum(
-        "bqkgd,bskd->bkgqs",
-        grouped,
-        keys.astype(grouped.dtype),
-        precision=matmul_precision(grouped.dtype),
-    ).astype(wide(grouped.dtype))
-    # The lowest finite number, not -inf: a row that sees nothing stays finite.
-    return jnp.where(visible[:, None, None], scores * scale, jnp.finfo(scores.dtype).min)

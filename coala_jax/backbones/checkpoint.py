@@ -24,6 +24,7 @@ from coala_jax.backbones.files import CheckpointError, StoredTensor, read_json_o
 from coala_jax.backbones.lora import Adapter, merge_adapter
 from coala_jax.backbones.sharding import parameter_sharding
 from coala_jax.backbones.weights import WEIGHTS_NAME, stored_tensors
+from coala_jax.files import write_files
 
 CONFIG_NAME = "config.json"
 # XLA takes over a host array of this alignment on a CPU; any other it copies.
@@ -145,7 +146,7 @@ def save_module(
 ) -> Path:
     """Write ``config.json`` and ``model.safetensors`` as Hugging Face lays them out.
 
-    The weights appear under their final name only when they are whole.
+    Neither appears under its name before both are whole.
 
     Args:
         folder: made where it does not exist; files of these two names are replaced.
@@ -161,7 +162,6 @@ def save_module(
         CheckpointError: a weight that is not finite in ``dtype``.
     """
     path = Path(folder)
-    path.mkdir(parents=True, exist_ok=True)
     parameters = {
         _names(key): np.asarray(leaf[...])
         for key, leaf in nnx.to_flat_state(nnx.state(module, nnx.Param))
@@ -179,11 +179,15 @@ def save_module(
             )
     fields = {**config.to_dict(), "dtype": jnp.dtype(dtype).name}
     text = json.dumps(fields, indent=2, sort_keys=True) + "\n"
-    (path / CONFIG_NAME).write_text(text, encoding="utf-8")
-    partial = path / f"{WEIGHTS_NAME}.partial"
     # transformers refuses a file whose metadata does not name a framework.
-    partial.write_bytes(save(tensors, metadata={"format": "pt"}))
-    partial.replace(path / WEIGHTS_NAME)
+    weights = save(tensors, metadata={"format": "pt"})
+    path.mkdir(parents=True, exist_ok=True)
+    write_files(
+        {
+            path / CONFIG_NAME: lambda file: file.write(text.encode()),
+            path / WEIGHTS_NAME: lambda file: file.write(weights),
+        }
+    )
     return path
 
 

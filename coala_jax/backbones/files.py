@@ -1,6 +1,5 @@
-"""What the readers of a checkpoint folder share: the error, tensors not yet read, JSON, hashes."""
+"""What the readers of a checkpoint folder share: the error, tensors not yet read, JSON."""
 
-import hashlib
 import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -45,12 +44,6 @@ def read_json_object(path: Path) -> dict[str, Any]:
     if not isinstance(fields, dict):
         raise CheckpointError(f"{path}: a JSON object is expected, not {type(fields).__name__}")
     return fields
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file's bytes, as 64 hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def some_of(names: Iterable[str], separator: str = ", ") -> str:

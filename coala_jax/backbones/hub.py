@@ -17,8 +17,8 @@ from coala_jax.backbones.files import CheckpointError
 from coala_jax.backbones.flax_msgpack import FLAX_NAME
 from coala_jax.backbones.tokenizer import TOKENIZER_FILES
 from coala_jax.backbones.weights import INDEX_NAME, WEIGHTS_NAME, weight_files
+from coala_jax.hub_ids import MODEL_ID
 
-HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 # The shards of a safetensors checkpoint; other safetensors of a repository are other models.
 SHARD = re.compile(r"model-.*\.safetensors")
 # Where transformers 5 keeps a chat template; its hash is in the identity of what was made with it.
@@ -35,7 +35,11 @@ class Checkpoint(NamedTuple):
 
 
 def find_checkpoint(
-    model: str | os.PathLike[str], *, revision: str | None = None, download: bool = False
+    model: str | os.PathLike[str],
+    *,
+    revision: str | None = None,
+    download: bool = False,
+    weights: bool = True,
 ) -> Checkpoint:
     """The folder of a checkpoint that is named by a path or by a hub id.
 
@@ -45,6 +49,8 @@ def find_checkpoint(
         download: fetch what the cache lacks. Configuration, tokenizer and weights of one layout
             are: ``model.safetensors``, else its shards, else ``flax_model.msgpack``. Without it
             the cache alone is looked at and no connection is opened.
+        weights: whether the weights of an id are needed; without them, configuration and tokenizer
+            alone are fetched and asked for.
 
     Returns:
         Folder and name.
@@ -54,8 +60,8 @@ def find_checkpoint(
             revision of a folder. The message says what to do.
     """
     path = Path(model)
-    if not path.exists() and HUB_ID.fullmatch(str(model)):
-        folder = _snapshot(str(model), revision, download)
+    if not path.exists() and MODEL_ID.fullmatch(str(model)):
+        folder = _snapshot(str(model), revision, download, weights)
         return Checkpoint(folder, str(model) if revision is None else f"{model}@{revision}")
     folder = checkpoint_folder(path)
     if revision is not None:
@@ -65,20 +71,22 @@ def find_checkpoint(
     return Checkpoint(folder, folder.resolve().name)
 
 
-def _snapshot(hub_id: str, revision: str | None, download: bool) -> Path:
+def _snapshot(hub_id: str, revision: str | None, download: bool, weights: bool) -> Path:
     """The folder of an id in the hub's cache, fetched first where that is asked for."""
     from huggingface_hub import HfApi, constants, snapshot_download
 
     local = not download or constants.HF_HUB_OFFLINE
     try:
         wanted = list(TEXT_FILES)
-        if not local:
+        if weights and not local:
             wanted += _weights_of(HfApi().list_repo_files(hub_id, revision=revision))
         with _quiet_in_a_pipe():
             folder = snapshot_download(
                 hub_id, revision=revision, allow_patterns=wanted, local_files_only=local
             )
-        weight_files(checkpoint_folder(Path(folder)))
+        found = checkpoint_folder(Path(folder))
+        if weights:
+            weight_files(found)
     except CheckpointError as error:
         raise CheckpointError(f"{hub_id}: {error}; {_mend(download)}") from error
     except Exception as error:  # its HTTP client has errors of its own, and changes with versions

@@ -17,14 +17,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from coala_jax.backbones.family import Family
-from coala_jax.backbones.files import (
-    CheckpointError,
-    StoredTensor,
-    file_sha256,
-    read_json_object,
-    some_of,
-)
+from coala_jax.backbones.files import CheckpointError, StoredTensor, read_json_object, some_of
 from coala_jax.backbones.weights import safetensors_tensors
+from coala_jax.files import file_sha256
 
 ADAPTER_CONFIG_NAME = "adapter_config.json"
 ADAPTER_WEIGHTS_NAME = "adapter_model.safetensors"

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from coala_jax.backbones.files import CheckpointError, file_sha256
+from coala_jax.backbones.files import CheckpointError
+from coala_jax.files import file_sha256
 
 # The files that decide how text becomes ids, in the order they are hashed.
 TOKENIZER_FILES = (

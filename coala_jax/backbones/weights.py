@@ -11,14 +11,9 @@ from pathlib import Path
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from coala_jax.backbones.files import (
-    CheckpointError,
-    StoredTensor,
-    file_sha256,
-    read_json_object,
-    some_of,
-)
+from coala_jax.backbones.files import CheckpointError, StoredTensor, read_json_object, some_of
 from coala_jax.backbones.flax_msgpack import FLAX_NAME, flax_tensors
+from coala_jax.files import file_sha256
 
 WEIGHTS_NAME = "model.safetensors"
 INDEX_NAME = "model.safetensors.index.json"

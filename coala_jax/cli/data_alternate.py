@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args
 
@@ -17,8 +17,9 @@ from coala_jax.data.alternating import (
     Handling,
     LastTurn,
     alternating_population,
+    conversational,
 )
-from coala_jax.data.conversations import ASSISTANT, SPEAKERS, Message, read_conversations
+from coala_jax.data.conversations import SPEAKERS, read_conversations
 from coala_jax.data.rows import PreferenceRow
 from coala_jax.data.writing import require_suffix, write_json_lines
 from coala_jax.study.files import require_writable
@@ -122,7 +123,7 @@ def run(arguments: argparse.Namespace) -> int:
         "out": str(out),
         "conversations": {
             "read": len(read.conversations),
-            "set_aside": read.refused_counts,
+            "set_aside": read.set_aside_counts,
             "dropped": population.dropped,
         },
         "triplets": len(population.rows),
@@ -133,7 +134,7 @@ def run(arguments: argparse.Namespace) -> int:
     lines = [
         f"{len(read.conversations)} conversations, {turns} user turns, "
         f"{len(population.rows)} triplets",
-        *counts_line("lines set aside", read.refused_counts),
+        *counts_line("lines set aside", read.set_aside_counts),
         *counts_line("conversations dropped", population.dropped),
         *counts_line("user turns without a triplet", population.skipped),
         f"written: {out}",
@@ -155,17 +156,8 @@ def _fields(population: AlternatingPopulation, prompt: str) -> list[Mapping[str,
     if prompt == FLAT:
         return [_flat(row) for row in population.rows]
     pairs = zip(population.rows, population.dialogues, strict=True)
-    return [_conversational(row, dialogue) for row, dialogue in pairs]
+    return [_flat(row) | conversational(row, dialogue) for row, dialogue in pairs]
 
 
 def _flat(row: PreferenceRow) -> dict[str, Any]:
     return {name: getattr(row, name) for name in ("id", "prompt", "chosen", "rejected", "group")}
-
-
-def _conversational(row: PreferenceRow, dialogue: Sequence[Message]) -> dict[str, Any]:
-    """The row as lists of messages, as TRL's conversational preference format has it."""
-    return _flat(row) | {
-        "prompt": [message._asdict() for message in dialogue],
-        "chosen": [Message(ASSISTANT, row.chosen)._asdict()],
-        "rejected": [Message(ASSISTANT, row.rejected)._asdict()],
-    }

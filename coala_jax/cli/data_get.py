@@ -6,11 +6,13 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from coala_jax.cli.data_options import add_reject_options, keep_rejected, rejected_path
+from coala_jax.cli.data_options import add_set_aside, add_strict, keep_set_aside, set_aside_path
 from coala_jax.cli.options import add_seed
 from coala_jax.cli.output import counts_line, print_result, say
 from coala_jax.cli.parser import add_command, fraction
-from coala_jax.study.files import json_text, require_writable, write_text
+from coala_jax.data.writing import SET_ASIDE_NAME
+from coala_jax.files import write_text
+from coala_jax.study.files import json_text, require_writable
 
 if TYPE_CHECKING:
     from coala_jax.data.named import NamedRows
@@ -46,14 +48,14 @@ def add_parser(subcommands: Any) -> None:
         help="share of the prompts to hold out (default: %(default)s)",
     )
     add_seed(parser, "which prompts are held out")
-    add_reject_options(parser)
+    add_strict(parser)
+    add_set_aside(parser, f"OUT/{SET_ASIDE_NAME}")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command; gives the exit code."""
     from coala_jax.data import require_no_leak, write_rows
     from coala_jax.data.named import load_named, split_named
-    from coala_jax.data.writing import REJECTED_NAME
 
     out = Path(arguments.out)
     require_writable(out, folder=True)
@@ -70,8 +72,8 @@ def run(arguments: argparse.Namespace) -> int:
     require_no_leak(parts.train, parts.eval)
     write_rows(out / TRAIN, parts.train)
     write_rows(out / EVAL, parts.eval)
-    refused = loaded.row_set.refused
-    rejected = keep_rejected(rejected_path(arguments, out / REJECTED_NAME), refused)
+    path = set_aside_path(arguments, out / SET_ASIDE_NAME)
+    kept = keep_set_aside(path, loaded.row_set.set_aside)
     result = {
         "out": str(out),
         **_about(loaded, arguments),
@@ -82,15 +84,15 @@ def run(arguments: argparse.Namespace) -> int:
             "paper": loaded.known.pairs,
             "difference": loaded.difference,
         },
-        "rows": {"set_aside": loaded.row_set.refused_counts},
+        "rows": {"set_aside": loaded.row_set.set_aside_counts},
         "command": arguments.command_line,
     }
     write_text(out / ABOUT, json_text(result))
     lines = [
         f"{loaded.known.name}: {loaded.check()}",
         f"split by prompt: {len(parts.train)} to train on, {len(parts.eval)} held out",
-        *counts_line("rows set aside", loaded.row_set.refused_counts),
-        *rejected,
+        *counts_line("rows set aside", loaded.row_set.set_aside_counts),
+        *kept,
         f"written: {out}: {TRAIN}, {EVAL}, {ABOUT}",
     ]
     print_result(result, lines, as_json=arguments.json)
@@ -107,7 +109,7 @@ def _about(loaded: NamedRows, arguments: argparse.Namespace) -> dict[str, Any]:
         "revision": arguments.revision,
         "source": arguments.source,
         "attribute": loaded.attribute or None,
-        "chat_template": loaded.row_set.chat_template or None,
+        "conversational": bool(loaded.row_set.chat_template),
         "eval_fraction": arguments.eval_fraction,
         "seed": arguments.seed,
     }

@@ -7,16 +7,26 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from coala_jax.cli.options import add_seed
+from coala_jax.cli.data_options import (
+    DATA_HELP,
+    add_row_options,
+    add_set_aside,
+    keep_set_aside,
+    row_options,
+)
+from coala_jax.cli.options import add_seed, add_tokenizer_options
 from coala_jax.cli.output import counts_line, print_result
-from coala_jax.cli.parser import add_command, positive_integer
-from coala_jax.study.files import require_writable, write_text
+from coala_jax.cli.parser import UsageError, add_command, positive_integer
+from coala_jax.files import write_text
+from coala_jax.study.files import require_writable
 
 if TYPE_CHECKING:
-    from coala_jax.data import PreferenceRow
+    from coala_jax.backbones import Tokenizer
+    from coala_jax.data import PreferenceRow, RowSet
     from coala_jax.study.inspection import Inspection, Lengths
 
-EXAMPLE = "  coala-jax data inspect pairs.jsonl.gz --out pairs.html"
+EXAMPLE = """  coala-jax data inspect pairs.jsonl.gz --out pairs.html
+  coala-jax data inspect survey.csv --columns prompt=question,chosen=best,rejected=other"""
 # Of a text on the terminal; the page shows all of it.
 SHOWN_CHARACTERS = 600
 
@@ -31,13 +41,20 @@ def add_parser(subcommands: Any) -> None:
         EXAMPLE,
         run,
     )
-    parser.add_argument("file", help="preference rows, as `extract --data` takes them")
+    parser.add_argument("file", help=DATA_HELP)
     parser.add_argument(
-        "--eval", metavar="FILE", help="held-out part of a split, checked against FILE"
+        "--eval",
+        metavar="FILE",
+        help="held-out part of a split, checked against the other; read with the same options",
+    )
+    parser.add_argument(
+        "--eval-split", metavar="SPLIT", help="split of --eval, a hub set or a folder"
     )
     parser.add_argument("--out", metavar="PAGE", help="HTML page to write, with plots")
     parser.add_argument(
-        "--model", metavar="DIR", help="checkpoint folder whose tokenizer counts tokens"
+        "--model",
+        help="checkpoint folder or hub id whose tokenizer counts tokens and, where rows are "
+        "messages, writes the prompts",
     )
     parser.add_argument(
         "--examples",
@@ -46,39 +63,47 @@ def add_parser(subcommands: Any) -> None:
         help="show N rows, drawn by the seed; without it no text of the data is shown",
     )
     add_seed(parser, "seed of folds and examples")
+    add_tokenizer_options(parser)
+    add_row_options(parser)
+    add_set_aside(parser, "they are counted alone")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command; gives the exit code."""
-    from coala_jax.data import read_rows
-    from coala_jax.study.inspection import inspect_pairs, inspection_report
+    from coala_jax.study.inspection import inspect_pairs
     from coala_jax.study.inspection_page import inspection_page
+    from coala_jax.study.inspection_words import inspection_report
 
-    if arguments.out is not None:
-        require_writable(Path(arguments.out), folder=False)
-    token_counts = None if arguments.model is None else _token_counts(arguments.model)
-    read = read_rows(arguments.file)
-    held_out = None if arguments.eval is None else read_rows(arguments.eval)
+    if arguments.eval_split is not None and arguments.eval is None:
+        raise UsageError("--eval-split says how --eval is read: give --eval too, or leave it out")
+    for path in (arguments.out, arguments.set_aside):
+        if path is not None:
+            require_writable(Path(path), folder=False)
+    tokenizer = None if arguments.model is None else _tokenizer(arguments)
+    read, held_out = _read(arguments, tokenizer)
     found = inspect_pairs(
         read.rows,
         () if held_out is None else held_out.rows,
-        token_counts=token_counts,
+        token_counts=None if tokenizer is None else _token_counts(tokenizer),
         seed=arguments.seed,
     )
     examples = _drawn(read.rows, arguments.examples or 0, arguments.seed)
-    set_aside = {"file": read.refused_counts}
+    counts_of = {"file": read.set_aside_counts}
     if held_out is not None:
-        set_aside["eval"] = held_out.refused_counts
+        counts_of["eval"] = held_out.set_aside_counts
     result = inspection_report(found) | {
-        "set_aside": set_aside,
+        "set_aside": counts_of,
         "examples": [_example(row) for row in examples],
         "out": arguments.out,
         "command": arguments.command_line,
     }
     lines = _lines(found)
-    for part, counts in set_aside.items():
+    for part, counts in counts_of.items():
         lines += counts_line(f"lines set aside ({part})", counts)
     lines += [line for row in examples for line in _example_lines(row)]
+    if arguments.set_aside is not None:
+        set_aside = read.set_aside + (() if held_out is None else held_out.set_aside)
+        lines += keep_set_aside(Path(arguments.set_aside), set_aside)
     if arguments.out is not None:
         page = inspection_page(Path(arguments.file).name, found, arguments.command_line, examples)
         write_text(Path(arguments.out), page)
@@ -87,11 +112,33 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _token_counts(folder: str) -> Callable[[Sequence[str]], list[int]]:
-    from coala_jax.backbones.tokenizer import load_tokenizer
+def _tokenizer(arguments: argparse.Namespace) -> Tokenizer:
+    from coala_jax.features.chat import checkpoint_tokenizer
 
-    tokenizer = load_tokenizer(Path(folder))
+    return checkpoint_tokenizer(
+        arguments.model, revision=arguments.revision, download=arguments.download
+    )
+
+
+def _token_counts(tokenizer: Tokenizer) -> Callable[[Sequence[str]], list[int]]:
     return lambda texts: [len(ids) for ids in tokenizer.encode_batch(texts)]
+
+
+def _read(
+    arguments: argparse.Namespace, tokenizer: Tokenizer | None
+) -> tuple[RowSet, RowSet | None]:
+    """The rows of the file, and those of the held-out one."""
+    from coala_jax.data import read_rows
+
+    options = row_options(arguments)
+    if tokenizer is not None:
+        from coala_jax.features.chat import tokenizer_chat
+
+        options["chat"] = lambda: tokenizer_chat(tokenizer)
+    read = read_rows(arguments.file, **options)
+    if arguments.eval is None:
+        return read, None
+    return read, read_rows(arguments.eval, **{**options, "split": arguments.eval_split})
 
 
 def _drawn(rows: Sequence[PreferenceRow], count: int, seed: int) -> list[PreferenceRow]:
@@ -103,8 +150,13 @@ def _drawn(rows: Sequence[PreferenceRow], count: int, seed: int) -> list[Prefere
 
 def _lines(found: Inspection) -> list[str]:
     """The figures for people; what matters most comes first."""
-    from coala_jax.study.inspection import length_is_skewed, length_sentence, other_warnings
-    from coala_jax.study.inspection_page import accuracy_text, repeat_lines
+    from coala_jax.study.inspection_words import (
+        accuracy_text,
+        length_is_skewed,
+        length_sentence,
+        other_warnings,
+        repeat_lines,
+    )
 
     lines = [("warning: " if length_is_skewed(found) else "") + length_sentence(found)]
     lines += [f"warning: {warning}" for warning in other_warnings(found)]
@@ -121,7 +173,7 @@ def _lines(found: Inspection) -> list[str]:
 
 
 def _length_lines(unit: str, lengths: Lengths) -> list[str]:
-    from coala_jax.study.inspection import quantiles
+    from coala_jax.study.inspection_words import quantiles
 
     lines = []
     for part, values in lengths._asdict().items():

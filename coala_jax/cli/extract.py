@@ -9,9 +9,10 @@ from typing import Any
 from coala_jax.cli.data_options import (
     DATA_HELP,
     add_row_options,
-    keep_rejected,
-    rejected_path,
+    add_set_aside,
+    keep_set_aside,
     row_options,
+    set_aside_path,
 )
 from coala_jax.cli.options import (
     add_device_options,
@@ -21,7 +22,7 @@ from coala_jax.cli.options import (
     device_options,
     model_options,
 )
-from coala_jax.cli.output import counts_line, print_result, say
+from coala_jax.cli.output import say
 from coala_jax.cli.parser import (
     UsageError,
     add_command,
@@ -29,7 +30,9 @@ from coala_jax.cli.parser import (
     natural_number,
     positive_integer,
 )
-from coala_jax.features import FeatureStore, Part
+from coala_jax.cli.store_summary import print_store
+from coala_jax.data.writing import SET_ASIDE_NAME
+from coala_jax.features import Part
 from coala_jax.study.files import require_writable
 
 EXAMPLE = "  coala-jax extract --model models/gpt2 --data pairs.jsonl.gz --out store"
@@ -99,17 +102,17 @@ def add_parser(commands: Any) -> None:
     )
     group.add_argument("--processes", type=positive_integer, metavar="N", help="how many there are")
     add_row_options(parser)
+    add_set_aside(parser, f"OUT.{SET_ASIDE_NAME}")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command; gives the exit code."""
     from coala_jax.backbones import load_backbone
     from coala_jax.data import read_rows
-    from coala_jax.data.writing import REJECTED_NAME
     from coala_jax.features.build import extract_store
     from coala_jax.features.chat import checkpoint_chat
-    from coala_jax.features.extract import ExtractSettings
     from coala_jax.features.join import part_path
+    from coala_jax.features.settings import ExtractSettings
 
     part = _part(arguments)
     settings = ExtractSettings(
@@ -122,10 +125,10 @@ def run(arguments: argparse.Namespace) -> int:
     )
     out = Path(arguments.out)
     own = out if part is None else part_path(out, part)
-    beside = own.absolute().with_name(f"{own.absolute().name}.{REJECTED_NAME}")
-    rejected = rejected_path(arguments, beside)
+    beside = own.absolute().with_name(f"{own.absolute().name}.{SET_ASIDE_NAME}")
+    set_aside = set_aside_path(arguments, beside)
     require_writable(out, folder=True)
-    require_writable(rejected, folder=False)
+    require_writable(set_aside, folder=False)
     row_set = read_rows(
         arguments.data,
         chat=lambda: checkpoint_chat(
@@ -133,12 +136,12 @@ def run(arguments: argparse.Namespace) -> int:
         ),
         **row_options(arguments),
     )
-    kept = keep_rejected(rejected, row_set.refused)
+    kept = keep_set_aside(set_aside, row_set.set_aside)
     say(f"features of {len(row_set.rows)} pairs from {arguments.model}")
     options = {**model_options(arguments), **device_options(arguments)}
     backbone = load_backbone(arguments.model, **options)
     store = extract_store(row_set, backbone, out, settings=settings, part=part)
-    print_store(store, arguments, rejected if kept else None)
+    print_store(store, arguments, set_aside if kept else None)
     return 0
 
 
@@ -151,37 +154,3 @@ def _part(arguments: argparse.Namespace) -> Part | None:
     part = Part(arguments.process_id, arguments.processes)
     part.check()
     return part
-
-
-def print_store(
-    store: FeatureStore, arguments: argparse.Namespace, rejected: Path | None = None
-) -> None:
-    """Print what a store holds, as one JSON object or for people."""
-    manifest = store.manifest
-    result = {
-        "out": str(store.path),
-        "pairs": {"total": manifest["rows"]},
-        "features": {"width": manifest["width"], "dtype": manifest["dtype"]},
-        "rows": {
-            "set_aside": manifest["refused"],
-            "cut": manifest["cut"],
-            "rejected": None if rejected is None else str(rejected),
-        },
-        "tokens": manifest["tokens"],
-        "flops": manifest["flops"],
-        "shapes": manifest["shapes"],
-        "repaired": store.repaired,
-        "identity": manifest["identity"],
-        "command": arguments.command_line,
-    }
-    lines = [
-        f"features of {manifest['rows']} pairs, {manifest['width']} columns each side",
-        *counts_line("rows set aside", manifest["refused"]),
-        *([] if rejected is None else [f"set aside: {rejected}"]),
-        *counts_line("pairs cut to the context", manifest["cut"]),
-        "tokens: {given} given, {distinct} distinct, {run} run".format(**manifest["tokens"])
-        + f" in {manifest['shapes']} shapes, {manifest['flops']:.3g} operations",
-        *(f"repaired: {fault}" for fault in store.repaired),
-        f"written: {store.path}",
-    ]
-    print_result(result, lines, as_json=arguments.json)

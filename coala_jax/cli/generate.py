@@ -18,7 +18,8 @@ from coala_jax.cli.options import (
 )
 from coala_jax.cli.output import print_result
 from coala_jax.cli.parser import UsageError, add_command, positive_integer
-from coala_jax.study.files import require_writable, valid_json, write_text
+from coala_jax.files import write_text
+from coala_jax.study.files import require_writable, valid_json
 
 EXAMPLE = """  coala-jax generate head --model models/gpt2 --prompt "What is osmosis?" --scale 4
   coala-jax generate head --model models/gpt2 --data prompts.jsonl --out responses.jsonl

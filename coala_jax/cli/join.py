@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from coala_jax.cli.extract import print_store
 from coala_jax.cli.parser import add_command
+from coala_jax.cli.store_summary import print_store
 from coala_jax.features import join_parts
 from coala_jax.study.files import require_writable
 

@@ -23,12 +23,26 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     """Add what `model_options` reads: how ``--model`` becomes a backbone."""
     group = parser.add_argument_group("model")
     group.add_argument("--adapter", help="folder of a LoRA adapter (PEFT layout) to merge into it")
-    group.add_argument("--revision", help="branch, tag or commit of a hub id (default: main)")
-    group.add_argument(
+    _add_hub_id(group)
+
+
+def add_tokenizer_options(parser: argparse.ArgumentParser) -> None:
+    """Add where the tokenizer of ``--model`` is looked for, for commands that run no model."""
+    _add_hub_id(parser.add_argument_group("model"))
+
+
+def add_download(parser: argparse._ActionsContainer) -> None:
+    """Add ``--download``."""
+    parser.add_argument(
         "--download",
         action="store_true",
         help="fetch what the hub's cache lacks of a hub id; without it nothing is fetched",
     )
+
+
+def _add_hub_id(group: argparse._ActionsContainer) -> None:
+    group.add_argument("--revision", help="branch, tag or commit of a hub id (default: main)")
+    add_download(group)
 
 
 def add_model_dtype(parser: argparse.ArgumentParser, default: str | None = "float32") -> None:

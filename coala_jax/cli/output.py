@@ -10,6 +10,8 @@ from coala_jax.study.files import json_text
 
 # Exit code of a command that cannot work with what it was given.
 BAD_INPUT = 2
+# Characters of a text that a line shows.
+EXCERPT = 60
 
 
 def say(line: str) -> None:
@@ -24,6 +26,13 @@ def print_result(result: dict[str, Any], lines: Iterable[str], *, as_json: bool)
     else:
         sys.stdout.write("".join(f"{line}\n" for line in lines))
     sys.stdout.flush()
+
+
+def excerpt(text: str) -> str:
+    """The beginning of a text on one line; what a terminal would act on is left out."""
+    words = " ".join(text.split())
+    shown = words if len(words) <= EXCERPT else f"{words[:EXCERPT]}..."
+    return "".join(mark for mark in shown if mark.isprintable())
 
 
 def counts_line(title: str, counts: dict[str, int] | None) -> list[str]:

@@ -6,21 +6,24 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from coala_jax.cli.data_options import DATA_HELP, add_row_options, given_row_options, row_options
 from coala_jax.cli.options import (
+    add_download,
     add_eval_fraction,
     add_seed,
     add_solver_options,
     solver_settings,
 )
 from coala_jax.cli.output import say
-from coala_jax.cli.parser import add_command
+from coala_jax.cli.parser import UsageError, add_command
 from coala_jax.cli.summary import finish
 from coala_jax.study.experiment import Settings, run_experiment
 from coala_jax.study.files import require_writable
 from coala_jax.study.pairs import hold_out, read_pairs
 
 EXAMPLE = """  coala-jax solve store --out head
-  coala-jax solve features.npz --groups groups.jsonl --out head --group-lasso 0.1"""
+  coala-jax solve features.npz --groups groups.jsonl --out head --group-lasso 0.1
+  coala-jax solve store --data survey.csv --columns prompt=question,chosen=best --out head"""
 
 
 def add_parser(commands: Any) -> None:
@@ -43,20 +46,26 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument(
         "--data",
-        help="the preference rows behind the features, matched by id: gives the prompts to split "
-        "by and the length rule; read with the default options of `extract`",
+        help="rows behind the features, matched by id: give the prompts to split by and the length "
+        f"rule; to be read as `extract` read them; {DATA_HELP}",
     )
     add_eval_fraction(parser)
     add_seed(parser, "decides the split and the gates")
     add_solver_options(parser, Settings())
+    add_row_options(parser)
+    add_download(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command; gives the exit code."""
     settings = solver_settings(arguments)
+    if arguments.data is None and (given := given_row_options(arguments)):
+        raise UsageError(f"{given[0]} says how --data is read: give --data too, or leave it out")
     out = Path(arguments.out)
     require_writable(out, folder=True)
-    pairs = read_pairs(arguments.features, arguments.groups, arguments.data)
+    pairs = read_pairs(
+        arguments.features, arguments.groups, arguments.data, **row_options(arguments)
+    )
     held_out = hold_out(pairs, arguments.eval_fraction, arguments.seed)
     experiment = run_experiment(pairs, held_out, settings, say)
     return finish(experiment, out, arguments.command_line, as_json=arguments.json)

@@ -5,13 +5,13 @@ from coala_jax.data.chat import ChatFormat
 from coala_jax.data.conversations import (
     Conversation,
     ConversationSet,
-    Message,
     read_conversations,
 )
 from coala_jax.data.errors import DataError
+from coala_jax.data.message import Message, PairMessages
 from coala_jax.data.reading import read_rows
-from coala_jax.data.responses import ResponseRow, ResponseSet, read_responses
-from coala_jax.data.rows import PreferenceRow, RefusedLine, RowSet, fingerprint_rows
+from coala_jax.data.responses import ResponseRow, ResponseSet, read_responses, stream_responses
+from coala_jax.data.rows import PreferenceRow, RowSet, SetAsideRow, fingerprint_rows
 from coala_jax.data.sources import open_source
 from coala_jax.data.split import (
     Split,
@@ -24,7 +24,7 @@ from coala_jax.data.split import (
     split_by_group,
     split_by_prompt,
 )
-from coala_jax.data.writing import write_rejected, write_rows
+from coala_jax.data.writing import write_rows, write_set_aside
 
 __all__ = [
     "AlternatingPopulation",
@@ -33,11 +33,12 @@ __all__ = [
     "ConversationSet",
     "DataError",
     "Message",
+    "PairMessages",
     "PreferenceRow",
-    "RefusedLine",
     "ResponseRow",
     "ResponseSet",
     "RowSet",
+    "SetAsideRow",
     "Split",
     "alternating_population",
     "eval_mask",
@@ -53,6 +54,7 @@ __all__ = [
     "require_no_leak",
     "split_by_group",
     "split_by_prompt",
-    "write_rejected",
+    "stream_responses",
     "write_rows",
+    "write_set_aside",
 ]

@@ -11,10 +11,11 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
-from coala_jax.data.conversations import ASSISTANT, SYSTEM, USER, Conversation, Message
+from coala_jax.data.conversations import Conversation
 from coala_jax.data.errors import DataError
+from coala_jax.data.message import ASSISTANT, SYSTEM, USER, Message
 from coala_jax.data.rows import EQUAL, PreferenceRow
 
 LastTurn = Literal["drop", "wrap"]
@@ -151,6 +152,20 @@ def flatten(messages: Sequence[Message], labels: Mapping[str, str] = ROLE_LABELS
     """
     lines = [f"{labels[message.role]}: {message.content.strip()}" for message in messages]
     return "\n".join([*lines, f"{labels[ASSISTANT]}:"])
+
+
+def conversational(row: PreferenceRow, dialogue: Sequence[Message]) -> dict[str, Any]:
+    """Prompt, chosen and rejected of a row as lists of messages, as TRL lays them out.
+
+    Args:
+        row: a triplet.
+        dialogue: its prompt as turns.
+    """
+    return {
+        "prompt": [message._asdict() for message in dialogue],
+        "chosen": [Message(ASSISTANT, row.chosen)._asdict()],
+        "rejected": [Message(ASSISTANT, row.rejected)._asdict()],
+    }
 
 
 def near_duplicates(first: str, second: str, least: float = DUPLICATE_SIMILARITY) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from coala_jax.data.alternating import flatten
-from coala_jax.data.conversations import ASSISTANT, SYSTEM, USER, Message
+from coala_jax.data.message import ASSISTANT, SYSTEM, USER, Message
 
 ROLES = (SYSTEM, USER, ASSISTANT)
 # What a role is called where no chat template says.

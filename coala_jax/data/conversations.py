@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from coala_jax.data.rows import RefusedLine, count_reasons, require_usable, row_name
+from coala_jax.data.message import ASSISTANT, SYSTEM, USER, Message
+from coala_jax.data.rows import SetAsideRow, count_reasons, require_usable, row_name
 from coala_jax.data.sources.json_lines import read_json_lines
 
-USER, ASSISTANT, SYSTEM = "user", "assistant", "system"
 # What data sets call their speakers, in lower case; any other name stays as it is.
 SPEAKERS: Mapping[str, str] = MappingProxyType(
     {
@@ -25,14 +25,8 @@ SPEAKERS: Mapping[str, str] = MappingProxyType(
 
 # Keys that hold the turns; the first one there counts.
 MESSAGES = "messages"
-LAYOUTS = (MESSAGES, "utterances")
-
-
-class Message(NamedTuple):
-    """A turn: ``role`` says who speaks, such as ``user``; ``content`` is the text."""
-
-    role: str
-    content: str
+UTTERANCES = "utterances"
+LAYOUTS = (MESSAGES, UTTERANCES)
 
 
 class Conversation(NamedTuple):
@@ -47,12 +41,12 @@ class ConversationSet(NamedTuple):
     """The conversations of a file, and the lines that were set aside."""
 
     conversations: tuple[Conversation, ...]
-    refused: tuple[RefusedLine, ...] = ()
+    set_aside: tuple[SetAsideRow, ...] = ()
 
     @property
-    def refused_counts(self) -> dict[str, int]:
+    def set_aside_counts(self) -> dict[str, int]:
         """How many lines were set aside for each reason, sorted by reason."""
-        return count_reasons(self.refused)
+        return count_reasons(self.set_aside)
 
 
 def read_conversations(
@@ -75,22 +69,37 @@ def read_conversations(
         DataError: a missing, empty or unreadable file, or one without a conversation.
     """
     conversations: list[Conversation] = []
-    refused: list[RefusedLine] = []
+    set_aside: list[SetAsideRow] = []
     for line in read_json_lines(path):
-        number, fields = line.number, line.fields
-        turns = line.reason if fields is None else _turns(fields)
-        if fields is None or isinstance(turns, str):
-            refused.append(RefusedLine(number, str(turns), line.file, line.kept()))
-            continue
-        messages = tuple(
-            Message(speakers.get(name.strip().lower(), name), text) for name, text in turns
-        )
-        group = fields.get("group")
-        conversations.append(
-            Conversation(row_name(fields, number), messages, None if group is None else str(group))
-        )
-    require_usable(str(path), conversations, refused)
-    return ConversationSet(tuple(conversations), tuple(refused))
+        made: Conversation | str = line.reason
+        if line.fields is not None:
+            made = conversation_of(line.fields, line.number, speakers)
+        if isinstance(made, str):
+            set_aside.append(SetAsideRow(line.number, made, line.file, line.kept()))
+        else:
+            conversations.append(made)
+    require_usable(str(path), conversations, set_aside)
+    return ConversationSet(tuple(conversations), tuple(set_aside))
+
+
+def conversation_of(
+    fields: Mapping[str, Any], number: int, speakers: Mapping[str, str] = SPEAKERS
+) -> Conversation | str:
+    """The conversation of an entry, in one of the `LAYOUTS`, or why it holds none.
+
+    Args:
+        fields: of the entry.
+        number: names it where it has no ``id``.
+        speakers: as `read_conversations` takes it.
+    """
+    turns = _turns(fields)
+    if isinstance(turns, str):
+        return turns
+    messages = tuple(
+        Message(speakers.get(name.strip().lower(), name), text) for name, text in turns
+    )
+    group = fields.get("group")
+    return Conversation(row_name(fields, number), messages, None if group is None else str(group))
 
 
 def _turns(fields: Mapping[str, Any]) -> list[tuple[str, str]] | str:

@@ -11,8 +11,8 @@ from coala_jax.data.columns import check_columns, first_rows, named_rows
 from coala_jax.data.errors import DataError
 from coala_jax.data.rows import (
     PreferenceRow,
-    RefusedLine,
     RowSet,
+    SetAsideRow,
     preference_row,
     require_usable,
     row_fault,
@@ -40,6 +40,7 @@ def read_rows(
     pairs: str = "one",
     strict: bool = False,
     strip_prompt: bool = False,
+    keep_messages: bool = False,
     chat: Callable[[], ChatFormat] = lambda: PLAIN,
     config: str | None = None,
     split: str | None = None,
@@ -62,6 +63,8 @@ def read_rows(
         pairs: of unpaired and scored rows, ``one`` or ``all``, as `ShapeOptions` says.
         strict: raise at the first row that cannot be used.
         strip_prompt: take a prompt that a response repeats out of it, instead of refusing the row.
+        keep_messages: keep the messages that texts were made of beside them, for ``write_rows`` to
+            write; whatever reads those again chooses its own chat template.
         chat: gives the format that turns conversations into text; called at the first one.
         config: of a hub set, or a folder in a folder.
         split: of a hub set or a folder; None means ``train``.
@@ -90,6 +93,7 @@ def read_rows(
         format=format,
         options=ShapeOptions(pairs, strip_prompt),
         strict=strict,
+        keep_messages=keep_messages,
         chat=chat,
     )
 
@@ -101,6 +105,7 @@ def rows_of_source(
     format: str | None,
     options: ShapeOptions,
     strict: bool,
+    keep_messages: bool,
     chat: Callable[[], ChatFormat],
 ) -> RowSet:
     """Preference rows of an open source; the arguments are those of `read_rows`."""
@@ -110,9 +115,10 @@ def rows_of_source(
     if format == PREFERENCE and seen and all(fields.get("prompt") is None for fields in seen):
         options = options._replace(implicit_prompt=True)
     conversations = Conversations(chat)
-    usable, refused = _checked(SHAPES[format](rows, options, conversations), source.name, strict)
-    require_usable(source.name, usable, refused)
-    return RowSet(tuple(usable), tuple(refused), conversations.chat_template)
+    shaped = SHAPES[format](rows, options, conversations)
+    usable, set_aside = _checked(shaped, source.name, strict, keep_messages)
+    require_usable(source.name, usable, set_aside)
+    return RowSet(tuple(usable), tuple(set_aside), conversations.chat_template)
 
 
 def _check(format: str | None, options: ShapeOptions, columns: Mapping[str, str]) -> None:
@@ -140,17 +146,19 @@ def _detected(rows: Iterable[Mapping[str, Any]], name: str) -> str:
 
 
 def _checked(
-    rows: Iterator[SourceRow], name: str, strict: bool
-) -> tuple[list[PreferenceRow], list[RefusedLine]]:
+    rows: Iterator[SourceRow], name: str, strict: bool, keep_messages: bool
+) -> tuple[list[PreferenceRow], list[SetAsideRow]]:
     """Usable rows, and the others with their reasons."""
     usable: list[PreferenceRow] = []
-    refused: list[RefusedLine] = []
+    set_aside: list[SetAsideRow] = []
     ids: set[str] = set()
     for row in rows:
         fields = row.fields
         reason = row.reason if fields is None else row_fault(fields)
         if fields is not None and not reason:
             made = preference_row(fields, row.number)
+            if keep_messages:
+                made = made._replace(messages=row.messages)
             if fields.get("id") is None or made.id not in ids:
                 ids.add(made.id)
                 usable.append(made)
@@ -161,5 +169,5 @@ def _checked(
                 f"{row.file or name}: line {row.number}: {reason}; mend the row, or leave out "
                 "--strict (strict=True) to set such rows aside"
             )
-        refused.append(RefusedLine(row.number, reason, row.file, row.kept()))
-    return usable, refused
+        set_aside.append(SetAsideRow(row.number, reason, row.file, row.kept()))
+    return usable, set_aside

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from coala_jax.data.errors import DataError
+from coala_jax.data.message import PairMessages
 
 EQUAL = "chosen equals rejected"
 # Keys of a row with a meaning here; all others go to ``extra``.
@@ -36,6 +37,7 @@ class PreferenceRow(NamedTuple):
         weight: how much the row counts, not negative; None means 1.
         group: what must not be split between training and test; None where unknown.
         extra: all other fields of the source.
+        messages: what the texts were made of, where it was messages and was to be kept.
     """
 
     id: str
@@ -46,9 +48,10 @@ class PreferenceRow(NamedTuple):
     weight: float | None = None
     group: str | None = None
     extra: Mapping[str, Any] = NO_EXTRA
+    messages: PairMessages | None = None
 
 
-class RefusedLine(NamedTuple):
+class SetAsideRow(NamedTuple):
     """A line or row that was set aside.
 
     Attributes:
@@ -69,24 +72,24 @@ class RowSet(NamedTuple):
 
     Attributes:
         rows: in the order of the source.
-        refused: what is not among them.
+        set_aside: what is not among them.
         chat_template: by what conversations became text (`coala_jax.data.chat.ChatFormat.name`);
             empty where there were none.
     """
 
     rows: tuple[PreferenceRow, ...]
-    refused: tuple[RefusedLine, ...] = ()
+    set_aside: tuple[SetAsideRow, ...] = ()
     chat_template: str = ""
 
     @property
-    def refused_counts(self) -> dict[str, int]:
+    def set_aside_counts(self) -> dict[str, int]:
         """How many lines were set aside for each reason, sorted by reason."""
-        return count_reasons(self.refused)
+        return count_reasons(self.set_aside)
 
 
-def count_reasons(refused: Iterable[RefusedLine]) -> dict[str, int]:
+def count_reasons(set_aside: Iterable[SetAsideRow]) -> dict[str, int]:
     """How many lines were set aside for each reason, sorted by reason."""
-    return dict(sorted(Counter(line.reason for line in refused).items()))
+    return dict(sorted(Counter(line.reason for line in set_aside).items()))
 
 
 def row_fault(fields: Mapping[str, Any]) -> str:
@@ -127,7 +130,7 @@ def row_name(fields: Mapping[str, Any], number: int) -> str:
     return f"line-{number}" if name is None else str(name)
 
 
-def require_usable(source: str, rows: Sequence[Any], refused: Sequence[RefusedLine]) -> None:
+def require_usable(source: str, rows: Sequence[Any], set_aside: Sequence[SetAsideRow]) -> None:
     """Raise where nothing usable was read.
 
     Raises:
@@ -135,18 +138,18 @@ def require_usable(source: str, rows: Sequence[Any], refused: Sequence[RefusedLi
     """
     if rows:
         return
-    if not refused:
+    if not set_aside:
         raise DataError(f"{source}: holds no rows")
     reasons = []
-    for reason, count in count_reasons(refused).items():
-        numbers = [str(line.number) for line in refused if line.reason == reason]
+    for reason, count in count_reasons(set_aside).items():
+        numbers = [str(line.number) for line in set_aside if line.reason == reason]
         shown = ", ".join(numbers[:NAMED_IN_ERROR]) + (", ..." if count > NAMED_IN_ERROR else "")
         reasons.append(f"{reason}: {count} (line {shown})")
     raise DataError(f"{source}: no usable row; set aside: {'; '.join(reasons)}")
 
 
 def fingerprint_rows(rows: Iterable[PreferenceRow]) -> str:
-    """SHA-256 over all that features and labels depend on, in order; ``extra`` does not count."""
+    """SHA-256 over what features and labels depend on, in order; not ``extra`` nor ``messages``."""
     digest = hashlib.sha256()
     for row in rows:
         line = json.dumps(row[: PreferenceRow._fields.index("extra")], ensure_ascii=True)

@@ -4,15 +4,16 @@ import gzip
 import json
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from coala_jax.data.errors import DataError
-from coala_jax.data.rows import PreferenceRow, RefusedLine
+from coala_jax.data.rows import ROW_KEYS, PreferenceRow, SetAsideRow
+from coala_jax.files import write_files
 
 SUFFIXES = (".jsonl", ".jsonl.gz")
-REJECTED_NAME = "rejected_rows.jsonl"
-PARTIAL_SUFFIX = ".partial"
+SET_ASIDE_NAME = "rejected_rows.jsonl"
 
 
 def require_suffix(path: str | os.PathLike[str]) -> None:
@@ -41,19 +42,15 @@ def write_json_lines(path: str | os.PathLike[str], lines: Iterable[Mapping[str, 
     require_suffix(path)
     file = Path(path)
     file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_name(file.name + PARTIAL_SUFFIX)
-    try:
-        with partial.open("wb") as raw:
-            packed = file.suffix == ".gz"
-            stream = gzip.GzipFile("", "wb", fileobj=raw, mtime=0) if packed else raw
-            with stream:
-                for line in lines:
-                    # ASCII alone: a rejected row may hold what UTF-8 cannot say.
-                    stream.write(json.dumps(line, default=str).encode() + b"\n")
-        os.replace(partial, file)
-    except OSError:
-        partial.unlink(missing_ok=True)
-        raise
+
+    def write(raw: BinaryIO) -> None:
+        packed = file.suffix == ".gz"
+        with gzip.GzipFile("", "wb", fileobj=raw, mtime=0) if packed else nullcontext(raw) as out:
+            for line in lines:
+                # ASCII alone: a row set aside may hold what UTF-8 cannot say.
+                out.write(json.dumps(line, default=str).encode() + b"\n")
+
+    write_files({file: write})
     return file
 
 
@@ -62,7 +59,8 @@ def write_rows(path: str | os.PathLike[str], rows: Iterable[PreferenceRow]) -> P
 
     Args:
         path: the ``.jsonl`` to write; its folder is made.
-        rows: the rows; what is None is left out, and ``extra`` becomes columns.
+        rows: the rows; what is None is left out, and ``extra`` becomes columns. Where a row kept
+            its messages, these are written in place of its texts.
 
     Returns:
         The file.
@@ -70,25 +68,31 @@ def write_rows(path: str | os.PathLike[str], rows: Iterable[PreferenceRow]) -> P
     return write_json_lines(path, map(_fields, rows))
 
 
-def write_rejected(path: str | os.PathLike[str], refused: Iterable[RefusedLine]) -> Path:
+def write_set_aside(path: str | os.PathLike[str], set_aside: Iterable[SetAsideRow]) -> Path:
     """Write what was set aside: ``file``, ``line``, ``reason`` and the ``row`` as it was read.
 
     Args:
         path: the ``.jsonl`` to write; its folder is made.
-        refused: of a ``RowSet`` or ``ResponseSet``.
+        set_aside: of a ``RowSet`` or ``ResponseSet``.
 
     Returns:
         The file.
     """
     return write_json_lines(
         path,
-        (
-            {"file": line.file, "line": line.number, "reason": line.reason, "row": line.content}
-            for line in refused
-        ),
+        map(set_aside_fields, set_aside),
     )
 
 
+def set_aside_fields(row: SetAsideRow) -> dict[str, Any]:
+    """What is written of a row that was set aside."""
+    return {"file": row.file, "line": row.number, "reason": row.reason, "row": row.content}
+
+
 def _fields(row: PreferenceRow) -> dict[str, Any]:
-    own = {key: value for key, value in row._asdict().items() if key != "extra"}
-    return {**row.extra, **{key: value for key, value in own.items() if value is not None}}
+    own = {key: getattr(row, key) for key in ROW_KEYS}
+    fields = {**row.extra, **{key: value for key, value in own.items() if value is not None}}
+    if row.messages is not None:
+        for part, turns in row.messages._asdict().items():
+            fields[part] = [message._asdict() for message in turns]
+    return fields

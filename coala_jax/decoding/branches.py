@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from coala_jax.backbones import BackboneModule
-from coala_jax.backbones.attention import KeyValueCache, TokenBatch, insert
+from coala_jax.backbones.attention import KeyValueCache, TokenBatch, insert, put_tokens
 from coala_jax.decoding.running_pool import (
     RunningPools,
     add_token,
@@ -274,11 +274,10 @@ def take_branch(
         return whole.at[slots].set(part, mode="drop")
 
     by_row = jax.vmap(put)
-    by_layer = jax.vmap(by_row, in_axes=(0, 0, None))
     cache = state.cache
     cache = cache._replace(
-        keys=by_layer(cache.keys, keys, slots),
-        values=by_layer(cache.values, values, slots),
+        keys=put_tokens(cache.keys, keys, slots),
+        values=put_tokens(cache.values, values, slots),
         positions=by_row(cache.positions, lengths[:, None] + order, slots),
         ends=by_row(cache.ends, jnp.full_like(tokens, capacity), slots),
         lengths=lengths + count,
@@ -301,6 +300,10 @@ def _rewards(reward: Reward, pools: RunningPools, plan: Plan) -> jax.Array:
 
 
 def _branch_slots(part: jax.Array, start: jax.Array, depth: int) -> jax.Array:
-    """(layers, rows, branches, depth, heads, head_dim) out of (layers, rows, capacity, ...)."""
+    """(layers, rows, branches, depth, heads, head_dim) out of a cache's keys or values."""
     slots = start[..., None] + jnp.arange(depth)
-    return jax.vmap(lambda layer: jax.vmap(lambda row, at: row[at])(layer, slots))(part)
+
+    def of_row(row: jax.Array, slots: jax.Array) -> jax.Array:
+        return jnp.moveaxis(row[:, slots], 0, 2)
+
+    return jax.vmap(lambda layer: jax.vmap(of_row)(layer, slots))(part)

@@ -19,7 +19,6 @@ from coala_jax.decoding.prompts import (
     template_of,
 )
 from coala_jax.decoding.session import Request, Session, response_of
-from coala_jax.decoding.state import Plan
 from coala_jax.decoding.text_head import TextHead, rewards_of_responses
 
 # Prompts that run together. On the embedded backbone and two cores, tokens a second no longer rise
@@ -60,7 +59,9 @@ class Generation(NamedTuple):
         reward: of the whole response; None without a head, or where none was asked for.
         prompt_tokens: ids of the prompt.
         evaluations: tokens that the backbone ran (`coala_jax.decoding.cost`).
-        guided_steps: how often the head had its say.
+        guided_steps: how often the head had its say: at every N-th token with more than one
+            candidate.
+        scored: candidates, or continuations, that were run for it.
         near_ties: decisions closer than 1e-4, which another batch shape may turn.
         steps: what the head saw, where it was traced.
     """
@@ -72,6 +73,7 @@ class Generation(NamedTuple):
     prompt_tokens: int
     evaluations: int
     guided_steps: int
+    scored: int
     near_ties: int
     steps: tuple[GuidedStep, ...] = ()
 
@@ -258,8 +260,9 @@ def _generations(
                 prompt_tokens=len(request.prompt),
                 evaluations=int(evaluations[row]),
                 guided_steps=guided,
+                scored=int(progress.scored[row]),
                 near_ties=int(progress.near_ties[row]),
-                steps=() if traced is None else guided_steps(traced, row, guided, plan),
+                steps=() if traced is None else guided_steps(traced, row, guided),
             )
         )
     return found
@@ -274,9 +277,7 @@ def _reward_of_text(
     return generation._replace(reward=float(made.rewards[0]))
 
 
-def guided_steps(
-    trace: dict[str, np.ndarray], row: int, count: int, plan: Plan
-) -> tuple[GuidedStep, ...]:
+def guided_steps(trace: dict[str, np.ndarray], row: int, count: int) -> tuple[GuidedStep, ...]:
     """The guided steps of a row, candidates alone."""
     steps = []
     for number in range(count):
@@ -284,7 +285,7 @@ def guided_steps(
         inside = int(np.isfinite(log_probs).sum())
         steps.append(
             GuidedStep(
-                place=number * plan.guide_every,
+                place=int(trace["step"][row, number]),
                 tokens=tuple(trace["tokens"][row, number, :inside].tolist()),
                 log_probs=tuple(log_probs[:inside].tolist()),
                 scores=tuple(trace["scores"][row, number, :inside].tolist()),

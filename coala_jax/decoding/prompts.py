@@ -38,6 +38,8 @@ def prompt_text(backbone: Backbone, head: TextHead | None, prompt: Prompt, name:
         if not prompt.strip():
             raise GenerationError(f"{name} is empty; a response needs something to answer")
         return prompt
+    if not prompt:
+        raise GenerationError(f"{name} is empty; a response needs something to answer")
     chat = tokenizer_chat(backbone.tokenizer)
     if head is not None:
         require_chat_template(head, chat.name)

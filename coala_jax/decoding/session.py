@@ -44,6 +44,7 @@ class RowProgress(NamedTuple):
         done: (rows,) booleans.
         evaluations: (rows,) tokens that the backbone ran.
         guided: (rows,) guided steps.
+        scored: (rows,) branches scored in them.
         near_ties: (rows,) decisions that rounding may turn.
     """
 
@@ -52,6 +53,7 @@ class RowProgress(NamedTuple):
     done: np.ndarray
     evaluations: np.ndarray
     guided: np.ndarray
+    scored: np.ndarray
     near_ties: np.ndarray
 
 

@@ -15,6 +15,8 @@ from coala_jax.decoding.running_pool import RunningPools, begin_pools
 
 # Slots of a cache and lengths of prompts are multiples of this: a compilation each.
 SLOT_MULTIPLE = 64
+# Sizes of pools, below the largest, that the scoring of candidates is compiled for.
+POOL_WIDTHS = (4, 16)
 
 
 class Plan(NamedTuple):
@@ -53,6 +55,15 @@ class Plan(NamedTuple):
     traced: bool
 
     @property
+    def widths(self) -> tuple[int, ...]:
+        """How many candidates may be scored together; a step takes the first that holds its pools.
+
+        A nucleus is mostly far smaller than the ``top_k`` it was taken from.
+        """
+        smaller = (width for width in POOL_WIDTHS if width < self.candidates)
+        return (*smaller, self.candidates)
+
+    @property
     def closes(self) -> int:
         """1 where an end token follows what is scored, else 0."""
         return int(self.scored == "closed")
@@ -83,13 +94,15 @@ class Trace(NamedTuple):
     """What every guided step of a row saw, in order; a step a row did not take is all zeros.
 
     Attributes:
+        step: (rows, steps) int32 index of the token in the response.
         tokens: (rows, steps, candidates) int32; of a block its first token.
-        log_probs: (rows, steps, candidates) float32; -inf at what was no candidate.
+        log_probs: (rows, steps, candidates) float32; -inf at what was no candidate or not scored.
         scores: (rows, steps, candidates) float32 rewards.
         chosen: (rows, steps) int32 the candidate taken.
         plain: (rows, steps) int32 the one that the same noise takes without the head.
     """
 
+    step: jax.Array
     tokens: jax.Array
     log_probs: jax.Array
     scores: jax.Array
@@ -112,7 +125,8 @@ class DecodeState(NamedTuple):
         done: (rows,) booleans.
         evaluations: (rows,) int32, tokens that the backbone ran for this row, its prompt among
             them, which other rows may share.
-        guided: (rows,) int32, guided steps taken.
+        guided: (rows,) int32, guided steps taken: those with more than one candidate, and blocks.
+        scored: (rows,) int32, branches scored in them.
         near_ties: (rows,) int32, decisions within ``NEAR_TIE`` of another.
         trace: of guided steps; of no steps unless it is kept.
     """
@@ -128,6 +142,7 @@ class DecodeState(NamedTuple):
     done: jax.Array
     evaluations: jax.Array
     guided: jax.Array
+    scored: jax.Array
     near_ties: jax.Array
     trace: Trace
 
@@ -205,10 +220,12 @@ def begin(
         done=(lengths[prompt] == 0) | (options.max_new_tokens == 0),
         evaluations=lengths[prompt],
         guided=nothing,
+        scored=nothing,
         near_ties=nothing,
         trace=Trace(
+            step=jnp.zeros(kept[:2], jnp.int32),
             tokens=jnp.zeros(kept, jnp.int32),
-            log_probs=jnp.zeros(kept, jnp.float32),
+            log_probs=jnp.full(kept, -jnp.inf, jnp.float32),
             scores=jnp.zeros(kept, jnp.float32),
             chosen=jnp.zeros(kept[:2], jnp.int32),
             plain=jnp.zeros(kept[:2], jnp.int32),

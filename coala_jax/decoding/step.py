@@ -1,5 +1,8 @@
 """Steps of a batch of rows: run what is pending, propose, let the head guide, choose."""
 
+import functools
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -88,12 +91,25 @@ def take_step(
             lambda: state,
         )
     due = due & (state.length % plan.guide_every == 0)
+    if plan.candidates == 1:
+        only = plain._replace(place=jnp.where(due, 0, plain.place))
+        return _accept(state, pool, only, going, plan)
+    # A pool of one candidate leaves nothing to guide.
+    sizes = pool.first(plan.candidates).inside.sum(-1)
+    due = due & (sizes > 1)
     state = _accept(state, pool, plain, going & ~due, plan)
-    return jax.lax.cond(
-        due.any(),
-        lambda: _choose_guided(module, reward, state, pool, noise, plain, due, plan),
+    largest = jnp.where(due, sizes, 0).max()
+
+    def guide(width: int) -> DecodeState:
+        narrow = pool.first(width), noise[:, :width]
+        return _choose_guided(module, reward, state, *narrow, plain, due, plan)
+
+    steps: list[Callable[[], DecodeState]] = [
         lambda: state,
-    )
+        *(functools.partial(guide, width) for width in plan.widths),
+    ]
+    fitting = 1 + jnp.searchsorted(jnp.array(plan.widths), largest)
+    return jax.lax.switch(jnp.where(due.any(), fitting, 0), steps)
 
 
 @nnx.jit(static_argnames=("plan",))
@@ -196,8 +212,7 @@ def _choose_guided(
     plan: Plan,
 ) -> DecodeState:
     """Score the candidates of the rows that are due, and choose one of each by its score."""
-    count = plan.candidates
-    pool, noise = pool.first(count), noise[:, :count]
+    count = noise.shape[1]
     branches = _look_at(module, reward, state, pool, plan)
     scale = state.options.scale
     weights = pool.log_probs + log_reweight(branches.scores, pool.inside, scale, plan.reweighting)
@@ -206,7 +221,10 @@ def _choose_guided(
     else:
         choice = draw(pool, weights, noise, state.options.temperature)
     state = _note(state, pool, branches.scores, choice, plain, due, plan)
-    state = state._replace(near_ties=state.near_ties + (due & choice.near_tie))
+    state = state._replace(
+        near_ties=state.near_ties + (due & choice.near_tie),
+        scored=state.scored + jnp.where(due, count, 0),
+    )
     token = jnp.take_along_axis(pool.tokens, choice.place[:, None], axis=1)
     if plan.lookahead:
         state = state._replace(pending=jnp.where(due, True, state.pending))
@@ -283,6 +301,7 @@ def _take_blocks(
     evaluations = branches * (depth + plan.closes)
     state = state._replace(
         near_ties=state.near_ties + jnp.where(due, near, 0),
+        scored=state.scored + jnp.where(due, branches, 0),
         evaluations=state.evaluations + jnp.where(due, evaluations, 0),
     )
     return _write(take_branch(state, grown, choice.place, count), tokens, count, plan)
@@ -334,7 +353,15 @@ def _note(
     """Count a guided step of the rows that are due, and keep what it saw where that is traced."""
     trace = state.trace
     if plan.traced:
-        seen = Trace(pool.tokens, pool.log_probs, scores, choice.place, plain.place)
+        lacking = [(0, 0), (0, trace.scores.shape[-1] - scores.shape[-1])]
+        seen = Trace(
+            step=state.length,
+            tokens=jnp.pad(pool.tokens, lacking),
+            log_probs=jnp.pad(pool.log_probs, lacking, constant_values=-jnp.inf),
+            scores=jnp.pad(scores, lacking),
+            chosen=choice.place,
+            plain=plain.place,
+        )
         places = jnp.where(due, state.guided, plan.guided_steps)
         put = jax.vmap(lambda whole, at, part: whole.at[at].set(part, mode="drop"))
         trace = Trace(*(put(whole, places, part) for whole, part in zip(trace, seen, strict=True)))

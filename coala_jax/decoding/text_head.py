@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
+import math
 import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from coala_jax.backbones import Backbone, load_backbone
+from coala_jax.backbones import Backbone, layer_indices, load_backbone
 from coala_jax.data import ResponseRow
 from coala_jax.features import FeatureError, FeatureIdentity, require_same_backbone
-from coala_jax.features.extract import ExtractSettings, feature_identity, features_of_responses
 from coala_jax.features.progress import Progress
+from coala_jax.features.responses import features_of_responses
+from coala_jax.features.settings import ExtractSettings, feature_identity
 from coala_jax.head import Head, HeadFileError, load_head
+
+# Of a head that does not record it: the scale of `coala_jax.Params`.
+DEFAULT_BETA = 1.0
 
 
 class TextHead(NamedTuple):
@@ -23,11 +29,13 @@ class TextHead(NamedTuple):
         head: the network on those features.
         settings: template, layers, pooling and chat template that make them again.
         identity: of the features, as the head recorded it.
+        beta: the reward scale that the Bradley-Terry loss of Phase II had (eq 7).
     """
 
     head: Head
     settings: ExtractSettings
     identity: FeatureIdentity
+    beta: float = DEFAULT_BETA
 
 
 class ResponseRewards(NamedTuple):
@@ -96,7 +104,7 @@ def load_text_head(folder: str | os.PathLike[str], backbone: Backbone) -> TextHe
         name = backbone.identity.name
         raise FeatureError(f"{name} is not the backbone of {folder}: {error}") from None
     _require_usable(folder, head, settings, backbone)
-    return TextHead(head, settings, identity)
+    return TextHead(head, settings, identity, _beta(folder, info))
 
 
 def open_text_head(
@@ -121,6 +129,15 @@ def open_text_head(
     identity = head_identity(folder, load_head(folder)[1])  # before the weights are read
     backbone = load_backbone(model, dtype=dtype or identity.compute_dtype, **options)
     return backbone, load_text_head(folder, backbone)
+
+
+def head_sha256(head: Head) -> str:
+    """A hash of a head's arrays, by which a later run knows that it is the same one."""
+    digest = hashlib.sha256()
+    for name, value in head._asdict().items():
+        array = np.ascontiguousarray(value)
+        digest.update(f"{name} {array.dtype} {array.shape}\n".encode() + array.tobytes())
+    return digest.hexdigest()
 
 
 def require_chat_template(text_head: TextHead, chat_template: str) -> None:
@@ -176,6 +193,18 @@ def rewards_of_responses(
     return ResponseRewards(rewards, made.prompt_cut, made.response_cut, made.token_budget)
 
 
+def _beta(folder: str | os.PathLike[str], info: dict[str, Any]) -> float:
+    """The reward scale that a head's account records."""
+    params = info.get("params")
+    beta = params.get("beta", DEFAULT_BETA) if isinstance(params, dict) else DEFAULT_BETA
+    if isinstance(beta, bool) or not isinstance(beta, int | float) or not 0 < beta < math.inf:
+        raise HeadFileError(
+            f"{folder}/head.json: params.beta is {beta!r}, not a finite number above 0; solve "
+            "again to write the head anew"
+        )
+    return float(beta)
+
+
 def _require_usable(
     folder: str | os.PathLike[str], head: Head, settings: ExtractSettings, backbone: Backbone
 ) -> None:
@@ -189,6 +218,10 @@ def _require_usable(
             f"{folder}/head.json: its pooling {settings.pooling!r} needs a query and none is "
             "recorded; solve again from the feature store"
         )
+    try:
+        layer_indices(settings.layers, backbone.config.depth)
+    except ValueError as error:
+        raise HeadFileError(f"{folder}/head.json: {error}") from None
     width = settings.width(backbone.config.hidden_size)
     if head.theta1.shape[0] != width:
         raise HeadFileError(

@@ -11,27 +11,17 @@ from coala_jax.backbones import Backbone
 from coala_jax.backbones.sharding import mesh_of
 from coala_jax.data import PreferenceRow, RowSet, fingerprint_rows, prompt_sha256
 from coala_jax.features.errors import FeatureError
-from coala_jax.features.extract import (
-    ExtractSettings,
-    feature_identity,
-    pooled_features,
-    require_finite,
-    require_known_ids,
-)
-from coala_jax.features.files import partial_path
+from coala_jax.features.extract import pooled_features, require_finite, require_known_ids
 from coala_jax.features.identity import layer_name
 from coala_jax.features.join import Part, part_path, part_settings
+from coala_jax.features.manifest import manifest_in
 from coala_jax.features.progress import Progress
 from coala_jax.features.query import QUERY_ROWS, derive_query, query_text
-from coala_jax.features.store import (
-    ONE_DEVICE,
-    FeatureStore,
-    RowRecord,
-    Shard,
-    manifest_in,
-    write_store,
-)
+from coala_jax.features.settings import ExtractSettings, feature_identity
+from coala_jax.features.shard import ONE_DEVICE, RowRecord, Shard
+from coala_jax.features.store import FeatureStore, write_store
 from coala_jax.features.tokens import TokenSequence, encode_texts
+from coala_jax.files import partial_path
 
 # A pair has two responses.
 SIDES = 2
@@ -142,7 +132,7 @@ def _describe(row_set: RowSet, backbone: Backbone, settings: ExtractSettings) ->
         "width": settings.width(backbone.config.hidden_size),
         "data_sha256": fingerprint_rows(row_set.rows),
         "rows": len(row_set.rows),
-        "refused": row_set.refused_counts,
+        "refused": row_set.set_aside_counts,  # its name in every store there is
     }
 
 

@@ -43,16 +43,28 @@ def tokenizer_chat(tokenizer: Tokenizer) -> ChatFormat:
     )
 
 
-def checkpoint_chat(
+def checkpoint_tokenizer(
     model: str | os.PathLike[str], *, revision: str | None = None, download: bool = False
-) -> ChatFormat:
-    """The chat template of a checkpoint; its weights are not read.
+) -> Tokenizer:
+    """The tokenizer of a checkpoint; its weights are neither fetched nor read.
+
+    Args:
+        model: a local folder or a hub id.
+        revision: as ``find_checkpoint`` takes it.
+        download: as ``find_checkpoint`` takes it.
 
     Raises:
         CheckpointError: as ``find_checkpoint`` and ``load_tokenizer`` do.
     """
-    found = find_checkpoint(model, revision=revision, download=download)
-    return tokenizer_chat(load_tokenizer(found.folder))
+    found = find_checkpoint(model, revision=revision, download=download, weights=False)
+    return load_tokenizer(found.folder)
+
+
+def checkpoint_chat(
+    model: str | os.PathLike[str], *, revision: str | None = None, download: bool = False
+) -> ChatFormat:
+    """The chat template of a checkpoint, by `checkpoint_tokenizer`."""
+    return tokenizer_chat(checkpoint_tokenizer(model, revision=revision, download=download))
 
 
 def is_tokenizer_chat(name: str) -> bool:

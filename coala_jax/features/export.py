@@ -20,9 +20,9 @@ from coala_jax.features.columns import (
     table_of_columns,
 )
 from coala_jax.features.errors import FeatureError
-from coala_jax.features.files import FULL, full_disk, partial_path, write_files
 from coala_jax.features.identity import FeatureIdentity
 from coala_jax.features.table import FeatureTable
+from coala_jax.files import FULL, full_disk, partial_path, write_files
 
 if TYPE_CHECKING:  # an extra of its own
     from datasets import Dataset

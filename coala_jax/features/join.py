@@ -14,15 +14,9 @@ from typing import Any, NamedTuple, TypeVar
 import jax
 
 from coala_jax.features.errors import FeatureError
-from coala_jax.features.store import (
-    RESULT_KEYS,
-    FeatureStore,
-    Shard,
-    open_store,
-    read_manifest,
-    read_shard,
-    write_store,
-)
+from coala_jax.features.manifest import RESULT_KEYS, read_manifest
+from coala_jax.features.shard import Shard, read_shard
+from coala_jax.features.store import FeatureStore, open_store, write_store
 
 Item = TypeVar("Item")
 # What a part's manifest says beside the settings of the whole store, and its own number of rows.

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from coala_jax.features.errors import FeatureError
-from coala_jax.features.files import FULL, full_disk
+from coala_jax.files import FULL, full_disk
 
 if sys.platform == "win32":
     import msvcrt

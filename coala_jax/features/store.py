@@ -6,82 +6,38 @@ first shard cannot be made leaves nothing. Of a store that was damaged later, fi
 damaged shards alone are made again.
 """
 
-import hashlib
 import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from coala_jax.features.errors import FeatureError
-from coala_jax.features.files import (
-    FULL,
-    PARTIAL_SUFFIX,
-    full_disk,
-    partial_path,
-    save_array,
-    sync_folder,
-    write_files,
-)
 from coala_jax.features.identity import FeatureIdentity
 from coala_jax.features.lock import only_writer, remove_dead_lock
+from coala_jax.features.manifest import (
+    FORMAT,
+    FORMAT_VERSION,
+    MANIFEST_NAME,
+    manifest_in,
+    read_manifest,
+    require_same_settings,
+    write_manifest,
+)
+from coala_jax.features.shard import (
+    RowRecord,
+    Shard,
+    read_records,
+    shard_fault,
+    shard_paths,
+    write_shard,
+)
 from coala_jax.features.table import FeatureTable
-
-MANIFEST_NAME = "manifest.json"
-FORMAT = "coala-jax feature store"
-FORMAT_VERSION = 2
-# Keys of the manifest that a run adds; all others are settings that a resumed run must share.
-RESULT_KEYS = ("shards", "cut", "tokens", "flops", "shapes")
-# What people call the backbone, which decides nothing.
-NAME_KEY = "identity.backbone"
-# Fields of a shard that its entry in the manifest keeps.
-SHARD_RESULTS = ("cut", "tokens", "flops", "shapes", "token_budget", "devices")
-
-# By axis of the mesh of `coala_jax.backbones.sharding`, which readers do without.
-ONE_DEVICE = MappingProxyType({"data": 1, "model": 1})
-
-
-class RowRecord(NamedTuple):
-    """What the store keeps of a row beside its features."""
-
-    id: str
-    prompt_sha256: str
-    margin: float | None = None
-    weight: float | None = None
-    group: str | None = None
-
-
-class Shard(NamedTuple):
-    """Consecutive rows of a store.
-
-    Attributes:
-        chosen: (k, d) features.
-        rejected: (k, d) features.
-        records: (k,) one a row.
-        cut: how many rows lost tokens to the context's length, by ``prompt`` and ``response``.
-        tokens: how many were ``given``, ``distinct`` and ``run``.
-        flops: floating-point operations of all that ran.
-        shapes: the shapes of the batches that ran, a compilation each.
-        token_budget: slots of a batch; a lower one than asked for begins a new plan.
-        devices: how many ran it, by axis of the mesh; more of them round otherwise in the last
-            digits, so no setting but to be known.
-    """
-
-    chosen: np.ndarray
-    rejected: np.ndarray
-    records: Sequence[RowRecord]
-    cut: Mapping[str, int]
-    tokens: Mapping[str, int]
-    flops: int
-    shapes: Sequence[tuple[int, ...]]
-    token_budget: int
-    devices: Mapping[str, int] = ONE_DEVICE
+from coala_jax.files import FULL, PARTIAL_SUFFIX, full_disk, partial_path, sync_folder
 
 
 class FeatureStore(NamedTuple):
@@ -180,18 +136,18 @@ def _write_missing(
             for leftover in _leftovers(folder):
                 leftover.unlink()
             if not entries:
-                _write_manifest(folder, header, entries)
+                write_manifest(folder, header, entries)
         for number in missing:
             fault = found.faults.get(number, "")
             if fault:
                 report(f"{folder}: {fault}; that shard is made again")
             shard = make_shard(number, _recorded_budget(entries, number))
             with _full_disk_named(folder, done, n_shards):
-                entry = _write_shard(folder, number, shard)
+                entry = write_shard(folder, number, shard)
                 if fault:
                     repaired.append(fault + _difference(entries[number], entry))
                 entries[number : number + 1] = [entry]
-                _write_manifest(folder, header, entries)
+                write_manifest(folder, header, entries)
             done += 1
     except FeatureError:
         if not entries and not finished:  # its settings would bar the next run
@@ -221,7 +177,7 @@ def open_store(path: str | os.PathLike[str]) -> FeatureStore:
     if not manifest["shards"]:
         raise FeatureError(f"{folder}: no shards in it; extract the features again")
     for number, entry in enumerate(manifest["shards"]):
-        if fault := _shard_fault(folder, number, entry):
+        if fault := shard_fault(folder, number, entry):
             raise FeatureError(
                 f"{folder}: {fault}; run the same extraction again: it makes that shard again and "
                 "keeps the others"
@@ -235,11 +191,10 @@ def _read_store(folder: Path) -> FeatureStore:
     arrays: dict[str, list[np.ndarray]] = {"chosen": [], "rejected": []}
     records: list[RowRecord] = []
     for number in range(len(manifest["shards"])):
-        chosen, rejected, rows = _shard_paths(folder, number)
-        arrays["chosen"].append(np.load(chosen, mmap_mode="r", allow_pickle=False))
-        arrays["rejected"].append(np.load(rejected, mmap_mode="r", allow_pickle=False))
-        lines = rows.read_text(encoding="utf-8").splitlines()
-        records.extend(RowRecord(**json.loads(line)) for line in lines)
+        paths = shard_paths(folder, number)
+        arrays["chosen"].append(np.load(paths.chosen, mmap_mode="r", allow_pickle=False))
+        arrays["rejected"].append(np.load(paths.rejected, mmap_mode="r", allow_pickle=False))
+        records.extend(read_records(paths.rows))
     if len(records) != manifest["rows"]:
         raise FeatureError(
             f"{folder}: {len(records)} rows in its shards, {manifest['rows']} in {MANIFEST_NAME}; "
@@ -248,47 +203,6 @@ def _read_store(folder: Path) -> FeatureStore:
     whole = {name: _joined(parts) for name, parts in arrays.items()}
     identity = FeatureIdentity.from_dict(manifest["identity"])
     return FeatureStore(folder, manifest, _table(whole, records, identity))
-
-
-def read_shard(folder: Path, number: int, entry: Mapping[str, Any]) -> Shard:
-    """A shard as it was given to ``write_store``.
-
-    Args:
-        folder: of the store.
-        number: of the shard.
-        entry: of the shard in the manifest.
-
-    Raises:
-        FeatureError: a file of it that is missing or damaged.
-    """
-    if fault := _shard_fault(folder, number, entry):
-        raise FeatureError(f"{folder}: {fault}; extract the features again")
-    chosen, rejected, rows = _shard_paths(folder, number)
-    return Shard(
-        chosen=np.load(chosen, allow_pickle=False),
-        rejected=np.load(rejected, allow_pickle=False),
-        records=[RowRecord(**json.loads(line)) for line in rows.read_text("utf-8").splitlines()],
-        **{name: entry[name] for name in SHARD_RESULTS},
-    )
-
-
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of a store, checked for its format alone.
-
-    Raises:
-        FeatureError: no store, one that is not finished, or another format version.
-    """
-    if folder.name.endswith(PARTIAL_SUFFIX):
-        raise FeatureError(f"{folder}: not finished; run the same extraction again to finish it")
-    return manifest_in(folder)
-
-
-def manifest_in(folder: Path) -> dict[str, Any]:
-    """The manifest of a folder, finished or not."""
-    file = folder / MANIFEST_NAME
-    if not file.is_file():
-        raise FeatureError(f"{folder}: not a feature store, it holds no {MANIFEST_NAME}")
-    return _parse_manifest(file)
 
 
 def _holds_something(path: Path) -> bool:
@@ -300,92 +214,6 @@ def _leftovers(folder: Path) -> list[Path]:
     return list(folder.glob(f"*{PARTIAL_SUFFIX}"))
 
 
-def _parse_manifest(file: Path) -> dict[str, Any]:
-    try:
-        manifest = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise FeatureError(
-            f"{file}: cannot be read as JSON ({error}); remove the folder and extract the features "
-            "again"
-        ) from error
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        raise FeatureError(f"{file}: not the manifest of a feature store")
-    if manifest.get("format_version") != FORMAT_VERSION:
-        raise FeatureError(
-            f"{file}: format version {manifest.get('format_version')!r}, this package reads "
-            f"{FORMAT_VERSION}; extract the features again"
-        )
-    lost = [key for key in ("identity", "rows", "shards") if key not in manifest]
-    if lost:
-        raise FeatureError(f"{file}: no {', '.join(lost)} in it; extract the features again")
-    return manifest
-
-
-def _write_manifest(
-    folder: Path, header: Mapping[str, Any], shards: Sequence[Mapping[str, Any]]
-) -> None:
-    results = {
-        "cut": _totals(shards, "cut", ("prompt", "response")),
-        "tokens": _totals(shards, "tokens", ("given", "distinct", "run")),
-        "flops": sum(entry["flops"] for entry in shards),
-        "shapes": len({tuple(shape) for entry in shards for shape in entry["shapes"]}),
-        "shards": shards,
-    }
-    text = json.dumps({**header, **results}, indent=2, sort_keys=True)
-    write_files({folder / MANIFEST_NAME: lambda file: file.write(f"{text}\n".encode())})
-
-
-def _totals(shards: Sequence[Mapping[str, Any]], field: str, keys: Sequence[str]) -> dict[str, int]:
-    return {key: sum(entry[field][key] for entry in shards) for key in keys}
-
-
-def _write_shard(folder: Path, number: int, shard: Shard) -> dict[str, Any]:
-    """Write the files of a shard; gives its entry in the manifest."""
-    paths = _shard_paths(folder, number)
-    lines = [json.dumps(record._asdict(), sort_keys=True) + "\n" for record in shard.records]
-    write_files(
-        {
-            paths[0]: partial(save_array, array=shard.chosen),
-            paths[1]: partial(save_array, array=shard.rejected),
-            paths[2]: lambda file: file.write("".join(lines).encode()),
-        }
-    )
-    return {
-        "rows": len(shard.records),
-        "cut": dict(shard.cut),
-        "tokens": dict(shard.tokens),
-        "flops": shard.flops,
-        "shapes": [list(shape) for shape in shard.shapes],
-        "token_budget": shard.token_budget,
-        "devices": dict(shard.devices),
-        "sha256": {path.name: _file_sha256(path) for path in paths},
-    }
-
-
-def _file_sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _shard_paths(folder: Path, number: int) -> tuple[Path, Path, Path]:
-    stem = f"shard-{number:05d}"
-    return (
-        folder / f"{stem}-chosen.npy",
-        folder / f"{stem}-rejected.npy",
-        folder / f"{stem}-rows.jsonl",
-    )
-
-
-def _shard_fault(folder: Path, number: int, entry: Mapping[str, Any]) -> str:
-    """What is wrong with the files of a shard, or an empty string."""
-    for path in _shard_paths(folder, number):
-        if not path.is_file():
-            return f"{path.name} is missing"
-        if _file_sha256(path) != entry["sha256"].get(path.name):
-            return f"{path.name} is damaged, its checksum differs"
-    return ""
-
-
 def _found(folder: Path, header: Mapping[str, Any]) -> _Found:
     """The shards that an earlier run made in a folder, and which of them are damaged."""
     if folder.name.endswith(PARTIAL_SUFFIX) and not (folder / MANIFEST_NAME).is_file():
@@ -393,9 +221,9 @@ def _found(folder: Path, header: Mapping[str, Any]) -> _Found:
             raise FeatureError(f"{folder}: in the way and not an unfinished store; remove it")
         return _Found([], {})
     manifest = manifest_in(folder)
-    _require_same_settings(folder, manifest, header)
+    require_same_settings(folder, manifest, header)
     entries = manifest["shards"]
-    faults = {number: _shard_fault(folder, number, entry) for number, entry in enumerate(entries)}
+    faults = {number: shard_fault(folder, number, entry) for number, entry in enumerate(entries)}
     return _Found(entries, {number: fault for number, fault in faults.items() if fault})
 
 
@@ -422,35 +250,6 @@ def _full_disk_named(folder: Path, done: int, n_shards: int) -> Iterator[None]:
             f"{full_disk(folder, error)}; {done} of {n_shards} shards are finished and kept: free "
             "some space and run the same command again, it goes on from there"
         ) from error
-
-
-def _require_same_settings(
-    folder: Path, manifest: Mapping[str, Any], header: Mapping[str, Any]
-) -> None:
-    """Raise where a store was made with other settings, each named with both values."""
-    old = _flat({key: value for key, value in manifest.items() if key not in RESULT_KEYS})
-    new = _flat(header)
-    differing = [
-        f"{key} is {old.get(key)!r} there, {new.get(key)!r} now"
-        for key in sorted({*old, *new} - {NAME_KEY})
-        if old.get(key) != new.get(key)
-    ]
-    if differing:
-        raise FeatureError(
-            f"{folder}: holds features made with other settings: {'; '.join(differing)}; "
-            "remove it or give another path"
-        )
-
-
-def _flat(fields: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested fields by their dotted names."""
-    flat: dict[str, Any] = {}
-    for key, value in fields.items():
-        if isinstance(value, dict):
-            flat.update(_flat(value, f"{prefix}{key}."))
-        else:
-            flat[prefix + key] = value
-    return flat
 
 
 def _joined(parts: Sequence[np.ndarray]) -> np.ndarray:

@@ -12,7 +12,7 @@ import numpy as np
 from coala_jax.backbones import load_backbone
 from coala_jax.data import PreferenceRow, RowSet
 from coala_jax.features.build import extract_store
-from coala_jax.features.extract import ExtractSettings
+from coala_jax.features.settings import ExtractSettings
 from coala_jax.quickstart.tutoring import TutoringSplit
 from coala_jax.study.pairs import PairSet, pairs_of_table
 
@@ -52,6 +52,6 @@ def demo_pairs(rows: TutoringSplit, model: Path, pooling: str) -> DemoPairs:
         settings = ExtractSettings(pooling=pooling)
         store = extract_store(RowSet(joint), backbone, Path(folder) / "store", settings=settings)
         pairs = pairs_of_table(SOURCE, store.table, joint)
-        cut, refused = store.manifest["cut"], store.manifest["refused"]
+        cut, counts = store.manifest["cut"], store.manifest["refused"]
     held_out = np.arange(len(joint)) >= len(rows.train)
-    return DemoPairs(pairs._replace(cut=cut, set_aside=refused), held_out)
+    return DemoPairs(pairs._replace(cut=cut, set_aside_counts=counts), held_out)

@@ -10,7 +10,7 @@ from flax import nnx
 
 from coala_jax.backbones import GPT2, Backbone
 from coala_jax.data.alternating import flatten
-from coala_jax.data.conversations import USER, Message
+from coala_jax.data.message import USER, Message
 from coala_jax.quickstart.concepts import ASPECTS, Concept, load_concepts
 from coala_jax.quickstart.truth import is_direct, names_concept
 from coala_jax.quickstart.tutoring import make_question

@@ -13,7 +13,8 @@ from typing import NamedTuple
 import numpy as np
 
 from coala_jax.data.alternating import alternating_population
-from coala_jax.data.conversations import ASSISTANT, USER, Conversation, Message
+from coala_jax.data.conversations import Conversation
+from coala_jax.data.message import ASSISTANT, USER, Message
 from coala_jax.data.rows import PreferenceRow
 from coala_jax.quickstart.concepts import ASPECTS, Concept, load_concepts
 

@@ -126,7 +126,7 @@ class Intake:
 
     def _general(self, config: GenerationConfig) -> GenerationConfig:
         """A configuration as general as those that may share its rows."""
-        pool = min(-(-config.top_k // POOL_MULTIPLE) * POOL_MULTIPLE, self._vocab)
+        pool = min(-(-config.top_k // POOL_MULTIPLE) * POOL_MULTIPLE, self.limits.top_k)
         general = {
             "max_new_tokens": self.limits.new_tokens,
             "top_k": pool,

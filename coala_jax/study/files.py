@@ -1,4 +1,4 @@
-"""Files that are whole or not there."""
+"""What an experiment writes: JSON, a folder of files that belong together, and early checks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-PARTIAL_SUFFIX = ".partial"
+from coala_jax.files import partial_path
 
 
 def valid_json(value: Any) -> Any:
@@ -28,18 +28,6 @@ def json_text(value: Any) -> str:
     return json.dumps(valid_json(value), indent=2, allow_nan=False) + "\n"
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a file under another name and rename it; its folder is made."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + PARTIAL_SUFFIX)
-    try:
-        partial.write_text(text, encoding="utf-8")
-        os.replace(partial, path)
-    except OSError:
-        partial.unlink(missing_ok=True)
-        raise
-
-
 def write_folder(folder: Path, names: tuple[str, ...], fill: Callable[[Path], None]) -> list[Path]:
     """Fill a folder beside the wanted one, then move its files there.
 
@@ -53,7 +41,7 @@ def write_folder(folder: Path, names: tuple[str, ...], fill: Callable[[Path], No
         The files that were written.
     """
     folder = folder.absolute()  # `.` has no name to put a suffix to
-    partial = folder.with_name(folder.name + PARTIAL_SUFFIX)
+    partial = partial_path(folder)
     if partial.exists():  # of a run that was killed
         shutil.rmtree(partial)
     partial.mkdir(parents=True)

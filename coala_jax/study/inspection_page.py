@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from html import escape
 
 from coala_jax.data import PreferenceRow
 from coala_jax.study.charts import accuracy_chart, length_histogram, ratio_histogram
-from coala_jax.study.inspection import (
-    Accuracy,
-    Inspection,
-    Lengths,
+from coala_jax.study.inspection import Inspection, Lengths
+from coala_jax.study.inspection_words import (
+    accuracy_text,
     length_is_skewed,
     length_sentence,
     other_warnings,
     percent,
     quantiles,
+    repeat_lines,
 )
 
 # Blue and vermilion of the Okabe-Ito palette, lighter on dark; outlines and places tell the
@@ -95,15 +94,6 @@ def inspection_page(
 </body>
 </html>
 """
-
-
-def accuracy_text(accuracy: Accuracy) -> str:
-    """For example ``0.706 [0.689, 0.723] of 4363 rows``, or why there is no figure."""
-    if accuracy.interval is None:
-        return f"none: {accuracy.why_not}"
-    mean, low, high = accuracy.interval
-    ends = "no interval" if math.isnan(low) else f"[{low:.3f}, {high:.3f}]"
-    return f"{mean:.3f} {ends} on {accuracy.rows:,} rows"
 
 
 def _head(found: Inspection) -> str:
@@ -191,30 +181,6 @@ def _rows_section(found: Inspection) -> str:
         f'<h2>Repeats and leaks</h2><div class="scroll"><table>{body}</table></div>'
         "<p>Texts are compared without case, spacing and Unicode's forms.</p>"
     )
-
-
-def repeat_lines(found: Inspection) -> list[tuple[str, str]]:
-    """What repeats and what leaks, each with its count."""
-    repeats, by_row = found.repeats, found.row_split_leaks
-    lines = [
-        ("rows that repeat an earlier row", f"{repeats.rows:,}"),
-        ("rows that contradict another row", f"{repeats.contradictions:,}"),
-        ("rows that share their prompt with another row", f"{repeats.prompts:,}"),
-        ("rows with a response chosen here and rejected there", f"{repeats.both_sides:,}"),
-    ]
-    if found.leaks is not None:
-        leaks = found.leaks
-        lines.append(("prompts on both sides of the given split", f"{leaks.prompts:,}"))
-        if leaks.groups is not None:
-            lines.append(("groups on both sides of the given split", f"{leaks.groups:,}"))
-        lines.append(("held-out rows that are not unseen", f"{leaks.rows:,} of {leaks.held_out:,}"))
-    lines.append(
-        (
-            "held-out rows a random split by row would not keep unseen",
-            f"{by_row.rows:,} of {by_row.held_out:,}",
-        )
-    )
-    return lines
 
 
 def _examples_section(examples: Sequence[PreferenceRow]) -> str:

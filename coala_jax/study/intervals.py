@@ -61,3 +61,13 @@ def cluster_interval(
     variance = count / (count - 1) * (residual @ residual) / sizes.sum() ** 2
     reach = float(stdtrit(count - 1, (1 + level) / 2) * np.sqrt(variance))
     return Interval(mean, mean - reach, mean + reach)
+
+
+def share_interval(values: np.ndarray, clusters: Sequence[str]) -> Interval:
+    """`cluster_interval` of values from 0 to 1, its ends within what a share can be.
+
+    Args:
+        values: (n,) from 0 to 1.
+        clusters: (n,) names.
+    """
+    return Interval(*(float(np.clip(end, 0.0, 1.0)) for end in cluster_interval(values, clusters)))

@@ -41,7 +41,7 @@ class PairSet(NamedTuple):
         weight: (n,) weights, or None.
         margin: (n,) margins, or None.
         identity: how the features were made; None where the source does not say.
-        set_aside: rows that could not be used, by reason; None where the source does not say.
+        set_aside_counts: unusable rows, by reason; None where the source does not say.
         cut: pairs that lost tokens to the context, by part; None where the source does not say.
     """
 
@@ -54,7 +54,7 @@ class PairSet(NamedTuple):
     weight: np.ndarray | None = None
     margin: np.ndarray | None = None
     identity: FeatureIdentity | None = None
-    set_aside: Mapping[str, int] | None = None
+    set_aside_counts: Mapping[str, int] | None = None
     cut: Mapping[str, int] | None = None
 
     def take(self, rows: np.ndarray) -> PairSet:
@@ -73,7 +73,12 @@ class PairSet(NamedTuple):
         return PreferenceFeatures(self.chosen, self.rejected, self.weight, self.margin)
 
 
-def read_pairs(path: str, groups_path: str | None = None, data_path: str | None = None) -> PairSet:
+def read_pairs(
+    path: str,
+    groups_path: str | None = None,
+    data_path: str | None = None,
+    **row_options: Any,
+) -> PairSet:
     """Read features and find out which rows belong together.
 
     Args:
@@ -81,6 +86,7 @@ def read_pairs(path: str, groups_path: str | None = None, data_path: str | None 
         groups_path: row id to group, as `coala_jax.data.read_groups` takes it.
         data_path: the preference rows that the features were made of; gives prompts, which an
             ``.npz`` may lack, and the lengths of the responses.
+        row_options: how they are read, as `coala_jax.data.read_rows` takes it; as for the features.
 
     Returns:
         The pairs. They are keyed by group and prompt, by whichever there is, or by row.
@@ -100,13 +106,20 @@ def read_pairs(path: str, groups_path: str | None = None, data_path: str | None 
     if groups_path is not None:
         groups = groups_of(table.ids, read_groups(groups_path))
         table = table._replace(groups=tuple(groups))
-    rows = None if data_path is None else _rows_by_id(data_path, path, table.ids)
-    pairs = pairs_of_table(path, table, rows)
-    return pairs._replace(set_aside=manifest.get("refused"), cut=manifest.get("cut"))
+    rows, chat_template = None, ""
+    if data_path is not None:
+        row_set = read_rows(data_path, **row_options)
+        rows = _rows_by_id(row_set.rows, data_path, path, table.ids)
+        chat_template = row_set.chat_template
+    pairs = pairs_of_table(path, table, rows, chat_template)
+    return pairs._replace(set_aside_counts=manifest.get("refused"), cut=manifest.get("cut"))
 
 
 def pairs_of_table(
-    source: str, table: FeatureTable, rows: Sequence[PreferenceRow] | None = None
+    source: str,
+    table: FeatureTable,
+    rows: Sequence[PreferenceRow] | None = None,
+    chat_template: str = "",
 ) -> PairSet:
     """Pairs of a feature table.
 
@@ -114,6 +127,7 @@ def pairs_of_table(
         source: what to call the table in messages.
         table: features and columns.
         rows: (n,) the rows the features were made of, in the table's order; None where unknown.
+        chat_template: by what their conversations became text, as a ``RowSet`` records it.
 
     Raises:
         FeatureError: fewer than two pairs, values that are not finite in float32, or prompts of
@@ -125,7 +139,7 @@ def pairs_of_table(
             f"{table.chosen.shape[1]} columns; at least {FEWEST_PAIRS} pairs are needed"
         )
     if rows is not None:
-        table = _with_prompts(source, table, rows)
+        table = _with_prompts(source, table, rows, chat_template)
     keys, split_by = _keys(table)
     return PairSet(
         source=source,
@@ -211,9 +225,11 @@ def _require_unique_ids(source: str, ids: Sequence[str]) -> None:
         )
 
 
-def _rows_by_id(data_path: str, source: str, ids: Sequence[str]) -> list[PreferenceRow]:
-    # Of rows of one id the first counts, here as in an extraction.
-    by_id = {row.id: row for row in read_rows(data_path).rows}
+def _rows_by_id(
+    rows: Sequence[PreferenceRow], data_path: str, source: str, ids: Sequence[str]
+) -> list[PreferenceRow]:
+    # Of rows of one id the first alone is read, here as in an extraction.
+    by_id = {row.id: row for row in rows}
     lost = [name for name in ids if name not in by_id]
     if lost:
         raise FeatureError(
@@ -223,7 +239,13 @@ def _rows_by_id(data_path: str, source: str, ids: Sequence[str]) -> list[Prefere
     return [by_id[name] for name in ids]
 
 
-def _with_prompts(source: str, table: FeatureTable, rows: Sequence[PreferenceRow]) -> FeatureTable:
+def _with_prompts(
+    source: str, table: FeatureTable, rows: Sequence[PreferenceRow], chat_template: str
+) -> FeatureTable:
+    """The table with the prompts of its rows; those must be its own where it has any."""
+    made_by = "" if table.identity is None else table.identity.chat_template
+    if table.prompt_hashes is not None and made_by and chat_template not in ("", made_by):
+        return table  # written by its model's template, which cannot be had here
     prompts = tuple(prompt_sha256(row.prompt) for row in rows)
     if table.prompt_hashes not in (None, prompts):
         raise FeatureError(f"{source}: its prompts are not those of the rows of the same id")

@@ -50,7 +50,7 @@ def build_report(experiment: Experiment, command: str) -> dict[str, Any]:
             "train_keys": len(set(train.keys)),
             "eval_keys": len(set(held.keys)),
         },
-        "rows": {"set_aside": _counts(train.set_aside), "cut": _counts(train.cut)},
+        "rows": {"set_aside": _counts(train.set_aside_counts), "cut": _counts(train.cut)},
         "phase1": _phase(phases.phase1.stats, phases.seconds1)
         | {"admm_flops": _admm_flops(experiment)},
         "phase2": _phase(phases.phase2.stats, phases.seconds2),

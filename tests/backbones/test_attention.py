@@ -29,7 +29,7 @@ def _sight(kind):
 
 def _at_once(query, keys, values, sight):
     grouped = query.reshape(ROWS, LENGTH, KEY_HEADS, HEADS // KEY_HEADS, HEAD_DIM)
-    mixed = attention._mix(grouped, [(keys, values, sight.own)], SCALE)
+    mixed = attention._mix_whole(grouped, keys, values, sight.own, scale=SCALE)
     return mixed.reshape(ROWS, LENGTH, HEADS * HEAD_DIM)
 
 

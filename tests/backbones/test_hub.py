@@ -235,3 +235,10 @@ def test_the_environment_says_where_the_cache_is(checkpoint, tmp_path):
         check=True,
     )
     assert run.stdout.strip() == str(snapshot)
+
+
+def test_a_tokenizer_alone_is_fetched_without_weights(fetched):
+    find_checkpoint("org/tiny", download=True, weights=False)
+    assert fetched.listed == ()
+    ((_, options),) = fetched.snapshots
+    assert options["allow_patterns"] == list(TEXT_FILES)

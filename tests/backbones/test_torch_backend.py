@@ -15,7 +15,7 @@ from coala_jax.cli.main import main
 from coala_jax.data import PreferenceRow, RowSet
 from coala_jax.features import FeatureError, open_store, require_same_backbone
 from coala_jax.features.build import extract_store
-from coala_jax.features.extract import ExtractSettings
+from coala_jax.features.settings import ExtractSettings
 
 SETTINGS = ExtractSettings(token_budget=256, layers=(-1, 1))
 ROWS = RowSet(

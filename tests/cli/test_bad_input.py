@@ -168,7 +168,7 @@ def test_a_head_of_an_npz_cannot_score_texts(solved, checkpoint, tmp_path, capsy
 
 
 def test_an_interrupt_is_one_line(monkeypatch, capsys):
-    def interrupt(*arguments):
+    def interrupt(*arguments, **options):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("coala_jax.cli.solve.read_pairs", interrupt)

@@ -75,7 +75,7 @@ def test_extract_writes_a_store_and_says_what_was_set_aside(checkpoint, data, tm
     assert result["features"] == {"width": 16, "dtype": "float32"}
     pairs = read_pairs(str(out), None, data)
     assert pairs.split_by == "prompt"
-    assert pairs.set_aside == {"chosen equals rejected": 1}
+    assert pairs.set_aside_counts == {"chosen equals rejected": 1}
     assert pairs.cut == {"prompt": 0, "response": 0}
     assert pairs.lengths.tolist() == [[17, 2], [14, 13]]
     assert pairs.identity.pooling == "last"

@@ -1,11 +1,15 @@
 """Rows on the command line: formats, columns, what is set aside, data sets by name."""
 
 import gzip
+import hashlib
 import json
+import shutil
 
 import pytest
 
 from coala_jax.cli.main import main
+from coala_jax.data import read_rows
+from coala_jax.features.chat import checkpoint_chat
 
 ROWS = [
     {"question": "the student asks", "best": "the tutor answers", "worst": "no"},
@@ -47,6 +51,14 @@ def test_rows_set_aside_go_where_the_caller_says(checkpoint, data, tmp_path, cap
     assert extract(checkpoint, data, tmp_path / "store", *words) == 0
     assert (tmp_path / "else" / "bad.jsonl").exists()
     assert not list(tmp_path.glob("*rejected_rows.jsonl"))
+
+
+def test_a_prompt_in_the_responses_is_taken_out_on_request(checkpoint, data, tmp_path, capsys):
+    words = ["--columns", COLUMNS, "--strip-prompt"]
+    assert extract(checkpoint, data, tmp_path / "store", *words) == 0
+    result = json.loads(capsys.readouterr().out)
+    # Without it the second response, which is the prompt alone, has nothing left.
+    assert result["rows"]["set_aside"] == {"chosen equals rejected": 1, "empty rejected": 1}
 
 
 def test_strict_stops_at_the_first_bad_row_before_anything_is_written(
@@ -133,3 +145,41 @@ def test_help_of_data_get_has_an_example(capsys):
         main(["data", "get", "--help"])
     assert end.value.code == 0
     assert "coala-jax data get helpsteer" in capsys.readouterr().out
+
+
+def test_conversations_of_a_data_set_keep_their_messages_for_the_model_s_template(
+    checkpoint, tmp_path, capsys
+):
+    def turns(*contents):
+        roles = ("user", "assistant")
+        return [{"role": roles[n], "content": text} for n, text in enumerate(contents)]
+
+    rows = [
+        {
+            "prompt": f"ask {n}",
+            "chosen": turns(f"ask {n}", "the tutor answers"),
+            "rejected": turns(f"ask {n}", "no"),
+            "score_chosen": 8.0,
+            "score_rejected": 5.5,
+        }
+        for n in range(20)
+    ]
+    copy, out, model = tmp_path / "copy", tmp_path / "out", tmp_path / "model"
+    copy.mkdir()
+    (copy / "train_prefs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert main(["data", "get", "ultrafeedback", "--from", str(copy), "--out", str(out)]) == 0
+    assert json.loads((out / "dataset.json").read_text())["conversational"] is True
+    first = json.loads((out / "train.jsonl").read_text().splitlines()[0])
+    assert [turn["role"] for turn in first["prompt"]] == ["user"]
+    assert first["margin"] == 2.5
+    shutil.copytree(checkpoint, model)
+    template = "{% for message in messages %}<{{ message.content }}>{% endfor %}"
+    (model / "chat_template.jinja").write_text(template)
+    capsys.readouterr()
+    assert extract(model, str(out / "train.jsonl"), tmp_path / "store") == 0
+    result = json.loads(capsys.readouterr().out)
+    digest = hashlib.sha256(template.encode()).hexdigest()
+    assert result["identity"]["chat_template"] == f"sha256:{digest}"
+    written = read_rows(out / "train.jsonl", chat=lambda: checkpoint_chat(model)).rows
+    assert result["pairs"]["total"] == len(written)
+    assert written[0].prompt == f"<{first['prompt'][0]['content']}>"

@@ -155,3 +155,30 @@ def test_rows_without_prompts_or_groups_are_split_by_row_with_a_warning(
     assert any("rows are split by row; this leaks" in line for line in lines)
     assert lines[-1] == "coala-jax: error: no head was written; breakdown"
     assert not (tmp_path / "head").exists()
+
+
+def test_rows_are_read_with_the_options_of_extract(npz, tmp_path, capsys, monkeypatch):
+    class Reached(SolveError):
+        pass
+
+    def stop(pairs, *_):
+        raise Reached(f"{pairs.split_by} {pairs.lengths[0].tolist()}")
+
+    monkeypatch.setattr("coala_jax.cli.solve.run_experiment", stop)
+    rows = [f"row-{i},ask {i},ask {i}: yes,no" for i in range(60)]
+    data = tmp_path / "survey.csv"
+    data.write_text("\n".join(["id,question,best,rejected", *rows]) + "\n")
+    words = ["solve", npz(), "--data", str(data), "--out", str(tmp_path / "head")]
+    options = ["--columns", "prompt=question,chosen=best", "--strip-prompt"]
+    assert main([*words, *options]) == 3
+    assert "prompt [5, 2]" in capsys.readouterr().err
+    assert main(words) == 2
+    assert "are those of no format" in capsys.readouterr().err
+    assert main([*words, *options, "--split", "test"]) == 2
+    assert "is one file, which has none" in capsys.readouterr().err
+
+
+def test_options_of_rows_want_rows(npz, tmp_path, capsys):
+    words = ["solve", npz(), "--out", str(tmp_path / "head"), "--pairs", "all"]
+    assert main(words) == 2
+    assert "--pairs says how --data is read: give --data too" in capsys.readouterr().err

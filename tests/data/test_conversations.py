@@ -3,6 +3,8 @@
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from coala_jax.data import DataError, Message, read_conversations
 
@@ -68,10 +70,38 @@ def test_speakers_are_the_callers(write):
 def test_a_line_without_a_conversation_is_set_aside(write, fields, reason):
     read = read_conversations(write({"messages": MESSAGES}, fields))
     assert len(read.conversations) == 1
-    assert read.refused_counts == {reason: 1}
-    assert read.refused[0].number == 2
+    assert read.set_aside_counts == {reason: 1}
+    assert read.set_aside[0].number == 2
 
 
 def test_a_file_without_a_conversation_is_an_error(write):
     with pytest.raises(DataError, match="no messages or utterances: 2"):
         read_conversations(write({"prompt": "a"}, {"prompt": "b"}))
+
+
+TEXTS = st.text(max_size=4)
+TURNS = st.lists(
+    st.tuples(st.sampled_from(["student", "tutor", "system", "Narrator"]), TEXTS), max_size=4
+)
+BROKEN = st.sampled_from([b"{", b"[]", b"\xff", b'{"messages": 1}', b'{"utterances": [["a"]]}'])
+
+
+@given(st.lists(st.one_of(TURNS, BROKEN), min_size=1, max_size=6))
+def test_every_line_is_a_conversation_or_is_set_aside(tmp_path_factory, entries):
+    path = tmp_path_factory.mktemp("talks") / "talks.jsonl"
+    lines = [
+        entry if isinstance(entry, bytes) else json.dumps({"utterances": entry}).encode()
+        for entry in entries
+    ]
+    path.write_bytes(b"\n".join(lines) + b"\n")
+    whole = [entry for entry in entries if not isinstance(entry, bytes) and entry]
+    if not whole:
+        with pytest.raises(DataError, match="no usable row"):
+            read_conversations(path)
+        return
+    read = read_conversations(path)
+    assert [[text for _, text in talk.messages] for talk in read.conversations] == [
+        [text for _, text in turns] for turns in whole
+    ]
+    assert len(read.conversations) + len(read.set_aside) == len(entries)
+    assert all(one.reason and one.number for one in read.set_aside)

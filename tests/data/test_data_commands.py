@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import shutil
 
 import pytest
 
@@ -164,3 +165,87 @@ def test_a_given_split_is_checked(pairs, tmp_path, capsys):
     assert result["length_rule"]["rows"] == 1
     assert result["set_aside"] == {"file": {}, "eval": {"not a JSON object": 1}}
     assert result["warnings"][1].startswith("3 of 4 held-out rows have a prompt that is also")
+
+
+def survey(path, rows):
+    """Pairs as a spreadsheet has them, the prompt repeated in both responses."""
+    lines = [f"ask {n},ask {n} the better {n},ask {n} worse {n}" for n in range(rows)]
+    path.write_text("\n".join(["question,best,other", *lines, "blank,,x"]) + "\n")
+    return path
+
+
+NAMES = ["--columns", "prompt=question,chosen=best,rejected=other"]
+
+
+def test_rows_are_inspected_with_the_options_of_extract(tmp_path, capsys):
+    path = survey(tmp_path / "survey.csv", 10)
+    assert main(["data", "inspect", str(path)]) == 2
+    assert "are those of no format" in capsys.readouterr().err
+    rejected = tmp_path / "kept" / "bad.jsonl"
+    words = [*NAMES, "--strip-prompt", "--rejected", str(rejected), "--json"]
+    assert main(["data", "inspect", str(path), *words]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["rows"] == 10
+    assert result["characters"]["chosen"]["max"] == len("the better 9")
+    assert result["set_aside"] == {"file": {"no chosen": 1}}
+    (kept,) = map(json.loads, rejected.read_text().splitlines())
+    assert (kept["line"], kept["row"]["question"]) == (12, "blank")
+    assert main(["data", "inspect", str(path), *NAMES, "--strip-prompt", "--strict"]) == 2
+    assert f"{path}: line 12: no chosen" in capsys.readouterr().err
+
+
+def test_formats_pairs_and_splits_are_heard_for_both_files(tmp_path, capsys):
+    folder = tmp_path / "set"
+    folder.mkdir()
+    for split, count in (("train", 6), ("held", 4)):
+        rows = [
+            {"prompt": f"{split} {n}", "completions": ["a", "b b", "c c c"], "scores": [3, 2, 1]}
+            for n in range(count)
+        ]
+        (folder / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    words = ["--format", "scored", "--pairs", "all", "--eval", str(folder), "--json"]
+    words += ["--split", "train", "--eval-split", "held"]
+    assert main(["data", "inspect", str(folder), *words]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert (result["rows"], result["leaks"]["held_out"], result["leaks"]["rows"]) == (30, 12, 0)
+    assert result["chosen_shorter"] == 1.0
+
+
+def test_a_split_of_no_held_out_file_is_an_error(pairs, capsys):
+    assert main(["data", "inspect", str(pairs), "--eval-split", "test"]) == 2
+    assert "--eval-split says how --eval is read" in capsys.readouterr().err
+
+
+def test_the_model_may_be_a_hub_id_and_writes_the_prompts_of_conversations(
+    tmp_path, checkpoint, monkeypatch, capsys
+):
+    from huggingface_hub import constants
+
+    # The cache of a hub id whose weights were never fetched: a tokenizer needs none.
+    snapshot = tmp_path / "hub" / "models--org--tiny" / "snapshots" / ("1" * 40)
+    snapshot.mkdir(parents=True)
+    refs = snapshot.parents[1] / "refs"
+    refs.mkdir()
+    (refs / "v1").write_text("1" * 40)
+    for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(checkpoint / name, snapshot / name)
+    template = "{% for message in messages %}<{{ message.content }}>{% endfor %}"
+    (snapshot / "chat_template.jinja").write_text(template)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    path = tmp_path / "talks.jsonl"
+    rows = [
+        {
+            "prompt": [{"role": "user", "content": f"the student {n}"}],
+            "chosen": [{"role": "assistant", "content": "the tutor answers"}],
+            "rejected": [{"role": "assistant", "content": "no"}],
+        }
+        for n in range(3)
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    words = ["data", "inspect", str(path), "--model", "org/tiny", "--json", "--examples", "1"]
+    assert main([*words, "--revision", "v1"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["tokens"]["chosen"]["min"] > result["tokens"]["rejected"]["min"] > 0
+    assert result["examples"][0]["prompt"].startswith("<the student")
+    assert main(words) == 2  # its main branch is not in the cache
+    assert "pass download=True (--download) to fetch it" in capsys.readouterr().err

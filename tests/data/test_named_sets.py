@@ -5,7 +5,16 @@ import json
 
 import pytest
 
-from coala_jax.data import DataError, prompt_sha256, require_no_leak
+from coala_jax.data import (
+    DataError,
+    Message,
+    alternating_population,
+    prompt_sha256,
+    read_conversations,
+    read_rows,
+    require_no_leak,
+    write_rows,
+)
 from coala_jax.data.named import KNOWN_SETS, load_named, split_named
 
 PROMPTS = 40
@@ -115,6 +124,106 @@ def test_edufeedback_is_read_as_it_is(edufeedback):
     assert loaded.check() == "40 pairs, 65,566 (99.9%) fewer than the paper's 65,606"
 
 
+STRICT = [
+    ["tutor", "Hello, what shall we look at?"],
+    ["student", "What is a mole?"],
+    ["tutor", "An amount of substance."],
+    ["student", "How many is it?"],
+    ["tutor", "About 6.02e23 of them."],
+]
+LOOSE = [
+    ["Student", "Is seven prime?"],
+    ["Student", "I think so."],
+    ["Tutor", "It is."],
+    ["Tutor", "Only one and seven divide it."],
+    ["Student", "And nine?"],
+    ["Tutor", "Three times three is nine."],
+    ["Student", "Thanks!"],
+]
+
+
+@pytest.fixture
+def dialogues(tmp_path):
+    rows = [
+        {"id": "strict", "topic": "chemistry", "utterances": STRICT},
+        {"id": "loose", "topic": "numbers", "utterances": LOOSE},
+        {"id": "short", "topic": "none", "utterances": STRICT[:3]},
+        {"id": "odd", "topic": "none", "utterances": [["narrator", "Once."], *STRICT]},
+        {"id": "broken", "topic": "none", "utterances": [["student"]]},
+    ]
+    write_parquet(tmp_path / "data" / "train-00000-of-00001.parquet", rows)
+    return tmp_path
+
+
+def test_edufeedback_s_dialogues_become_pairs_by_the_strategy_of_the_paper(dialogues):
+    loaded = load_named("edufeedback", dialogues).row_set
+    assert [(row.id, row.prompt, row.chosen, row.rejected) for row in loaded.rows] == [
+        ("strict/1", "User: What is a mole?\nAssistant:", STRICT[2][1], STRICT[4][1]),
+        (
+            "strict/3",
+            "User: What is a mole?\nAssistant: An amount of substance.\n"
+            "User: How many is it?\nAssistant:",
+            STRICT[4][1],
+            STRICT[2][1],
+        ),
+        (
+            "loose/0",
+            "User: Is seven prime?\nI think so.\nAssistant:",
+            "It is.\nOnly one and seven divide it.",
+            "Three times three is nine.",
+        ),
+        (
+            "loose/4",
+            "User: Is seven prime?\nI think so.\nAssistant: It is.\nOnly one and seven divide it.\n"
+            "User: And nine?\nAssistant:",
+            "Three times three is nine.",
+            "It is.\nOnly one and seven divide it.",
+        ),
+    ]
+    assert loaded.rows[0].messages.prompt == (Message("user", "What is a mole?"),)
+    assert {(row.group, row.extra["topic"]) for row in loaded.rows} == {
+        ("strict", "chemistry"),
+        ("loose", "numbers"),
+    }
+    assert loaded.set_aside_counts == {
+        "left over: no immediate answer": 1,
+        "left over: no other answer": 1,
+        "unknown role": 1,
+        "utterances holds a turn that is not a speaker and a text": 1,
+    }
+    with pytest.raises(DataError, match="line 4: unknown role"):  # what is left over is no fault
+        load_named("edufeedback", dialogues, strict=True)
+
+
+def test_edufeedback_s_pairs_are_those_of_data_alternate(dialogues, tmp_path):
+    path = tmp_path / "talks.jsonl"
+    lines = [{"id": "strict", "utterances": STRICT}, {"id": "loose", "utterances": LOOSE}]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    talks = read_conversations(path).conversations
+    made = alternating_population(talks, last_turn="wrap", opening="drop")
+    rows = load_named("edufeedback", dialogues).row_set.rows
+    assert [(row.id, row.chosen, row.rejected, row.group) for row in rows] == [
+        (row.id, row.chosen, row.rejected, row.group) for row in made.rows
+    ]
+    assert [row.messages.prompt for row in rows] == list(made.dialogues)
+
+
+def test_a_dialogue_s_pairs_are_never_split(dialogues):
+    rows = load_named("edufeedback", dialogues).row_set.rows
+    parts = split_named(rows, 0.5)
+    assert len(parts.train) == len(parts.eval) == 2
+    require_no_leak(*parts)
+
+
+def test_a_set_of_neither_layout_is_an_error_that_names_both(imdb):
+    with pytest.raises(
+        DataError,
+        match="no column utterances; miria0/EduFeedback is documented to have utterances or "
+        "prompt, chosen, rejected, this has text, label",
+    ):
+        load_named("edufeedback", imdb / "plain_text" / "train-00000-of-00001.parquet")
+
+
 def test_ultrafeedback_takes_its_preference_split_and_the_difference_of_scores(ultrafeedback):
     loaded = load_named("ultrafeedback", ultrafeedback)
     rows = loaded.row_set.rows
@@ -127,8 +236,19 @@ def test_ultrafeedback_takes_its_preference_split_and_the_difference_of_scores(u
     )
     assert rows[1].margin == 0
     assert rows[0].extra["prompt_id"] == "0" * 64 and "messages" not in rows[0].extra
-    assert loaded.row_set.refused_counts == {"chosen equals rejected": 1}
-    assert loaded.row_set.refused[0].file.endswith("train_prefs-00000-of-00002.parquet")
+    assert loaded.row_set.set_aside_counts == {"chosen equals rejected": 1}
+    assert loaded.row_set.set_aside[0].file.endswith("train_prefs-00000-of-00002.parquet")
+
+
+def test_what_came_as_messages_is_written_as_messages_and_read_back_the_same(
+    ultrafeedback, tmp_path
+):
+    rows = load_named("ultrafeedback", ultrafeedback).row_set.rows
+    path = write_rows(tmp_path / "out.jsonl", rows)
+    first = json.loads(path.read_text().splitlines()[0])
+    assert first["prompt"] == [{"role": "user", "content": "question 0"}]
+    assert first["rejected"] == [{"role": "assistant", "content": "bad answer"}]
+    assert read_rows(path, keep_messages=True).rows == rows
 
 
 def test_imdb_pairs_a_positive_and_a_negative_review_behind_both_openings(imdb):
@@ -142,10 +262,22 @@ def test_imdb_pairs_a_positive_and_a_negative_review_behind_both_openings(imdb):
     )
     assert rows[1].prompt == "Film 0 of the festival was shown to"
     assert rows[1][2:4] == rows[0][2:4] and rows[1].group == rows[0].group
-    assert loaded.row_set.refused_counts == {
+    assert loaded.row_set.set_aside_counts == {
         "a review of 8 words or fewer": 1,
         "left over: no review of the other label": 1,
     }
+
+
+def test_imdb_prefers_the_positive_rest_in_every_row_and_gives_two_rows_a_pair(imdb):
+    """12 500 pairs, two prompts each: positive over negative behind the opening of either."""
+    rows = load_named("imdb", imdb).row_set.rows
+    assert all("splendid" in row.chosen and "dreadful" in row.rejected for row in rows)
+    pairs = [rows[n : n + 2] for n in range(0, len(rows), 2)]
+    assert len({pair[0].group for pair in pairs}) == len(pairs) == 20
+    for n, (positive, negative) in enumerate(pairs):
+        assert positive[2:4] == negative[2:4]
+        assert positive.prompt == f"Film {n + 50} of the festival was shown to"
+        assert negative.prompt == f"Film {n} of the festival was shown to"
 
 
 def test_imdb_splits_keep_both_rows_of_a_pair_together(imdb):
@@ -166,7 +298,7 @@ def test_helpsteer_takes_the_best_against_the_worst_and_drops_ties(helpsteer):
     assert loaded.attribute == "helpfulness"
     strict = load_named("helpsteer", helpsteer, strict=True)  # none of that is a fault
     assert strict.row_set.rows == loaded.row_set.rows
-    assert loaded.row_set.refused_counts == {
+    assert loaded.row_set.set_aside_counts == {
         "left over: the only response to its prompt": 1,
         "tied scores": 1,
     }

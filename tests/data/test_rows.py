@@ -57,20 +57,20 @@ def test_a_row_without_id_is_named_by_its_line(tmp_path):
 )
 def test_a_row_that_cannot_be_used_is_set_aside_with_its_reason(tmp_path, change, reason):
     read = read_rows(_write(tmp_path / "rows.jsonl", [{**GOOD, **change}, GOOD]))
-    assert read.refused_counts == {reason: 1}
-    assert read.refused[0].number == 1
+    assert read.set_aside_counts == {reason: 1}
+    assert read.set_aside[0].number == 1
     assert [row.id for row in read.rows] == ["a"]
 
 
 def test_reasons_are_counted_and_lines_numbered(tmp_path):
     lines = ["{", GOOD, "", "[1]", {**GOOD, "chosen": "No."}, "{", '{"margin": ' + "9" * 5000 + "}"]
     read = read_rows(_write(tmp_path / "rows.jsonl", lines))
-    assert read.refused_counts == {
+    assert read.set_aside_counts == {
         "broken JSON": 3,
         "chosen equals rejected": 1,
         "not a JSON object": 1,
     }
-    assert [line.number for line in read.refused] == [1, 4, 5, 6, 7]
+    assert [line.number for line in read.set_aside] == [1, 4, 5, 6, 7]
 
 
 def test_nothing_usable_names_the_file_the_counts_and_the_lines(tmp_path):
@@ -141,7 +141,7 @@ def test_responses_and_pairs_are_read_for_scoring(tmp_path):
         ("line-2", "chosen", "same"),
         ("line-2", "rejected", "same"),
     ]
-    assert read.refused_counts == {"broken JSON": 1, "no rejected": 1, "no response": 1}
+    assert read.set_aside_counts == {"broken JSON": 1, "no rejected": 1, "no response": 1}
 
 
 def test_conversations_are_read_for_scoring(tmp_path):
@@ -156,7 +156,7 @@ def test_conversations_are_read_for_scoring(tmp_path):
     assert {row[2:] for row in read.rows} == {("User: p\nAssistant:", "r")}
     assert len(read.rows) == 3
     assert read.chat_template == "flatten(System, User, Assistant)"
-    assert read.refused_counts == {"a completion does not begin with the assistant": 1}
+    assert read.set_aside_counts == {"a completion does not begin with the assistant": 1}
 
 
 def test_what_is_scored_is_the_text_that_was_trained_on(tmp_path):

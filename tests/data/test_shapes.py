@@ -132,10 +132,10 @@ GOOD = {"prompt": [user("p")], **SIDES}
 def test_a_conversation_that_cannot_be_used_is_set_aside(change, reason):
     bad = {**GOOD, **change}
     read = read_rows([GOOD, bad])
-    (refused,) = read.refused
-    assert len(read.rows) == 1 and refused.number == 2
-    assert refused.reason.startswith(reason.replace("\\", ""))
-    assert refused.content == bad
+    (set_aside,) = read.set_aside
+    assert len(read.rows) == 1 and set_aside.number == 2
+    assert set_aside.reason.startswith(reason.replace("\\", ""))
+    assert set_aside.content == bad
     with pytest.raises(DataError, match=f"rows in memory: line 2: {reason}"):
         read_rows([GOOD, bad], strict=True)
 
@@ -208,15 +208,15 @@ def test_unpaired_rows_are_paired_within_a_prompt_one_to_one_in_order():
     assert [row[:4] for row in read.rows] == [("g1/b1", "Why?", "good 1", "bad 1")]
     assert dict(read.rows[0].extra) == {"source": "s"}
     left = "left over: no completion of the other label for its prompt"
-    assert read.refused_counts == {left: 2}
-    assert [line.content["id"] for line in read.refused] == ["g2", "g3"]
+    assert read.set_aside_counts == {left: 2}
+    assert [line.content["id"] for line in read.set_aside] == ["g2", "g3"]
     assert len(read_rows(UNPAIRED, strict=True).rows) == 1  # nothing is wrong with what is left
 
 
 def test_unpaired_rows_are_paired_all_with_all_on_request():
     read = read_rows(UNPAIRED, pairs="all")
     assert [row.id for row in read.rows] == ["g1/b1", "g2/b1"]
-    assert [line.content["id"] for line in read.refused] == ["g3"]
+    assert [line.content["id"] for line in read.set_aside] == ["g3"]
 
 
 @given(
@@ -231,7 +231,7 @@ def test_every_completion_is_in_a_pair_or_counted(entries, pairs):
         assert not {p for p, good in entries if good} & {p for p, good in entries if not good}
         return
     used = [name for row in read.rows for name in row.id.split("/")]
-    left = [line.content["id"] for line in read.refused]
+    left = [line.content["id"] for line in read.set_aside]
     assert set(used) | set(left) == {str(i) for i in range(len(rows))}
     assert not set(used) & set(left)
     if pairs == "one":
@@ -262,7 +262,7 @@ def test_unpaired_conversations_are_paired():
 def test_an_unpaired_row_that_cannot_be_used_is_set_aside(change, reason):
     read = read_rows([*UNPAIRED[:2], {**UNPAIRED[2], **change}])
     assert len(read.rows) == 1
-    assert read.refused[0].reason.startswith(reason)
+    assert read.set_aside[0].reason.startswith(reason)
 
 
 SCORED = {"id": "q", "prompt": "p", "completions": ["a", "b", "c"], "scores": [1, 3, 1.5]}
@@ -280,9 +280,9 @@ def test_scored_rows_become_all_pairs_and_ties_are_counted():
         ("q/1-0", "p", "b", "a", 2.0),
         ("q/1-2", "p", "b", "c", 2.0),
     ]
-    assert read.refused_counts == {"tied scores": 1}
+    assert read.set_aside_counts == {"tied scores": 1}
     tied = read_rows([SCORED, {**SCORED, "id": "t", "scores": [2, 2, 2]}], strict=True)
-    assert tied.refused_counts == {"tied scores": 1}
+    assert tied.set_aside_counts == {"tied scores": 1}
 
 
 def test_scored_conversations_are_text():
@@ -298,7 +298,7 @@ def test_all_pairs_and_ties_are_all_there_are(scores):
     except DataError:
         assert len(set(scores)) == 1
         return
-    assert len(read.rows) + len(read.refused) == len(scores) * (len(scores) - 1) // 2
+    assert len(read.rows) + len(read.set_aside) == len(scores) * (len(scores) - 1) // 2
     for made in read.rows:
         better, worse = (scores[int(text[1:])] for text in (made.chosen, made.rejected))
         assert better - worse == made.margin > 0
@@ -322,7 +322,7 @@ def test_all_pairs_and_ties_are_all_there_are(scores):
 )
 def test_a_scored_row_that_cannot_be_used_is_set_aside(change, reason):
     read = read_rows([SCORED, {**SCORED, "id": "r", **change}])
-    assert read.refused_counts == {reason: 1}
+    assert read.set_aside_counts == {reason: 1}
 
 
 def test_columns_are_mapped_and_what_they_replace_is_kept():

@@ -1,14 +1,22 @@
-"""Real preference files, where they lie beside the project."""
+"""Real preference files, where they lie beside the project: each loads, is inspected and splits."""
 
 from pathlib import Path
 
 import pytest
 
-from coala_jax.data import read_rows, require_no_leak, split_by_prompt
-from coala_jax.data.named import load_named
+from coala_jax.data import (
+    alternating_population,
+    read_conversations,
+    read_rows,
+    require_no_leak,
+)
+from coala_jax.data.named import load_named, split_named
+from coala_jax.study.inspection import inspect_pairs
+from coala_jax.study.inspection_words import inspection_report
 
 # Beside the checkout; their rows are of others and never part of it.
 SHARED = Path(__file__).parents[3] / "shared" / "data"
+# Rows of a file, usable or not.
 PAIRS = {
     "hh_helpful": 4509,
     "qa_feedback": 1997,
@@ -20,21 +28,57 @@ PAIRS = {
     "alpaca_eval_v1": 8200,
     "alpaca_eval_v2": 4363,
 }
+# Pairs that reviews and conversations become.
+REVIEWS, REVIEW_PAIRS = "imdb_like", 12_000
+CONVERSATIONS, CONVERSATION_PAIRS = "conversations", 5402
+# Drawn evenly from a file: the probe of words takes most of the time.
+INSPECTED_ROWS = 400
 
 
-@pytest.mark.parametrize("name", PAIRS)
-def test_a_shared_file_is_read_whole_and_split_without_a_leak(name):
+def shared(name):
     path = SHARED / f"{name}.jsonl.gz"
     if not path.is_file():
         pytest.skip(f"{path} is not here")
-    read = read_rows(path)
-    assert len(read.rows) + len(read.refused) == PAIRS[name]
-    assert len(read.refused) <= PAIRS[name] // 1000
-    require_no_leak(*split_by_prompt(read.rows, 0.1, seed=0))
+    return path
 
 
-def test_shared_reviews_make_sentiment_pairs():
-    path = SHARED / "imdb_like.jsonl.gz"
-    if not path.is_file():
-        pytest.skip(f"{path} is not here")
-    assert len(load_named("imdb", path).row_set.rows) == 12_000
+def pairs_of(name):
+    path = shared(name)
+    if name == REVIEWS:
+        return load_named("imdb", path).row_set.rows
+    if name == CONVERSATIONS:
+        return alternating_population(read_conversations(path).conversations).rows
+    return read_rows(path).rows
+
+
+def test_no_shared_file_is_left_out():
+    if not SHARED.is_dir():
+        pytest.skip(f"{SHARED} is not here")
+    names = {path.name.removesuffix(".jsonl.gz") for path in SHARED.glob("*.jsonl.gz")}
+    assert names <= {*PAIRS, REVIEWS, CONVERSATIONS}
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_a_shared_file_is_read_whole(name):
+    read = read_rows(shared(name))
+    assert len(read.rows) + len(read.set_aside) == PAIRS[name]
+    assert len(read.set_aside) <= PAIRS[name] // 1000
+
+
+def test_shared_reviews_and_conversations_make_pairs():
+    assert len(pairs_of(REVIEWS)) == REVIEW_PAIRS
+    assert len(pairs_of(CONVERSATIONS)) == CONVERSATION_PAIRS
+
+
+@pytest.mark.parametrize("name", [*PAIRS, REVIEWS, CONVERSATIONS])
+def test_a_shared_file_is_inspected_and_split_without_a_leak(name):
+    rows = pairs_of(name)
+    parts = split_named(rows)
+    assert parts.train and parts.eval
+    assert len(parts.train) + len(parts.eval) == len(rows)
+    require_no_leak(*parts)
+    some = rows[:: max(1, len(rows) // INSPECTED_ROWS)]
+    report = inspection_report(inspect_pairs(some))
+    assert report["rows"] == len(some)
+    assert 0 < report["chosen_longer"]["mean"] < 1
+    assert report["length_rule"]["accuracy"] is not None

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coala_jax.data import DataError, open_source
+from coala_jax.data import DataError, open_source, read_rows
 from coala_jax.data.sources import files, json_array
 
 ROWS = [
@@ -281,6 +281,38 @@ def test_a_hub_id_is_fetched_when_asked_for_and_streamed_where_large(tmp_path, m
     assert asked == [("org/name", "c", "v")]
     with pytest.raises(DataError, match=r"split dev, revision None\): cannot be fetched"):
         list(open_source("org/name", split="dev", download=True).rows)
+
+
+@pytest.mark.parametrize("after", [0, 2])
+def test_a_stream_that_breaks_off_is_an_error_that_names_the_set_and_the_row(monkeypatch, after):
+    datasets = pytest.importorskip("datasets")
+
+    def broken():
+        yield from ROWS[:after]
+        raise ConnectionError("the peer\nhas gone")
+
+    stream = datasets.IterableDataset.from_generator(broken)
+    monkeypatch.setattr("coala_jax.data.sources.hub._open", lambda *_: stream)
+    rows = open_source("org/name", config="c", split="train", download=True).rows
+    assert [dict(next(rows).fields) for _ in range(after)] == ROWS[:after]
+    message = (
+        rf"org/name \(config c, split train, revision None\): breaks off after row {after}; .*"
+        r"\(ConnectionError: the peer has gone\)"
+    )
+    with pytest.raises(DataError, match=message):
+        next(rows)
+    with pytest.raises(DataError, match=message):  # and no part of it passes for the whole
+        read_rows("org/name", config="c", split="train", download=True)
+
+
+def test_lines_that_datasets_cannot_parse_end_a_stream_in_an_error(tmp_path, monkeypatch):
+    datasets = pytest.importorskip("datasets")
+    monkeypatch.setattr("coala_jax.data.sources.hub.STREAM_ABOVE_BYTES", -1)
+    (tmp_path / "train.jsonl").write_bytes(as_jsonl(ROWS) + b'{"id": "c", "prompt": \n')
+    builder = datasets.load_dataset_builder(str(tmp_path), cache_dir=str(tmp_path / "cache"))
+    monkeypatch.setattr(datasets, "load_dataset_builder", lambda *_, **__: builder)
+    with pytest.raises(DataError, match=r"org/name \(config None, split train.*breaks off after"):
+        list(open_source("org/name", download=True).rows)
 
 
 def test_options_of_a_set_do_not_fit_a_file(tmp_path):

@@ -10,8 +10,8 @@ from flax import nnx
 
 from coala_jax.backbones import load_backbone
 from coala_jax.decoding.text_head import TextHead
-from coala_jax.features.extract import ExtractSettings, feature_identity
 from coala_jax.features.query import query_text
+from coala_jax.features.settings import ExtractSettings, feature_identity
 from coala_jax.head import ConvexHead
 
 PROMPTS = (

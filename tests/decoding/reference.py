@@ -103,6 +103,8 @@ class Reference:
         tokens, log_probs = self.pool([*prompt, *response])
         tokens = tokens[: self.config.num_candidates]
         log_probs = log_probs[: len(tokens)]
+        if len(tokens) == 1:  # nothing to guide
+            return tokens[0]
         scores = []
         for token in tokens:
             ahead = [token]

@@ -12,25 +12,26 @@ from coala_jax.decoding.config import GenerationConfig, GenerationError
 from coala_jax.decoding.generate import guided_generate
 from tests.decoding.conftest import PROMPTS
 
-CONFIG = GenerationConfig(max_new_tokens=9, top_k=6, top_p=0.8, guide_every=3, scale=3.0)
+CONFIG = GenerationConfig(max_new_tokens=9, top_k=4, top_p=0.8, guide_every=3, scale=3.0)
 
 
-def texts_of(generations):
-    assert all(made.near_ties == 0 for made in generations)
-    return [made.text for made in generations]
+def require_same(left, right):
+    """The same texts, but for near ties, which are counted and few."""
+    equal = [one.tokens == other.tokens for one, other in zip(left, right, strict=False)]
+    for same, one in zip(equal, left, strict=False):
+        assert same or one.near_ties > 0
+    assert 2 * sum(equal) >= len(equal) > 0
 
 
 @pytest.mark.parametrize("changes", [{}, {"continuations": 2}, {"lookahead": 1}])
 def test_a_key_gives_its_text_whatever_runs_beside_it(backbone, make_head, key, changes):
     head, config = make_head(backbone), replace(CONFIG, **changes)
-    together = texts_of(guided_generate(backbone, head, PROMPTS, config, key))
-    in_threes = texts_of(guided_generate(backbone, head, PROMPTS, config, key, batch_size=3))
-    assert together == in_threes
+    together = guided_generate(backbone, head, PROMPTS, config, key)
+    require_same(together, guided_generate(backbone, head, PROMPTS, config, key, batch_size=3))
     if not changes:
-        assert together[:1] == texts_of(guided_generate(backbone, head, PROMPTS[:1], config, key))
-    assert together != texts_of(
-        guided_generate(backbone, head, PROMPTS, config, jax.random.key(99))
-    )
+        require_same(together, guided_generate(backbone, head, PROMPTS[:2], config, key))
+    other = guided_generate(backbone, head, PROMPTS, config, jax.random.key(99))
+    assert [one.text for one in together] != [one.text for one in other]
 
 
 def test_scale_zero_is_plain_sampling(backbone, make_head, key):
@@ -58,6 +59,7 @@ def test_one_candidate_leaves_nothing_to_guide(backbone, make_head, key):
     guided = guided_generate(backbone, make_head(backbone), PROMPTS, config, key)
     expected = guided_generate(backbone, None, PROMPTS, greedy, key)
     assert [made.tokens for made in guided] == [made.tokens for made in expected]
+    assert all(made.guided_steps == made.scored == 0 for made in guided)
 
 
 def test_the_head_raises_rewards(backbone, make_head, key):
@@ -170,7 +172,7 @@ def test_a_response_ends_where_the_context_does(backbone, make_head, key):
     [
         ("", "prompt 1 is empty"),
         ("  \n", "prompt 1 is empty"),
-        ([], "prompt 1.*empty|refuses"),
+        ([], "prompt 1 is empty"),
         ([{"role": "user"}], "a message needs the texts role and content"),
         ([3], "no message"),
     ],

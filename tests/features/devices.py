@@ -23,7 +23,7 @@ from coala_jax.backbones.sharding import mesh_of, row_sharding
 from coala_jax.data import PreferenceRow, RowSet
 from coala_jax.features import Part
 from coala_jax.features.build import extract_store
-from coala_jax.features.extract import ExtractSettings
+from coala_jax.features.settings import ExtractSettings
 
 # A row on each device: one shape, so one compilation, for every mesh.
 SETTINGS = ExtractSettings(token_budget=64, shard_rows=4)

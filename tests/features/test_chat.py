@@ -6,12 +6,12 @@ import shutil
 import pytest
 
 from coala_jax.backbones import load_backbone
-from coala_jax.data import Message, read_rows
+from coala_jax.data import Message, read_rows, write_rows
 from coala_jax.data.chat import PLAIN
 from coala_jax.features import FeatureError, FeatureIdentity
 from coala_jax.features.build import extract_store
 from coala_jax.features.chat import checkpoint_chat, tokenizer_chat
-from coala_jax.features.extract import ExtractSettings
+from coala_jax.features.settings import ExtractSettings
 from coala_jax.features.tokens import TextTemplate
 
 TEMPLATE = (
@@ -86,3 +86,13 @@ def test_an_identity_from_before_there_were_templates_is_read():
     fields = dict.fromkeys(FeatureIdentity._fields, "x")
     del fields["chat_template"]
     assert FeatureIdentity.from_dict(fields).chat_template == ""
+
+
+def test_rows_that_were_written_as_messages_get_the_template_once(chatty, tmp_path):
+    """What `data get` writes, `extract` reads: its template writes the prompts, none before it."""
+    written = write_rows(tmp_path / "rows.jsonl", read_rows(ROWS, keep_messages=True).rows)
+    read, straight = (
+        read_rows(rows, chat=lambda: checkpoint_chat(chatty)) for rows in (written, ROWS)
+    )
+    assert read == straight
+    assert read.rows[0].prompt == "<user>the student asks</><assistant>"

@@ -18,7 +18,8 @@ from coala_jax.features import (
     write_npz,
 )
 from coala_jax.features.export import write_dataset_folder
-from coala_jax.features.store import RowRecord, Shard, write_store
+from coala_jax.features.shard import RowRecord, Shard
+from coala_jax.features.store import write_store
 
 IDENTITY = FeatureIdentity(*(f"{name} of it: é" for name in FeatureIdentity._fields))
 CHOSEN = np.arange(12, dtype=np.float32).reshape(4, 3) / 7

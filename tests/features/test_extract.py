@@ -13,16 +13,13 @@ import pytest
 from coala_jax.backbones import Tokenizer, load_backbone
 from coala_jax.backbones.attention import plain_batch
 from coala_jax.data import PreferenceRow, ResponseRow, RowSet, prompt_sha256
-from coala_jax.data.rows import RefusedLine
+from coala_jax.data.rows import SetAsideRow
 from coala_jax.features import FeatureError, build, extract, open_store, require_same_backbone
 from coala_jax.features.build import extract_store
-from coala_jax.features.extract import (
-    ExtractSettings,
-    feature_identity,
-    features_of_responses,
-)
 from coala_jax.features.progress import Progress
 from coala_jax.features.query import query_array, query_text
+from coala_jax.features.responses import features_of_responses
+from coala_jax.features.settings import ExtractSettings, feature_identity
 from coala_jax.features.tokens import TextTemplate
 
 WORDS = ["the", "student", "asks", "the", "tutor", "answers"]
@@ -47,7 +44,7 @@ def rows():
         texts = _text(rng, 4), _text(rng, 3), _text(rng, 4)
         margin = float(number) if number % 2 else None
         made.append(PreferenceRow(f"row-{number}", *texts, margin=margin, group=f"g{number % 3}"))
-    return RowSet(tuple(made), (RefusedLine(3, "no prompt"),))
+    return RowSet(tuple(made), (SetAsideRow(3, "no prompt"),))
 
 
 @pytest.fixture(scope="module")

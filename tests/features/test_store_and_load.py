@@ -16,8 +16,9 @@ import pytest
 
 from coala_jax.features import FeatureError, FeatureIdentity, load_features, open_store
 from coala_jax.features import lock as lock_module
-from coala_jax.features import store as store_module
-from coala_jax.features.store import RowRecord, Shard, write_store
+from coala_jax.features import shard as shard_module
+from coala_jax.features.shard import RowRecord, Shard
+from coala_jax.features.store import write_store
 
 IDENTITY = FeatureIdentity(*(f"{name} of it" for name in FeatureIdentity._fields))
 CHOSEN = np.arange(12, dtype=np.float32).reshape(4, 3)
@@ -353,7 +354,7 @@ def test_a_repair_that_fails_keeps_what_is_whole(store):
 
 def _full_after(monkeypatch, arrays, number=errno.ENOSPC):
     """A disk that takes so many arrays more."""
-    save = store_module.save_array
+    save = shard_module.save_array
     left = [arrays]
 
     def limited(file, array):
@@ -363,7 +364,7 @@ def _full_after(monkeypatch, arrays, number=errno.ENOSPC):
             raise OSError(number, os.strerror(number))
         save(file, array)
 
-    monkeypatch.setattr(store_module, "save_array", limited)
+    monkeypatch.setattr(shard_module, "save_array", limited)
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])

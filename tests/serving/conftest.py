@@ -17,7 +17,7 @@ from coala_jax.backbones import load_backbone
 from coala_jax.decoding.session import Session
 from coala_jax.decoding.text_head import TextHead
 from coala_jax.features.chat import tokenizer_chat
-from coala_jax.features.extract import ExtractSettings, feature_identity
+from coala_jax.features.settings import ExtractSettings, feature_identity
 from coala_jax.head import ConvexHead
 from coala_jax.serving.access import Access
 from coala_jax.serving.limits import Limits
@@ -28,8 +28,9 @@ CHAT_TEMPLATE = (
     "{% if add_generation_prompt %}<assistant>{% endif %}"
 )
 MODEL = "tiny"
+# Pools of few: what scores larger ones is compiled for every size.
 LIMITS = Limits(
-    rows=2, new_tokens=32, choices=4, waiting=6, requests=64, body_bytes=20_000, top_k=100
+    rows=2, new_tokens=32, choices=4, waiting=6, requests=64, body_bytes=20_000, top_k=4
 )
 # What a test waits for at most; reached only where something is broken.
 PATIENCE = 60

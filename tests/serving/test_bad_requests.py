@@ -58,7 +58,7 @@ def refused(answer, status):
         (COMPLETIONS, {"temperature": "hot"}, "temperature", "number"),
         (COMPLETIONS, {"temperature": 10**400}, "temperature", "number"),
         (COMPLETIONS, {"top_p": 0}, "top_p", "above 0"),
-        (COMPLETIONS, {"top_k": 101}, "top_k", "from 1 to 100"),
+        (COMPLETIONS, {"top_k": 5}, "top_k", "from 1 to 4"),
         (COMPLETIONS, {"seed": -1}, "seed", "from 0"),
         (COMPLETIONS, {"guidance_scale": -1}, "guidance_scale", "from 0 to"),
         (COMPLETIONS, {"guidance_scale": 10**400}, "guidance_scale", "number"),

@@ -28,7 +28,7 @@ def words(model_folder, head, tmp_path_factory):
 def test_a_signal_ends_it_cleanly(words):
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     with subprocess.Popen(
-        [*COMMAND, *words, "--port", "0", "--json", "--batch-size", "1"],
+        [*COMMAND, *words, "--port", "0", "--json", "--batch-size", "1", "--max-top-k", "4"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

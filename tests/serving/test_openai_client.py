@@ -14,11 +14,8 @@ from coala_jax.decoding.text_head import rewards_of_responses
 from tests.serving.conftest import MODEL
 
 PROMPTS = ["the student asks", "what does the tutor answer"]
-MESSAGES = [
-    {"role": "system", "content": "answer the student"},
-    {"role": "user", "content": "what is the tutor?"},
-]
-OURS = {"guidance_scale": 3.0, "top_k": 20}
+MESSAGES = [{"role": "user", "content": "the tutor?"}]
+OURS = {"guidance_scale": 3.0, "top_k": 3}
 SEED = 7
 
 
@@ -29,7 +26,7 @@ def client(served):
 
 
 def generated(backbone, head, prompts, **options):
-    config = {"scale": 3.0, "top_p": 1.0, "top_k": 20, "max_new_tokens": 12}
+    config = {"scale": 3.0, "top_p": 1.0, "top_k": 3, "max_new_tokens": 12}
     key = jax.random.key(SEED)
     config = GenerationConfig(**(config | options))
     return guided_generate(backbone, head, prompts, config, key, batch_size=1)

@@ -8,13 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coala_jax.data import PreferenceRow
-from coala_jax.study import inspection, vocabulary
-from coala_jax.study.inspection import (
-    inspect_pairs,
-    inspection_report,
-    length_sentence,
-    other_warnings,
-)
+from coala_jax.study import inspection, simple_rules, vocabulary
+from coala_jax.study.inspection import inspect_pairs
+from coala_jax.study.inspection_words import inspection_report, length_sentence, other_warnings
 
 WORDS = [f"word{number}" for number in range(60)]
 
@@ -107,7 +103,7 @@ def test_the_probe_is_scikit_learn_s_pipeline():
 
 
 def test_without_scikit_learn_the_rest_is_there(monkeypatch):
-    monkeypatch.setattr(inspection, "can_probe", lambda: False)
+    monkeypatch.setattr(simple_rules, "can_probe", lambda: False)
     found = inspect_pairs(_rows())
     assert found.vocabulary_probe.interval is None
     assert "pip install 'coala-jax[inspect]'" in found.vocabulary_probe.why_not
@@ -125,7 +121,7 @@ def test_without_scikit_learn_the_rest_is_there(monkeypatch):
 def test_too_little_text_is_said_and_nothing_is_made_up(rows):
     found = inspect_pairs(rows)
     assert found.vocabulary_probe.interval is None
-    assert found.vocabulary_probe.why_not == inspection.TOO_LITTLE
+    assert found.vocabulary_probe.why_not == simple_rules.TOO_LITTLE
     assert found.length_rule.interval is not None
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from coala_jax.data import PreferenceRow, prompt_sha256
-from coala_jax.features import FeatureError, FeatureTable
-from coala_jax.study.files import json_text, require_writable, write_folder, write_text
+from coala_jax.features import FeatureError, FeatureIdentity, FeatureTable
+from coala_jax.study.files import json_text, require_writable, write_folder
 from coala_jax.study.pairs import hold_out, pairs_of_table, read_pairs, require_two_parts
 
 ARRAYS = np.random.default_rng(0).normal(size=(2, 4, 3)).astype(np.float32)
@@ -72,19 +72,6 @@ def test_json_has_no_nan():
     assert json.loads(text) == {"a": None, "b": [None, 1.5], "c": {"d": [None, "x"]}}
 
 
-def test_a_text_that_cannot_be_finished_leaves_the_old_one(tmp_path, monkeypatch):
-    path = tmp_path / "deep" / "file.txt"
-    write_text(path, "old")
-
-    def full(*arguments):
-        raise OSError(errno.ENOSPC, "full")
-
-    monkeypatch.setattr("coala_jax.study.files.os.replace", full)
-    with pytest.raises(OSError, match="full"):
-        write_text(path, "new")
-    assert [file.read_text() for file in path.parent.iterdir()] == ["old"]
-
-
 def test_a_folder_of_a_killed_run_is_no_obstacle(tmp_path):
     (tmp_path / "out.partial").mkdir()
     (tmp_path / "out.partial" / "a").write_text("half")
@@ -122,3 +109,24 @@ def test_an_output_that_can_be_made_leaves_nothing_of_the_check(tmp_path):
     require_writable(tmp_path / "new" / "out", folder=True)
     require_writable(tmp_path, folder=True)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_rows_are_read_by_the_options_that_are_given(tmp_path):
+    features, data = tmp_path / "f.npz", tmp_path / "rows.csv"
+    np.savez(features, chosen=ARRAYS[0], rejected=ARRAYS[1], id=np.array(list("abcd")))
+    data.write_text("id,q,best,rejected\n" + "".join(f"{i},p {i},p {i} yes,no\n" for i in "abcd"))
+    options = {"columns": {"prompt": "q", "chosen": "best"}, "strip_prompt": True}
+    pairs = read_pairs(str(features), None, str(data), **options)
+    assert pairs.lengths.tolist() == [[3, 2]] * 4
+    assert pairs.split_by == "prompt"
+
+
+def test_prompts_of_a_chat_template_are_the_stores_own():
+    """Another template writes other prompts: they cannot be compared, and are not."""
+    known = tuple(f"hash {name}" for name in "abcd")
+    identity = FeatureIdentity(*"abcdefghij", chat_template="sha256:1")
+    table = TABLE._replace(prompt_hashes=known, identity=identity)
+    assert pairs_of_table("t", table, ROWS, "flatten").keys == known
+    for chat_template in ("", "sha256:1"):
+        with pytest.raises(FeatureError, match="its prompts are not those"):
+            pairs_of_table("t", table, ROWS, chat_template)

@@ -84,7 +84,7 @@ def load_named(
         chat: as ``read_rows`` takes it.
 
     Returns:
-        The pairs, with the paper's count to compare with.
+        The pairs, with the paper's count to compare with; conversations keep their messages.
 
     Raises:
         DataError: an unknown name or attribute, no such source, columns that are not the documented
@@ -103,6 +103,7 @@ def load_named(
         format=known.format,
         options=ShapeOptions(),
         strict=strict,
+        keep_messages=True,
         chat=chat,
     )
     return NamedRows(known, made, attribute)
@@ -160,11 +161,13 @@ def _open(
 
 def _require_columns(known: KnownSet, name: str, rows: list[Mapping[str, Any]]) -> None:
     there = dict.fromkeys(column for fields in rows for column in fields)
-    lost = [column for column in known.columns if column not in there]
-    if there and lost:
+    lost = [[column for column in layout if column not in there] for layout in known.layouts]
+    if there and all(lost):
+        nearest = min(lost, key=len)
+        documented = " or ".join(", ".join(layout) for layout in known.layouts)
         raise DataError(
-            f"{name}: no column {', '.join(lost)}; {known.hub_id} is documented to have "
-            f"{', '.join(known.columns)}, this has {', '.join(there)}"
+            f"{name}: no column {', '.join(nearest)}; {known.hub_id} is documented to have "
+            f"{documented}, this has {', '.join(there)}"
         )
 
 

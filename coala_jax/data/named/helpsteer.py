@@ -18,12 +18,12 @@ def _by_prompt(rows: Iterator[SourceRow], attribute: str) -> Iterator[SourceRow]
         if row.fields is None:
             yield row
         elif not isinstance(row.fields.get("prompt"), str):
-            yield row.refuse("prompt is not a string")
+            yield row.set_aside("prompt is not a string")
         else:
             by_prompt.setdefault(normalise_prompt(row.fields["prompt"]), []).append(row)
     for same in by_prompt.values():
         if len(same) == 1:
-            yield same[0].refuse(ONE_RESPONSE)
+            yield same[0].set_aside(ONE_RESPONSE)
             continue
         fields = [row.fields for row in same if row.fields is not None]
         made = {
@@ -40,11 +40,13 @@ HELPSTEER = KnownSet(
     hub_id="nvidia/HelpSteer",
     config=None,
     split="train",
-    columns={
-        "prompt": "the question",
-        "response": "an answer",
-        **{name: "0 to 4, higher is more of it" for name in ATTRIBUTES},
-    },
+    layouts=(
+        {
+            "prompt": "the question",
+            "response": "an answer",
+            **{name: "0 to 4, higher is more of it" for name in ATTRIBUTES},
+        },
+    ),
     pairs=7_708,
     format=SCORED,
     rows=_by_prompt,

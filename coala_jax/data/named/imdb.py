@@ -1,10 +1,18 @@
 """IMDb reviews as sentiment pairs, after the controlled sentiment task of the DPO paper.
 
-There a prompt is the opening of a review, and a positive continuation is preferred to a negative
-one. Here the n-th positive review is paired with the n-th negative one, and each pair gives two
-rows, for the opening of either review: the positive continuation over the negative one. So the
-continuation that really follows is chosen in one row and rejected in the other, and only the
-sentiment tells which is better. Both rows of a pair are one group: no split parts them.
+There a prompt is the opening of a review, and a continuation of positive sentiment is preferred to
+a negative one. Known of the COALA paper's version: positive over negative continuation, both
+sentiment prompts for each positive-negative pair, 12 500 x 2. Read here as: the n-th positive
+review is paired with the n-th negative one, in the order of the file; the two prompts of a pair are
+the openings of its two reviews; behind either, the rest of the positive review is chosen and the
+rest of the negative one rejected. So the continuation that really follows is chosen in one row and
+rejected in the other, and only the sentiment tells which is better.
+
+Another reading, not taken: prompts that ask for a sentiment, under which the negative review would
+be chosen in half of the rows: no preference for positive over negative. DPO's own responses are
+samples of a model that a classifier ranks; here they are reviews.
+
+Both rows of a pair are one group: no split parts them.
 """
 
 import re
@@ -41,11 +49,11 @@ def _pairs(rows: Iterator[SourceRow], _: str) -> Iterator[SourceRow]:
         text, label = row.fields.get("text"), row.fields.get("label")
         opening = _OPENING.match(text) if isinstance(text, str) else None
         if not isinstance(text, str):
-            yield row.refuse(NO_TEXT)
+            yield row.set_aside(NO_TEXT)
         elif label not in (NEGATIVE, POSITIVE):
-            yield row.refuse(UNKNOWN_LABEL)
+            yield row.set_aside(UNKNOWN_LABEL)
         elif opening is None:
-            yield row.refuse(TOO_SHORT)
+            yield row.set_aside(TOO_SHORT)
         else:
             rest = text[opening.end() :].lstrip()
             reviews[label].append(_Review(row, opening.group().strip(), rest))
@@ -54,7 +62,7 @@ def _pairs(rows: Iterator[SourceRow], _: str) -> Iterator[SourceRow]:
         yield from _both_openings(positive, negative)
     paired = min(map(len, reviews))
     for lonely in (*positives[paired:], *negatives[paired:]):
-        yield lonely.row.refuse(NO_PARTNER)
+        yield lonely.row.set_aside(NO_PARTNER)
 
 
 def _both_openings(positive: _Review, negative: _Review) -> Iterator[SourceRow]:
@@ -75,7 +83,7 @@ IMDB = KnownSet(
     hub_id="stanfordnlp/imdb",
     config="plain_text",
     split="train",
-    columns={"text": "a review", "label": "0 negative, 1 positive"},
+    layouts=({"text": "a review", "label": "0 negative, 1 positive"},),
     pairs=25_000,
     format=PREFERENCE,
     rows=_pairs,

@@ -14,7 +14,7 @@ class KnownSet(NamedTuple):
         hub_id: its repository.
         config: its configuration there; None where it has one alone.
         split: the split that the paper takes.
-        columns: the columns that are read, with what they hold. All must be there.
+        layouts: the columns that are read, with what they hold; of one layout all must be there.
         pairs: how many pairs the COALA paper (arXiv 2605.23244) counts.
         format: what its rows are in the end, as `coala_jax.data.read_rows` takes it.
         rows: makes them of the rows of the hub; takes the attribute by which responses are judged.
@@ -25,13 +25,8 @@ class KnownSet(NamedTuple):
     hub_id: str
     config: str | None
     split: str
-    columns: Mapping[str, str]
+    layouts: tuple[Mapping[str, str], ...]
     pairs: int
     format: str
     rows: Callable[[Iterator[SourceRow], str], Iterator[SourceRow]]
     attributes: tuple[str, ...] = ()
-
-
-def as_they_are(rows: Iterator[SourceRow], _: str) -> Iterator[SourceRow]:
-    """Rows that are preference pairs already."""
-    return rows

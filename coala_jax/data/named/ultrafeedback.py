@@ -27,13 +27,15 @@ ULTRAFEEDBACK = KnownSet(
     hub_id="HuggingFaceH4/ultrafeedback_binarized",
     config=None,
     split="train_prefs",
-    columns={
-        "prompt": "the question, as text",
-        "chosen": "messages: the question and the better answer",
-        "rejected": "messages: the question and the other answer",
-        "score_chosen": "GPT-4's score; the difference of both is the margin",
-        "score_rejected": "GPT-4's score",
-    },
+    layouts=(
+        {
+            "prompt": "the question, as text",
+            "chosen": "messages: the question and the better answer",
+            "rejected": "messages: the question and the other answer",
+            "score_chosen": "GPT-4's score; the difference of both is the margin",
+            "score_rejected": "GPT-4's score",
+        },
+    ),
     pairs=60_917,
     format=PREFERENCE,
     rows=_with_margin,

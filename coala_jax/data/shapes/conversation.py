@@ -5,7 +5,7 @@ from itertools import pairwise
 from typing import Any
 
 from coala_jax.data.chat import ROLES, ChatFormat
-from coala_jax.data.conversations import ASSISTANT, SYSTEM, Message
+from coala_jax.data.message import ASSISTANT, SYSTEM, Message
 from coala_jax.data.shapes.fault import RowFault
 
 UNKNOWN_ROLE = f"a role other than {', '.join(ROLES)}"

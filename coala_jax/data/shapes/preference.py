@@ -1,9 +1,9 @@
 """Rows with a chosen and a rejected response; the prompt stands apart, or both begin with it."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
-from coala_jax.data.conversations import USER, Message
+from coala_jax.data.message import USER, Message, PairMessages
 from coala_jax.data.shapes.conversation import Conversations, messages, shared_start
 from coala_jax.data.shapes.fault import RowFault
 from coala_jax.data.shapes.options import ShapeOptions
@@ -21,6 +21,14 @@ from coala_jax.data.sources.row import SourceRow
 SIDES = ("chosen", "rejected")
 
 
+class _Texts(NamedTuple):
+    """The texts of a row; anything that is no text is left for the checks of a row to name."""
+
+    prompt: Any
+    chosen: Any
+    rejected: Any
+
+
 def preference_rows(
     rows: Iterable[SourceRow], options: ShapeOptions, conversations: Conversations
 ) -> Iterator[SourceRow]:
@@ -30,55 +38,53 @@ def preference_rows(
             yield row
             continue
         try:
-            fields = _shaped(row.fields, options, conversations)
+            yield _shaped(row, row.fields, options, conversations)
         except RowFault as fault:
-            yield row.refuse(str(fault))
-        else:
-            yield row if fields is row.fields else row._replace(fields=fields, content=row.fields)
+            yield row.set_aside(str(fault))
 
 
 def _shaped(
-    fields: Mapping[str, Any], options: ShapeOptions, conversations: Conversations
-) -> Mapping[str, Any]:
+    row: SourceRow, fields: Mapping[str, Any], options: ShapeOptions, conversations: Conversations
+) -> SourceRow:
     chosen, rejected = fields.get("chosen"), fields.get("rejected")
     for side, value in zip(SIDES, (chosen, rejected), strict=True):
         if value is None:
             raise RowFault(f"no {side}")
+    turns = None
     if conversations.same_kind(chosen, rejected):
-        texts = _of_messages(fields, options, conversations)
+        turns = _messages(fields, options)
+        prompt, answers = conversations.texts(turns.prompt, turns[1:])
+        texts = _Texts(prompt, *answers)
     elif not isinstance(chosen, str) or not isinstance(rejected, str):
-        return fields  # the checks of a row name it
+        return row  # the checks of a row name it
     else:
         texts = _of_text(fields, chosen, rejected, options)
     if not fields.get("system") and texts == (fields.get("prompt"), chosen, rejected):
-        return fields
-    made = dict(zip(("prompt", *SIDES), texts, strict=True))
-    return {key: value for key, value in fields.items() if key != "system"} | made
+        return row
+    made = {key: value for key, value in fields.items() if key != "system"} | texts._asdict()
+    return row._replace(fields=made, content=row.kept(), messages=turns)
 
 
 def _of_text(
     fields: Mapping[str, Any], chosen: str, rejected: str, options: ShapeOptions
-) -> tuple[Any, str, str]:
+) -> _Texts:
     system, prompt = system_of(fields), fields.get("prompt")
     if options.implicit_prompt and prompt is None:
         prompt, chosen, rejected = split_shared_prompt(chosen, rejected)
     if not isinstance(prompt, str) or not prompt.strip():  # the checks of a row name it
-        return prompt, chosen, rejected
+        return _Texts(prompt, chosen, rejected)
     # A rejected response alone may well parrot the prompt: that is why it was rejected.
     if repeats_prompt(prompt, chosen):
         if not options.strip_prompt:
             raise RowFault(PROMPT_REPEATED.format("chosen"))
         chosen, rejected = (without_prompt(prompt, side) for side in (chosen, rejected))
-    return with_system(prompt, system), chosen, rejected
+    return _Texts(with_system(prompt, system), chosen, rejected)
 
 
-def _of_messages(
-    fields: Mapping[str, Any], options: ShapeOptions, conversations: Conversations
-) -> tuple[str, str, str]:
+def _messages(fields: Mapping[str, Any], options: ShapeOptions) -> PairMessages:
     sides = [messages(fields[side]) for side in SIDES]
     prompt = _prompt_messages(fields, sides, options)
-    text, (chosen, rejected) = conversations.texts(prompt, sides)
-    return text, chosen, rejected
+    return PairMessages(tuple(prompt), *map(tuple, sides))
 
 
 def _prompt_messages(

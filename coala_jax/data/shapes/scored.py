@@ -8,7 +8,7 @@ from coala_jax.data.rows import row_name
 from coala_jax.data.shapes.conversation import Conversations
 from coala_jax.data.shapes.fault import RowFault
 from coala_jax.data.shapes.options import ALL, ShapeOptions
-from coala_jax.data.shapes.several import number_fault, prompt_and_completions
+from coala_jax.data.shapes.several import Responses, number_fault, prompt_and_completions
 from coala_jax.data.sources.row import SourceRow
 
 KEYS = ("prompt", "completions", "scores", "system", "id", "margin")
@@ -30,18 +30,19 @@ def scored_rows(
             continue
         try:
             scores = _scores(row.fields)
-            prompt, texts = prompt_and_completions(
+            responses = prompt_and_completions(
                 row.fields, row.fields["completions"], options, conversations
             )
         except RowFault as fault:
-            yield row.refuse(str(fault))
+            yield row.set_aside(str(fault))
             continue
         for better, worse in _pairs(scores, options):
             if scores[better] == scores[worse]:
-                yield row.refuse(TIED)
+                yield row.set_aside(TIED)
             else:
-                fields = _fields(row, prompt, texts, scores, better, worse, options)
-                yield row._replace(fields=fields, content=row.fields)
+                fields = _fields(row, responses, scores, better, worse, options)
+                pair = responses.pair(better, worse)
+                yield row._replace(fields=fields, content=row.kept(), messages=pair)
 
 
 def _scores(fields: Mapping[str, Any]) -> Sequence[float]:
@@ -79,8 +80,7 @@ def _pairs(scores: Sequence[float], options: ShapeOptions) -> Iterable[tuple[int
 
 def _fields(
     row: SourceRow,
-    prompt: str,
-    texts: Sequence[str],
+    responses: Responses,
     scores: Sequence[float],
     better: int,
     worse: int,
@@ -90,8 +90,8 @@ def _fields(
     name = row_name(row.fields, row.number)
     return {key: value for key, value in row.fields.items() if key not in KEYS} | {
         "id": f"{name}/{better}-{worse}" if options.pairs == ALL else name,
-        "prompt": prompt,
-        "chosen": texts[better],
-        "rejected": texts[worse],
+        "prompt": responses.prompt,
+        "chosen": responses.texts[better],
+        "rejected": responses.texts[worse],
         "margin": scores[better] - scores[worse],
     }

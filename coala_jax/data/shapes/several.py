@@ -1,9 +1,9 @@
 """What unpaired and scored rows share: a prompt and responses to it as text, and pairs of them."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-from coala_jax.data.conversations import USER
+from coala_jax.data.message import USER, Message, PairMessages
 from coala_jax.data.rows import text_fault
 from coala_jax.data.shapes.conversation import Conversations, is_conversation, messages
 from coala_jax.data.shapes.fault import RowFault
@@ -17,12 +17,34 @@ from coala_jax.data.shapes.prompts import (
 )
 
 
+class Responses(NamedTuple):
+    """A prompt and responses to it.
+
+    Attributes:
+        prompt: as text.
+        texts: of every response.
+        prompt_messages: the prompt before it became text; empty where it was text.
+        messages: every response before it became text; empty where they were text.
+    """
+
+    prompt: str
+    texts: Sequence[str]
+    prompt_messages: tuple[Message, ...] = ()
+    messages: Sequence[tuple[Message, ...]] = ()
+
+    def pair(self, better: int, worse: int) -> PairMessages | None:
+        """The messages of two of the responses; None where they were text."""
+        if not self.messages:
+            return None
+        return PairMessages(self.prompt_messages, self.messages[better], self.messages[worse])
+
+
 def prompt_and_completions(
     fields: Mapping[str, Any],
     completions: Sequence[Any],
     options: ShapeOptions,
     conversations: Conversations,
-) -> tuple[str, list[str]]:
+) -> Responses:
     """The prompt of a row and responses to it, as text.
 
     Raises:
@@ -35,9 +57,9 @@ def prompt_and_completions(
         raise RowFault("no completion")
     if conversations.same_kind(*completions):
         given = prompt if is_conversation(prompt) else [{"role": USER, "content": prompt}]
-        return conversations.texts(
-            messages(given, system), [messages(completion) for completion in completions]
-        )
+        turns = tuple(messages(given, system))
+        answers = [tuple(messages(completion)) for completion in completions]
+        return Responses(*conversations.texts(turns, answers), turns, answers)
     for completion in completions:
         if fault := text_fault(
             {"prompt": prompt, "completion": completion}, ("prompt", "completion")
@@ -47,7 +69,7 @@ def prompt_and_completions(
         if not options.strip_prompt:
             raise RowFault(PROMPT_REPEATED.format("completion"))
         completions = [without_prompt(prompt, completion) for completion in completions]
-    return with_system(prompt, system), list(completions)
+    return Responses(with_system(prompt, system), list(completions))
 
 
 def number_fault(key: str, value: Any) -> str:

@@ -3,11 +3,12 @@
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
+from coala_jax.data.message import PairMessages
 from coala_jax.data.rows import row_name
 from coala_jax.data.shapes.conversation import Conversations
 from coala_jax.data.shapes.fault import RowFault
 from coala_jax.data.shapes.options import ALL, ShapeOptions
-from coala_jax.data.shapes.several import prompt_and_completions
+from coala_jax.data.shapes.several import Responses, prompt_and_completions
 from coala_jax.data.sources.row import SourceRow
 from coala_jax.data.split import normalise_prompt
 
@@ -18,8 +19,7 @@ NO_PARTNER = "left over: no completion of the other label for its prompt"
 
 class _Labelled(NamedTuple):
     row: SourceRow
-    prompt: str
-    completion: str
+    responses: Responses  # one alone
 
 
 def unpaired_rows(
@@ -38,9 +38,9 @@ def unpaired_rows(
         try:
             good, labelled = _labelled(row, options, conversations)
         except RowFault as fault:
-            yield row.refuse(str(fault))
+            yield row.set_aside(str(fault))
         else:
-            both = by_prompt.setdefault(normalise_prompt(labelled.prompt), ([], []))
+            both = by_prompt.setdefault(normalise_prompt(labelled.responses.prompt), ([], []))
             both[0 if good else 1].append(labelled)
     for goods, bads in by_prompt.values():
         if options.pairs == ALL:
@@ -52,7 +52,7 @@ def unpaired_rows(
         paired = min(len(goods), len(bads))
         every = options.pairs == ALL and paired > 0
         for lonely in () if every else (*goods[paired:], *bads[paired:]):
-            yield lonely.row.refuse(NO_PARTNER)
+            yield lonely.row.set_aside(NO_PARTNER)
 
 
 def _labelled(
@@ -64,10 +64,10 @@ def _labelled(
         label = label.strip().lower()
     if not isinstance(label, bool | int | float | str) or label not in LABELS:
         raise RowFault("no label" if label is None else "label is neither true nor false")
-    prompt, (completion,) = prompt_and_completions(
+    responses = prompt_and_completions(
         row.fields, [row.fields.get("completion")], options, conversations
     )
-    return LABELS[label], _Labelled(row, prompt, completion)
+    return LABELS[label], _Labelled(row, responses)
 
 
 def _pair(good: _Labelled, bad: _Labelled) -> SourceRow:
@@ -78,8 +78,18 @@ def _pair(good: _Labelled, bad: _Labelled) -> SourceRow:
     fields = {key: value for key, value in carried.items() if key not in KEYS}
     fields |= {
         "id": "/".join(names),
-        "prompt": good.prompt,
-        "chosen": good.completion,
-        "rejected": bad.completion,
+        "prompt": good.responses.prompt,
+        "chosen": good.responses.texts[0],
+        "rejected": bad.responses.texts[0],
     }
-    return good.row._replace(fields=fields, content=[good.row.fields, bad.row.fields])
+    kept = [good.row.kept(), bad.row.kept()]
+    return good.row._replace(fields=fields, content=kept, messages=_messages(good, bad))
+
+
+def _messages(good: _Labelled, bad: _Labelled) -> PairMessages | None:
+    """The messages of both; None where they were text."""
+    if not good.responses.messages:
+        return None
+    return PairMessages(
+        good.responses.prompt_messages, good.responses.messages[0], bad.responses.messages[0]
+    )

@@ -11,8 +11,9 @@ from coala_jax.data.errors import DataError
 from coala_jax.data.sources import arrow, csv_table, json_array, json_lines
 from coala_jax.data.sources.files import MAX_UNPACKED_BYTES, checked_file
 from coala_jax.data.sources.folder import DEFAULT_SPLIT, files_of_folder
-from coala_jax.data.sources.hub import HUB_ID, hub_rows, record_rows
+from coala_jax.data.sources.hub import hub_rows, record_rows
 from coala_jax.data.sources.row import SourceRow
+from coala_jax.hub_ids import DATA_SET_ID
 
 IN_MEMORY = "rows in memory"
 READERS: Mapping[tuple[str, ...], Callable[..., Iterator[SourceRow]]] = {
@@ -76,8 +77,8 @@ def open_source(
         files = files_of_folder(path, SUFFIXES, config, split)
         rows = _rows_of_files(files, max_unpacked_bytes)
         return Source(str(path), rows, _is_text(files[:1]), len(files) > 1)
-    if not path.exists() and HUB_ID.fullmatch(str(source)) and not path.name.endswith(SUFFIXES):
-        name = str(source)
+    name = str(source)
+    if not path.exists() and DATA_SET_ID.fullmatch(name) and not name.endswith(SUFFIXES):
         rows = hub_rows(name, config=config, split=split, revision=revision, download=download)
         return Source(name, rows)
     named = {"config": config, "split": split, "revision": revision}

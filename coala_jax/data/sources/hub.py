@@ -3,16 +3,14 @@
 No code of a repository is run: ``datasets`` 4 and later cannot, and nothing here asks for it.
 """
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from coala_jax.data.errors import DataError
 from coala_jax.data.sources.files import INSTALL
+from coala_jax.data.sources.folder import DEFAULT_SPLIT
 from coala_jax.data.sources.row import NOT_A_RECORD, SourceRow
 
-HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
-DEFAULT_SPLIT = "train"
 # Above this the set is streamed: no copy of it is made on disk.
 STREAM_ABOVE_BYTES = 4 * 2**30
 
@@ -35,14 +33,17 @@ def hub_rows(
         download: must be true: a set that is on disk is read by its path.
 
     Raises:
-        DataError: not asked for, not installed, or it cannot be had.
+        DataError: not asked for, not installed, or it cannot be had; while it is gone through, one
+            that breaks off, with the row reached.
     """
     if not download:
         raise DataError(
             f"{hub_id}: no such file or folder; if it is a hub id, pass download=True "
             "(--download) to fetch it"
         )
-    return record_rows(_open(hub_id, config, split or DEFAULT_SPLIT, revision), hub_id)
+    split = split or DEFAULT_SPLIT
+    which = f"{hub_id} (config {config}, split {split}, revision {revision})"
+    return _whole_or_error(_open(hub_id, which, config, split, revision), hub_id, which)
 
 
 def record_rows(records: Any, name: str) -> Iterator[SourceRow]:
@@ -54,7 +55,21 @@ def record_rows(records: Any, name: str) -> Iterator[SourceRow]:
             yield SourceRow(number, None, NOT_A_RECORD, repr(record), name)
 
 
-def _open(hub_id: str, config: str | None, split: str, revision: str | None) -> Any:
+def _whole_or_error(records: Any, hub_id: str, which: str) -> Iterator[SourceRow]:
+    """Rows of records; half a set is no set, so an error on the way is one of the whole."""
+    reached = 0
+    try:
+        for row in record_rows(records, hub_id):
+            reached = row.number
+            yield row
+    except Exception as error:  # of the network, a parser, a decoder: each has errors of its own
+        raise DataError(
+            f"{which}: breaks off after row {reached}; try again, or fetch the repository and give "
+            f"its folder ({_reason(error)})"
+        ) from error
+
+
+def _open(hub_id: str, which: str, config: str | None, split: str, revision: str | None) -> Any:
     try:
         import datasets
     except ModuleNotFoundError:
@@ -66,9 +81,12 @@ def _open(hub_id: str, config: str | None, split: str, revision: str | None) -> 
         builder.download_and_prepare()
         return builder.as_dataset(split=split)
     except Exception as error:  # its HTTP client has errors of its own, and changes with versions
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise DataError(
-            f"{hub_id} (config {config}, split {split}, revision {revision}): cannot be fetched; "
-            "check the names, the network and, where it is gated, the login (`hf auth login`) "
-            f"({reason})"
+            f"{which}: cannot be fetched; check the names, the network and, where it is gated, the "
+            f"login (`hf auth login`) ({_reason(error)})"
         ) from error
+
+
+def _reason(error: Exception) -> str:
+    """What an error says, on one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())

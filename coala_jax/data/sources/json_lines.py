@@ -1,4 +1,4 @@
-"""Lines of a JSONL file, plain or compressed, each parsed or refused with a reason."""
+"""Lines of a JSONL file, plain or compressed, each parsed or with the reason why it is not."""
 
 import json
 import os

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from coala_jax.data.message import PairMessages
+
 # Reasons that a source gives; those of rows that were read are in `coala_jax.data.rows`.
 BROKEN_JSON = "broken JSON"
 NOT_AN_OBJECT = "not a JSON object"
@@ -22,6 +24,7 @@ class SourceRow(NamedTuple):
         reason: why it has none.
         content: what stands there, for a person to look at; None means the fields themselves.
         file: the file it stands in, or the name of what is no file.
+        messages: of a pair whose texts were messages, these.
     """
 
     number: int
@@ -29,8 +32,9 @@ class SourceRow(NamedTuple):
     reason: str = ""
     content: Any = None
     file: str = ""
+    messages: PairMessages | None = None
 
-    def refuse(self, reason: str) -> "SourceRow":
+    def set_aside(self, reason: str) -> "SourceRow":
         """The same entry without fields, for a reason."""
         return self._replace(fields=None, reason=reason, content=self.kept())
 

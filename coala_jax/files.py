@@ -1,13 +1,12 @@
-"""Files that are whole or not there, after a kill, a power cut or on a full disk."""
+"""Files that are whole or not there, after a kill, a power cut or on a full disk; their hashes."""
 
 import errno
+import hashlib
 import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
-
-import numpy as np
+from typing import BinaryIO
 
 PARTIAL_SUFFIX = ".partial"
 # Errors that room on the disk or in the quota mends.
@@ -45,6 +44,17 @@ def write_files(files: Mapping[Path, Callable[[BinaryIO], object]]) -> None:
         sync_folder(folder)
 
 
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write one file as `write_files` does; its folder is made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_files({path: lambda file: file.write(content)})
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write one file in UTF-8 as `write_files` does; its folder is made."""
+    write_bytes(path, text.encode())
+
+
 def sync_folder(folder: Path) -> None:
     """Send the names in a folder to the disk, so that renames outlast a power cut."""
     if sys.platform == "win32":  # where a folder cannot be opened
@@ -59,18 +69,6 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def save_array(file: BinaryIO, array: np.ndarray) -> None:
-    """Write an array in the ``.npy`` format; an error keeps its number."""
-    np.lib.format.write_array(_Writer(file), array, allow_pickle=False)
-
-
-class _Writer:
-    """Hides from numpy that a file is one: ``tofile`` reports a full disk without its number."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self.write: Callable[[Any], int] = file.write
-
-
 def full_disk(folder: Path, error: OSError) -> str:
     """What is full: the folder, and where its disk is mounted."""
     place = folder.absolute()
@@ -79,3 +77,9 @@ def full_disk(folder: Path, error: OSError) -> str:
     while not os.path.ismount(place):
         place = place.parent
     return f"{folder}: {error.strerror} (the disk at {place})"
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, as 64 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,8 @@
+"""What the ids of the Hugging Face hub look like."""
+
+import re
+
+_NAME = r"\w[\w.-]*"
+DATA_SET_ID = re.compile(f"{_NAME}/{_NAME}")
+# The oldest models, such as gpt2, have no owner.
+MODEL_ID = re.compile(f"(?:{_NAME}/)?{_NAME}")

@@ -1,0 +1,132 @@
+"""Shares of neurons: exact sums, both kinds of head, and the responses that move a neuron most."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from coala_jax.data import DataError, ResponseRow, stream_responses
+from coala_jax.decoding import explanation as explanation_module
+from coala_jax.decoding.explanation import (
+    account_fields,
+    explain,
+    explain_shares,
+    explain_stream,
+    explanation_fields,
+    neuron_shares,
+)
+from coala_jax.features import FeatureError
+from coala_jax.features.responses import features_of_responses
+
+WIDTH = 12
+FEATURES = np.random.default_rng(1).normal(size=(40, WIDTH)).astype(np.float32)
+
+
+@pytest.mark.parametrize("kind", ["relu", "gated"])
+def test_shares_add_up_to_the_reward_exactly_and_the_reward_is_the_heads(random_head, kind):
+    head = random_head(WIDTH, kind)
+    rewards = np.asarray(head(FEATURES))
+    for x, each, reward in zip(FEATURES, explain(head, FEATURES), rewards, strict=True):
+        assert math.fsum(each.shares) == each.reward
+        assert math.fsum(each.shares[::-1]) == each.reward  # in any order
+        assert abs(each.reward - reward) <= 1e-5 * max(np.abs(each.shares).sum(), 1)
+        assert (each.shares != 0).all()
+        sizes = np.abs(each.shares)
+        assert (sizes[:-1] >= sizes[1:]).all()
+        # Against the formula of the head, in float64.
+        on = x.astype(np.float64) @ head.theta1 + head.bias
+        if kind == "relu":
+            on = np.maximum(on, 0)
+        else:
+            on = np.where(x.astype(np.float64) @ head.gates + head.gate_bias >= 0, on, 0)
+        expected = on * head.theta2
+        np.testing.assert_allclose(each.shares, expected[each.neurons], rtol=1e-4, atol=1e-5)
+        assert np.flatnonzero(expected).tolist() == sorted(each.neurons)
+
+
+def test_the_reward_survives_json(random_head):
+    (each,) = explain(random_head(WIDTH), FEATURES[:1])
+    row = ResponseRow("a", "response", "p", "r")
+    read = json.loads(json.dumps(explanation_fields(row, each)))
+    assert math.fsum(share["share"] for share in read["shares"]) == read["reward"] == each.reward
+
+
+@given(st.lists(st.floats(-1e30, 1e30), min_size=1, max_size=20))
+def test_any_shares_add_up_exactly_and_are_ordered_by_size(shares):
+    each = explain_shares(np.array(shares))
+    assert math.fsum(each.shares) == each.reward
+    assert sorted(map(abs, each.shares), reverse=True) == list(map(abs, each.shares))
+
+
+def test_a_head_without_active_neurons_gives_nothing(random_head):
+    head = random_head(WIDTH)._replace(bias=np.full(6, -1e6, np.float32))
+    (each,) = explain(head, FEATURES[:1])
+    assert each.reward == 0 and each.neurons.size == 0
+
+
+def test_shares_that_are_not_finite_and_features_that_do_not_fit_are_refused(random_head):
+    head = random_head(WIDTH)
+    with pytest.raises(FeatureError, match="shares: that of neuron . in row 0 is not finite"):
+        neuron_shares(head, FEATURES * np.float32(np.inf))
+    with pytest.raises(ValueError, match="features have 3 columns, the head was made for 12"):
+        neuron_shares(head, FEATURES[:, :3])
+
+
+ROWS = [
+    {"id": f"r{i}", "prompt": "the student asks", "response": text}
+    for i, text in enumerate(
+        ["the tutor answers", "no", "a short answer", "a long answer", "no", "yes", "the tutor"]
+    )
+]
+
+
+@pytest.fixture
+def shares(backbone, text_head):
+    rows = [ResponseRow(row["id"], "response", row["prompt"], row["response"]) for row in ROWS]
+    made = features_of_responses(rows, backbone, text_head.settings)
+    return neuron_shares(text_head.head, made.features)
+
+
+def test_the_responses_that_move_a_neuron_most_are_found(backbone, text_head, shares, monkeypatch):
+    monkeypatch.setattr(explanation_module, "CHUNK_RESPONSES", 3)  # they are kept across chunks
+    stream = stream_responses(ROWS)
+    found = explain_stream(backbone, text_head, stream, ["r2", "r5"], neurons=2, examples=3)
+    assert [row.id for row, _ in found.explanations] == ["r2", "r5"]
+    assert found.responses == 7
+    largest = np.abs(shares[[2, 5]]).max(axis=0)
+    assert [each.neuron for each in found.neurons] == np.argsort(-largest)[:2].tolist()
+    for account in found.neurons:
+        column = shares[:, account.neuron]
+        distinct = [i for i in range(7) if i != 4]  # r4 says what r1 says
+        for moved, sign in ((account.raises, 1), (account.lowers, -1)):
+            order = sorted(distinct, key=lambda i: -sign * column[i])
+            expected = [f"r{i}" for i in order if sign * column[i] > 0][:3]
+            assert [each.row.id for each in moved] == expected
+        assert account.active == np.count_nonzero(column)
+        assert account.mean_size == pytest.approx(np.abs(column).mean(), rel=1e-4)
+        assert account.theta2 == float(text_head.head.theta2[account.neuron])
+        assert len(json.dumps(account_fields(account))) > 0
+
+
+def test_the_first_row_is_explained_unless_another_is_named(backbone, text_head):
+    pair = {"id": "pair", "prompt": "the student", "chosen": "yes", "rejected": "no"}
+    found = explain_stream(backbone, text_head, stream_responses([pair, pair | {"id": "other"}]))
+    assert [(row.id, row.side) for row, _ in found.explanations] == [
+        ("pair", "chosen"),
+        ("pair", "rejected"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("rows", "ids", "message"),
+    [
+        (ROWS, ["r1", "gone"], "no usable row has the id 'gone'; give the id of one"),
+        ([{"prompt": "p", "response": ""}], [], "no usable row; set aside: empty response: 1"),
+    ],
+)
+def test_nothing_to_explain_is_an_error(backbone, text_head, rows, ids, message):
+    with pytest.raises(DataError, match=message):
+        explain_stream(backbone, text_head, stream_responses(rows), ids)

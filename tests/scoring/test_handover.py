@@ -1,0 +1,183 @@
+"""The head handed over: as a StableHLO function, as a torch module, as a reward function."""
+
+import json
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+from coala_jax.data import Message, ResponseRow
+from coala_jax.decoding.export_stablehlo import export_stablehlo, load_stablehlo
+from coala_jax.decoding.export_torch import export_torch
+from coala_jax.decoding.reward_function import reward_function
+from coala_jax.decoding.text_head import load_text_head, rewards_of_responses
+from coala_jax.features import FeatureError
+from coala_jax.features.chat import tokenizer_chat
+from coala_jax.head import HeadFileError, load_head
+
+WIDTH = 12
+FEATURES = np.random.default_rng(1).normal(size=(9, WIDTH)).astype(np.float32)
+# What the outputs may differ by, of rewards of size 1 to 10.
+TOLERANCE = 1e-5
+
+
+@pytest.fixture(params=["relu", "gated"])
+def folder(request, write_head, random_head, tmp_path):
+    """The folder of a head of either kind."""
+    return write_head(tmp_path / "head", random_head(WIDTH, request.param))
+
+
+def test_the_stablehlo_function_is_the_head_for_any_number_of_rows(folder, tmp_path):
+    pytest.importorskip("flatbuffers")
+    head, info = load_head(folder)
+    file = export_stablehlo(folder, tmp_path / "deep" / "reward.stablehlo")
+    rewards, note = load_stablehlo(file)
+    for n in (9, 1, 0):
+        found = rewards(FEATURES[:n])
+        assert found.shape == (n,)
+        np.testing.assert_allclose(found, head(FEATURES[:n]), rtol=TOLERANCE, atol=TOLERANCE)
+    assert note["features"] == WIDTH and note["head"] == info
+    assert set(note["platforms"]) == {"cpu", "cuda", "rocm", "tpu"}
+    with pytest.raises(ValueError, match=r"features have shape \(9, 3\), expected \(n, 12\)"):
+        rewards(FEATURES[:, :3])
+    # As others read it, without this package.
+    exported = jax.export.deserialize(bytearray(file.read_bytes()))
+    np.testing.assert_array_equal(exported.call(FEATURES), rewards(FEATURES))
+    assert sorted(path.name for path in file.parent.iterdir()) == [
+        "reward.stablehlo",
+        "reward.stablehlo.json",
+    ]
+
+
+def test_a_stablehlo_file_that_cannot_be_used_is_named(head_folder, tmp_path):
+    pytest.importorskip("flatbuffers")
+    file = export_stablehlo(head_folder, tmp_path / "reward.stablehlo")
+    note = tmp_path / "reward.stablehlo.json"
+    content, text = file.read_bytes(), note.read_text()
+    file.write_bytes(content[:-1])
+    with pytest.raises(HeadFileError, match="its bytes are not those of its note"):
+        load_stablehlo(file)
+    note.write_text("{")
+    with pytest.raises(HeadFileError, match=r"cannot be read with its note .*\.json"):
+        load_stablehlo(file)
+    note.write_text("{}")
+    with pytest.raises(HeadFileError, match="not a note of format"):
+        load_stablehlo(file)
+    file.unlink()
+    note.write_text(text)
+    with pytest.raises(HeadFileError, match="export the head again"):
+        load_stablehlo(file)
+
+
+def test_without_flatbuffers_the_extra_is_named(head_folder, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "flatbuffers", None)
+    monkeypatch.delitem(sys.modules, "jax._src.export.serialization", raising=False)
+    with pytest.raises(ValueError, match=r"needs flatbuffers; install it: pip install 'coala-jax"):
+        export_stablehlo(head_folder, tmp_path / "reward.stablehlo")
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_torch_module_is_the_head_and_needs_nothing_of_this_package(folder, tmp_path):
+    torch = pytest.importorskip("torch")
+    files = export_torch(folder, tmp_path / "out")
+    assert sorted(file.name for file in files) == [
+        "head.json",
+        "head.safetensors",
+        "reward_head.py",
+    ]
+    # In a process of its own: where this package and jax cannot be imported.
+    np.save(tmp_path / "features.npy", FEATURES)
+    code = f"""
+import sys
+sys.modules.update(dict.fromkeys(["coala_jax", "jax", "flax"]))
+import numpy, torch
+from reward_head import RewardHead
+head = RewardHead.load("head.safetensors").eval()
+assert not list(head.parameters())
+features = torch.from_numpy(numpy.load({str(tmp_path / "features.npy")!r}))
+numpy.save({str(tmp_path / "rewards.npy")!r}, head(features).numpy())
+assert head(features.reshape(3, 3, -1)).shape == (3, 3)
+assert torch.equal(head(features.double()), head(features))
+"""
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path / "out", check=True)
+    head, _ = load_head(folder)
+    found = np.load(tmp_path / "rewards.npy")
+    np.testing.assert_allclose(found, head(FEATURES), rtol=TOLERANCE, atol=TOLERANCE)
+    assert torch.__version__
+
+
+def test_the_torch_module_refuses_what_does_not_fit(random_head):
+    torch = pytest.importorskip("torch")
+    from coala_jax.decoding.torch_reward_head import RewardHead
+
+    tensors = {
+        name: torch.from_numpy(value) for name, value in random_head(WIDTH)._asdict().items()
+    }
+    with pytest.raises(ValueError, match="features have 3 columns, the head was made for 12"):
+        RewardHead(tensors)(torch.zeros(2, 3))
+    with pytest.raises(ValueError, match=r"tensors: \['theta1'\] are not those of a head"):
+        RewardHead({"theta1": tensors["theta1"]})
+
+
+@pytest.mark.parametrize("export", [export_torch, export_stablehlo])
+def test_no_head_is_no_export(export, tmp_path):
+    with pytest.raises(HeadFileError, match="no head here"):
+        export(tmp_path / "gone", tmp_path / "out")
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_reward_function_takes_what_a_trainer_gives(backbone, text_head):
+    function = reward_function(backbone, text_head)
+    assert function.__name__ == "coala_reward"
+    prompts = ["the student asks", "the student asks", "the student"]
+    completions = [" the tutor answers", "no", ""]
+    rewards = function(
+        prompts=prompts, completions=completions, completion_ids=[[1], [2], []], answer=["", "", ""]
+    )
+    rows = [
+        ResponseRow("r", "response", prompt, completion.strip())
+        for prompt, completion in zip(prompts, completions, strict=True)
+    ]
+    expected = rewards_of_responses(backbone, text_head, rows).rewards
+    assert rewards == expected.tolist() and all(isinstance(each, float) for each in rewards)
+    assert function(prompts=[], completions=[]) == []
+
+
+def test_the_reward_function_takes_conversations_of_the_heads_template(
+    backbone, text_head, write_head, tmp_path
+):
+    chat = tokenizer_chat(backbone.tokenizer)
+    talking = load_text_head(write_head(tmp_path, chat_template=chat.name), backbone)
+    prompt, answer = [{"role": "user", "content": "why"}], "the tutor answers"
+    completions = [[{"role": "assistant", "content": text}] for text in (answer, "")]
+    rewards = reward_function(backbone, talking)(prompts=[prompt] * 2, completions=completions)
+    asked = chat.prompt([Message("user", "why")])
+    rows = [ResponseRow("r", "response", asked, text) for text in (answer, "")]
+    assert rewards == rewards_of_responses(backbone, talking, rows).rewards.tolist()
+    with pytest.raises(FeatureError, match="chat_template '', found"):
+        reward_function(backbone, text_head)(prompts=[prompt], completions=completions[:1])
+
+
+@pytest.mark.parametrize(
+    ("prompts", "completions", "error", "message"),
+    [
+        (["p"], [], ValueError, "completions: 0 of them for 1 prompts"),
+        (["p"], [3], TypeError, "completions: int is neither text nor messages"),
+        ([None], ["r"], TypeError, "prompts: NoneType is neither text nor messages"),
+        ([[{"role": "user"}]], ["r"], TypeError, "prompts: a message without role and content"),
+    ],
+)
+def test_the_reward_function_names_what_does_not_fit(
+    backbone, write_head, tmp_path, prompts, completions, error, message
+):
+    chat = tokenizer_chat(backbone.tokenizer)
+    talking = load_text_head(write_head(tmp_path, chat_template=chat.name), backbone)
+    with pytest.raises(error, match=message):
+        reward_function(backbone, talking)(prompts=prompts, completions=completions)
+
+
+def test_the_account_says_how_the_features_are_made(head_folder, tmp_path):
+    export_torch(head_folder, tmp_path)
+    assert json.loads((tmp_path / "head.json").read_text())["identity"]["pooling"] == "mean"

@@ -1,0 +1,243 @@
+"""Streaming rewards: bounded memory, and a killed run ends with the bytes of one that was not."""
+
+import json
+import os
+
+import numpy as np
+import pytest
+
+from coala_jax.data import DataError, ResponseRow, stream_responses
+from coala_jax.decoding import resumed_lines
+from coala_jax.decoding.scoring import score_stream
+from coala_jax.decoding.text_head import rewards_of_responses
+from coala_jax.features import FeatureError
+from coala_jax.features.lock import only_writer
+
+CHUNK = 4
+ROWS = [
+    {"id": f"r{n}", "prompt": "the student asks", "response": f"answer {n % 7}"} for n in range(10)
+]
+PAIRS = [
+    {"id": "a", "prompt": "the student asks", "chosen": "the tutor answers", "rejected": "no"},
+    {"id": "b", "prompt": "the student", "chosen": "same", "rejected": "same"},
+]
+
+
+class Killed(BaseException):
+    """A process that ends: nothing catches it."""
+
+
+@pytest.fixture
+def score(backbone, text_head):
+    """Score rows in memory to a file: ``score(rows, out, **options)``."""
+
+    def run(rows, out, head=None, **options):
+        stream = stream_responses(rows)
+        options = {"chunk_responses": CHUNK, **options}
+        return score_stream(backbone, head or text_head, stream, out, **options)
+
+    return run
+
+
+def lines_of(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_each_row_gives_its_line(score, backbone, text_head, tmp_path):
+    rows = [
+        *PAIRS,
+        {"id": "c", "prompt": "the student", "response": "a short answer"},
+        {"id": "d", "prompt": "the student", "responses": ["a short answer", "no"]},
+    ]
+    scored = score(rows, tmp_path / "out.jsonl")
+    pair, same, single, several = lines_of(tmp_path / "out.jsonl")
+    assert list(pair) == ["id", "chosen_reward", "rejected_reward", "reward_margin"]
+    assert pair["reward_margin"] == pair["chosen_reward"] - pair["rejected_reward"]
+    assert same["reward_margin"] == 0
+    alone = [
+        ResponseRow("c", "response", "the student", "a short answer"),
+        ResponseRow("d", "response", "the student", "no"),
+    ]
+    expected = rewards_of_responses(backbone, text_head, alone).rewards
+    assert [single["id"], several["id"]] == ["c", "d"]
+    np.testing.assert_allclose([single["reward"]], expected[:1], rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(several["rewards"], expected, rtol=1e-4, atol=1e-6)
+    right = 1.0 if pair["reward_margin"] > 0 else 0.0
+    assert scored.summary["rewards/accuracies"] == (right + 0.5) / 2  # a tie is half of one
+    assert scored.summary["rewards/margins"] == pair["reward_margin"] / 2
+    assert (scored.summary["lines"], scored.summary["responses"]) == (4, 7)
+    assert scored.summary["pairs"] == 2 and scored.resumed == 0
+
+
+def test_rows_are_scored_as_they_come_and_what_is_finished_is_on_the_disk(score, tmp_path):
+    seen = []
+
+    def rows():
+        # The first hundred rows tell the columns; after them a chunk is on the disk before the
+        # next one is read.
+        for number in range(112):
+            partial = tmp_path / "out.jsonl.partial"
+            seen.append(len(lines_of(partial)) if partial.exists() else 0)
+            yield {"id": str(number), "prompt": "p", "response": "r"}
+
+    score(rows(), tmp_path / "out.jsonl")
+    assert seen[:100] == [0] * 100
+    assert seen[100:] == [100] * 4 + [104] * 4 + [108] * 4
+    assert sorted(os.listdir(tmp_path)) == ["out.jsonl"]
+
+
+@pytest.mark.parametrize("within", ["lines", "state"])
+@pytest.mark.parametrize("at", [0, 1, 2])
+def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(
+    score, tmp_path, monkeypatch, within, at
+):
+    whole, cut = tmp_path / "whole.jsonl", tmp_path / "cut.jsonl"
+    expected = score(ROWS + PAIRS, whole).summary
+    calls = 0
+
+    def kill_in_time(write):
+        def killed(*arguments):
+            nonlocal calls
+            calls += 1
+            if calls == at + 1:
+                if within == "lines":  # amid a line
+                    partial = cut.with_name("cut.jsonl.partial")
+                    partial.write_bytes(partial.read_bytes() + b'{"id": ')
+                raise Killed
+            return write(*arguments)
+
+        return killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(resumed_lines, "write_files", kill_in_time(resumed_lines.write_files))
+        with pytest.raises(Killed):
+            score(ROWS + PAIRS, cut)
+    assert not cut.exists()
+    told = []
+    scored = score(ROWS + PAIRS, cut, report=told.append)
+    assert scored.resumed == at * CHUNK
+    assert told == (
+        [f"{scored.resumed} lines are finished by an earlier run; going on from there"]
+        if at
+        else []
+    )
+    assert cut.read_bytes() == whole.read_bytes()
+    assert scored.summary == expected
+    assert sorted(os.listdir(tmp_path)) == ["cut.jsonl", "whole.jsonl"]
+
+
+@pytest.fixture
+def interrupted(score, tmp_path, monkeypatch):
+    """An output of which two chunks are finished."""
+    write, left = resumed_lines.write_files, [2]
+
+    def killed(files):
+        if not left[0]:
+            raise Killed
+        left[0] -= 1
+        write(files)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(resumed_lines, "write_files", killed)
+        with pytest.raises(Killed):
+            score(ROWS, tmp_path / "out.jsonl")
+    return tmp_path / "out.jsonl"
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [{**ROWS[0], "response": "changed"}, *ROWS[1:]],
+        [*ROWS[:7], {**ROWS[7], "id": "changed"}, *ROWS[8:]],
+        ROWS[1:],
+        ROWS[:5],
+        ROWS[:8][::-1],
+        [{"prompt": "p", "responses": ["a", "b", "c"]}] * 5,
+    ],
+    ids=["first", "last finished", "one less", "too few", "order", "other chunks"],
+)
+def test_going_on_with_another_input_is_refused(score, interrupted, rows):
+    with pytest.raises(FeatureError, match="of another input; give that input again, or remove"):
+        score(rows, interrupted)
+    assert not interrupted.exists()
+
+
+def test_rows_after_what_is_finished_may_change(score, interrupted, tmp_path):
+    rows = [*ROWS[:8], *PAIRS]
+    score(rows, interrupted)
+    score(rows, tmp_path / "whole.jsonl")
+    assert interrupted.read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
+
+
+def test_going_on_with_another_head_or_chunk_is_refused(score, text_head, interrupted):
+    head = text_head.head._replace(bias=text_head.head.bias + 1)
+    with pytest.raises(FeatureError, match=r"an earlier run began it otherwise: head was "):
+        score(ROWS, interrupted, head=text_head._replace(head=head))
+    with pytest.raises(FeatureError, match="chunk_responses was 4, is 5; run it as before, or"):
+        score(ROWS, interrupted, chunk_responses=5)
+
+
+@pytest.mark.parametrize("damage", [b"{", b"[]", b'{"bytes": 3}', b'{"bytes": 1e9}'])
+def test_a_run_whose_state_is_lost_begins_anew(score, interrupted, damage):
+    interrupted.with_name("out.jsonl.partial.json").write_bytes(damage)
+    assert score(ROWS, interrupted).resumed == 0
+    assert len(lines_of(interrupted)) == len(ROWS)
+
+
+def test_rows_set_aside_are_kept_and_counted(score, tmp_path):
+    rejected = tmp_path / "rejected.jsonl"
+    rows = [{"prompt": "p", "response": ""}, *ROWS, {"prompt": "p"}]
+    scored = score(rows, tmp_path / "out.jsonl", rejected=rejected)
+    assert scored.summary["rows"]["set_aside"] == {"empty response": 1, "no response": 1}
+    assert scored.rejected == rejected
+    assert [(line["line"], line["row"]) for line in lines_of(rejected)] == [
+        (1, rows[0]),
+        (12, rows[-1]),
+    ]
+    score(ROWS, tmp_path / "out.jsonl", rejected=rejected)
+    assert rejected.read_bytes() == b""  # of this run there are none
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([], "rows in memory: holds no rows"),
+        ([{"prompt": "p", "response": " "}] * 2, r"empty response: 2 \(first in line 1\)"),
+    ],
+)
+def test_no_usable_row_is_an_error_and_leaves_nothing(score, tmp_path, rows, message):
+    with pytest.raises(DataError, match=message):
+        score(rows, tmp_path / "out.jsonl", rejected=tmp_path / "rejected.jsonl")
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_reward_that_is_not_finite_ends_the_run_with_what_is_finished(
+    score, text_head, overflowing, tmp_path
+):
+    head = overflowing(text_head.head)
+    with pytest.raises(FeatureError, match="4 of 4 are not finite, the first is of r0"):
+        score(ROWS, tmp_path / "out.jsonl", head=text_head._replace(head=head))
+    assert not (tmp_path / "out.jsonl").exists()
+
+
+def test_a_full_disk_names_it_and_keeps_what_is_finished(score, tmp_path, monkeypatch):
+    def full(files):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(resumed_lines, "write_files", full)
+        with pytest.raises(FeatureError, match="No space left on device .*free some space"):
+            score(ROWS, tmp_path / "out.jsonl")
+    assert score(ROWS, tmp_path / "out.jsonl").summary["lines"] == len(ROWS)
+
+
+def test_two_writers_of_one_output_are_told_apart(score, tmp_path):
+    out = tmp_path / "out.jsonl"
+    with only_writer(out, print), pytest.raises(FeatureError, match="is writing it; wait until"):
+        score(ROWS, out)
+
+
+def test_conversations_of_another_template_are_refused(score, tmp_path):
+    rows = [{"prompt": [{"role": "user", "content": "p"}], "response": "r"}]
+    with pytest.raises(FeatureError, match="chat_template '', found"):
+        score(rows, tmp_path / "out.jsonl")

@@ -12,7 +12,7 @@ import pytest
 from coala_jax.backbones import load_backbone
 from coala_jax.cli.columns import side_by_side, text_width
 from coala_jax.cli.main import main
-from coala_jax.features.extract import ExtractSettings, feature_identity
+from coala_jax.features.settings import ExtractSettings, feature_identity
 from coala_jax.head import ConvexHead, save_head
 from tests.decoding.page_reader import Reader
 

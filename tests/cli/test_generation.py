@@ -12,12 +12,12 @@ import pytest
 from coala_jax.backbones import load_backbone
 from coala_jax.cli.columns import side_by_side, text_width
 from coala_jax.cli.main import main
-from coala_jax.features.extract import ExtractSettings, feature_identity
+from coala_jax.features.settings import ExtractSettings, feature_identity
 from coala_jax.head import ConvexHead, save_head
 from tests.decoding.page_reader import Reader
 
 # One shape for all: a row at a time, traced for the page.
-SAMPLING = ["--max-new-tokens", "8", "--top-k", "8"]
+SAMPLING = ["--max-new-tokens", "8", "--top-k", "4"]
 GUIDED = [*SAMPLING, "--guide-every", "2", "--scale", "20", "--batch-size", "1"]
 PROMPT = "the student asks"
 

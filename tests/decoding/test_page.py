@@ -44,6 +44,22 @@ def head(backbone, make_head):
     )
 
 
+def response_of(text, tokens, steps):
+    """A response that nothing generated."""
+    return Generation(
+        text=text,
+        tokens=tuple(tokens),
+        finish_reason="length",
+        reward=0.0,
+        prompt_tokens=1,
+        evaluations=1,
+        guided_steps=len(steps),
+        scored=0,
+        near_ties=0,
+        steps=tuple(steps),
+    )
+
+
 def made_up(rng, tokenizer, steps=False, ended=False):
     """A response of random tokens; which of its candidates were chosen is random, too."""
     tokens = rng.integers(1, tokenizer.size, CONFIG.max_new_tokens).tolist()
@@ -58,8 +74,8 @@ def made_up(rng, tokenizer, steps=False, ended=False):
         step = GuidedStep(place, tuple(candidates), tuple(log_probs), tuple(scores), chosen, plain)
         found.append(step)
     tokens += [tokenizer.end_id] if ended else []
-    end = "stop" if ended else "length"
-    return Generation(text, tuple(tokens), end, None, 1, 1, len(found), 0, tuple(found))
+    made = response_of(text, tokens, found)
+    return made._replace(finish_reason="stop" if ended else "length")
 
 
 @pytest.fixture(scope="module")
@@ -98,8 +114,7 @@ def generation(backbone):
 
     def make(text, steps=(), **fields):
         tokens = tuple(backbone.tokenizer.encode(text))
-        made = Generation(text, tokens, "length", 0.0, 1, 1, len(steps), 0, tuple(steps))
-        return made._replace(**fields)
+        return response_of(text, tokens, steps)._replace(**fields)
 
     return make
 

@@ -291,7 +291,10 @@ def test_what_a_stop_text_cut_off_is_marked(make_page, generation):
     half = len(reader.tokens) // 2
     gone = [one["text"] for one in reader.tokens[:half] if "cut" in one.get("class", "").split()]
     assert "".join(gone) == " asks"
-    assert any("ended by a stop text" in text for text in reader.texts)
+    assert sum("ended by a stop text" in text for text in reader.texts) == 2
+    amid = cut._replace(text="the stude")  # a token that holds the stop text and more
+    page = make_page(["a"], [Comparison(amid, amid)])
+    assert page.count("ended by a stop text") == 2
     assert any("changed 1 of 1 choice" in text for text in reader.texts)
 
 
@@ -305,7 +308,12 @@ def test_a_head_that_was_not_asked_or_moved_nothing_is_said(make_page, generatio
 def test_blocks_have_scores_and_no_probabilities(make_page, generation):
     step = GuidedStep(0, (5, 6, 7), (0.0, 0.0, 0.0), (1.0, 3.0, 2.0), 1, 0)
     pair = Comparison(generation("a"), generation("b", [step]))
-    rows = Reader(make_page(["a"], [pair], replace(CONFIG, continuations=3))).rows
+    reader = Reader(make_page(["a"], [pair], replace(CONFIG, continuations=3)))
+    rows = reader.rows
+    assert [text for text in reader.texts if text.startswith(" at ")] == [
+        " at +3.000, plainly ",
+        " at +1.000",
+    ]
     assert [row[1:] for row in rows] == [
         ["score", "taken"],
         ["+3.000", "chosen"],

@@ -20,6 +20,7 @@ from coala_jax.cli import (
     quickstart,
     rank,
     score,
+    serve,
     solve,
 )
 from coala_jax.cli.output import BAD_INPUT, say
@@ -28,6 +29,7 @@ from coala_jax.types import SolveError
 
 PROGRAM = "coala-jax"
 NOT_SOLVED, INTERRUPTED = 3, 130
+SERVER_MODULES = ("starlette", "uvicorn", "h11")
 EPILOG = """exit codes: 0 done and solved; 2 bad input, nothing written; 3 a phase ended unsolved
 
 example:
@@ -55,6 +57,7 @@ def build_parser() -> OneLineParser:
         explain,
         generate,
         best_of_n,
+        serve,
         export,
         export_head,
         backbones,
@@ -84,7 +87,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SolveError as error:
         return _fail(error, NOT_SOLVED)
     except ModuleNotFoundError as error:
-        missing = f"this command needs {error.name}; install it: pip install 'coala-jax[text]'"
+        extra = "serve" if error.name in SERVER_MODULES else "text"
+        missing = f"this command needs {error.name}; install it: pip install 'coala-jax[{extra}]'"
         return _fail(missing, BAD_INPUT)
     except (UsageError, ValueError, TypeError, OSError) as error:
         return _fail(error, BAD_INPUT)

@@ -9,9 +9,9 @@ from tqdm import tqdm
 class Progress:
     """Texts done, tokens a second, time left: on stderr, and silent where that is no terminal."""
 
-    def __init__(self, total: int | None, title: str):
-        """A bar of ``total`` texts; None counts without an end."""
-        self._bar = tqdm(total=total, desc=title, unit="text", disable=None, leave=False)
+    def __init__(self, total: int | None, title: str, *, hidden: bool = False):
+        """A bar of ``total`` texts; None counts without an end; a hidden one is never shown."""
+        self._bar = tqdm(total=total, desc=title, unit="text", disable=hidden or None, leave=False)
         self._tokens = 0
 
     def __enter__(self) -> "Progress":

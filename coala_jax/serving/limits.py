@@ -1,0 +1,63 @@
+"""What the server allows, so that no client takes it from the others."""
+
+from dataclasses import dataclass, fields
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Limits of the server.
+
+    Attributes:
+        rows: responses that are generated together in a lane.
+        context: the most tokens of a prompt and its response; rows hold memory for that many.
+        new_tokens: the most tokens of a response.
+        choices: the most responses to one request, over all of its prompts.
+        waiting: responses that wait for a row; what comes on top is refused.
+        requests: requests that are looked at together; what comes on top is refused.
+        lanes: sets of rows in memory together: of one set of guidance options, for one request or
+            for many, of short texts or of long ones.
+        top_k: the largest pool.
+        branch_slots: the most tokens behind a row that its lookahead or its continuations take.
+        stop_texts: the most stop texts of a request, as the API has it.
+        stop_characters: the longest stop text.
+        score_rows: the most responses of a request for rewards.
+        body_bytes: the longest body.
+        body_seconds: in which a body must be here.
+        header_seconds: in which the head of a request must be here.
+        request_seconds: in which a request must be answered to its end.
+        shutdown_seconds: in which what is being answered may end after a signal.
+    """
+
+    rows: int = 8
+    context: int = 2048
+    new_tokens: int = 512
+    choices: int = 16
+    waiting: int = 64
+    requests: int = 256
+    lanes: int = 6
+    top_k: int = 200
+    branch_slots: int = 512
+    stop_texts: int = 4
+    stop_characters: int = 256
+    score_rows: int = 64
+    body_bytes: int = 2**20
+    body_seconds: float = 10.0
+    header_seconds: float = 10.0
+    request_seconds: float = 300.0
+    shutdown_seconds: float = 10.0
+
+    def __post_init__(self) -> None:
+        """Check every field.
+
+        Raises:
+            ValueError: names the field, its value and what it may be.
+        """
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if not value > 0:
+                raise ValueError(f"{field.name}={value!r} must be above 0")
+        if self.choices > self.waiting:
+            raise ValueError(
+                f"choices={self.choices} must be at most waiting={self.waiting}: a request for as "
+                "many would always be refused"
+            )

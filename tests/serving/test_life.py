@@ -1,0 +1,212 @@
+"""Rows, queues and clocks: clients that leave, crowds, limits of time, the end of the server."""
+
+import asyncio
+import json
+import socket
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import jax
+import numpy as np
+import pytest
+from flax import nnx
+
+from coala_jax.decoding.session import Session
+from coala_jax.serving import engine
+from tests.serving.conftest import LIMITS, MODEL, PATIENCE, running
+from tests.serving.test_bad_requests import refused
+
+# Long answers of a seed that reaches no end token.
+LONG = {"model": MODEL, "prompt": "the student asks", "max_tokens": 32, "seed": 3}
+BOTH_ROWS = {**LONG, "n": 2}
+
+
+@pytest.fixture
+def own(backbone, head, steps):
+    """A server of this test, whose steps wait for leave."""
+    with running(backbone, head) as one:
+        yield one
+        steps.free()
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_the_rows_of_a_client_that_leaves_are_used_again(own, steps, stream, send):
+    sent = send(own, {**BOTH_ROWS, "stream": stream})
+    steps.allow(4)
+    if stream:
+        assert next(sent.events())["choices"][0]["finish_reason"] is None
+    else:
+        steps.wait_until_used()
+    sent.leave()
+    own.wait_for_log("client_left" if stream else " 499 ")
+    steps.free()
+    assert own.complete()[0] == 200
+    assert sorted(steps.dropped) == [0, 1]
+    assert own.server.engine.running == 0
+
+
+def test_what_waits_beyond_the_limit_is_refused_and_the_rest_answered(own, steps, send):
+    first = send(own, {**BOTH_ROWS, "stream": True})
+    steps.allow(4)
+    events = first.events()
+    next(events)
+    waiting = send(own, {**LONG, "n": 4, "stream": True})
+    waiting.status()
+    error = refused(own.complete(n=3), 503)
+    assert (error["code"], error["type"]) == ("overloaded", "server_error")
+    refused(own.ask("POST", "/v1/completions", {**LONG, "n": 3, "stream": True}), 503)
+    steps.free()
+    for sent in (events, waiting.events()):
+        assert [e["choices"][0]["finish_reason"] for e in sent].count("length") in (2, 4)
+    assert own.complete()[0] == 200
+
+
+def test_a_thousand_requests_at_once_are_answered_or_refused(served):
+    """And the server serves the next one."""
+    body = json.dumps({"model": MODEL, "prompt": "the student asks", "max_tokens": 2}).encode()
+    head = f"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n"
+    head += "Content-Type: application/json\r\nConnection: close\r\n\r\n"
+
+    async def ask():
+        reader, writer = await asyncio.open_connection(*served.address)
+        writer.write(head.encode() + body)
+        answer = await reader.read()
+        writer.close()
+        start, _, content = answer.partition(b"\r\n\r\n")
+        return int(start.split()[1]), json.loads(content)
+
+    async def crowd():
+        return await asyncio.wait_for(asyncio.gather(*(ask() for _ in range(1000))), PATIENCE)
+
+    answers = asyncio.run(crowd())
+    statuses = [status for status, _ in answers]
+    assert set(statuses) == {200, 503}
+    assert {body["error"]["code"] for status, body in answers if status == 503} == {"overloaded"}
+    assert all(body["choices"] for status, body in answers if status == 200)
+    assert served.complete()[0] == 200
+    assert served.server.engine.running == 0
+
+
+def test_a_request_that_takes_too_long_is_ended(backbone, head, steps, changed_limits, send):
+    with running(backbone, head, limits=changed_limits(request_seconds=0.2)) as own:
+        answer = own.ask("POST", "/v1/completions", BOTH_ROWS)
+        assert refused(answer, 504)["code"] == "timeout"
+        assert answer[1]["x-should-retry"] == "false"
+        events = list(send(own, {**LONG, "stream": True}).events())
+        assert events[-1]["error"]["code"] == "timeout"
+        steps.free()
+    assert sorted(steps.dropped) == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("sent", "code"),
+    [
+        (b"", "header_timeout"),
+        (b"GET /health HTTP/1.1\r\nHost: local", "header_timeout"),
+        (
+            b"POST /v1/score HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+            b"Content-Length: 10\r\n\r\n{",
+            "body_timeout",
+        ),
+        (b"no http at all\r\n\r\n", "invalid_http"),
+    ],
+)
+def test_a_connection_cannot_be_held_by_saying_little(hasty, sent, code):
+    with socket.create_connection(hasty.address, timeout=PATIENCE) as connection:
+        connection.sendall(sent)
+        answer = b"".join(iter(lambda: connection.recv(4096), b""))  # to the end of the connection
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 4")
+    assert json.loads(body)["error"]["code"] == code
+    assert hasty.ask("GET", "/health")[0] == 200
+
+
+@pytest.fixture(scope="module")
+def hasty(backbone, head):
+    limits = replace(LIMITS, header_seconds=0.3, body_seconds=0.3)
+    with running(backbone, head, limits=limits) as one:
+        yield one
+
+
+def test_a_fault_is_answered_and_the_server_goes_on(own, steps, monkeypatch, send):
+    steps.free()
+    with monkeypatch.context() as broken:
+
+        def fail(*_):
+            raise RuntimeError("the secret of the student")
+
+        broken.setattr(Session, "rewards", fail)
+        error = refused(own.complete(), 500)
+        assert (error["type"], "secret" in error["message"]) == ("server_error", False)
+        events = list(send(own, {**LONG, "stream": True}).events())
+        assert events[-1]["error"]["code"] == "internal_error"
+    assert "RuntimeError" in own.wait_for_log("fault in the engine")
+    assert not any("secret" in line for line in own.log)
+    assert own.complete()[0] == 200
+
+
+def test_sets_of_guidance_options_take_turns_in_memory(backbone, head, changed_limits, monkeypatch):
+    """Two of them where there is room for one, and programs for one are kept."""
+    cleared = []
+    monkeypatch.setattr(engine, "COMPILED_LANES", 1)
+    monkeypatch.setattr(engine.jax, "clear_caches", lambda: cleared.append(True))
+    with (
+        running(backbone, head, limits=changed_limits(lanes=1)) as own,
+        ThreadPoolExecutor(3) as clients,
+    ):
+        scales = [1, 0, 1]  # twice as many rows are as many as may wait
+        answers = list(clients.map(lambda scale: own.complete(n=2, guidance_scale=scale), scales))
+    assert [status for status, _, _ in answers] == [200] * 3
+    assert cleared
+
+
+def test_a_stop_token_at_once_is_an_empty_answer(backbone, head, send):
+    """Of a backbone to whom the end is the most probable token everywhere."""
+    graph, state = nnx.split(backbone.module)
+    module = nnx.merge(graph, jax.tree.map(lambda part: part, state))
+    end, width = backbone.tokenizer.end_id, backbone.config.hidden_size
+    # The last norm gives every state this one, whatever came before.
+    module.ln_f_weight[...] = np.zeros(width, np.float32)
+    module.ln_f_bias[...] = np.ones(width, np.float32)
+    module.wte_weight[...] = module.wte_weight[...].at[end].set(9.0)
+    with running(replace(backbone, module=module), head) as own:
+        status, _, answer = own.complete(temperature=0)
+        assert (status, answer["choices"][0]["text"]) == (200, "")
+        assert answer["choices"][0]["finish_reason"] == "stop"
+        assert answer["usage"]["completion_tokens"] == 1
+        events = list(send(own, {**LONG, "temperature": 0, "stream": True}).events())
+        assert [e["choices"][0]["finish_reason"] for e in events] == ["stop"]
+
+
+def test_streams_may_finish_when_the_server_is_told_to_end(backbone, head, steps, send):
+    with running(backbone, head) as own:
+        sent = send(own, {**LONG, "stream": True})
+        steps.allow(4)
+        events = sent.events()
+        next(events)
+        own.server.stop()
+        own.wait_for_log("shutting down")
+        steps.free()
+        assert list(events)[-1]["choices"][0]["finish_reason"] == "length"
+
+
+def test_streams_that_go_on_are_ended_with_an_error(backbone, head, steps, changed_limits, send):
+    with running(backbone, head, limits=changed_limits(shutdown_seconds=0.2)) as own:
+        sent = send(own, {**LONG, "stream": True})
+        steps.allow(4)
+        events = sent.events()
+        next(events)
+        own.server.stop()
+        assert list(events)[-1]["error"]["code"] == "shutting_down"
+        steps.free()
+
+
+def test_a_head_of_other_texts_chats_only_where_that_was_asked_for(backbone, make_head):
+    other = make_head("")
+    body = {"model": MODEL, "messages": [{"role": "user", "content": "hi"}], "max_tokens": 2}
+    with running(backbone, other) as own:
+        error = refused(own.ask("POST", "/v1/chat/completions", body), 400)
+        assert "chat_template" in error["message"] and "--chat-as-text" in error["message"]
+        assert own.complete(max_tokens=2)[0] == 200
+    with running(backbone, other, chat_as_text=True) as own:
+        assert own.ask("POST", "/v1/chat/completions", body)[0] == 200

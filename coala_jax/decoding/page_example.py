@@ -164,7 +164,7 @@ def _answer(
         tokens.append(f'<{name}{kind}{link} title="{title}" data-n="{amount}">{shown}</{name}>')
     return (
         f'<p class="answer" dir="auto">{"".join(tokens)}</p>'
-        f'<p class="meta">{_account(side, cut)}</p>'
+        f'<p class="meta">{_account(side, setting.tokenizer.end_id)}</p>'
     )
 
 
@@ -186,9 +186,13 @@ def _look(side: Side, place: int, piece: str, setting: Setting) -> tuple[list[st
     return classes, title, amount
 
 
+def _stopped_by_text(made: Generation, end_id: int) -> bool:
+    return made.finish_reason == STOPPED and made.tokens[-1:] != (end_id,)
+
+
 def _cut_at(made: Generation, pieces: Sequence[str], end_id: int) -> int:
     """The place of the first token that a stop text took away."""
-    if made.finish_reason != STOPPED or made.tokens[-1:] == (end_id,):
+    if not _stopped_by_text(made, end_id):
         return len(pieces)
     # A template may put a space before the response, which is none of its text.
     end = "".join(pieces).find(made.text) + len(made.text)
@@ -196,9 +200,9 @@ def _cut_at(made: Generation, pieces: Sequence[str], end_id: int) -> int:
     return int(np.searchsorted(starts, end))
 
 
-def _account(side: Side, cut: int) -> str:
+def _account(side: Side, end_id: int) -> str:
     made = side.made
-    if cut < len(made.tokens):
+    if _stopped_by_text(made, end_id):
         how = "ended by a stop text: the reward is of what stands before it"
     else:
         how = "ended by itself" if made.finish_reason == STOPPED else "cut where its tokens ran out"
@@ -246,14 +250,21 @@ def _step(number: int, label: int, step: MovedStep, example: Example, setting: S
 
     chosen = next(one for one in step.candidates if one.chosen)
     plain = "a token beyond the candidates" if step.plain is None else name(step.plain)
+    told = f"{name(chosen.token)}, plainly {plain}"
     blocks = setting.config.continuations > 0
+    if blocks:  # which may begin alike
+        first = next(one for one in step.candidates if one.plain)
+        told = (
+            f"{name(chosen.token)} at {signed(chosen.score)}, plainly {plain} at "
+            f"{signed(first.score)}"
+        )
     columns = ("score",) if blocks else ("before", "score", "after")
     titles = ("continuation" if blocks else "candidate", *columns, "taken")
     heads = "".join(f'<th scope="col">{title}</th>' for title in titles)
     rows = "".join(_row(one, name(one.token), columns) for one in step.candidates)
     others = f'<p class="note">and {step.others} more</p>' if step.others else ""
     return (
-        f"<details><summary>{label}: {name(chosen.token)}, plainly {plain}</summary>"
+        f"<details><summary>{label}: {told}</summary>"
         f'<div class="scroll" id="p{number}s{label}"><table>'
         f'<caption><a href="#p{number}t{step.place}">Token {step.place + 1}</a> of the response'
         f"</caption><tr>{heads}</tr>{rows}</table>{others}</div></details>"

@@ -44,6 +44,22 @@ def head(backbone, make_head):
     )
 
 
+def response_of(text, tokens, steps):
+    """A response that nothing generated."""
+    return Generation(
+        text=text,
+        tokens=tuple(tokens),
+        finish_reason="length",
+        reward=0.0,
+        prompt_tokens=1,
+        evaluations=1,
+        guided_steps=len(steps),
+        scored=0,
+        near_ties=0,
+        steps=tuple(steps),
+    )
+
+
 def made_up(rng, tokenizer, steps=False, ended=False):
     """A response of random tokens; which of its candidates were chosen is random, too."""
     tokens = rng.integers(1, tokenizer.size, CONFIG.max_new_tokens).tolist()
@@ -58,8 +74,8 @@ def made_up(rng, tokenizer, steps=False, ended=False):
         step = GuidedStep(place, tuple(candidates), tuple(log_probs), tuple(scores), chosen, plain)
         found.append(step)
     tokens += [tokenizer.end_id] if ended else []
-    end = "stop" if ended else "length"
-    return Generation(text, tuple(tokens), end, None, 1, 1, len(found), 0, tuple(found))
+    made = response_of(text, tokens, found)
+    return made._replace(finish_reason="stop" if ended else "length")
 
 
 @pytest.fixture(scope="module")
@@ -98,8 +114,7 @@ def generation(backbone):
 
     def make(text, steps=(), **fields):
         tokens = tuple(backbone.tokenizer.encode(text))
-        made = Generation(text, tokens, "length", 0.0, 1, 1, len(steps), 0, tuple(steps))
-        return made._replace(**fields)
+        return response_of(text, tokens, steps)._replace(**fields)
 
     return make
 
@@ -276,7 +291,10 @@ def test_what_a_stop_text_cut_off_is_marked(make_page, generation):
     half = len(reader.tokens) // 2
     gone = [one["text"] for one in reader.tokens[:half] if "cut" in one.get("class", "").split()]
     assert "".join(gone) == " asks"
-    assert any("ended by a stop text" in text for text in reader.texts)
+    assert sum("ended by a stop text" in text for text in reader.texts) == 2
+    amid = cut._replace(text="the stude")  # a token that holds the stop text and more
+    page = make_page(["a"], [Comparison(amid, amid)])
+    assert page.count("ended by a stop text") == 2
     assert any("changed 1 of 1 choice" in text for text in reader.texts)
 
 
@@ -290,7 +308,12 @@ def test_a_head_that_was_not_asked_or_moved_nothing_is_said(make_page, generatio
 def test_blocks_have_scores_and_no_probabilities(make_page, generation):
     step = GuidedStep(0, (5, 6, 7), (0.0, 0.0, 0.0), (1.0, 3.0, 2.0), 1, 0)
     pair = Comparison(generation("a"), generation("b", [step]))
-    rows = Reader(make_page(["a"], [pair], replace(CONFIG, continuations=3))).rows
+    reader = Reader(make_page(["a"], [pair], replace(CONFIG, continuations=3)))
+    rows = reader.rows
+    assert [text for text in reader.texts if text.startswith(" at ")] == [
+        " at +3.000, plainly ",
+        " at +1.000",
+    ]
     assert [row[1:] for row in rows] == [
         ["score", "taken"],
         ["+3.000", "chosen"],

@@ -10,6 +10,8 @@ CHOICES = ("sample", "best")
 # What the head sees of a candidate: the prefix it extends, closed by the end token as the texts
 # that the head was trained on are; the extended prefix as it stands; the candidate token alone.
 SCORED = ("closed", "prefix", "token")
+# Beyond these, products with logits and rewards leave float32.
+LARGEST, COLDEST = 1e6, 1e-6
 
 
 class GenerationError(ValueError):
@@ -74,8 +76,13 @@ class GenerationConfig:
                 raise GenerationError(f"{name}={value!r} must be an integer of at least {least}")
         for name in ("temperature", "scale"):
             value = getattr(self, name)
-            if not (_is_number(value) and math.isfinite(value) and value >= 0):
-                raise GenerationError(f"{name}={value!r} must be a finite number of at least 0")
+            if not (_is_number(value) and 0 <= value <= LARGEST):
+                raise GenerationError(f"{name}={value!r} must be a number from 0 to {LARGEST:g}")
+        if 0 < self.temperature < COLDEST:
+            raise GenerationError(
+                f"temperature={self.temperature!r} must be at least {COLDEST:g}; 0 takes the most "
+                "probable token"
+            )
         if not (_is_number(self.top_p) and 0 < self.top_p <= 1):
             raise GenerationError(f"top_p={self.top_p!r} must be above 0 and at most 1")
         penalty = self.repetition_penalty

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import NamedTuple
 
 import jax
@@ -10,7 +11,12 @@ import numpy as np
 from coala_jax.backbones import Backbone
 from coala_jax.data import ResponseRow
 from coala_jax.decoding.config import GenerationConfig, GenerationError
-from coala_jax.decoding.plan import make_plan, require_generates, slots_needed
+from coala_jax.decoding.plan import (
+    make_plan,
+    require_generates,
+    room_for_response,
+    slots_needed,
+)
 from coala_jax.decoding.prompts import (
     Prompt,
     ResponseText,
@@ -20,9 +26,10 @@ from coala_jax.decoding.prompts import (
 )
 from coala_jax.decoding.session import Request, Session, response_of
 from coala_jax.decoding.text_head import TextHead, rewards_of_responses
+from coala_jax.features.progress import Progress
 
-# Prompts that run together. On the embedded backbone and two cores, tokens a second no longer rise
-# beyond it.
+# Prompts that run together unless said otherwise: the cache of more would not fit beside a model of
+# some billion weights.
 BATCH_SIZE = 32
 # Steps between two looks at the text, where someone wants it as it comes or it may stop.
 STEPS_A_LOOK = 8
@@ -38,7 +45,8 @@ class GuidedStep(NamedTuple):
         log_probs: of the candidates over the pool, before the head had its say.
         scores: their rewards.
         chosen: index of the one that was taken.
-        plain: index of the one that would have been, without the head.
+        plain: index of the one that would have been, without the head; not below the number of
+            candidates where that was one that ``num_candidates`` left out.
     """
 
     place: int
@@ -177,17 +185,23 @@ def answer_prompts(
     ]
     rows = min(batch_size, len(requests))
     session = Session(backbone, head, plan, rows, slots_needed(plan, max(map(len, encoded))))
+    for request in requests:  # before any of them runs
+        room_for_response(backbone, plan, request.prompt, request.config, request.name)
     rewarded = rewards and head is not None
     found: list[Generation] = []
-    for start in range(0, len(requests), rows):
-        part = requests[start : start + rows]
-        tell = None if on_text is None else functools.partial(_tell, on_text, start)
-        written = _run_batch(session, backbone, head, part, tell)
-        made = _generations(session, part, written, rewarded=rewarded)
-        for row, text in enumerate(written):
-            if rewarded and head is not None and text.stopped:
-                made[row] = _reward_of_text(backbone, head, texts[start + row], made[row])
-        found += made
+    # Who is told the text as it comes wants no bar between it.
+    with nullcontext() if on_text else Progress(len(requests), "generate") as progress:
+        for start in range(0, len(requests), rows):
+            part = requests[start : start + rows]
+            tell = None if on_text is None else functools.partial(_tell, on_text, start)
+            written = _run_batch(session, backbone, head, part, tell)
+            made = _generations(session, part, written, rewarded=rewarded)
+            for row, text in enumerate(written):
+                if rewarded and head is not None and text.stopped:
+                    made[row] = _reward_of_text(backbone, head, texts[start + row], made[row])
+            found += made
+            if progress is not None:
+                progress.advance(len(made), sum(len(one.tokens) for one in made))
     return found
 
 
@@ -262,7 +276,7 @@ def _generations(
                 guided_steps=guided,
                 scored=int(progress.scored[row]),
                 near_ties=int(progress.near_ties[row]),
-                steps=() if traced is None else guided_steps(traced, row, guided),
+                steps=() if traced is None else guided_steps(traced, row, guided, len(text.tokens)),
             )
         )
     return found
@@ -277,10 +291,18 @@ def _reward_of_text(
     return generation._replace(reward=float(made.rewards[0]))
 
 
-def guided_steps(trace: dict[str, np.ndarray], row: int, count: int) -> tuple[GuidedStep, ...]:
-    """The guided steps of a row, candidates alone."""
+def guided_steps(
+    trace: dict[str, np.ndarray], row: int, count: int, length: int
+) -> tuple[GuidedStep, ...]:
+    """The first ``count`` guided steps of a row, candidates alone.
+
+    Those behind the response, of ``length`` tokens and perhaps the end token, are left out: a stop
+    text cut them off.
+    """
     steps = []
     for number in range(count):
+        if trace["step"][row, number] > length:
+            break
         log_probs = trace["log_probs"][row, number]
         inside = int(np.isfinite(log_probs).sum())
         steps.append(

@@ -40,6 +40,8 @@ RESULTS = Path(__file__).resolve().parent / "results"
 SCALES = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
 LONGEST_ANSWER = 72
 SAMPLES = 16
+# Rows that run together: where one row is guided, branches of all of them run.
+BATCH_SIZE = 8
 COST_STEPS = 128
 COST_BATCHES = (1, 8)
 COST_REPEATS = 7
@@ -59,6 +61,7 @@ class Method(NamedTuple):
     scales: tuple[float, ...] = SCALES[1:]
 
 
+AHEAD = {"guide_every": 1, "lookahead": 12, "num_candidates": 8}
 METHODS = (
     Method("guided", {}),
     Method("guided, token by token", {"guide_every": 1}),
@@ -67,8 +70,11 @@ METHODS = (
     Method("exponential", {"reweighting": "exponential"}),
     Method("exponential of raw rewards", {"reweighting": "raw"}),
     Method("best candidate", {"choice": "best"}, (1.0,)),
-    Method("lookahead of 8", {"lookahead": 8}),
-    Method("blocks, best of 8", {"continuations": 8}, (1.0,)),
+    Method("token by token, lookahead of 12", AHEAD),
+    Method("token by token, lookahead of 24", {**AHEAD, "lookahead": 24}),
+    Method("best candidate, lookahead of 12", {**AHEAD, "choice": "best"}, (1.0,)),
+    Method("blocks of 5, best of 8", {"continuations": 8}, (1.0,)),
+    Method("blocks of 16, best of 8", {"continuations": 8, "guide_every": 16}, (1.0,)),
 )
 
 
@@ -194,7 +200,14 @@ class _Bench:
 
         prompts = [question.prompt for question in self.asked[part]]
         start = time.perf_counter()
-        made = guided_generate(self.backbone, self.head, prompts, self.config(options), self.key)
+        made = guided_generate(
+            self.backbone,
+            self.head,
+            prompts,
+            self.config(options),
+            self.key,
+            batch_size=BATCH_SIZE,
+        )
         seconds = time.perf_counter() - start
         return self._judge(part, made, [one.evaluations for one in made], seconds)
 

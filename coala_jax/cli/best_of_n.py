@@ -7,7 +7,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-from coala_jax.cli.generation_options import add_generation_options, generation_config
+from coala_jax.cli.generation_options import (
+    add_generation_options,
+    add_prompt_options,
+    generation_config,
+    given_prompts,
+)
 from coala_jax.cli.options import (
     add_device_options,
     add_model_dtype,
@@ -35,22 +40,14 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--model", required=True, help="the backbone it was made on; checked by its hashes"
     )
-    source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--prompt", help="one prompt; all samples are printed, the best first")
-    source.add_argument(
-        "--data", help="rows with prompt (text or messages), any kind of file; or .txt, one a line"
-    )
-    parser.add_argument("--out", help=".jsonl to write, one line a prompt; with --data")
+    add_prompt_options(parser, required=True, what="responses")
     parser.add_argument(
         "--n", type=positive_integer, default=SAMPLES, help="samples (default: %(default)s)"
     )
-    parser.add_argument("--all", action="store_true", help="write all samples with their rewards")
     parser.add_argument(
-        "--batch-size",
-        type=positive_integer,
-        default=32,
-        metavar="N",
-        help="responses that run together (default: %(default)s)",
+        "--all",
+        action="store_true",
+        help="write all samples with their rewards, not the best alone",
     )
     add_generation_options(parser, guided=False)
     add_seed(parser, "of the draws")
@@ -63,21 +60,16 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the command; gives the exit code."""
     import jax
 
-    from coala_jax.data.prompts import PromptRow, read_prompts
     from coala_jax.decoding.best_of import best_of_n
     from coala_jax.decoding.comparison import account_of
     from coala_jax.decoding.text_head import open_text_head
 
-    if (arguments.data is None) != (arguments.out is None):
-        raise UsageError("--data and --out go together; --prompt prints its samples")
+    if arguments.data is not None and not (arguments.out or arguments.json):
+        raise UsageError("--data needs --out or --json, for what comes of it")
     if arguments.out:
         require_writable(Path(arguments.out), folder=False)
     config = generation_config(arguments)
-    rows = (
-        [PromptRow("prompt", arguments.prompt)]
-        if arguments.data is None
-        else read_prompts(arguments.data)
-    )
+    rows = given_prompts(arguments)
     backbone, head = open_text_head(
         arguments.head, arguments.model, **model_options(arguments), **device_options(arguments)
     )
@@ -90,9 +82,10 @@ def run(arguments: argparse.Namespace) -> int:
         jax.random.key(arguments.seed),
         batch_size=arguments.batch_size,
     )
+    every_sample = arguments.all or arguments.prompt is not None
     accounts = [[account_of(sample) for sample in samples] for samples in ordered]
     lines = [
-        {"id": row.id, **samples[0], **({"samples": samples} if arguments.all else {})}
+        {"id": row.id, **samples[0], **({"samples": samples} if every_sample else {})}
         for row, samples in zip(rows, accounts, strict=True)
     ]
     if arguments.out:
@@ -115,7 +108,7 @@ def run(arguments: argparse.Namespace) -> int:
             f"{result['mean_reward']['samples']:+.3f} of all",
             f"written: {arguments.out}",
         ]
-    else:
+    else:  # --json shows those of a file
         shown = [f"{sample['reward']:+.3f}: {sample['text']}" for sample in accounts[0]]
     print_result(result, shown, as_json=arguments.json)
     return 0

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import shutil
 import sys
-import textwrap
+import unicodedata
 from collections.abc import Sequence
 from itertools import zip_longest
 from types import TracebackType
+
+from coala_jax.cli.output import printable
 
 GUTTER = " | "
 # Where a terminal does not tell how large it is.
@@ -26,19 +28,45 @@ def side_by_side(titles: Sequence[str], texts: Sequence[str], width: int) -> lis
     """
     each = max((width - len(GUTTER) * (len(texts) - 1)) // len(texts), 1)
     columns = [
-        [title[:each], "-" * each, *_wrap(text, each)]
+        [*_wrap(title, each)[:1], "-" * each, *_wrap(text, each)]
         for title, text in zip(titles, texts, strict=True)
     ]
     return [
-        GUTTER.join(cell.ljust(each) for cell in row).rstrip()
+        GUTTER.join(cell + " " * (each - text_width(cell)) for cell in row).rstrip()
         for row in zip_longest(*columns, fillvalue="")
     ]
 
 
+def text_width(text: str) -> int:
+    """Cells that a text takes on a terminal: two for wide characters, none for combining ones."""
+    return sum(map(_cells, text))
+
+
+def _cells(character: str) -> int:
+    if unicodedata.category(character) in ("Mn", "Me", "Cf"):
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
+
+
 def _wrap(text: str, width: int) -> list[str]:
-    return [
-        line for paragraph in text.splitlines() for line in textwrap.wrap(paragraph, width) or [""]
-    ]
+    """Lines of at most so many cells, broken at spaces where there are any."""
+    lines = []
+    for paragraph in printable(text).expandtabs().split("\n"):
+        line, taken = "", 0
+        for character in paragraph:
+            cells = _cells(character)
+            if taken + cells > width:
+                head, space, tail = line.rpartition(" ")
+                if character == " " or not space or not head.strip():
+                    head, tail = line, ""
+                lines.append(head)
+                line = tail if character != " " else ""
+                taken = text_width(line)
+                if character == " ":
+                    continue
+            line, taken = line + character, taken + cells
+        lines.append(line)
+    return lines
 
 
 class Columns:

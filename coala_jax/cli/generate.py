@@ -5,9 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from coala_jax.cli.generation_options import add_generation_options, generation_config
+from coala_jax.cli.generation_options import (
+    add_generation_options,
+    add_prompt_options,
+    generation_config,
+    given_prompts,
+)
 from coala_jax.cli.options import (
     add_device_options,
     add_model_dtype,
@@ -17,9 +22,12 @@ from coala_jax.cli.options import (
     model_options,
 )
 from coala_jax.cli.output import print_result
-from coala_jax.cli.parser import UsageError, add_command, positive_integer
+from coala_jax.cli.parser import UsageError, add_command
 from coala_jax.files import write_text
 from coala_jax.study.files import require_writable, valid_json
+
+if TYPE_CHECKING:
+    from coala_jax.data.prompts import PromptRow
 
 EXAMPLE = """  coala-jax generate head --model models/gpt2 --prompt "What is osmosis?" --scale 4
   coala-jax generate head --model models/gpt2 --data prompts.jsonl --out responses.jsonl
@@ -39,28 +47,9 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--model", required=True, help="the backbone it was made on; checked by its hashes"
     )
-    source = parser.add_mutually_exclusive_group()
-    source.add_argument("--prompt", help="one prompt")
-    source.add_argument(
-        "--data",
-        help="rows with prompt (text or messages), any kind of file; or .txt, one a line",
-    )
-    parser.add_argument(
-        "--chat",
-        action="store_true",
-        help="--prompt, or a line of a session, is what a user says; the tokenizer's chat template "
-        "writes the conversation",
-    )
-    parser.add_argument("--out", help=".jsonl to write, one line a prompt; with --data")
+    add_prompt_options(parser, required=False, what="prompts")
     parser.add_argument(
         "--html", help="page to write: plain and guided side by side, rewards as colour"
-    )
-    parser.add_argument(
-        "--batch-size",
-        type=positive_integer,
-        default=32,
-        metavar="N",
-        help="prompts that run together (default: %(default)s)",
     )
     add_generation_options(parser)
     add_seed(parser, "of the draws")
@@ -76,38 +65,24 @@ def run(arguments: argparse.Namespace) -> int:
     one, file = arguments.prompt is not None, arguments.data is not None
     if file and not (arguments.out or arguments.html or arguments.json):
         raise UsageError("--data needs --out, --html or --json, for what comes of it")
-    if arguments.out and not file:
-        raise UsageError("--out takes the responses to --data; give --data")
-    if arguments.html and not (one or file):
-        raise UsageError("--html shows the responses to --prompt or --data; give one of them")
-    if arguments.json and not (one or file):
-        raise UsageError("--json prints the responses to --prompt or --data; give one of them")
-    for path in filter(None, (arguments.out, arguments.html)):
-        require_writable(Path(path), folder=False)
+    for option in ("html", "json"):
+        if getattr(arguments, option) and not (one or file):
+            raise UsageError(f"--{option} shows the responses to --prompt or --data; give one")
+    for option in ("out", "html"):
+        if path := getattr(arguments, option):
+            require_writable(Path(path), folder=False, option=f"--{option}")
+    if arguments.out and arguments.out == arguments.html:
+        raise UsageError(f"--out and --html are both {arguments.out}; give two files")
     config = generation_config(arguments)
-    prompts = _prompts(arguments)
+    rows = given_prompts(arguments)
     backbone, head = open_text_head(
         arguments.head, arguments.model, **model_options(arguments), **device_options(arguments)
     )
-    if not prompts:
+    if not rows:
         from coala_jax.cli.session import run_session
 
         return run_session(backbone, head, config, arguments.seed, chat=arguments.chat)
-    return _answer(arguments, backbone, head, config, prompts)
-
-
-def _prompts(arguments: argparse.Namespace) -> list[tuple[str, Any]]:
-    """Names of rows and their prompts; none ask for a session."""
-    from coala_jax.data.prompts import read_prompts
-
-    if arguments.data is not None:
-        if arguments.chat:
-            raise UsageError("--chat is for --prompt; rows of --data say it by messages")
-        return [(row.id, row.prompt) for row in read_prompts(arguments.data)]
-    if arguments.prompt is None:
-        return []
-    said = [{"role": "user", "content": arguments.prompt}]
-    return [("prompt", said if arguments.chat else arguments.prompt)]
+    return _answer(arguments, backbone, head, config, rows)
 
 
 def _answer(
@@ -115,11 +90,11 @@ def _answer(
     backbone: Any,
     head: Any,
     config: Any,
-    named: list[tuple[str, Any]],
+    rows: list[PromptRow],
 ) -> int:
     from coala_jax.decoding.comparison import compare_plain_and_guided
 
-    names, prompts = zip(*named, strict=True)
+    prompts = [row.prompt for row in rows]
     pairs = compare_plain_and_guided(
         backbone,
         head,
@@ -129,7 +104,7 @@ def _answer(
         batch_size=arguments.batch_size,
         trace=arguments.html is not None,
     )
-    responses = [{"id": name, **pair.account()} for name, pair in zip(names, pairs, strict=True)]
+    responses = [{"id": row.id, **pair.account()} for row, pair in zip(rows, pairs, strict=True)]
     written = []
     if arguments.out:
         lines = "".join(json.dumps(valid_json(row)) + "\n" for row in responses)
@@ -138,7 +113,16 @@ def _answer(
     if arguments.html:
         from coala_jax.decoding.page import comparison_page
 
-        page = comparison_page(backbone, head, prompts, pairs, config)
+        page = comparison_page(
+            backbone,
+            head,
+            prompts,
+            pairs,
+            config,
+            names=[row.id for row in rows],
+            seed=arguments.seed,
+            command=arguments.command_line,
+        )
         write_text(Path(arguments.html), page)
         written.append(arguments.html)
     rewards = {

@@ -6,11 +6,70 @@ import argparse
 from typing import Any
 
 from coala_jax.cli.parser import (
+    UsageError,
     finite_number,
     natural_number,
     positive_integer,
     positive_number,
 )
+
+# As `coala_jax.decoding.generate` has it, which no parser should wait for.
+BATCH_SIZE = 32
+
+
+def add_prompt_options(parser: argparse.ArgumentParser, *, required: bool, what: str) -> None:
+    """Add what `given_prompts` reads, and ``--batch-size``.
+
+    Args:
+        parser: of the command.
+        required: whether there must be a prompt or a file.
+        what: runs together, in the help of ``--batch-size``.
+    """
+    source = parser.add_mutually_exclusive_group(required=required)
+    source.add_argument("--prompt", help="one prompt")
+    source.add_argument(
+        "--data",
+        help="rows with prompt (text or messages), any kind of file; or .txt, one a line",
+    )
+    parser.add_argument(
+        "--chat",
+        action="store_true",
+        help="what is asked is what a user says; the tokenizer's chat template writes the "
+        "conversation. Rows of --data say it by messages",
+    )
+    parser.add_argument("--out", help=".jsonl to write, one line a prompt; with --data")
+    parser.add_argument(
+        "--batch-size",
+        type=positive_integer,
+        default=BATCH_SIZE,
+        metavar="N",
+        help=f"{what} that run together (default: %(default)s)",
+    )
+
+
+def given_prompts(arguments: argparse.Namespace) -> list[Any]:
+    """The `PromptRow` of ``--prompt``, those of ``--data``, or none where there is neither.
+
+    Raises:
+        UsageError: options that do not go together, or an empty prompt.
+        DataError: as ``read_prompts`` does.
+    """
+    from coala_jax.data import Message
+    from coala_jax.data.conversations import USER
+    from coala_jax.data.prompts import PromptRow, read_prompts
+
+    if arguments.out and arguments.data is None:
+        raise UsageError("--out takes the responses to --data; give --data")
+    if arguments.data is not None:
+        if arguments.chat:
+            raise UsageError("--chat is for what is asked here; rows of --data say it by messages")
+        return list(read_prompts(arguments.data))
+    if arguments.prompt is None:
+        return []
+    if not arguments.prompt.strip():
+        raise UsageError("--prompt is empty; give something to answer")
+    said = [Message(USER, arguments.prompt)] if arguments.chat else arguments.prompt
+    return [PromptRow("prompt", said)]
 
 
 def add_generation_options(parser: argparse.ArgumentParser, *, guided: bool = True) -> None:

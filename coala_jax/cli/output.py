@@ -19,12 +19,26 @@ def say(line: str) -> None:
     print(f"coala-jax: {line}", file=sys.stderr, flush=True)
 
 
+def printable(text: str) -> str:
+    """Text for a terminal, which would obey the control characters that a model may write."""
+    return text.translate(_PICTURES)
+
+
+# Of control characters but tab and line break Unicode has pictures; those beyond ASCII have none.
+_PICTURES: dict[int, int | str] = {
+    **{code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n"},
+    0x7F: 0x2421,
+    **dict.fromkeys(range(0x80, 0xA0), "\N{REPLACEMENT CHARACTER}"),
+}
+
+
 def print_result(result: dict[str, Any], lines: Iterable[str], *, as_json: bool) -> None:
     """Print the result: one JSON object, or the lines made for people."""
     if as_json:
         sys.stdout.write(json_text(result))
     else:
-        sys.stdout.write("".join(f"{line}\n" for line in lines))
+        text = "".join(f"{line}\n" for line in lines)
+        sys.stdout.write(printable(text) if sys.stdout.isatty() else text)
     sys.stdout.flush()
 
 

@@ -11,7 +11,8 @@ import jax
 
 from coala_jax.backbones import Backbone
 from coala_jax.cli.columns import Columns
-from coala_jax.cli.output import say
+from coala_jax.cli.output import BAD_INPUT, say
+from coala_jax.data import ResponseRow
 from coala_jax.decoding.config import GenerationConfig
 from coala_jax.decoding.plan import make_plan, slots_needed
 from coala_jax.decoding.prompts import (
@@ -21,7 +22,7 @@ from coala_jax.decoding.prompts import (
     template_of,
 )
 from coala_jax.decoding.session import Request, Session, response_of
-from coala_jax.decoding.text_head import TextHead
+from coala_jax.decoding.text_head import TextHead, rewards_of_responses
 
 TITLES = ("plain", "guided")
 # Steps between two looks: text that comes word by word.
@@ -31,7 +32,7 @@ STEPS_A_LOOK = 3
 def run_session(
     backbone: Backbone, head: TextHead, config: GenerationConfig, seed: int, *, chat: bool
 ) -> int:
-    """Answer the lines of stdin until they end; gives the exit code.
+    """Answer the lines of stdin until they end.
 
     Args:
         backbone: the model.
@@ -39,19 +40,24 @@ def run_session(
         config: of the guided responses.
         seed: of the draws; every prompt has noise of its own, which both responses share.
         chat: each line is what a user says, for the chat template.
+
+    Returns:
+        The exit code: that of bad input where a line could not be answered and nobody sat there to
+        see it.
     """
     configs = [replace(config, scale=0.0), config]
     plan = make_plan(backbone, head, configs)
     session = Session(
         backbone, head, plan, len(configs), slots_needed(plan, backbone.config.max_length)
     )
-    key = jax.random.key(seed)
+    key, failed = jax.random.key(seed), False
     for number, line in enumerate(_lines()):
         try:
             _answer(session, backbone, head, line, configs, jax.random.fold_in(key, number), chat)
         except ValueError as error:  # one prompt that cannot be used ends no session
             say(f"error: {error}")
-    return 0
+            failed = True
+    return BAD_INPUT if failed and not sys.stdin.isatty() else 0
 
 
 def _lines() -> Iterator[str]:
@@ -96,7 +102,11 @@ def _answer(
                 break
             if stopped:
                 session.drop(stopped)
-        rewards, _ = session.rewards()
+        rewards = session.rewards()[0].tolist()
+        for row, response in enumerate(written):
+            if response.stopped:  # the rows hold what the stop text cut off, too
+                whole = ResponseRow("response", "response", text, response.text)
+                rewards[row] = float(rewards_of_responses(backbone, head, [whole]).rewards[0])
         columns.finish(
             [f"{title} ({reward:+.3f})" for title, reward in zip(TITLES, rewards, strict=True)]
         )

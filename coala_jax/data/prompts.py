@@ -1,10 +1,11 @@
 """Prompts to answer, read from a file."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from coala_jax.data.conversations import Message
+from coala_jax.data.conversations import ASSISTANT, Message
 from coala_jax.data.errors import DataError
 from coala_jax.data.rows import row_name
 from coala_jax.data.shapes.conversation import is_conversation, messages
@@ -52,6 +53,8 @@ def read_prompts(path: str | os.PathLike[str]) -> list[PromptRow]:
 
 
 def _lines(file: Path) -> list[tuple[int, str]]:
+    if not file.is_file():
+        raise DataError(f"{file}: no such file")
     try:
         return list(enumerate(file.read_text(encoding="utf-8-sig").splitlines(), 1))
     except (OSError, UnicodeDecodeError) as error:
@@ -61,14 +64,33 @@ def _lines(file: Path) -> list[tuple[int, str]]:
 def _prompt_row(number: int, fields: Any, reason: str, file: Path) -> PromptRow:
     if fields is None:
         raise DataError(f"{file}: row {number}: {reason}")
-    prompt = fields.get("prompt")
-    name = row_name(fields, number)
     try:
-        system = system_of(fields)
-        if is_conversation(prompt):
-            return PromptRow(name, messages(prompt, system))
+        prompt = _prompt(fields)
+        _texts(prompt).encode()
     except RowFault as fault:
         raise DataError(f"{file}: row {number}: {fault}") from None
+    except UnicodeEncodeError as error:
+        raise DataError(f"{file}: row {number}: prompt is not valid Unicode ({error})") from None
+    return PromptRow(row_name(fields, number), prompt)
+
+
+def _prompt(fields: Mapping[str, Any]) -> str | list[Message]:
+    """The prompt of a row.
+
+    Raises:
+        RowFault: there is none to answer.
+    """
+    prompt, system = fields.get("prompt"), system_of(fields)
+    if is_conversation(prompt):
+        read = messages(prompt, system)
+        if read[-1].role == ASSISTANT:
+            raise RowFault("prompt ends in an answer; end it with what is to be answered")
+        return read
     if not isinstance(prompt, str) or not prompt.strip():
-        raise DataError(f"{file}: row {number}: prompt is {prompt!r}; give a text or messages")
-    return PromptRow(name, with_system(prompt, system))
+        raise RowFault(f"prompt is {prompt!r}; give a text or messages")
+    return with_system(prompt, system)
+
+
+def _texts(prompt: str | list[Message]) -> str:
+    """All that a prompt says."""
+    return prompt if isinstance(prompt, str) else "".join(map("".join, prompt))

@@ -5,6 +5,7 @@ from typing import Any
 
 from coala_jax.backbones import Backbone, Tokenizer
 from coala_jax.data import Message
+from coala_jax.data.conversations import ASSISTANT
 from coala_jax.decoding.config import GenerationError
 from coala_jax.decoding.text_head import TextHead, require_chat_template
 from coala_jax.features.chat import tokenizer_chat
@@ -31,22 +32,24 @@ def prompt_text(backbone: Backbone, head: TextHead | None, prompt: Prompt, name:
         name: of the prompt, for messages.
 
     Raises:
-        GenerationError: neither text nor messages, an empty one, or one that ends in an answer.
+        GenerationError: neither text nor messages, an empty one, one that ends in an answer, or one
+            that is not valid Unicode.
         FeatureError: the head was trained on conversations that another template wrote.
     """
     if isinstance(prompt, str):
         if not prompt.strip():
             raise GenerationError(f"{name} is empty; a response needs something to answer")
-        return prompt
-    if not prompt:
+        return _valid(prompt, name)
+    messages = [_message(entry, name) for entry in prompt]
+    if not messages:
         raise GenerationError(f"{name} is empty; a response needs something to answer")
+    if messages[-1].role == ASSISTANT:
+        raise GenerationError(f"{name} ends in an answer; end it with what is to be answered")
     chat = tokenizer_chat(backbone.tokenizer)
     if head is not None:
         require_chat_template(head, chat.name)
     try:
-        return chat.prompt([_message(entry, name) for entry in prompt])
-    except GenerationError:
-        raise
+        return chat.prompt(messages)
     except Exception as error:  # jinja2 raises what a template wants to raise
         raise GenerationError(f"{name}: the chat template refuses it ({error})") from error
 
@@ -60,7 +63,16 @@ def _message(entry: Message | Mapping[str, Any], name: str) -> Message:
         raise GenerationError(
             f"{name}: a message needs the texts role and content, got {sorted(fields)}"
         )
-    return Message(role, content)
+    return Message(_valid(role, name), _valid(content, name))
+
+
+def _valid(text: str, name: str) -> str:
+    """The text, where a tokenizer can read it."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise GenerationError(f"{name} is not valid Unicode ({error}); give UTF-8") from None
+    return text
 
 
 def encode_prompts(

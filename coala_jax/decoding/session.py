@@ -86,7 +86,7 @@ class Session:
             capacity: slots a row, from `coala_jax.decoding.plan.slots_needed`.
         """
         self._backbone, self.plan, self.rows, self.capacity = backbone, plan, rows, capacity
-        self._reward = _reward(backbone, head)
+        self._reward = reward_of(backbone, head)
         self._state: DecodeState | None = None
 
     def admit(self, requests: Sequence[Request], places: Sequence[int]) -> None:
@@ -168,7 +168,8 @@ class Session:
         return self._state
 
 
-def _reward(backbone: Backbone, head: TextHead | None) -> Reward:
+def reward_of(backbone: Backbone, head: TextHead | None) -> Reward:
+    """A head and its query on the device; one that rewards nothing where there is none."""
     if head is None:  # a network without neurons, which no plan without candidates looks at
         none = jnp.zeros((backbone.config.hidden_size, 0))
         return Reward(ConvexHead(none, none[0], none[0]), None)

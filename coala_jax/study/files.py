@@ -58,12 +58,13 @@ def write_folder(folder: Path, names: tuple[str, ...], fill: Callable[[Path], No
     return [folder / name for name in names if (folder / name).exists()]
 
 
-def require_writable(path: Path, *, folder: bool) -> None:
+def require_writable(path: Path, *, folder: bool, option: str = "--out") -> None:
     """Raise where an output cannot be made, before any long work.
 
     Args:
         path: what will be written.
         folder: whether it will be a folder.
+        option: that named it.
 
     Raises:
         OSError: names the path in the way.
@@ -71,21 +72,21 @@ def require_writable(path: Path, *, folder: bool) -> None:
     # os.path, not Path: a folder that may not be entered counts as missing and raises nothing.
     if os.path.exists(path) and os.path.isdir(path) != folder:
         kind = "a file" if folder else "a folder"
-        raise FileExistsError(f"{path}: {kind} is in the way; give another --out")
+        raise FileExistsError(f"{path}: {kind} is in the way; give another {option}")
     nearest = path.absolute().parent  # what is written stands beside the output first
     while not os.path.exists(nearest):
         nearest = nearest.parent
     if not os.path.isdir(nearest):
-        raise NotADirectoryError(f"{path}: {nearest} is a file; give another --out")
+        raise NotADirectoryError(f"{path}: {nearest} is a file; give another {option}")
     for place in (nearest, path) if os.path.isdir(path) else (nearest,):
-        _require_room(path, place)
+        _require_room(path, place, option)
 
 
-def _require_room(path: Path, place: Path) -> None:
+def _require_room(path: Path, place: Path, option: str) -> None:
     """Raise where no file can be made in a folder; permissions alone do not tell, as in /proc."""
     try:
         tempfile.TemporaryFile(dir=place).close()
     except OSError as error:
         raise PermissionError(
-            f"{path}: no file can be made in {place} ({error.strerror}); give another --out"
+            f"{path}: no file can be made in {place} ({error.strerror}); give another {option}"
         ) from error

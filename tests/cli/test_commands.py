@@ -33,6 +33,8 @@ def data(tmp_path):
         "extract",
         "solve",
         "score",
+        "generate",
+        "best-of-n",
         "export",
         "join",
         "backbones",

@@ -12,13 +12,16 @@ import pytest
 from flax import nnx
 
 from coala_jax.decoding.session import Session
+from coala_jax.features import FeatureError
 from coala_jax.serving import engine
+from coala_jax.serving.intake import Intake
 from tests.serving.conftest import LIMITS, MODEL, PATIENCE, running
 from tests.serving.test_bad_requests import refused
 
 # Long answers of a seed that reaches no end token.
 LONG = {"model": MODEL, "prompt": "the student asks", "max_tokens": 32, "seed": 3}
 BOTH_ROWS = {**LONG, "n": 2}
+SCORED = {"model": MODEL, "items": [{"prompt": "the student", "response": "the tutor"}]}
 
 
 @pytest.fixture
@@ -210,3 +213,30 @@ def test_a_head_of_other_texts_chats_only_where_that_was_asked_for(backbone, mak
         assert own.complete(max_tokens=2)[0] == 200
     with running(backbone, other, chat_as_text=True) as own:
         assert own.ask("POST", "/v1/chat/completions", body)[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "path", "body"),
+    [
+        (Intake, "choices", "/v1/completions", LONG),
+        (engine, "rewards_of_responses", "/v1/score", SCORED),
+    ],
+)
+def test_a_fault_outside_the_rows_is_answered_too(served, monkeypatch, owner, name, path, body):
+    def fail(*_):
+        raise RuntimeError("the secret of the student")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(owner, name, fail)
+        error = refused(served.ask("POST", path, body), 500)
+        assert (error["code"], "secret" in error["message"]) == ("internal_error", False)
+    assert served.ask("POST", path, body)[0] == 200
+    assert not any("secret" in line for line in served.log)
+
+
+def test_a_response_that_the_head_overflows_on_is_the_clients_to_mend(served, monkeypatch):
+    def overflow(*_):
+        raise FeatureError("rewards: 1 of 1 are not finite")
+
+    monkeypatch.setattr(engine, "rewards_of_responses", overflow)
+    assert "not finite" in refused(served.ask("POST", "/v1/score", SCORED), 400)["message"]

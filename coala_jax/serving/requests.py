@@ -8,6 +8,8 @@ from coala_jax.data import Message
 from coala_jax.data.conversations import ASSISTANT, SYSTEM, USER
 from coala_jax.decoding.config import (
     CHOICES,
+    COLDEST,
+    LARGEST,
     REWEIGHTINGS,
     SCORED,
     GenerationConfig,
@@ -23,10 +25,7 @@ COMPLETION_TOKENS = 16
 HOTTEST = 2.0
 # Seeds reach jax.random.key, which takes this range.
 LARGEST_SEED = 2**32 - 1
-# Logits are divided in float32: what is colder overflows. 0 is greedy.
-COLDEST = 1e-9
-# Beyond these the float32 products of the pool overflow, and say nothing anyway.
-LARGEST_SCALE = 1e6
+# What lies beyond moves no token that is not moved already.
 PENALTIES = 1e-2, 1e2
 
 # Fields of ours beside those of the API, by the name that `GenerationConfig` has.
@@ -241,7 +240,7 @@ def _config(
             top_k=fields.integer("top_k", 1, limits.top_k, min(ours.top_k, limits.top_k)),
             repetition_penalty=fields.number("repetition_penalty", *PENALTIES, 1.0),
             stop=_stop(fields, limits),
-            scale=fields.number("guidance_scale", 0, LARGEST_SCALE, scale),
+            scale=fields.number("guidance_scale", 0, LARGEST, scale),
             guide_every=fields.integer("guide_every", 1, most, min(ours.guide_every, most)),
             num_candidates=candidates or None,
             reweighting=fields.one_of("reweighting", REWEIGHTINGS, ours.reweighting),

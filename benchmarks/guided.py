@@ -233,10 +233,12 @@ class _Bench:
         import numpy as np
 
         from coala_jax.decoding.likelihood import response_log_probs
+        from coala_jax.decoding.prompts import encode_prompts
         from coala_jax.quickstart.truth import is_direct
 
         questions = self.asked[part]
-        prompts = self.backbone.tokenizer.encode_batch([question.prompt for question in questions])
+        texts = [question.prompt for question in questions]
+        prompts = encode_prompts(self.backbone.tokenizer, texts, self.head.settings.template)
         log_probs = response_log_probs(self.backbone, prompts, [one.tokens for one in made])
         return _Answers(
             direct=np.array(

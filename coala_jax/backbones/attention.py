@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import DTypeLike
 
 from coala_jax.backbones.ops import matmul_precision, wide
@@ -25,6 +26,8 @@ from coala_jax.backbones.ops import matmul_precision, wide
 # and stay in the cache: measured on rows of 256 to 1024 tokens, attention is 5 to 8 times as fast
 # as with the scores of a whole batch in memory; blocks of 64 and 256 are within a tenth.
 QUERY_BLOCK = 128
+# The end of a text that goes on: every slot to come sees it.
+OPEN_END = np.iinfo(np.int32).max
 
 
 class TokenBatch(NamedTuple):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from coala_jax.cli.options import (
 )
 from coala_jax.cli.output import print_result
 from coala_jax.cli.parser import UsageError, add_command, positive_integer
-from coala_jax.files import write_text
+from coala_jax.data.writing import require_suffix, write_json_lines
 from coala_jax.study.files import require_writable, valid_json
 
 EXAMPLE = """  coala-jax best-of-n head --model models/gpt2 --n 16 --prompt "What is osmosis?"
@@ -67,6 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.data is not None and not (arguments.out or arguments.json):
         raise UsageError("--data needs --out or --json, for what comes of it")
     if arguments.out:
+        require_suffix(arguments.out)
         require_writable(Path(arguments.out), folder=False)
     config = generation_config(arguments)
     rows = given_prompts(arguments)
@@ -89,8 +89,7 @@ def run(arguments: argparse.Namespace) -> int:
         for row, samples in zip(rows, accounts, strict=True)
     ]
     if arguments.out:
-        text = "".join(json.dumps(valid_json(line)) + "\n" for line in lines)
-        write_text(Path(arguments.out), text)
+        write_json_lines(arguments.out, map(valid_json, lines))
     every = [sample["reward"] for samples in accounts for sample in samples]
     best = [samples[0]["reward"] for samples in accounts]
     result = {

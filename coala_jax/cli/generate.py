@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +22,7 @@ from coala_jax.cli.options import (
 )
 from coala_jax.cli.output import print_result
 from coala_jax.cli.parser import UsageError, add_command
+from coala_jax.data.writing import require_suffix, write_json_lines
 from coala_jax.files import write_text
 from coala_jax.study.files import require_writable, valid_json
 
@@ -68,6 +68,8 @@ def run(arguments: argparse.Namespace) -> int:
     for option in ("html", "json"):
         if getattr(arguments, option) and not (one or file):
             raise UsageError(f"--{option} shows the responses to --prompt or --data; give one")
+    if arguments.out:
+        require_suffix(arguments.out)
     for option in ("out", "html"):
         if path := getattr(arguments, option):
             require_writable(Path(path), folder=False, option=f"--{option}")
@@ -107,8 +109,7 @@ def _answer(
     responses = [{"id": row.id, **pair.account()} for row, pair in zip(rows, pairs, strict=True)]
     written = []
     if arguments.out:
-        lines = "".join(json.dumps(valid_json(row)) + "\n" for row in responses)
-        write_text(Path(arguments.out), lines)
+        write_json_lines(arguments.out, map(valid_json, responses))
         written.append(arguments.out)
     if arguments.html:
         from coala_jax.decoding.page import comparison_page

@@ -12,9 +12,14 @@ from coala_jax.cli.parser import (
     positive_integer,
     positive_number,
 )
-
-# As `coala_jax.decoding.generate` has it, which no parser should wait for.
-BATCH_SIZE = 32
+from coala_jax.decoding.config import (
+    BATCH_SIZE,
+    CHOICES,
+    REWEIGHTINGS,
+    SCORED,
+    GenerationConfig,
+    config_fields,
+)
 
 
 def add_prompt_options(parser: argparse.ArgumentParser, *, required: bool, what: str) -> None:
@@ -79,8 +84,6 @@ def add_generation_options(parser: argparse.ArgumentParser, *, guided: bool = Tr
         parser: of the command.
         guided: whether the head guides single tokens; without it, the options of sampling alone.
     """
-    from coala_jax.decoding.config import CHOICES, REWEIGHTINGS, SCORED, GenerationConfig
-
     defaults = GenerationConfig()
     group = parser.add_argument_group("sampling")
 
@@ -129,8 +132,6 @@ def generation_config(arguments: argparse.Namespace) -> Any:
     Raises:
         GenerationError: a value out of range.
     """
-    from coala_jax.decoding.config import GenerationConfig, config_fields
-
     given = {name: getattr(arguments, name) for name in config_fields() if hasattr(arguments, name)}
     given.setdefault("scale", 0.0)  # a command without guidance
     return GenerationConfig(**{**given, "stop": tuple(arguments.stop)})

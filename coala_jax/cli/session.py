@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,7 +13,6 @@ import jax
 from coala_jax.backbones import Backbone
 from coala_jax.cli.columns import Columns
 from coala_jax.cli.output import BAD_INPUT, say
-from coala_jax.data import ResponseRow
 from coala_jax.decoding.config import GenerationConfig
 from coala_jax.decoding.plan import make_plan, slots_needed
 from coala_jax.decoding.prompts import (
@@ -21,8 +21,8 @@ from coala_jax.decoding.prompts import (
     prompt_text,
     template_of,
 )
-from coala_jax.decoding.session import Request, Session, response_of
-from coala_jax.decoding.text_head import TextHead, rewards_of_responses
+from coala_jax.decoding.session import Request, Session, require_sound, response_of
+from coala_jax.decoding.text_head import TextHead, reward_of_text
 
 TITLES = ("plain", "guided")
 # Steps between two looks: text that comes word by word.
@@ -45,23 +45,42 @@ def run_session(
         The exit code: that of bad input where a line could not be answered and nobody sat there to
         see it.
     """
-    configs = [replace(config, scale=0.0), config]
-    plan = make_plan(backbone, head, configs)
-    session = Session(
-        backbone, head, plan, len(configs), slots_needed(plan, backbone.config.max_length)
-    )
+    rows = _Rows(backbone, head, [replace(config, scale=0.0), config])
     key, failed = jax.random.key(seed), False
     for number, line in enumerate(_lines()):
         try:
-            _answer(session, backbone, head, line, configs, jax.random.fold_in(key, number), chat)
+            _answer(rows, line, jax.random.fold_in(key, number), chat)
         except ValueError as error:  # one prompt that cannot be used ends no session
             say(f"error: {error}")
             failed = True
     return BAD_INPUT if failed and not sys.stdin.isatty() else 0
 
 
+class _Rows:
+    """A row for each configuration, with room for the longest prompt so far."""
+
+    def __init__(self, backbone: Backbone, head: TextHead, configs: list[GenerationConfig]):
+        self.backbone, self.head, self.configs = backbone, head, configs
+        self._plan = make_plan(backbone, head, configs)
+        self._session: Session | None = None
+
+    def admit(self, ids: list[int], key: jax.Array) -> Session:
+        """The session, with a prompt in all of its rows."""
+        # A cache of the whole context may be larger than the model: twice as many slots, as needed.
+        needed = slots_needed(self._plan, len(ids))
+        if self._session is None or self._session.capacity < needed:
+            slots = 1 << (needed - 1).bit_length()
+            rows = len(self.configs)
+            self._session = Session(self.backbone, self.head, self._plan, rows, slots)
+        requests = [Request(ids, config, key) for config in self.configs]
+        self._session.admit(requests, range(len(requests)))
+        return self._session
+
+
 def _lines() -> Iterator[str]:
     """Prompts that are not blank; asked for where someone sits at the terminal."""
+    if isinstance(sys.stdin, io.TextIOWrapper):  # a line of broken UTF-8 ends itself alone
+        sys.stdin.reconfigure(errors="surrogateescape")
     if sys.stdin.isatty():
         say("a prompt a line; ctrl-D ends")
     while True:
@@ -74,21 +93,14 @@ def _lines() -> Iterator[str]:
             yield line.rstrip("\n")
 
 
-def _answer(
-    session: Session,
-    backbone: Backbone,
-    head: TextHead,
-    line: str,
-    configs: list[GenerationConfig],
-    key: jax.Array,
-    chat: bool,
-) -> None:
+def _answer(rows: _Rows, line: str, key: jax.Array, chat: bool) -> None:
+    backbone, head = rows.backbone, rows.head
     prompt: Any = [{"role": "user", "content": line}] if chat else line
     text = prompt_text(backbone, head, prompt, "prompt")
     template = template_of(head)
     (ids,) = encode_prompts(backbone.tokenizer, [text], template)
-    session.admit([Request(ids, config, key) for config in configs], range(len(configs)))
-    written = [ResponseText(backbone.tokenizer, template, config.stop) for config in configs]
+    session = rows.admit(ids, key)
+    written = [ResponseText(backbone.tokenizer, template, one.stop) for one in rows.configs]
     with Columns(TITLES) as columns:
         while True:
             progress = session.advance(STEPS_A_LOOK)
@@ -105,8 +117,8 @@ def _answer(
         rewards = session.rewards()[0].tolist()
         for row, response in enumerate(written):
             if response.stopped:  # the rows hold what the stop text cut off, too
-                whole = ResponseRow("response", "response", text, response.text)
-                rewards[row] = float(rewards_of_responses(backbone, head, [whole]).rewards[0])
+                rewards[row] = reward_of_text(backbone, head, text, response.text)
+            require_sound(progress, row, "prompt", rewards[row])
         columns.finish(
             [f"{title} ({reward:+.3f})" for title, reward in zip(TITLES, rewards, strict=True)]
         )

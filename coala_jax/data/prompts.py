@@ -56,7 +56,7 @@ def _lines(file: Path) -> list[tuple[int, str]]:
     if not file.is_file():
         raise DataError(f"{file}: no such file")
     try:
-        return list(enumerate(file.read_text(encoding="utf-8-sig").splitlines(), 1))
+        return list(enumerate(file.read_text(encoding="utf-8-sig").split("\n"), 1))
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{file}: cannot be read as text ({error})") from None
 

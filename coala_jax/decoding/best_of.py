@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import jax
 
 from coala_jax.backbones import Backbone
-from coala_jax.decoding.config import GenerationConfig, GenerationError
-from coala_jax.decoding.generate import BATCH_SIZE, Generation, answer_prompts
+from coala_jax.decoding.config import BATCH_SIZE, GenerationConfig, GenerationError
+from coala_jax.decoding.generate import Generation, answer_prompts
 from coala_jax.decoding.prompts import Prompt
 from coala_jax.decoding.text_head import TextHead
 

@@ -13,7 +13,13 @@ import jax
 import jax.numpy as jnp
 
 from coala_jax.backbones import BackboneModule
-from coala_jax.backbones.attention import KeyValueCache, TokenBatch, insert, put_tokens
+from coala_jax.backbones.attention import (
+    OPEN_END,
+    KeyValueCache,
+    TokenBatch,
+    insert,
+    put_tokens,
+)
 from coala_jax.decoding.running_pool import (
     RunningPools,
     add_token,
@@ -279,7 +285,7 @@ def take_branch(
         keys=put_tokens(cache.keys, keys, slots),
         values=put_tokens(cache.values, values, slots),
         positions=by_row(cache.positions, lengths[:, None] + order, slots),
-        ends=by_row(cache.ends, jnp.full_like(tokens, capacity), slots),
+        ends=by_row(cache.ends, jnp.full_like(tokens, OPEN_END), slots),
         lengths=lengths + count,
     )
     goes_on = count > 0

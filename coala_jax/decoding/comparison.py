@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import jax
 
 from coala_jax.backbones import Backbone
-from coala_jax.decoding.config import GenerationConfig
-from coala_jax.decoding.generate import BATCH_SIZE, Generation, guided_generate
+from coala_jax.decoding.config import BATCH_SIZE, GenerationConfig
+from coala_jax.decoding.generate import Generation, guided_generate
 from coala_jax.decoding.prompts import Prompt
 from coala_jax.decoding.text_head import TextHead
 

@@ -1,6 +1,5 @@
 """How to generate: what a caller may ask for, checked."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
@@ -10,8 +9,12 @@ CHOICES = ("sample", "best")
 # What the head sees of a candidate: the prefix it extends, closed by the end token as the texts
 # that the head was trained on are; the extended prefix as it stands; the candidate token alone.
 SCORED = ("closed", "prefix", "token")
+# Prompts that run together unless said otherwise: the cache of more would not fit beside a model of
+# some billion weights.
+BATCH_SIZE = 32
 # Beyond these, products with logits and rewards leave float32.
 LARGEST, COLDEST = 1e6, 1e-6
+PENALTIES = 1e-3, 1e3
 
 
 class GenerationError(ValueError):
@@ -75,9 +78,9 @@ class GenerationConfig:
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
                 raise GenerationError(f"{name}={value!r} must be an integer of at least {least}")
         for name in ("temperature", "scale"):
-            value = getattr(self, name)
-            if not (_is_number(value) and 0 <= value <= LARGEST):
-                raise GenerationError(f"{name}={value!r} must be a number from 0 to {LARGEST:g}")
+            amount = getattr(self, name)
+            if not (_is_number(amount) and 0 <= amount <= LARGEST):
+                raise GenerationError(f"{name}={amount!r} must be a number from 0 to {LARGEST:g}")
         if 0 < self.temperature < COLDEST:
             raise GenerationError(
                 f"temperature={self.temperature!r} must be at least {COLDEST:g}; 0 takes the most "
@@ -86,8 +89,11 @@ class GenerationConfig:
         if not (_is_number(self.top_p) and 0 < self.top_p <= 1):
             raise GenerationError(f"top_p={self.top_p!r} must be above 0 and at most 1")
         penalty = self.repetition_penalty
-        if not (_is_number(penalty) and math.isfinite(penalty) and penalty > 0):
-            raise GenerationError(f"repetition_penalty={penalty!r} must be finite and above 0")
+        if not (_is_number(penalty) and PENALTIES[0] <= penalty <= PENALTIES[1]):
+            raise GenerationError(
+                f"repetition_penalty={penalty!r} must be a number from {PENALTIES[0]:g} to "
+                f"{PENALTIES[1]:g}"
+            )
         for name, known in _NAMES.items():
             if getattr(self, name) not in known:
                 raise GenerationError(

@@ -9,8 +9,7 @@ import jax
 import numpy as np
 
 from coala_jax.backbones import Backbone
-from coala_jax.data import ResponseRow
-from coala_jax.decoding.config import GenerationConfig, GenerationError
+from coala_jax.decoding.config import BATCH_SIZE, GenerationConfig, GenerationError
 from coala_jax.decoding.plan import (
     make_plan,
     require_generates,
@@ -24,13 +23,10 @@ from coala_jax.decoding.prompts import (
     prompt_text,
     template_of,
 )
-from coala_jax.decoding.session import Request, Session, response_of
-from coala_jax.decoding.text_head import TextHead, rewards_of_responses
+from coala_jax.decoding.session import Request, Session, require_sound, response_of
+from coala_jax.decoding.text_head import TextHead, reward_of_text
 from coala_jax.features.progress import Progress
 
-# Prompts that run together unless said otherwise: the cache of more would not fit beside a model of
-# some billion weights.
-BATCH_SIZE = 32
 # Steps between two looks at the text, where someone wants it as it comes or it may stop.
 STEPS_A_LOOK = 8
 STOPPED, FULL = "stop", "length"
@@ -69,7 +65,8 @@ class Generation(NamedTuple):
         evaluations: tokens that the backbone ran (`coala_jax.decoding.cost`).
         guided_steps: how often the head had its say: at every N-th token with more than one
             candidate.
-        scored: candidates, or continuations, that were run for it.
+        scored: candidates, or continuations, that were run for it. Where a stop text ended the
+            response, this and the two before count what ran behind it until that was noticed.
         near_ties: decisions closer than 1e-4, which another batch shape may turn.
         steps: what the head saw, where it was traced.
     """
@@ -120,7 +117,8 @@ def guided_generate(
 
     Raises:
         GenerationError: a prompt, option or model that cannot be used, named.
-        FeatureError: conversations that became text otherwise than the head's.
+        FeatureError: conversations that became text otherwise than the head's, or a reward that is
+            not finite.
 
     Example:
         >>> backbone = load_backbone("models/gpt2")
@@ -197,8 +195,9 @@ def answer_prompts(
             written = _run_batch(session, backbone, head, part, tell)
             made = _generations(session, part, written, rewarded=rewarded)
             for row, text in enumerate(written):
-                if rewarded and head is not None and text.stopped:
-                    made[row] = _reward_of_text(backbone, head, texts[start + row], made[row])
+                if rewarded and head is not None and text.stopped:  # rows hold what was cut off
+                    reward = reward_of_text(backbone, head, texts[start + row], text.text)
+                    made[row] = made[row]._replace(reward=reward)
             found += made
             if progress is not None:
                 progress.advance(len(made), sum(len(one.tokens) for one in made))
@@ -263,32 +262,26 @@ def _generations(
     traced = session.trace() if plan.traced else None
     found = []
     for row, (request, text) in enumerate(zip(requests, written, strict=True)):
+        reward = None if rewards is None else float(rewards[row])
+        require_sound(progress, row, request.name, reward)
         ended = plan.end_id in progress.tokens[row, : progress.length[row]] and not text.stopped
+        tokens = (*text.tokens, plan.end_id) if ended else tuple(text.tokens)
         guided = int(progress.guided[row])
         found.append(
             Generation(
                 text=text.text,
-                tokens=(*text.tokens, plan.end_id) if ended else tuple(text.tokens),
+                tokens=tokens,
                 finish_reason=STOPPED if ended or text.stopped else FULL,
-                reward=None if rewards is None else float(rewards[row]),
+                reward=reward,
                 prompt_tokens=len(request.prompt),
                 evaluations=int(evaluations[row]),
                 guided_steps=guided,
                 scored=int(progress.scored[row]),
                 near_ties=int(progress.near_ties[row]),
-                steps=() if traced is None else guided_steps(traced, row, guided, len(text.tokens)),
+                steps=() if traced is None else guided_steps(traced, row, guided, len(tokens)),
             )
         )
     return found
-
-
-def _reward_of_text(
-    backbone: Backbone, head: TextHead, prompt: str, generation: Generation
-) -> Generation:
-    """The reward of the text alone: the rows hold what a stop text cut off, too."""
-    row = ResponseRow("response", "response", prompt, generation.text)
-    made = rewards_of_responses(backbone, head, [row])
-    return generation._replace(reward=float(made.rewards[0]))
 
 
 def guided_steps(
@@ -296,12 +289,11 @@ def guided_steps(
 ) -> tuple[GuidedStep, ...]:
     """The first ``count`` guided steps of a row, candidates alone.
 
-    Those behind the response, of ``length`` tokens and perhaps the end token, are left out: a stop
-    text cut them off.
+    Those behind the response of ``length`` tokens are left out: a stop text cut them off.
     """
     steps = []
     for number in range(count):
-        if trace["step"][row, number] > length:
+        if trace["step"][row, number] >= length:
             break
         log_probs = trace["log_probs"][row, number]
         inside = int(np.isfinite(log_probs).sum())

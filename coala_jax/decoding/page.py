@@ -119,10 +119,11 @@ def _check(prompts: Sequence[Prompt], pairs: Sequence[Comparison], names: Sequen
             "one each"
         )
     for number, pair in enumerate(pairs):
-        if len(pair.guided.steps) != pair.guided.guided_steps:
+        # A stop text cuts steps off, but never the first.
+        if pair.guided.guided_steps and not pair.guided.steps and pair.guided.tokens:
             raise GenerationError(
-                f"pairs: {pair.guided.guided_steps} guided steps of pair {number} and "
-                f"{len(pair.guided.steps)} traced; compare with trace=True"
+                f"pairs: {pair.guided.guided_steps} guided steps of pair {number} and none traced; "
+                "compare with trace=True"
             )
 
 

@@ -11,6 +11,7 @@ from coala_jax.decoding.candidates import SamplingOptions
 from coala_jax.decoding.config import GenerationConfig, GenerationError, shared_config
 from coala_jax.decoding.state import Plan, round_up
 from coala_jax.decoding.text_head import TextHead
+from coala_jax.features.tokens import RESPONSE_FIELD
 
 # Most new tokens that are compiled for are a multiple of this.
 TOKEN_MULTIPLE = 32
@@ -32,13 +33,16 @@ def make_plan(
         traced: keep what every guided step saw.
 
     Raises:
-        GenerationError: the backbone does not generate; guidance without a head; ``top_k`` beyond
-            the vocabulary; rows that do not go together.
+        GenerationError: the backbone does not generate; guidance without a head; a head whose
+            template puts words around a response; ``top_k`` beyond the vocabulary; rows that do not
+            go together.
     """
     require_generates(backbone)
     shared = shared_config(configs)
     if shared.guides and head is None:
         raise GenerationError(f"scale={shared.scale}: guidance needs a head; give one, or scale=0")
+    if head is not None:
+        _require_plain_response(head)
     vocab = min(backbone.config.vocab_size, backbone.tokenizer.size)
     pool = max(config.top_k for config in configs)
     if pool > vocab:
@@ -61,6 +65,16 @@ def make_plan(
         penalised=any(config.repetition_penalty != 1 for config in configs),
         traced=traced,
     )
+
+
+def _require_plain_response(head: TextHead) -> None:
+    """Raise where more than white space stands before a response, or anything behind it."""
+    part = head.settings.template.response
+    if part.lstrip() != RESPONSE_FIELD:
+        raise GenerationError(
+            f"head: its responses stand in the template {part!r}, which a response in the making "
+            f"cannot; extract with a response part of {RESPONSE_FIELD!r} behind white space alone"
+        )
 
 
 def require_generates(backbone: Backbone) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 from coala_jax.backbones import Backbone, Tokenizer
 from coala_jax.data import Message
-from coala_jax.data.conversations import ASSISTANT
+from coala_jax.data.message import ASSISTANT
 from coala_jax.decoding.config import GenerationError
 from coala_jax.decoding.text_head import TextHead, require_chat_template
 from coala_jax.features.chat import tokenizer_chat
@@ -59,7 +59,8 @@ def _message(entry: Message | Mapping[str, Any], name: str) -> Message:
     if not isinstance(fields, Mapping):
         raise GenerationError(f"{name}: {entry!r} is no message; give role and content")
     role, content = fields.get("role"), fields.get("content")
-    if not isinstance(role, str) or not isinstance(content, str) or not content.strip():
+    said = isinstance(content, str) and (bool(content.strip()) or role == ASSISTANT)
+    if not isinstance(role, str) or not isinstance(content, str) or not said:
         raise GenerationError(
             f"{name}: a message needs the texts role and content, got {sorted(fields)}"
         )
@@ -98,7 +99,7 @@ class ResponseText:
 
     def __init__(self, tokenizer: Tokenizer, template: TextTemplate, stop: Sequence[str] = ()):
         """Begin with no tokens."""
-        before, _, self._after = template.response.partition(RESPONSE_FIELD)
+        before = template.response.removesuffix(RESPONSE_FIELD)
         self._tokenizer, self._before, self._stop = tokenizer, before, tuple(stop)
         self.text, self.stopped = "", False
         self.tokens: list[int] = []

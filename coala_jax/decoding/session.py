@@ -1,5 +1,6 @@
 """A batch of rows on the device: requests come in, tokens come out, rows are used again."""
 
+import math
 from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
@@ -15,6 +16,7 @@ from coala_jax.decoding.plan import room_for_response, row_options
 from coala_jax.decoding.state import DecodeState, Plan, begin, prompt_batch
 from coala_jax.decoding.step import advance, close
 from coala_jax.decoding.text_head import TextHead
+from coala_jax.features.errors import FeatureError
 from coala_jax.features.query import query_array
 from coala_jax.head import ConvexHead
 
@@ -46,6 +48,7 @@ class RowProgress(NamedTuple):
         guided: (rows,) guided steps.
         scored: (rows,) branches scored in them.
         near_ties: (rows,) decisions that rounding may turn.
+        unsound: (rows,) booleans, a score was not finite: `require_sound`.
     """
 
     tokens: np.ndarray
@@ -55,12 +58,32 @@ class RowProgress(NamedTuple):
     guided: np.ndarray
     scored: np.ndarray
     near_ties: np.ndarray
+    unsound: np.ndarray
 
 
 def response_of(progress: RowProgress, row: int, plan: Plan) -> list[int]:
     """The response of a row so far, without its end token."""
     tokens = progress.tokens[row, : progress.length[row]].tolist()
     return tokens[:-1] if tokens[-1:] == [plan.end_id] else tokens
+
+
+def require_sound(progress: RowProgress, row: int, name: str, reward: float | None = None) -> None:
+    """Raise where a head's score of a row was not finite.
+
+    Args:
+        progress: of the session.
+        row: of the request.
+        name: of the prompt, for messages.
+        reward: of the response, where it was computed.
+
+    Raises:
+        FeatureError: names the prompt.
+    """
+    if progress.unsound[row] or not (reward is None or math.isfinite(reward)):
+        raise FeatureError(
+            f"{name}: the head's reward is not finite; its weights overflow on this text: solve it "
+            "again with a larger ridge"
+        )
 
 
 class Session:

@@ -9,7 +9,7 @@ import numpy as np
 from flax import nnx
 
 from coala_jax.backbones import BackboneModule
-from coala_jax.backbones.attention import KeyValueCache, TokenBatch, append
+from coala_jax.backbones.attention import OPEN_END, KeyValueCache, TokenBatch, append
 from coala_jax.decoding.candidates import SamplingOptions
 from coala_jax.decoding.running_pool import RunningPools, begin_pools
 
@@ -128,6 +128,7 @@ class DecodeState(NamedTuple):
         guided: (rows,) int32, guided steps taken: those with more than one candidate, and blocks.
         scored: (rows,) int32, branches scored in them.
         near_ties: (rows,) int32, decisions within ``NEAR_TIE`` of another.
+        unsound: (rows,) booleans, a score was not finite.
         trace: of guided steps; of no steps unless it is kept.
     """
 
@@ -144,6 +145,7 @@ class DecodeState(NamedTuple):
     guided: jax.Array
     scored: jax.Array
     near_ties: jax.Array
+    unsound: jax.Array
     trace: Trace
 
 
@@ -187,11 +189,11 @@ def begin(
     rows, capacity = len(prompt), max(capacity, length)
     slots = jnp.broadcast_to(jnp.arange(length, dtype=jnp.int32), tokens.shape)
     real = slots < lengths[:, None]
-    batch = TokenBatch(tokens, slots, jnp.where(real, capacity, slots + 1))
+    batch = TokenBatch(tokens, slots, jnp.where(real, OPEN_END, slots + 1))
     states = module.states(batch, layers=(-1, *plan.layers), keep=True)
     cache = append(module.new_cache(prompts, capacity), batch, states)
     # Padding becomes empty slots, which the response fills.
-    ends = cache.ends.at[:, :length].set(jnp.where(real, capacity, 0))
+    ends = cache.ends.at[:, :length].set(jnp.where(real, OPEN_END, 0))
     last = jnp.maximum(lengths - 1, 0)[:, None, None]
     vocab = module.config.vocab_size if plan.penalised else 0
     seen = jnp.zeros((prompts, vocab), bool)
@@ -222,6 +224,7 @@ def begin(
         guided=nothing,
         scored=nothing,
         near_ties=nothing,
+        unsound=jnp.zeros(rows, bool),
         trace=Trace(
             step=jnp.zeros(kept[:2], jnp.int32),
             tokens=jnp.zeros(kept, jnp.int32),

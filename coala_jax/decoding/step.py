@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from coala_jax.backbones import BackboneModule
-from coala_jax.backbones.attention import TokenBatch, append
+from coala_jax.backbones.attention import OPEN_END, TokenBatch, append
 from coala_jax.decoding.branches import (
     Branches,
     Growing,
@@ -153,7 +153,7 @@ def _run_pending(
     tokens = jnp.take_along_axis(state.tokens, last, axis=1)
     cache = state.cache
     # What stands in a row that does not run becomes an empty slot again.
-    ends = jnp.where(runs, cache.capacity, 0)[:, None].astype(jnp.int32)
+    ends = jnp.where(runs, OPEN_END, 0)[:, None].astype(jnp.int32)
     batch = TokenBatch(tokens, cache.lengths[:, None], ends)
     states = module.states(batch, cache, layers=(-1, *plan.layers), keep=True)
     hidden, *layers = (layer[:, 0] for layer in states.hidden)
@@ -350,8 +350,12 @@ def _note(
     due: jax.Array,
     plan: Plan,
 ) -> DecodeState:
-    """Count a guided step of the rows that are due, and keep what it saw where that is traced."""
+    """Count a guided step of the rows that are due, and keep what it saw where that is traced.
+
+    A score that is not finite makes its row unsound: whoever reads the row raises.
+    """
     trace = state.trace
+    unsound = due & ~jnp.isfinite(jnp.where(pool.inside, scores, 0)).all(-1)
     if plan.traced:
         lacking = [(0, 0), (0, trace.scores.shape[-1] - scores.shape[-1])]
         seen = Trace(
@@ -365,4 +369,4 @@ def _note(
         places = jnp.where(due, state.guided, plan.guided_steps)
         put = jax.vmap(lambda whole, at, part: whole.at[at].set(part, mode="drop"))
         trace = Trace(*(put(whole, places, part) for whole, part in zip(trace, seen, strict=True)))
-    return state._replace(trace=trace, guided=state.guided + due)
+    return state._replace(trace=trace, guided=state.guided + due, unsound=state.unsound | unsound)

@@ -193,6 +193,17 @@ def rewards_of_responses(
     return ResponseRewards(rewards, made.prompt_cut, made.response_cut, made.token_budget)
 
 
+def reward_of_text(backbone: Backbone, text_head: TextHead, prompt: str, response: str) -> float:
+    """The reward of one response, without a progress bar.
+
+    Raises:
+        FeatureError: as `rewards_of_responses` does.
+    """
+    row = ResponseRow("response", "response", prompt, response)
+    with Progress(1, "score", hidden=True) as progress:
+        return float(rewards_of_responses(backbone, text_head, [row], progress).rewards[0])
+
+
 def _beta(folder: str | os.PathLike[str], info: dict[str, Any]) -> float:
     """The reward scale that a head's account records."""
     params = info.get("params")

@@ -123,10 +123,12 @@ def test_a_session_in_a_pipe_answers_line_by_line(generate, monkeypatch, capsys)
     assert printed.out.count("plain (") == printed.out.count("guided (") == 2
     assert "\x1b" not in printed.out and ">" not in printed.err
     first = printed.out
-    monkeypatch.setattr("sys.stdin", io.StringIO(f"{PROMPT}\n{'the student ' * 40}\nthe tutor\n"))
+    lines = [PROMPT.encode(), b"the student " * 40, b"not \xff UTF-8", b"the tutor", b""]
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"\n".join(lines)), "utf-8"))
     assert generate(*GUIDED) == 2  # nobody sits there to see the error
     printed = capsys.readouterr()
     assert "error: prompt has" in printed.err and "shorten it" in printed.err
+    assert "error: prompt is not valid Unicode" in printed.err
     assert printed.out.count("plain (") == 2
     assert printed.out.startswith(first.split("guided (")[0])
 

@@ -7,9 +7,11 @@ import jax
 import numpy as np
 import pytest
 
-from coala_jax.decoding import step
+from coala_jax.decoding.comparison import compare_plain_and_guided
 from coala_jax.decoding.config import GenerationConfig, GenerationError
 from coala_jax.decoding.generate import guided_generate
+from coala_jax.decoding.page import comparison_page
+from coala_jax.features import FeatureError
 from tests.decoding.conftest import PROMPTS
 
 CONFIG = GenerationConfig(max_new_tokens=9, top_k=4, top_p=0.8, guide_every=3, scale=3.0)
@@ -91,16 +93,13 @@ def test_prompts_may_have_options_of_their_own(backbone, make_head, key):
         guided_generate(backbone, head, PROMPTS[:2], [CONFIG], key)
 
 
-def test_a_second_call_compiles_nothing(backbone, make_head, key):
+def test_a_second_call_compiles_nothing(backbone, make_head, key, caplog):
     head = make_head(backbone)
     guided_generate(backbone, head, PROMPTS, CONFIG, key)
-    with jax.log_compiles(), pytest.MonkeyPatch.context() as patch:
-        traced = []
-        original = step.take_step
-        patch.setattr(step, "take_step", lambda *a, **k: traced.append(1) or original(*a, **k))
+    with jax.log_compiles(), caplog.at_level("WARNING"):
         other = replace(CONFIG, temperature=0.7, scale=1.0, top_p=0.9, max_new_tokens=7)
         guided_generate(backbone, head, PROMPTS, other, jax.random.key(1))
-    assert not traced
+    assert [record.message for record in caplog.records if "Compiling" in record.message] == []
 
 
 def test_a_stop_text_ends_a_response(backbone, make_head, key):
@@ -135,6 +134,36 @@ def test_an_end_token_at_once_is_an_empty_response(backbone, make_head, key):
     for one in made:
         assert (one.text, one.finish_reason, len(one.tokens)) == ("", "stop", 1)
         assert math.isfinite(one.reward)
+
+
+def test_steps_behind_a_stop_text_are_left_out_of_trace_and_page(backbone, make_head):
+    head, config = make_head(backbone), replace(CONFIG, max_new_tokens=20, guide_every=1, top_p=1.0)
+    whole = compare_plain_and_guided(backbone, head, PROMPTS[:2], config, 5, trace=True)
+    stop = whole[0].guided.text[2:4]
+    config = replace(config, stop=(stop,))
+    cut = compare_plain_and_guided(backbone, head, PROMPTS[:2], config, 5, trace=True)
+    assert len(cut[0].guided.steps) < len(whole[0].guided.steps)
+    for pair in cut:
+        assert all(step.place < len(pair.guided.tokens) for step in pair.guided.steps)
+    assert "<html" in comparison_page(backbone, head, PROMPTS[:2], cut, config)
+
+
+@pytest.mark.parametrize("scale", [0.0, 1.0])
+def test_rewards_that_are_not_finite_are_errors(backbone, make_head, key, scale):
+    head = make_head(backbone)
+    heavy = head.head._replace(theta1=1e38 * np.asarray(head.head.theta1), theta2=np.full(6, 1e38))
+    with pytest.raises(FeatureError, match="prompt 0: the head's reward is not finite"):
+        guided_generate(
+            backbone, head._replace(head=heavy), PROMPTS, replace(CONFIG, scale=scale), key
+        )
+
+
+def test_a_template_with_words_around_the_response_is_refused(backbone, make_head, key):
+    head = make_head(backbone)
+    template = head.settings.template._replace(response="Answer: {response}")
+    named = head._replace(settings=replace(head.settings, template=template))
+    with pytest.raises(GenerationError, match="Answer: {response}.*white space alone"):
+        guided_generate(backbone, named, PROMPTS, CONFIG, key)
 
 
 def test_pieces_of_a_stream_make_the_text(backbone, make_head, key):

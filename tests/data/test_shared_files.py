@@ -31,6 +31,8 @@ PAIRS = {
 # Pairs that reviews and conversations become.
 REVIEWS, REVIEW_PAIRS = "imdb_like", 12_000
 CONVERSATIONS, CONVERSATION_PAIRS = "conversations", 5402
+# The files that every run of the tests inspects; the others take a minute.
+SMALL = ("webgpt", "bridge_tutoring")
 # Drawn evenly from a file: the probe of words takes most of the time.
 INSPECTED_ROWS = 400
 
@@ -70,7 +72,13 @@ def test_shared_reviews_and_conversations_make_pairs():
     assert len(pairs_of(CONVERSATIONS)) == CONVERSATION_PAIRS
 
 
-@pytest.mark.parametrize("name", [*PAIRS, REVIEWS, CONVERSATIONS])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[] if name in SMALL else [pytest.mark.slow])
+        for name in (*PAIRS, REVIEWS, CONVERSATIONS)
+    ],
+)
 def test_a_shared_file_is_inspected_and_split_without_a_leak(name):
     rows = pairs_of(name)
     parts = split_named(rows)

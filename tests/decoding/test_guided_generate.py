@@ -42,6 +42,23 @@ CONFIGS = {
 }
 
 
+# What other configurations cover by parts.
+SLOW = {
+    "exponential",
+    "greedy guided",
+    "as it stands",
+    "token alone",
+    "lookahead as it stands",
+    "blocks as they stand, penalised",
+    "blocks alone",
+}
+
+
+def marked(names, slow):
+    """Names as parameters, some of them marked slow."""
+    return [pytest.param(n, marks=[pytest.mark.slow] if n in slow else []) for n in names]
+
+
 def config_of(name, **changes):
     return GenerationConfig(**(BASE | CONFIGS[name] | changes))
 
@@ -84,19 +101,19 @@ def compare(backbone, head, config, key, prompts=PROMPTS):
     assert 2 * equal >= len(prompts)
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", marked(CONFIGS, SLOW))
 def test_plain_python_generates_the_same(backbone, make_head, key, name):
     compare(backbone, make_head(backbone), config_of(name), key)
 
 
-@pytest.mark.parametrize("name", ["wide", "lookahead", "blocks"])
+@pytest.mark.parametrize("name", marked(["wide", "lookahead", "blocks"], {"wide", "lookahead"}))
 def test_plain_python_generates_the_same_with_rotary_positions_and_windows(
     llama, make_head, key, name
 ):
     compare(llama, make_head(llama), config_of(name), key)
 
 
-@pytest.mark.parametrize("scored", ["closed", "token"])
+@pytest.mark.parametrize("scored", marked(["closed", "token"], {"token"}))
 def test_prefixes_are_pooled_as_texts_are(backbone, make_head, key, scored):
     head = make_head(backbone, "text_mean+mean+last+first+attention", layers=(-1, 1))
     compare(backbone, head, config_of("linear", scored=scored), key, PROMPTS[:2])

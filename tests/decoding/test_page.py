@@ -341,7 +341,7 @@ def test_what_makes_no_page_is_named(make_page, pairs):
     with pytest.raises(GenerationError, match="4 of them and 1 names for 1 prompts"):
         make_page(PROMPTS[:1])
     untraced = [pair._replace(guided=pair.guided._replace(steps=())) for pair in pairs]
-    with pytest.raises(GenerationError, match="of pair 0 and 0 traced; compare with trace=True"):
+    with pytest.raises(GenerationError, match="of pair 0 and none traced; compare with trace=True"):
         make_page(pairs=untraced)
 
 

@@ -148,6 +148,27 @@ def test_a_fault_is_answered_and_the_server_goes_on(own, steps, monkeypatch, sen
     assert own.complete()[0] == 200
 
 
+def test_all_who_come_into_rows_together_hear_of_a_fault(own, steps, monkeypatch, send):
+    """Two who wait until the first request's step is done, for rows that cannot be opened."""
+    first = send(own, {**LONG, "stream": True})
+    first.status()
+    steps.wait_until_used()
+    with monkeypatch.context() as broken:
+
+        def fail(*_):
+            raise RuntimeError("out of memory")
+
+        broken.setattr(Session, "admit", fail)
+        others = [send(own, {**LONG, "guidance_scale": 0, "stream": True}) for _ in range(2)]
+        for sent in others:
+            assert sent.status() == 200
+        steps.free()
+        for sent in others:
+            assert [event["error"]["code"] for event in sent.events()] == ["internal_error"]
+    assert list(first.events())[-1]["choices"][0]["finish_reason"] == "length"
+    assert own.complete(guidance_scale=0)[0] == 200
+
+
 def test_sets_of_guidance_options_take_turns_in_memory(backbone, head, changed_limits, monkeypatch):
     """Two of them where there is room for one, and programs for one are kept."""
     cleared = []

@@ -5,7 +5,7 @@ import json
 import shutil
 import socket
 import threading
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 
 import jax
@@ -241,6 +241,14 @@ class Sent:
     def status(self):
         """The status; the answer has begun."""
         return int(self._lines.readline().split()[1])
+
+    def rest(self):
+        """How many bytes come to the end of the connection."""
+        count = 0
+        with suppress(ConnectionResetError):
+            while part := self._socket.recv(2**20):
+                count += len(part)
+        return count
 
     def leave(self):
         self._lines.close()

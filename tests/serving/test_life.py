@@ -1,6 +1,7 @@
 """Rows, queues and clocks: clients that leave, crowds, limits of time, the end of the server."""
 
 import asyncio
+import http.client
 import json
 import socket
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,7 @@ from flax import nnx
 
 from coala_jax.decoding.session import Session
 from coala_jax.features import FeatureError
-from coala_jax.serving import engine
+from coala_jax.serving import api, engine
 from coala_jax.serving.intake import Intake
 from tests.serving.conftest import LIMITS, MODEL, PATIENCE, running
 from tests.serving.test_bad_requests import refused
@@ -122,6 +123,51 @@ def test_a_connection_cannot_be_held_by_saying_little(hasty, sent, code):
     assert head.startswith(b"HTTP/1.1 4")
     assert json.loads(body)["error"]["code"] == code
     assert hasty.ask("GET", "/health")[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("request_line", "headers", "code"),
+    [
+        ("POST /v1/score", "Host: elsewhere", "host_not_allowed"),
+        ("POST /v1/score", "Host: localhost\r\nContent-Type: text/plain", "unsupported_media_type"),
+        ("POST /v1/nothing", "Host: localhost", "not_found"),
+    ],
+)
+def test_the_rest_of_a_body_cannot_hold_a_connection(hasty, request_line, headers, code):
+    """Of a request that was answered without it, and of which a byte comes now and then."""
+    with socket.create_connection(hasty.address, timeout=PATIENCE) as connection:
+        head = f"{request_line} HTTP/1.1\r\n{headers}\r\nContent-Length: 5000\r\n\r\n"
+        connection.sendall(head.encode())
+        answer = b""
+        while b"}}" not in answer:
+            answer += connection.recv(4096)
+        assert code.encode() in answer
+        connection.sendall(b" ")
+        assert connection.recv(4096) == b""
+
+
+def test_a_connection_goes_on_after_the_rest_of_a_body(hasty):
+    connection = http.client.HTTPConnection(*hasty.address, timeout=PATIENCE)
+    for path, body, status in (
+        ("/v1/nothing", [b"a", b"b"], 404),
+        ("/v1/models", None, 200),
+    ):
+        connection.request("POST" if body else "GET", path, body)
+        answer = connection.getresponse()
+        assert (answer.status, answer.will_close) == (status, False)
+        answer.read()
+    connection.close()
+
+
+def test_a_client_that_reads_nothing_is_given_up(backbone, head, changed_limits, monkeypatch, send):
+    """What was not sent by then is not sent: an event that no buffer of the system holds."""
+    size = 2**26
+    monkeypatch.setattr(api, "event", lambda _: b"x" * size)
+    monkeypatch.setattr(api, "SEND_SECONDS", 0.1)
+    with running(backbone, head, limits=changed_limits(request_seconds=0.5)) as own:
+        sent = send(own, {**LONG, "stream": True})
+        own.wait_for_log("/v1/completions 200")
+        assert sent.rest() < size
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@ import asyncio
 import http.client
 import json
 import socket
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -100,6 +101,30 @@ def test_a_request_that_takes_too_long_is_ended(backbone, head, steps, changed_l
         assert events[-1]["error"]["code"] == "timeout"
         steps.free()
     assert sorted(steps.dropped) == [0, 1]
+
+
+def test_reading_a_request_takes_of_its_time(backbone, head, changed_limits, monkeypatch, send):
+    """And who left meanwhile is known to have left; the one thread that reads is held."""
+    leave = threading.Event()
+
+    def hold(*_):
+        assert leave.wait(PATIENCE)
+        return []
+
+    with running(backbone, head, limits=changed_limits(request_seconds=0.5)) as own:
+        with monkeypatch.context() as slow:
+            slow.setattr(Intake, "choices", hold)
+            slow.setattr(Intake, "score_rows", hold)
+            for path, body in (
+                ("/v1/completions", LONG),
+                ("/v1/completions", {**LONG, "stream": True}),
+                ("/v1/score", SCORED),
+            ):
+                assert refused(own.ask("POST", path, body), 504)["code"] == "timeout"
+            send(own, LONG).leave()
+            own.wait_for_log(" 499 ")
+            leave.set()
+        assert own.ask("GET", "/health")[0] == 200
 
 
 @pytest.mark.parametrize(

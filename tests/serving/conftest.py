@@ -30,7 +30,14 @@ CHAT_TEMPLATE = (
 MODEL = "tiny"
 # Pools of few: what scores larger ones is compiled for every size.
 LIMITS = Limits(
-    rows=2, new_tokens=32, choices=4, waiting=6, requests=64, body_bytes=20_000, top_k=4
+    rows=2,
+    new_tokens=32,
+    choices=4,
+    waiting=6,
+    requests=64,
+    plan_seconds=0,
+    body_bytes=20_000,
+    top_k=4,
 )
 # What a test waits for at most; reached only where something is broken.
 PATIENCE = 60

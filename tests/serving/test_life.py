@@ -7,6 +7,7 @@ import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -253,6 +254,34 @@ def test_sets_of_guidance_options_take_turns_in_memory(backbone, head, changed_l
         answers = list(clients.map(lambda scale: own.complete(n=2, guidance_scale=scale), scales))
     assert [status for status, _, _ in answers] == [200] * 3
     assert cleared
+
+
+def test_new_guidance_options_come_one_after_another(
+    backbone, head, changed_limits, monkeypatch, send, steps
+):
+    """A client that names new ones all the time leaves time to those who name none."""
+    now = [0.0]
+    monkeypatch.setattr(engine, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    with running(backbone, head, limits=changed_limits(plan_seconds=30)) as own:
+        first = send(own, {**LONG, "stream": True})
+        first.status()
+        steps.wait_until_used()  # compiling, for as long as it takes
+        now[0] = 100.0
+        answer = own.complete(num_candidates=2)
+        assert refused(answer, 503)["code"] == "overloaded"
+        assert answer[1]["retry-after"] == "30"
+        steps.free()
+        assert list(first.events())[-1]["choices"][0]["finish_reason"] == "length"
+        # Alone: another lane of the same options. Twice: what ends the second began after the first
+        # was noted as compiled.
+        for scale in (1, 1, 0, 0):
+            assert own.complete(guidance_scale=scale)[0] == 200
+        now[0] = 120.0
+        answer = own.complete(num_candidates=2)
+        assert (answer[0], answer[1]["retry-after"]) == (503, "10")
+        assert [own.complete(guidance_scale=scale)[0] for scale in (0, 1)] == [200, 200]
+        now[0] = 130.0
+        assert own.complete(num_candidates=2)[0] == 200
 
 
 def test_a_stop_token_at_once_is_an_empty_answer(backbone, head, send):

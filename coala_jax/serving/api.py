@@ -59,7 +59,7 @@ class Api(NamedTuple):
         """
         body = {"model": self.model, "prompt": "a", "max_tokens": 1}
         asked = completion_request(body, self.model, self.intake.limits, self.scale)
-        (first,) = await self._read(lambda: self.intake.choices(asked))
+        (first,) = self.intake.choices(asked)
         try:
             # Alone; and together, where one opens the rows and the other is put among them.
             for choices in ([first], [first, first._replace(number=1)]):
@@ -116,11 +116,12 @@ class Api(NamedTuple):
         """Rewards of given responses."""
         body = await self._body(request)
         items = score_request(body, self.model, self.intake.limits)
-        rows = await self._read(lambda: self.intake.score_rows(items))
+        until = self._until()
+        rows = await self._read(lambda: self.intake.score_rows(items), request.receive, until)
         request.scope[ACCOUNT]["responses"] = len(rows)
         ticket = Ticket()
         self.engine.score(ticket, rows)
-        async with self.attended(ticket, request.receive):
+        async with self.attended(ticket, request.receive, until):
             scored = await ticket.next()
         assert isinstance(scored, Scored)
         return JSONResponse(scores(self.model, scored))
@@ -128,11 +129,29 @@ class Api(NamedTuple):
     async def _body(self, request: Request) -> dict[str, Any]:
         return json_object(await read_body(request.scope, request.receive, self.intake.limits))
 
-    async def _read(self, work: Callable[[], Made]) -> Made:
-        return await asyncio.get_running_loop().run_in_executor(self.reader, work)
+    def _until(self) -> float:
+        """When a request that begins now must be answered, by the clock of the loop."""
+        return asyncio.get_running_loop().time() + self.intake.limits.request_seconds
+
+    async def _read(self, work: Callable[[], Made], receive: Receive, until: float) -> Made:
+        """Work of the intake, for as long as the client is there and time is not up."""
+        ticket = Ticket()  # the engine has none yet: this one can only fail
+        async with self.attended(ticket, receive, until):
+            reading = asyncio.get_running_loop().run_in_executor(self.reader, work)
+            failing = asyncio.create_task(ticket.next())
+            try:
+                await asyncio.wait((reading, failing), return_when=asyncio.FIRST_COMPLETED)
+                if failing.done():
+                    failing.result()
+                return await reading
+            finally:
+                # What has begun goes on; what waits behind others does not begin.
+                reading.cancel()
+                failing.cancel()
 
     async def _generate(self, request: Request, asked: GenerationRequest, chat: bool) -> Response:
-        choices = await self._read(lambda: self.intake.choices(asked))
+        until = self._until()
+        choices = await self._read(lambda: self.intake.choices(asked), request.receive, until)
         # Of every prompt once, however many responses it has.
         prompt_tokens = sum(len(choice.prompt) for choice in choices[:: asked.choices])
         account = request.scope[ACCOUNT]
@@ -141,9 +160,9 @@ class Api(NamedTuple):
         ticket = Ticket()
         self.engine.generate(ticket, choices)
         if asked.stream:
-            return EventStream(self, reply, ticket, len(choices))
+            return EventStream(self, reply, ticket, len(choices), until)
         texts, ends = [""] * len(choices), dict[int, Finished]()
-        async with self.attended(ticket, request.receive):
+        async with self.attended(ticket, request.receive, until):
             while len(ends) < len(choices):
                 told = await ticket.next()
                 if isinstance(told, Piece):
@@ -154,7 +173,7 @@ class Api(NamedTuple):
         return JSONResponse(reply.whole(texts, [ends[number] for number in sorted(ends)]))
 
     @contextlib.asynccontextmanager
-    async def attended(self, ticket: Ticket, receive: Receive) -> AsyncIterator[None]:
+    async def attended(self, ticket: Ticket, receive: Receive, until: float) -> AsyncIterator[None]:
         """Wait for a ticket's events: the ticket fails where the client leaves or time is up.
 
         Whatever happens, the engine has forgotten the ticket at the end.
@@ -165,9 +184,8 @@ class Api(NamedTuple):
                 pass
             ticket.tell(Failed(client_left()))
 
-        seconds = self.intake.limits.request_seconds
-        late = Failed(timed_out(seconds))
-        timer = asyncio.get_running_loop().call_later(seconds, ticket.tell, late)
+        late = Failed(timed_out(self.intake.limits.request_seconds))
+        timer = asyncio.get_running_loop().call_at(until, ticket.tell, late)
         watcher = asyncio.create_task(watch())
         try:
             yield
@@ -191,7 +209,7 @@ class EventStream(Response):
 
     media_type = "text/event-stream"
 
-    def __init__(self, api: Api, reply: Reply, ticket: Ticket, choices: int):
+    def __init__(self, api: Api, reply: Reply, ticket: Ticket, choices: int, until: float):
         """Prepare to send.
 
         Args:
@@ -199,17 +217,21 @@ class EventStream(Response):
             reply: makes the events.
             ticket: tells what came.
             choices: how many responses there are.
+            until: when the request must be answered, by the clock of the loop.
         """
         super().__init__(headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"})
         del self.headers["content-length"]
         self._api, self._reply, self._ticket, self._choices = api, reply, ticket, choices
+        self._until = until
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the events; one that holds an error ends a stream that failed."""
-        seconds = self._api.intake.limits.request_seconds + SEND_SECONDS
         account = scope[ACCOUNT]
         with contextlib.suppress(TimeoutError):
-            async with self._api.attended(self._ticket, receive), asyncio.timeout(seconds):
+            async with (
+                self._api.attended(self._ticket, receive, self._until),
+                asyncio.timeout_at(self._until + SEND_SECONDS),
+            ):
                 start = {"type": "http.response.start", "status": self.status_code}
                 await send({**start, "headers": self.raw_headers})
                 try:

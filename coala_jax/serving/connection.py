@@ -4,6 +4,7 @@ import asyncio
 import json
 
 import h11
+from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from coala_jax.serving.errors import ApiError
@@ -17,7 +18,8 @@ def connection_within(seconds: float) -> type[H11Protocol]:
 
     Args:
         seconds: in which the head of a request must be here, from when the connection was made or
-            the head's first byte came.
+            the head's first byte came. What is left of a body whose request was answered without
+            it must be here as soon, and so must the client have taken what an answer left to send.
 
     Returns:
         A protocol of uvicorn, which itself waits for ever. Faults of HTTP are answered in the form
@@ -26,29 +28,59 @@ def connection_within(seconds: float) -> type[H11Protocol]:
 
     class Connection(H11Protocol):
         _timer: asyncio.TimerHandle | None = None
+        _rest_timer: asyncio.TimerHandle | None = None
+        _abort_timer: asyncio.TimerHandle | None = None
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
+            self._inner, self.app = self.app, self._answer
             self._timer = self.loop.call_later(seconds, self._too_slow)
 
         def data_received(self, data: bytes) -> None:
             super().data_received(data)
             if self.conn.their_state is not h11.IDLE:
-                self._stop_timer()
+                _stop(self._timer)
+                self._timer = None
             elif self._timer is None and self.timeout_keep_alive_task is None:
                 self._timer = self.loop.call_later(seconds, self._too_slow)
+            # Nobody waits for the rest of the body, and uvicorn's own timer ends with every byte.
+            if self.conn.our_state is not h11.DONE or self.conn.their_state is not h11.SEND_BODY:
+                _stop(self._rest_timer)
+                self._rest_timer = None
+            elif self._rest_timer is None:
+                self._rest_timer = self.loop.call_later(seconds, self._close)
 
         def connection_lost(self, exc: Exception | None) -> None:
-            self._stop_timer()
+            for timer in (self._timer, self._rest_timer, self._abort_timer):
+                _stop(timer)
             super().connection_lost(exc)
+
+        def on_response_complete(self) -> None:
+            super().on_response_complete()
+            if self.transport.is_closing():
+                self._close()
+
+        def timeout_keep_alive_handler(self) -> None:
+            super().timeout_keep_alive_handler()
+            self._close()
 
         def send_400_response(self, msg: str) -> None:
             self._end(ApiError(400, msg, code="invalid_http"))
 
-        def _stop_timer(self) -> None:
-            if self._timer is not None:
-                self._timer.cancel()
-                self._timer = None
+        async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+            cycle = self.cycle
+            try:
+                await self._inner(scope, receive, send)
+            finally:
+                # Closing it would wait for a client that reads nothing.
+                if cycle.response_started and not cycle.response_complete:
+                    self.transport.abort()
+
+        def _close(self) -> None:
+            """Close the connection, and take no notice of what is not sent by then."""
+            self.transport.close()
+            if self._abort_timer is None:
+                self._abort_timer = self.loop.call_later(seconds, self.transport.abort)
 
         def _too_slow(self) -> None:
             message = f"the head of the request was not here within {seconds:g} seconds"
@@ -70,6 +102,11 @@ def connection_within(seconds: float) -> type[H11Protocol]:
                     h11.EndOfMessage(),
                 ):
                     self.transport.write(self.conn.send(event) or b"")
-            self.transport.close()
+            self._close()
 
     return Connection
+
+
+def _stop(timer: asyncio.TimerHandle | None) -> None:
+    if timer is not None:
+        timer.cancel()

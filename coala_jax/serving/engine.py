@@ -1,6 +1,8 @@
 """The thread that generates and scores: requests wait here for rows, and share them."""
 
+import math
 import threading
+import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Container, Sequence
@@ -9,6 +11,7 @@ import jax
 
 from coala_jax.backbones import Backbone
 from coala_jax.data import ResponseRow
+from coala_jax.decoding.state import Plan
 from coala_jax.decoding.text_head import TextHead, rewards_of_responses
 from coala_jax.features import FeatureError
 from coala_jax.features.progress import Progress
@@ -43,11 +46,14 @@ class Engine:
         """
         self._backbone, self._head, self._limits, self._log = backbone, head, limits, log
         self._changed = threading.Condition()
-        # Guarded by the condition, as the three after it are.
+        # Guarded by the condition, as the six after it are.
         self._waiting: deque[tuple[Ticket, Choice]] = deque()
         self._to_score: deque[tuple[Ticket, Sequence[ResponseRow]]] = deque()
         self._tickets: set[Ticket] = set()
         self._refusing = self._stopped = False
+        # Those that were taken; whether programs are being compiled; until when none is new.
+        self._plans: set[Plan] = set()
+        self._compiling, self._closed_until = False, -math.inf
         # The thread's own.
         self._lanes: dict[Shape, Lane] = {}
         self._compiled: set[Shape] = set()
@@ -61,10 +67,12 @@ class Engine:
         """Let choices wait for rows; the ticket is told of their pieces and ends.
 
         Raises:
-            ApiError: too many wait already, or the engine takes no more.
+            ApiError: too many wait already, or the engine takes no more; programs were compiled a
+                moment ago, and these choices need others.
         """
         with self._changed:
             self._require_room(len(choices))
+            self._require_leave({choice.plan for choice in choices})
             self._tickets.add(ticket)
             self._waiting.extend((ticket, choice) for choice in choices)
             self._changed.notify()
@@ -128,6 +136,25 @@ class Engine:
                 "again later"
             )
 
+    def _require_leave(self, plans: set[Plan]) -> None:
+        """Let plans in that are known, and others where the last new one is long enough ago.
+
+        One plan has programs for alone and together, for short and long: those come when they will.
+        """
+        if plans <= self._plans:
+            return
+        rest = self._closed_until - time.monotonic()
+        apart = self._limits.plan_seconds
+        if apart and (self._compiling or rest > 0):
+            raise overloaded(
+                "other guidance options were new a moment ago, and what they need is compiled "
+                f"while all wait; {apart:g} seconds must lie between; come again later",
+                math.ceil(apart if self._compiling else rest),
+            )
+        if self._plans:  # the first is what all need
+            self._closed_until = time.monotonic() + apart
+        self._plans |= plans
+
     def _run(self) -> None:
         while self._wait_for_work():
             admitted = self._taken()
@@ -137,6 +164,7 @@ class Engine:
             for lane in list(self._lanes.values()):
                 if lane.taken:
                     self._guarded(lane, lane.turn)
+            self._note_compiled()
             self._score_some()
 
     def _wait_for_work(self) -> bool:
@@ -185,7 +213,9 @@ class Engine:
             if not idle:
                 return None
             del self._lanes[idle[0]]  # the one whose last use is the longest ago
-        self._compiled.add(shape)
+        if shape not in self._compiled:
+            self._compiling = True
+            self._compiled.add(shape)
         self._lanes[shape] = lane or Lane(self._backbone, self._head, shape)
         return self._lanes[shape]
 
@@ -194,6 +224,16 @@ class Engine:
         if len(self._compiled) > COMPILED_LANES:
             jax.clear_caches()
             self._compiled = set(self._lanes)
+            with self._changed:
+                self._plans = {shape.plan for shape in self._lanes}
+                self._plans |= {choice.plan for _, choice in self._waiting}
+
+    def _note_compiled(self) -> None:
+        """What was new has taken its first steps."""
+        with self._changed:
+            if self._compiling and len(self._plans) > 1:
+                self._closed_until = time.monotonic() + self._limits.plan_seconds
+            self._compiling = False
 
     def _guarded(self, lane: Lane, work: Callable[[], None]) -> None:
         """Work on a lane; a fault ends its requests and not the thread."""

@@ -43,9 +43,9 @@ def bad_field(param: str, message: str, code: str = "invalid_value") -> ApiError
     return ApiError(400, message, code=code, param=param)
 
 
-def overloaded(message: str) -> ApiError:
-    """More than the server takes on at once; clients may come again."""
-    return ApiError(503, message, code="overloaded", headers={"Retry-After": "1"})
+def overloaded(message: str, seconds: int = 1) -> ApiError:
+    """More than the server takes on at once; clients may come again after so many seconds."""
+    return ApiError(503, message, code="overloaded", headers={"Retry-After": str(seconds)})
 
 
 def internal_error() -> ApiError:

@@ -73,6 +73,8 @@ class Intake:
             new_tokens=min(limits.new_tokens, min(limits.context, longest) - 2),
             top_k=min(limits.top_k, self._vocab),
         )
+        longest_token = max(map(len, tokenizer.raw.get_vocab()))
+        self._most_characters = self.limits.context * longest_token
         make_plan(backbone, head, [self._general(GenerationConfig(top_k=1))])
 
     def choices(self, request: GenerationRequest) -> list[Choice]:
@@ -83,6 +85,7 @@ class Intake:
         """
         plan = self._plan(request.config)
         texts = self._texts(request.prompts, request.field)
+        self._require_short(texts, request.field)
         encoded = encode_prompts(self._backbone.tokenizer, texts, template_of(self._head))
         rows: list[Choice] = []
         for text, ids in zip(texts, encoded, strict=True):
@@ -152,6 +155,21 @@ class Intake:
                 f"{error}; give the prompt as text to /v1/completions, or start the server with "
                 "--chat-as-text",
             ) from None
+
+    def _require_short(self, texts: Sequence[str], field: str) -> None:
+        """Refuse what cannot fit before it takes the time to be tokenised.
+
+        Raises:
+            ApiError: a text of more characters than the longest tokens hold in the context.
+        """
+        length = max(map(len, texts))
+        if length > self._most_characters:
+            raise bad_field(
+                field,
+                f"{field} has {length} characters, more than {self._most_characters}, which is "
+                f"what the context of {self.limits.context} tokens holds at most; shorten it",
+                "context_length_exceeded",
+            )
 
     def _fitted(
         self, request: GenerationRequest, plan: Plan, prompt: Sequence[int]

@@ -93,11 +93,13 @@ class Lane:
         all requests would wait for that.
         """
         free = [row for row, place in enumerate(self._places) if place is None][: len(taken)]
+        template = template_of(self._head)
+        # All have their places before one runs: where that fails, `tickets` are all who must hear.
         for row, (ticket, choice) in zip(free, taken, strict=True):
-            key = jax.random.fold_in(jax.random.key(choice.seed), choice.number)
-            template = template_of(self._head)
             text = ResponseText(self._backbone.tokenizer, template, choice.config.stop)
             self._places[row] = Place(ticket, choice, text)
+        for row, (_, choice) in zip(free, taken, strict=True):
+            key = jax.random.fold_in(jax.random.key(choice.seed), choice.number)
             self._opened.admit([Request(choice.prompt, choice.config, key)], [row])
 
     def turn(self) -> None:

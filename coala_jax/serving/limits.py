@@ -1,4 +1,4 @@
-"""What the server allows, so that no client takes it from the others."""
+"""What the server allows, so that no client takes all of it from the others."""
 
 from dataclasses import dataclass, fields
 
@@ -16,6 +16,8 @@ class Limits:
         requests: requests that are looked at together; what comes on top is refused.
         lanes: sets of rows in memory together: of one set of guidance options, for one request or
             for many, of short texts or of long ones.
+        plan_seconds: no set of guidance options that is new is taken so soon after the last: while
+            its programs are compiled all requests wait. 0 takes them at once.
         top_k: the largest pool.
         branch_slots: the most tokens behind a row that its lookahead or its continuations take.
         stop_texts: the most stop texts of a request, as the API has it.
@@ -35,6 +37,7 @@ class Limits:
     waiting: int = 64
     requests: int = 256
     lanes: int = 6
+    plan_seconds: float = 10.0
     top_k: int = 200
     branch_slots: int = 512
     stop_texts: int = 4
@@ -54,7 +57,7 @@ class Limits:
         """
         for field in fields(self):
             value = getattr(self, field.name)
-            if not value > 0:
+            if not (value > 0 or (field.name == "plan_seconds" and value == 0)):
                 raise ValueError(f"{field.name}={value!r} must be above 0")
         if self.choices > self.waiting:
             raise ValueError(

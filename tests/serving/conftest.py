@@ -5,7 +5,7 @@ import json
 import shutil
 import socket
 import threading
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 
 import jax
@@ -30,7 +30,14 @@ CHAT_TEMPLATE = (
 MODEL = "tiny"
 # Pools of few: what scores larger ones is compiled for every size.
 LIMITS = Limits(
-    rows=2, new_tokens=32, choices=4, waiting=6, requests=64, body_bytes=20_000, top_k=4
+    rows=2,
+    new_tokens=32,
+    choices=4,
+    waiting=6,
+    requests=64,
+    plan_seconds=0,
+    body_bytes=20_000,
+    top_k=4,
 )
 # What a test waits for at most; reached only where something is broken.
 PATIENCE = 60
@@ -241,6 +248,14 @@ class Sent:
     def status(self):
         """The status; the answer has begun."""
         return int(self._lines.readline().split()[1])
+
+    def rest(self):
+        """How many bytes come to the end of the connection."""
+        count = 0
+        with suppress(ConnectionResetError):
+            while part := self._socket.recv(2**20):
+                count += len(part)
+        return count
 
     def leave(self):
         self._lines.close()

@@ -39,6 +39,7 @@ def refused(answer, status):
         (COMPLETIONS, {"prompt": "\ud800"}, "prompt", "surrogate"),
         (COMPLETIONS, {"prompt": LONG}, "prompt", "context of 64"),
         (COMPLETIONS, {"prompt": "xyz" * 15, "max_tokens": 32}, "prompt", "context of 64"),
+        (COMPLETIONS, {"prompt": LONG * 9}, "prompt", "characters"),
         (COMPLETIONS, {"max_tokens": 33}, "max_tokens", "from 1 to 32"),
         (COMPLETIONS, {"max_tokens": 0}, "max_tokens", "from 1 to 32"),
         (COMPLETIONS, {"max_tokens": True}, "max_tokens", "integer"),

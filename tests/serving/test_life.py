@@ -1,10 +1,13 @@
 """Rows, queues and clocks: clients that leave, crowds, limits of time, the end of the server."""
 
 import asyncio
+import http.client
 import json
 import socket
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -13,7 +16,7 @@ from flax import nnx
 
 from coala_jax.decoding.session import Session
 from coala_jax.features import FeatureError
-from coala_jax.serving import engine
+from coala_jax.serving import api, engine
 from coala_jax.serving.intake import Intake
 from tests.serving.conftest import LIMITS, MODEL, PATIENCE, running
 from tests.serving.test_bad_requests import refused
@@ -101,6 +104,30 @@ def test_a_request_that_takes_too_long_is_ended(backbone, head, steps, changed_l
     assert sorted(steps.dropped) == [0, 1]
 
 
+def test_reading_a_request_takes_of_its_time(backbone, head, changed_limits, monkeypatch, send):
+    """And who left meanwhile is known to have left; the one thread that reads is held."""
+    leave = threading.Event()
+
+    def hold(*_):
+        assert leave.wait(PATIENCE)
+        return []
+
+    with running(backbone, head, limits=changed_limits(request_seconds=0.5)) as own:
+        with monkeypatch.context() as slow:
+            slow.setattr(Intake, "choices", hold)
+            slow.setattr(Intake, "score_rows", hold)
+            for path, body in (
+                ("/v1/completions", LONG),
+                ("/v1/completions", {**LONG, "stream": True}),
+                ("/v1/score", SCORED),
+            ):
+                assert refused(own.ask("POST", path, body), 504)["code"] == "timeout"
+            send(own, LONG).leave()
+            own.wait_for_log(" 499 ")
+            leave.set()
+        assert own.ask("GET", "/health")[0] == 200
+
+
 @pytest.mark.parametrize(
     ("sent", "code"),
     [
@@ -122,6 +149,51 @@ def test_a_connection_cannot_be_held_by_saying_little(hasty, sent, code):
     assert head.startswith(b"HTTP/1.1 4")
     assert json.loads(body)["error"]["code"] == code
     assert hasty.ask("GET", "/health")[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("request_line", "headers", "code"),
+    [
+        ("POST /v1/score", "Host: elsewhere", "host_not_allowed"),
+        ("POST /v1/score", "Host: localhost\r\nContent-Type: text/plain", "unsupported_media_type"),
+        ("POST /v1/nothing", "Host: localhost", "not_found"),
+    ],
+)
+def test_the_rest_of_a_body_cannot_hold_a_connection(hasty, request_line, headers, code):
+    """Of a request that was answered without it, and of which a byte comes now and then."""
+    with socket.create_connection(hasty.address, timeout=PATIENCE) as connection:
+        head = f"{request_line} HTTP/1.1\r\n{headers}\r\nContent-Length: 5000\r\n\r\n"
+        connection.sendall(head.encode())
+        answer = b""
+        while b"}}" not in answer:
+            answer += connection.recv(4096)
+        assert code.encode() in answer
+        connection.sendall(b" ")
+        assert connection.recv(4096) == b""
+
+
+def test_a_connection_goes_on_after_the_rest_of_a_body(hasty):
+    connection = http.client.HTTPConnection(*hasty.address, timeout=PATIENCE)
+    for path, body, status in (
+        ("/v1/nothing", [b"a", b"b"], 404),
+        ("/v1/models", None, 200),
+    ):
+        connection.request("POST" if body else "GET", path, body)
+        answer = connection.getresponse()
+        assert (answer.status, answer.will_close) == (status, False)
+        answer.read()
+    connection.close()
+
+
+def test_a_client_that_reads_nothing_is_given_up(backbone, head, changed_limits, monkeypatch, send):
+    """What was not sent by then is not sent: an event that no buffer of the system holds."""
+    size = 2**26
+    monkeypatch.setattr(api, "event", lambda _: b"x" * size)
+    monkeypatch.setattr(api, "SEND_SECONDS", 0.1)
+    with running(backbone, head, limits=changed_limits(request_seconds=0.5)) as own:
+        sent = send(own, {**LONG, "stream": True})
+        own.wait_for_log("/v1/completions 200")
+        assert sent.rest() < size
 
 
 @pytest.fixture(scope="module")
@@ -148,6 +220,27 @@ def test_a_fault_is_answered_and_the_server_goes_on(own, steps, monkeypatch, sen
     assert own.complete()[0] == 200
 
 
+def test_all_who_come_into_rows_together_hear_of_a_fault(own, steps, monkeypatch, send):
+    """Two who wait until the first request's step is done, for rows that cannot be opened."""
+    first = send(own, {**LONG, "stream": True})
+    first.status()
+    steps.wait_until_used()
+    with monkeypatch.context() as broken:
+
+        def fail(*_):
+            raise RuntimeError("out of memory")
+
+        broken.setattr(Session, "admit", fail)
+        others = [send(own, {**LONG, "guidance_scale": 0, "stream": True}) for _ in range(2)]
+        for sent in others:
+            assert sent.status() == 200
+        steps.free()
+        for sent in others:
+            assert [event["error"]["code"] for event in sent.events()] == ["internal_error"]
+    assert list(first.events())[-1]["choices"][0]["finish_reason"] == "length"
+    assert own.complete(guidance_scale=0)[0] == 200
+
+
 def test_sets_of_guidance_options_take_turns_in_memory(backbone, head, changed_limits, monkeypatch):
     """Two of them where there is room for one, and programs for one are kept."""
     cleared = []
@@ -161,6 +254,34 @@ def test_sets_of_guidance_options_take_turns_in_memory(backbone, head, changed_l
         answers = list(clients.map(lambda scale: own.complete(n=2, guidance_scale=scale), scales))
     assert [status for status, _, _ in answers] == [200] * 3
     assert cleared
+
+
+def test_new_guidance_options_come_one_after_another(
+    backbone, head, changed_limits, monkeypatch, send, steps
+):
+    """A client that names new ones all the time leaves time to those who name none."""
+    now = [0.0]
+    monkeypatch.setattr(engine, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    with running(backbone, head, limits=changed_limits(plan_seconds=30)) as own:
+        first = send(own, {**LONG, "stream": True})
+        first.status()
+        steps.wait_until_used()  # compiling, for as long as it takes
+        now[0] = 100.0
+        answer = own.complete(num_candidates=2)
+        assert refused(answer, 503)["code"] == "overloaded"
+        assert answer[1]["retry-after"] == "30"
+        steps.free()
+        assert list(first.events())[-1]["choices"][0]["finish_reason"] == "length"
+        # Alone: another lane of the same options. Twice: what ends the second began after the first
+        # was noted as compiled.
+        for scale in (1, 1, 0, 0):
+            assert own.complete(guidance_scale=scale)[0] == 200
+        now[0] = 120.0
+        answer = own.complete(num_candidates=2)
+        assert (answer[0], answer[1]["retry-after"]) == (503, "10")
+        assert [own.complete(guidance_scale=scale)[0] for scale in (0, 1)] == [200, 200]
+        now[0] = 130.0
+        assert own.complete(num_candidates=2)[0] == 200
 
 
 def test_a_stop_token_at_once_is_an_empty_answer(backbone, head, send):

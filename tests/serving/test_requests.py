@@ -57,3 +57,10 @@ def test_every_field_is_heeded():
     blocks = {"model": "m", "messages": MESSAGES, "continuations": 4, "max_completion_tokens": 8}
     chat = chat_request(blocks, "m", LIMITS, 1.0)
     assert (chat.config.continuations, chat.config.max_new_tokens) == (4, 8)
+
+
+def test_an_answer_may_be_empty():
+    """A client sends back what it got, and an end token at once is an empty answer."""
+    turns = [*MESSAGES, {"role": "assistant", "content": ""}, {"role": "user", "content": "and?"}]
+    asked = chat_request({"model": "m", "messages": turns}, "m", LIMITS, 2.0)
+    assert [turn.content for turn in asked.prompts[0]] == ["be brief", "hi", "", "and?"]

@@ -105,7 +105,8 @@ class Columns:
             self._draw(side_by_side(self._titles, self._texts, width))
         else:
             for title, text in zip(self._titles, self._texts, strict=True):
-                print(f"{title}: {text}")
+                shown = text.replace("\n", "\\n") or "(empty)"
+                print(f"{title}: {shown}")
 
     def _draw(self, lines: Sequence[str]) -> None:
         up = f"\x1b[{self._drawn}A\x1b[J" if self._drawn else ""

@@ -23,6 +23,7 @@ from coala_jax.cli import (
     serve,
     solve,
 )
+from coala_jax.cli.inputs_kept import require_inputs_kept
 from coala_jax.cli.output import BAD_INPUT, say
 from coala_jax.cli.parser import OneLineParser, UsageError
 from coala_jax.types import SolveError
@@ -83,6 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         arguments = build_parser().parse_args(words)
         arguments.command_line = shlex.join([PROGRAM, *words])
+        require_inputs_kept(arguments)
         code: int = arguments.run(arguments)
     except SolveError as error:
         return _fail(error, NOT_SOLVED)

@@ -250,9 +250,23 @@ def grow_branches(
     )
 
 
+class Kept(NamedTuple):
+    """Keys and values that have yet to go into the cache.
+
+    Attributes:
+        keys: (layers, rows, depth, heads, head_dim).
+        values: same shape.
+        slots: (rows, depth) int32 where to; the cache's capacity where nothing is kept.
+    """
+
+    keys: jax.Array
+    values: jax.Array
+    slots: jax.Array
+
+
 def take_branch(
     state: DecodeState, branches: Branches, index: jax.Array, count: jax.Array
-) -> DecodeState:
+) -> tuple[DecodeState, Kept]:
     """Rows that go on from the end of one of their branches, whose tokens have run already.
 
     Args:
@@ -262,39 +276,44 @@ def take_branch(
         count: (rows,) int32, how many tokens that branch has; 0 leaves a row as it is.
 
     Returns:
-        The rows, with hidden states and pools of their branches' ends.
+        The rows, with hidden states and pools of their branches' ends, and the keys and values of
+        their tokens, for `put_kept`.
     """
     rows = jnp.arange(len(index))
     depth = branches.tokens.shape[2]
     order = jnp.arange(depth)
-    taken = order < count[:, None]
-    tokens = branches.tokens[rows, index]
     keys, values = (part[:, rows, index] for part in (branches.keys, branches.values))
     lengths = state.cache.lengths
-    capacity = jnp.int32(state.cache.capacity)
-
-    # What is not taken goes to a slot outside, which drops it.
-    slots = jnp.where(taken, lengths[:, None] + order, capacity)
+    taken = order < count[:, None]
+    slots = jnp.where(taken, lengths[:, None] + order, state.cache.capacity)
 
     def put(whole: jax.Array, part: jax.Array, slots: jax.Array) -> jax.Array:
         return whole.at[slots].set(part, mode="drop")
 
     by_row = jax.vmap(put)
-    cache = state.cache
-    cache = cache._replace(
-        keys=put_tokens(cache.keys, keys, slots),
-        values=put_tokens(cache.values, values, slots),
-        positions=by_row(cache.positions, lengths[:, None] + order, slots),
-        ends=by_row(cache.ends, jnp.full_like(tokens, OPEN_END), slots),
+    cache = state.cache._replace(
+        positions=by_row(state.cache.positions, lengths[:, None] + order, slots),
+        ends=by_row(state.cache.ends, jnp.full_like(slots, OPEN_END), slots),
         lengths=lengths + count,
     )
     goes_on = count > 0
     pools = jax.tree.map(lambda kept: kept[rows, index], branches.pools)
-    return state._replace(
+    state = state._replace(
         cache=cache,
         hidden=jnp.where(goes_on[:, None], branches.hidden[rows, index], state.hidden),
         pools=select_rows(goes_on, pools, state.pools),
     )
+    return state, Kept(keys, values, slots)
+
+
+def put_kept(state: DecodeState, kept: Kept) -> DecodeState:
+    """The rows with keys and values in their cache."""
+    cache = state.cache
+    keys, values = (
+        put_tokens(whole, part, kept.slots)
+        for whole, part in ((cache.keys, kept.keys), (cache.values, kept.values))
+    )
+    return state._replace(cache=cache._replace(keys=keys, values=values))
 
 
 def _add(pools: RunningPools, states: list[jax.Array], reward: Reward, plan: Plan) -> RunningPools:

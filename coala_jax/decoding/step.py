@@ -1,19 +1,21 @@
 """Steps of a batch of rows: run what is pending, propose, let the head guide, choose."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from coala_jax.backbones import BackboneModule
-from coala_jax.backbones.attention import OPEN_END, TokenBatch, append
+from coala_jax.backbones.attention import OPEN_END, TokenBatch
 from coala_jax.decoding.branches import (
     Branches,
     Growing,
+    Kept,
     Reward,
     grow_branches,
+    put_kept,
     score_candidates,
     take_branch,
 )
@@ -68,10 +70,9 @@ def take_step(
     module: BackboneModule, reward: Reward, state: DecodeState, plan: Plan
 ) -> DecodeState:
     """One token, or one block of them, for every row that is not done."""
-    state = jax.lax.cond(
-        (state.pending & ~state.done).any(),
-        lambda: _run_pending(module, reward, state, plan),
-        lambda: state,
+    waits = (state.pending & ~state.done).any()
+    state = _choose_path(
+        state, waits.astype(jnp.int32), [lambda: _run_pending(module, reward, state, plan)]
     )
     logits = module.logits(state.hidden).astype(jnp.float32)
     if plan.penalised:
@@ -84,12 +85,9 @@ def take_step(
         return _accept(state, pool, plain, going, plan)
     due = going & (state.options.scale > 0)
     if plan.continuations:  # a block is a whole number of steps: every step of a row is one
-        state = _accept(state, pool, plain, going & ~due, plan)
-        return jax.lax.cond(
-            due.any(),
-            lambda: _take_blocks(module, reward, state, pool, plain, due, plan),
-            lambda: state,
-        )
+        accepted = _accept(state, pool, plain, going & ~due, plan)
+        blocks = functools.partial(_take_blocks, module, reward, accepted, pool, plain, due, plan)
+        return _choose_path(accepted, due.any().astype(jnp.int32), [blocks])
     due = due & (state.length % plan.guide_every == 0)
     if plan.candidates == 1:
         only = plain._replace(place=jnp.where(due, 0, plain.place))
@@ -97,19 +95,47 @@ def take_step(
     # A pool of one candidate leaves nothing to guide.
     sizes = pool.first(plan.candidates).inside.sum(-1)
     due = due & (sizes > 1)
-    state = _accept(state, pool, plain, going & ~due, plan)
-    largest = jnp.where(due, sizes, 0).max()
+    accepted = _accept(state, pool, plain, going & ~due, plan)
 
-    def guide(width: int) -> DecodeState:
+    def guide(width: int) -> tuple[DecodeState, Kept]:
         narrow = pool.first(width), noise[:, :width]
-        return _choose_guided(module, reward, state, *narrow, plain, due, plan)
+        return _choose_guided(module, reward, accepted, *narrow, plain, due, plan)
 
-    steps: list[Callable[[], DecodeState]] = [
-        lambda: state,
-        *(functools.partial(guide, width) for width in plan.widths),
-    ]
+    largest = jnp.where(due, sizes, 0).max()
     fitting = 1 + jnp.searchsorted(jnp.array(plan.widths), largest)
-    return jax.lax.switch(jnp.where(due.any(), fitting, 0), steps)
+    widths = [functools.partial(guide, width) for width in plan.widths]
+    return _choose_path(accepted, jnp.where(due.any(), fitting, 0), widths)
+
+
+def _choose_path(
+    state: DecodeState, number: jax.Array, paths: Sequence[Callable[[], tuple[DecodeState, Kept]]]
+) -> DecodeState:
+    """The rows by path 1, 2, ...; number 0 leaves them as they are.
+
+    Keys and values of the cache are read by the paths and come out of none of them: what comes out
+    of a conditional is copied, and these are the large part of a state. What a path keeps is put
+    into them here.
+    """
+
+    def without_cache(state: DecodeState) -> DecodeState:
+        cache = state.cache
+        return state._replace(cache=cache._replace(keys=cache.keys[:0], values=cache.values[:0]))
+
+    def run(path: Callable[[], tuple[DecodeState, Kept]]) -> tuple[DecodeState, Kept]:
+        after, kept = path()
+        return without_cache(after), kept
+
+    runs = [functools.partial(run, path) for path in paths]
+    shapes = jax.eval_shape(runs[0])[1]
+
+    def stay() -> tuple[DecodeState, Kept]:
+        nothing = jax.tree.map(lambda one: jnp.zeros(one.shape, one.dtype), shapes)
+        outside = jnp.full_like(nothing.slots, state.cache.capacity)
+        return without_cache(state), nothing._replace(slots=outside)
+
+    after, kept = jax.lax.switch(number, [stay, *runs])
+    keys, values = state.cache.keys, state.cache.values
+    return put_kept(after._replace(cache=after.cache._replace(keys=keys, values=values)), kept)
 
 
 @nnx.jit(static_argnames=("plan",))
@@ -127,7 +153,7 @@ def close(
     Returns:
         (rows,) float32 rewards, and (rows,) int32 tokens that ran for them.
     """
-    state = _run_pending(module, reward, state._replace(done=state.length == 0), plan)
+    state = put_kept(*_run_pending(module, reward, state._replace(done=state.length == 0), plan))
     last = jnp.maximum(state.length - 1, 0)[:, None]
     ended = (jnp.take_along_axis(state.tokens, last, 1)[:, 0] == plan.end_id) & (state.length > 0)
     ends = jnp.full((len(ended), 1), plan.end_id, jnp.int32)
@@ -146,28 +172,36 @@ def _step_keys(options: SamplingOptions, count: jax.Array) -> jax.Array:
 
 def _run_pending(
     module: BackboneModule, reward: Reward, state: DecodeState, plan: Plan
-) -> DecodeState:
+) -> tuple[DecodeState, Kept]:
     """Run the last token of rows that have chosen it without."""
     runs = state.pending & ~state.done
     last = jnp.maximum(state.length - 1, 0)[:, None]
     tokens = jnp.take_along_axis(state.tokens, last, axis=1)
     cache = state.cache
-    # What stands in a row that does not run becomes an empty slot again.
-    ends = jnp.where(runs, OPEN_END, 0)[:, None].astype(jnp.int32)
-    batch = TokenBatch(tokens, cache.lengths[:, None], ends)
+    batch = TokenBatch(tokens, cache.lengths[:, None], jnp.full_like(tokens, OPEN_END))
     states = module.states(batch, cache, layers=(-1, *plan.layers), keep=True)
+    assert states.keys is not None and states.values is not None
     hidden, *layers = (layer[:, 0] for layer in states.hidden)
     pools = state.pools
     if plan.layers:
         grown = add_token(pools, tuple(layers), plan.pooling, reward.query)
         pools = select_rows(runs, grown, pools)
-    return state._replace(
-        cache=append(cache, batch, states)._replace(lengths=cache.lengths + runs),
+    # A row that does not run keeps nothing: a slot outside drops it.
+    slots = jnp.where(runs, cache.lengths, cache.capacity)[:, None]
+    rows = jnp.arange(len(runs))[:, None]
+    cache = cache._replace(
+        positions=cache.positions.at[rows, slots].set(batch.positions, mode="drop"),
+        ends=cache.ends.at[rows, slots].set(OPEN_END, mode="drop"),
+        lengths=cache.lengths + runs,
+    )
+    state = state._replace(
+        cache=cache,
         pending=state.pending & ~runs,
         hidden=jnp.where(runs[:, None], hidden, state.hidden),
         pools=pools,
         evaluations=state.evaluations + runs,
     )
+    return state, Kept(states.keys, states.values, slots)
 
 
 def _accept(
@@ -210,7 +244,7 @@ def _choose_guided(
     plain: Draw,
     due: jax.Array,
     plan: Plan,
-) -> DecodeState:
+) -> tuple[DecodeState, Kept]:
     """Score the candidates of the rows that are due, and choose one of each by its score."""
     count = noise.shape[1]
     branches = _look_at(module, reward, state, pool, plan)
@@ -226,13 +260,14 @@ def _choose_guided(
         scored=state.scored + jnp.where(due, count, 0),
     )
     token = jnp.take_along_axis(pool.tokens, choice.place[:, None], axis=1)
+    # With a lookahead the chosen one runs again: what the branches hold is that of their ends.
+    runs = jnp.zeros_like(state.length) if plan.lookahead else due.astype(jnp.int32)
+    state, kept = take_branch(state, branches, choice.place, runs)
     if plan.lookahead:
         state = state._replace(pending=jnp.where(due, True, state.pending))
-    else:
-        state = take_branch(state, branches, choice.place, due.astype(jnp.int32))
     evaluations = count * (1 + plan.lookahead + plan.closes)
     state = state._replace(evaluations=state.evaluations + jnp.where(due, evaluations, 0))
-    return _write(state, token, due.astype(jnp.int32), plan)
+    return _write(state, token, due.astype(jnp.int32), plan), kept
 
 
 def _look_at(
@@ -260,7 +295,7 @@ def _take_blocks(
     plain: Draw,
     due: jax.Array,
     plan: Plan,
-) -> DecodeState:
+) -> tuple[DecodeState, Kept]:
     """Sample continuations of the rows that are due, and keep the best of each."""
     rows, branches, depth = len(due), plan.continuations, plan.guide_every
 
@@ -304,7 +339,8 @@ def _take_blocks(
         scored=state.scored + jnp.where(due, branches, 0),
         evaluations=state.evaluations + jnp.where(due, evaluations, 0),
     )
-    return _write(take_branch(state, grown, choice.place, count), tokens, count, plan)
+    state, kept = take_branch(state, grown, choice.place, count)
+    return _write(state, tokens, count, plan), kept
 
 
 def _continuation_keys(state: DecodeState, branches: int) -> jax.Array:

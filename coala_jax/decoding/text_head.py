@@ -151,9 +151,12 @@ def require_chat_template(text_head: TextHead, chat_template: str) -> None:
     Raises:
         FeatureError: names both templates.
     """
-    if chat_template:
-        require_same_backbone(
-            text_head.identity, text_head.identity._replace(chat_template=chat_template)
+    known = text_head.identity.chat_template
+    if chat_template and chat_template != known:
+        trained = f"conversations written by {known}" if known else "plain texts"
+        raise FeatureError(
+            f"chat template: the head was trained on {trained}, and these conversations are "
+            f"written by {chat_template}; give texts as it knows them, without --chat"
         )
 
 

@@ -10,6 +10,7 @@ from coala_jax.decoding.config import (
     CHOICES,
     COLDEST,
     LARGEST,
+    PENALTIES,
     REWEIGHTINGS,
     SCORED,
     GenerationConfig,
@@ -25,8 +26,6 @@ COMPLETION_TOKENS = 16
 HOTTEST = 2.0
 # Seeds reach jax.random.key, which takes this range.
 LARGEST_SEED = 2**32 - 1
-# What lies beyond moves no token that is not moved already.
-PENALTIES = 1e-2, 1e2
 
 # Fields of ours beside those of the API, by the name that `GenerationConfig` has.
 GUIDANCE_FIELDS = (

@@ -152,6 +152,28 @@ def test_an_output_where_nothing_can_be_written_is_named(npz, capsys, command):
     assert "error: /proc/x: no file can be made in /proc (" in _error(capsys)
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("data", "alternate", "rows.jsonl", "--out", "rows.jsonl"),
+        ("data", "inspect", "rows.jsonl", "--out", "../rows/rows.jsonl"),
+        ("score", "head", "--model", "m", "--data", "rows.jsonl", "--out", "rows.jsonl"),
+        ("rank", "head", "--model", "m", "--data", "rows.jsonl", "--rejected", "rows.jsonl"),
+        ("generate", "head", "--model", "m", "--data", "rows.jsonl", "--out", "rows.jsonl"),
+        ("best-of-n", "head", "--model", "m", "--data", "rows.jsonl", "--out", "rows.jsonl"),
+    ],
+)
+def test_what_is_read_is_never_written_over(tmp_path, monkeypatch, capsys, words):
+    folder = tmp_path / "rows"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    rows = Path("rows.jsonl")
+    rows.write_text('{"prompt": "a"}\n')
+    assert main(words) == 2
+    assert "is what is read; give another file" in _error(capsys)
+    assert rows.read_text() == '{"prompt": "a"}\n'
+
+
 def test_a_missing_groups_file_is_named(npz, tmp_path, capsys):
     missing = tmp_path / "none.json"
     assert main(["solve", npz(), "--groups", str(missing), "--out", str(tmp_path / "head")]) == 2

@@ -243,7 +243,7 @@ BAD = [
     (["--prompt", "a", "--out", "o.jsonl"], "--out takes the responses to --data; give --data"),
     (["--prompt", "a", "--html", "/proc/x.html"], "/proc/x.html: no file can be made in /proc"),
     (["--prompt", "a", "--html", "."], "a folder is in the way; give another --html"),
-    (["--prompt", "a", "--chat"], "expected chat_template"),
+    (["--prompt", "a", "--chat"], "trained on plain texts"),
     (["--prompt", "the student " * 40], "does not fit the model's context of 64; shorten it"),
     (["--html", "p.html"], "--html shows the responses to --prompt or --data; give one"),
     (["--json"], "--json shows the responses to --prompt or --data; give one"),

@@ -156,7 +156,7 @@ def test_the_reward_function_takes_conversations_of_the_heads_template(
     asked = chat.prompt([Message("user", "why")])
     rows = [ResponseRow("r", "response", asked, text) for text in (answer, "")]
     assert rewards == rewards_of_responses(backbone, talking, rows).rewards.tolist()
-    with pytest.raises(FeatureError, match="chat_template '', found"):
+    with pytest.raises(FeatureError, match="trained on plain texts"):
         reward_function(backbone, text_head)(prompts=[prompt], completions=completions[:1])
 
 

@@ -239,5 +239,5 @@ def test_two_writers_of_one_output_are_told_apart(score, tmp_path):
 
 def test_conversations_of_another_template_are_refused(score, tmp_path):
     rows = [{"prompt": [{"role": "user", "content": "p"}], "response": "r"}]
-    with pytest.raises(FeatureError, match="chat_template '', found"):
+    with pytest.raises(FeatureError, match="trained on plain texts"):
         score(rows, tmp_path / "out.jsonl")

@@ -63,7 +63,7 @@ def refused(answer, status):
         (COMPLETIONS, {"seed": -1}, "seed", "from 0"),
         (COMPLETIONS, {"guidance_scale": -1}, "guidance_scale", "from 0 to"),
         (COMPLETIONS, {"guidance_scale": 10**400}, "guidance_scale", "number"),
-        (COMPLETIONS, {"repetition_penalty": 0}, "repetition_penalty", "from 0.01"),
+        (COMPLETIONS, {"repetition_penalty": 0}, "repetition_penalty", "from 0.001"),
         (COMPLETIONS, {"reweighting": "cubic"}, "reweighting", "linear, exponential, raw"),
         (COMPLETIONS, {"lookahead": 1, "continuations": 2}, None, "leave one of them at 0"),
         (COMPLETIONS, {"continuations": 400, "guide_every": 9}, None, "lower them"),

@@ -1,6 +1,7 @@
 """Fixtures that more than one folder of tests uses."""
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +19,23 @@ settings.register_profile(
     "house", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("house")
+
+
+# Half of what Linux lets a process have: every compiled program takes some, and with too many XLA
+# aborts the process.
+MOST_MEMORY_MAPS = 30_000
+
+
+@pytest.fixture(autouse=True, scope="module")
+def few_memory_maps():
+    """Programs are forgotten between files of tests where a process holds very many."""
+    yield
+    maps = Path("/proc/self/maps")
+    if "jax" in sys.modules and maps.exists():
+        with maps.open("rb") as lines:
+            held = sum(1 for _ in lines)
+        if held > MOST_MEMORY_MAPS:
+            sys.modules["jax"].clear_caches()
 
 
 def write_tokenizer(folder: Path) -> int:

@@ -101,7 +101,8 @@ def test_a_request_that_takes_too_long_is_ended(backbone, head, steps, changed_l
         events = list(send(own, {**LONG, "stream": True}).events())
         assert events[-1]["error"]["code"] == "timeout"
         steps.free()
-    assert sorted(steps.dropped) == [0, 1]
+    # The stream may have had a row for a moment, too.
+    assert set(steps.dropped) == {0, 1}
 
 
 def test_reading_a_request_takes_of_its_time(backbone, head, changed_limits, monkeypatch, send):
@@ -330,7 +331,7 @@ def test_a_head_of_other_texts_chats_only_where_that_was_asked_for(backbone, mak
     body = {"model": MODEL, "messages": [{"role": "user", "content": "hi"}], "max_tokens": 2}
     with running(backbone, other) as own:
         error = refused(own.ask("POST", "/v1/chat/completions", body), 400)
-        assert "chat_template" in error["message"] and "--chat-as-text" in error["message"]
+        assert "chat template" in error["message"] and "--chat-as-text" in error["message"]
         assert own.complete(max_tokens=2)[0] == 200
     with running(backbone, other, chat_as_text=True) as own:
         assert own.ask("POST", "/v1/chat/completions", body)[0] == 200

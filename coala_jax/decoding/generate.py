@@ -239,7 +239,7 @@ def _run_batch(
             piece = text.extend(fresh, last=bool(progress.done[row]))
             if piece and on_text is not None:
                 on_text(row, piece)
-        going = [row for row, text in enumerate(written) if not progress.done[row]]
+        going = [row for row in range(len(written)) if not progress.done[row]]
         stopped = [row for row in going if written[row].stopped]
         if stopped:
             session.drop(stopped)

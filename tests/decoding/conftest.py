@@ -31,6 +31,17 @@ def with_opinions(module):
     return module
 
 
+def random_head(backbone, settings, rng):
+    """A head of six neurons on features of these settings."""
+    width, neurons = settings.width(backbone.config.hidden_size), 6
+    head = ConvexHead(
+        theta1=rng.standard_normal((width, neurons)).astype(np.float32),
+        bias=rng.standard_normal(neurons).astype(np.float32),
+        theta2=rng.standard_normal(neurons).astype(np.float32),
+    )
+    return TextHead(head, settings, feature_identity(backbone, settings))
+
+
 @pytest.fixture(scope="session")
 def backbone(checkpoint):
     """A GPT-2 of two layers and 64 positions."""
@@ -71,13 +82,7 @@ def make_head():
         if "attention" in pooling:
             query = query_text(rng.standard_normal((len(layers), backbone.config.hidden_size)))
         settings = ExtractSettings(pooling=pooling, layers=layers, query=query)
-        width, neurons = settings.width(backbone.config.hidden_size), 6
-        head = ConvexHead(
-            theta1=rng.standard_normal((width, neurons)).astype(np.float32),
-            bias=rng.standard_normal(neurons).astype(np.float32),
-            theta2=rng.standard_normal(neurons).astype(np.float32),
-        )
-        return TextHead(head, settings, feature_identity(backbone, settings))
+        return random_head(backbone, settings, rng)
 
     return make
 

@@ -8,20 +8,17 @@ import threading
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 
-import jax
 import numpy as np
 import pytest
-from flax import nnx
 
 from coala_jax.backbones import load_backbone
 from coala_jax.decoding.session import Session
-from coala_jax.decoding.text_head import TextHead
 from coala_jax.features.chat import tokenizer_chat
-from coala_jax.features.settings import ExtractSettings, feature_identity
-from coala_jax.head import ConvexHead
+from coala_jax.features.settings import ExtractSettings
 from coala_jax.serving.access import Access
 from coala_jax.serving.limits import Limits
 from coala_jax.serving.run import Server, address_of, open_socket
+from tests.decoding.conftest import random_head, with_opinions
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}<{{ message.role }}>{{ message.content }}</>{% endfor %}"
@@ -56,10 +53,7 @@ def model_folder(checkpoint, tmp_path_factory):
 def backbone(model_folder):
     """That model, with weights that tell tokens apart."""
     loaded = load_backbone(model_folder)
-    weights = nnx.state(loaded.module, nnx.Param)
-    larger = jax.tree.map(lambda weight: 4 * weight if weight.ndim > 1 else weight, weights)
-    nnx.update(loaded.module, larger)
-    return loaded
+    return replace(loaded, module=with_opinions(loaded.module))
 
 
 @pytest.fixture(scope="session")
@@ -67,15 +61,8 @@ def make_head(backbone):
     """A random head for texts that this chat template wrote: ``make_head(chat_template)``."""
 
     def make(chat_template):
-        rng = np.random.default_rng(0)
         settings = ExtractSettings().for_rows(chat_template)
-        width, neurons = settings.width(backbone.config.hidden_size), 6
-        head = ConvexHead(
-            theta1=rng.standard_normal((width, neurons)).astype(np.float32),
-            bias=rng.standard_normal(neurons).astype(np.float32),
-            theta2=rng.standard_normal(neurons).astype(np.float32),
-        )
-        return TextHead(head, settings, feature_identity(backbone, settings))
+        return random_head(backbone, settings, np.random.default_rng(0))
 
     return make
 

@@ -177,8 +177,8 @@ def main() -> int:
     print(HEADER)
     results = run(arguments.formats, arguments.rows)
     if arguments.rows == ROWS:
-        from coala_jax.files import write_text
-        from coala_jax.study.files import json_text
+        from coala_jax._files import write_text
+        from coala_jax.study._files import json_text
 
         write_text(RESULTS / "data.json", json_text({"rows": ROWS, "results": results}))
         table = "\n".join([HEADER, *map(line, results)])

@@ -4,7 +4,7 @@
     PYTHONPATH=. python benchmarks/extraction.py --small    # any machine, a minute
 
 Both extract mean-pooled features of the same token sequences from the same checkpoint in float32:
-ours by `coala_jax.features.extract.pooled_features`; torch by transformers' ``AutoModel`` in
+ours by `coala_jax.features._extract.pooled_features`; torch by transformers' ``AutoModel`` in
 inference mode with scaled-dot-product attention, sequences sorted by length and padded on the right
 to the longest of a batch under the same token budget. Torch gets no attention mask: behind its own
 tokens a causal text has nothing to hide.
@@ -152,8 +152,8 @@ def _write_llama(folder: Path, *, small: bool) -> Path:
     from flax import nnx
 
     from coala_jax.backbones import save_checkpoint
-    from coala_jax.backbones.registry import FAMILIES
-    from coala_jax.quickstart.demo import embedded_backbone
+    from coala_jax.backbones._registry import FAMILIES
+    from coala_jax.quickstart._demo import embedded_backbone
 
     family = FAMILIES["llama"]
     config = family.read_config(SMALL_LLAMA if small else LLAMA)
@@ -180,11 +180,11 @@ def _contenders(arguments: argparse.Namespace, job: dict[str, Any]) -> Sequence[
     from dataclasses import replace
 
     from coala_jax.backbones import load_backbone
-    from coala_jax.features.extract import pooled_features
-    from coala_jax.features.progress import Progress
-    from coala_jax.features.settings import ExtractSettings
-    from coala_jax.features.tokens import encode_texts
-    from coala_jax.quickstart.demo import embedded_backbone
+    from coala_jax.features._extract import pooled_features
+    from coala_jax.features._progress import Progress
+    from coala_jax.features._settings import ExtractSettings
+    from coala_jax.features._tokens import encode_texts
+    from coala_jax.quickstart._demo import embedded_backbone
 
     folder = embedded_backbone() if job["model"] == "embedded" else Path(job["llama"])
     share = 1 if job["model"] == "embedded" else LLAMA_SHARE
@@ -224,7 +224,7 @@ def _contenders(arguments: argparse.Namespace, job: dict[str, Any]) -> Sequence[
 def _read_rows(name: str, folder: Path, count: int) -> Sequence[Any]:
     """The first preference rows of a set."""
     from coala_jax.data import alternating_population, read_conversations, read_rows
-    from coala_jax.quickstart.tutoring import tutoring_rows
+    from coala_jax.quickstart._tutoring import tutoring_rows
 
     if name == "tutoring":
         return tutoring_rows(0, count, 2).train
@@ -328,7 +328,7 @@ def _result(
 ) -> dict[str, Any]:
     import importlib.metadata
 
-    from coala_jax.study.report import device, versions
+    from coala_jax.study._report import device, versions
 
     return {
         "date": datetime.now(UTC).date().isoformat(),
@@ -344,8 +344,8 @@ def _result(
 
 
 def _write(arguments: argparse.Namespace, rows: list[dict[str, Any]], seconds: float) -> None:
-    from coala_jax.files import write_text
-    from coala_jax.study.files import json_text
+    from coala_jax._files import write_text
+    from coala_jax.study._files import json_text
 
     result = _result(arguments, rows, seconds)
     write_text(arguments.out / f"{arguments.name}.json", json_text(result))

@@ -42,12 +42,12 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from coala_jax._files import write_text
 from coala_jax.backbones import TokenBatch, pass_flops
-from coala_jax.backbones.attention import plain_batch
-from coala_jax.backbones.registry import FAMILIES
-from coala_jax.files import write_text
-from coala_jax.study.files import json_text
-from coala_jax.study.report import device, versions
+from coala_jax.backbones._attention import plain_batch
+from coala_jax.backbones._registry import FAMILIES
+from coala_jax.study._files import json_text
+from coala_jax.study._report import device, versions
 
 RESULTS = Path(os.environ.get("OUT", Path(__file__).resolve().parent / "results"))
 # Calls that are queued before waiting, so that launching one hides behind the one before.

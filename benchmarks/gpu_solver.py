@@ -51,6 +51,8 @@ from jax import lax
 from problems import SIGNAL, SPECTRUM_EXPONENT, TEACHER_NEURONS
 
 from coala_jax import Config, Params, PreferenceFeatures, Status, certify, cronos
+from coala_jax._files import write_text
+from coala_jax._inputs import prepare_features, prepare_params
 from coala_jax.convex import (
     CronosProblem,
     CronosState,
@@ -59,14 +61,12 @@ from coala_jax.convex import (
     cronos_problem,
     cronos_step,
 )
+from coala_jax.convex._penalties import balance_rows
+from coala_jax.convex._prepare import prepare, strength_of
+from coala_jax.convex._program import column_products, row_products
 from coala_jax.convex.losses import get_loss
-from coala_jax.convex.penalties import balance_rows
-from coala_jax.convex.prepare import prepare, strength_of
-from coala_jax.convex.program import column_products, row_products
-from coala_jax.files import write_text
-from coala_jax.inputs import prepare_features, prepare_params
-from coala_jax.study.files import json_text
-from coala_jax.study.report import device, versions
+from coala_jax.study._files import json_text
+from coala_jax.study._report import device, versions
 
 RESULTS = Path(__file__).resolve().parent / "results"
 FLOAT_BYTES = 4

@@ -6,8 +6,8 @@
 ``align``: a head is trained as the quickstart does, on pairs about some concepts; the prompts ask
 one question for every aspect of the concepts that it never saw (220 prompts). An answer is *direct*
 where it has the asked aspect's own terms and more of them than of any other aspect
-(`coala_jax.quickstart.truth`): a rule that knows the truth and that the head does not. The scale of
-every method is chosen on as many prompts about training concepts; all scales are shown on the
+(`coala_jax.quickstart._truth`): a rule that knows the truth and that the head does not. The scale
+of every method is chosen on as many prompts about training concepts; all scales are shown on the
 held-out ones. Methods share the draws, top-p, top-k and temperature; intervals are clustered by
 pair of neighbouring concepts and differences are paired. Perplexity is that of the responses'
 tokens under the frozen backbone. ``evaluations`` are tokens that the backbone ran a prompt, with
@@ -52,7 +52,7 @@ class Method(NamedTuple):
 
     Attributes:
         name: in the table.
-        options: of `coala_jax.decoding.config.GenerationConfig`, but for the scale.
+        options: of `coala_jax.decoding._config.GenerationConfig`, but for the scale.
         scales: to try; methods without one have a single entry.
     """
 
@@ -105,7 +105,7 @@ def main() -> None:
 
 def _align(arguments: argparse.Namespace, out: Path) -> None:
     from coala_jax.backbones import load_backbone
-    from coala_jax.quickstart.demo import embedded_backbone
+    from coala_jax.quickstart._demo import embedded_backbone
 
     rows, head = _trained_head(arguments)
     backbone = load_backbone(embedded_backbone())
@@ -147,11 +147,11 @@ def _align(arguments: argparse.Namespace, out: Path) -> None:
 
 def _trained_head(arguments: argparse.Namespace) -> tuple[Any, Any]:
     """Rows and head of the quickstart."""
-    from coala_jax.decoding.text_head import TextHead
-    from coala_jax.features.settings import ExtractSettings
-    from coala_jax.quickstart.demo import demo_pairs, embedded_backbone
-    from coala_jax.quickstart.tutoring import EVAL_PAIRS, TRAIN_PAIRS, tutoring_rows
-    from coala_jax.study.experiment import Settings, run_experiment
+    from coala_jax.decoding._text_head import TextHead
+    from coala_jax.features._settings import ExtractSettings
+    from coala_jax.quickstart._demo import demo_pairs, embedded_backbone
+    from coala_jax.quickstart._tutoring import EVAL_PAIRS, TRAIN_PAIRS, tutoring_rows
+    from coala_jax.study._experiment import Settings, run_experiment
 
     train = arguments.train_pairs or TRAIN_PAIRS
     rows = tutoring_rows(arguments.seed, train, min(EVAL_PAIRS, train))
@@ -162,7 +162,7 @@ def _trained_head(arguments: argparse.Namespace) -> tuple[Any, Any]:
 
 
 def _questions(arguments: argparse.Namespace, wanted: Callable[[Any], bool]) -> list[Any]:
-    from coala_jax.quickstart.sampling import plain_questions
+    from coala_jax.quickstart._sampling import plain_questions
 
     questions = [q for q in plain_questions(arguments.seed) if wanted(q.concept)]
     return questions[: arguments.prompts]
@@ -191,12 +191,12 @@ class _Bench:
         self.key = jax.random.key(seed)
 
     def config(self, options: dict[str, Any]) -> Any:
-        from coala_jax.decoding.config import GenerationConfig
+        from coala_jax.decoding._config import GenerationConfig
 
         return GenerationConfig(max_new_tokens=LONGEST_ANSWER, **options)
 
     def answer(self, part: str, options: dict[str, Any]) -> _Answers:
-        from coala_jax.decoding.generate import guided_generate
+        from coala_jax.decoding._generate import guided_generate
 
         prompts = [question.prompt for question in self.asked[part]]
         start = time.perf_counter()
@@ -212,7 +212,7 @@ class _Bench:
         return self._judge(part, made, [one.evaluations for one in made], seconds)
 
     def best_of(self, n: int, plain: _Answers, note: str) -> list[dict[str, Any]]:
-        from coala_jax.decoding.best_of import best_of_n
+        from coala_jax.decoding._best_of import best_of_n
 
         prompts = [question.prompt for question in self.asked["held out"]]
         start = time.perf_counter()
@@ -232,9 +232,9 @@ class _Bench:
     ) -> _Answers:
         import numpy as np
 
-        from coala_jax.decoding.likelihood import response_log_probs
-        from coala_jax.decoding.prompts import encode_prompts
-        from coala_jax.quickstart.truth import is_direct
+        from coala_jax.decoding._likelihood import response_log_probs
+        from coala_jax.decoding._prompts import encode_prompts
+        from coala_jax.quickstart._truth import is_direct
 
         questions = self.asked[part]
         texts = [question.prompt for question in questions]
@@ -261,7 +261,7 @@ class _Bench:
     ) -> dict[str, Any]:
         import numpy as np
 
-        from coala_jax.study.intervals import cluster_interval
+        from coala_jax.study._intervals import cluster_interval
 
         clusters = [question.concept.group for question in self.asked["held out"]]
         gain = answers.direct.astype(float) - plain.direct
@@ -360,11 +360,11 @@ def _cost(arguments: argparse.Namespace, out: Path) -> None:
     if hasattr(os, "sched_setaffinity"):  # before jax and torch start their threads
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     from coala_jax.backbones import load_backbone
-    from coala_jax.decoding.config import GenerationConfig
-    from coala_jax.decoding.text_head import TextHead
-    from coala_jax.features.settings import ExtractSettings, feature_identity
-    from coala_jax.quickstart.demo import embedded_backbone
-    from coala_jax.quickstart.sampling import plain_questions
+    from coala_jax.decoding._config import GenerationConfig
+    from coala_jax.decoding._text_head import TextHead
+    from coala_jax.features._settings import ExtractSettings, feature_identity
+    from coala_jax.quickstart._demo import embedded_backbone
+    from coala_jax.quickstart._sampling import plain_questions
 
     backbone = load_backbone(embedded_backbone())
     # An id that is never drawn, so that no response ends.
@@ -417,7 +417,7 @@ def _cost(arguments: argparse.Namespace, out: Path) -> None:
 def _random_head(width: int) -> Any:
     import numpy as np
 
-    from coala_jax.head import ConvexHead
+    from coala_jax._head import ConvexHead
 
     rng = np.random.default_rng(0)
     first = rng.standard_normal((width, 32)).astype(np.float32)
@@ -428,8 +428,8 @@ def _steps_of(backbone: Any, head: Any, prompts: Sequence[str], config: Any) -> 
     """Seconds of all steps of a batch whose prompts have run."""
     import jax
 
-    from coala_jax.decoding.plan import make_plan, slots_needed
-    from coala_jax.decoding.session import Request, Session
+    from coala_jax.decoding._plan import make_plan, slots_needed
+    from coala_jax.decoding._session import Request, Session
 
     plan = make_plan(backbone, head, [config])
     encoded = backbone.tokenizer.encode_batch(list(prompts))
@@ -459,7 +459,7 @@ def _torch_steps(backbone: Any, prompts: Sequence[str], config: Any) -> Callable
     except ModuleNotFoundError:
         _say("torch is not installed: left out")
         return None
-    from coala_jax.quickstart.demo import embedded_backbone
+    from coala_jax.quickstart._demo import embedded_backbone
 
     torch.set_num_threads(1)
     model = GPT2LMHeadModel.from_pretrained(embedded_backbone(), dtype=torch.float32).eval()
@@ -510,15 +510,15 @@ def _cost_table(result: dict[str, Any]) -> str:
 
 
 def _account(fields: dict[str, Any]) -> dict[str, Any]:
-    from coala_jax.study.report import device, versions
+    from coala_jax.study._report import device, versions
 
     date = datetime.now(UTC).date().isoformat()
     return {"date": date, "device": device(), "versions": versions(), **fields}
 
 
 def _write(out: Path, result: dict[str, Any], table: str) -> None:
-    from coala_jax.files import write_text
-    from coala_jax.study.files import json_text
+    from coala_jax._files import write_text
+    from coala_jax.study._files import json_text
 
     write_text(out.with_suffix(".json"), json_text(result))
     write_text(out.with_suffix(".md"), table)

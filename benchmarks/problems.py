@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from contenders.protocol import Problem
 
-from coala_jax.convex.gates import sample_gates
-from coala_jax.convex.standardize import fit_standardization, standardize
+from coala_jax.convex._gates import sample_gates
+from coala_jax.convex._standardize import fit_standardization, standardize
 
 SHARED = ("alpaca_eval_v2", "qa_feedback")
 SHARED_GATES = 16

@@ -6,12 +6,10 @@
 Text, backbones and the quickstart live in subpackages that need the `text` extra.
 """
 
-from coala_jax._version import __version__
-from coala_jax.convex import CertificateReport, certify, cronos, refine, regularization_path
-from coala_jax.head import ConvexHead, GatedHead, HeadFileError, load_head, save_head
-from coala_jax.preference import finetune
-from coala_jax.solve import solve
-from coala_jax.types import (
+from coala_jax._errors import CoalaError
+from coala_jax._head import ConvexHead, GatedHead, HeadFileError, load_head, save_head
+from coala_jax._solve import solve
+from coala_jax._types import (
     Certificate,
     Config,
     History,
@@ -25,10 +23,14 @@ from coala_jax.types import (
     Stats,
     Status,
 )
+from coala_jax._version import __version__
+from coala_jax.convex import CertificateReport, certify, cronos, refine, regularization_path
+from coala_jax.preference import finetune
 
 __all__ = [
     "Certificate",
     "CertificateReport",
+    "CoalaError",
     "Config",
     "ConvexHead",
     "GatedHead",

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from coala_jax import ConvexHead, load_head, save_head
+from coala_jax._files import file_sha256, write_bytes, write_files, write_text
+from coala_jax._hub_ids import DATA_SET_ID, MODEL_ID
 from coala_jax.data import DataError
-from coala_jax.data.writing import write_json_lines
-from coala_jax.files import file_sha256, write_bytes, write_files, write_text
-from coala_jax.hub_ids import DATA_SET_ID, MODEL_ID
+from coala_jax.data._writing import write_json_lines
 
 
 def full(*arguments):
@@ -21,7 +21,7 @@ def full(*arguments):
 def test_a_text_that_cannot_be_renamed_leaves_the_old_one(tmp_path, monkeypatch):
     path = tmp_path / "deep" / "file.txt"
     write_text(path, "old")
-    monkeypatch.setattr("coala_jax.files.Path.replace", full)
+    monkeypatch.setattr("coala_jax._files.Path.replace", full)
     with pytest.raises(OSError, match="full"):
         write_text(path, "new")
     assert [file.read_text() for file in path.parent.iterdir()] == ["old"]
@@ -49,7 +49,7 @@ def test_the_temporary_file_of_a_killed_run_is_written_over(tmp_path):
 def test_a_head_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
     head = ConvexHead(*(jnp.ones(shape) for shape in ((2, 1), (1,), (1,))))
     save_head(tmp_path, head, {"run": 1})
-    monkeypatch.setattr("coala_jax.files.os.fsync", full)
+    monkeypatch.setattr("coala_jax._files.os.fsync", full)
     with pytest.raises(OSError, match="full"):
         save_head(tmp_path, head._replace(bias=2 * head.bias), {"run": 2})
     kept, info = load_head(tmp_path)

@@ -15,7 +15,7 @@ SERVER = ["starlette", "uvicorn", "h11", "openai"]
         "import coala_jax",
         "import coala_jax.features",
         # All commands need their parser, with the defaults of all options.
-        "from coala_jax.cli.main import build_parser; build_parser()",
+        "from coala_jax.cli._main import build_parser; build_parser()",
     ],
 )
 def test_importing_pulls_in_nothing_heavy(statement):

@@ -101,7 +101,7 @@ def test_a_new_value_of_any_leaf_never_recompiles():
 
 
 def test_eager_calls_share_one_compilation():
-    from coala_jax.solve import _solve
+    from coala_jax._solve import _solve
 
     solve(Params(), draw(), config=CONFIG)
     before = _solve._cache_size()

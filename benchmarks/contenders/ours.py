@@ -25,10 +25,10 @@ from coala_jax.convex import (
     cronos_problem,
     cronos_step,
 )
-from coala_jax.convex.critical_strength import norm_bound
+from coala_jax.convex._critical_strength import norm_bound
+from coala_jax.convex._penalties import guessed_share, suggested_penalty
+from coala_jax.convex._program import RELU_HALVES, Program
 from coala_jax.convex.losses import SQUARED
-from coala_jax.convex.penalties import guessed_share, suggested_penalty
-from coala_jax.convex.program import RELU_HALVES, Program
 
 
 def main() -> None:

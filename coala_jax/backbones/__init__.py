@@ -1,20 +1,20 @@
 """Frozen Flax backbones: modules, checkpoints and tokenizers. Needs flax and transformers."""
 
-from coala_jax.backbones.attention import TokenBatch
-from coala_jax.backbones.checkpoint import CheckpointError
-from coala_jax.backbones.family import BackboneModule
-from coala_jax.backbones.flops import pass_flops
-from coala_jax.backbones.gpt2 import GPT2, GPT2Config
-from coala_jax.backbones.registry import (
+from coala_jax.backbones._attention import TokenBatch
+from coala_jax.backbones._checkpoint import CheckpointError
+from coala_jax.backbones._family import BackboneModule
+from coala_jax.backbones._flops import pass_flops
+from coala_jax.backbones._gpt2 import GPT2, GPT2Config
+from coala_jax.backbones._registry import (
     Backbone,
     BackboneIdentity,
     load_backbone,
     save_checkpoint,
     shard_backbone,
 )
-from coala_jax.backbones.sharding import device_mesh
-from coala_jax.backbones.stack import layer_indices
-from coala_jax.backbones.tokenizer import Tokenizer
+from coala_jax.backbones._sharding import device_mesh
+from coala_jax.backbones._stack import layer_indices
+from coala_jax.backbones._tokenizer import Tokenizer
 
 __all__ = [
     "GPT2",

@@ -1,18 +1,18 @@
 """Phase I: the convex program (3) of COALA and CRONOS, the ADMM that solves it."""
 
-from coala_jax.convex.certified_loop import CronosResult, cronos_solve
-from coala_jax.convex.certify import CertificateReport, certify
-from coala_jax.convex.cronos import (
+from coala_jax.convex._certified_loop import CronosResult, cronos_solve
+from coala_jax.convex._certify import CertificateReport, certify
+from coala_jax.convex._cronos import (
     CronosProblem,
     CronosState,
     cronos_init,
     cronos_problem,
     cronos_step,
 )
-from coala_jax.convex.decompose import decompose_gated
-from coala_jax.convex.path import regularization_path
-from coala_jax.convex.phase1 import Phase1Solution, Phase1Stats, cronos
-from coala_jax.convex.refine import refine
+from coala_jax.convex._decompose import decompose_gated
+from coala_jax.convex._path import regularization_path
+from coala_jax.convex._phase1 import Phase1Solution, Phase1Stats, cronos
+from coala_jax.convex._refine import refine
 
 __all__ = [
     "CertificateReport",

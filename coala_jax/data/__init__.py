@@ -1,19 +1,19 @@
 """Preference rows: sources, formats, splits, alternating population. No jax, no models."""
 
-from coala_jax.data.alternating import AlternatingPopulation, alternating_population
-from coala_jax.data.chat import ChatFormat
-from coala_jax.data.conversations import (
+from coala_jax.data._alternating import AlternatingPopulation, alternating_population
+from coala_jax.data._chat import ChatFormat
+from coala_jax.data._conversations import (
     Conversation,
     ConversationSet,
     read_conversations,
 )
-from coala_jax.data.errors import DataError
-from coala_jax.data.message import Message, PairMessages
-from coala_jax.data.reading import read_rows
-from coala_jax.data.responses import ResponseRow, ResponseSet, read_responses, stream_responses
-from coala_jax.data.rows import PreferenceRow, RowSet, SetAsideRow, fingerprint_rows
-from coala_jax.data.sources import open_source
-from coala_jax.data.split import (
+from coala_jax.data._errors import DataError
+from coala_jax.data._message import Message, PairMessages
+from coala_jax.data._reading import read_rows
+from coala_jax.data._responses import ResponseRow, ResponseSet, read_responses, stream_responses
+from coala_jax.data._rows import PreferenceRow, RowSet, SetAsideRow, fingerprint_rows
+from coala_jax.data._sources import open_source
+from coala_jax.data._split import (
     Split,
     eval_mask,
     groups_of,
@@ -24,7 +24,7 @@ from coala_jax.data.split import (
     split_by_group,
     split_by_prompt,
 )
-from coala_jax.data.writing import write_rows, write_set_aside
+from coala_jax.data._writing import write_rows, write_set_aside
 
 __all__ = [
     "AlternatingPopulation",

@@ -8,10 +8,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from coala_jax.decoding.best_of import best_of_n
-    from coala_jax.decoding.config import GenerationConfig, GenerationError
-    from coala_jax.decoding.generate import Generation, guided_generate
-    from coala_jax.decoding.text_head import (
+    from coala_jax.decoding._best_of import best_of_n
+    from coala_jax.decoding._config import GenerationConfig, GenerationError
+    from coala_jax.decoding._generate import Generation, guided_generate
+    from coala_jax.decoding._text_head import (
         TextHead,
         load_text_head,
         open_text_head,
@@ -41,4 +41,4 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES.get(name, 'text_head')}"), name)
+    return getattr(importlib.import_module(f"{__name__}._{_HOMES.get(name, 'text_head')}"), name)

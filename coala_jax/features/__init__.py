@@ -4,13 +4,13 @@ Reading features is here and needs numpy alone; making them (``extract``, ``buil
 and so flax and transformers.
 """
 
-from coala_jax.features.errors import FeatureError
-from coala_jax.features.export import from_dataset, to_dataset, write_npz
-from coala_jax.features.identity import FeatureIdentity, require_same_backbone
-from coala_jax.features.join import Part, join_parts
-from coala_jax.features.load import load_features
-from coala_jax.features.store import FeatureStore, open_store
-from coala_jax.features.table import FeatureTable
+from coala_jax.features._errors import FeatureError
+from coala_jax.features._export import from_dataset, to_dataset, write_npz
+from coala_jax.features._identity import FeatureIdentity, require_same_backbone
+from coala_jax.features._join import Part, join_parts
+from coala_jax.features._load import load_features
+from coala_jax.features._store import FeatureStore, open_store
+from coala_jax.features._table import FeatureTable
 
 __all__ = [
     "FeatureError",

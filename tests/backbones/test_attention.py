@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from coala_jax.backbones import attention
-from coala_jax.backbones.attention import TokenBatch, attend, causal_sight, mutual_sight
+from coala_jax.backbones import _attention as attention
+from coala_jax.backbones._attention import TokenBatch, attend, causal_sight, mutual_sight
 
 ROWS, LENGTH, HEADS, KEY_HEADS, HEAD_DIM = 3, 11, 4, 2, 6
 SCALE = 0.3

@@ -15,9 +15,9 @@ from flax import nnx
 from safetensors.numpy import load_file, save_file
 
 from coala_jax.backbones import GPT2, CheckpointError, load_backbone, save_checkpoint
-from coala_jax.backbones.checkpoint import load_module, save_module
-from coala_jax.backbones.family import Slot
-from coala_jax.backbones.gpt2 import FAMILY as GPT2_FAMILY
+from coala_jax.backbones._checkpoint import load_module, save_module
+from coala_jax.backbones._family import Slot
+from coala_jax.backbones._gpt2 import FAMILY as GPT2_FAMILY
 
 from .variants import ENCODERS, load_variant, write_variant
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from coala_jax.backbones.attention import TokenBatch, append, empty_cache, plain_batch
-from coala_jax.backbones.registry import FAMILIES
-from coala_jax.backbones.rope import make_rope, rope_parameters
+from coala_jax.backbones._attention import TokenBatch, append, empty_cache, plain_batch
+from coala_jax.backbones._registry import FAMILIES
+from coala_jax.backbones._rope import make_rope, rope_parameters
 
 from .variants import CAUSAL, ENCODERS, SIZES, VARIANTS, load_variant, write_variant
 

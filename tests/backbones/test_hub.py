@@ -12,7 +12,7 @@ from huggingface_hub import constants
 from huggingface_hub.errors import OfflineModeIsEnabled
 
 from coala_jax.backbones import CheckpointError, load_backbone
-from coala_jax.backbones.hub import TEXT_FILES, find_checkpoint
+from coala_jax.backbones._hub import TEXT_FILES, find_checkpoint
 
 MAIN, OLD = "1" * 40, "2" * 40
 
@@ -225,7 +225,7 @@ def test_a_path_that_is_no_id_is_only_a_missing_folder(tmp_path, monkeypatch, ca
 
 def test_the_environment_says_where_the_cache_is(checkpoint, tmp_path):
     snapshot = _cached(tmp_path / "home" / "hub", checkpoint, "org/tiny", MAIN, "main")
-    code = "from coala_jax.backbones.hub import find_checkpoint as f; print(f('org/tiny').folder)"
+    code = "from coala_jax.backbones._hub import find_checkpoint as f; print(f('org/tiny').folder)"
     environment = {name: value for name, value in os.environ.items() if name != "HF_HUB_CACHE"}
     run = subprocess.run(
         [sys.executable, "-c", code],

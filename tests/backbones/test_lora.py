@@ -12,9 +12,9 @@ from flax.serialization import msgpack_serialize
 from safetensors.numpy import load_file, save_file
 
 from coala_jax.backbones import CheckpointError, load_backbone
-from coala_jax.backbones.family import Family
-from coala_jax.backbones.lora import merge_adapter, read_adapter
-from coala_jax.backbones.weights import stored_tensors
+from coala_jax.backbones._family import Family
+from coala_jax.backbones._lora import merge_adapter, read_adapter
+from coala_jax.backbones._weights import stored_tensors
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 BASE_WEIGHTS = "model.safetensors"

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from coala_jax.backbones.gpt2 import FAMILY
-from coala_jax.backbones.support import check_support, config_faults, supported_families
+from coala_jax.backbones._gpt2 import FAMILY
+from coala_jax.backbones._support import check_support, config_faults, supported_families
 
 WEIGHTS = "model.safetensors"
 
@@ -48,7 +48,7 @@ def test_no_weight_is_read(checkpoint, monkeypatch):
     def refuse(*_):
         raise AssertionError("a weight was read")
 
-    monkeypatch.setattr("coala_jax.backbones.weights._read_safetensors", refuse)
+    monkeypatch.setattr("coala_jax.backbones._weights._read_safetensors", refuse)
     assert check_support(checkpoint).faults == ()
 
 

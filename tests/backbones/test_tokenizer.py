@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coala_jax.backbones.checkpoint import CheckpointError
-from coala_jax.backbones.registry import load_backbone
-from coala_jax.backbones.tokenizer import load_tokenizer, tokenizer_sha256
+from coala_jax.backbones._checkpoint import CheckpointError
+from coala_jax.backbones._registry import load_backbone
+from coala_jax.backbones._tokenizer import load_tokenizer, tokenizer_sha256
 
 VOCABULARY = {"[PAD]": 0, "[UNK]": 1, "[CLS]": 2, "[SEP]": 3, "<s>": 4, "</s>": 5, "a": 6, "b": 7}
 

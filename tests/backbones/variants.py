@@ -6,8 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 from safetensors.numpy import save_file
 
-from coala_jax.backbones.checkpoint import load_module, read_config
-from coala_jax.backbones.registry import FAMILIES
+from coala_jax.backbones._checkpoint import load_module, read_config
+from coala_jax.backbones._registry import FAMILIES
 
 SIZES = {
     "vocab_size": 31,

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from jax.experimental.compilation_cache import compilation_cache
 
-from coala_jax.cli.main import main
+from coala_jax.cli._main import main
 
 # The width and the parts of the quickstart below: both run the same compiled programs.
 PAIRS, WIDTH, GROUP_SIZE = 60, 16, 3

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from coala_jax.cli.main import main
-from coala_jax.features.store import open_store
+from coala_jax.cli._main import main
+from coala_jax.features._store import open_store
 
 WEIGHTS = "model.safetensors"
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from coala_jax.cli.main import main
+from coala_jax.cli._main import main
 
 ONES = np.ones((4, 3), np.float32)
 RANDOM = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
@@ -193,12 +193,12 @@ def test_an_interrupt_is_one_line(monkeypatch, capsys):
     def interrupt(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("coala_jax.cli.solve.read_pairs", interrupt)
+    monkeypatch.setattr("coala_jax.cli._solve.read_pairs", interrupt)
     assert main(["solve", "x.npz", "--out", "h"]) == 130
     assert _error(capsys) == "coala-jax: error: interrupted"
 
 
 def test_a_missing_extra_is_named(monkeypatch, capsys):
-    monkeypatch.setitem(__import__("sys").modules, "coala_jax.features.build", None)
+    monkeypatch.setitem(__import__("sys").modules, "coala_jax.features._build", None)
     assert main(["extract", "--model", "m", "--data", "d", "--out", "o"]) == 2
     assert "pip install 'coala-jax[text]'" in _error(capsys)

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import coala_jax
-from coala_jax.cli.main import main
-from coala_jax.study.pairs import read_pairs
+from coala_jax.cli._main import main
+from coala_jax.study._pairs import read_pairs
 
 ROWS = [
     {"id": "a", "prompt": "the student asks", "chosen": "the tutor answers", "rejected": "no"},
@@ -61,7 +61,7 @@ def test_version(capsys):
 
 def test_the_entry_point_loads_neither_flax_nor_transformers_nor_matplotlib():
     heavy = ("flax", "transformers", "matplotlib", "sklearn")
-    code = f"import coala_jax.cli.main, sys; print([m for m in {heavy} if m in sys.modules])"
+    code = f"import coala_jax.cli._main, sys; print([m for m in {heavy} if m in sys.modules])"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout == "[]\n"
 

@@ -9,11 +9,11 @@ import threading
 import numpy as np
 import pytest
 
+from coala_jax._head import ConvexHead, save_head
 from coala_jax.backbones import load_backbone
-from coala_jax.cli.columns import side_by_side, text_width
-from coala_jax.cli.main import main
-from coala_jax.features.settings import ExtractSettings, feature_identity
-from coala_jax.head import ConvexHead, save_head
+from coala_jax.cli._columns import side_by_side, text_width
+from coala_jax.cli._main import main
+from coala_jax.features._settings import ExtractSettings, feature_identity
 from tests.decoding.page_reader import Reader
 
 # One shape for all: a row at a time, traced for the page.

@@ -7,9 +7,9 @@ import shutil
 
 import pytest
 
-from coala_jax.cli.main import main
+from coala_jax.cli._main import main
 from coala_jax.data import read_rows
-from coala_jax.features.chat import checkpoint_chat
+from coala_jax.features._chat import checkpoint_chat
 
 ROWS = [
     {"question": "the student asks", "best": "the tutor answers", "worst": "no"},

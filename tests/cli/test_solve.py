@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import coala_jax
-from coala_jax.cli.main import main
-from coala_jax.types import SolveError
+from coala_jax._types import SolveError
+from coala_jax.cli._main import main
 
 FAST = ["--n-gates", "3", "--ridge", "0.1", "--max-epochs", "300"]
 FILES = {"head.safetensors", "head.json", "report.json", "history.json", "margins.png"}
@@ -122,7 +122,7 @@ def test_a_full_disk_leaves_nothing_behind(solved, groups_file, tmp_path, capsys
         path.write_bytes(b"half")
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("coala_jax.study.folder.draw_margins", fail)
+    monkeypatch.setattr("coala_jax.study._folder.draw_margins", fail)
     words = ["solve", str(solved.parent / "features.npz"), "--groups", str(groups_file)]
     assert main([*words, "--out", str(tmp_path / "out" / "head"), *FAST]) == 2
     assert "coala-jax: error: [Errno 28] No space left on device" in capsys.readouterr().err
@@ -132,7 +132,7 @@ def test_a_full_disk_leaves_nothing_behind(solved, groups_file, tmp_path, capsys
 def test_without_matplotlib_a_line_says_so_and_no_old_picture_stays(
     solved, groups_file, tmp_path, capsys, monkeypatch
 ):
-    monkeypatch.setattr("coala_jax.study.folder.can_draw", lambda: False)
+    monkeypatch.setattr("coala_jax.study._folder.can_draw", lambda: False)
     out = tmp_path / "head"
     out.mkdir()
     (out / "margins.png").write_bytes(b"old")
@@ -149,7 +149,7 @@ def test_rows_without_prompts_or_groups_are_split_by_row_with_a_warning(
     def broken(*arguments):
         raise SolveError("no head was written; breakdown")
 
-    monkeypatch.setattr("coala_jax.study.experiment.run_phases", broken)
+    monkeypatch.setattr("coala_jax.study._experiment.run_phases", broken)
     assert main(["solve", npz(), "--out", str(tmp_path / "head")]) == 3
     lines = capsys.readouterr().err.splitlines()
     assert any("rows are split by row; this leaks" in line for line in lines)
@@ -164,7 +164,7 @@ def test_rows_are_read_with_the_options_of_extract(npz, tmp_path, capsys, monkey
     def stop(pairs, *_):
         raise Reached(f"{pairs.split_by} {pairs.lengths[0].tolist()}")
 
-    monkeypatch.setattr("coala_jax.cli.solve.run_experiment", stop)
+    monkeypatch.setattr("coala_jax.cli._solve.run_experiment", stop)
     rows = [f"row-{i},ask {i},ask {i}: yes,no" for i in range(60)]
     data = tmp_path / "survey.csv"
     data.write_text("\n".join(["id,question,best,rejected", *rows]) + "\n")

@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 
 from coala_jax import Config, Params, PreferenceFeatures, Status, cronos
-from coala_jax.convex.linear_system import (
+from coala_jax.convex._linear_system import (
     OUTPUT_SHARE,
     factorize,
     solve_correction,
     tight_penalties,
     uniform_penalties,
 )
+from coala_jax.convex._program import RELU_HALVES, Program
 from coala_jax.convex.losses import LOSSES
-from coala_jax.convex.program import RELU_HALVES, Program
 
 CONFIG = Config(n_gates=4, max_iterations=2000)
 

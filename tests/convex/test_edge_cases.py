@@ -17,9 +17,9 @@ from coala_jax import (
     solve,
 )
 from coala_jax.convex import cronos_init, cronos_problem, cronos_step
-from coala_jax.convex.certificate import relative_gap
+from coala_jax.convex._certificate import relative_gap
+from coala_jax.convex._program import GATED_HALVES, RELU_HALVES, Program
 from coala_jax.convex.losses import get_loss
-from coala_jax.convex.program import GATED_HALVES, RELU_HALVES, Program
 
 MODELS = ["relu", "gated_relu"]
 PAIRS, WIDTH = 20, 3

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from coala_jax.convex import cronos_init, cronos_step
-from coala_jax.convex.cronos import cronos_problem
-from coala_jax.convex.flops import admm_flops
+from coala_jax.convex._cronos import cronos_problem
+from coala_jax.convex._flops import admm_flops
+from coala_jax.convex._program import GATED_HALVES, RELU_HALVES, Program
 from coala_jax.convex.losses import SQUARED
-from coala_jax.convex.program import GATED_HALVES, RELU_HALVES, Program
 
 ROWS, WIDTH, GATES = 1000, 200, 8
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from coala_jax import Config, Params, PreferenceFeatures, Status, cronos
-from coala_jax.convex.gates import (
+from coala_jax.convex._gates import (
     activation_patterns,
     distinct_gates,
     given_gates,

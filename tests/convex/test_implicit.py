@@ -17,13 +17,13 @@ from coala_jax import (
     regularization_path,
     solve,
 )
-from coala_jax.convex.active_set import find_active_set, gradient, newton, solve_adjoint
-from coala_jax.convex.cronos import CronosState
+from coala_jax._inputs import prepare_features, prepare_params
+from coala_jax.convex._active_set import find_active_set, gradient, newton, solve_adjoint
+from coala_jax.convex._cronos import CronosState
+from coala_jax.convex._phase1 import solve_strength
+from coala_jax.convex._prepare import prepare, strength_of
+from coala_jax.convex._program import Program
 from coala_jax.convex.losses import Loss, get_loss
-from coala_jax.convex.phase1 import solve_strength
-from coala_jax.convex.prepare import prepare, strength_of
-from coala_jax.convex.program import Program
-from coala_jax.inputs import prepare_features, prepare_params
 
 TIGHT = {
     "gap_tolerance": 1e-9,

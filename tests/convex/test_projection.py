@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy.optimize import nnls
 
-from coala_jax.convex.linear_system import factorize
-from coala_jax.convex.program import row_products
-from coala_jax.convex.projection import interior_points, project_onto_cones, push_inside
+from coala_jax.convex._linear_system import factorize
+from coala_jax.convex._program import row_products
+from coala_jax.convex._projection import interior_points, project_onto_cones, push_inside
 
 
 def draw_cones(seed: int, rows: int = 40, width: int = 5, blocks: int = 3):

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coala_jax.data import Conversation, DataError, Message, alternating_population
-from coala_jax.data.alternating import near_duplicates
+from coala_jax.data._alternating import near_duplicates
 
 ROLES = {"u": "user", "a": "assistant", "s": "system"}
 

@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from coala_jax.cli.main import main
+from coala_jax.cli._main import main
 from coala_jax.data import read_rows
 
 TALK = {

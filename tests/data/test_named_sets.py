@@ -15,7 +15,7 @@ from coala_jax.data import (
     require_no_leak,
     write_rows,
 )
-from coala_jax.data.named import KNOWN_SETS, load_named, split_named
+from coala_jax.data._named import KNOWN_SETS, load_named, split_named
 
 PROMPTS = 40
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coala_jax.data import DataError, PreferenceRow, fingerprint_rows, read_responses, read_rows
-from coala_jax.data.rows import row_fault
+from coala_jax.data._rows import row_fault
 
 GOOD = {"id": "a", "prompt": "Why?", "chosen": "Because.", "rejected": "No."}
 

@@ -89,7 +89,7 @@ def test_margin_and_other_columns_are_carried_through():
 
 
 def test_the_chat_format_is_recorded_and_asked_for_once_where_there_is_a_conversation():
-    from coala_jax.data.chat import PLAIN
+    from coala_jax.data._chat import PLAIN
 
     asked = []
 
@@ -141,7 +141,7 @@ def test_a_conversation_that_cannot_be_used_is_set_aside(change, reason):
 
 
 def test_a_template_that_raises_sets_the_row_aside():
-    from coala_jax.data.chat import PLAIN
+    from coala_jax.data._chat import PLAIN
 
     def refuse(_):
         raise RuntimeError("no system role")

@@ -10,9 +10,9 @@ from coala_jax.data import (
     read_rows,
     require_no_leak,
 )
-from coala_jax.data.named import load_named, split_named
-from coala_jax.study.inspection import inspect_pairs
-from coala_jax.study.inspection_words import inspection_report
+from coala_jax.data._named import load_named, split_named
+from coala_jax.study._inspection import inspect_pairs
+from coala_jax.study._inspection_words import inspection_report
 
 # Beside the checkout; their rows are of others and never part of it.
 SHARED = Path(__file__).parents[3] / "shared" / "data"

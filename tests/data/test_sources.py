@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coala_jax.data import DataError, open_source, read_rows
-from coala_jax.data.sources import files, json_array
+from coala_jax.data._sources import _files as files
+from coala_jax.data._sources import _json_array as json_array
 
 ROWS = [
     {"id": "a", "prompt": "Why?", "chosen": "Because,\nreally.", "rejected": 'No "no".'},
@@ -262,7 +263,7 @@ def test_records_in_memory_are_rows():
 @pytest.mark.parametrize("large", [False, True])
 def test_a_hub_id_is_fetched_when_asked_for_and_streamed_where_large(tmp_path, monkeypatch, large):
     datasets = pytest.importorskip("datasets")
-    monkeypatch.setattr("coala_jax.data.sources.hub.STREAM_ABOVE_BYTES", -1 if large else 2**30)
+    monkeypatch.setattr("coala_jax.data._sources._hub.STREAM_ABOVE_BYTES", -1 if large else 2**30)
     (tmp_path / "repository").mkdir()
     (tmp_path / "repository" / "train.jsonl").write_bytes(as_jsonl(ROWS))
     asked = []
@@ -292,7 +293,7 @@ def test_a_stream_that_breaks_off_is_an_error_that_names_the_set_and_the_row(mon
         raise ConnectionError("the peer\nhas gone")
 
     stream = datasets.IterableDataset.from_generator(broken)
-    monkeypatch.setattr("coala_jax.data.sources.hub._open", lambda *_: stream)
+    monkeypatch.setattr("coala_jax.data._sources._hub._open", lambda *_: stream)
     rows = open_source("org/name", config="c", split="train", download=True).rows
     assert [dict(next(rows).fields) for _ in range(after)] == ROWS[:after]
     message = (
@@ -307,7 +308,7 @@ def test_a_stream_that_breaks_off_is_an_error_that_names_the_set_and_the_row(mon
 
 def test_lines_that_datasets_cannot_parse_end_a_stream_in_an_error(tmp_path, monkeypatch):
     datasets = pytest.importorskip("datasets")
-    monkeypatch.setattr("coala_jax.data.sources.hub.STREAM_ABOVE_BYTES", -1)
+    monkeypatch.setattr("coala_jax.data._sources._hub.STREAM_ABOVE_BYTES", -1)
     (tmp_path / "train.jsonl").write_bytes(as_jsonl(ROWS) + b'{"id": "c", "prompt": \n')
     builder = datasets.load_dataset_builder(str(tmp_path), cache_dir=str(tmp_path / "cache"))
     monkeypatch.setattr(datasets, "load_dataset_builder", lambda *_, **__: builder)

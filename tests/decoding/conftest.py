@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from coala_jax._head import ConvexHead
 from coala_jax.backbones import load_backbone
-from coala_jax.decoding.text_head import TextHead
-from coala_jax.features.query import query_text
-from coala_jax.features.settings import ExtractSettings, feature_identity
-from coala_jax.head import ConvexHead
+from coala_jax.decoding._text_head import TextHead
+from coala_jax.features._query import query_text
+from coala_jax.features._settings import ExtractSettings, feature_identity
 
 PROMPTS = (
     "the student asks",
@@ -52,7 +52,7 @@ def backbone(checkpoint):
 @pytest.fixture(scope="session")
 def llama(backbone):
     """Rotary positions, grouped queries, a sliding window; the same tokenizer."""
-    from coala_jax.backbones.decoder import Decoder, DecoderConfig
+    from coala_jax.backbones._decoder import Decoder, DecoderConfig
 
     config = DecoderConfig(
         model_type="mistral",

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from coala_jax.backbones.attention import plain_batch
+from coala_jax.backbones._attention import plain_batch
 
 CONTINUATION_KEYS = 2**31
 LENGTH = 64

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coala_jax.decoding.candidates import (
+from coala_jax.decoding._candidates import (
     Pool,
     SamplingOptions,
     draw,
@@ -16,7 +16,7 @@ from coala_jax.decoding.candidates import (
     take_largest,
     token_noise,
 )
-from coala_jax.decoding.guidance import REWEIGHT, log_reweight, normalise_scores
+from coala_jax.decoding._guidance import REWEIGHT, log_reweight, normalise_scores
 
 
 def options(rows=1, **fields):

@@ -4,12 +4,12 @@ import jax
 import numpy as np
 import pytest
 
-from coala_jax.decoding.config import GenerationConfig
-from coala_jax.decoding.cost import token_evaluations
-from coala_jax.decoding.generate import guided_generate
-from coala_jax.decoding.plan import make_plan
-from coala_jax.decoding.prompts import encode_prompts, template_of
-from coala_jax.features.query import query_array
+from coala_jax.decoding._config import GenerationConfig
+from coala_jax.decoding._cost import token_evaluations
+from coala_jax.decoding._generate import guided_generate
+from coala_jax.decoding._plan import make_plan
+from coala_jax.decoding._prompts import encode_prompts, template_of
+from coala_jax.features._query import query_array
 from tests.decoding.conftest import PROMPTS
 from tests.decoding.reference import Reference
 

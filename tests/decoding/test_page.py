@@ -10,18 +10,18 @@ import pytest
 
 from coala_jax._version import __version__
 from coala_jax.data import Message
-from coala_jax.data.chat import PLAIN
-from coala_jax.decoding import page as page_module
-from coala_jax.decoding.comparison import Comparison
-from coala_jax.decoding.config import GenerationConfig, GenerationError
-from coala_jax.decoding.generate import Generation, GuidedStep
-from coala_jax.decoding.moved_steps import moved_steps
-from coala_jax.decoding.page import comparison_page
-from coala_jax.decoding.page_style import STYLE
-from coala_jax.decoding.prompts import encode_prompts, prompt_text, template_of
-from coala_jax.decoding.reward_colours import colours_for, signed
-from coala_jax.decoding.token_rewards import token_rewards
-from coala_jax.decoding.token_text import token_pieces, visible_token
+from coala_jax.data._chat import PLAIN
+from coala_jax.decoding import _page as page_module
+from coala_jax.decoding._comparison import Comparison
+from coala_jax.decoding._config import GenerationConfig, GenerationError
+from coala_jax.decoding._generate import Generation, GuidedStep
+from coala_jax.decoding._moved_steps import moved_steps
+from coala_jax.decoding._page import comparison_page
+from coala_jax.decoding._page_style import STYLE
+from coala_jax.decoding._prompts import encode_prompts, prompt_text, template_of
+from coala_jax.decoding._reward_colours import colours_for, signed
+from coala_jax.decoding._token_rewards import token_rewards
+from coala_jax.decoding._token_text import token_pieces, visible_token
 from tests.decoding.page_reader import Reader
 
 CONFIG = GenerationConfig(max_new_tokens=9, top_k=6, top_p=1.0, guide_every=2, scale=9.0)

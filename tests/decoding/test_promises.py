@@ -7,10 +7,10 @@ import jax
 import numpy as np
 import pytest
 
-from coala_jax.decoding.comparison import compare_plain_and_guided
-from coala_jax.decoding.config import GenerationConfig, GenerationError
-from coala_jax.decoding.generate import guided_generate
-from coala_jax.decoding.page import comparison_page
+from coala_jax.decoding._comparison import compare_plain_and_guided
+from coala_jax.decoding._config import GenerationConfig, GenerationError
+from coala_jax.decoding._generate import guided_generate
+from coala_jax.decoding._page import comparison_page
 from coala_jax.features import FeatureError
 from tests.decoding.conftest import PROMPTS
 

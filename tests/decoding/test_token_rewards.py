@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from coala_jax.decoding.config import GenerationError
-from coala_jax.decoding.prompts import encode_prompts, template_of
-from coala_jax.decoding.token_rewards import token_rewards
+from coala_jax.decoding._config import GenerationError
+from coala_jax.decoding._prompts import encode_prompts, template_of
+from coala_jax.decoding._token_rewards import token_rewards
 from coala_jax.features import FeatureError
-from coala_jax.features.query import query_array
+from coala_jax.features._query import query_array
 from tests.decoding.conftest import PROMPTS
 from tests.decoding.reference import Reference
 

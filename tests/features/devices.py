@@ -18,12 +18,12 @@ import numpy as np
 from flax import nnx
 
 from coala_jax.backbones import TokenBatch, device_mesh, load_backbone, shard_backbone
-from coala_jax.backbones.attention import plain_batch
-from coala_jax.backbones.sharding import mesh_of, row_sharding
+from coala_jax.backbones._attention import plain_batch
+from coala_jax.backbones._sharding import mesh_of, row_sharding
 from coala_jax.data import PreferenceRow, RowSet
 from coala_jax.features import Part
-from coala_jax.features.build import extract_store
-from coala_jax.features.settings import ExtractSettings
+from coala_jax.features._build import extract_store
+from coala_jax.features._settings import ExtractSettings
 
 # A row on each device: one shape, so one compilation, for every mesh.
 SETTINGS = ExtractSettings(token_budget=64, shard_rows=4)

@@ -15,8 +15,8 @@ from transformers import AutoTokenizer  # noqa: F401  # imported late, by every 
 
 from coala_jax.backbones import load_backbone
 from coala_jax.data import PreferenceRow, RowSet
-from coala_jax.features.build import extract_store
-from coala_jax.features.settings import ExtractSettings
+from coala_jax.features._build import extract_store
+from coala_jax.features._settings import ExtractSettings
 
 ROWS, SHARD_ROWS = 120, 2
 WORDS = ["the", "student", "asks", "tutor", "answers"]

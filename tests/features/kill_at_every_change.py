@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from coala_jax.features import FeatureIdentity
-from coala_jax.features.shard import RowRecord, Shard
-from coala_jax.features.store import write_store
+from coala_jax.features._shard import RowRecord, Shard
+from coala_jax.features._store import write_store
 
 SETTINGS = {"identity": FeatureIdentity(*"abcdefghij")._asdict(), "rows": 6}
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT

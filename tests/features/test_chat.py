@@ -7,12 +7,12 @@ import pytest
 
 from coala_jax.backbones import load_backbone
 from coala_jax.data import Message, read_rows, write_rows
-from coala_jax.data.chat import PLAIN
+from coala_jax.data._chat import PLAIN
 from coala_jax.features import FeatureError, FeatureIdentity
-from coala_jax.features.build import extract_store
-from coala_jax.features.chat import checkpoint_chat, tokenizer_chat
-from coala_jax.features.settings import ExtractSettings
-from coala_jax.features.tokens import TextTemplate
+from coala_jax.features._build import extract_store
+from coala_jax.features._chat import checkpoint_chat, tokenizer_chat
+from coala_jax.features._settings import ExtractSettings
+from coala_jax.features._tokens import TextTemplate
 
 TEMPLATE = (
     "{% for message in messages %}<{{ message.role }}>{{ message.content }}</>{% endfor %}"

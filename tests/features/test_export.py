@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from coala_jax.cli.main import main
+from coala_jax.cli._main import main
 from coala_jax.features import (
     FeatureError,
     FeatureIdentity,
@@ -17,9 +17,9 @@ from coala_jax.features import (
     to_dataset,
     write_npz,
 )
-from coala_jax.features.export import write_dataset_folder
-from coala_jax.features.shard import RowRecord, Shard
-from coala_jax.features.store import write_store
+from coala_jax.features._export import write_dataset_folder
+from coala_jax.features._shard import RowRecord, Shard
+from coala_jax.features._store import write_store
 
 IDENTITY = FeatureIdentity(*(f"{name} of it: é" for name in FeatureIdentity._fields))
 CHOSEN = np.arange(12, dtype=np.float32).reshape(4, 3) / 7
@@ -203,7 +203,7 @@ def test_the_command_refuses_what_it_cannot_write(store, tmp_path, capsys):
 
 def test_exporting_an_npz_needs_no_datasets(store, tmp_path):
     code = (
-        "import sys; from coala_jax.cli.main import main; "
+        "import sys; from coala_jax.cli._main import main; "
         f"main(['export', {str(store.path)!r}, '--out', {str(tmp_path / 'f.npz')!r}]); "
         "print({'flax', 'transformers', 'datasets', 'pyarrow'} & set(sys.modules))"
     )

@@ -11,16 +11,18 @@ import numpy as np
 import pytest
 
 from coala_jax.backbones import Tokenizer, load_backbone
-from coala_jax.backbones.attention import plain_batch
+from coala_jax.backbones._attention import plain_batch
 from coala_jax.data import PreferenceRow, ResponseRow, RowSet, prompt_sha256
-from coala_jax.data.rows import SetAsideRow
-from coala_jax.features import FeatureError, build, extract, open_store, require_same_backbone
-from coala_jax.features.build import extract_store
-from coala_jax.features.progress import Progress
-from coala_jax.features.query import query_array, query_text
-from coala_jax.features.responses import features_of_responses
-from coala_jax.features.settings import ExtractSettings, feature_identity
-from coala_jax.features.tokens import TextTemplate
+from coala_jax.data._rows import SetAsideRow
+from coala_jax.features import FeatureError, open_store, require_same_backbone
+from coala_jax.features import _build as build
+from coala_jax.features import _extract as extract
+from coala_jax.features._build import extract_store
+from coala_jax.features._progress import Progress
+from coala_jax.features._query import query_array, query_text
+from coala_jax.features._responses import features_of_responses
+from coala_jax.features._settings import ExtractSettings, feature_identity
+from coala_jax.features._tokens import TextTemplate
 
 WORDS = ["the", "student", "asks", "the", "tutor", "answers"]
 # One small shape: the tests compile few programs.

@@ -8,16 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coala_jax.backbones import GPT2Config
-from coala_jax.features.errors import FeatureError
-from coala_jax.features.memory import (
+from coala_jax.features._errors import FeatureError
+from coala_jax.features._memory import (
     DEFAULT_BUDGET,
     LARGEST_BUDGET,
     free_token_budget,
     slot_bytes,
 )
-from coala_jax.features.packing import SHARED_AT_LEAST, grow_trees, plan_batches, row_length
-from coala_jax.features.pooling import Spans, find_spans, pool
-from coala_jax.features.tokens import TextTemplate, TokenSequence, encode_texts, fit_context
+from coala_jax.features._packing import SHARED_AT_LEAST, grow_trees, plan_batches, row_length
+from coala_jax.features._pooling import Spans, find_spans, pool
+from coala_jax.features._tokens import TextTemplate, TokenSequence, encode_texts, fit_context
 
 HIDDEN = np.random.default_rng(0).normal(size=(2, 6, 4)).astype(np.float32)
 # Row 0: prompt at 0 and 1, a response at 2 to 4. Row 1: two texts, the first one token long.
@@ -197,7 +197,7 @@ def test_a_fitted_sequence_is_a_window_around_the_response(prompt, response, con
 
 
 def test_prompt_and_response_are_tokenised_apart_and_closed_by_the_end_token(checkpoint):
-    from coala_jax.backbones.tokenizer import load_tokenizer
+    from coala_jax.backbones._tokenizer import load_tokenizer
 
     tokenizer = load_tokenizer(checkpoint)
     template = TextTemplate("Q: {prompt}\nA:", " {response}")

@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 
 from coala_jax.features import FeatureError, FeatureIdentity, load_features, open_store
-from coala_jax.features import lock as lock_module
-from coala_jax.features import shard as shard_module
-from coala_jax.features.shard import RowRecord, Shard
-from coala_jax.features.store import write_store
+from coala_jax.features import _lock as lock_module
+from coala_jax.features import _shard as shard_module
+from coala_jax.features._shard import RowRecord, Shard
+from coala_jax.features._store import write_store
 
 IDENTITY = FeatureIdentity(*(f"{name} of it" for name in FeatureIdentity._fields))
 CHOSEN = np.arange(12, dtype=np.float32).reshape(4, 3)
@@ -431,7 +431,7 @@ def test_the_lock_of_another_process_is_named_and_ends_with_it(tmp_path):
     out = tmp_path / "store"
     code = (
         "import sys, time; from pathlib import Path; "
-        "from coala_jax.features.lock import only_writer\n"
+        "from coala_jax.features._lock import only_writer\n"
         "with only_writer(Path(sys.argv[1]), print): print('held', flush=True); sys.stdin.read()"
     )
     words = [sys.executable, "-c", code, str(out)]

@@ -7,7 +7,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from coala_jax import Config, ConvexHead, Params, PreferenceFeatures, Status, finetune
-from coala_jax.inputs import prepare_features, prepare_params
+from coala_jax._inputs import prepare_features, prepare_params
 from coala_jax.preference import (
     balance_neurons,
     logistic_problem,

@@ -5,7 +5,7 @@ from collections import defaultdict
 
 import pytest
 
-from coala_jax.quickstart.concepts import ASPECTS, Concept, load_concepts, parse_field
+from coala_jax.quickstart._concepts import ASPECTS, Concept, load_concepts, parse_field
 
 CONCEPTS = load_concepts()
 BY_NAME = {concept.name: concept for concept in CONCEPTS}

@@ -9,17 +9,17 @@ import pytest
 from flax import nnx
 
 from coala_jax.backbones import GPT2, GPT2Config, Tokenizer, load_backbone
-from coala_jax.backbones.tokenizer import load_tokenizer
-from coala_jax.features.tokens import TextTemplate, encode_texts
-from coala_jax.quickstart.concepts import ASPECTS
-from coala_jax.quickstart.documents import (
+from coala_jax.backbones._tokenizer import load_tokenizer
+from coala_jax.features._tokens import TextTemplate, encode_texts
+from coala_jax.quickstart._concepts import ASPECTS
+from coala_jax.quickstart._documents import (
     ANSWERED_WORDS,
     ASKED_WORDS,
     encode_documents,
     make_documents,
     pack_documents,
 )
-from coala_jax.quickstart.pretraining import (
+from coala_jax.quickstart._pretraining import (
     CURVE_STEPS,
     RECORD_FILE,
     Recipe,
@@ -29,7 +29,7 @@ from coala_jax.quickstart.pretraining import (
     pretrain,
     train_model,
 )
-from coala_jax.quickstart.tokenizing import VOCAB_SIZE, write_tokenizer
+from coala_jax.quickstart._tokenizing import VOCAB_SIZE, write_tokenizer
 
 TINY = Recipe(
     shapes=(Shape(2, 32, 20, True), Shape(1, 64, 10, False)),

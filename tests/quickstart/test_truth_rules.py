@@ -2,8 +2,8 @@
 
 import pytest
 
-from coala_jax.quickstart.concepts import ASPECTS, Concept, load_concepts
-from coala_jax.quickstart.truth import count_terms, is_direct, names_concept
+from coala_jax.quickstart._concepts import ASPECTS, Concept, load_concepts
+from coala_jax.quickstart._truth import count_terms, is_direct, names_concept
 
 CONCEPTS = load_concepts()
 BY_NAME = {concept.name: concept for concept in CONCEPTS}

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from coala_jax.data import PreferenceRow
-from coala_jax.quickstart.concepts import ASPECTS, load_concepts
-from coala_jax.quickstart.truth import is_direct, names_concept
-from coala_jax.quickstart.tutoring import (
+from coala_jax.quickstart._concepts import ASPECTS, load_concepts
+from coala_jax.quickstart._truth import is_direct, names_concept
+from coala_jax.quickstart._tutoring import (
     CLOSERS,
     EVAL_PAIRS,
     OPENERS,

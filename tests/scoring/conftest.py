@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from coala_jax.head import ConvexHead, GatedHead, save_head
+from coala_jax._head import ConvexHead, GatedHead, save_head
 
 NEURONS = 6
 
@@ -48,7 +48,7 @@ def backbone(checkpoint):
 @pytest.fixture(scope="session")
 def write_head(backbone):
     """Write a head on the tiny backbone: ``write_head(folder, head=None, **account)``."""
-    from coala_jax.features.settings import ExtractSettings, feature_identity
+    from coala_jax.features._settings import ExtractSettings, feature_identity
 
     def write(folder, head=None, *, pooling="mean", chat_template="", **account):
         settings = ExtractSettings(pooling=pooling, chat_template=chat_template)
@@ -69,6 +69,6 @@ def head_folder(write_head, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def text_head(head_folder, backbone):
-    from coala_jax.decoding.text_head import load_text_head
+    from coala_jax.decoding._text_head import load_text_head
 
     return load_text_head(head_folder, backbone)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from coala_jax.cli.main import main
+from coala_jax.cli._main import main
 
 ROWS = [
     {"id": "a", "prompt": "the student asks", "response": "the tutor answers"},

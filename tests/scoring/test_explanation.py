@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coala_jax.data import DataError, ResponseRow, stream_responses
-from coala_jax.decoding import explanation as explanation_module
-from coala_jax.decoding.explanation import (
+from coala_jax.decoding import _explanation as explanation_module
+from coala_jax.decoding._explanation import (
     account_fields,
     explain,
     explain_shares,
@@ -19,7 +19,7 @@ from coala_jax.decoding.explanation import (
     neuron_shares,
 )
 from coala_jax.features import FeatureError
-from coala_jax.features.responses import features_of_responses
+from coala_jax.features._responses import features_of_responses
 
 WIDTH = 12
 FEATURES = np.random.default_rng(1).normal(size=(40, WIDTH)).astype(np.float32)

@@ -8,14 +8,14 @@ import jax
 import numpy as np
 import pytest
 
+from coala_jax._head import HeadFileError, load_head
 from coala_jax.data import Message, ResponseRow
-from coala_jax.decoding.export_stablehlo import export_stablehlo, load_stablehlo
-from coala_jax.decoding.export_torch import export_torch
-from coala_jax.decoding.reward_function import reward_function
-from coala_jax.decoding.text_head import load_text_head, rewards_of_responses
+from coala_jax.decoding._export_stablehlo import export_stablehlo, load_stablehlo
+from coala_jax.decoding._export_torch import export_torch
+from coala_jax.decoding._reward_function import reward_function
+from coala_jax.decoding._text_head import load_text_head, rewards_of_responses
 from coala_jax.features import FeatureError
-from coala_jax.features.chat import tokenizer_chat
-from coala_jax.head import HeadFileError, load_head
+from coala_jax.features._chat import tokenizer_chat
 
 WIDTH = 12
 FEATURES = np.random.default_rng(1).normal(size=(9, WIDTH)).astype(np.float32)
@@ -110,7 +110,7 @@ assert torch.equal(head(features.double()), head(features))
 
 def test_the_torch_module_refuses_what_does_not_fit(random_head):
     torch = pytest.importorskip("torch")
-    from coala_jax.decoding.torch_reward_head import RewardHead
+    from coala_jax.decoding._torch_reward_head import RewardHead
 
     tensors = {
         name: torch.from_numpy(value) for name, value in random_head(WIDTH)._asdict().items()

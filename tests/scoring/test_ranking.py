@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coala_jax.data import DataError, ResponseRow, read_responses, stream_responses
-from coala_jax.decoding.ranking import (
+from coala_jax.decoding._ranking import (
     ResponseGroup,
     group_by_prompt,
     preference_probabilities,
@@ -15,7 +15,7 @@ from coala_jax.decoding.ranking import (
     rank_stream,
     ranking_line,
 )
-from coala_jax.decoding.text_head import rewards_of_responses
+from coala_jax.decoding._text_head import rewards_of_responses
 
 
 def group(n):

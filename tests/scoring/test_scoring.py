@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from coala_jax.data import DataError, ResponseRow, stream_responses
-from coala_jax.decoding import resumed_lines
-from coala_jax.decoding.scoring import score_stream
-from coala_jax.decoding.text_head import rewards_of_responses
+from coala_jax.decoding import _resumed_lines as resumed_lines
+from coala_jax.decoding._scoring import score_stream
+from coala_jax.decoding._text_head import rewards_of_responses
 from coala_jax.features import FeatureError
-from coala_jax.features.lock import only_writer
+from coala_jax.features._lock import only_writer
 
 CHUNK = 4
 ROWS = [

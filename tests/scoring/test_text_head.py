@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
+from coala_jax._head import HeadFileError
 from coala_jax.backbones import load_backbone
 from coala_jax.data import ResponseRow
-from coala_jax.decoding.text_head import (
+from coala_jax.decoding._text_head import (
     head_sha256,
     load_text_head,
     open_text_head,
@@ -16,8 +17,7 @@ from coala_jax.decoding.text_head import (
     rewards_of_responses,
 )
 from coala_jax.features import FeatureError
-from coala_jax.features.responses import features_of_responses
-from coala_jax.head import HeadFileError
+from coala_jax.features._responses import features_of_responses
 
 ROWS = [
     ResponseRow("a", "response", "the student asks", "the tutor answers"),

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 
 from coala_jax.backbones import load_backbone
-from coala_jax.decoding.session import Session
-from coala_jax.features.chat import tokenizer_chat
-from coala_jax.features.settings import ExtractSettings
-from coala_jax.serving.access import Access
-from coala_jax.serving.limits import Limits
-from coala_jax.serving.run import Server, address_of, open_socket
+from coala_jax.decoding._session import Session
+from coala_jax.features._chat import tokenizer_chat
+from coala_jax.features._settings import ExtractSettings
+from coala_jax.serving._access import Access
+from coala_jax.serving._limits import Limits
+from coala_jax.serving._run import Server, address_of, open_socket
 from tests.decoding.conftest import random_head, with_opinions
 
 CHAT_TEMPLATE = (

@@ -2,7 +2,7 @@
 
 import pytest
 
-from coala_jax.serving.access import (
+from coala_jax.serving._access import (
     Access,
     allowed_hosts,
     allowed_origins,

@@ -10,11 +10,11 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from coala_jax.cli.main import main
-from coala_jax.head import save_head
+from coala_jax._head import save_head
+from coala_jax.cli._main import main
 from tests.serving.conftest import PATIENCE
 
-COMMAND = [sys.executable, "-m", "coala_jax.cli.main", "serve"]
+COMMAND = [sys.executable, "-m", "coala_jax.cli._main", "serve"]
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +76,6 @@ def test_a_port_that_is_taken(words, served, capsys):
 
 def test_what_is_missing_names_its_extra(words, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "uvicorn", None)
-    monkeypatch.delitem(sys.modules, "coala_jax.serving.run")
+    monkeypatch.delitem(sys.modules, "coala_jax.serving._run")
     assert main(["serve", *words, "--port", "0"]) == 2
     assert "coala-jax[serve]" in capsys.readouterr().err

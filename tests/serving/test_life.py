@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from coala_jax.decoding.session import Session
+from coala_jax.decoding._session import Session
 from coala_jax.features import FeatureError
-from coala_jax.serving import api, engine
-from coala_jax.serving.intake import Intake
+from coala_jax.serving import _api as api
+from coala_jax.serving import _engine as engine
+from coala_jax.serving._intake import Intake
 from tests.serving.conftest import LIMITS, MODEL, PATIENCE, running
 from tests.serving.test_bad_requests import refused
 

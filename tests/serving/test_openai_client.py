@@ -7,10 +7,10 @@ import openai
 import pytest
 
 from coala_jax.data import ResponseRow
-from coala_jax.decoding.config import GenerationConfig
-from coala_jax.decoding.generate import guided_generate
-from coala_jax.decoding.prompts import prompt_text
-from coala_jax.decoding.text_head import rewards_of_responses
+from coala_jax.decoding._config import GenerationConfig
+from coala_jax.decoding._generate import guided_generate
+from coala_jax.decoding._prompts import prompt_text
+from coala_jax.decoding._text_head import rewards_of_responses
 from tests.serving.conftest import MODEL
 
 PROMPTS = ["the student asks", "what does the tutor answer"]

@@ -1,8 +1,8 @@
 """Every field of a request reaches what it is for."""
 
-from coala_jax.decoding.config import GenerationConfig
-from coala_jax.serving.limits import Limits
-from coala_jax.serving.requests import chat_request, completion_request
+from coala_jax.decoding._config import GenerationConfig
+from coala_jax.serving._limits import Limits
+from coala_jax.serving._requests import chat_request, completion_request
 
 LIMITS = Limits()
 MESSAGES = [

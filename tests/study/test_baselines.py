@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from coala_jax.study.baselines import (
+from coala_jax.study._baselines import (
     RIDGE_GRID,
     _fit,
     fit_length_rule,
@@ -12,7 +12,7 @@ from coala_jax.study.baselines import (
     folds_of,
     ordered,
 )
-from coala_jax.study.pairs import PairSet
+from coala_jax.study._pairs import PairSet
 
 RNG = np.random.default_rng(0)
 

@@ -8,9 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coala_jax.data import PreferenceRow
-from coala_jax.study import inspection, simple_rules, vocabulary
-from coala_jax.study.inspection import inspect_pairs
-from coala_jax.study.inspection_words import inspection_report, length_sentence, other_warnings
+from coala_jax.study import _inspection as inspection
+from coala_jax.study import _simple_rules as simple_rules
+from coala_jax.study import _vocabulary as vocabulary
+from coala_jax.study._inspection import inspect_pairs
+from coala_jax.study._inspection_words import inspection_report, length_sentence, other_warnings
 
 WORDS = [f"word{number}" for number in range(60)]
 

@@ -1,11 +1,11 @@
 """Losses of Phase I, one a file, by name."""
 
-from coala_jax.convex.losses.base import Loss
-from coala_jax.convex.losses.bradley_terry import BRADLEY_TERRY
-from coala_jax.convex.losses.huber import HUBER
-from coala_jax.convex.losses.logistic import LOGISTIC
-from coala_jax.convex.losses.squared import SQUARED
-from coala_jax.convex.losses.squared_hinge import SQUARED_HINGE
+from coala_jax.convex.losses._base import Loss
+from coala_jax.convex.losses._bradley_terry import BRADLEY_TERRY
+from coala_jax.convex.losses._huber import HUBER
+from coala_jax.convex.losses._logistic import LOGISTIC
+from coala_jax.convex.losses._squared import SQUARED
+from coala_jax.convex.losses._squared_hinge import SQUARED_HINGE
 
 LOSSES: dict[str, Loss] = {
     "squared": SQUARED,

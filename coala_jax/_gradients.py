@@ -1,0 +1,83 @@
+"""A gradient asked for where there is none is an error, not a number.
+
+Both guards are identities. Their backward passes look at concrete values, which there are in an
+eager `jax.grad`; under a jit or vmap around it the gradient is NaN instead.
+"""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from coala_jax._head import Head
+from coala_jax._types import SolveError, Status
+
+Tree = TypeVar("Tree")
+
+
+def require_gradient(inputs: Tree) -> Tree:
+    """The inputs of a solve as they are; a NaN gradient of them raises `SolveError`."""
+    traced = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(inputs))
+    return _require_gradient(inputs) if traced else inputs
+
+
+@jax.custom_vjp
+def _require_gradient(inputs: Tree) -> Tree:
+    return inputs
+
+
+def _inputs_forward(inputs: Tree) -> tuple[Tree, None]:
+    return inputs, None
+
+
+def _inputs_backward(_: None, cotangent: Tree) -> tuple[Tree]:
+    for leaf in jax.tree.leaves(cotangent):
+        if leaf.dtype == jax.dtypes.float0 or isinstance(leaf, jax.core.Tracer):
+            continue
+        if bool(jnp.any(jnp.isnan(leaf))):
+            raise SolveError(
+                "no gradient: the active set of this solution does not satisfy the conditions of "
+                "an optimum; solve to tighter tolerances (1e-8, in float64), or change "
+                "Params.group_lasso where a neuron is just about to vanish"
+            )
+    return (cotangent,)
+
+
+_require_gradient.defvjp(_inputs_forward, _inputs_backward)
+
+
+@jax.custom_vjp
+def require_solved(head: Head, status: jax.Array) -> Head:
+    """The head as it is; its gradient exists only where `status` is SOLVED.
+
+    Elsewhere the backward pass raises `SolveError`, or, under a jit or vmap around it, gives NaN.
+    At zero strength there is none: without the penalty nothing holds the weights in place.
+    """
+    return head
+
+
+def _forward(head: Head, status: jax.Array) -> tuple[Head, jax.Array]:
+    return head, status
+
+
+def _backward(status: jax.Array, cotangent: Head) -> tuple[Head, np.ndarray]:
+    solved = status == Status.SOLVED
+    if not isinstance(status, jax.core.Tracer) and not np.all(solved):
+        reasons = {Status(int(code)) for code in np.unique(np.asarray(status)[~np.asarray(solved)])}
+        raise SolveError(
+            "a gradient was asked for, which only a solve that ended in solved has: "
+            + "; ".join(f"{reason.name.lower()}: {reason.text}" for reason in sorted(reasons))
+        )
+
+    def mask(gradient: jax.Array) -> jax.Array:
+        """By element, where the solves of a path or a batch lie along leading axes."""
+        shape = solved.shape + (1,) * (gradient.ndim - solved.ndim)
+        return jnp.where(solved.reshape(shape), gradient, jnp.nan)
+
+    return jax.tree.map(mask, cotangent), np.zeros(status.shape, jax.dtypes.float0)
+
+
+require_solved.defvjp(_forward, _backward)

@@ -1,0 +1,164 @@
+"""The reward heads: two-layer networks on raw backbone features, and their files."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import safetensors.numpy
+
+from coala_jax._errors import CoalaError
+from coala_jax._files import write_files
+
+HEAD_FORMAT = "coala-jax-head/1"
+
+
+class HeadFileError(CoalaError):
+    """A head's files are missing, unreadable or do not fit together."""
+
+
+class ConvexHead(NamedTuple):
+    """Reward head relu(x theta1 + bias) theta2 (eq 2 of the paper); a pytree of three arrays.
+
+    Attributes:
+        theta1: (d, k) first layer, standardisation folded in.
+        bias: (k,) first-layer bias.
+        theta2: (k,) second layer. A zero neuron has zeros in all three.
+    """
+
+    theta1: jax.Array | np.ndarray
+    bias: jax.Array | np.ndarray
+    theta2: jax.Array | np.ndarray
+
+    def __call__(self, features: jax.Array | np.ndarray) -> jax.Array:
+        """Rewards of raw features: (..., d) -> (...). Computed in the head's own dtype."""
+        return self.neurons(features) @ self.theta2
+
+    def neurons(self, features: jax.Array | np.ndarray) -> jax.Array:
+        """First-layer outputs of raw features: (..., d) -> (..., k)."""
+        return jax.nn.relu(_layer(features, self.theta1, self.bias))
+
+
+class GatedHead(NamedTuple):
+    """Reward head (1(x gates + gate_bias >= 0) * (x theta1 + bias)) theta2 (Mishkin et al. 2022).
+
+    A gated neuron is switched by its gate and not by its own sign, so its weights are not those
+    of a ReLU network; `coala_jax.convex.decompose_gated` makes one of them.
+
+    Attributes:
+        theta1: (d, k) first layer, standardisation folded in.
+        bias: (k,) first-layer bias.
+        theta2: (k,) second layer. A zero neuron has zeros in all three.
+        gates: (d, k) gate vectors, standardisation folded in.
+        gate_bias: (k,) their offsets.
+    """
+
+    theta1: jax.Array | np.ndarray
+    bias: jax.Array | np.ndarray
+    theta2: jax.Array | np.ndarray
+    gates: jax.Array | np.ndarray
+    gate_bias: jax.Array | np.ndarray
+
+    def __call__(self, features: jax.Array | np.ndarray) -> jax.Array:
+        """Rewards of raw features: (..., d) -> (...). Computed in the head's own dtype."""
+        return self.neurons(features) @ self.theta2
+
+    def neurons(self, features: jax.Array | np.ndarray) -> jax.Array:
+        """First-layer outputs of raw features, 0 behind a closed gate: (..., d) -> (..., k)."""
+        opened = _layer(features, self.gates, self.gate_bias) >= 0
+        return jnp.where(opened, _layer(features, self.theta1, self.bias), 0)
+
+
+Head: TypeAlias = ConvexHead | GatedHead
+
+
+def _layer(
+    features: jax.Array | np.ndarray, weights: jax.Array | np.ndarray, bias: jax.Array | np.ndarray
+) -> jax.Array:
+    """X weights + bias in the dtype of the weights: (..., d), (d, k), (k,) -> (..., k)."""
+    width = weights.shape[-2]
+    if features.shape[-1] != width:
+        raise ValueError(
+            f"features have {features.shape[-1]} columns, the head was made for {width}: "
+            "use the backbone, layer and pooling that it was trained on"
+        )
+    weights = jnp.asarray(weights)
+    raw = jnp.asarray(features).astype(weights.dtype)
+    return jnp.matmul(raw, weights, precision=jax.lax.Precision.HIGHEST) + bias
+
+
+def save_head(folder: str | os.PathLike[str], head: Head, info: dict[str, Any]) -> None:
+    """Write `head.safetensors` (float32, zero neurons pruned) and `head.json` into a folder.
+
+    Args:
+        folder: created if missing; existing head files are replaced when the new ones are whole.
+        head: one head, not a batch.
+        info: JSON-serialisable account of how it was made, on what features, with what result.
+
+    Raises:
+        HeadFileError: the head holds NaN or infinity; such a head is never written.
+    """
+    arrays = {name: np.asarray(value, np.float32) for name, value in head._asdict().items()}
+    if not all(np.isfinite(value).all() for value in arrays.values()):
+        raise HeadFileError(f"{folder}: the head holds NaN or infinity; it was not solved")
+    keep = arrays["theta2"] != 0
+    arrays = {name: np.ascontiguousarray(value[..., keep]) for name, value in arrays.items()}
+    path = pathlib.Path(folder)
+    width, neurons = arrays["theta1"].shape
+    document = {"format": HEAD_FORMAT, "features": width, "neurons": neurons, **info}
+    tensors = safetensors.numpy.save(arrays, {"format": HEAD_FORMAT})
+    text = json.dumps(document, indent=2) + "\n"
+    path.mkdir(parents=True, exist_ok=True)
+    write_files(
+        {
+            path / "head.safetensors": lambda file: file.write(tensors),
+            path / "head.json": lambda file: file.write(text.encode()),
+        }
+    )
+
+
+def load_head(folder: str | os.PathLike[str]) -> tuple[Head, dict[str, Any]]:
+    """Read a head and the account beside it.
+
+    Returns:
+        The head with numpy leaves in float32, and the content of `head.json`.
+
+    Raises:
+        HeadFileError: a file is missing, unreadable, of another format or misshapen.
+    """
+    path = pathlib.Path(folder)
+    for file in (path / "head.safetensors", path / "head.json"):
+        if not file.is_file():
+            raise HeadFileError(f"{path}: no head here, {file.name} is missing")
+    arrays = _read(path / "head.safetensors", safetensors.numpy.load_file)
+    info = _read(path / "head.json", lambda file: json.loads(file.read_text("utf-8")))
+    if not isinstance(info, dict) or info.get("format") != HEAD_FORMAT:
+        raise HeadFileError(f"{path}/head.json: not a head of format {HEAD_FORMAT}")
+    kinds = {frozenset(kind._fields): kind for kind in (ConvexHead, GatedHead)}
+    kind = kinds.get(frozenset(arrays))
+    if kind is None:
+        known = " or ".join(str(kind._fields) for kind in kinds.values())
+        raise HeadFileError(f"{path}/head.safetensors: holds {sorted(arrays)}, not {known}")
+    head = kind(**arrays)
+    neurons = head.theta1.shape[1:]
+    if head.theta1.ndim != 2 or any(
+        value.shape != (head.theta1.shape if name in ("theta1", "gates") else neurons)
+        for name, value in head._asdict().items()
+    ):
+        raise HeadFileError(f"{path}/head.safetensors: the shapes of its tensors do not fit")
+    return head, info
+
+
+def _read(file: pathlib.Path, load: Callable[[pathlib.Path], Any]) -> Any:
+    try:
+        return load(file)
+    except (safetensors.SafetensorError, ValueError, OSError) as error:
+        raise HeadFileError(
+            f"{file}: damaged or unreadable ({error}); solve again to write the head anew"
+        ) from error

@@ -1,0 +1,139 @@
+"""Checks of what a caller passes in: shapes and dtypes raise, bad values give a status."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from coala_jax._types import Params, PreferenceFeatures, Status, float_dtype
+
+# Standardisation needs a spread, and a held-out pair something to be held out from.
+_FEWEST_PAIRS = 2
+
+_POSITIVE_LEAVES = ("rho", "beta", "ridge", "learning_rate")
+_NON_NEGATIVE_LEAVES = (
+    "group_lasso",
+    "weight_decay",
+    "gap_tolerance",
+    "violation_tolerance",
+    "residual_tolerance",
+    "explained_minimum",
+    "gradient_tolerance",
+)
+
+
+class PairArrays(NamedTuple):
+    """`PreferenceFeatures` after the checks: (n, d), (n, d), (n,), (n,) in the solver's dtype."""
+
+    chosen: jax.Array
+    rejected: jax.Array
+    weight: jax.Array
+    margin: jax.Array
+
+
+def prepare_features(features: PreferenceFeatures, name: str = "features") -> PairArrays:
+    """Check shapes and dtypes and cast to the solver's dtype, filling weight and margin.
+
+    Args:
+        features: what the caller passed.
+        name: how the caller calls it, for messages.
+
+    Returns:
+        All four arrays in float32 (float64 under x64); weights divided by their mean.
+
+    Raises:
+        TypeError: not `PreferenceFeatures`, or arrays that are not floating point.
+        ValueError: shapes that do not fit, no features, or fewer than two pairs.
+    """
+    if not isinstance(features, PreferenceFeatures):
+        raise TypeError(
+            f"{name} must be coala_jax.PreferenceFeatures(chosen, rejected), "
+            f"got {type(features).__name__}"
+        )
+    chosen = _float_array(f"{name}.chosen", features.chosen)
+    rejected = _float_array(f"{name}.rejected", features.rejected)
+    if chosen.ndim != 2 or chosen.shape != rejected.shape:
+        raise ValueError(
+            f"{name}.chosen and {name}.rejected must both be (n, d) with row j of each answering "
+            f"the same prompt; got {chosen.shape} and {rejected.shape}"
+        )
+    pairs, width = chosen.shape
+    if pairs < _FEWEST_PAIRS or width < 1:
+        raise ValueError(
+            f"{name} holds {pairs} pairs of {width} features; at least {_FEWEST_PAIRS} pairs and "
+            "one feature are needed"
+        )
+    weight = _per_pair(f"{name}.weight", features.weight, pairs, default=1.0)
+    margin = _per_pair(f"{name}.margin", features.margin, pairs, default=0.0)
+    return PairArrays(chosen, rejected, weight / jnp.mean(weight), margin)
+
+
+def input_status(params: Params, features: PairArrays) -> jax.Array:
+    """int32 `Status` of prepared features and parameters: SOLVED where nothing is wrong."""
+    finite = jnp.array(True)
+    for array in features:
+        finite = finite & jnp.isfinite(array).all()
+    finite = finite & (features.weight >= 0).all()
+    valid = jnp.array(True)
+    for name in _POSITIVE_LEAVES:
+        valid = valid & (getattr(params, name) > 0)
+    for name in _NON_NEGATIVE_LEAVES:
+        valid = valid & (getattr(params, name) >= 0)
+    for leaf in params:
+        valid = valid & jnp.isfinite(leaf)
+    status = jnp.where(valid, Status.SOLVED, Status.INVALID_PARAMETER)
+    return jnp.where(finite, status, Status.NOT_FINITE_INPUT).astype(jnp.int32)
+
+
+def prepare_params(params: Params) -> Params:
+    """Every leaf as a scalar in the solver's dtype.
+
+    Raises:
+        TypeError: not `Params`.
+        ValueError: a leaf that is not a scalar, naming it.
+    """
+    if not isinstance(params, Params):
+        raise TypeError(f"params must be coala_jax.Params, got {type(params).__name__}")
+    leaves = []
+    for name, leaf in params._asdict().items():
+        array = jnp.asarray(leaf, float_dtype())
+        if array.ndim:
+            raise ValueError(
+                f"params.{name} must be a scalar, got shape {array.shape}: use jax.vmap over "
+                "solve to sweep it"
+            )
+        leaves.append(array)
+    return Params(*leaves)
+
+
+def _float_array(name: str, value: Any) -> jax.Array:
+    if not hasattr(value, "dtype") or not hasattr(value, "shape"):
+        raise TypeError(f"{name} must be a jax or numpy array, got {type(value).__name__}")
+    if not jnp.issubdtype(value.dtype, jnp.floating):
+        raise TypeError(
+            f"{name} has dtype {value.dtype}: features are floating point; "
+            f"cast with .astype('float32') if these numbers are features"
+        )
+    return jnp.asarray(value).astype(float_dtype())
+
+
+def gate_vectors(name: str, value: Any, width: int) -> jax.Array:
+    """(P, width) gates in the solver's dtype; a ValueError for another shape."""
+    array = jnp.asarray(value, float_dtype())
+    if array.ndim != 2 or array.shape[1] != width:
+        raise ValueError(
+            f"{name} must be (P, {width}): one column a standardised feature and one for the bias; "
+            f"got {array.shape}"
+        )
+    return array
+
+
+def _per_pair(name: str, value: Any, pairs: int, default: float) -> jax.Array:
+    if value is None:
+        return jnp.full((pairs,), default, float_dtype())
+    array = jnp.asarray(value).astype(float_dtype())
+    if array.shape != (pairs,):
+        raise ValueError(f"{name} must have one value a pair, ({pairs},); got {array.shape}")
+    return array

@@ -1,0 +1,193 @@
+"""What a model family tells the checkpoint reader about itself."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax.typing import DTypeLike
+
+from coala_jax.backbones._attention import KeyValueCache, States, TokenBatch, empty_cache
+
+
+class BackboneConfig(Protocol):
+    """What every family's configuration has."""
+
+    @property
+    def vocab_size(self) -> int:
+        """Rows of the token embedding."""
+        ...
+
+    @property
+    def max_length(self) -> int:
+        """Longest sequence the model takes."""
+        ...
+
+    @property
+    def hidden_size(self) -> int:
+        """Width of the hidden states."""
+        ...
+
+    @property
+    def depth(self) -> int:
+        """Number of layers."""
+        ...
+
+    @property
+    def matrix_weights(self) -> int:
+        """Weights in the matrices of a layer, each of which meets every token once."""
+        ...
+
+    @property
+    def attention_width(self) -> int:
+        """Query heads times the width of a head."""
+        ...
+
+    def to_dict(self) -> dict[str, Any]:
+        """The Hugging Face ``config.json`` as a dictionary."""
+        ...
+
+
+class BackboneModule(nnx.Module):
+    """What every family's module does.
+
+    Attributes:
+        config: the family's configuration.
+        causal: whether a token sees earlier ones alone, so that prefixes can be shared.
+        generates: whether it scores next tokens and keeps keys and values.
+    """
+
+    config: Any
+    causal: bool
+    generates = False
+
+    @property
+    def dtype(self) -> np.dtype:
+        """The floating type of weights and computation."""
+        return jax.tree.leaves(nnx.state(self, nnx.Param))[0].dtype
+
+    def __call__(self, tokens: jax.Array, attention_mask: jax.Array | None = None) -> jax.Array:
+        """(batch, length) tokens and mask to (batch, length, hidden_size) last hidden states."""
+        raise NotImplementedError
+
+    def states(
+        self,
+        batch: TokenBatch,
+        cache: KeyValueCache | None = None,
+        layers: Sequence[int] = (-1,),
+        *,
+        keep: bool = False,
+    ) -> States:
+        """Hidden states of token trees at the layers asked for, and keys and values to keep."""
+        raise NotImplementedError
+
+    def logits(self, hidden: jax.Array) -> jax.Array:
+        """(..., hidden_size) last hidden states to (..., vocab_size) scores of the next token."""
+        raise NotImplementedError
+
+    def new_cache(self, rows: int, capacity: int) -> KeyValueCache:
+        """An empty key-value cache for this many rows of this many slots, in the module's dtype."""
+        token = jnp.zeros((rows, 1), jnp.int32)
+        batch = TokenBatch(token, token, token + 1)
+        kept = nnx.eval_shape(lambda module: module.states(batch, keep=True).keys, self)
+        layers, _, _, heads, head_dim = kept.shape  # (layers, rows, length, heads, head_dim)
+        return empty_cache(layers, rows, capacity, heads, head_dim, kept.dtype)
+
+
+class Slot(NamedTuple):
+    """Where a tensor of a checkpoint lives in the module.
+
+    Attributes:
+        path: attribute names from the module down to the parameter.
+        layer: index on the parameter's leading axis, or None where the tensor is all of it.
+    """
+
+    path: tuple[str, ...]
+    layer: int | None = None
+
+
+class Split(NamedTuple):
+    """How a parameter is split over devices that hold a model together.
+
+    Attributes:
+        axis: counted from the end, so that a leading axis of layers changes nothing.
+        parts: what lies on that axis and must not be cut, such as heads; the devices must divide
+            it.
+    """
+
+    axis: int
+    parts: int
+
+
+@dataclass(frozen=True)
+class Family:
+    """A model type that ``load_backbone`` can read.
+
+    Attributes:
+        read_config: parsed ``config.json`` to the family's configuration; raises ValueError.
+        make: random module of a configuration: ``make(config, rngs, dtype)``; a `BackboneModule`.
+        layout: tensor name in the checkpoint, without prefix, to its slot.
+        prefix: what a checkpoint may put before the names.
+        ignored: a regular expression of tensors that carry no weight of their own; a name of the
+            layout is never ignored.
+        covers: the models of this type, for people.
+        splits: a configuration's parameters that several devices may hold by parts, by their paths;
+            those not named are whole on each.
+        unprefixed: names that never take the prefix.
+        renamed: how names ended in old checkpoints, and how they end now.
+    """
+
+    read_config: Callable[[Mapping[str, Any]], Any]
+    make: Callable[[Any, nnx.Rngs, DTypeLike], BackboneModule]
+    layout: Callable[[Any], dict[str, Slot]]
+    prefix: str
+    ignored: str
+    covers: str
+    splits: Callable[[Any], Mapping[tuple[str, ...], Split]]
+    unprefixed: tuple[str, ...] = ()
+    renamed: tuple[tuple[str, str], ...] = ()
+
+    def stored_name(self, name: str) -> str:
+        """A name of the layout as a checkpoint of a model with its head has it."""
+        return name if name in self.unprefixed else self.prefix + name
+
+    def layout_name(self, stored: str) -> str:
+        """A name in a checkpoint, with or without the prefix, as the layout has it."""
+        name = stored.removeprefix(self.prefix)
+        for old, new in self.renamed:
+            if name.endswith(old):
+                return name.removesuffix(old) + new
+        return name
+
+
+def require_sizes(owner: str, config: Any, names: Sequence[str]) -> None:
+    """Raise where a size is no positive integer.
+
+    Args:
+        owner: the family, for the message.
+        config: an object or a mapping that has the sizes.
+        names: of the sizes.
+
+    Raises:
+        ValueError: names the first one and its value.
+    """
+    for name in names:
+        value = config.get(name) if isinstance(config, Mapping) else getattr(config, name)
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise ValueError(f"{owner} config: {name} must be a positive integer, got {value!r}")
+
+
+def refuse_quantised(owner: str, fields: Mapping[str, Any]) -> None:
+    """Raise for a checkpoint whose weights are quantised.
+
+    Raises:
+        ValueError: says what to use instead.
+    """
+    if fields.get("quantization_config") is not None:
+        raise ValueError(
+            f"{owner} config: quantization_config is set; quantised weights are not supported, "
+            "use the checkpoint in float32, float16 or bfloat16"
+        )

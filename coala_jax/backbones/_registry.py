@@ -1,0 +1,261 @@
+"""From a checkpoint folder to a frozen backbone, whatever its family.
+
+A family is one file with a ``FAMILY``, and one line in ``FAMILIES``.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.sharding import Mesh
+from jax.typing import DTypeLike
+
+from coala_jax.backbones import _decoder as decoder
+from coala_jax.backbones import _encoder as encoder
+from coala_jax.backbones import _gpt2 as gpt2
+from coala_jax.backbones._checkpoint import (
+    load_module,
+    read_config,
+    save_module,
+)
+from coala_jax.backbones._family import BackboneConfig, BackboneModule, Family
+from coala_jax.backbones._files import CheckpointError
+from coala_jax.backbones._hub import find_checkpoint
+from coala_jax.backbones._lora import adapted_sha256, read_adapter
+from coala_jax.backbones._sharding import shard_module
+from coala_jax.backbones._tokenizer import Tokenizer, load_tokenizer, tokenizer_sha256
+from coala_jax.backbones._torch_backend import ENGINE, load_torch_module
+from coala_jax.backbones._weights import weights_sha256
+
+ENGINES = ("jax", ENGINE)
+FAMILIES: Mapping[str, Family] = {
+    "gpt2": gpt2.FAMILY,
+    "llama": decoder.LLAMA,
+    "mistral": decoder.MISTRAL,
+    "qwen2": decoder.QWEN2,
+    "qwen3": decoder.QWEN3,
+    "bert": encoder.BERT,
+    "roberta": encoder.ROBERTA,
+    "xlm-roberta": encoder.XLM_ROBERTA,
+}
+
+
+class BackboneIdentity(NamedTuple):
+    """What makes two backbones the same.
+
+    Attributes:
+        name: the folder's name; for people, it decides nothing.
+        model_type: a key of ``FAMILIES``, or ``torch:`` and the model type where torch runs it.
+        config_sha256: of the configuration's fields, sorted.
+        weights_sha256: of the weight files.
+        tokenizer_sha256: of the tokenizer files.
+    """
+
+    name: str
+    model_type: str
+    config_sha256: str
+    weights_sha256: str
+    tokenizer_sha256: str
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A frozen transformer with its tokenizer.
+
+    Attributes:
+        module: the family's `BackboneModule`.
+        config: sizes.
+        tokenizer: text to ids.
+        identity: hashes by which a head knows the backbone it was made on.
+    """
+
+    module: BackboneModule
+    config: BackboneConfig
+    tokenizer: Tokenizer
+    identity: BackboneIdentity
+
+    def hidden_states(self, tokens: jax.Array, attention_mask: jax.Array) -> jax.Array:
+        """Run the module, compiled once a shape.
+
+        Args:
+            tokens: (batch, length) integers.
+            attention_mask: (batch, length), true at real tokens, padding on the right.
+
+        Returns:
+            (batch, length, hidden_size) in the dtype of the weights.
+        """
+        return _apply(self.module, tokens, attention_mask)
+
+
+@nnx.jit
+def _apply(module: BackboneModule, tokens: jax.Array, attention_mask: jax.Array) -> jax.Array:
+    hidden: jax.Array = module(tokens, attention_mask)
+    return hidden
+
+
+def load_backbone(
+    folder: str | os.PathLike[str],
+    *,
+    dtype: DTypeLike = jnp.float32,
+    adapter: str | os.PathLike[str] | None = None,
+    revision: str | None = None,
+    download: bool = False,
+    mesh: Mesh | None = None,
+    engine: str = "jax",
+) -> Backbone:
+    """Load a Hugging Face model: ``config.json``, weights, tokenizer.
+
+    Args:
+        folder: a local folder, or an id of the Hugging Face hub.
+        dtype: floating type of the weights and of the computation. Float32 asks for the highest
+            matrix precision on every device.
+        adapter: folder of a LoRA adapter in PEFT's layout, merged into the weights.
+        revision: branch, tag or commit of a hub id.
+        download: fetch what the hub's cache lacks of an id; without it nothing is fetched.
+        mesh: of `device_mesh`, for several devices; each parameter goes to its devices as it is
+            read. None means the default device.
+        engine: ``jax``, or ``torch`` for a model of no family here: transformers' ``AutoModel`` on
+            torch's device (extra ``torch``), without adapters, meshes and shared prefixes.
+
+    Returns:
+        The backbone. With an adapter it is another one than without, by its identity.
+
+    Raises:
+        CheckpointError: no checkpoint, an unsupported family or configuration, weights, adapter or
+            tokenizer that cannot be used; the message says which and what to do.
+        ValueError: another engine, or what the torch engine does not do.
+    """
+    if engine not in ENGINES:
+        raise ValueError(f"engine={engine!r} must be one of {', '.join(ENGINES)}")
+    path, name = find_checkpoint(folder, revision=revision, download=download)
+    if engine == ENGINE:
+        if adapter is not None:
+            raise ValueError(
+                f"engine={engine!r} takes no adapter; merge it with PEFT first, or use engine='jax'"
+            )
+        if mesh is not None and mesh.size > 1:
+            raise ValueError(
+                f"engine={engine!r} runs on one device of its own; leave out the mesh (--devices, "
+                "--model-parallel), or use engine='jax'"
+            )
+        return _torch_backbone(path, name, dtype)
+    model_type, family, config = read_family(path)
+    tokenizer = load_tokenizer(path)
+    require_embedding(path, tokenizer, config)
+    lora = None if adapter is None else read_adapter(Path(adapter))
+    identity = BackboneIdentity(
+        name=name if lora is None else f"{name}+{lora.folder.resolve().name}",
+        model_type=model_type,
+        config_sha256=_config_sha256(config),
+        weights_sha256=adapted_sha256(weights_sha256(path), lora),
+        tokenizer_sha256=tokenizer_sha256(path),
+    )
+    module = load_module(path, family, config, dtype, lora, mesh)
+    return Backbone(module, config, tokenizer, identity)
+
+
+def _torch_backbone(path: Path, name: str, dtype: DTypeLike) -> Backbone:
+    """A backbone that torch runs; the engine is part of its identity."""
+    module, config = load_torch_module(path, dtype)
+    tokenizer = load_tokenizer(path)
+    require_embedding(path, tokenizer, config)
+    identity = BackboneIdentity(
+        name=name,
+        model_type=f"{ENGINE}:{config.fields.get('model_type')}",
+        config_sha256=_config_sha256(config),
+        weights_sha256=weights_sha256(path),
+        tokenizer_sha256=tokenizer_sha256(path),
+    )
+    return Backbone(module, config, tokenizer, identity)
+
+
+def shard_backbone(backbone: Backbone, mesh: Mesh) -> Backbone:
+    """A backbone on the devices of a mesh; what is computed with it follows.
+
+    Args:
+        backbone: on one device, or on another mesh.
+        mesh: of `device_mesh`.
+
+    Returns:
+        The same backbone, by its identity, with its parameters on every device of the mesh: whole,
+        or split over the axis ``model`` as the family says.
+
+    Raises:
+        ValueError: a backbone that torch runs.
+    """
+    family = FAMILIES.get(backbone.identity.model_type)
+    if family is None:
+        raise ValueError(
+            f"backbone: {backbone.identity.model_type} is not run by jax; only jax's are sharded"
+        )
+    splits = family.splits(backbone.config)
+    return replace(backbone, module=shard_module(backbone.module, splits, mesh))
+
+
+def read_family(folder: Path) -> tuple[str, Family, BackboneConfig]:
+    """Model type, family and configuration of a checkpoint folder.
+
+    Raises:
+        CheckpointError: an unreadable ``config.json``, a model type or a value in it that is not
+            supported.
+    """
+    fields = read_config(folder)
+    model_type = str(fields.get("model_type"))
+    family = FAMILIES.get(model_type)
+    if family is None:
+        raise CheckpointError(
+            f"{folder}: model_type {model_type!r} is not supported; supported: "
+            f"{', '.join(FAMILIES)}; engine='torch' (--engine torch) runs other causal models"
+        )
+    try:
+        return model_type, family, family.read_config(fields)
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"{folder}: {error}") from error
+
+
+def require_embedding(folder: Path, tokenizer: Tokenizer, config: BackboneConfig) -> None:
+    """Raise where the tokenizer has ids that the embedding has no row for.
+
+    Raises:
+        CheckpointError: with both numbers.
+    """
+    if tokenizer.size > config.vocab_size:
+        raise CheckpointError(
+            f"{folder}: the tokenizer has {tokenizer.size} ids, the embedding only "
+            f"{config.vocab_size} rows (vocab_size); they belong to different models"
+        )
+
+
+def save_checkpoint(
+    folder: str | os.PathLike[str],
+    module: nnx.Module,
+    config: BackboneConfig,
+    dtype: DTypeLike = jnp.float16,
+) -> Path:
+    """Write a module as a Hugging Face folder, for this package and for transformers.
+
+    Args:
+        folder: made where it does not exist. The tokenizer's files are the caller's to add.
+        module: a module of a family in ``FAMILIES``.
+        config: its configuration.
+        dtype: floating type on disk: float32, float16 or bfloat16.
+
+    Returns:
+        The folder.
+
+    Raises:
+        CheckpointError: a weight that is not finite in ``dtype``.
+    """
+    return save_module(folder, module, FAMILIES[config.to_dict()["model_type"]], config, dtype)
+
+
+def _config_sha256(config: BackboneConfig) -> str:
+    text = json.dumps(config.to_dict(), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,131 @@
+"""The tokenizer of a checkpoint folder, by transformers' ``AutoTokenizer``."""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from coala_jax._files import file_sha256
+from coala_jax.backbones._files import CheckpointError
+
+# The files that decide how text becomes ids, in the order they are hashed.
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "vocab.json",
+    "merges.txt",
+    "tokenizer.model",
+    "added_tokens.json",
+    "special_tokens_map.json",
+    "tokenizer_config.json",
+    "vocab.txt",
+    "sentencepiece.bpe.model",
+)
+# A text to see what a tokenizer puts before one. Not the empty one: what stands alone in it may be
+# the end as well.
+PROBE = "a"
+
+
+@dataclass(frozen=True)
+class Tokenizer:
+    """Text to token ids and back, without any token that the text does not hold.
+
+    Attributes:
+        raw: the transformers tokenizer.
+        end_token: the text of the end-of-text token, or of an encoder's separator.
+        end_id: its id.
+        pad_id: the padding token's id; the end token's where the tokenizer names none.
+        size: one more than the largest id, added tokens included.
+        start_id: the token that the tokenizer itself puts before every text, BERT's ``[CLS]`` or
+            Llama's ``<s>``; None where it puts none.
+    """
+
+    raw: Any
+    end_token: str
+    end_id: int
+    pad_id: int
+    size: int
+    start_id: int | None = None
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of one text."""
+        return self.encode_batch([text])[0]
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of several texts, without special tokens, cut or padded nowhere."""
+        if not texts:
+            return []
+        encoded = self.raw(
+            list(texts), add_special_tokens=False, return_attention_mask=False, verbose=False
+        )
+        return [list(ids) for ids in encoded["input_ids"]]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of token ids, special tokens and spaces kept as they are."""
+        text = self.raw.decode(
+            list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False
+        )
+        return str(text)
+
+
+def load_tokenizer(folder: Path) -> Tokenizer:
+    """Load the tokenizer of a checkpoint folder; nothing is fetched, no code of it is run.
+
+    Args:
+        folder: holds ``tokenizer.json``, or the files it can be built from.
+
+    Returns:
+        The tokenizer.
+
+    Raises:
+        CheckpointError: no tokenizer files, unreadable ones, or neither an end-of-text token nor a
+            separator named.
+    """
+    if not _present(folder):
+        raise CheckpointError(
+            f"{folder}: no tokenizer in it; put tokenizer.json and tokenizer_config.json beside "
+            "the weights"
+        )
+    # transformers warns at import that torch is missing; this package does without torch.
+    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
+    from transformers import AutoTokenizer
+
+    try:
+        raw = AutoTokenizer.from_pretrained(
+            str(folder), local_files_only=True, trust_remote_code=False
+        )
+    except Exception as error:  # tokenizers raises plain Exception for a broken file
+        raise CheckpointError(f"{folder}: the tokenizer cannot be read ({error})") from error
+    if raw.eos_token_id is not None:
+        end_token, end_id = raw.eos_token, raw.eos_token_id
+    elif raw.sep_token_id is not None:
+        end_token, end_id = raw.sep_token, raw.sep_token_id
+    else:
+        raise CheckpointError(
+            f"{folder}: the tokenizer names no end-of-text token; set eos_token (sep_token for an "
+            "encoder) in tokenizer_config.json"
+        )
+    pad_id = end_id if raw.pad_token_id is None else raw.pad_token_id
+    # Not their number: an added token may leave a gap before its id.
+    size = max(raw.get_vocab().values()) + 1
+    return Tokenizer(raw, str(end_token), int(end_id), int(pad_id), size, _start_id(raw))
+
+
+def _start_id(raw: Any) -> int | None:
+    """The first token of a text that is not the text's own."""
+    whole, bare = (
+        raw(PROBE, add_special_tokens=special, verbose=False)["input_ids"]
+        for special in (True, False)
+    )
+    return int(whole[0]) if whole[:1] != bare[:1] else None
+
+
+def tokenizer_sha256(folder: Path) -> str:
+    """SHA-256 over the names and bytes of the tokenizer's files."""
+    lines = "".join(f"{path.name} {file_sha256(path)}\n" for path in _present(folder))
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def _present(folder: Path) -> list[Path]:
+    return [folder / name for name in TOKENIZER_FILES if (folder / name).is_file()]

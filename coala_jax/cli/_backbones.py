@@ -1,0 +1,68 @@
+"""`coala-jax backbones`: which models are supported, and what of a folder is not."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from coala_jax.cli._options import add_model_options
+from coala_jax.cli._output import BAD_INPUT, print_result
+from coala_jax.cli._parser import add_command
+
+if TYPE_CHECKING:
+    from coala_jax.backbones._support import Support
+
+EXAMPLE = "  coala-jax backbones models/gpt2"
+MEBIBYTE = 2**20
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command."""
+    parser = add_command(
+        commands,
+        "backbones",
+        "the supported families, or whether a checkpoint is supported, before its weights are read",
+        EXAMPLE,
+        run,
+    )
+    parser.add_argument("model", nargs="?", help="checkpoint folder, or a hub id")
+    add_model_options(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command; gives the exit code: 0 where the checkpoint can be loaded."""
+    from coala_jax.backbones._hub import find_checkpoint
+    from coala_jax.backbones._support import check_support, supported_families
+
+    if arguments.model is None:
+        families = supported_families()
+        width = max(map(len, families))
+        lines = [f"{name:<{width}}  {covers}".rstrip() for name, covers in families.items()]
+        print_result({"families": families}, lines, as_json=arguments.json)
+        return 0
+    folder = find_checkpoint(
+        arguments.model, revision=arguments.revision, download=arguments.download
+    ).folder
+    support = check_support(folder, None if arguments.adapter is None else Path(arguments.adapter))
+    result = {
+        "folder": str(folder),
+        **support._asdict(),
+        "supported": not support.faults,
+    }
+    print_result(result, _lines(support), as_json=arguments.json)
+    return BAD_INPUT if support.faults else 0
+
+
+def _lines(support: Support) -> list[str]:
+    sizes = ", ".join(f"{count:,} {what}" for what, count in support.sizes.items())
+    weights = ", ".join(
+        f"{name} ({size / MEBIBYTE:,.1f} MiB)" for name, size in support.weights.items()
+    )
+    return [
+        f"model type  {support.model_type}",
+        *([f"sizes       {sizes}"] if sizes else []),
+        *([f"weights     {weights}"] if weights else []),
+        *(f"not supported: {fault}" for fault in support.faults),
+        *([] if support.faults else ["supported"]),
+    ]

@@ -1,0 +1,33 @@
+"""No command writes over what it reads."""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+from coala_jax.cli._parser import UsageError
+
+# Attributes of parsed arguments that name a file to be read, and to be written with its option.
+INPUTS = ("data", "file", "features", "eval", "groups")
+OUTPUTS = {"out": "--out", "html": "--html", "set_aside": "--rejected"}
+
+
+def require_inputs_kept(arguments: argparse.Namespace) -> None:
+    """Raise where an output is one of the files that the command reads.
+
+    Args:
+        arguments: of any command.
+
+    Raises:
+        UsageError: names the option and the file.
+    """
+    read = [path for name in INPUTS if (path := getattr(arguments, name, None))]
+    for name, option in OUTPUTS.items():
+        written = getattr(arguments, name, None)
+        if written and any(_same_file(str(path), str(written)) for path in read):
+            raise UsageError(f"{option} {written} is what is read; give another file")
+
+
+def _same_file(read: str, written: str) -> bool:
+    """Whether both name one file that is there; of folders commands say more themselves."""
+    return os.path.isfile(read) and os.path.isfile(written) and os.path.samefile(read, written)

@@ -1,0 +1,133 @@
+"""Argument parsing: one-line errors, and the types that several commands share."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import re
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+from coala_jax.study._pairs import FEWEST_PAIRS
+
+# Seeds reach jax.random.key and numpy alike; both take this range.
+LARGEST_SEED = 2**32 - 1
+
+# What argparse takes for an option.
+_NEGATIVE_LIST = re.compile(r"-\d+(,-?\d+)+")
+
+
+class UsageError(Exception):
+    """A command line that cannot be parsed."""
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """A parser whose errors are exceptions, and whose examples keep their line breaks."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(
+            formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **options
+        )
+
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> Any:
+        """As usual, but ``--layers -1,-8`` needs no equals sign, as ``-1`` alone needs none."""
+        words = list(sys.argv[1:] if args is None else args)
+        for at in range(len(words) - 1, 0, -1):
+            if _NEGATIVE_LIST.fullmatch(words[at]) and words[at - 1].startswith("--"):
+                words[at - 1 : at + 1] = [f"{words[at - 1]}={words[at]}"]
+        return super().parse_known_args(words, namespace)
+
+    def error(self, message: str) -> NoReturn:
+        """Raise instead of printing a usage of many lines."""
+        raise UsageError(f"{message} (see {self.prog} --help)")
+
+
+def add_command(
+    commands: Any,
+    name: str,
+    summary: str,
+    example: str,
+    run: Callable[[argparse.Namespace], int],
+) -> OneLineParser:
+    """A parser for a command, with its example and the options that all commands have."""
+    parser: OneLineParser = commands.add_parser(
+        name, help=summary, description=summary, epilog=f"example:\n{example}"
+    )
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help="print the result as one JSON object on stdout, everything else on stderr",
+    )
+    parser.set_defaults(run=run)
+    return parser
+
+
+def positive_integer(text: str) -> int:
+    """An integer of at least 1."""
+    return _integer(text, 1, None)
+
+
+def natural_number(text: str) -> int:
+    """An integer of at least 0."""
+    return _integer(text, 0, None)
+
+
+def pair_count(text: str) -> int:
+    """An integer that is enough for a part of a split."""
+    return _integer(text, FEWEST_PAIRS, None)
+
+
+def seed(text: str) -> int:
+    """An integer that every generator takes."""
+    return _integer(text, 0, LARGEST_SEED)
+
+
+def finite_number(text: str) -> float:
+    """A finite number."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a finite number")
+    return value
+
+
+def positive_number(text: str) -> float:
+    """A finite number above 0."""
+    value = finite_number(text)
+    if value <= 0:
+        raise argparse.ArgumentTypeError(f"{text!r} must be above 0")
+    return value
+
+
+def fraction(text: str) -> float:
+    """A number strictly between 0 and 1."""
+    value = positive_number(text)
+    if value >= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} must be below 1")
+    return value
+
+
+def layer_list(text: str) -> tuple[int, ...]:
+    """Integers with commas between them."""
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a list of integers such as -1,-8"
+        ) from None
+
+
+def _integer(text: str, least: int, most: int | None) -> int:
+    bound = f"an integer of at least {least}" + ("" if most is None else f" and at most {most}")
+    try:
+        value = int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not {bound}") from None
+    if value < least or (most is not None and value > most):
+        raise argparse.ArgumentTypeError(f"{text!r} is not {bound}")
+    return value

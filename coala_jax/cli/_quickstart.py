@@ -1,0 +1,58 @@
+"""`coala-jax quickstart`: the main job on the embedded data and backbone."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from coala_jax.cli._options import add_seed, add_solver_options, solver_settings
+from coala_jax.cli._output import say
+from coala_jax.cli._parser import add_command, pair_count
+from coala_jax.cli._summary import finish
+from coala_jax.quickstart._tutoring import EVAL_PAIRS, TRAIN_PAIRS, tutoring_rows
+from coala_jax.study._experiment import Settings, run_experiment
+from coala_jax.study._files import require_writable
+
+DEFAULT_OUT = "coala-quickstart"
+DEFAULT_POOLING = "last"
+EXAMPLE = "  coala-jax quickstart --out out/quickstart --seed 0"
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command."""
+    parser = add_command(
+        commands,
+        "quickstart",
+        "preference pairs to an aligned, certified head, with all that is in the package",
+        EXAMPLE,
+        run,
+    )
+    parser.add_argument("--out", default=DEFAULT_OUT, help="folder to write (default: %(default)s)")
+    parser.add_argument("--model", help="another checkpoint folder than the embedded backbone")
+    parser.add_argument(
+        "--pooling", default=DEFAULT_POOLING, help="mean, last or mean+last (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--train-pairs", type=pair_count, default=TRAIN_PAIRS, help="(default: %(default)s)"
+    )
+    parser.add_argument(
+        "--eval-pairs", type=pair_count, default=EVAL_PAIRS, help="(default: %(default)s)"
+    )
+    add_seed(parser, "decides rows, held-out concepts and gates")
+    add_solver_options(parser, Settings())
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command; gives the exit code."""
+    from coala_jax.quickstart._demo import demo_pairs, embedded_backbone
+
+    settings = solver_settings(arguments)
+    out = Path(arguments.out)
+    require_writable(out, folder=True)
+    model = Path(arguments.model or embedded_backbone())
+    rows = tutoring_rows(arguments.seed, arguments.train_pairs, arguments.eval_pairs)
+    say(f"features of {len(rows.train)} + {len(rows.eval)} tutoring pairs from {model}")
+    demo = demo_pairs(rows, model, arguments.pooling)
+    experiment = run_experiment(demo.pairs, demo.held_out, settings, say)
+    return finish(experiment, out, arguments.command_line, as_json=arguments.json)

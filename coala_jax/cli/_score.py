@@ -1,0 +1,87 @@
+"""`coala-jax score`: rewards of responses under a head."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from coala_jax.cli._head_options import add_head_and_rows, open_head_and_rows, set_aside_beside
+from coala_jax.cli._output import counts_line, print_result, say
+from coala_jax.cli._parser import UsageError, add_command, positive_integer
+from coala_jax.data._responses import CHUNK_RESPONSES
+from coala_jax.data._sources._files import COMPRESSIONS
+from coala_jax.study._files import require_writable
+
+EXAMPLE = """  coala-jax score head --model models/gpt2 --data responses.jsonl --out rewards.jsonl
+  cat responses.jsonl | coala-jax score head --model models/gpt2 --data - --out - > rewards.jsonl"""
+STANDARD_OUTPUT = "-"
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command."""
+    parser = add_command(
+        commands, "score", "rewards of responses or of both sides of preference rows", EXAMPLE, run
+    )
+    add_head_and_rows(parser)
+    parser.add_argument(
+        "--out",
+        required=True,
+        help=".jsonl to write, one line a row; a run that was killed goes on when it is run "
+        "again; - is standard output",
+    )
+    parser.add_argument(
+        "--chunk-responses",
+        type=positive_integer,
+        metavar="N",
+        default=CHUNK_RESPONSES,
+        help="responses that run together: what is in memory, and what a killed run loses at most "
+        "(default: %(default)s)",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command; gives the exit code."""
+    from coala_jax.decoding._scoring import score_stream
+
+    out = None if arguments.out == STANDARD_OUTPUT else Path(arguments.out)
+    if out is None and arguments.json:
+        raise UsageError("--out -: the rewards go to standard output; leave out --json")
+    if out is not None:
+        if out.suffix in COMPRESSIONS:
+            raise UsageError(f"--out: {out}: rewards are written unpacked; leave out {out.suffix}")
+        require_writable(out, folder=False)
+    rejected = set_aside_beside(arguments, out)
+    scored = score_stream(
+        *open_head_and_rows(arguments),
+        out,
+        rejected=rejected,
+        chunk_responses=arguments.chunk_responses,
+        report=say,
+    )
+    summary = scored.summary
+    lines = [
+        f"rewards of {summary['responses']} responses",
+        *counts_line("rows set aside", summary["rows"]["set_aside"]),
+        *([] if scored.rejected is None else [f"set aside: {scored.rejected}"]),
+        *counts_line("responses cut to the context", summary["rows"]["cut"]),
+    ]
+    if summary["pairs"]:
+        lines.insert(
+            1,
+            f"accuracy {summary['rewards/accuracies']:.3f}, reward margin "
+            f"{summary['rewards/margins']:+.3f} on {summary['pairs']} pairs",
+        )
+    if out is None:
+        for line in lines:
+            say(line)
+        return 0
+    summary["rows"]["rejected"] = None if scored.rejected is None else str(scored.rejected)
+    result = {
+        "out": str(out),
+        **summary,
+        "resumed": scored.resumed,
+        "command": arguments.command_line,
+    }
+    print_result(result, [*lines, f"written: {out}"], as_json=arguments.json)
+    return 0

@@ -1,0 +1,124 @@
+"""A session at a terminal: a prompt a line, plain and guided responses beside each other."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import jax
+
+from coala_jax.backbones import Backbone
+from coala_jax.cli._columns import Columns
+from coala_jax.cli._output import BAD_INPUT, say
+from coala_jax.decoding._config import GenerationConfig
+from coala_jax.decoding._plan import make_plan, slots_needed
+from coala_jax.decoding._prompts import (
+    ResponseText,
+    encode_prompts,
+    prompt_text,
+    template_of,
+)
+from coala_jax.decoding._session import Request, Session, require_sound, response_of
+from coala_jax.decoding._text_head import TextHead, reward_of_text
+
+TITLES = ("plain", "guided")
+# Steps between two looks: text that comes word by word.
+STEPS_A_LOOK = 3
+
+
+def run_session(
+    backbone: Backbone, head: TextHead, config: GenerationConfig, seed: int, *, chat: bool
+) -> int:
+    """Answer the lines of stdin until they end.
+
+    Args:
+        backbone: the model.
+        head: of that backbone.
+        config: of the guided responses.
+        seed: of the draws; every prompt has noise of its own, which both responses share.
+        chat: each line is what a user says, for the chat template.
+
+    Returns:
+        The exit code: that of bad input where a line could not be answered and nobody sat there to
+        see it.
+    """
+    rows = _Rows(backbone, head, [replace(config, scale=0.0), config])
+    key, failed = jax.random.key(seed), False
+    for number, line in enumerate(_lines()):
+        try:
+            _answer(rows, line, jax.random.fold_in(key, number), chat)
+        except ValueError as error:  # one prompt that cannot be used ends no session
+            say(f"error: {error}")
+            failed = True
+    return BAD_INPUT if failed and not sys.stdin.isatty() else 0
+
+
+class _Rows:
+    """A row for each configuration, with room for the longest prompt so far."""
+
+    def __init__(self, backbone: Backbone, head: TextHead, configs: list[GenerationConfig]):
+        self.backbone, self.head, self.configs = backbone, head, configs
+        self._plan = make_plan(backbone, head, configs)
+        self._session: Session | None = None
+
+    def admit(self, ids: list[int], key: jax.Array) -> Session:
+        """The session, with a prompt in all of its rows."""
+        # A cache of the whole context may be larger than the model: twice as many slots, as needed.
+        needed = slots_needed(self._plan, len(ids))
+        if self._session is None or self._session.capacity < needed:
+            slots = 1 << (needed - 1).bit_length()
+            rows = len(self.configs)
+            self._session = Session(self.backbone, self.head, self._plan, rows, slots)
+        requests = [Request(ids, config, key) for config in self.configs]
+        self._session.admit(requests, range(len(requests)))
+        return self._session
+
+
+def _lines() -> Iterator[str]:
+    """Prompts that are not blank; asked for where someone sits at the terminal."""
+    if isinstance(sys.stdin, io.TextIOWrapper):  # a line of broken UTF-8 ends itself alone
+        sys.stdin.reconfigure(errors="surrogateescape")
+    if sys.stdin.isatty():
+        say("a prompt a line; ctrl-D ends")
+    while True:
+        if sys.stdin.isatty():
+            print("> ", end="", file=sys.stderr, flush=True)
+        line = sys.stdin.readline()
+        if not line:
+            return
+        if line.strip():
+            yield line.rstrip("\n")
+
+
+def _answer(rows: _Rows, line: str, key: jax.Array, chat: bool) -> None:
+    backbone, head = rows.backbone, rows.head
+    prompt: Any = [{"role": "user", "content": line}] if chat else line
+    text = prompt_text(backbone, head, prompt, "prompt")
+    template = template_of(head)
+    (ids,) = encode_prompts(backbone.tokenizer, [text], template)
+    session = rows.admit(ids, key)
+    written = [ResponseText(backbone.tokenizer, template, one.stop) for one in rows.configs]
+    with Columns(TITLES) as columns:
+        while True:
+            progress = session.advance(STEPS_A_LOOK)
+            for row, response in enumerate(written):
+                fresh = response_of(progress, row, session.plan)[len(response.tokens) :]
+                response.extend(fresh, last=bool(progress.done[row]))
+            columns.show([response.text for response in written])
+            going = [row for row in range(len(written)) if not progress.done[row]]
+            stopped = [row for row in going if written[row].stopped]
+            if len(stopped) == len(going):
+                break
+            if stopped:
+                session.drop(stopped)
+        rewards = session.rewards()[0].tolist()
+        for row, response in enumerate(written):
+            if response.stopped:  # the rows hold what the stop text cut off, too
+                rewards[row] = reward_of_text(backbone, head, text, response.text)
+            require_sound(progress, row, "prompt", rewards[row])
+        columns.finish(
+            [f"{title} ({reward:+.3f})" for title, reward in zip(TITLES, rewards, strict=True)]
+        )

@@ -1,0 +1,59 @@
+"""A report as a few lines for people, and as an exit code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from coala_jax._types import SUCCESSES
+from coala_jax.cli._output import counts_line, print_result, say
+from coala_jax.study._experiment import Experiment
+from coala_jax.study._folder import write_experiment
+from coala_jax.study._report import build_report
+
+SOLVED, NOT_SOLVED = 0, 3
+
+
+def finish(experiment: Experiment, out: Path, command: str, *, as_json: bool) -> int:
+    """Write the folder of an experiment, print its summary and give the exit code."""
+    report = build_report(experiment, command)
+    files = [str(file) for file in write_experiment(out, experiment, report, say)]
+    result = {"out": str(out), "files": files, **report}
+    print_result(result, report_lines(report, out, files), as_json=as_json)
+    if experiment.phases.status in SUCCESSES:
+        return SOLVED
+    say(f"{report['status']}: {experiment.phases.status.text}")
+    return NOT_SOLVED
+
+
+def report_lines(report: dict[str, Any], out: Path, files: list[str]) -> list[str]:
+    """The summary: certificate, held-out metrics against the baselines, where things are."""
+    first, second = report["phase1"], report["phase2"]
+    held, baseline = report["eval"], report["baseline"]
+    low, high = (held["accuracy_interval"][end] for end in ("low", "high"))
+    return [
+        f"Phase I   {first['status']}: certified gap {first['relative_gap']:.2e} for these gates, "
+        f"explained {first['explained']:.1%}, cone violation {first['cone_violation']:.2e}",
+        f"          {first['iterations']} iterations, {first['active_neurons']} active neurons, "
+        f"{_seconds(first)}",
+        f"Phase II  {second['status']}: {second['epochs']} epochs, loss {second['loss']:.4f}, "
+        f"gradient norm {second['gradient_norm']:.1e}, {_seconds(second)}",
+        f"held out  accuracy {held['rewards/accuracies']:.3f} [{low:.3f}, {high:.3f}] on "
+        f"{report['pairs']['eval']} pairs ({report['pairs']['train']} trained on, split by "
+        f"{report['split']['by']})",
+        f"          reward margin {held['initial']['rewards/margins']:+.3f} before Phase II, "
+        f"{held['rewards/margins']:+.3f} after",
+        f"baselines linear probe {_share(baseline['linear_probe_accuracy'])}, "
+        f"length rule {_share(baseline['length_accuracy'])}",
+        *counts_line("rows set aside", report["rows"]["set_aside"]),
+        *counts_line("pairs cut to the context", report["rows"]["cut"]),
+        f"written   {out}: {', '.join(Path(file).name for file in files)}",
+    ]
+
+
+def _seconds(phase: dict[str, Any]) -> str:
+    return f"{phase['seconds']:.1f} s (and {phase['compile_seconds']:.1f} s to compile)"
+
+
+def _share(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.3f}"

@@ -1,0 +1,271 @@
+"""The equations that hold at an optimum of program (3), on its active set.
+
+Blocks that are zero stay zero, and rows that are tight stay tight; on what is left the objective
+is smooth, and the optimum solves
+
+    grad f(u) = G_T^T alpha,    G_T u = 0,    f(u) = l(S F u) + lambda_g sum_i ||u_i||,
+
+T the tight rows. `newton` solves them from a point nearby to the accuracy of the arithmetic, and
+`solve_adjoint` their transposed linearisation, which implicit differentiation needs. Per block the
+orthogonal projector onto the null space of the tight rows is formed once, so that conjugate
+gradients on that subspace do both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.scipy.sparse.linalg import cg
+
+from coala_jax.convex._program import (
+    Program,
+    block_norms,
+    network_output,
+    output_adjoint,
+    row_products,
+)
+from coala_jax.convex.losses import Loss
+
+# Eigenvalues of the Gram matrix of the tight rows below this many roundings of the largest one
+# are zero: their eigenvectors span the null space.
+_RANK_ROUNDINGS = 100.0
+_NEWTON_STEPS = 6
+# Guesses of the tight rows after ADMM's own.
+_GUESSES = 10
+# The optimality equations must hold to this power of the dtype's resolution, and no multiplier or
+# slack of the wrong sign may exceed it.
+_TRUST_POWER = 0.4
+# Conjugate gradients stop at this many roundings of the right side.
+_ACCURACY = 10.0
+_CG_STEPS_PER_UNKNOWN = 2
+
+
+class ActiveSet(NamedTuple):
+    """What is free to move at an optimum.
+
+    Attributes:
+        blocks: (H, P) booleans, blocks that are not zero.
+        tight: (H, P, m) booleans, rows of those blocks on the boundary of their cone.
+        null: (H, P, D, D) orthogonal projectors onto the null space of the tight rows; zero for a
+            zero block.
+        inverse: (H, P, D, D) pseudo-inverses of X_T^T X_T.
+    """
+
+    blocks: jax.Array
+    tight: jax.Array
+    null: jax.Array
+    inverse: jax.Array
+
+
+class Optimum(NamedTuple):
+    """A solution of the optimality equations.
+
+    Attributes:
+        weights: (H, P, D) u.
+        multipliers: (H, P, m) alpha, zero where a row is not tight.
+        residual: scalar, ||grad f - G_T^T alpha|| over lambda_g sqrt(active blocks).
+    """
+
+    weights: jax.Array
+    multipliers: jax.Array
+    residual: jax.Array
+
+
+def find_active_set(program: Program, weights: jax.Array, slack: jax.Array) -> ActiveSet:
+    """The active set that ADMM has identified.
+
+    Args:
+        program: the program.
+        weights: (H, P, D) split v, whose zero blocks are exactly zero.
+        slack: (H, P, m) split s, exactly zero on tight rows; not read without cones.
+    """
+    return active_set(program, jnp.any(weights != 0, axis=-1), (slack == 0) & program.has_cones)
+
+
+def active_set(program: Program, blocks: jax.Array, tight: jax.Array) -> ActiveSet:
+    """An active set from its (H, P) blocks and the (H, P, m) rows that are tight in them."""
+    width = program.features.shape[1]
+    tight = tight & blocks[..., None]
+
+    def one_block(rows: jax.Array) -> tuple[jax.Array, jax.Array]:
+        picked = jnp.where(rows[:, None], program.features, 0)
+        values, vectors = jnp.linalg.eigh(picked.T @ picked)
+        cut = _RANK_ROUNDINGS * jnp.finfo(values.dtype).eps * jnp.max(values)
+        zero = values <= cut
+        null = (vectors * zero) @ vectors.T
+        return null, (vectors * jnp.where(zero, 0, 1 / jnp.where(zero, 1, values))) @ vectors.T
+
+    null, inverse = lax.map(one_block, tight.reshape(-1, tight.shape[-1]))
+    shape = (*blocks.shape, width, width)
+    null = jnp.where(blocks[..., None, None], null.reshape(shape), 0)
+    return ActiveSet(blocks, tight, null, inverse.reshape(shape))
+
+
+def gradient(program: Program, loss: Loss, strength: jax.Array, weights: jax.Array) -> jax.Array:
+    """Gradient of f on the blocks that are not zero, zero on the others: (H, P, D)."""
+    output = network_output(program, row_products(program.features, weights))
+    point = loss.negative_gradient(output, program.labels, program.row_weight)
+    used = jnp.any(weights != 0, axis=-1, keepdims=True)
+    lasso = strength * weights / block_norms(weights, at_zero=1)
+    return jnp.where(used, lasso - output_adjoint(program, point), 0)
+
+
+def newton(
+    program: Program, loss: Loss, strength: jax.Array, active: ActiveSet, weights: jax.Array
+) -> Optimum:
+    """Solve the optimality equations from weights near their solution."""
+
+    def step(_: int, weights: jax.Array) -> jax.Array:
+        residual = gradient(program, loss, strength, weights)
+        return weights - _solve(program, loss, strength, active, weights, residual)
+
+    start = _project(active, weights)
+    found = lax.fori_loop(0, _NEWTON_STEPS, step, start)
+    slope = gradient(program, loss, strength, found)
+    size = strength * jnp.sqrt(jnp.maximum(jnp.sum(active.blocks), 1))
+    residual = jnp.linalg.norm(_project(active, slope)) / size
+    return Optimum(found, tight_values(program, active, slope), residual)
+
+
+def locate(
+    program: Program, loss: Loss, strength: jax.Array, weights: jax.Array, slack: jax.Array
+) -> tuple[ActiveSet, Optimum, jax.Array]:
+    """The optimum near an iterate of ADMM, by the primal-dual active set method.
+
+    Newton on a guess of the tight rows, then a better guess: rows with a multiplier of the wrong
+    sign are let go, rows outside their cone are made tight (Hintermüller, Ito & Kunisch 2002).
+
+    Args:
+        program: the program.
+        loss: its loss.
+        strength: scalar.
+        weights: (H, P, D) split v, whose zero blocks are exactly zero.
+        slack: (H, P, m) split s, exactly zero on tight rows.
+
+    Returns:
+        The active set, the optimum, and whether all conditions of an optimum hold on its blocks.
+    """
+    trust = jnp.finfo(weights.dtype).eps ** _TRUST_POWER
+    first = find_active_set(program, weights, slack)
+
+    def violations(optimum: Optimum) -> tuple[jax.Array, jax.Array]:
+        products = program.signs * row_products(program.features, optimum.weights)
+        outside = products < -trust * jnp.max(jnp.abs(products))
+        return outside & program.has_cones, optimum.multipliers < -trust * strength
+
+    def unfinished(state: tuple[ActiveSet, Optimum, jax.Array, jax.Array]) -> jax.Array:
+        _, _, found, guesses = state
+        return ~found & (guesses < _GUESSES)
+
+    def guess(
+        state: tuple[ActiveSet, Optimum, jax.Array, jax.Array],
+    ) -> tuple[ActiveSet, Optimum, jax.Array, jax.Array]:
+        active, optimum, _, guesses = state
+        outside, pulled = violations(optimum)
+        active = active_set(program, active.blocks, (active.tight & ~pulled) | outside)
+        return judged(active, guesses + 1)
+
+    def judged(
+        active: ActiveSet, guesses: jax.Array
+    ) -> tuple[ActiveSet, Optimum, jax.Array, jax.Array]:
+        optimum = newton(program, loss, strength, active, weights)
+        outside, pulled = violations(optimum)
+        whole = jnp.all(jnp.any(optimum.weights != 0, axis=-1) | ~active.blocks)
+        found = whole & (optimum.residual <= trust) & ~jnp.any(outside) & ~jnp.any(pulled)
+        return active, optimum, found, guesses
+
+    state = judged(first, jnp.zeros((), jnp.int32))
+    active, optimum, found, _ = lax.while_loop(unfinished, guess, state)
+    return active, optimum, found
+
+
+def solve_adjoint(
+    program: Program,
+    loss: Loss,
+    strength: jax.Array,
+    active: ActiveSet,
+    optimum: Optimum,
+    right: jax.Array,
+) -> tuple[jax.Array, jax.Array]:
+    """(p, q) with Hess f p + G_T^T q = right on the active blocks and G_T p = 0.
+
+    Args:
+        program: the program.
+        loss: its loss.
+        strength: scalar.
+        active: the active set.
+        optimum: from `newton`.
+        right: (H, P, D).
+
+    Returns:
+        p, (H, P, D), and q, (H, P, m).
+    """
+    weights = optimum.weights
+    p = _solve(program, loss, strength, active, weights, right)
+    rest = right - _hessian(program, loss, strength, weights)(p)
+    return p, tight_values(program, active, rest)
+
+
+def tight_values(program: Program, active: ActiveSet, blocks: jax.Array) -> jax.Array:
+    """Least-squares q on the tight rows with G_T^T q = blocks: (H, P, D) -> (H, P, m)."""
+    pulled = jnp.einsum("hpde,hpe->hpd", active.inverse, blocks)
+    return jnp.where(active.tight, program.signs * row_products(program.features, pulled), 0)
+
+
+def _project(active: ActiveSet, blocks: jax.Array) -> jax.Array:
+    return jnp.einsum("hpde,hpe->hpd", active.null, blocks)
+
+
+def _hessian(
+    program: Program, loss: Loss, strength: jax.Array, weights: jax.Array
+) -> Callable[[jax.Array], jax.Array]:
+    """Hess f at weights as a function of a direction; zero blocks are left alone."""
+    output = network_output(program, row_products(program.features, weights))
+    used = jnp.any(weights != 0, axis=-1, keepdims=True)
+    norms = block_norms(weights, at_zero=1)
+    unit = weights / norms
+
+    def slope(z: jax.Array) -> jax.Array:
+        return loss.negative_gradient(z, program.labels, program.row_weight)
+
+    def apply(direction: jax.Array) -> jax.Array:
+        moved = network_output(program, row_products(program.features, direction))
+        _, change = jax.jvp(slope, (output,), (moved,))
+        along = jnp.sum(unit * direction, axis=-1, keepdims=True)
+        lasso = strength / norms * (direction - along * unit)
+        return jnp.where(used, lasso - output_adjoint(program, change), 0)
+
+    return apply
+
+
+def _solve(
+    program: Program,
+    loss: Loss,
+    strength: jax.Array,
+    active: ActiveSet,
+    weights: jax.Array,
+    right: jax.Array,
+) -> jax.Array:
+    """Minimiser of p^T Hess p / 2 - right^T p in the null space of the tight rows: (H, P, D)."""
+    hessian = _hessian(program, loss, strength, weights)
+
+    def apply(p: jax.Array) -> jax.Array:
+        inside = _project(active, p)
+        # The rest of the space keeps its own, so that rounding outside is no null direction.
+        return _project(active, hessian(inside)) + strength * (p - inside)
+
+    # A right side that is nearly all outside is known to its own rounding, not to its share inside.
+    size = jnp.linalg.norm(right)
+    size = jnp.where(size > 0, size, 1)
+    solution, _ = cg(
+        apply,
+        _project(active, right) / size,
+        tol=0.0,
+        atol=_ACCURACY * float(jnp.finfo(right.dtype).eps),
+        maxiter=_CG_STEPS_PER_UNKNOWN * right.size,
+    )
+    return size * _project(active, solution)

@@ -1,0 +1,254 @@
+"""CRONOS: the ADMM of Algorithm 2 on the convex program (3), step by step.
+
+Splits u = v, G u = s and z = S F u under one penalty rho, weighted by `shift`, Sigma and tau:
+
+    u+ = argmin of the quadratic    (linear_system: prepared inverses, conjugate gradients)
+    v+ = prox of the group lasso,  s+ = (G u+ + nu)+,  z+ = prox of the loss
+         (a gated program has no cones: s+ = G u+ + nu, a proximal term)
+    mu, nu, zeta += what the splits are off by
+
+Splitting z keeps rho and the loss out of the linear system, so a change of rho prepares nothing
+anew and any loss with a scalar prox fits. `cronos_solve` drives the steps to a certificate.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from coala_jax.convex._linear_system import (
+    OUTPUT_SHARE,
+    LinearSystem,
+    RowPenalties,
+    block_penalties,
+    factorize,
+    free_penalties,
+    pull_back,
+    solve_correction,
+    uniform_penalties,
+)
+from coala_jax.convex._program import Program, network_output, row_products
+from coala_jax.convex._projection import RELAXATION
+from coala_jax.convex.losses import Loss
+
+# Conjugate gradients stop at this share of the last change of the splits: errors then fall with
+# the residuals and are summable, as Theorem 4.2 asks. 0.1 costs 1 to 3 steps per ADMM step.
+_CG_SHARE = 0.1
+# Below this many roundings of the splits' norm conjugate gradients only stir rounding.
+_CG_FLOOR = 4.0
+
+
+class CronosProblem(NamedTuple):
+    """What every step of one solve shares.
+
+    Attributes:
+        program: data of (3).
+        strength: scalar lambda_g.
+        penalty: scalar rho to start from.
+        system: Gram matrix and inverse of the features.
+    """
+
+    program: Program
+    strength: jax.Array
+    penalty: jax.Array
+    system: LinearSystem
+
+
+class CronosState(NamedTuple):
+    """What the next ADMM step needs.
+
+    Attributes:
+        weights: (H, P, D) split v of the weights, sparse by groups.
+        slack: (H, P, m) split s of G u, non-negative where there are cones.
+        output: split z of S F u, one value a label.
+        weights_dual: (H, P, D) scaled multiplier mu.
+        slack_dual: (H, P, m) scaled multiplier nu, non-positive; zero without cones.
+        output_dual: its scaled multiplier zeta.
+        point: (H, P, D) u, where the next linear system starts.
+        products: (H, P, m) X times each block of u.
+        penalty: scalar rho of the next step.
+        rows: penalties Sigma of the rows of G u = s, relative to rho.
+        size: scalar norm of the splits.
+        change: scalar norm of their last change.
+        primal_residual: scalar, relative.
+        dual_residual: scalar, relative.
+        iterations: scalar int32, steps taken.
+        cg_iterations: scalar int32, conjugate-gradient steps taken.
+    """
+
+    weights: jax.Array
+    slack: jax.Array
+    output: jax.Array
+    weights_dual: jax.Array
+    slack_dual: jax.Array
+    output_dual: jax.Array
+    point: jax.Array
+    products: jax.Array
+    penalty: jax.Array
+    rows: RowPenalties
+    size: jax.Array
+    change: jax.Array
+    primal_residual: jax.Array
+    dual_residual: jax.Array
+    iterations: jax.Array
+    cg_iterations: jax.Array
+
+
+def cronos_problem(
+    program: Program,
+    strength: jax.Array,
+    penalty: jax.Array,
+    system: LinearSystem | None = None,
+) -> CronosProblem:
+    """Prepare the linear system, unless it is given."""
+    system = factorize(program.features) if system is None else system
+    return CronosProblem(program, strength, penalty, system)
+
+
+def cronos_init(problem: CronosProblem, *, adapt_rows: bool = True) -> CronosState:
+    """All zeros: the zero network.
+
+    Args:
+        problem: from `cronos_problem`.
+        adapt_rows: whether `balance_rows` will be used; without, or without cones, all blocks
+            share one inverse.
+    """
+    patterns, features = problem.program.patterns, problem.program.features
+    width = features.shape[1]
+    blocks, rows = patterns.shape
+    dtype = features.dtype
+    inf = jnp.full((), jnp.inf, dtype)
+    none = jnp.zeros((), jnp.int32)
+    halves = problem.program.halves.shape[0]
+    weights = jnp.zeros((halves, blocks, width), dtype)
+    slack = jnp.zeros((halves, blocks, rows), dtype)
+    output = jnp.zeros_like(problem.program.labels)
+    if not problem.program.has_cones:
+        penalties = free_penalties(problem.system)
+    elif adapt_rows:
+        penalties = block_penalties(problem.system, blocks, rows)
+    else:
+        penalties = uniform_penalties(problem.system)
+    return CronosState(
+        weights=weights,
+        slack=slack,
+        output=output,
+        weights_dual=weights,
+        slack_dual=slack,
+        output_dual=output,
+        point=weights,
+        products=slack,
+        penalty=problem.penalty,
+        rows=penalties,
+        size=jnp.zeros((), dtype),
+        change=jnp.zeros((), dtype),
+        primal_residual=inf,
+        dual_residual=inf,
+        iterations=none,
+        cg_iterations=none,
+    )
+
+
+def cronos_step(
+    problem: CronosProblem, state: CronosState, loss: Loss, max_cg_iterations: int
+) -> CronosState:
+    """One step of Algorithm 2."""
+    program, shift, rows = problem.program, problem.system.shift, state.rows
+    signs = program.signs
+
+    # The residual of the u-step's linear system at the last u.
+    slack_gap = rows.penalty * (state.slack - state.slack_dual - signs * state.products)
+    output_gap = state.output - state.output_dual - network_output(program, state.products)
+    right = shift * (state.weights - state.weights_dual - state.point)
+    right = right + pull_back(program, slack_gap, output_gap)
+    tolerance = _cg_tolerance(state)
+    correction = solve_correction(program, rows, right, tolerance, max_cg_iterations)
+    point = state.point + correction.weights
+    products = state.products + correction.products
+
+    relaxed_weights = _relax(point, state.weights) + state.weights_dual
+    relaxed_slack = _relax(signs * products, state.slack) + state.slack_dual
+    relaxed_output = _relax(network_output(program, products), state.output) + state.output_dual
+
+    weights = group_soft_threshold(relaxed_weights, problem.strength / (state.penalty * shift))
+    slack = jnp.maximum(relaxed_slack, 0) if program.has_cones else relaxed_slack
+    step = program.row_weight / (OUTPUT_SHARE * state.penalty)
+    output = loss.prox(relaxed_output, program.labels, step)
+
+    new = state._replace(
+        weights=weights,
+        slack=slack,
+        output=output,
+        weights_dual=relaxed_weights - weights,
+        slack_dual=relaxed_slack - slack,
+        output_dual=relaxed_output - output,
+        point=point,
+        products=products,
+        iterations=state.iterations + 1,
+        cg_iterations=state.cg_iterations + correction.iterations,
+    )
+    return _with_residuals(new, state, shift)
+
+
+def restart(state: CronosState) -> CronosState:
+    """The splits, multipliers and penalties of a state, counted and judged from the start."""
+    none = jnp.zeros((), jnp.int32)
+    inf = jnp.full_like(state.primal_residual, jnp.inf)
+    return state._replace(
+        primal_residual=inf, dual_residual=inf, iterations=none, cg_iterations=none
+    )
+
+
+def refresh_products(problem: CronosProblem, state: CronosState) -> CronosState:
+    """Products of u from u itself: the steps update them, and rounding adds up."""
+    return state._replace(products=row_products(problem.program.features, state.point))
+
+
+def group_soft_threshold(weights: jax.Array, threshold: jax.Array) -> jax.Array:
+    """Prox of threshold * sum of block norms; a zero block stays zero: (..., D) -> (..., D)."""
+    norms = jnp.linalg.norm(weights, axis=-1, keepdims=True)
+    factor = jnp.where(norms > threshold, 1 - threshold / jnp.where(norms > 0, norms, 1), 0)
+    return factor * weights
+
+
+def _relax(new: jax.Array, old: jax.Array) -> jax.Array:
+    return RELAXATION * new + (1 - RELAXATION) * old
+
+
+def _cg_tolerance(state: CronosState) -> jax.Array:
+    """A share of the last change, but not below rounding; in the preconditioner's norm."""
+    target = _CG_SHARE * state.change
+    return jnp.maximum(target, _CG_FLOOR * jnp.finfo(target.dtype).eps * state.size)
+
+
+def _with_residuals(new: CronosState, old: CronosState, shift: jax.Array) -> CronosState:
+    """Relative residuals, all splits together in the norm that the penalty gives them.
+
+    The change of a scaled multiplier is the relaxed primal residual; the change of the splits is
+    the dual residual over rho.
+    """
+
+    def norm(weights: jax.Array, slack: jax.Array, output: jax.Array) -> jax.Array:
+        return jnp.sqrt(
+            shift * jnp.vdot(weights, weights)
+            + jnp.vdot(new.rows.penalty * slack, slack)
+            + OUTPUT_SHARE * jnp.vdot(output, output)
+        )
+
+    splits = norm(new.weights, new.slack, new.output)
+    duals = norm(new.weights_dual, new.slack_dual, new.output_dual)
+    primal = norm(
+        new.weights_dual - old.weights_dual,
+        new.slack_dual - old.slack_dual,
+        new.output_dual - old.output_dual,
+    )
+    change = norm(new.weights - old.weights, new.slack - old.slack, new.output - old.output)
+    tiny = jnp.finfo(splits.dtype).tiny
+    return new._replace(
+        size=splits,
+        change=change,
+        primal_residual=primal / jnp.maximum(splits, tiny),
+        dual_residual=change / jnp.maximum(duals, tiny),
+    )

@@ -1,0 +1,136 @@
+"""The convex program (3) of COALA and its linear maps.
+
+    min over u = (v, w):  l(S F u) + lambda_g sum_i (||v_i|| + ||w_i||)   subject to  G u >= 0
+
+with F u = sum_i D_i X (v_i - w_i) and G u = (E_i X v_i, E_i X w_i), E = 2 D - 1
+(Pilanci & Ergen 2020; COALA eq 3). Without the cones one half is enough, since only v - w counts:
+the gated ReLU program, min over u: l(S F u) + lambda_g sum_i ||u_i|| with F u = sum_i D_i X u_i
+(Mishkin et al. 2022). A pointwise loss sees the outputs of all m rows, S = I; a pairwise one sees
+n = m / 2 differences, S = [I, -I] over the chosen rows followed by the rejected ones.
+
+Weights u are (H, P, D): two halves v and w of a ReLU program, one of a gated one.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from coala_jax._inputs import PairArrays
+from coala_jax.convex.losses import Loss
+
+# Signs of the halves of u in the output, by model.
+RELU_HALVES = (1.0, -1.0)
+GATED_HALVES = (1.0,)
+
+
+class Program(NamedTuple):
+    """Data of one convex program.
+
+    Attributes:
+        features: (m, D) standardised rows X with a bias column.
+        patterns: (P, m) D_i as 0 and 1 in the solver's dtype.
+        labels: (m,) targets y; (n,) offsets of the pairs where the loss is pairwise.
+        row_weight: weights in the loss, shaped as the labels.
+        halves: (H,) signs with which the halves of u enter the output: (1, -1) for v and w of a
+            ReLU program, (1,) for a gated one.
+    """
+
+    features: jax.Array
+    patterns: jax.Array
+    labels: jax.Array
+    row_weight: jax.Array
+    halves: jax.Array
+
+    @property
+    def has_cones(self) -> bool:
+        """Whether G u >= 0 binds the weights; known from the shapes."""
+        return self.halves.shape[0] == len(RELU_HALVES)
+
+    @property
+    def pairwise(self) -> bool:
+        """Whether S takes differences of chosen and rejected rows; known from the shapes."""
+        return self.labels.shape[0] != self.features.shape[0]
+
+    @property
+    def signs(self) -> jax.Array:
+        """E = 2 D - 1: (P, m) of +-1."""
+        return 2 * self.patterns - 1
+
+
+def loss_targets(loss: Loss, pairs: PairArrays, gamma: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Labels and weights of a loss: (m,) each, or (n,) each for a pairwise one."""
+    if loss.pairwise:
+        return gamma + pairs.margin, pairs.weight
+    ones = jnp.ones_like(pairs.weight)
+    return jnp.concatenate([ones, -ones]), jnp.concatenate([pairs.weight, pairs.weight])
+
+
+def row_products(features: jax.Array, weights: jax.Array) -> jax.Array:
+    """X times every block: (m, D), (..., P, D) -> (..., P, m)."""
+    return weights @ features.T
+
+
+def column_products(features: jax.Array, values: jax.Array) -> jax.Array:
+    """X^T times every block: (m, D), (..., P, m) -> (..., P, D)."""
+    return values @ features
+
+
+def network_output(program: Program, products: jax.Array) -> jax.Array:
+    """S F u from the row products of u: (H, P, m) -> (m,), or (n,) for a pairwise loss.
+
+    A contraction, not the sum of a product: jaxlib 0.10.2 on CPU fuses that with the product
+    before it into a kernel that is wrong under vmap (jax-ml/jax#39103).
+    """
+    advantage = products[0] - products[1] if program.has_cones else products[0]
+    output = jnp.einsum("pm,pm->m", program.patterns, advantage)
+    if not program.pairwise:
+        return output
+    pairs = program.labels.shape[0]
+    return output[:pairs] - output[pairs:]
+
+
+def spread_to_rows(program: Program, residual: jax.Array) -> jax.Array:
+    """S^T r: one value a label -> (m,)."""
+    return jnp.concatenate([residual, -residual]) if program.pairwise else residual
+
+
+def output_adjoint(program: Program, residual: jax.Array) -> jax.Array:
+    """F^T S^T r: one value a label -> (H, P, D)."""
+    values = program.patterns * spread_to_rows(program, residual)
+    return by_halves(program, column_products(program.features, values))
+
+
+def by_halves(program: Program, block: jax.Array) -> jax.Array:
+    """The blocks with the sign of each half: (P, k) -> (H, P, k)."""
+    return program.halves[:, None, None] * block
+
+
+def block_norms(weights: jax.Array, at_zero: float = 0.0) -> jax.Array:
+    """Euclidean norm of every block: (..., D) -> (..., 1).
+
+    A zero block has gradient 0, and `at_zero` for its norm: 1 where it divides.
+    """
+    used = jnp.any(weights != 0, axis=-1, keepdims=True)
+    norms = jnp.linalg.norm(jnp.where(used, weights, 1), axis=-1, keepdims=True)
+    return jnp.where(used, norms, at_zero)
+
+
+def objective(
+    program: Program, loss: Loss, strength: jax.Array, weights: jax.Array, output: jax.Array
+) -> jax.Array:
+    """Value of program (3) at weights with output S F u; its constraints are not looked at."""
+    value = loss.value(output, program.labels, program.row_weight)
+    return value + strength * jnp.sum(block_norms(weights))
+
+
+def cone_violation(program: Program, weights: jax.Array) -> jax.Array:
+    """max(-G u)+ / max|X u|, scalar; zero for zero weights and without cones, NaN for NaN."""
+    if not program.has_cones:
+        return jnp.zeros((), weights.dtype)
+    signed_products = program.signs * row_products(program.features, weights)
+    worst = jnp.max(jnp.maximum(-signed_products, 0))
+    largest = jnp.max(jnp.abs(signed_products))
+    return jnp.where(largest == 0, 0, worst / jnp.where(largest == 0, 1, largest))

@@ -1,0 +1,93 @@
+"""Columns of a source under the names that mean something here, with values of the right type."""
+
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from coala_jax.data._errors import DataError
+from coala_jax.data._rows import NUMBER_KEYS, ROW_KEYS
+from coala_jax.data._sources import Source
+from coala_jax.data._sources._row import SourceRow
+
+COLUMNS = (*ROW_KEYS, "system", "completion", "label", "completions", "scores")
+# By these rows it is decided what the columns are; a column may be missing in some.
+SEEN_ROWS = 100
+# Under this name a column stays that another one takes the place of.
+REPLACED = "original_{}"
+
+
+def check_columns(columns: Mapping[str, str]) -> None:
+    """Raise where a mapping of columns names one that means nothing here.
+
+    Raises:
+        DataError: names it and those that do.
+    """
+    if unknown := [name for name in columns if name not in COLUMNS]:
+        raise DataError(f"columns: {unknown[0]!r} must be one of {', '.join(COLUMNS)}")
+    repeated = [name for name in columns.values() if list(columns.values()).count(name) > 1]
+    if repeated:
+        raise DataError(f"columns: {repeated[0]!r} is given to two names; give each its own")
+
+
+def first_rows(rows: Iterator[SourceRow]) -> tuple[list[Mapping[str, Any]], Iterator[SourceRow]]:
+    """The fields of the first rows, and all rows from the first one on."""
+    seen = list(itertools.islice(rows, SEEN_ROWS))
+    return [row.fields for row in seen if row.fields is not None], itertools.chain(seen, rows)
+
+
+def named_rows(source: Source, columns: Mapping[str, str]) -> Iterator[SourceRow]:
+    """Rows of a source under the names of this package.
+
+    Args:
+        source: what to read.
+        columns: a name here to the column's name there.
+
+    Raises:
+        DataError: a column that none of the first rows has.
+    """
+    fields, rows = first_rows(source.rows)
+    _require_columns(source.name, columns, fields)
+    if not columns and not source.all_text and not source.many_files:
+        return rows
+    return (_named(row, columns, source) for row in rows)
+
+
+def _require_columns(
+    name: str, columns: Mapping[str, str], rows: Iterable[Mapping[str, Any]]
+) -> None:
+    there = dict.fromkeys(itertools.chain.from_iterable(rows))
+    lost = [column for column in columns.values() if column not in there]
+    if there and lost:
+        raise DataError(
+            f"columns: {name} has no column {lost[0]!r}; it has {', '.join(map(str, there))}"
+        )
+
+
+def _named(row: SourceRow, columns: Mapping[str, str], source: Source) -> SourceRow:
+    if row.fields is None:
+        return row
+    fields = _renamed(row.fields, columns)
+    if source.all_text:
+        fields |= {key: _number(fields[key]) for key in NUMBER_KEYS if key in fields}
+    if source.many_files and fields.get("id") is None:
+        fields["id"] = f"{Path(row.file).stem}-{row.number}"
+    return row._replace(fields=fields, content=row.kept())
+
+
+def _renamed(fields: Mapping[str, Any], columns: Mapping[str, str]) -> dict[str, Any]:
+    taken = set(columns.values())
+    kept = {
+        REPLACED.format(key) if key in columns else key: value
+        for key, value in fields.items()
+        if key not in taken
+    }
+    return kept | {name: fields.get(column) for name, column in columns.items()}
+
+
+def _number(text: Any) -> Any:
+    """The number that a text says, or the text, which the checks of a row then refuse."""
+    try:
+        return float(text)
+    except (TypeError, ValueError):
+        return text

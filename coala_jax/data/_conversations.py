@@ -1,0 +1,133 @@
+"""Conversations: what they hold, and how they are read."""
+
+import os
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from coala_jax.data._message import ASSISTANT, SYSTEM, USER, Message
+from coala_jax.data._rows import SetAsideRow, count_reasons, require_usable, row_name
+from coala_jax.data._sources._json_lines import read_json_lines
+
+# What data sets call their speakers, in lower case; any other name stays as it is.
+SPEAKERS: Mapping[str, str] = MappingProxyType(
+    {
+        "user": USER,
+        "human": USER,
+        "student": USER,
+        "learner": USER,
+        "assistant": ASSISTANT,
+        "tutor": ASSISTANT,
+        "teacher": ASSISTANT,
+        "system": SYSTEM,
+    }
+)
+
+# Keys that hold the turns; the first one there counts.
+MESSAGES = "messages"
+UTTERANCES = "utterances"
+LAYOUTS = (MESSAGES, UTTERANCES)
+
+
+class Conversation(NamedTuple):
+    """A dialogue, with the name that its rows' ids and groups are made of."""
+
+    id: str
+    messages: tuple[Message, ...]
+    group: str | None = None
+
+
+class ConversationSet(NamedTuple):
+    """The conversations of a file, and the lines that were set aside."""
+
+    conversations: tuple[Conversation, ...]
+    set_aside: tuple[SetAsideRow, ...] = ()
+
+    @property
+    def set_aside_counts(self) -> dict[str, int]:
+        """How many lines were set aside for each reason, sorted by reason."""
+        return count_reasons(self.set_aside)
+
+
+def read_conversations(
+    path: str | os.PathLike[str], speakers: Mapping[str, str] = SPEAKERS
+) -> ConversationSet:
+    """Read conversations; lines that hold none are set aside with their reason.
+
+    A line has ``messages``, a list of ``{"role": ..., "content": ...}``, or EduFeedback's
+    ``utterances``, a list of ``[speaker, text]``. ``id`` (else ``line-<number>``) and ``group`` are
+    optional. Texts may be blank: what becomes of a blank turn is the strategy's matter.
+
+    Args:
+        path: a ``.jsonl`` or ``.jsonl.gz`` file with one object a line.
+        speakers: name of a speaker in lower case to its role. Other names are roles as they stand.
+
+    Returns:
+        Conversations in the order of the file, and the lines set aside.
+
+    Raises:
+        DataError: a missing, empty or unreadable file, or one without a conversation.
+    """
+    conversations: list[Conversation] = []
+    set_aside: list[SetAsideRow] = []
+    for line in read_json_lines(path):
+        made: Conversation | str = line.reason
+        if line.fields is not None:
+            made = conversation_of(line.fields, line.number, speakers)
+        if isinstance(made, str):
+            set_aside.append(SetAsideRow(line.number, made, line.file, line.kept()))
+        else:
+            conversations.append(made)
+    require_usable(str(path), conversations, set_aside)
+    return ConversationSet(tuple(conversations), tuple(set_aside))
+
+
+def conversation_of(
+    fields: Mapping[str, Any], number: int, speakers: Mapping[str, str] = SPEAKERS
+) -> Conversation | str:
+    """The conversation of an entry, in one of the `LAYOUTS`, or why it holds none.
+
+    Args:
+        fields: of the entry.
+        number: names it where it has no ``id``.
+        speakers: as `read_conversations` takes it.
+    """
+    turns = _turns(fields)
+    if isinstance(turns, str):
+        return turns
+    messages = tuple(
+        Message(speakers.get(name.strip().lower(), name), text) for name, text in turns
+    )
+    group = fields.get("group")
+    return Conversation(row_name(fields, number), messages, None if group is None else str(group))
+
+
+def _turns(fields: Mapping[str, Any]) -> list[tuple[str, str]] | str:
+    """Speaker and text of every turn, or why there are none."""
+    key = next((key for key in LAYOUTS if key in fields), None)
+    if key is None:
+        return f"no {' or '.join(LAYOUTS)}"
+    given = fields[key]
+    if not isinstance(given, list):
+        return f"{key} is not a list"
+    if not given:
+        return f"empty {key}"
+    turns = [_turn(turn, key) for turn in given]
+    whole = [turn for turn in turns if turn is not None]
+    if len(whole) < len(turns):
+        return f"{key} holds a turn that is not a speaker and a text"
+    if any("\ud800" <= mark <= "\udfff" for turn in whole for part in turn for mark in part):
+        return f"{key} is not valid Unicode"
+    return whole
+
+
+def _turn(turn: object, key: str) -> tuple[str, str] | None:
+    """Speaker and text of one turn, or None where it is something else."""
+    if key == MESSAGES:
+        cell = (turn.get("role"), turn.get("content")) if isinstance(turn, Mapping) else ()
+    else:
+        cell = tuple(turn) if isinstance(turn, list) else ()
+    match cell:
+        case (str(speaker), str(text)):
+            return speaker, text
+    return None

@@ -1,0 +1,178 @@
+"""The four data sets of the COALA paper by name, with its counts and its split."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from coala_jax.data._chat import PLAIN, ChatFormat
+from coala_jax.data._columns import first_rows
+from coala_jax.data._errors import DataError
+from coala_jax.data._named._edufeedback import EDUFEEDBACK
+from coala_jax.data._named._helpsteer import HELPSTEER
+from coala_jax.data._named._imdb import IMDB
+from coala_jax.data._named._known_set import KnownSet
+from coala_jax.data._named._ultrafeedback import ULTRAFEEDBACK
+from coala_jax.data._reading import rows_of_source
+from coala_jax.data._rows import PreferenceRow, RowSet
+from coala_jax.data._shapes import ShapeOptions
+from coala_jax.data._sources import Source, open_source
+from coala_jax.data._sources._row import SourceRow
+from coala_jax.data._split import Split, split_by_group, split_by_prompt
+
+KNOWN_SETS: Mapping[str, KnownSet] = {
+    known.name: known for known in (EDUFEEDBACK, ULTRAFEEDBACK, IMDB, HELPSTEER)
+}
+# The paper trains on 90 % and holds out the rest.
+EVAL_FRACTION = 0.1
+
+__all__ = ["EVAL_FRACTION", "KNOWN_SETS", "KnownSet", "NamedRows", "load_named", "split_named"]
+
+
+class NamedRows(NamedTuple):
+    """The pairs of a known data set.
+
+    Attributes:
+        known: what is known of it.
+        row_set: usable pairs and what was set aside.
+        attribute: by what responses were judged; empty where there is no choice.
+    """
+
+    known: KnownSet
+    row_set: RowSet
+    attribute: str = ""
+
+    @property
+    def difference(self) -> int:
+        """How many pairs more than the paper counts; below 0 where there are fewer."""
+        return len(self.row_set.rows) - self.known.pairs
+
+    def check(self) -> str:
+        """One line that says how far the pairs are from the paper's count."""
+        count = len(self.row_set.rows)
+        if self.difference == 0:
+            return f"{count:,} pairs, as in the paper"
+        more = "more" if self.difference > 0 else "fewer"
+        share = abs(self.difference) / self.known.pairs
+        return (
+            f"{count:,} pairs, {abs(self.difference):,} ({share:.1%}) {more} than the paper's "
+            f"{self.known.pairs:,}"
+        )
+
+
+def load_named(
+    name: str,
+    source: str | os.PathLike[str] | None = None,
+    *,
+    attribute: str | None = None,
+    revision: str | None = None,
+    download: bool = False,
+    strict: bool = False,
+    chat: Callable[[], ChatFormat] = lambda: PLAIN,
+) -> NamedRows:
+    """Load a data set by name.
+
+    Args:
+        name: one of `KNOWN_SETS`.
+        source: a copy of its repository or one file of it; None takes the hub.
+        attribute: by what responses are judged, where there is a choice; None takes the paper's.
+        revision: of the hub.
+        download: whether the hub may be asked; needed where ``source`` is None.
+        strict: raise at the first row that cannot be used.
+        chat: as ``read_rows`` takes it.
+
+    Returns:
+        The pairs, with the paper's count to compare with; conversations keep their messages.
+
+    Raises:
+        DataError: an unknown name or attribute, no such source, columns that are not the documented
+            ones, or no usable row.
+    """
+    if name not in KNOWN_SETS:
+        raise DataError(f"name={name!r} must be one of {', '.join(KNOWN_SETS)}")
+    known = KNOWN_SETS[name]
+    attribute = _attribute(known, attribute)
+    opened = _open(known, source, revision, download)
+    seen, rows = first_rows(opened.rows)
+    _require_columns(known, opened.name, seen)
+    made = rows_of_source(
+        opened._replace(rows=iter(known.rows(_distinct(rows, opened), attribute))),
+        columns={},
+        format=known.format,
+        options=ShapeOptions(),
+        strict=strict,
+        keep_messages=True,
+        chat=chat,
+    )
+    return NamedRows(known, made, attribute)
+
+
+def split_named(
+    rows: tuple[PreferenceRow, ...], eval_fraction: float = EVAL_FRACTION, seed: int = 0
+) -> Split:
+    """Split pairs by prompt, and by group where rows have one; never by row.
+
+    Raises:
+        DataError: ``eval_fraction`` out of range.
+    """
+    groups = {row.id: row.group for row in rows if row.group is not None}
+    if len(groups) < len(rows):
+        return split_by_prompt(rows, eval_fraction, seed)
+    return split_by_group(rows, groups, eval_fraction, seed)
+
+
+def _attribute(known: KnownSet, attribute: str | None) -> str:
+    if attribute is None:
+        return known.attributes[0] if known.attributes else ""
+    if attribute not in known.attributes:
+        raise DataError(
+            f"attribute={attribute!r}: {known.name} has "
+            f"{', '.join(known.attributes) or 'none to choose from; leave it out'}"
+        )
+    return attribute
+
+
+def _open(
+    known: KnownSet,
+    source: str | os.PathLike[str] | None,
+    revision: str | None,
+    download: bool,
+) -> Source:
+    if source is None:
+        return open_source(
+            known.hub_id,
+            config=known.config,
+            split=known.split,
+            revision=revision,
+            download=download,
+        )
+    if revision is not None:
+        raise DataError(
+            f"revision={revision!r}: {source} is a copy, only the hub has revisions; leave it out"
+        )
+    path = Path(source)
+    if not path.is_dir():
+        return open_source(path)
+    inner = known.config if known.config and (path / known.config).is_dir() else None
+    return open_source(path, config=inner, split=known.split)
+
+
+def _require_columns(known: KnownSet, name: str, rows: list[Mapping[str, Any]]) -> None:
+    there = dict.fromkeys(column for fields in rows for column in fields)
+    lost = [[column for column in layout if column not in there] for layout in known.layouts]
+    if there and all(lost):
+        nearest = min(lost, key=len)
+        documented = " or ".join(", ".join(layout) for layout in known.layouts)
+        raise DataError(
+            f"{name}: no column {', '.join(nearest)}; {known.hub_id} is documented to have "
+            f"{documented}, this has {', '.join(there)}"
+        )
+
+
+def _distinct(rows: Iterator[SourceRow], source: Source) -> Iterator[SourceRow]:
+    """Rows numbered on through all files, so that numbers tell them apart."""
+    if not source.many_files:
+        return rows
+    return (row._replace(number=number) for number, row in enumerate(rows, start=1))

@@ -1,0 +1,32 @@
+"""What is known of a data set by name."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
+
+from coala_jax.data._sources._row import SourceRow
+
+
+class KnownSet(NamedTuple):
+    """A data set on the hub, and how its rows become preference pairs.
+
+    Attributes:
+        name: for the command line.
+        hub_id: its repository.
+        config: its configuration there; None where it has one alone.
+        split: the split that the paper takes.
+        layouts: the columns that are read, with what they hold; of one layout all must be there.
+        pairs: how many pairs the COALA paper (arXiv 2605.23244) counts.
+        format: what its rows are in the end, as `coala_jax.data.read_rows` takes it.
+        rows: makes them of the rows of the hub; takes the attribute by which responses are judged.
+        attributes: those there are; the first is the paper's. Empty where there is no choice.
+    """
+
+    name: str
+    hub_id: str
+    config: str | None
+    split: str
+    layouts: tuple[Mapping[str, str], ...]
+    pairs: int
+    format: str
+    rows: Callable[[Iterator[SourceRow], str], Iterator[SourceRow]]
+    attributes: tuple[str, ...] = ()

@@ -1,0 +1,96 @@
+"""Prompts to answer, read from a file."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from coala_jax.data._conversations import ASSISTANT, Message
+from coala_jax.data._errors import DataError
+from coala_jax.data._rows import row_name
+from coala_jax.data._shapes._conversation import is_conversation, messages
+from coala_jax.data._shapes._fault import RowFault
+from coala_jax.data._shapes._prompts import system_of, with_system
+from coala_jax.data._sources import open_source
+
+TEXT_SUFFIX = ".txt"
+
+
+class PromptRow(NamedTuple):
+    """A prompt to answer.
+
+    Attributes:
+        id: name of the row.
+        prompt: its text, or the messages of a conversation that ends before the answer.
+    """
+
+    id: str
+    prompt: str | list[Message]
+
+
+def read_prompts(path: str | os.PathLike[str]) -> list[PromptRow]:
+    """Read prompts: rows with ``prompt`` (text or messages), or the lines of a ``.txt`` file.
+
+    Whatever else a row holds is passed over, so preference rows do.
+
+    Args:
+        path: a ``.txt`` file, or what `coala_jax.data._sources.open_source` reads.
+
+    Raises:
+        DataError: no such file, none in it, or a row without a usable prompt, which is named: a
+            response that is missing from the output would be missed late.
+    """
+    file = Path(path)
+    if file.suffix == TEXT_SUFFIX:
+        rows = [PromptRow(str(n), line) for n, line in _lines(file) if line.strip()]
+    else:
+        rows = [
+            _prompt_row(row.number, row.fields, row.reason, file) for row in open_source(path).rows
+        ]
+    if not rows:
+        raise DataError(f"{file}: holds no prompt")
+    return rows
+
+
+def _lines(file: Path) -> list[tuple[int, str]]:
+    if not file.is_file():
+        raise DataError(f"{file}: no such file")
+    try:
+        return list(enumerate(file.read_text(encoding="utf-8-sig").split("\n"), 1))
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{file}: cannot be read as text ({error})") from None
+
+
+def _prompt_row(number: int, fields: Any, reason: str, file: Path) -> PromptRow:
+    if fields is None:
+        raise DataError(f"{file}: row {number}: {reason}")
+    try:
+        prompt = _prompt(fields)
+        _texts(prompt).encode()
+    except RowFault as fault:
+        raise DataError(f"{file}: row {number}: {fault}") from None
+    except UnicodeEncodeError as error:
+        raise DataError(f"{file}: row {number}: prompt is not valid Unicode ({error})") from None
+    return PromptRow(row_name(fields, number), prompt)
+
+
+def _prompt(fields: Mapping[str, Any]) -> str | list[Message]:
+    """The prompt of a row.
+
+    Raises:
+        RowFault: there is none to answer.
+    """
+    prompt, system = fields.get("prompt"), system_of(fields)
+    if is_conversation(prompt):
+        read = messages(prompt, system)
+        if read[-1].role == ASSISTANT:
+            raise RowFault("prompt ends in an answer; end it with what is to be answered")
+        return read
+    if not isinstance(prompt, str) or not prompt.strip():
+        raise RowFault(f"prompt is {prompt!r}; give a text or messages")
+    return with_system(prompt, system)
+
+
+def _texts(prompt: str | list[Message]) -> str:
+    """All that a prompt says."""
+    return prompt if isinstance(prompt, str) else "".join(map("".join, prompt))

@@ -1,0 +1,195 @@
+"""Preference rows: what they hold, and why some are set aside."""
+
+import hashlib
+import json
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from coala_jax.data._errors import DataError
+from coala_jax.data._message import PairMessages
+
+EQUAL = "chosen equals rejected"
+# Keys of a row with a meaning here; all others go to ``extra``.
+TEXT_KEYS = ("prompt", "chosen", "rejected")
+NUMBER_KEYS = ("margin", "weight")
+ROW_KEYS = ("id", *TEXT_KEYS, *NUMBER_KEYS, "group")
+# A message names this many lines that were set aside.
+NAMED_IN_ERROR = 3
+# Half a million tokens, beyond any context there is: such a field is a whole file by mistake.
+MAX_CHARACTERS = 2_000_000
+NO_EXTRA: Mapping[str, Any] = MappingProxyType({})
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+class PreferenceRow(NamedTuple):
+    """A prompt with a preferred and a less preferred response.
+
+    Attributes:
+        id: name of the row.
+        prompt: what both responses answer, ready for the template.
+        chosen: the preferred response.
+        rejected: the other one; differs from ``chosen``.
+        margin: by how much ``chosen`` is better; None where unknown.
+        weight: how much the row counts, not negative; None means 1.
+        group: what must not be split between training and test; None where unknown.
+        extra: all other fields of the source.
+        messages: what the texts were made of, where it was messages and was to be kept.
+    """
+
+    id: str
+    prompt: str
+    chosen: str
+    rejected: str
+    margin: float | None = None
+    weight: float | None = None
+    group: str | None = None
+    extra: Mapping[str, Any] = NO_EXTRA
+    messages: PairMessages | None = None
+
+
+class SetAsideRow(NamedTuple):
+    """A line or row that was set aside.
+
+    Attributes:
+        number: from 1.
+        reason: why.
+        file: where it stands.
+        content: what stands there.
+    """
+
+    number: int
+    reason: str
+    file: str = ""
+    content: Any = None
+
+
+class RowSet(NamedTuple):
+    """The usable rows of a source, and the lines that were set aside.
+
+    Attributes:
+        rows: in the order of the source.
+        set_aside: what is not among them.
+        chat_template: by what conversations became text (`coala_jax.data._chat.ChatFormat.name`);
+            empty where there were none.
+    """
+
+    rows: tuple[PreferenceRow, ...]
+    set_aside: tuple[SetAsideRow, ...] = ()
+    chat_template: str = ""
+
+    @property
+    def set_aside_counts(self) -> dict[str, int]:
+        """How many lines were set aside for each reason, sorted by reason."""
+        return count_reasons(self.set_aside)
+
+
+def count_reasons(set_aside: Iterable[SetAsideRow]) -> dict[str, int]:
+    """How many lines were set aside for each reason, sorted by reason."""
+    return dict(sorted(Counter(line.reason for line in set_aside).items()))
+
+
+def row_fault(fields: Mapping[str, Any]) -> str:
+    """Why a row cannot be used, or an empty string where it can.
+
+    Args:
+        fields: the row's fields as JSON gives them.
+
+    Returns:
+        The reason, the same text for every row with the same fault.
+    """
+    fault = text_fault(fields, TEXT_KEYS) or _label_fault(fields)
+    if fault:
+        return fault
+    return EQUAL if fields["chosen"].strip() == fields["rejected"].strip() else ""
+
+
+def text_fault(fields: Mapping[str, Any], keys: Sequence[str]) -> str:
+    """Why one of these keys holds no usable text, or an empty string where all do."""
+    for key in keys:
+        value = fields.get(key)
+        if value is None:
+            return f"no {key}"
+        if not isinstance(value, str):
+            return f"{key} is not a string"
+        if not value.strip():
+            return f"empty {key}"
+        if not value.isascii() and _SURROGATE.search(value):
+            return f"{key} is not valid Unicode"
+        if len(value) > MAX_CHARACTERS:
+            return f"{key} is longer than {MAX_CHARACTERS:,} characters"
+    return ""
+
+
+def row_name(fields: Mapping[str, Any], number: int) -> str:
+    """The row's ``id``, or ``line-<number>`` where it has none."""
+    name = fields.get("id")
+    return f"line-{number}" if name is None else str(name)
+
+
+def require_usable(source: str, rows: Sequence[Any], set_aside: Sequence[SetAsideRow]) -> None:
+    """Raise where nothing usable was read.
+
+    Raises:
+        DataError: names the source, the counts by reason and the first lines of each.
+    """
+    if rows:
+        return
+    if not set_aside:
+        raise DataError(f"{source}: holds no rows")
+    reasons = []
+    for reason, count in count_reasons(set_aside).items():
+        numbers = [str(line.number) for line in set_aside if line.reason == reason]
+        shown = ", ".join(numbers[:NAMED_IN_ERROR]) + (", ..." if count > NAMED_IN_ERROR else "")
+        reasons.append(f"{reason}: {count} (line {shown})")
+    raise DataError(f"{source}: no usable row; set aside: {'; '.join(reasons)}")
+
+
+def fingerprint_rows(rows: Iterable[PreferenceRow]) -> str:
+    """SHA-256 over what features and labels depend on, in order; not ``extra`` nor ``messages``."""
+    digest = hashlib.sha256()
+    for row in rows:
+        line = json.dumps(row[: PreferenceRow._fields.index("extra")], ensure_ascii=True)
+        digest.update(line.encode() + b"\n")
+    return digest.hexdigest()
+
+
+def _label_fault(fields: Mapping[str, Any]) -> str:
+    """Why a number or the group of a row cannot be used."""
+    for key in NUMBER_KEYS:
+        value = fields.get(key)
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return f"{key} is not a number"
+        if not _is_finite(value):
+            return f"{key} is not finite"
+    weight = fields.get("weight")
+    if weight is not None and weight < 0:
+        return "weight is negative"
+    return ""
+
+
+def _is_finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer beyond the range of floats
+        return False
+
+
+def preference_row(fields: Mapping[str, Any], number: int) -> PreferenceRow:
+    """The row of fields in which `row_fault` finds none."""
+    margin, weight, group = fields.get("margin"), fields.get("weight"), fields.get("group")
+    return PreferenceRow(
+        id=row_name(fields, number),
+        prompt=fields["prompt"],
+        chosen=fields["chosen"],
+        rejected=fields["rejected"],
+        margin=None if margin is None else float(margin),
+        weight=None if weight is None else float(weight),
+        group=None if group is None else str(group),
+        extra={key: value for key, value in fields.items() if key not in ROW_KEYS} or NO_EXTRA,
+    )

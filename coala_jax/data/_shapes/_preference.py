@@ -1,0 +1,116 @@
+"""Rows with a chosen and a rejected response; the prompt stands apart, or both begin with it."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from coala_jax.data._message import USER, Message, PairMessages
+from coala_jax.data._shapes._conversation import Conversations, messages, shared_start
+from coala_jax.data._shapes._fault import RowFault
+from coala_jax.data._shapes._options import ShapeOptions
+from coala_jax.data._shapes._prompts import (
+    NO_SHARED_START,
+    PROMPT_REPEATED,
+    repeats_prompt,
+    split_shared_prompt,
+    system_of,
+    with_system,
+    without_prompt,
+)
+from coala_jax.data._sources._row import SourceRow
+
+SIDES = ("chosen", "rejected")
+
+
+class _Texts(NamedTuple):
+    """The texts of a row; anything that is no text is left for the checks of a row to name."""
+
+    prompt: Any
+    chosen: Any
+    rejected: Any
+
+
+def preference_rows(
+    rows: Iterable[SourceRow], options: ShapeOptions, conversations: Conversations
+) -> Iterator[SourceRow]:
+    """Rows whose prompt, chosen and rejected are text; what cannot be made so has its reason."""
+    for row in rows:
+        if row.fields is None:
+            yield row
+            continue
+        try:
+            yield _shaped(row, row.fields, options, conversations)
+        except RowFault as fault:
+            yield row.set_aside(str(fault))
+
+
+def _shaped(
+    row: SourceRow, fields: Mapping[str, Any], options: ShapeOptions, conversations: Conversations
+) -> SourceRow:
+    chosen, rejected = fields.get("chosen"), fields.get("rejected")
+    for side, value in zip(SIDES, (chosen, rejected), strict=True):
+        if value is None:
+            raise RowFault(f"no {side}")
+    turns = None
+    if conversations.same_kind(chosen, rejected):
+        turns = _messages(fields, options)
+        prompt, answers = conversations.texts(turns.prompt, turns[1:])
+        texts = _Texts(prompt, *answers)
+    elif not isinstance(chosen, str) or not isinstance(rejected, str):
+        return row  # the checks of a row name it
+    else:
+        texts = _of_text(fields, chosen, rejected, options)
+    if not fields.get("system") and texts == (fields.get("prompt"), chosen, rejected):
+        return row
+    made = {key: value for key, value in fields.items() if key != "system"} | texts._asdict()
+    return row._replace(fields=made, content=row.kept(), messages=turns)
+
+
+def _of_text(
+    fields: Mapping[str, Any], chosen: str, rejected: str, options: ShapeOptions
+) -> _Texts:
+    system, prompt = system_of(fields), fields.get("prompt")
+    if options.implicit_prompt and prompt is None:
+        prompt, chosen, rejected = split_shared_prompt(chosen, rejected)
+    if not isinstance(prompt, str) or not prompt.strip():  # the checks of a row name it
+        return _Texts(prompt, chosen, rejected)
+    # A rejected response alone may well parrot the prompt: that is why it was rejected.
+    if repeats_prompt(prompt, chosen):
+        if not options.strip_prompt:
+            raise RowFault(PROMPT_REPEATED.format("chosen"))
+        chosen, rejected = (without_prompt(prompt, side) for side in (chosen, rejected))
+    return _Texts(with_system(prompt, system), chosen, rejected)
+
+
+def _messages(fields: Mapping[str, Any], options: ShapeOptions) -> PairMessages:
+    sides = [messages(fields[side]) for side in SIDES]
+    prompt = _prompt_messages(fields, sides, options)
+    return PairMessages(tuple(prompt), *map(tuple, sides))
+
+
+def _prompt_messages(
+    fields: Mapping[str, Any], sides: list[list[Message]], options: ShapeOptions
+) -> list[Message]:
+    """The prompt of a conversational row; where the sides begin with it, it is taken off them."""
+    system, given = system_of(fields), fields.get("prompt")
+    shared = shared_start(*sides)
+    # Equal sides are a fault that the checks of a row name: leave them their last message.
+    shared = min(shared, *(len(side) - 1 for side in sides))
+    if given is None and not options.implicit_prompt:
+        raise RowFault("no prompt")
+    if isinstance(given, list | tuple):
+        prompt = messages(given, system)
+        for key, side in zip(SIDES, sides, strict=True):
+            bare = messages(given)
+            if side[: len(bare)] == bare:
+                if not options.strip_prompt:
+                    raise RowFault(PROMPT_REPEATED.format(key))
+                del side[: len(bare)]
+        return prompt
+    if shared:  # also where a text column repeats the question, as UltraFeedback's does
+        prompt = messages([message._asdict() for message in sides[0][:shared]], system)
+        for side in sides:
+            del side[:shared]
+        return prompt
+    if not isinstance(given, str):
+        raise RowFault(NO_SHARED_START if given is None else "prompt is not a string")
+    return messages([{"role": USER, "content": given}], system)

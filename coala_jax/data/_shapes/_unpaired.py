@@ -1,0 +1,95 @@
+"""Rows with one response each and whether it is good: paired within a prompt."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+from coala_jax.data._message import PairMessages
+from coala_jax.data._rows import row_name
+from coala_jax.data._shapes._conversation import Conversations
+from coala_jax.data._shapes._fault import RowFault
+from coala_jax.data._shapes._options import ALL, ShapeOptions
+from coala_jax.data._shapes._several import Responses, prompt_and_completions
+from coala_jax.data._sources._row import SourceRow
+from coala_jax.data._split import normalise_prompt
+
+LABELS = {True: True, False: False, "true": True, "false": False, "1": True, "0": False}
+KEYS = ("prompt", "completion", "label", "system", "id")
+NO_PARTNER = "left over: no completion of the other label for its prompt"
+
+
+class _Labelled(NamedTuple):
+    row: SourceRow
+    responses: Responses  # one alone
+
+
+def unpaired_rows(
+    rows: Iterable[SourceRow], options: ShapeOptions, conversations: Conversations
+) -> Iterator[SourceRow]:
+    """Pairs of a good and a bad response to the same (normalised) prompt.
+
+    All rows are read before the first pair is given, prompts in the order they are first seen.
+    What found no partner is given last, without fields.
+    """
+    by_prompt: dict[str, tuple[list[_Labelled], list[_Labelled]]] = {}
+    for row in rows:
+        if row.fields is None:
+            yield row
+            continue
+        try:
+            good, labelled = _labelled(row, options, conversations)
+        except RowFault as fault:
+            yield row.set_aside(str(fault))
+        else:
+            both = by_prompt.setdefault(normalise_prompt(labelled.responses.prompt), ([], []))
+            both[0 if good else 1].append(labelled)
+    for goods, bads in by_prompt.values():
+        if options.pairs == ALL:
+            yield from (_pair(good, bad) for good in goods for bad in bads)
+        else:
+            yield from map(_pair, goods, bads)
+    for goods, bads in by_prompt.values():
+        # All against all leaves over only what has nothing against it.
+        paired = min(len(goods), len(bads))
+        every = options.pairs == ALL and paired > 0
+        for lonely in () if every else (*goods[paired:], *bads[paired:]):
+            yield lonely.row.set_aside(NO_PARTNER)
+
+
+def _labelled(
+    row: SourceRow, options: ShapeOptions, conversations: Conversations
+) -> tuple[bool, _Labelled]:
+    assert row.fields is not None  # the caller has seen to it
+    label: Any = row.fields.get("label")
+    if isinstance(label, str):
+        label = label.strip().lower()
+    if not isinstance(label, bool | int | float | str) or label not in LABELS:
+        raise RowFault("no label" if label is None else "label is neither true nor false")
+    responses = prompt_and_completions(
+        row.fields, [row.fields.get("completion")], options, conversations
+    )
+    return LABELS[label], _Labelled(row, responses)
+
+
+def _pair(good: _Labelled, bad: _Labelled) -> SourceRow:
+    """A row of two: columns of the good one, those of the bad one where it has none."""
+    assert good.row.fields is not None and bad.row.fields is not None
+    names = [row_name(side.row.fields or {}, side.row.number) for side in (good, bad)]
+    carried = {**bad.row.fields, **good.row.fields}
+    fields = {key: value for key, value in carried.items() if key not in KEYS}
+    fields |= {
+        "id": "/".join(names),
+        "prompt": good.responses.prompt,
+        "chosen": good.responses.texts[0],
+        "rejected": bad.responses.texts[0],
+    }
+    kept = [good.row.kept(), bad.row.kept()]
+    return good.row._replace(fields=fields, content=kept, messages=_messages(good, bad))
+
+
+def _messages(good: _Labelled, bad: _Labelled) -> PairMessages | None:
+    """The messages of both; None where they were text."""
+    if not good.responses.messages:
+        return None
+    return PairMessages(
+        good.responses.prompt_messages, good.responses.messages[0], bad.responses.messages[0]
+    )

@@ -1,0 +1,112 @@
+"""Where rows come from: a file, a folder, a hub id or records in memory, behind one function."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from coala_jax._hub_ids import DATA_SET_ID
+from coala_jax.data._errors import DataError
+from coala_jax.data._sources import _arrow as arrow
+from coala_jax.data._sources import _csv_table as csv_table
+from coala_jax.data._sources import _json_array as json_array
+from coala_jax.data._sources import _json_lines as json_lines
+from coala_jax.data._sources._files import MAX_UNPACKED_BYTES, checked_file
+from coala_jax.data._sources._folder import DEFAULT_SPLIT, files_of_folder
+from coala_jax.data._sources._hub import hub_rows, record_rows
+from coala_jax.data._sources._row import SourceRow
+
+IN_MEMORY = "rows in memory"
+READERS: Mapping[tuple[str, ...], Callable[..., Iterator[SourceRow]]] = {
+    json_lines.SUFFIXES: json_lines.read_json_lines,
+    json_array.SUFFIXES: json_array.read_json_array,
+    csv_table.SUFFIXES: csv_table.read_csv,
+    arrow.SUFFIXES: arrow.read_arrow,
+}
+SUFFIXES = tuple(suffix for suffixes in READERS for suffix in suffixes)
+
+
+class Source(NamedTuple):
+    """Rows, and how to read them.
+
+    Attributes:
+        name: for messages.
+        rows: can be gone through once.
+        all_text: values are text whatever they mean, as in CSV.
+        many_files: row numbers alone do not tell rows apart.
+    """
+
+    name: str
+    rows: Iterator[SourceRow]
+    all_text: bool = False
+    many_files: bool = False
+
+
+def open_source(
+    source: str | os.PathLike[str] | Iterable[Mapping[str, Any]],
+    *,
+    config: str | None = None,
+    split: str | None = None,
+    revision: str | None = None,
+    download: bool = False,
+    max_unpacked_bytes: int = MAX_UNPACKED_BYTES,
+) -> Source:
+    """Open what holds rows; nothing is read yet.
+
+    Args:
+        source: a file (``.jsonl``, ``.json``, ``.csv``, ``.tsv``, each also ``.gz`` or ``.zst``,
+            ``.parquet``, ``.arrow``); a folder of such files, or one that ``datasets`` saved; a hub
+            id; or records in memory: a ``datasets`` object, a list of dicts.
+        config: of a hub set, or a folder in a folder.
+        split: of a hub set, of a folder, or of a mapping of splits; None means ``train``.
+        revision: of a hub set.
+        download: whether a hub id may be fetched.
+        max_unpacked_bytes: most that a compressed file may unpack to.
+
+    Raises:
+        DataError: nothing of the kind, or options that do not fit it.
+    """
+    if not isinstance(source, str | os.PathLike):
+        return _in_memory(source, split)
+    path = Path(source)
+    if path.is_dir():
+        if revision is not None:
+            raise DataError(
+                f"revision={revision!r}: {path} is a folder, only hub ids have revisions; leave it "
+                "out"
+            )
+        files = files_of_folder(path, SUFFIXES, config, split)
+        rows = _rows_of_files(files, max_unpacked_bytes)
+        return Source(str(path), rows, _is_text(files[:1]), len(files) > 1)
+    name = str(source)
+    if not path.exists() and DATA_SET_ID.fullmatch(name) and not name.endswith(SUFFIXES):
+        rows = hub_rows(name, config=config, split=split, revision=revision, download=download)
+        return Source(name, rows)
+    named = {"config": config, "split": split, "revision": revision}
+    if given := [f"{key}={value!r}" for key, value in named.items() if value is not None]:
+        raise DataError(f"{', '.join(given)}: {path} is one file, which has none; leave it out")
+    file = checked_file(path, SUFFIXES)
+    return Source(str(file), _rows_of_files([file], max_unpacked_bytes), _is_text([file]))
+
+
+def _rows_of_files(files: Sequence[Path], max_unpacked_bytes: int) -> Iterator[SourceRow]:
+    for file in files:
+        read = next(read for kinds, read in READERS.items() if file.name.endswith(kinds))
+        yield from read(file, max_unpacked_bytes=max_unpacked_bytes)
+
+
+def _is_text(files: Sequence[Path]) -> bool:
+    return any(file.name.endswith(csv_table.SUFFIXES) for file in files)
+
+
+def _in_memory(records: Iterable[Mapping[str, Any]], split: str | None) -> Source:
+    if isinstance(records, Mapping):  # a DatasetDict
+        name = split or DEFAULT_SPLIT
+        if name not in records:
+            raise DataError(f"split={name!r}: there are {', '.join(map(str, records))}; give one")
+        records = records[name]
+    elif split is not None:
+        raise DataError(f"split={split!r}: the rows in memory have no splits; leave it out")
+    return Source(IN_MEMORY, record_rows(records, IN_MEMORY))

@@ -1,0 +1,43 @@
+"""What every source gives: numbered entries, each with fields or with the reason it has none."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from coala_jax.data._message import PairMessages
+
+# Reasons that a source gives; those of rows that were read are in `coala_jax.data._rows`.
+BROKEN_JSON = "broken JSON"
+NOT_AN_OBJECT = "not a JSON object"
+NOT_UTF8 = "not valid UTF-8"
+CUT_SHORT = "cannot be read from here on"
+LINE_TOO_LONG = "line too long"
+FIELD_COUNT = "not as many fields as columns"
+NOT_A_RECORD = "not a mapping of columns to values"
+
+
+class SourceRow(NamedTuple):
+    """An entry of a source.
+
+    Attributes:
+        number: its line in a text file, its row in a table; from 1.
+        fields: its columns; None where it has none.
+        reason: why it has none.
+        content: what stands there, for a person to look at; None means the fields themselves.
+        file: the file it stands in, or the name of what is no file.
+        messages: of a pair whose texts were messages, these.
+    """
+
+    number: int
+    fields: Mapping[str, Any] | None
+    reason: str = ""
+    content: Any = None
+    file: str = ""
+    messages: PairMessages | None = None
+
+    def set_aside(self, reason: str) -> "SourceRow":
+        """The same entry without fields, for a reason."""
+        return self._replace(fields=None, reason=reason, content=self.kept())
+
+    def kept(self) -> Any:
+        """What to keep of the entry where it is set aside."""
+        return self.fields if self.content is None else self.content

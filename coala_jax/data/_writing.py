@@ -1,0 +1,98 @@
+"""JSONL files that are whole or not there: rows that can be used, and those that were set aside."""
+
+import gzip
+import json
+import os
+from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from coala_jax._files import write_files
+from coala_jax.data._errors import DataError
+from coala_jax.data._rows import ROW_KEYS, PreferenceRow, SetAsideRow
+
+SUFFIXES = (".jsonl", ".jsonl.gz")
+SET_ASIDE_NAME = "rejected_rows.jsonl"
+
+
+def require_suffix(path: str | os.PathLike[str]) -> None:
+    """Raise where a name is not one of a file that is written here.
+
+    Raises:
+        DataError: names the file and the suffixes.
+    """
+    if not Path(path).name.endswith(SUFFIXES):
+        raise DataError(f"{path}: expected a name that ends in {' or '.join(SUFFIXES)}")
+
+
+def write_json_lines(path: str | os.PathLike[str], lines: Iterable[Mapping[str, Any]]) -> Path:
+    """Write objects, one a line, under another name and rename the file; its folder is made.
+
+    Args:
+        path: the file, ``.jsonl`` or ``.jsonl.gz``; the same objects give the same bytes.
+        lines: what JSON can say; what it cannot becomes its text.
+
+    Returns:
+        The file.
+
+    Raises:
+        DataError: another suffix.
+    """
+    require_suffix(path)
+    file = Path(path)
+    file.parent.mkdir(parents=True, exist_ok=True)
+
+    def write(raw: BinaryIO) -> None:
+        packed = file.suffix == ".gz"
+        with gzip.GzipFile("", "wb", fileobj=raw, mtime=0) if packed else nullcontext(raw) as out:
+            for line in lines:
+                # ASCII alone: a row set aside may hold what UTF-8 cannot say.
+                out.write(json.dumps(line, default=str).encode() + b"\n")
+
+    write_files({file: write})
+    return file
+
+
+def write_rows(path: str | os.PathLike[str], rows: Iterable[PreferenceRow]) -> Path:
+    """Write rows as `read_rows` reads them again, whole or not at all.
+
+    Args:
+        path: the ``.jsonl`` to write; its folder is made.
+        rows: the rows; what is None is left out, and ``extra`` becomes columns. Where a row kept
+            its messages, these are written in place of its texts.
+
+    Returns:
+        The file.
+    """
+    return write_json_lines(path, map(_fields, rows))
+
+
+def write_set_aside(path: str | os.PathLike[str], set_aside: Iterable[SetAsideRow]) -> Path:
+    """Write what was set aside: ``file``, ``line``, ``reason`` and the ``row`` as it was read.
+
+    Args:
+        path: the ``.jsonl`` to write; its folder is made.
+        set_aside: of a ``RowSet`` or ``ResponseSet``.
+
+    Returns:
+        The file.
+    """
+    return write_json_lines(
+        path,
+        map(set_aside_fields, set_aside),
+    )
+
+
+def set_aside_fields(row: SetAsideRow) -> dict[str, Any]:
+    """What is written of a row that was set aside."""
+    return {"file": row.file, "line": row.number, "reason": row.reason, "row": row.content}
+
+
+def _fields(row: PreferenceRow) -> dict[str, Any]:
+    own = {key: getattr(row, key) for key in ROW_KEYS}
+    fields = {**row.extra, **{key: value for key, value in own.items() if value is not None}}
+    if row.messages is not None:
+        for part, turns in row.messages._asdict().items():
+            fields[part] = [message._asdict() for message in turns]
+    return fields

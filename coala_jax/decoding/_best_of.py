@@ -1,0 +1,67 @@
+"""Best-of-n: sample several responses, keep the one that the head rewards most."""
+
+from collections.abc import Sequence
+
+import jax
+
+from coala_jax.backbones import Backbone
+from coala_jax.decoding._config import BATCH_SIZE, GenerationConfig, GenerationError
+from coala_jax.decoding._generate import Generation, answer_prompts
+from coala_jax.decoding._prompts import Prompt
+from coala_jax.decoding._text_head import TextHead
+
+
+def best_of_n(
+    backbone: Backbone,
+    head: TextHead,
+    prompts: Sequence[Prompt],
+    n: int,
+    config: GenerationConfig,
+    key: jax.Array,
+    *,
+    batch_size: int = BATCH_SIZE,
+) -> list[list[Generation]]:
+    """Sample n responses to every prompt and order them by reward.
+
+    A prompt runs once for all samples of it in a batch.
+
+    Args:
+        backbone: a causal model that jax runs.
+        head: of that backbone.
+        prompts: as ``guided_generate`` takes them.
+        n: samples a prompt, at least 1.
+        config: of the samples; plain sampling with ``scale=0``, which is what best-of-n means
+            elsewhere.
+        key: typed key; sample j of prompt i draws with ``fold_in(fold_in(key, i), j)``, so the
+            first n of more samples are the same.
+        batch_size: responses that run together.
+
+    Returns:
+        For every prompt its n generations, the best first; the earlier sample of equals.
+
+    Raises:
+        GenerationError, FeatureError: as ``guided_generate`` does; ``n`` below 1, or samples that
+            cannot differ.
+    """
+    if n < 1:
+        raise GenerationError(f"n={n} must be at least 1")
+    if n > 1 and config.temperature == 0:
+        raise GenerationError(f"temperature=0: all {n} samples would be the same; raise it")
+    keys = [
+        jax.random.fold_in(jax.random.fold_in(key, number), sample)
+        for number in range(len(prompts))
+        for sample in range(n)
+    ]
+    repeated = [prompt for prompt in prompts for _ in range(n)]
+    made = answer_prompts(
+        backbone, head, repeated, [config] * len(keys), keys, batch_size=batch_size
+    )
+    return [
+        sorted(made[start : start + n], key=lambda one: -_reward(one))
+        for start in range(0, len(made), n)
+    ]
+
+
+def _reward(generation: Generation) -> float:
+    assert generation.reward is not None  # there is a head
+    return generation.reward

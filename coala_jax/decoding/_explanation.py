@@ -1,0 +1,283 @@
+"""Why a response has its reward: the share of each neuron, and the responses that move it most.
+
+The reward of features x is sum_k h_k(x) theta2_k (eq 2), h_k being the first layer's output: 0
+where neuron k is off. Its k-th term is the share of neuron k. A share is computed in float64 from
+the float32 h_k(x) and theta2_k, where the product is exact; the reward of an explanation is the
+correctly rounded sum of its shares (`math.fsum`), which does not depend on their order. So
+
+    math.fsum(shares) == reward
+
+holds exactly, to the last bit, and ``head(x)``, which adds up in float32, agrees with it to 1e-5
+of the sum of the shares' sizes.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from coala_jax._head import Head
+from coala_jax.backbones import Backbone
+from coala_jax.data import DataError, ResponseRow
+from coala_jax.data._responses import CHUNK_RESPONSES, ResponseStream
+from coala_jax.decoding._inputs import usable_rows
+from coala_jax.decoding._set_aside import SetAside
+from coala_jax.decoding._text_head import TextHead
+from coala_jax.features import FeatureError
+from coala_jax.features._progress import Progress
+from coala_jax.features._responses import features_of_responses
+
+
+class Explanation(NamedTuple):
+    """The reward of one response, neuron by neuron.
+
+    Attributes:
+        reward: ``math.fsum(shares)``.
+        neurons: (a,) columns of the head's ``theta1`` whose share is not 0.
+        shares: (a,) float64, theirs, by falling size; of equal sizes the lower neuron first.
+    """
+
+    reward: float
+    neurons: np.ndarray
+    shares: np.ndarray
+
+
+class Moved(NamedTuple):
+    """A response and the share that a neuron has in its reward."""
+
+    row: ResponseRow
+    share: float
+
+
+class NeuronAccount(NamedTuple):
+    """What a neuron does on some responses.
+
+    Attributes:
+        neuron: a column of the head's ``theta1``.
+        theta2: its weight in the reward; every share has its sign or is 0 in a `ConvexHead`.
+        active: on how many of them its share is not 0.
+        mean_size: mean of |share| over all of them.
+        raises: those on which its share is largest, falling; none whose share is not positive.
+        lowers: those on which it is smallest, rising; none whose share is not negative.
+    """
+
+    neuron: int
+    theta2: float
+    active: int
+    mean_size: float
+    raises: tuple[Moved, ...]
+    lowers: tuple[Moved, ...]
+
+
+def neuron_shares(head: Head, features: np.ndarray) -> np.ndarray:
+    """Shares of all neurons: (n, d) features to (n, k) float64, each an exact product.
+
+    Raises:
+        FeatureError: a share that is not finite.
+        ValueError: features of another width than the head's.
+    """
+    neurons = np.asarray(head.neurons(features), np.float64)
+    shares: np.ndarray = neurons * np.asarray(head.theta2, np.float64)
+    if not np.isfinite(shares).all():
+        row, neuron = np.argwhere(~np.isfinite(shares))[0]
+        raise FeatureError(
+            f"shares: that of neuron {neuron} in row {row} is not finite; the head's weights "
+            "overflow on these features"
+        )
+    return shares
+
+
+def explain_shares(shares: np.ndarray) -> Explanation:
+    """The explanation of a reward with these (k,) shares."""
+    order = np.argsort(-np.abs(shares), kind="stable")
+    active = order[shares[order] != 0]
+    return Explanation(math.fsum(shares), active, shares[active])
+
+
+def explain(head: Head, features: np.ndarray) -> list[Explanation]:
+    """Explain the rewards of (n, d) features, with the head alone.
+
+    Returns:
+        n explanations, in order.
+
+    Raises:
+        FeatureError, ValueError: as `neuron_shares` does.
+    """
+    return [explain_shares(shares) for shares in neuron_shares(head, features)]
+
+
+class Explained(NamedTuple):
+    """What `explain_stream` found.
+
+    Attributes:
+        explanations: of the wanted responses, with their rows, in the order of the source.
+        neurons: accounts of the neurons that have the largest shares in them.
+        responses: how many responses the accounts are of.
+        set_aside: rows that cannot be scored, by reason.
+        rejected: where they are; None where there are none.
+    """
+
+    explanations: tuple[tuple[ResponseRow, Explanation], ...]
+    neurons: tuple[NeuronAccount, ...]
+    responses: int
+    set_aside: Mapping[str, int]
+    rejected: Path | None
+
+
+def explain_stream(
+    backbone: Backbone,
+    text_head: TextHead,
+    stream: ResponseStream,
+    ids: Sequence[str] = (),
+    *,
+    neurons: int = 5,
+    examples: int = 3,
+    rejected: Path | None = None,
+) -> Explained:
+    """Explain some responses, and find those of the source that move each neuron most.
+
+    Args:
+        backbone: the one that the head was loaded with.
+        text_head: from `load_text_head`.
+        stream: the rows, from ``stream_responses``; `CHUNK_RESPONSES` are in memory at a time.
+        ids: of the rows to explain; none means the first one.
+        neurons: how many neurons get an account: those whose share in an explained response is
+            largest in size.
+        examples: how many responses an account names on either side; equal ones once.
+        rejected: where rows that are set aside go; None only counts them.
+
+    Raises:
+        FeatureError: as ``features_of_responses`` does; a share that is not finite; another chat
+            template than the head's.
+        DataError: no usable row, or an id that no row has.
+    """
+    head = text_head.head
+    explanations: list[tuple[ResponseRow, Explanation]] = []
+    extremes = _Extremes(head.theta2.shape[0], examples)
+    wanted = set(ids)
+    aside = SetAside(rejected)
+    try:
+        entries = usable_rows(stream, text_head, aside)
+        rows = (row for entry in entries for row in entry)
+        with Progress(None, "explain") as progress:
+            while chunk := list(itertools.islice(rows, CHUNK_RESPONSES)):
+                made = features_of_responses(chunk, backbone, text_head.settings, progress)
+                shares = neuron_shares(head, made.features)
+                extremes.add(chunk, shares)
+                wanted = wanted or {chunk[0].id}
+                explanations.extend(
+                    (row, explain_shares(each))
+                    for row, each in zip(chunk, shares, strict=True)
+                    if row.id in wanted
+                )
+        aside.require_usable(stream.name, extremes.rows)
+        if lost := wanted - {row.id for row, _ in explanations}:
+            raise DataError(
+                f"{stream.name}: no usable row has the id {sorted(lost)[0]!r}; give the id of one "
+                "(line-<number> where rows have none)"
+            )
+        kept = aside.finish()
+    finally:
+        aside.close()
+    top = _top_neurons([each for _, each in explanations], neurons)
+    return Explained(
+        tuple(explanations),
+        tuple(extremes.account(neuron, float(head.theta2[neuron])) for neuron in top),
+        extremes.rows,
+        dict(sorted(aside.counts.items())),
+        kept,
+    )
+
+
+def _top_neurons(explanations: Iterable[Explanation], most: int) -> list[int]:
+    """The neurons with the largest share in any of these explanations, by falling size."""
+    size: dict[int, float] = {}
+    for each in explanations:
+        for neuron, share in zip(each.neurons.tolist(), np.abs(each.shares).tolist(), strict=True):
+            size[neuron] = max(size.get(neuron, 0.0), share)
+    return sorted(size, key=lambda neuron: (-size[neuron], neuron))[:most]
+
+
+class _Extremes:
+    """Of every neuron the responses with its largest and smallest shares, as rows pass by."""
+
+    def __init__(self, neurons: int, examples: int) -> None:
+        self.rows, self._examples = 0, examples
+        self._active = np.zeros(neurons, np.int64)
+        self._size = np.zeros(neurons)
+        self._raises: list[list[Moved]] = [[] for _ in range(neurons)]
+        self._lowers: list[list[Moved]] = [[] for _ in range(neurons)]
+
+    def add(self, rows: Sequence[ResponseRow], shares: np.ndarray) -> None:
+        """Take in (n, k) shares of n rows."""
+        self.rows += len(rows)
+        self._active += np.count_nonzero(shares, axis=0)
+        self._size += np.abs(shares).sum(axis=0)
+        for kept, signed in ((self._raises, shares), (self._lowers, -shares)):
+            order = np.argsort(-signed, axis=0, kind="stable")
+            moving = np.count_nonzero(signed > 0, axis=0)
+            for neuron, best in enumerate(order.T):
+                falling = (Moved(rows[n], float(shares[n, neuron])) for n in best[: moving[neuron]])
+                kept[neuron] = self._largest(kept[neuron], falling)
+
+    def _largest(self, kept: list[Moved], falling: Iterable[Moved]) -> list[Moved]:
+        """The largest of both by size, each text once; what was kept comes first among equals."""
+        texts: set[tuple[str, str]] = set()
+        largest: list[Moved] = []
+        for moved in heapq.merge(kept, falling, key=lambda moved: -abs(moved.share)):
+            if len(largest) == self._examples:
+                break
+            text = (moved.row.prompt, moved.row.response)
+            if text not in texts:
+                texts.add(text)
+                largest.append(moved)
+        return largest
+
+    def account(self, neuron: int, theta2: float) -> NeuronAccount:
+        """What was seen of a neuron."""
+        return NeuronAccount(
+            neuron,
+            theta2,
+            int(self._active[neuron]),
+            float(self._size[neuron] / max(self.rows, 1)),
+            tuple(self._raises[neuron]),
+            tuple(self._lowers[neuron]),
+        )
+
+
+def explanation_fields(row: ResponseRow, explanation: Explanation) -> dict[str, Any]:
+    """An explanation as JSON can say it; `math.fsum` of its shares is its reward there too."""
+    return {
+        "id": row.id,
+        "side": row.side,
+        "reward": explanation.reward,
+        "shares": [
+            {"neuron": neuron, "share": share}
+            for neuron, share in zip(
+                explanation.neurons.tolist(), explanation.shares.tolist(), strict=True
+            )
+        ],
+    }
+
+
+def account_fields(account: NeuronAccount) -> dict[str, Any]:
+    """An account as JSON can say it."""
+    sides = {
+        name: [
+            {
+                "id": moved.row.id,
+                "side": moved.row.side,
+                "share": moved.share,
+                "response": moved.row.response,
+            }
+            for moved in getattr(account, name)
+        ]
+        for name in ("raises", "lowers")
+    }
+    return {**account._asdict(), **sides}

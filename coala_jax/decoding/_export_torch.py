@@ -1,0 +1,44 @@
+"""A head for those who use torch and not this package: a module's source beside the weights."""
+
+from __future__ import annotations
+
+import importlib.resources
+import os
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO
+
+from coala_jax._files import write_files
+from coala_jax._head import load_head
+
+MODULE, WEIGHTS, ACCOUNT = "reward_head.py", "head.safetensors", "head.json"
+SOURCE = "torch_reward_head.py"
+
+
+def export_torch(head_folder: str | os.PathLike[str], out: str | os.PathLike[str]) -> list[Path]:
+    """Write ``reward_head.py``, which needs torch and safetensors alone, and what it loads.
+
+    Args:
+        head_folder: of the head.
+        out: folder to write; made if missing, and of what it holds these files alone are replaced.
+
+    Returns:
+        The module, the weights, and the account that says how the features are made.
+
+    Raises:
+        HeadFileError: no usable head.
+    """
+    load_head(head_folder)
+    source = importlib.resources.files("coala_jax.decoding").joinpath(SOURCE).read_bytes()
+    contents = {
+        MODULE: source,
+        **{name: (Path(head_folder) / name).read_bytes() for name in (WEIGHTS, ACCOUNT)},
+    }
+    folder = Path(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_files({folder / name: partial(_write, content) for name, content in contents.items()})
+    return [folder / name for name in contents]
+
+
+def _write(content: bytes, file: BinaryIO) -> None:
+    file.write(content)

@@ -1,0 +1,63 @@
+"""A head, its backbone and the rows it scores, opened together: cheap checks come first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from coala_jax._head import load_head
+from coala_jax.backbones import Backbone
+from coala_jax.data import ResponseRow, SetAsideRow, stream_responses
+from coala_jax.data._responses import ResponseStream
+from coala_jax.decoding._set_aside import SetAside
+from coala_jax.decoding._text_head import (
+    TextHead,
+    head_identity,
+    open_text_head,
+    require_chat_template,
+)
+from coala_jax.features._chat import checkpoint_chat
+
+# Of the options of a model, those that find its tokenizer.
+PLACE = ("revision", "download")
+
+
+def open_inputs(
+    head_folder: str, model: str, data: str, rows: Mapping[str, Any] | None = None, **options: Any
+) -> tuple[Backbone, TextHead, ResponseStream]:
+    """Open what scores and what is to be scored; no weights are read before both are there.
+
+    Args:
+        head_folder: of a head that knows its backbone.
+        model: that backbone, a checkpoint folder or a hub id.
+        data: the rows, as ``stream_responses`` takes them; ``-`` is standard input.
+        rows: how they are read: the options of ``stream_responses``.
+        options: of the model: those of ``load_backbone``.
+
+    Raises:
+        HeadFileError: no usable head.
+        CheckpointError: no usable model.
+        FeatureError: another model than the head's; every difference is named.
+        DataError: no such rows, or columns that hold no responses.
+    """
+    head_identity(head_folder, load_head(head_folder)[1])
+    place = {name: options[name] for name in PLACE if name in options}
+    stream = stream_responses(data, chat=lambda: checkpoint_chat(model, **place), **(rows or {}))
+    backbone, text_head = open_text_head(head_folder, model, **options)
+    return backbone, text_head, stream
+
+
+def usable_rows(
+    stream: ResponseStream, text_head: TextHead, aside: SetAside
+) -> Iterator[tuple[ResponseRow, ...]]:
+    """The responses of each row that can be scored; the others are set aside.
+
+    Raises:
+        FeatureError: conversations became text otherwise than those the head was trained on.
+    """
+    for entry in stream.entries:
+        if isinstance(entry, SetAsideRow):
+            aside.add(entry)
+        else:
+            require_chat_template(text_head, stream.chat_template)
+            yield entry

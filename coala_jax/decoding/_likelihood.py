@@ -1,0 +1,56 @@
+"""How probable responses are under the frozen backbone."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from coala_jax.backbones import Backbone, BackboneModule
+from coala_jax.backbones._attention import plain_batch
+from coala_jax.decoding._plan import require_generates
+from coala_jax.decoding._state import prompt_batch
+
+# Texts that run together.
+BATCH_SIZE = 32
+
+
+def response_log_probs(
+    backbone: Backbone, prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]]
+) -> list[np.ndarray]:
+    """Log probabilities of the tokens of responses, at temperature 1 and without truncation.
+
+    Args:
+        backbone: a causal model that jax runs.
+        prompts: (n,) token ids, none empty.
+        responses: (n,) token ids.
+
+    Returns:
+        For every response (len(response),) float32, in nats.
+
+    Raises:
+        GenerationError: a backbone that does not score next tokens.
+    """
+    require_generates(backbone)
+    found: list[np.ndarray] = []
+    for start in range(0, len(prompts), BATCH_SIZE):
+        part = slice(start, start + BATCH_SIZE)
+        texts = [[*p, *r] for p, r in zip(prompts[part], responses[part], strict=True)]
+        texts += [[backbone.tokenizer.pad_id]] * (min(BATCH_SIZE, len(prompts)) - len(texts))
+        tokens, lengths = prompt_batch(texts, backbone.tokenizer.pad_id)
+        scores = np.asarray(_log_probs(backbone.module, jnp.asarray(tokens), jnp.asarray(lengths)))
+        for row, (prompt, response) in enumerate(zip(prompts[part], responses[part], strict=True)):
+            first = len(prompt) - 1
+            found.append(scores[row, first : first + len(response)])
+    return found
+
+
+@nnx.jit
+def _log_probs(module: BackboneModule, tokens: jax.Array, lengths: jax.Array) -> jax.Array:
+    """(rows, length - 1) log probability of every token given those before it."""
+    real = jnp.arange(tokens.shape[1]) < lengths[:, None]
+    hidden = module.states(plain_batch(tokens, real)).hidden[0]
+    log_probs = jax.nn.log_softmax(module.logits(hidden).astype(jnp.float32))
+    following = jnp.take_along_axis(log_probs[:, :-1], tokens[:, 1:, None], axis=-1)
+    return following[..., 0]

@@ -1,0 +1,147 @@
+"""From configurations to what is compiled for a batch, and what of it differs by row."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from coala_jax.backbones import Backbone
+from coala_jax.decoding._candidates import SamplingOptions
+from coala_jax.decoding._config import GenerationConfig, GenerationError, shared_config
+from coala_jax.decoding._state import Plan, round_up
+from coala_jax.decoding._text_head import TextHead
+from coala_jax.features._tokens import RESPONSE_FIELD
+
+# Most new tokens that are compiled for are a multiple of this.
+TOKEN_MULTIPLE = 32
+
+
+def make_plan(
+    backbone: Backbone,
+    head: TextHead | None,
+    configs: Sequence[GenerationConfig],
+    *,
+    traced: bool = False,
+) -> Plan:
+    """The plan of a batch.
+
+    Args:
+        backbone: the model.
+        head: of the guided rows, and of rewards; None where there are none.
+        configs: of the rows.
+        traced: keep what every guided step saw.
+
+    Raises:
+        GenerationError: the backbone does not generate; guidance without a head; a head whose
+            template puts words around a response; ``top_k`` beyond the vocabulary; rows that do not
+            go together.
+    """
+    require_generates(backbone)
+    shared = shared_config(configs)
+    if shared.guides and head is None:
+        raise GenerationError(f"scale={shared.scale}: guidance needs a head; give one, or scale=0")
+    if head is not None:
+        _require_plain_response(head)
+    vocab = min(backbone.config.vocab_size, backbone.tokenizer.size)
+    pool = max(config.top_k for config in configs)
+    if pool > vocab:
+        raise GenerationError(f"top_k={pool} is larger than the vocabulary, {vocab} tokens")
+    candidates = min(shared.num_candidates or pool, pool)
+    longest = round_up(max(config.max_new_tokens for config in configs), TOKEN_MULTIPLE)
+    return Plan(
+        pool=pool,
+        new_tokens=min(longest, backbone.config.max_length),
+        candidates=(shared.continuations or candidates) if shared.guides else 0,
+        guide_every=shared.guide_every,
+        reweighting=shared.reweighting,
+        choice=shared.choice,
+        scored=shared.scored,
+        lookahead=shared.lookahead,
+        continuations=shared.continuations,
+        pooling="mean" if head is None else head.settings.pooling,
+        layers=() if head is None else head.settings.layers,
+        end_id=backbone.tokenizer.end_id,
+        penalised=any(config.repetition_penalty != 1 for config in configs),
+        traced=traced,
+    )
+
+
+def _require_plain_response(head: TextHead) -> None:
+    """Raise where more than white space stands before a response, or anything behind it."""
+    part = head.settings.template.response
+    if part.lstrip() != RESPONSE_FIELD:
+        raise GenerationError(
+            f"head: its responses stand in the template {part!r}, which a response in the making "
+            f"cannot; extract with a response part of {RESPONSE_FIELD!r} behind white space alone"
+        )
+
+
+def require_generates(backbone: Backbone) -> None:
+    """Raise where a backbone cannot generate.
+
+    Raises:
+        GenerationError: an encoder, or a model that torch runs.
+    """
+    if not backbone.module.generates:
+        raise GenerationError(
+            f"{backbone.identity.name}: a {backbone.identity.model_type} backbone does not "
+            "generate; use a causal model that jax runs (GPT-2, Llama, Mistral, Qwen)"
+        )
+
+
+def room_for_response(
+    backbone: Backbone, plan: Plan, prompt: Sequence[int], config: GenerationConfig, name: str
+) -> int:
+    """The most new tokens of a prompt: what was asked for, as far as the context reaches.
+
+    Args:
+        backbone: the model.
+        plan: of the batch.
+        prompt: token ids.
+        config: of the prompt.
+        name: of the prompt, for messages.
+
+    Raises:
+        GenerationError: an empty prompt, or one that leaves no room.
+    """
+    if not prompt:
+        raise GenerationError(f"{name} is empty; a response needs something to answer")
+    # One place for the end token that closes the response under the head.
+    room = backbone.config.max_length - len(prompt) - max(plan.reach, 1)
+    if room < 1:
+        raise GenerationError(
+            f"{name} has {len(prompt)} tokens: with at least one new token it does not fit the "
+            f"model's context of {backbone.config.max_length}; shorten it"
+        )
+    return min(config.max_new_tokens, room)
+
+
+def row_options(
+    configs: Sequence[GenerationConfig], keys: jax.Array, rooms: Sequence[int]
+) -> SamplingOptions:
+    """Options of rows as arrays.
+
+    Args:
+        configs: (rows,) configurations.
+        keys: (rows,) typed keys.
+        rooms: (rows,) most new tokens.
+    """
+
+    def column(name: str, dtype: type) -> jax.Array:
+        return jnp.asarray(np.array([getattr(config, name) for config in configs], dtype))
+
+    return SamplingOptions(
+        key=keys,
+        temperature=column("temperature", np.float32),
+        top_p=column("top_p", np.float32),
+        top_k=column("top_k", np.int32),
+        repetition_penalty=column("repetition_penalty", np.float32),
+        scale=column("scale", np.float32),
+        max_new_tokens=jnp.asarray(np.array(rooms, np.int32)),
+    )
+
+
+def slots_needed(plan: Plan, prompt_slots: int) -> int:
+    """Slots of a cache row for prompts of so many slots, their responses and branches."""
+    return round_up(prompt_slots + plan.new_tokens + max(plan.branch_slots, 1))

@@ -1,0 +1,145 @@
+"""Prompts to token ids, and token ids to the text of a response."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from coala_jax.backbones import Backbone, Tokenizer
+from coala_jax.data import Message
+from coala_jax.data._message import ASSISTANT
+from coala_jax.decoding._config import GenerationError
+from coala_jax.decoding._text_head import TextHead, require_chat_template
+from coala_jax.features._chat import tokenizer_chat
+from coala_jax.features._tokens import PROMPT_FIELD, RESPONSE_FIELD, TextTemplate
+
+# A text, or the messages of a conversation up to the answer.
+Prompt = str | Sequence[Message | Mapping[str, Any]]
+# What a tokenizer decodes an unfinished character to.
+UNFINISHED = "\N{REPLACEMENT CHARACTER}"
+
+
+def template_of(head: TextHead | None) -> TextTemplate:
+    """What stands around prompt and response: as the head knows them, or the default."""
+    return TextTemplate() if head is None else head.settings.template
+
+
+def prompt_text(backbone: Backbone, head: TextHead | None, prompt: Prompt, name: str) -> str:
+    """The text of a prompt; a conversation becomes text by the tokenizer's chat template.
+
+    Args:
+        backbone: the model.
+        head: of the guided prompts, or None.
+        prompt: a text or messages.
+        name: of the prompt, for messages.
+
+    Raises:
+        GenerationError: neither text nor messages, an empty one, one that ends in an answer, or one
+            that is not valid Unicode.
+        FeatureError: the head was trained on conversations that another template wrote.
+    """
+    if isinstance(prompt, str):
+        if not prompt.strip():
+            raise GenerationError(f"{name} is empty; a response needs something to answer")
+        return _valid(prompt, name)
+    messages = [_message(entry, name) for entry in prompt]
+    if not messages:
+        raise GenerationError(f"{name} is empty; a response needs something to answer")
+    if messages[-1].role == ASSISTANT:
+        raise GenerationError(f"{name} ends in an answer; end it with what is to be answered")
+    chat = tokenizer_chat(backbone.tokenizer)
+    if head is not None:
+        require_chat_template(head, chat.name)
+    try:
+        return chat.prompt(messages)
+    except Exception as error:  # jinja2 raises what a template wants to raise
+        raise GenerationError(f"{name}: the chat template refuses it ({error})") from error
+
+
+def _message(entry: Message | Mapping[str, Any], name: str) -> Message:
+    fields = entry._asdict() if isinstance(entry, Message) else entry
+    if not isinstance(fields, Mapping):
+        raise GenerationError(f"{name}: {entry!r} is no message; give role and content")
+    role, content = fields.get("role"), fields.get("content")
+    said = isinstance(content, str) and (bool(content.strip()) or role == ASSISTANT)
+    if not isinstance(role, str) or not isinstance(content, str) or not said:
+        raise GenerationError(
+            f"{name}: a message needs the texts role and content, got {sorted(fields)}"
+        )
+    return Message(_valid(role, name), _valid(content, name))
+
+
+def _valid(text: str, name: str) -> str:
+    """The text, where a tokenizer can read it."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise GenerationError(f"{name} is not valid Unicode ({error}); give UTF-8") from None
+    return text
+
+
+def encode_prompts(
+    tokenizer: Tokenizer, texts: Sequence[str], template: TextTemplate
+) -> list[list[int]]:
+    """Token ids of prompts, with the start token where the model expects one."""
+    encoded = tokenizer.encode_batch([template.prompt.replace(PROMPT_FIELD, t) for t in texts])
+    start = tokenizer.start_id
+    if start is None:
+        return encoded
+    return [ids if ids[:1] == [start] else [start, *ids] for ids in encoded]
+
+
+class ResponseText:
+    """The text of a response whose tokens come one after another, cut at stop texts.
+
+    Attributes:
+        text: what is certain of it: no unfinished character, and nothing that may turn out to be
+            the beginning of a stop text.
+        stopped: a stop text was found; the text ends before it.
+        tokens: ids of the response; up to the one that completed the stop text, where one did.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, template: TextTemplate, stop: Sequence[str] = ()):
+        """Begin with no tokens."""
+        before = template.response.removesuffix(RESPONSE_FIELD)
+        self._tokenizer, self._before, self._stop = tokenizer, before, tuple(stop)
+        self.text, self.stopped = "", False
+        self.tokens: list[int] = []
+
+    def extend(self, tokens: Sequence[int], *, last: bool = False) -> str:
+        """Take more tokens, without the end token; gives the text that became certain.
+
+        Args:
+            tokens: that follow those given before.
+            last: nothing follows: what was held back is certain now.
+        """
+        if self.stopped:
+            return ""
+        known = self.text
+        for token in tokens if self._stop else ():
+            self.tokens.append(token)
+            cut = self._first_stop(self._decoded())
+            if cut is not None:
+                self.text, self.stopped = self._decoded()[:cut], True
+                return self.text[len(known) :]
+        if not self._stop:
+            self.tokens.extend(tokens)
+        whole = self._decoded()
+        if last:
+            self.text = whole
+        else:
+            sure = whole.rstrip(UNFINISHED)
+            held = max((_overlap(sure, stop) for stop in self._stop), default=0)
+            self.text = sure[: len(sure) - held] if len(sure) - held > len(known) else known
+        return self.text[len(known) :]
+
+    def _decoded(self) -> str:
+        return self._tokenizer.decode(self.tokens).removeprefix(self._before)
+
+    def _first_stop(self, text: str) -> int | None:
+        found = [at for at in (text.find(stop) for stop in self._stop) if at >= 0]
+        return min(found, default=None)
+
+
+def _overlap(text: str, stop: str) -> int:
+    """How many of the last characters of a text may begin a stop text."""
+    most = min(len(text), len(stop) - 1)
+    return next((n for n in range(most, 0, -1) if stop.startswith(text[len(text) - n :])), 0)

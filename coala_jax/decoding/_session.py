@@ -1,0 +1,229 @@
+"""A batch of rows on the device: requests come in, tokens come out, rows are used again."""
+
+import math
+from collections.abc import Sequence
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from coala_jax._head import ConvexHead
+from coala_jax.backbones import Backbone
+from coala_jax.decoding._branches import Reward
+from coala_jax.decoding._config import GenerationConfig
+from coala_jax.decoding._plan import room_for_response, row_options
+from coala_jax.decoding._state import DecodeState, Plan, begin, prompt_batch
+from coala_jax.decoding._step import advance, close
+from coala_jax.decoding._text_head import TextHead
+from coala_jax.features._errors import FeatureError
+from coala_jax.features._query import query_array
+
+
+class Request(NamedTuple):
+    """What a row is asked for.
+
+    Attributes:
+        prompt: token ids.
+        config: how to answer.
+        key: typed key; the response depends on it and the prompt, not on the other rows.
+        name: for messages.
+    """
+
+    prompt: Sequence[int]
+    config: GenerationConfig
+    key: jax.Array
+    name: str = "prompt"
+
+
+class RowProgress(NamedTuple):
+    """Where the rows stand, on the host.
+
+    Attributes:
+        tokens: (rows, new_tokens) int32 responses so far, end tokens among them.
+        length: (rows,) how many there are of each.
+        done: (rows,) booleans.
+        evaluations: (rows,) tokens that the backbone ran.
+        guided: (rows,) guided steps.
+        scored: (rows,) branches scored in them.
+        near_ties: (rows,) decisions that rounding may turn.
+        unsound: (rows,) booleans, a score was not finite: `require_sound`.
+    """
+
+    tokens: np.ndarray
+    length: np.ndarray
+    done: np.ndarray
+    evaluations: np.ndarray
+    guided: np.ndarray
+    scored: np.ndarray
+    near_ties: np.ndarray
+    unsound: np.ndarray
+
+
+def response_of(progress: RowProgress, row: int, plan: Plan) -> list[int]:
+    """The response of a row so far, without its end token."""
+    tokens = progress.tokens[row, : progress.length[row]].tolist()
+    return tokens[:-1] if tokens[-1:] == [plan.end_id] else tokens
+
+
+def require_sound(progress: RowProgress, row: int, name: str, reward: float | None = None) -> None:
+    """Raise where a head's score of a row was not finite.
+
+    Args:
+        progress: of the session.
+        row: of the request.
+        name: of the prompt, for messages.
+        reward: of the response, where it was computed.
+
+    Raises:
+        FeatureError: names the prompt.
+    """
+    if progress.unsound[row] or not (reward is None or math.isfinite(reward)):
+        raise FeatureError(
+            f"{name}: the head's reward is not finite; its weights overflow on this text: solve it "
+            "again with a larger ridge"
+        )
+
+
+class Session:
+    """Rows of one plan; not for several threads at once.
+
+    Attributes:
+        plan: what was compiled.
+        rows: how many requests run together.
+        capacity: slots of each.
+    """
+
+    def __init__(
+        self, backbone: Backbone, head: TextHead | None, plan: Plan, rows: int, capacity: int
+    ):
+        """Begin without requests.
+
+        Args:
+            backbone: the model.
+            head: of guided requests and rewards, or None.
+            plan: from `coala_jax.decoding._plan.make_plan` for configurations as general as those
+                to come.
+            rows: the most requests at a time.
+            capacity: slots a row, from `coala_jax.decoding._plan.slots_needed`.
+        """
+        self._backbone, self.plan, self.rows, self.capacity = backbone, plan, rows, capacity
+        self._reward = reward_of(backbone, head)
+        self._state: DecodeState | None = None
+
+    def admit(self, requests: Sequence[Request], places: Sequence[int]) -> None:
+        """Run the prompts of requests and put them into rows.
+
+        Args:
+            requests: at most as many as there are rows.
+            places: the row of each; what was there is gone.
+
+        Raises:
+            GenerationError: a prompt that is empty or too long; nothing was changed.
+        """
+        rooms = [
+            room_for_response(self._backbone, self.plan, one.prompt, one.config, one.name)
+            for one in requests
+        ]
+        # A compilation for every power of two. What fills up has a prompt of no length, the last.
+        size = self.rows if self._state is None else _power_of_two(len(requests), self.rows)
+        filling = size - len(requests)
+        known = list(dict.fromkeys(tuple(one.prompt) for one in requests))
+        places_of = {prompt: number for number, prompt in enumerate(known)}
+        known += [()] * (_power_of_two(len(known) + (filling > 0), size) - len(known))
+        tokens, lengths = prompt_batch(known, self._backbone.tokenizer.pad_id)
+        answers = [places_of[tuple(one.prompt)] for one in requests] + [len(known) - 1] * filling
+        filled = [*requests, *[requests[0]] * filling]
+        options = row_options(
+            [one.config for one in filled],
+            jnp.stack([one.key for one in filled]),
+            [*rooms, *[0] * filling],
+        )
+        fresh = begin(
+            self._backbone.module,
+            jnp.asarray(tokens),
+            jnp.asarray(lengths),
+            jnp.asarray(np.array(answers, np.int32)),
+            options,
+            plan=self.plan,
+            capacity=self.capacity,
+        )
+        order = np.full(size, self.rows, np.int32)
+        order[: len(requests)] = places
+        if self._state is None:
+            # Rows without requests, for these to be put into.
+            empty = jax.tree.map(jnp.copy, fresh)
+            self._state = empty._replace(done=jnp.ones_like(fresh.done))
+        self._state = _place(self._state, fresh, jnp.asarray(order))
+
+    def advance(self, steps: int) -> RowProgress:
+        """Take up to so many steps; fewer where all rows are done before."""
+        self._state = advance(
+            self._backbone.module, self._reward, self._begun, jnp.int32(steps), plan=self.plan
+        )
+        return self.progress()
+
+    def progress(self) -> RowProgress:
+        """Where the rows stand."""
+        fields = {name: getattr(self._begun, name) for name in RowProgress._fields}
+        return RowProgress(**jax.device_get(fields))
+
+    def drop(self, places: Sequence[int]) -> None:
+        """End rows before they are done."""
+        state = self._begun
+        self._state = state._replace(done=state.done.at[jnp.asarray(places)].set(True))
+
+    def rewards(self) -> tuple[np.ndarray, np.ndarray]:
+        """(rows,) rewards of the responses as they stand, and (rows,) evaluations with them."""
+        return jax.device_get(
+            close(self._backbone.module, self._reward, self._begun, plan=self.plan)
+        )
+
+    def trace(self) -> dict[str, np.ndarray]:
+        """What the guided steps saw, as `coala_jax.decoding._state.Trace` has it."""
+        return jax.device_get(self._begun.trace._asdict())
+
+    @property
+    def _begun(self) -> DecodeState:
+        if self._state is None:
+            raise RuntimeError("no request was admitted yet")
+        return self._state
+
+
+def reward_of(backbone: Backbone, head: TextHead | None) -> Reward:
+    """A head and its query on the device; one that rewards nothing where there is none."""
+    if head is None:  # a network without neurons, which no plan without candidates looks at
+        none = jnp.zeros((backbone.config.hidden_size, 0))
+        return Reward(ConvexHead(none, none[0], none[0]), None)
+    settings = head.settings
+    query = None
+    if settings.query:
+        shape = len(settings.layers), backbone.config.hidden_size
+        query = jnp.asarray(query_array(settings.query, *shape))
+    return Reward(jax.tree.map(jnp.asarray, head.head), query)
+
+
+def _power_of_two(least: int, most: int) -> int:
+    """The smallest one that is at least ``least``, or ``most``."""
+    return min(1 << (least - 1).bit_length(), most)
+
+
+@partial(jax.jit, donate_argnames=("state",))
+def _place(state: DecodeState, fresh: DecodeState, places: jax.Array) -> DecodeState:
+    """Rows of ``fresh`` at their places in ``state``; a place outside drops one."""
+
+    def put(whole: jax.Array, part: jax.Array) -> jax.Array:
+        return whole.at[places].set(part, mode="drop")
+
+    # Of keys and values alone the rows are the second axis.
+    keys, values = (
+        jax.vmap(put)(whole, part)
+        for whole, part in zip(state.cache[:2], fresh.cache[:2], strict=True)
+    )
+    rest, new = (
+        one._replace(cache=one.cache._replace(keys=one.done, values=one.done))
+        for one in (state, fresh)
+    )
+    merged = jax.tree.map(put, rest, new)
+    return merged._replace(cache=merged.cache._replace(keys=keys, values=values))

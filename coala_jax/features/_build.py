@@ -1,0 +1,176 @@
+"""Preference rows to a feature store: the work behind ``coala-jax extract``."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from coala_jax._files import partial_path
+from coala_jax.backbones import Backbone
+from coala_jax.backbones._sharding import mesh_of
+from coala_jax.data import PreferenceRow, RowSet, fingerprint_rows, prompt_sha256
+from coala_jax.features._errors import FeatureError
+from coala_jax.features._extract import pooled_features, require_finite, require_known_ids
+from coala_jax.features._identity import layer_name
+from coala_jax.features._join import Part, part_path, part_settings
+from coala_jax.features._manifest import manifest_in
+from coala_jax.features._progress import Progress
+from coala_jax.features._query import QUERY_ROWS, derive_query, query_text
+from coala_jax.features._settings import ExtractSettings, feature_identity
+from coala_jax.features._shard import ONE_DEVICE, RowRecord, Shard
+from coala_jax.features._store import FeatureStore, write_store
+from coala_jax.features._tokens import TokenSequence, encode_texts
+
+# A pair has two responses.
+SIDES = 2
+
+
+def extract_store(
+    row_set: RowSet,
+    backbone: Backbone,
+    out: str | os.PathLike[str],
+    *,
+    settings: ExtractSettings | None = None,
+    part: Part | None = None,
+) -> FeatureStore:
+    """Run preference rows through a backbone and write the features, resumably.
+
+    Args:
+        row_set: usable rows, and those set aside, whose counts the manifest keeps.
+        backbone: the frozen model, on one device or on the mesh it was loaded on.
+        out: the folder to make; a run that was killed goes on where it stopped, and of a store that
+            was damaged the damaged shards are made again.
+        settings: pooling, template, type, batching; None means the defaults.
+        part: of several processes, this one: only its shards are made, in a folder of its own
+            beside ``out``, for `join_parts`. Parts need no word of each other.
+
+    Returns:
+        The finished store, or part of one. A progress bar runs on stderr where that is a terminal.
+
+    Raises:
+        FeatureError: no rows, more parts than shards, a feature that is not finite, a token id that
+            the model does not know, a full disk; the folder holds something else or another process
+            is writing it.
+    """
+    settings = (settings or ExtractSettings()).for_rows(row_set.chat_template)
+    rows = row_set.rows
+    if not rows:
+        raise FeatureError("rows: none to extract features of")
+    if settings.needs_query:
+        query = _recorded_query(out, part, settings) or _default_query(rows, backbone, settings)
+        settings = replace(settings, query=query)
+    size = settings.shard_rows
+    shards = [rows[start : start + size] for start in range(0, len(rows), size)]
+    description = _describe(row_set, backbone, settings)
+    if part is not None:
+        shards = part.own(shards)
+        out, description = part_path(out, part), part_settings(description, part, shards)
+    with Progress(SIDES * sum(map(len, shards)), "extract") as progress:
+
+        def make_shard(number: int, recorded_budget: int | None) -> Shard:
+            progress.go_to(SIDES * number * size)  # shards of an earlier run count as done
+            # A budget that was lowered for want of memory stays lowered, in a later run too.
+            budgets = [x for x in (settings.token_budget, recorded_budget) if x is not None]
+            lowest = replace(settings, token_budget=min(budgets, default=None))
+            return _shard(shards[number], backbone, lowest, progress)
+
+        return write_store(out, description, make_shard, len(shards), report=progress.say)
+
+
+def _recorded_query(
+    out: str | os.PathLike[str], part: Part | None, settings: ExtractSettings
+) -> str:
+    """The query that an earlier run of the same store derived; empty where there was none.
+
+    Derived anew on another device it would differ in its last digits, and the store with it.
+    """
+    final = Path(out) if part is None else part_path(out, part)
+    for folder in (final, partial_path(final)):
+        try:
+            manifest = manifest_in(folder)
+        except FeatureError:
+            continue
+        recorded = manifest["identity"]
+        if (recorded["pooling"], recorded["layer"]) == (
+            settings.pooling,
+            layer_name(settings.layers),
+        ):
+            return str(recorded.get("query", ""))
+    return ""
+
+
+def _default_query(
+    rows: Sequence[PreferenceRow], backbone: Backbone, settings: ExtractSettings
+) -> str:
+    sequences = _sequences(rows[:QUERY_ROWS], backbone, settings)
+    return query_text(derive_query(backbone, sequences, settings.layers))
+
+
+def _sequences(
+    rows: Sequence[PreferenceRow], backbone: Backbone, settings: ExtractSettings
+) -> list[TokenSequence]:
+    """The chosen responses of rows, then the rejected ones."""
+    responses = [*(row.chosen for row in rows), *(row.rejected for row in rows)]
+    return encode_texts(
+        backbone.tokenizer,
+        [row.prompt for row in rows] * SIDES,
+        responses,
+        settings.template,
+        backbone.config.max_length,
+    )
+
+
+def _describe(row_set: RowSet, backbone: Backbone, settings: ExtractSettings) -> dict[str, object]:
+    """All that decides the bytes of the store, for its manifest."""
+    return {
+        "identity": feature_identity(backbone, settings)._asdict(),
+        "dtype": settings.dtype,
+        "share_prefixes": settings.share_prefixes,
+        "shard_rows": settings.shard_rows,
+        "width": settings.width(backbone.config.hidden_size),
+        "data_sha256": fingerprint_rows(row_set.rows),
+        "rows": len(row_set.rows),
+        "refused": row_set.set_aside_counts,  # its name in every store there is
+    }
+
+
+def _shard(
+    rows: Sequence[PreferenceRow],
+    backbone: Backbone,
+    settings: ExtractSettings,
+    progress: Progress,
+) -> Shard:
+    """Features of consecutive rows; chosen and rejected run together."""
+    sequences = _sequences(rows, backbone, settings)
+    names = [f"{row.id} ({side})" for side in ("chosen", "rejected") for row in rows]
+    require_known_ids(sequences, names, backbone.config.vocab_size)
+    pooled = pooled_features(backbone, sequences, settings, progress)
+    with np.errstate(over="ignore"):  # an overflow is reported by its row
+        features = pooled.features.astype(settings.dtype)
+    mesh = mesh_of(backbone.module)
+    require_finite(features, names)
+    return Shard(
+        chosen=features[: len(rows)],
+        rejected=features[len(rows) :],
+        records=[
+            RowRecord(row.id, prompt_sha256(row.prompt), row.margin, row.weight, row.group)
+            for row in rows
+        ],
+        cut=_rows_cut(sequences[: len(rows)], sequences[len(rows) :]),
+        tokens=pooled.counts._asdict(),
+        flops=pooled.flops,
+        shapes=sorted(pooled.shapes),
+        token_budget=pooled.token_budget,
+        devices=ONE_DEVICE if mesh is None else mesh.shape,
+    )
+
+
+def _rows_cut(chosen: Sequence[TokenSequence], rejected: Sequence[TokenSequence]) -> dict[str, int]:
+    """How many pairs lost prompt or response tokens on at least one side."""
+    pairs = list(zip(chosen, rejected, strict=True))
+    return {
+        "prompt": sum(left.prompt_cut or right.prompt_cut for left, right in pairs),
+        "response": sum(left.response_cut or right.response_cut for left, right in pairs),
+    }

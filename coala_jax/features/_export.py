@@ -1,0 +1,250 @@
+"""Features to other formats and back: ``.npz``, and Arrow through Hugging Face ``datasets``."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from coala_jax._files import FULL, full_disk, partial_path, write_files
+from coala_jax.features._columns import (
+    NAMES,
+    NUMBERS,
+    REQUIRED,
+    columns_of_table,
+    identity_text,
+    parse_identity,
+    table_of_columns,
+)
+from coala_jax.features._errors import FeatureError
+from coala_jax.features._identity import FeatureIdentity
+from coala_jax.features._table import FeatureTable
+
+if TYPE_CHECKING:  # an extra of its own
+    from datasets import Dataset
+
+IDENTITY = "identity"
+# Where ``datasets`` keeps texts of one's own: its description, which ``map`` and ``select`` keep.
+DESCRIPTION = "coala-jax features"
+# The files of a data set on disk, beside its numbered ``.arrow`` files.
+DATASET_FILES = ("dataset_info.json", "state.json")
+
+
+def write_npz(path: str | os.PathLike[str], table: FeatureTable) -> Path:
+    """Write features as an ``.npz`` that `coala_jax.features.load_features` reads.
+
+    Args:
+        path: ends in ``.npz``; replaced when the new one is whole.
+        table: features and columns. ``identity`` becomes a JSON text, so that a head made from the
+            file can score texts.
+
+    Returns:
+        The path.
+
+    Raises:
+        FeatureError: another suffix, or a full disk.
+    """
+    target = Path(path)
+    if target.suffix != ".npz":
+        raise FeatureError(f"{target}: must end in .npz, or it would not be read again")
+    arrays: dict[str, Any] = {
+        name: np.asarray(column) for name, column in columns_of_table(table).items()
+    }
+    if table.identity is not None:
+        arrays[IDENTITY] = np.array(identity_text(table.identity))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        write_files({target: lambda file: np.savez(file, **arrays)})
+    except OSError as error:
+        raise _export_error(target, error) from error
+    return target
+
+
+def to_dataset(table: FeatureTable) -> "Dataset":
+    """Features as a Hugging Face ``Dataset``, without a copy of the arrays.
+
+    Args:
+        table: features and columns.
+
+    Returns:
+        Columns ``id``, ``prompt_sha256``, ``chosen`` and ``rejected`` (lists of d numbers of the
+        table's type), ``margin``, ``weight`` and ``group``, those that the table has. Its
+        description holds the identity.
+
+    Raises:
+        FeatureError: ``datasets`` is not installed.
+    """
+    datasets, arrow = _libraries()
+    columns = columns_of_table(table)
+    described = {"format": DESCRIPTION}
+    if table.identity is not None:
+        described[IDENTITY] = identity_text(table.identity)
+    data = arrow.table({name: _arrow_column(arrow, column) for name, column in columns.items()})
+    info = datasets.DatasetInfo(description=json.dumps(described))
+    # Without one, `datasets` would pickle all arrays to find it.
+    return datasets.Dataset(data, info=info, fingerprint=_fingerprint(columns, described))
+
+
+def from_dataset(dataset: "Dataset", source: str | os.PathLike[str] = "dataset") -> FeatureTable:
+    """Features of a Hugging Face ``Dataset``.
+
+    Args:
+        dataset: with columns as `to_dataset` makes them, selected or shuffled as you like;
+            ``chosen`` and ``rejected`` may be any lists of as many numbers, and others are ignored.
+        source: what to call it in messages.
+
+    Returns:
+        The table; without identity where the description does not hold one.
+
+    Raises:
+        FeatureError: ``datasets`` is not installed, or a column that is missing, of another shape
+            or type, empty, null or not finite.
+    """
+    datasets, arrow = _libraries()
+    if not isinstance(dataset, datasets.Dataset):
+        raise FeatureError(
+            f"{source}: expected a Dataset, got {type(dataset).__name__}; of several splits give "
+            "one, as in dataset['train']"
+        )
+    wanted = [name for name in (*REQUIRED, *NUMBERS, *NAMES) if name in dataset.column_names]
+    rows = dataset.select_columns(wanted).with_format("arrow")[:]
+    columns = {name: _numpy_column(arrow, source, name, rows.column(name)) for name in wanted}
+    return table_of_columns(source, columns, _described_identity(source, dataset))
+
+
+def write_dataset_folder(path: str | os.PathLike[str], table: FeatureTable) -> Path:
+    """Write features as a folder that ``datasets.load_from_disk`` reads.
+
+    Args:
+        path: a folder that does not exist or is empty.
+        table: features and columns.
+
+    Returns:
+        The path.
+
+    Raises:
+        FeatureError: ``datasets`` is not installed, something is in the way, or the disk is full.
+    """
+    target = Path(path)
+    if target.exists() and not (target.is_dir() and not any(target.iterdir())):
+        raise FeatureError(f"{target}: in the way; remove it or give another path")
+    dataset = to_dataset(table)
+    partial = partial_path(target)
+    try:
+        shutil.rmtree(partial, ignore_errors=True)  # of a run that was killed
+        _quietly(dataset.save_to_disk, partial)
+        partial.replace(target)
+    except OSError as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise _export_error(target, error) from error
+    return target
+
+
+def is_dataset_folder(path: Path) -> bool:
+    """Whether ``datasets`` saved this folder."""
+    return all((path / name).is_file() for name in DATASET_FILES)
+
+
+def read_dataset_folder(path: Path) -> FeatureTable:
+    """Features of a folder that ``datasets`` saved, memory-mapped.
+
+    Raises:
+        FeatureError: it cannot be read, or what `from_dataset` raises.
+    """
+    datasets, arrow = _libraries()
+    try:
+        dataset = datasets.load_from_disk(str(path))
+    except (OSError, ValueError, KeyError, TypeError, arrow.ArrowException) as error:
+        raise FeatureError(f"{path}: cannot be read as a data set ({error})") from error
+    return from_dataset(dataset, path)
+
+
+def _libraries() -> tuple[Any, Any]:
+    try:
+        import datasets
+        import pyarrow
+        import pyarrow.compute
+    except ModuleNotFoundError as error:
+        raise FeatureError(
+            f"Arrow needs {error.name}, which is not installed: pip install 'coala-jax[data]'"
+        ) from None
+    return datasets, pyarrow
+
+
+def _export_error(target: Path, error: OSError) -> Exception:
+    if error.errno in FULL:
+        return FeatureError(f"{full_disk(target, error)}; nothing was written: free some space")
+    return error
+
+
+def _quietly(save: Any, folder: Path) -> None:
+    """Save without the progress bar, which a pipe would get as well."""
+    from datasets.utils import (
+        are_progress_bars_disabled,
+        disable_progress_bars,
+        enable_progress_bars,
+    )
+
+    disabled = are_progress_bars_disabled()
+    disable_progress_bars()
+    try:
+        save(str(folder))
+    finally:
+        if not disabled:
+            enable_progress_bars()
+
+
+def _fingerprint(columns: Mapping[str, Any], described: Mapping[str, str]) -> str:
+    digest = hashlib.sha256(json.dumps(described).encode())
+    for name, column in columns.items():
+        digest.update(name.encode())
+        whole = np.ascontiguousarray(column)
+        digest.update(f"{whole.dtype} {whole.shape}".encode())
+        digest.update(whole.data)
+    return digest.hexdigest()[:16]
+
+
+def _arrow_column(arrow: Any, column: np.ndarray | tuple[str, ...]) -> Any:
+    if not isinstance(column, np.ndarray):
+        return arrow.array(column, arrow.string())
+    if column.ndim == 1:
+        return arrow.array(column)
+    values = arrow.array(np.ascontiguousarray(column).reshape(-1))
+    return arrow.FixedSizeListArray.from_arrays(values, column.shape[1])
+
+
+def _numpy_column(arrow: Any, source: Any, name: str, column: Any) -> np.ndarray:
+    """An Arrow column as numpy has it: (n,), or (n, d) of lists of d numbers."""
+    if column.null_count:
+        raise FeatureError(f"{source}: {name} is null in {column.null_count} rows")
+    if name in NAMES:
+        return np.array(column.to_pylist(), dtype=str)
+    if not len(column):
+        return np.empty((0, 1), np.float32)
+    kind = column.type
+    lists = (arrow.types.is_list, arrow.types.is_large_list, arrow.types.is_fixed_size_list)
+    if not any(is_list(kind) for is_list in lists):
+        return np.asarray(column.to_numpy())
+    widths = set(arrow.compute.list_value_length(column).to_pylist())
+    if len(widths) > 1:
+        raise FeatureError(
+            f"{source}: {name} holds lists of {min(widths)} to {max(widths)} numbers; every row "
+            "must have as many"
+        )
+    parts = [chunk.flatten().to_numpy(zero_copy_only=False) for chunk in column.chunks]
+    flat = parts[0] if len(parts) == 1 else np.concatenate(parts)
+    return flat.reshape(len(column), -1)
+
+
+def _described_identity(source: Any, dataset: "Dataset") -> FeatureIdentity | None:
+    try:
+        fields = json.loads(dataset.info.description)
+    except json.JSONDecodeError:  # a description of somebody else's
+        return None
+    if not isinstance(fields, dict) or fields.get("format") != DESCRIPTION:
+        return None
+    return parse_identity(source, fields[IDENTITY]) if IDENTITY in fields else None

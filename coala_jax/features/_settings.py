@@ -1,0 +1,115 @@
+"""How text becomes features: the settings of an extraction, and the identity they give."""
+
+from dataclasses import dataclass, replace
+
+from coala_jax.backbones import Backbone
+from coala_jax.features._chat import is_tokenizer_chat
+from coala_jax.features._errors import FeatureError
+from coala_jax.features._identity import FeatureIdentity, layer_name, layer_numbers
+from coala_jax.features._pooling import ATTENTION, pooling_parts
+from coala_jax.features._tokens import RESPONSE_FIELD, TextTemplate
+
+# Types that numpy reads back by itself; bfloat16 is none of them.
+STORE_TYPES = ("float32", "float16")
+
+
+@dataclass(frozen=True)
+class ExtractSettings:
+    """How text becomes features.
+
+    Attributes:
+        pooling: names of `coala_jax.features._pooling.POOLINGS` joined by ``+``.
+        layers: whose hidden states are pooled, as Hugging Face numbers ``hidden_states``; -1 is the
+            last, after its norm. Several are concatenated.
+        template: what stands around prompt and response.
+        dtype: type on disk, ``float32`` or ``float16``.
+        token_budget: slots that run together on one device; None takes what its free memory holds
+            (`coala_jax.features._memory`). Halved, with a message, where the device runs out of it.
+        shard_rows: rows of a shard of the store, the most that a killed run loses. Prefixes are
+            shared within a shard.
+        chat_template: by what conversations became the prompts, as a ``RowSet`` records it.
+        share_prefixes: run the tokens that sequences begin alike with once, where the model is
+            causal.
+        query: of ``attention`` pooling, from `coala_jax.features._query.query_text`; empty means
+            that `extract_store` derives one from the data.
+    """
+
+    pooling: str = "mean+last"
+    layers: tuple[int, ...] = (-1,)
+    template: TextTemplate = TextTemplate()
+    dtype: str = "float32"
+    token_budget: int | None = None
+    shard_rows: int = 2048
+    share_prefixes: bool = True
+    query: str = ""
+    chat_template: str = ""
+
+    def __post_init__(self) -> None:
+        """Check every field.
+
+        Raises:
+            FeatureError: names the field, its value and what it may be.
+        """
+        pooling_parts(self.pooling)
+        if not self.layers or len(set(self.layers)) < len(self.layers):
+            raise FeatureError(f"layers={self.layers} must name at least one layer, each once")
+        if self.query and ATTENTION not in pooling_parts(self.pooling):
+            raise FeatureError(f"query: pooling={self.pooling!r} uses none; leave it out")
+        self.template.check()
+        if self.dtype not in STORE_TYPES:
+            raise FeatureError(f"dtype={self.dtype!r} must be one of {', '.join(STORE_TYPES)}")
+        for name in ("token_budget", "shard_rows"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise FeatureError(f"{name} must be at least 1, got {value}")
+
+    @classmethod
+    def from_identity(cls, identity: FeatureIdentity) -> "ExtractSettings":
+        """The settings that make features of this identity again."""
+        template = TextTemplate(identity.prompt_template, identity.response_template)
+        layers = layer_numbers(identity.layer)
+        return cls(
+            pooling=identity.pooling,
+            layers=layers,
+            template=template,
+            chat_template=identity.chat_template,
+            query=identity.query,
+        )
+
+    @property
+    def needs_query(self) -> bool:
+        """Whether features cannot be made before a query is derived."""
+        return ATTENTION in pooling_parts(self.pooling) and not self.query
+
+    def for_rows(self, chat_template: str) -> "ExtractSettings":
+        """The settings for rows whose conversations became text by this chat template.
+
+        A tokenizer's own template ends where the answer begins: no space goes before it.
+        """
+        ready = is_tokenizer_chat(chat_template) and self.template == TextTemplate()
+        template = TextTemplate(response=RESPONSE_FIELD) if ready else self.template
+        return replace(self, template=template, chat_template=chat_template)
+
+    def width(self, hidden_size: int) -> int:
+        """Columns of the features on a backbone of this width."""
+        return hidden_size * len(self.layers) * len(pooling_parts(self.pooling))
+
+
+def feature_identity(backbone: Backbone, settings: ExtractSettings) -> FeatureIdentity:
+    """By what the features of this backbone and these settings are known."""
+    name, model_type, config, weights, tokenizer = backbone.identity
+    return FeatureIdentity(
+        backbone=name,
+        model_type=model_type,
+        config_sha256=config,
+        weights_sha256=weights,
+        tokenizer_sha256=tokenizer,
+        prompt_template=settings.template.prompt,
+        response_template=settings.template.response,
+        end_token=backbone.tokenizer.end_token,
+        pooling=settings.pooling,
+        layer=layer_name(settings.layers),
+        query=settings.query,
+        chat_template=settings.chat_template,
+        compute_dtype=backbone.module.dtype.name,
+    )

@@ -1,0 +1,135 @@
+"""A shard of a feature store: consecutive rows in three files with their checksums."""
+
+import json
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from coala_jax._files import file_sha256, write_files
+from coala_jax.features._errors import FeatureError
+from coala_jax.features._npy import save_array
+
+# Fields of a shard that its entry in the manifest keeps.
+SHARD_RESULTS = ("cut", "tokens", "flops", "shapes", "token_budget", "devices")
+
+# By axis of the mesh of `coala_jax.backbones._sharding`, which readers do without.
+ONE_DEVICE = MappingProxyType({"data": 1, "model": 1})
+
+
+class RowRecord(NamedTuple):
+    """What the store keeps of a row beside its features."""
+
+    id: str
+    prompt_sha256: str
+    margin: float | None = None
+    weight: float | None = None
+    group: str | None = None
+
+
+class Shard(NamedTuple):
+    """Consecutive rows of a store.
+
+    Attributes:
+        chosen: (k, d) features.
+        rejected: (k, d) features.
+        records: (k,) one a row.
+        cut: how many rows lost tokens to the context's length, by ``prompt`` and ``response``.
+        tokens: how many were ``given``, ``distinct`` and ``run``.
+        flops: floating-point operations of all that ran.
+        shapes: the shapes of the batches that ran, a compilation each.
+        token_budget: slots of a batch; a lower one than asked for begins a new plan.
+        devices: how many ran it, by axis of the mesh; more of them round otherwise in the last
+            digits, so no setting but to be known.
+    """
+
+    chosen: np.ndarray
+    rejected: np.ndarray
+    records: Sequence[RowRecord]
+    cut: Mapping[str, int]
+    tokens: Mapping[str, int]
+    flops: int
+    shapes: Sequence[tuple[int, ...]]
+    token_budget: int
+    devices: Mapping[str, int] = ONE_DEVICE
+
+
+class ShardPaths(NamedTuple):
+    """The files of a shard."""
+
+    chosen: Path
+    rejected: Path
+    rows: Path
+
+
+def shard_paths(folder: Path, number: int) -> ShardPaths:
+    """The files of the shard of a number in a store's folder."""
+    stem = f"shard-{number:05d}"
+    return ShardPaths(
+        folder / f"{stem}-chosen.npy",
+        folder / f"{stem}-rejected.npy",
+        folder / f"{stem}-rows.jsonl",
+    )
+
+
+def write_shard(folder: Path, number: int, shard: Shard) -> dict[str, Any]:
+    """Write the files of a shard; gives its entry in the manifest."""
+    paths = shard_paths(folder, number)
+    lines = [json.dumps(record._asdict(), sort_keys=True) + "\n" for record in shard.records]
+    write_files(
+        {
+            paths.chosen: partial(save_array, array=shard.chosen),
+            paths.rejected: partial(save_array, array=shard.rejected),
+            paths.rows: lambda file: file.write("".join(lines).encode()),
+        }
+    )
+    return {
+        "rows": len(shard.records),
+        "cut": dict(shard.cut),
+        "tokens": dict(shard.tokens),
+        "flops": shard.flops,
+        "shapes": [list(shape) for shape in shard.shapes],
+        "token_budget": shard.token_budget,
+        "devices": dict(shard.devices),
+        "sha256": {path.name: file_sha256(path) for path in paths},
+    }
+
+
+def read_shard(folder: Path, number: int, entry: Mapping[str, Any]) -> Shard:
+    """A shard as it was given to ``write_store``.
+
+    Args:
+        folder: of the store.
+        number: of the shard.
+        entry: of the shard in the manifest.
+
+    Raises:
+        FeatureError: a file of it that is missing or damaged.
+    """
+    if fault := shard_fault(folder, number, entry):
+        raise FeatureError(f"{folder}: {fault}; extract the features again")
+    paths = shard_paths(folder, number)
+    return Shard(
+        chosen=np.load(paths.chosen, allow_pickle=False),
+        rejected=np.load(paths.rejected, allow_pickle=False),
+        records=read_records(paths.rows),
+        **{name: entry[name] for name in SHARD_RESULTS},
+    )
+
+
+def read_records(path: Path) -> list[RowRecord]:
+    """The rows of a shard's last file, which is known to be whole."""
+    return [RowRecord(**json.loads(line)) for line in path.read_text("utf-8").splitlines()]
+
+
+def shard_fault(folder: Path, number: int, entry: Mapping[str, Any]) -> str:
+    """What is wrong with the files of a shard, or an empty string."""
+    for path in shard_paths(folder, number):
+        if not path.is_file():
+            return f"{path.name} is missing"
+        if file_sha256(path) != entry["sha256"].get(path.name):
+            return f"{path.name} is damaged, its checksum differs"
+    return ""

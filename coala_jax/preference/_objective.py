@@ -1,0 +1,78 @@
+"""The COALA objective of Phase II, convex in the second layer theta2.
+
+Pairwise (eq 6, the default), with phi = relu(x theta1 + b):
+
+    mean_j w_j softplus(gamma + m_j - beta theta2^T (phi(chosen_j) - phi(rejected_j)))
+        + ridge / 2 ||theta2||^2
+
+Pointwise (eq 9): the same with +phi(chosen_j) and -phi(rejected_j) as rows of their own. Both are
+a logistic regression without intercept on a design matrix; m_j is TRL's margin column.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from coala_jax._types import Params
+
+
+class LogisticProblem(NamedTuple):
+    """Rows of the regression that Phase II is.
+
+    Attributes:
+        design: (m, k) rows a_j; the reward advantage of a row is a_j theta2.
+        offset: (m,) gamma + margin.
+        weight: (m,) weights with mean 1.
+    """
+
+    design: jax.Array
+    offset: jax.Array
+    weight: jax.Array
+
+
+def logistic_problem(
+    kind: Literal["pairwise", "pointwise"],
+    chosen_neurons: jax.Array,
+    rejected_neurons: jax.Array,
+    weight: jax.Array,
+    margin: jax.Array,
+    gamma: jax.Array,
+) -> LogisticProblem:
+    """Design matrix of eq 6 or eq 9 from (n, k) first-layer outputs."""
+    if kind == "pairwise":
+        return LogisticProblem(chosen_neurons - rejected_neurons, gamma + margin, weight)
+    return LogisticProblem(
+        jnp.concatenate([chosen_neurons, -rejected_neurons]),
+        gamma + jnp.concatenate([margin, margin]),
+        jnp.concatenate([weight, weight]),
+    )
+
+
+def preference_loss(params: Params, problem: LogisticProblem, theta2: jax.Array) -> jax.Array:
+    """Weighted mean of softplus(offset - beta a_j theta2): scalar."""
+    advantage = problem.design @ theta2
+    return jnp.mean(problem.weight * jax.nn.softplus(problem.offset - params.beta * advantage))
+
+
+def objective(params: Params, problem: LogisticProblem, theta2: jax.Array) -> jax.Array:
+    """`preference_loss` plus ridge / 2 ||theta2||^2: scalar."""
+    penalty = 0.5 * params.ridge * jnp.vdot(theta2, theta2)
+    return preference_loss(params, problem, theta2) + penalty
+
+
+def objective_change(
+    params: Params, problem: LogisticProblem, theta2: jax.Array, new_theta2: jax.Array
+) -> jax.Array:
+    """objective(new_theta2) - objective(theta2), accurate where both agree to all digits.
+
+    Row by row softplus(t + e) - softplus(t) = log1p(sigmoid(t) expm1(e)); the sign of a descent
+    step stays right far below the resolution of the objective itself.
+    """
+    step = new_theta2 - theta2
+    logit = problem.offset - params.beta * (problem.design @ theta2)
+    moved = jnp.expm1(-params.beta * (problem.design @ step))
+    rows = jnp.mean(problem.weight * jnp.log1p(jax.nn.sigmoid(logit) * moved))
+    return rows + params.ridge * jnp.vdot(step, theta2 + 0.5 * step)

@@ -1,0 +1,46 @@
+"""Metrics of rewards on preference pairs, under TRL's names."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from coala_jax._types import RewardMetrics
+
+# A tie orders nothing: it counts as half a correct pair, so that a constant head scores 0.5.
+_TIE = 0.5
+
+
+def reward_metrics(
+    chosen: jax.Array,
+    rejected: jax.Array,
+    *,
+    loss: jax.Array,
+    log_loss: jax.Array,
+    beta: jax.Array | float,
+    weight: jax.Array | None = None,
+) -> RewardMetrics:
+    """Metrics of (n,) rewards of chosen and rejected responses.
+
+    Args:
+        chosen: (n,) rewards.
+        rejected: (n,) rewards.
+        loss: scalar to be carried along.
+        log_loss: scalar to be carried along.
+        beta: reward scale inside the sigmoid.
+        weight: (n,) weights of the pairs, or None for 1 each.
+    """
+    weight = jnp.ones_like(chosen) if weight is None else weight
+    total = jnp.sum(weight)
+
+    def mean(values: jax.Array) -> jax.Array:
+        return jnp.sum(weight * values) / total
+
+    correct = jnp.where(chosen == rejected, _TIE, (chosen > rejected).astype(chosen.dtype))
+    return RewardMetrics(
+        loss=loss,
+        log_loss=log_loss,
+        reward_margin=mean(chosen - rejected),
+        sigmoid_margin=mean(jax.nn.sigmoid(beta * chosen) - jax.nn.sigmoid(beta * rejected)),
+        accuracy=mean(correct),
+    )

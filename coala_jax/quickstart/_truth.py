@@ -1,0 +1,49 @@
+"""The truth rules of the tutoring set: what an answer is about, read from its own terms."""
+
+import re
+
+from coala_jax.quickstart._concepts import ASPECTS, Concept
+
+# One shared word may be chance; two terms of one aspect are not.
+TERMS_NEEDED = 2
+
+
+def count_terms(answer: str, concept: Concept, aspect: str) -> int:
+    """How many of an aspect's own terms an answer holds, as whole words, whatever their case."""
+    text = answer.lower()
+    return sum(_holds(text, term) for term in concept.aspects[aspect].terms)
+
+
+def is_direct(answer: str, concept: Concept, aspect: str) -> bool:
+    """Whether an answer addresses what was asked.
+
+    Args:
+        answer: the answer's text.
+        concept: the concept asked about.
+        aspect: the aspect asked about, one of ``ASPECTS``.
+
+    Returns:
+        True where the answer has at least two of the aspect's own terms, and more of these than of
+        any other aspect of the concept.
+    """
+    asked = count_terms(answer, concept, aspect)
+    others = (count_terms(answer, concept, other) for other in ASPECTS if other != aspect)
+    return asked >= TERMS_NEEDED and asked > max(others)
+
+
+def names_concept(answer: str, concept: Concept) -> bool:
+    """Whether an answer is about a concept at all.
+
+    Args:
+        answer: the answer's text.
+        concept: the concept asked about.
+
+    Returns:
+        True where the answer has two own terms of one aspect, or one and the concept's name.
+    """
+    needed = TERMS_NEEDED - _holds(answer.lower(), concept.name)
+    return any(count_terms(answer, concept, aspect) >= needed for aspect in ASPECTS)
+
+
+def _holds(text: str, term: str) -> bool:
+    return re.search(rf"\b{re.escape(term)}\b", text) is not None

@@ -1,0 +1,270 @@
+"""The thread that generates and scores: requests wait here for rows, and share them."""
+
+import math
+import threading
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable, Container, Sequence
+
+import jax
+
+from coala_jax.backbones import Backbone
+from coala_jax.data import ResponseRow
+from coala_jax.decoding._state import Plan
+from coala_jax.decoding._text_head import TextHead, rewards_of_responses
+from coala_jax.features import FeatureError
+from coala_jax.features._progress import Progress
+from coala_jax.serving._errors import ApiError, internal_error, overloaded, stopping
+from coala_jax.serving._intake import Choice
+from coala_jax.serving._lane import Lane, Shape
+from coala_jax.serving._limits import Limits
+from coala_jax.serving._tickets import Failed, Scored, Ticket
+
+# Programs of so many lanes are kept; with one more all are freed, and compiled anew where they are
+# needed: jax forgets none by itself.
+COMPILED_LANES = 64
+# A step takes time for all slots of all rows, used or not: what fits gets rows of so many tokens,
+SHORT_CONTEXT = 256
+# and who asks alone gets a lane of one row.
+ALONE = 1
+
+
+class Engine:
+    """One thread with the model to itself; the methods may be called from any other."""
+
+    def __init__(
+        self, backbone: Backbone, head: TextHead, limits: Limits, log: Callable[[str], None]
+    ):
+        """Begin without work.
+
+        Args:
+            backbone: the model.
+            head: on it.
+            limits: of the server.
+            log: told of faults, a line each.
+        """
+        self._backbone, self._head, self._limits, self._log = backbone, head, limits, log
+        self._changed = threading.Condition()
+        # Guarded by the condition, as the six after it are.
+        self._waiting: deque[tuple[Ticket, Choice]] = deque()
+        self._to_score: deque[tuple[Ticket, Sequence[ResponseRow]]] = deque()
+        self._tickets: set[Ticket] = set()
+        self._refusing = self._stopped = False
+        # Those that were taken; whether programs are being compiled; until when none is new.
+        self._plans: set[Plan] = set()
+        self._compiling, self._closed_until = False, -math.inf
+        # The thread's own.
+        self._lanes: dict[Shape, Lane] = {}
+        self._compiled: set[Shape] = set()
+        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+
+    def start(self) -> None:
+        """Begin to work."""
+        self._thread.start()
+
+    def generate(self, ticket: Ticket, choices: Sequence[Choice]) -> None:
+        """Let choices wait for rows; the ticket is told of their pieces and ends.
+
+        Raises:
+            ApiError: too many wait already, or the engine takes no more; programs were compiled a
+                moment ago, and these choices need others.
+        """
+        with self._changed:
+            self._require_room(len(choices))
+            self._require_leave({choice.plan for choice in choices})
+            self._tickets.add(ticket)
+            self._waiting.extend((ticket, choice) for choice in choices)
+            self._changed.notify()
+
+    def score(self, ticket: Ticket, rows: Sequence[ResponseRow]) -> None:
+        """Let rows wait to be scored; the ticket is told their rewards.
+
+        Raises:
+            ApiError: too many wait already, or the engine takes no more.
+        """
+        with self._changed:
+            self._require_room(1)
+            self._tickets.add(ticket)
+            self._to_score.append((ticket, rows))
+            self._changed.notify()
+
+    def cancel(self, ticket: Ticket) -> None:
+        """Forget a request: its rows are freed before the next step."""
+        with self._changed:
+            ticket.cancelled = True
+            self._tickets.discard(ticket)
+            self._waiting = deque(one for one in self._waiting if one[0] is not ticket)
+            self._to_score = deque(one for one in self._to_score if one[0] is not ticket)
+            self._changed.notify()
+
+    def refuse(self) -> None:
+        """Take no more requests; those that are here go on."""
+        with self._changed:
+            self._refusing = True
+
+    def abort(self) -> None:
+        """End all requests, and the thread after its next step."""
+        with self._changed:
+            self._refusing = self._stopped = True
+            for ticket in self._tickets:
+                ticket.tell(Failed(stopping()))
+            self._changed.notify()
+
+    def stop(self) -> None:
+        """End all requests, and wait for the thread."""
+        self.abort()
+        self._thread.join()
+
+    @property
+    def works(self) -> bool:
+        """Whether requests are taken."""
+        return self._thread.is_alive() and not self._refusing
+
+    @property
+    def running(self) -> int:
+        """How many rows are taken."""
+        return sum(lane.taken for lane in list(self._lanes.values()))
+
+    def _require_room(self, count: int) -> None:
+        if not self.works:
+            raise stopping()
+        waiting = len(self._waiting) + len(self._to_score)
+        if waiting + count > self._limits.waiting:
+            raise overloaded(
+                f"{waiting} responses are waiting already and {self._limits.waiting} may; come "
+                "again later"
+            )
+
+    def _require_leave(self, plans: set[Plan]) -> None:
+        """Let plans in that are known, and others where the last new one is long enough ago.
+
+        One plan has programs for alone and together, for short and long: those come when they will.
+        """
+        if plans <= self._plans:
+            return
+        rest = self._closed_until - time.monotonic()
+        apart = self._limits.plan_seconds
+        if apart and (self._compiling or rest > 0):
+            raise overloaded(
+                "other guidance options were new a moment ago, and what they need is compiled "
+                f"while all wait; {apart:g} seconds must lie between; come again later",
+                math.ceil(apart if self._compiling else rest),
+            )
+        if self._plans:  # the first is what all need
+            self._closed_until = time.monotonic() + apart
+        self._plans |= plans
+
+    def _run(self) -> None:
+        while self._wait_for_work():
+            admitted = self._taken()
+            self._forget_programs()
+            for lane, taken in admitted:
+                self._guarded(lane, lambda lane=lane, taken=taken: lane.admit(taken))  # type: ignore[misc]
+            for lane in list(self._lanes.values()):
+                if lane.taken:
+                    self._guarded(lane, lane.turn)
+            self._note_compiled()
+            self._score_some()
+
+    def _wait_for_work(self) -> bool:
+        """Whether to go on; sleeps until there is something to do."""
+        with self._changed:
+            while not (
+                self._stopped
+                or self._waiting
+                or self._to_score
+                or any(lane.taken for lane in self._lanes.values())
+            ):
+                self._changed.wait()
+            return not self._stopped
+
+    def _taken(self) -> list[tuple[Lane, list[tuple[Ticket, Choice]]]]:
+        """Who gets a free row, in the order they came; they wait no longer."""
+        taken: dict[Shape, list[tuple[Ticket, Choice]]] = {}
+        with self._changed:
+            waiting, self._waiting = list(self._waiting), deque()
+            alone = len(waiting) == 1 and not self.running
+            for n, (ticket, choice) in enumerate(waiting):
+                shape = self._shape(choice, alone=alone)
+                lane = self._lane(shape, kept=taken)
+                if lane is None:  # those behind it must not keep the lanes busy for ever
+                    self._waiting.extend(waiting[n:])
+                    break
+                mine = taken.setdefault(shape, [])
+                if len(mine) < lane.free:
+                    mine.append((ticket, choice))
+                else:
+                    self._waiting.append((ticket, choice))
+        return [(self._lanes[shape], each) for shape, each in taken.items() if each]
+
+    def _shape(self, choice: Choice, *, alone: bool) -> Shape:
+        """Of the lane for a choice, the smallest that does."""
+        plan, limits = choice.plan, self._limits
+        needed = len(choice.prompt) + choice.config.max_new_tokens + max(plan.reach, 1)
+        context = SHORT_CONTEXT if needed <= SHORT_CONTEXT < limits.context else limits.context
+        return Shape(plan, ALONE if alone else limits.rows, context)
+
+    def _lane(self, shape: Shape, kept: Container[Shape]) -> Lane | None:
+        """The lane of a shape, made where there is none; None where all others are in use."""
+        lane = self._lanes.pop(shape, None)
+        if lane is None and len(self._lanes) >= self._limits.lanes:
+            idle = [one for one, lane in self._lanes.items() if not lane.taken and one not in kept]
+            if not idle:
+                return None
+            del self._lanes[idle[0]]  # the one whose last use is the longest ago
+        if shape not in self._compiled:
+            self._compiling = True
+            self._compiled.add(shape)
+        self._lanes[shape] = lane or Lane(self._backbone, self._head, shape)
+        return self._lanes[shape]
+
+    def _forget_programs(self) -> None:
+        """Free the programs of lanes that may never come again."""
+        if len(self._compiled) > COMPILED_LANES:
+            jax.clear_caches()
+            self._compiled = set(self._lanes)
+            with self._changed:
+                self._plans = {shape.plan for shape in self._lanes}
+                self._plans |= {choice.plan for _, choice in self._waiting}
+
+    def _note_compiled(self) -> None:
+        """What was new has taken its first steps."""
+        with self._changed:
+            if self._compiling and len(self._plans) > 1:
+                self._closed_until = time.monotonic() + self._limits.plan_seconds
+            self._compiling = False
+
+    def _guarded(self, lane: Lane, work: Callable[[], None]) -> None:
+        """Work on a lane; a fault ends its requests and not the thread."""
+        try:
+            work()
+        except Exception:  # whatever it was, the other lanes and those who come go on
+            self._log_fault()
+            for ticket in lane.tickets:
+                ticket.tell(Failed(internal_error()))
+            self._lanes = {shape: one for shape, one in self._lanes.items() if one is not lane}
+
+    def _score_some(self) -> None:
+        """Score the rows of one request; rows that generate go on between two of them."""
+        with self._changed:
+            if not self._to_score:
+                return
+            ticket, rows = self._to_score.popleft()
+        try:
+            hidden = Progress(len(rows), "", hidden=True)
+            made = rewards_of_responses(self._backbone, self._head, rows, hidden)
+        except FeatureError as error:
+            ticket.tell(Failed(ApiError(400, str(error), code="invalid_value", param="items")))
+        except Exception:  # as in `_guarded`
+            self._log_fault()
+            ticket.tell(Failed(internal_error()))
+        else:
+            rewards = tuple(made.rewards.tolist())
+            ticket.tell(Scored(rewards, made.prompt_cut, made.response_cut))
+
+    def _log_fault(self) -> None:
+        """Where it failed; not what was said, which may hold what a client sent."""
+        lines = traceback.format_exc().splitlines()
+        places = [line.strip() for line in lines if line.lstrip().startswith("File ")]
+        self._log(f"fault in the engine: {lines[-1].partition(':')[0]} at {places[-1]}")

@@ -1,0 +1,199 @@
+"""From requests to rows: texts to tokens, and the plan that each goes with."""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+from coala_jax.backbones import Backbone
+from coala_jax.data import ResponseRow
+from coala_jax.decoding._config import GenerationConfig, GenerationError
+from coala_jax.decoding._plan import make_plan, room_for_response
+from coala_jax.decoding._prompts import Prompt, encode_prompts, prompt_text, template_of
+from coala_jax.decoding._state import Plan
+from coala_jax.decoding._text_head import TextHead
+from coala_jax.features import FeatureError
+from coala_jax.features._chat import tokenizer_chat
+from coala_jax.serving._errors import ApiError, bad_field
+from coala_jax.serving._limits import Limits
+from coala_jax.serving._requests import GenerationRequest, ScoreItem
+
+# Pools are compiled for multiples of this, the paper's top-k.
+POOL_MULTIPLE = 50
+# Stands for every penalty: a plan with one takes rows without, too.
+ANY_PENALTY = 2.0
+
+
+class Choice(NamedTuple):
+    """One response to be generated.
+
+    Attributes:
+        number: among those of its request, from 0; it draws with ``fold_in(key(seed), number)``.
+        prompt: token ids.
+        text: of the prompt, for the reward of a response that a stop text ended.
+        config: how to generate.
+        seed: of the request.
+        plan: of the rows that it goes with.
+    """
+
+    number: int
+    prompt: tuple[int, ...]
+    text: str
+    config: GenerationConfig
+    seed: int
+    plan: Plan
+
+
+class Intake:
+    """Reads prompts, in one thread at a time: a tokenizer is not for several."""
+
+    def __init__(
+        self, backbone: Backbone, head: TextHead, limits: Limits, *, chat_as_text: bool = False
+    ):
+        """Take a tokenizer of its own beside that of the backbone.
+
+        Args:
+            backbone: the model.
+            head: on it.
+            limits: of the server; those of the model are heeded, too.
+            chat_as_text: let the tokenizer's chat template write conversations even where the head
+                was trained on other text.
+
+        Raises:
+            GenerationError: the model does not generate.
+        """
+        tokenizer = replace(backbone.tokenizer, raw=copy.deepcopy(backbone.tokenizer.raw))
+        self._backbone = replace(backbone, tokenizer=tokenizer)
+        self._head, self._chat_as_text = head, chat_as_text
+        longest = backbone.config.max_length
+        # At the least one token of a prompt and one behind the response: the end token.
+        self.limits = replace(
+            limits,
+            context=min(limits.context, longest),
+            new_tokens=min(limits.new_tokens, min(limits.context, longest) - 2),
+            top_k=min(limits.top_k, self._vocab),
+        )
+        longest_token = max(map(len, tokenizer.raw.get_vocab()))
+        self._most_characters = self.limits.context * longest_token
+        make_plan(backbone, head, [self._general(GenerationConfig(top_k=1))])
+
+    def choices(self, request: GenerationRequest) -> list[Choice]:
+        """The rows of a request, ``choices`` for every prompt in turn.
+
+        Raises:
+            ApiError: a prompt or options that cannot be used, or more tokens than fit.
+        """
+        plan = self._plan(request.config)
+        texts = self._texts(request.prompts, request.field)
+        self._require_short(texts, request.field)
+        encoded = encode_prompts(self._backbone.tokenizer, texts, template_of(self._head))
+        rows: list[Choice] = []
+        for text, ids in zip(texts, encoded, strict=True):
+            config = self._fitted(request, plan, ids)
+            for _ in range(request.choices):
+                rows.append(Choice(len(rows), tuple(ids), text, config, request.seed, plan))
+        return rows
+
+    def score_rows(self, items: Sequence[ScoreItem]) -> list[ResponseRow]:
+        """Rows to be scored.
+
+        Raises:
+            ApiError: a conversation that the head's chat template did not write.
+        """
+        rows = []
+        for number, item in enumerate(items):
+            name = f"items[{number}]"
+            (text,) = self._texts((item.prompt,), f"{name}.prompt")
+            rows.append(ResponseRow(name, "response", text, item.response))
+        return rows
+
+    @property
+    def _vocab(self) -> int:
+        return min(self._backbone.config.vocab_size, self._backbone.tokenizer.size)
+
+    def _plan(self, config: GenerationConfig) -> Plan:
+        """The plan of the rows that a request may share."""
+        try:
+            plan = make_plan(self._backbone, self._head, [self._general(config)])
+        except GenerationError as error:
+            raise ApiError(400, str(error), code="invalid_value") from None
+        if plan.branch_slots > self.limits.branch_slots:
+            raise ApiError(
+                400,
+                f"lookahead={config.lookahead} and continuations={config.continuations} take "
+                f"{plan.branch_slots} tokens behind every response, more than "
+                f"{self.limits.branch_slots}; lower them, num_candidates or guide_every",
+                code="invalid_value",
+            )
+        return plan
+
+    def _general(self, config: GenerationConfig) -> GenerationConfig:
+        """A configuration as general as those that may share its rows."""
+        pool = min(-(-config.top_k // POOL_MULTIPLE) * POOL_MULTIPLE, self.limits.top_k)
+        general = {
+            "max_new_tokens": self.limits.new_tokens,
+            "top_k": pool,
+            "repetition_penalty": ANY_PENALTY,
+            "stop": (),
+        }
+        if not config.guides:  # what says how to guide says nothing
+            return GenerationConfig(scale=0.0, **general)  # type: ignore[arg-type]
+        return replace(config, **general)  # type: ignore[arg-type]
+
+    def _texts(self, prompts: Sequence[Prompt], field: str) -> list[str]:
+        head = self._head
+        if self._chat_as_text:
+            chat = tokenizer_chat(self._backbone.tokenizer).name
+            head = head._replace(identity=head.identity._replace(chat_template=chat))
+        try:
+            return [prompt_text(self._backbone, head, prompt, field) for prompt in prompts]
+        except GenerationError as error:
+            raise bad_field(field, str(error)) from None
+        except FeatureError as error:
+            raise bad_field(
+                field,
+                f"{error}; give the prompt as text to /v1/completions, or start the server with "
+                "--chat-as-text",
+            ) from None
+
+    def _require_short(self, texts: Sequence[str], field: str) -> None:
+        """Refuse what cannot fit before it takes the time to be tokenised.
+
+        Raises:
+            ApiError: a text of more characters than the longest tokens hold in the context.
+        """
+        length = max(map(len, texts))
+        if length > self._most_characters:
+            raise bad_field(
+                field,
+                f"{field} has {length} characters, more than {self._most_characters}, which is "
+                f"what the context of {self.limits.context} tokens holds at most; shorten it",
+                "context_length_exceeded",
+            )
+
+    def _fitted(
+        self, request: GenerationRequest, plan: Plan, prompt: Sequence[int]
+    ) -> GenerationConfig:
+        """The configuration with as many new tokens as fit.
+
+        Raises:
+            ApiError: none do, or fewer than were stated.
+        """
+        config, field = request.config, request.field
+        # One place for the end token that closes the response under the head.
+        behind = max(plan.reach, 1)
+        room = self.limits.context - len(prompt) - behind
+        try:
+            room = min(room, room_for_response(self._backbone, plan, prompt, config, field))
+        except GenerationError:
+            room = 0
+        if room < 1 or (request.stated_tokens and room < config.max_new_tokens):
+            asked = config.max_new_tokens if request.stated_tokens else 1
+            raise bad_field(
+                field,
+                f"{field} has {len(prompt)} tokens: with {asked} new ones and {behind} behind them "
+                f"that is more than the context of {self.limits.context} tokens; shorten it, or "
+                "ask for fewer",
+                "context_length_exceeded",
+            )
+        return replace(config, max_new_tokens=min(room, config.max_new_tokens))

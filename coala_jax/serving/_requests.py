@@ -1,0 +1,336 @@
+"""What clients ask for: bodies of the API to checked requests."""
+
+import secrets
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from coala_jax.data import Message
+from coala_jax.data._conversations import ASSISTANT, SYSTEM, USER
+from coala_jax.decoding._config import (
+    CHOICES,
+    COLDEST,
+    LARGEST,
+    PENALTIES,
+    REWEIGHTINGS,
+    SCORED,
+    GenerationConfig,
+    GenerationError,
+)
+from coala_jax.decoding._prompts import Prompt
+from coala_jax.serving._errors import ApiError, bad_field
+from coala_jax.serving._fields import Fields, require_text
+from coala_jax.serving._limits import Limits
+
+# Where the API says so; what it does not define is as `GenerationConfig` has it.
+COMPLETION_TOKENS = 16
+HOTTEST = 2.0
+# Seeds reach jax.random.key, which takes this range.
+LARGEST_SEED = 2**32 - 1
+
+# Fields of ours beside those of the API, by the name that `GenerationConfig` has.
+GUIDANCE_FIELDS = (
+    "guide_every",
+    "num_candidates",
+    "reweighting",
+    "choice",
+    "scored",
+    "lookahead",
+    "continuations",
+)
+_SAMPLING_FIELDS = ("max_tokens", "temperature", "top_p", "n", "stop", "seed")
+_OUR_FIELDS = ("top_k", "repetition_penalty", "guidance_scale", *GUIDANCE_FIELDS)
+# They say who asks and for what; no answer depends on them.
+_IGNORED_FIELDS = ("user", "metadata", "safety_identifier", "prompt_cache_key", "service_tier")
+_READ = {"model", "stream", "stream_options", *_SAMPLING_FIELDS, *_OUR_FIELDS, *_IGNORED_FIELDS}
+# Fields of the API that are not supported, with the values that ask for nothing.
+_NEUTRAL: Mapping[str, Sequence[Any]] = {
+    "frequency_penalty": (0,),
+    "presence_penalty": (0,),
+    "logit_bias": ({},),
+    "store": (False,),
+}
+_COMPLETION_NEUTRAL = {
+    **_NEUTRAL,
+    "echo": (False,),
+    "logprobs": (),
+    "suffix": ("",),
+}
+_CHAT_NEUTRAL = {
+    **_NEUTRAL,
+    "audio": (),
+    "function_call": ("none",),
+    "functions": ([],),
+    "logprobs": (False,),
+    "modalities": (["text"],),
+    "parallel_tool_calls": (True, False),
+    "prediction": (),
+    "reasoning_effort": (),
+    "response_format": ({"type": "text"},),
+    "tool_choice": ("none", "auto"),
+    "tools": ([],),
+    "top_logprobs": (0,),
+    "verbosity": (),
+    "web_search_options": (),
+}
+# The API's newer name of the same role.
+_ROLES = {"developer": SYSTEM, SYSTEM: SYSTEM, USER: USER, ASSISTANT: ASSISTANT}
+
+
+class GenerationRequest(NamedTuple):
+    """A request for completions, of texts or of a conversation.
+
+    Attributes:
+        prompts: texts, or one conversation.
+        field: the name of the field that they came from.
+        config: how to generate.
+        stated_tokens: ``max_tokens`` was given: it must fit, and is not shortened to what fits.
+        choices: responses to every prompt.
+        seed: of the draws; drawn here where none was given.
+        stream: whether the text is sent as it comes.
+        usage: whether a stream ends with the number of tokens.
+    """
+
+    prompts: tuple[Prompt, ...]
+    field: str
+    config: GenerationConfig
+    stated_tokens: bool
+    choices: int
+    seed: int
+    stream: bool
+    usage: bool
+
+
+class ScoreItem(NamedTuple):
+    """A response to be scored.
+
+    Attributes:
+        prompt: a text or a conversation.
+        response: the text that answers it.
+    """
+
+    prompt: Prompt
+    response: str
+
+
+def completion_request(
+    body: Mapping[str, Any], model: str, limits: Limits, scale: float
+) -> GenerationRequest:
+    """Read the body of ``/v1/completions``.
+
+    Args:
+        body: of the request.
+        model: the name of the one that is served.
+        limits: of the server.
+        scale: guidance scale where the request names none.
+
+    Raises:
+        ApiError: a field that is missing, wrong, unknown or not supported; another model.
+    """
+    fields = Fields(body)
+    as_many = (fields.get("n", 1),)
+    fields.only({"prompt", *_READ}, {**_COMPLETION_NEUTRAL, "best_of": as_many})
+    fields.require("model", "prompt")
+    _require_model(fields, model)
+    prompts = _prompts(fields)
+    default = min(COMPLETION_TOKENS, limits.new_tokens)
+    return _generation_request(
+        fields, prompts, "prompt", "max_tokens", default, limits=limits, scale=scale
+    )
+
+
+def chat_request(
+    body: Mapping[str, Any], model: str, limits: Limits, scale: float
+) -> GenerationRequest:
+    """Read the body of ``/v1/chat/completions``; arguments and errors as `completion_request`."""
+    fields = Fields(body)
+    fields.only({"messages", "max_completion_tokens", *_READ}, _CHAT_NEUTRAL)
+    fields.require("model", "messages")
+    _require_model(fields, model)
+    conversation = _conversation(fields["messages"], "messages")
+    names = ("max_completion_tokens", "max_tokens")
+    given = [name for name in names if name in fields]
+    if len(given) > 1 and fields["max_tokens"] != fields["max_completion_tokens"]:
+        raise bad_field(
+            "max_tokens", "max_tokens and max_completion_tokens differ; give one of them"
+        )
+    name = (*given, *names)[0]
+    return _generation_request(
+        fields, (conversation,), "messages", name, limits.new_tokens, limits=limits, scale=scale
+    )
+
+
+def score_request(body: Mapping[str, Any], model: str, limits: Limits) -> tuple[ScoreItem, ...]:
+    """Read the body of ``/v1/score``: ``items``, each with ``prompt`` and ``response``.
+
+    Raises:
+        ApiError: as `completion_request` does.
+    """
+    fields = Fields(body)
+    fields.only({"model", "items", *_IGNORED_FIELDS}, {})
+    fields.require("model", "items")
+    _require_model(fields, model)
+    items = fields["items"]
+    if not isinstance(items, list) or not 1 <= len(items) <= limits.score_rows:
+        raise fields.wrong("items", f"a list of 1 to {limits.score_rows} objects")
+    return tuple(_score_item(item, f"items[{n}]") for n, item in enumerate(items))
+
+
+def _score_item(item: object, name: str) -> ScoreItem:
+    if not isinstance(item, dict):
+        raise bad_field(name, f"{name} must be an object with prompt and response")
+    fields = Fields(item, within=name)
+    fields.only({"prompt", "response"}, {})
+    fields.require("prompt", "response")
+    prompt: Prompt
+    if isinstance(fields["prompt"], list):
+        prompt = _conversation(fields["prompt"], fields.param("prompt"))
+    else:
+        prompt = _filled(fields["prompt"], fields.param("prompt"))
+    return ScoreItem(prompt, _filled(fields["response"], fields.param("response")))
+
+
+def _generation_request(
+    fields: Fields,
+    prompts: tuple[Prompt, ...],
+    field: str,
+    tokens_field: str,
+    default_tokens: int,
+    *,
+    limits: Limits,
+    scale: float,
+) -> GenerationRequest:
+    choices = fields.integer("n", 1, limits.choices, 1)
+    if choices * len(prompts) > limits.choices:
+        raise bad_field(
+            "n",
+            f"n={choices} responses to {len(prompts)} prompts are more than {limits.choices}, the "
+            "most of one request; ask in several",
+        )
+    stream = fields.boolean("stream")
+    return GenerationRequest(
+        prompts=prompts,
+        field=field,
+        config=_config(fields, tokens_field, default_tokens, limits, scale),
+        stated_tokens=tokens_field in fields,
+        choices=choices,
+        seed=fields.integer("seed", 0, LARGEST_SEED, secrets.randbelow(LARGEST_SEED + 1)),
+        stream=stream,
+        usage=_wants_usage(fields, stream),
+    )
+
+
+def _config(
+    fields: Fields, tokens_field: str, default_tokens: int, limits: Limits, scale: float
+) -> GenerationConfig:
+    ours = GenerationConfig()
+    most = limits.new_tokens
+    temperature = fields.number("temperature", 0, HOTTEST, 1.0)
+    if 0 < temperature < COLDEST:
+        raise fields.wrong("temperature", f"0, which is greedy, or at least {COLDEST:g}")
+    top_p = fields.number("top_p", 0, 1, 1.0)
+    if not top_p:
+        raise fields.wrong("top_p", "above 0 and at most 1")
+    candidates = fields.integer("num_candidates", 1, limits.top_k, 0)
+    try:
+        return GenerationConfig(
+            max_new_tokens=fields.integer(tokens_field, 1, most, default_tokens),
+            temperature=temperature,
+            top_p=top_p,
+            top_k=fields.integer("top_k", 1, limits.top_k, min(ours.top_k, limits.top_k)),
+            repetition_penalty=fields.number("repetition_penalty", *PENALTIES, 1.0),
+            stop=_stop(fields, limits),
+            scale=fields.number("guidance_scale", 0, LARGEST, scale),
+            guide_every=fields.integer("guide_every", 1, most, min(ours.guide_every, most)),
+            num_candidates=candidates or None,
+            reweighting=fields.one_of("reweighting", REWEIGHTINGS, ours.reweighting),
+            choice=fields.one_of("choice", CHOICES, ours.choice),
+            scored=fields.one_of("scored", SCORED, ours.scored),
+            lookahead=fields.integer("lookahead", 0, limits.branch_slots, ours.lookahead),
+            continuations=fields.integer(
+                "continuations", 0, limits.branch_slots, ours.continuations
+            ),
+        )
+    except GenerationError as error:  # fields that do not go together
+        raise ApiError(400, str(error), code="invalid_value") from None
+
+
+def _stop(fields: Fields, limits: Limits) -> tuple[str, ...]:
+    if "stop" not in fields:
+        return ()
+    stop = fields["stop"]
+    texts = [stop] if isinstance(stop, str) else stop
+    if not isinstance(texts, list) or len(texts) > limits.stop_texts:
+        raise fields.wrong("stop", f"a text, or a list of at most {limits.stop_texts}")
+    for text in texts:
+        if not 1 <= len(require_text(text, "stop")) <= limits.stop_characters:
+            raise fields.wrong("stop", f"of 1 to {limits.stop_characters} characters each")
+    return tuple(texts)
+
+
+def _wants_usage(fields: Fields, stream: bool) -> bool:
+    if "stream_options" not in fields:
+        return False
+    if not stream:
+        raise bad_field("stream_options", "stream_options needs stream=true; give both or neither")
+    options = fields["stream_options"]
+    if not isinstance(options, dict):
+        raise fields.wrong("stream_options", "an object")
+    inner = Fields(options, within="stream_options")
+    inner.only({"include_usage"}, {"include_obfuscation": (False,)})
+    return inner.boolean("include_usage")
+
+
+def _require_model(fields: Fields, served: str) -> None:
+    asked = fields.text("model")
+    if asked != served:
+        raise ApiError(
+            404,
+            f"the model {asked!r} is not served here; ask for {served!r}",
+            code="model_not_found",
+            param="model",
+        )
+
+
+def _prompts(fields: Fields) -> tuple[Prompt, ...]:
+    prompt = fields["prompt"]
+    texts = prompt if isinstance(prompt, list) else [prompt]
+    if not texts or any(isinstance(text, int | list) for text in texts):
+        raise fields.wrong("prompt", "a text or a list of texts; token ids are not supported")
+    return tuple(_filled(text, "prompt") for text in texts)
+
+
+def _filled(value: object, param: str) -> str:
+    text = require_text(value, param)
+    if not text.strip():
+        raise bad_field(param, f"{param} is empty; give a text")
+    return text
+
+
+def _conversation(messages: object, name: str) -> tuple[Message, ...]:
+    if not isinstance(messages, list) or not messages:
+        raise bad_field(name, f"{name} must be a list of at least one message")
+    read = tuple(_message(entry, f"{name}[{n}]") for n, entry in enumerate(messages))
+    if read[-1].role == ASSISTANT:
+        raise bad_field(name, f"{name} ends with an answer; end it with what is to be answered")
+    return read
+
+
+def _message(entry: object, name: str) -> Message:
+    if not isinstance(entry, dict):
+        raise bad_field(name, f"{name} must be an object with role and content")
+    fields = Fields(entry, within=name)
+    fields.only({"role", "content"}, {})
+    fields.require("role", "content")
+    role = fields.one_of("role", tuple(_ROLES), "")
+    content, param = fields["content"], fields.param("content")
+    if isinstance(content, list):
+        content = "".join(_part(part, param) for part in content)
+    # An answer may be empty: one of the server is, where the end token came at once.
+    read = require_text if role == ASSISTANT else _filled
+    return Message(_ROLES[role], read(content, param))
+
+
+def _part(part: object, param: str) -> str:
+    if not isinstance(part, dict) or part.get("type") != "text":
+        raise bad_field(param, f"{param} must be a text or parts of type text; others are refused")
+    return require_text(part.get("text"), param)

@@ -1,0 +1,91 @@
+"""What goes between a request's task on the event loop and the thread that generates."""
+
+import asyncio
+import contextlib
+from typing import NamedTuple
+
+from coala_jax.serving._errors import ApiError
+
+
+class Piece(NamedTuple):
+    """Text that became certain.
+
+    Attributes:
+        number: of the choice.
+        text: that follows what was sent before.
+    """
+
+    number: int
+    text: str
+
+
+class Finished(NamedTuple):
+    """A choice that is done.
+
+    Attributes:
+        number: of the choice.
+        reason: ``stop`` or ``length``.
+        reward: of the response; NaN where the head overflows on it.
+        tokens: of the response, its end token among them.
+    """
+
+    number: int
+    reason: str
+    reward: float
+    tokens: int
+
+
+class Scored(NamedTuple):
+    """Rewards of the rows of a request.
+
+    Attributes:
+        rewards: in the order of the rows.
+        prompt_cut: how many rows lost prompt tokens to the context's length.
+        response_cut: how many lost response tokens.
+    """
+
+    rewards: tuple[float, ...]
+    prompt_cut: int
+    response_cut: int
+
+
+class Failed(NamedTuple):
+    """The request is over.
+
+    Attributes:
+        error: that answers it.
+    """
+
+    error: ApiError
+
+
+Event = Piece | Finished | Scored | Failed
+
+
+class Ticket:
+    """A request in the engine; made on the event loop that waits for its events.
+
+    Attributes:
+        cancelled: nobody waits any longer; read by the thread that generates.
+    """
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._events: asyncio.Queue[Event] = asyncio.Queue()
+        self.cancelled = False
+
+    def tell(self, event: Event) -> None:
+        """Send an event, from any thread."""
+        with contextlib.suppress(RuntimeError):  # the loop is closed, and nobody waits
+            self._loop.call_soon_threadsafe(self._events.put_nowait, event)
+
+    async def next(self) -> Event:
+        """The next event but a failure.
+
+        Raises:
+            ApiError: the request failed.
+        """
+        event = await self._events.get()
+        if isinstance(event, Failed):
+            raise event.error
+        return event

@@ -1,0 +1,142 @@
+"""What a reward head has to beat: a linear pairwise probe, and the length of the response."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from coala_jax._types import Params
+from coala_jax.preference import LogisticProblem, newton_optimum
+from coala_jax.study._pairs import PairSet
+
+# Ridge on the mean loss; scikit-learn's C is 1 / (n ridge). From a fit that hardly feels it to one
+# that is the mean difference in all but scale, half a decade a step.
+RIDGE_GRID = tuple(float(10.0**exponent) for exponent in np.arange(-4.0, 1.5, 0.5))
+FOLDS = 5
+# Near the rounding of a float32 gradient of some thousand rows; Newton's last step jumps below.
+GRADIENT_TOLERANCE = 1e-5
+TIE = 0.5
+
+
+class LinearProbe(NamedTuple):
+    """A linear reward on raw features.
+
+    Attributes:
+        weights: (d,) reward of a response is its features times these.
+        ridge: the strength that cross-validation chose.
+        validation: accuracy on left-out training rows for every strength of `RIDGE_GRID`.
+    """
+
+    weights: np.ndarray
+    ridge: float
+    validation: tuple[float, ...]
+
+    def correct(self, pairs: PairSet) -> np.ndarray:
+        """(n,) 1 where the chosen response has the higher reward, 0.5 for a tie, else 0."""
+        return ordered(pairs.chosen @ self.weights, pairs.rejected @ self.weights)
+
+
+class LengthRule(NamedTuple):
+    """Prefer the longer response, or the shorter one: what holds on the training rows."""
+
+    longer: bool
+
+    def correct(self, pairs: PairSet) -> np.ndarray:
+        """(n,) 1 where the rule picks the chosen response, 0.5 for a tie, else 0.
+
+        Raises:
+            ValueError: pairs without text.
+        """
+        if pairs.lengths is None:
+            raise ValueError(f"{pairs.source}: no text, so no lengths")
+        chosen, rejected = pairs.lengths.T
+        return ordered(chosen, rejected) if self.longer else ordered(rejected, chosen)
+
+
+def ordered(chosen: np.ndarray, rejected: np.ndarray) -> np.ndarray:
+    """(n,) float64: 1 where chosen is above rejected, 0.5 where equal, else 0."""
+    return np.where(chosen == rejected, TIE, chosen > rejected).astype(np.float64)
+
+
+def weighted_mean(values: np.ndarray, weight: np.ndarray | None) -> float:
+    """Mean of (n,) values, by (n,) weights where there are any."""
+    return float(np.average(values, weights=weight))
+
+
+def fit_length_rule(train: PairSet) -> LengthRule | None:
+    """The direction that is right more often on the training rows; None without text."""
+    if train.lengths is None:
+        return None
+    longer = LengthRule(longer=True)
+    return (
+        longer if weighted_mean(longer.correct(train), train.weight) >= TIE else LengthRule(False)
+    )
+
+
+def fit_linear_probe(train: PairSet, seed: int) -> LinearProbe | None:
+    """Ridge logistic regression on standardised feature differences, without intercept.
+
+    The strength is the one of `RIDGE_GRID` with the best accuracy on left-out training rows, folds
+    by key; the stronger one of a tie.
+
+    Args:
+        train: training pairs; their weights count, margins do not.
+        seed: of the folds.
+
+    Returns:
+        The probe; None where the rows have a single key, so that nothing can be left out.
+    """
+    fold = folds_of(train.keys, FOLDS, seed)
+    if fold.max() == 0:
+        return None
+    weight = np.ones(len(fold), np.float32) if train.weight is None else train.weight
+    difference = train.chosen - train.rejected
+    correct = np.zeros((len(RIDGE_GRID), len(fold)))
+    for number in range(fold.max() + 1):
+        out = fold == number
+        if not (weight * ~out).any():
+            continue
+        for index, ridge in enumerate(RIDGE_GRID):
+            theta = _fit(difference, weight * ~out, ridge)
+            correct[index, out] = ordered(difference[out] @ theta, np.zeros(out.sum()))
+    validation = [weighted_mean(row, weight) for row in correct]
+    best = max(range(len(RIDGE_GRID)), key=lambda index: (validation[index], index))
+    theta = _fit(difference, weight, RIDGE_GRID[best])
+    return LinearProbe(theta, RIDGE_GRID[best], tuple(validation))
+
+
+def folds_of(keys: Sequence[str], folds: int, seed: int) -> np.ndarray:
+    """(n,) fold of every row from 0, equal for equal keys; as many keys in each as can be.
+
+    Fewer keys than folds give a fold each.
+    """
+    names = sorted(set(keys))
+    order = np.random.default_rng(seed).permutation(len(names))
+    fold = {names[index]: place % folds for place, index in enumerate(order)}
+    return np.array([fold[key] for key in keys])
+
+
+def _fit(difference: np.ndarray, weight: np.ndarray, ridge: float) -> np.ndarray:
+    """(d,) weights on raw features; rows of weight 0 do not count, for the scale neither."""
+    weight = np.asarray(weight / weight.mean(), np.float32)
+    scale = np.sqrt(np.mean(weight[:, None] * difference**2, axis=0))
+    # A column without any difference decides nothing: its weight stays 0.
+    scale = np.where(scale > 0, scale, np.inf)
+    problem = LogisticProblem(
+        jnp.asarray(difference / scale),
+        jnp.zeros(len(weight), difference.dtype),
+        jnp.asarray(weight, difference.dtype),
+    )
+    theta = _optimum(problem, jnp.asarray(ridge, difference.dtype))
+    return np.asarray(theta) / scale
+
+
+@jax.jit
+def _optimum(problem: LogisticProblem, ridge: jax.Array) -> jax.Array:
+    with jax.default_matmul_precision("highest"):
+        params = Params(ridge=ridge)
+        return newton_optimum(params, problem, tolerance=GRADIENT_TOLERANCE).theta2

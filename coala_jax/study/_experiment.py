@@ -1,0 +1,185 @@
+"""One measured head: split in two, solve, compare with the baselines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from coala_jax._head import Head
+from coala_jax._types import Config, Params, Phase2History, RewardMetrics, SolveError, Status
+from coala_jax.features import FeatureIdentity
+from coala_jax.preference import reward_metrics
+from coala_jax.study._baselines import (
+    LengthRule,
+    LinearProbe,
+    fit_length_rule,
+    fit_linear_probe,
+    ordered,
+)
+from coala_jax.study._columns import constant_columns, constant_columns_warning
+from coala_jax.study._pairs import BY_ROW, PairSet, require_two_parts
+from coala_jax.study._phases import TimedPhases, run_phases
+
+Say = Callable[[str], None]
+
+
+class Settings(NamedTuple):
+    """What decides a solve beside its data."""
+
+    params: Params = Params()
+    config: Config = Config()
+    seed: int = 0
+
+
+class Correct(NamedTuple):
+    """Held-out pairs that each method orders right: (n,) of 1, 0.5 (a tie) and 0, or None."""
+
+    head: np.ndarray
+    probe: np.ndarray | None
+    length: np.ndarray | None
+
+
+class Experiment(NamedTuple):
+    """A head and all that was measured of it.
+
+    Attributes:
+        settings: what it was made with.
+        phases: results and times of the solver.
+        train: the training pairs.
+        eval: the held-out pairs.
+        metrics: of the head, on training and held-out pairs, before and after Phase II.
+        probe: the linear baseline; None where the training rows have a single key.
+        length_rule: the length baseline; None without text.
+        correct: held-out pairs that head and baselines order right.
+        constant_columns: feature columns that were ignored.
+    """
+
+    settings: Settings
+    phases: TimedPhases
+    train: PairSet
+    eval: PairSet
+    metrics: SplitMetrics
+    probe: LinearProbe | None
+    length_rule: LengthRule | None
+    correct: Correct
+    constant_columns: tuple[int, ...]
+
+    @property
+    def head(self) -> Head:
+        """The aligned head."""
+        return self.phases.phase2.head
+
+    @property
+    def identity(self) -> FeatureIdentity | None:
+        """How its features were made."""
+        return self.train.identity
+
+    @property
+    def history(self) -> Phase2History:
+        """Phase II, one entry an epoch, without the unused end of the arrays."""
+        entries = int(self.phases.phase2.stats.epochs) + 1
+        return jax.tree.map(lambda trace: np.asarray(trace)[:entries], self.phases.phase2.history)
+
+
+class SplitMetrics(NamedTuple):
+    """Reward metrics of the head on both parts, and where Phase II began."""
+
+    train: RewardMetrics
+    eval: RewardMetrics
+    train_initial: RewardMetrics
+    eval_initial: RewardMetrics
+
+
+def run_experiment(
+    pairs: PairSet, held_out: np.ndarray, settings: Settings, say: Say
+) -> Experiment:
+    """Solve on the training pairs and measure on the held-out ones.
+
+    Args:
+        pairs: all pairs.
+        held_out: (n,) booleans; no key may be on both sides.
+        settings: parameters, configuration and seed.
+        say: takes lines for people: warnings and progress.
+
+    Returns:
+        The experiment, whatever the status of its phases.
+
+    Raises:
+        FeatureError: a split that leaks or leaves too little, or features without any variance.
+        ValueError: a parameter out of its range.
+        SolveError: the iteration broke down; there is no head to keep.
+    """
+    require_two_parts(pairs, held_out)
+    train, held = pairs.take(~held_out), pairs.take(held_out)
+    columns = constant_columns(train)
+    if columns:
+        say(f"warning: {constant_columns_warning(train, columns)}")
+    if pairs.split_by == BY_ROW:
+        say(
+            f"warning: {pairs.source}: no prompts and no groups, so rows are split by row; this "
+            "leaks where pairs share a prompt: give --groups or --data"
+        )
+    say(f"solving on {len(train.chosen)} pairs, {len(held.chosen)} held out by {pairs.split_by}")
+    phases = run_phases(
+        settings.params,
+        train.features(),
+        held.features(),
+        settings.config,
+        jax.random.key(settings.seed),
+    )
+    _require_usable(phases)
+    say("fitting the baselines")
+    probe = fit_linear_probe(train, settings.seed)
+    length_rule = fit_length_rule(train)
+    head = phases.phase2.head
+    correct = Correct(
+        head=ordered(np.asarray(head(held.chosen)), np.asarray(head(held.rejected))),
+        probe=None if probe is None else probe.correct(held),
+        length=None if length_rule is None else length_rule.correct(held),
+    )
+    metrics = _split_metrics(phases, train, held, settings.params)
+    return Experiment(settings, phases, train, held, metrics, probe, length_rule, correct, columns)
+
+
+def _require_usable(phases: TimedPhases) -> None:
+    if phases.status in (Status.INVALID_PARAMETER, Status.NOT_FINITE_INPUT):
+        raise ValueError(phases.status.text)
+    if not all(np.isfinite(leaf).all() for leaf in phases.phase2.head):
+        raise SolveError(f"no head was written; {_name(phases.status)}: {phases.status.text}")
+
+
+def _name(status: Status) -> str:
+    return status.name.lower()
+
+
+def _split_metrics(
+    phases: TimedPhases, train: PairSet, held: PairSet, params: Params
+) -> SplitMetrics:
+    """Metrics of the head itself, as anyone who loads it would find them."""
+    history = phases.phase2.history
+    last = int(phases.phase2.stats.epochs)
+    assert history.eval is not None  # run_phases always gives held-out pairs
+
+    def final(pairs: PairSet, trace: RewardMetrics) -> RewardMetrics:
+        head = phases.phase2.head
+        return reward_metrics(
+            head(pairs.chosen),
+            head(pairs.rejected),
+            loss=trace.loss[last],
+            log_loss=trace.log_loss[last],
+            beta=params.beta,
+            weight=None if pairs.weight is None else jax.numpy.asarray(pairs.weight),
+        )
+
+    def initial(trace: RewardMetrics) -> RewardMetrics:
+        return RewardMetrics(*(values[0] for values in trace))
+
+    return SplitMetrics(
+        train=final(train, history.train),
+        eval=final(held, history.eval),
+        train_initial=initial(history.train),
+        eval_initial=initial(history.eval),
+    )

@@ -1,0 +1,59 @@
+"""The folder of a head: its weights, its account, the report and the picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from coala_jax._head import save_head
+from coala_jax._version import __version__
+from coala_jax.study._experiment import Experiment, Say
+from coala_jax.study._figures import can_draw, draw_margins
+from coala_jax.study._files import json_text, valid_json, write_folder
+from coala_jax.study._report import build_history
+
+REPORT, HISTORY, PICTURE = "report.json", "history.json", "margins.png"
+FILES = ("head.safetensors", "head.json", REPORT, HISTORY, PICTURE)
+# What of the report stands in head.json too.
+ACCOUNT = ("command", "seed", "pairs", "params", "config", "features", "split")
+RESULT = ("status", "phase1", "phase2", "train", "eval", "baseline")
+
+
+def write_experiment(
+    folder: Path, experiment: Experiment, report: dict[str, Any], say: Say
+) -> list[Path]:
+    """Write everything of an experiment, whole or not at all.
+
+    Args:
+        folder: made if missing; the files of an earlier run are replaced.
+        experiment: what was run.
+        report: from `build_report`.
+        say: is told where there is no picture.
+
+    Returns:
+        The files.
+    """
+
+    def fill(partial: Path) -> None:
+        save_head(partial, experiment.head, head_info(experiment, report))
+        (partial / REPORT).write_text(json_text(report), encoding="utf-8")
+        (partial / HISTORY).write_text(json_text(build_history(experiment)), encoding="utf-8")
+        if can_draw():
+            draw_margins(partial / PICTURE, experiment.history)
+        else:
+            say(f"{PICTURE} is not drawn: it needs matplotlib (pip install 'coala-jax[plot]')")
+
+    return write_folder(folder, FILES, fill)
+
+
+def head_info(experiment: Experiment, report: dict[str, Any]) -> dict[str, Any]:
+    """The account beside a head; `coala-jax score` reads ``identity`` and ``params`` of it."""
+    identity = experiment.identity
+    info: dict[str, Any] = {
+        "coala_jax": __version__,
+        "identity": None if identity is None else identity._asdict(),
+        **{name: report[name] for name in ACCOUNT},
+        "result": {name: report[name] for name in RESULT},
+    }
+    account: dict[str, Any] = valid_json(info)
+    return account

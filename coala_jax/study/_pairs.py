@@ -1,0 +1,256 @@
+"""Preference pairs as an experiment sees them: arrays, and which rows belong together."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from coala_jax._types import PreferenceFeatures
+from coala_jax.data import (
+    PreferenceRow,
+    eval_mask,
+    groups_of,
+    joint_keys,
+    prompt_sha256,
+    read_groups,
+    read_rows,
+)
+from coala_jax.features import FeatureError, FeatureIdentity, FeatureTable, load_features
+from coala_jax.features._export import is_dataset_folder
+from coala_jax.features._join import open_whole_store
+
+BY_GROUP, BY_PROMPT, BY_ROW = "group", "prompt", "row"
+# Standardisation needs a spread: `solve` takes no fewer, and neither part of a split may have less.
+FEWEST_PAIRS = 2
+
+
+class PairSet(NamedTuple):
+    """Features of n pairs with what an honest split and the baselines need.
+
+    Attributes:
+        source: where they come from, for messages.
+        chosen: (n, d) float32, finite.
+        rejected: (n, d) float32, finite.
+        keys: (n,) rows with the same key are never split.
+        split_by: what the keys are: ``group``, ``prompt`` or ``row``.
+        lengths: (n, 2) characters of the chosen and the rejected response; None without text.
+        weight: (n,) weights, or None.
+        margin: (n,) margins, or None.
+        identity: how the features were made; None where the source does not say.
+        set_aside_counts: unusable rows, by reason; None where the source does not say.
+        cut: pairs that lost tokens to the context, by part; None where the source does not say.
+    """
+
+    source: str
+    chosen: np.ndarray
+    rejected: np.ndarray
+    keys: tuple[str, ...]
+    split_by: str
+    lengths: np.ndarray | None = None
+    weight: np.ndarray | None = None
+    margin: np.ndarray | None = None
+    identity: FeatureIdentity | None = None
+    set_aside_counts: Mapping[str, int] | None = None
+    cut: Mapping[str, int] | None = None
+
+    def take(self, rows: np.ndarray) -> PairSet:
+        """The pairs that a (n,) boolean mask selects."""
+        return self._replace(
+            chosen=self.chosen[rows],
+            rejected=self.rejected[rows],
+            keys=tuple(key for key, wanted in zip(self.keys, rows, strict=True) if wanted),
+            lengths=_taken(self.lengths, rows),
+            weight=_taken(self.weight, rows),
+            margin=_taken(self.margin, rows),
+        )
+
+    def features(self) -> PreferenceFeatures:
+        """What `solve` takes."""
+        return PreferenceFeatures(self.chosen, self.rejected, self.weight, self.margin)
+
+
+def read_pairs(
+    path: str,
+    groups_path: str | None = None,
+    data_path: str | None = None,
+    **row_options: Any,
+) -> PairSet:
+    """Read features and find out which rows belong together.
+
+    Args:
+        path: a feature store, an ``.npz`` or a folder that ``datasets`` saved.
+        groups_path: row id to group, as `coala_jax.data.read_groups` takes it.
+        data_path: the preference rows that the features were made of; gives prompts, which an
+            ``.npz`` may lack, and the lengths of the responses.
+        row_options: how they are read, as `coala_jax.data.read_rows` takes it; as for the features.
+
+    Returns:
+        The pairs. They are keyed by group and prompt, by whichever there is, or by row.
+
+    Raises:
+        FeatureError, DataError: a file that is missing, unreadable, or does not fit the others;
+            an id that names two rows where rows are matched by it.
+    """
+    manifest: Mapping[str, Any] = {}
+    if Path(path).is_dir() and not is_dataset_folder(Path(path)):
+        store = open_whole_store(path)
+        table, manifest = store.table, store.manifest
+    else:
+        table = load_features(path)
+    if groups_path is not None or data_path is not None:
+        _require_unique_ids(path, table.ids)
+    if groups_path is not None:
+        groups = groups_of(table.ids, read_groups(groups_path))
+        table = table._replace(groups=tuple(groups))
+    rows, chat_template = None, ""
+    if data_path is not None:
+        row_set = read_rows(data_path, **row_options)
+        rows = _rows_by_id(row_set.rows, data_path, path, table.ids)
+        chat_template = row_set.chat_template
+    pairs = pairs_of_table(path, table, rows, chat_template)
+    return pairs._replace(set_aside_counts=manifest.get("refused"), cut=manifest.get("cut"))
+
+
+def pairs_of_table(
+    source: str,
+    table: FeatureTable,
+    rows: Sequence[PreferenceRow] | None = None,
+    chat_template: str = "",
+) -> PairSet:
+    """Pairs of a feature table.
+
+    Args:
+        source: what to call the table in messages.
+        table: features and columns.
+        rows: (n,) the rows the features were made of, in the table's order; None where unknown.
+        chat_template: by what their conversations became text, as a ``RowSet`` records it.
+
+    Raises:
+        FeatureError: fewer than two pairs, values that are not finite in float32, or prompts of
+            ``rows`` that are not those of the table.
+    """
+    if len(table.chosen) < FEWEST_PAIRS:
+        raise FeatureError(
+            f"{source}: chosen and rejected hold {len(table.chosen)} pair of "
+            f"{table.chosen.shape[1]} columns; at least {FEWEST_PAIRS} pairs are needed"
+        )
+    if rows is not None:
+        table = _with_prompts(source, table, rows, chat_template)
+    keys, split_by = _keys(table)
+    return PairSet(
+        source=source,
+        chosen=_float32(source, "chosen", table.chosen),
+        rejected=_float32(source, "rejected", table.rejected),
+        keys=keys,
+        split_by=split_by,
+        lengths=None if rows is None else _lengths(rows),
+        weight=table.weight,
+        margin=table.margin,
+        identity=table.identity,
+    )
+
+
+def hold_out(pairs: PairSet, eval_fraction: float, seed: int) -> np.ndarray:
+    """(n,) booleans, true for held-out pairs; rows with the same key stay together.
+
+    Raises:
+        FeatureError: a part would have fewer than two pairs.
+        DataError: ``eval_fraction`` out of range.
+    """
+    held_out = eval_mask(pairs.keys, eval_fraction, seed)
+    require_two_parts(pairs, held_out)
+    return held_out
+
+
+def require_two_parts(pairs: PairSet, held_out: np.ndarray) -> None:
+    """Raise where a split leaves a part too small, or a key in both.
+
+    Raises:
+        FeatureError: names the parts and the kind of key.
+    """
+    counts = {"training": int((~held_out).sum()), "held-out": int(held_out.sum())}
+    if min(counts.values()) < FEWEST_PAIRS:
+        raise FeatureError(
+            f"{pairs.source}: split by {pairs.split_by} ({len(set(pairs.keys))} of them), its "
+            f"{len(held_out)} pairs give {counts['training']} for training and "
+            f"{counts['held-out']} held out; each part needs {FEWEST_PAIRS}: give more pairs or "
+            "another --eval-fraction"
+        )
+    marked = list(zip(pairs.keys, held_out.tolist(), strict=True))
+    shared = {key for key, out in marked if out} & {key for key, out in marked if not out}
+    if shared:
+        raise FeatureError(
+            f"{pairs.source}: {len(shared)} {pairs.split_by} keys are on both sides of the split, "
+            f"such as {min(shared)!r}"
+        )
+
+
+def _taken(array: np.ndarray | None, rows: np.ndarray) -> np.ndarray | None:
+    return None if array is None else array[rows]
+
+
+def _keys(table: FeatureTable) -> tuple[tuple[str, ...], str]:
+    if table.groups is not None:
+        prompts = table.prompt_hashes
+        joint = table.groups if prompts is None else joint_keys(table.groups, prompts)
+        return tuple(joint), BY_GROUP
+    if table.prompt_hashes is not None:
+        return table.prompt_hashes, BY_PROMPT
+    return tuple(map(str, range(len(table.ids)))), BY_ROW
+
+
+def _float32(source: str, name: str, array: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore"):  # an overflow is reported by its row
+        values = np.asarray(array, np.float32)
+    bad = np.flatnonzero(~np.isfinite(values).all(1))
+    if bad.size:
+        raise FeatureError(
+            f"{source}: {name} {values.shape} is not finite in float32 in {bad.size} rows, the "
+            f"first is row {bad[0]}"
+        )
+    return values
+
+
+def _require_unique_ids(source: str, ids: Sequence[str]) -> None:
+    """Raise where an id names two rows: nothing can be matched to them."""
+    repeated = [name for name, count in Counter(ids).items() if count > 1]
+    if repeated:
+        raise FeatureError(
+            f"{source}: {len(repeated)} ids name more than one row, the first is {repeated[0]!r}; "
+            "groups and preference rows are matched by id: give every row its own"
+        )
+
+
+def _rows_by_id(
+    rows: Sequence[PreferenceRow], data_path: str, source: str, ids: Sequence[str]
+) -> list[PreferenceRow]:
+    # Of rows of one id the first alone is read, here as in an extraction.
+    by_id = {row.id: row for row in rows}
+    lost = [name for name in ids if name not in by_id]
+    if lost:
+        raise FeatureError(
+            f"{data_path}: {len(lost)} of the {len(ids)} rows of {source} are not in it, the first "
+            f"is {lost[0]!r}; give the file that the features were made of"
+        )
+    return [by_id[name] for name in ids]
+
+
+def _with_prompts(
+    source: str, table: FeatureTable, rows: Sequence[PreferenceRow], chat_template: str
+) -> FeatureTable:
+    """The table with the prompts of its rows; those must be its own where it has any."""
+    made_by = "" if table.identity is None else table.identity.chat_template
+    if table.prompt_hashes is not None and made_by and chat_template not in ("", made_by):
+        return table  # written by its model's template, which cannot be had here
+    prompts = tuple(prompt_sha256(row.prompt) for row in rows)
+    if table.prompt_hashes not in (None, prompts):
+        raise FeatureError(f"{source}: its prompts are not those of the rows of the same id")
+    return table._replace(prompt_hashes=prompts)
+
+
+def _lengths(rows: Sequence[PreferenceRow]) -> np.ndarray:
+    return np.array([(len(row.chosen), len(row.rejected)) for row in rows], np.int64)

@@ -1,0 +1,98 @@
+"""Rows that repeat or contradict each other, and what two parts of a split share."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from coala_jax.data import PreferenceRow
+from coala_jax.data._split import normalise_prompt
+
+
+class Repeats(NamedTuple):
+    """Rows that say what others say; texts are compared without case, spacing, Unicode's forms.
+
+    Attributes:
+        rows: rows with the prompt, chosen and rejected of an earlier row.
+        contradictions: rows for which there is a row of the same prompt and responses, the other
+            way round.
+        prompts: rows whose prompt another row has too.
+        both_sides: rows with a response that is chosen in one row and rejected in another.
+    """
+
+    rows: int
+    contradictions: int
+    prompts: int
+    both_sides: int
+
+
+class Leaks(NamedTuple):
+    """What two parts of a split share.
+
+    Attributes:
+        prompts: distinct prompts in both parts.
+        groups: distinct groups in both parts; None where the rows name none.
+        rows: held-out rows with such a prompt or group.
+        held_out: held-out rows in all.
+    """
+
+    prompts: int
+    groups: int | None
+    rows: int
+    held_out: int
+
+
+def count_repeats(rows: Sequence[PreferenceRow]) -> Repeats:
+    """Count what the texts of rows say more than once, or both ways round."""
+    texts = [
+        tuple(normalise_prompt(text) for text in (row.prompt, row.chosen, row.rejected))
+        for row in rows
+    ]
+    distinct = set(texts)
+    prompts = Counter(prompt for prompt, _, _ in texts)
+    both = {chosen for _, chosen, _ in texts} & {rejected for _, _, rejected in texts}
+    return Repeats(
+        rows=len(texts) - len(distinct),
+        contradictions=sum(
+            (prompt, rejected, chosen) in distinct for prompt, chosen, rejected in texts
+        ),
+        prompts=sum(prompts[prompt] > 1 for prompt, _, _ in texts),
+        both_sides=sum(chosen in both or rejected in both for _, chosen, rejected in texts),
+    )
+
+
+def count_leaks(
+    prompts: Sequence[str], groups: Sequence[str] | None, is_held_out: np.ndarray
+) -> Leaks:
+    """Count what two parts of rows share.
+
+    Args:
+        prompts: (n,) prompt, or its hash, of every row.
+        groups: (n,) group of every row; None where they name none.
+        is_held_out: (n,) booleans, true where the row is held out.
+    """
+    shared_prompts = _shared(prompts, is_held_out)
+    shared_groups = None if groups is None else _shared(groups, is_held_out)
+    rows = sum(
+        bool(out)
+        and (
+            prompts[number] in shared_prompts
+            or (groups is not None and groups[number] in (shared_groups or ()))
+        )
+        for number, out in enumerate(is_held_out)
+    )
+    return Leaks(
+        prompts=len(shared_prompts),
+        groups=None if shared_groups is None else len(shared_groups),
+        rows=rows,
+        held_out=int(is_held_out.sum()),
+    )
+
+
+def _shared(names: Sequence[str], is_held_out: np.ndarray) -> set[str]:
+    """Names that stand in both parts."""
+    marked = list(zip(names, is_held_out.tolist(), strict=True))
+    return {name for name, out in marked if out} & {name for name, out in marked if not out}

@@ -1,0 +1,177 @@
+"""`report.json`: what was solved, how well, how fast, against what, on what machine."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from coala_jax._types import RewardMetrics, Status
+from coala_jax._version import __version__
+from coala_jax.convex._flops import admm_flops
+from coala_jax.study._baselines import RIDGE_GRID, weighted_mean
+from coala_jax.study._experiment import Experiment
+from coala_jax.study._intervals import cluster_interval
+from coala_jax.study._pairs import PairSet
+from coala_jax.study._phases import Seconds
+
+PACKAGES = ("jax", "jaxlib", "numpy", "optax", "safetensors", "flax", "transformers")
+
+
+def build_report(experiment: Experiment, command: str) -> dict[str, Any]:
+    """All figures of an experiment as JSON values; statuses in lower case.
+
+    Args:
+        experiment: what was run.
+        command: the command line that ran it.
+
+    Returns:
+        The report. Numbers that do not exist are None.
+    """
+    train, held = experiment.train, experiment.eval
+    metrics, phases = experiment.metrics, experiment.phases
+    return {
+        "command": command,
+        "seed": experiment.settings.seed,
+        "status": phases.status.name.lower(),
+        "pairs": {"train": len(train.chosen), "eval": len(held.chosen)},
+        "features": {
+            "source": train.source,
+            "width": int(train.chosen.shape[1]),
+            "constant_columns": list(experiment.constant_columns),
+        },
+        "split": {
+            "by": train.split_by,
+            "train_keys": len(set(train.keys)),
+            "eval_keys": len(set(held.keys)),
+        },
+        "rows": {"set_aside": _counts(train.set_aside_counts), "cut": _counts(train.cut)},
+        "phase1": _phase(phases.phase1.stats, phases.seconds1)
+        | {"admm_flops": _admm_flops(experiment)},
+        "phase2": _phase(phases.phase2.stats, phases.seconds2),
+        "train": _metrics(metrics.train) | {"initial": _metrics(metrics.train_initial)},
+        "eval": _metrics(metrics.eval)
+        | {
+            "initial": _metrics(metrics.eval_initial),
+            "accuracy_interval": _accuracy_interval(experiment.correct.head, held),
+        },
+        "baseline": _baseline(experiment),
+        "params": {
+            name: float(leaf) for name, leaf in experiment.settings.params._asdict().items()
+        },
+        "config": dict(vars(experiment.settings.config)),
+        "versions": versions(),
+        "device": device(),
+    }
+
+
+def build_history(experiment: Experiment) -> dict[str, Any]:
+    """Phase II epoch by epoch, the first entry before any step; lists of equal length."""
+    history = experiment.history
+    assert history.eval is not None  # an experiment always has held-out pairs
+    return {
+        "epoch": list(range(len(history.train.loss))),
+        "train": _traces(history.train),
+        "eval": _traces(history.eval),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of this package, Python, and what results depend on, where installed."""
+    found = {"coala_jax": __version__, "python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def device() -> str:
+    """What the solver ran on, for example ``cpu (2 cores, x86_64)``."""
+    first = jax.devices()[0]
+    if first.platform == "cpu":
+        return f"cpu ({os.cpu_count()} cores, {platform.machine()})"
+    return f"{first.platform} ({first.device_kind})"
+
+
+def _phase(stats: NamedTuple, seconds: Seconds) -> dict[str, Any]:
+    figures = {name: np.asarray(value).item() for name, value in stats._asdict().items()}
+    figures["status"] = Status(figures["status"]).name.lower()
+    return figures | {"seconds": seconds.run, "compile_seconds": seconds.compile}
+
+
+def _admm_flops(experiment: Experiment) -> int:
+    """Floating-point operations of Phase I's steps, by formula; certificates are left out."""
+    stats, config = experiment.phases.phase1.stats, experiment.settings.config
+    rows, width = experiment.train.chosen.shape
+    return admm_flops(
+        int(stats.iterations),
+        int(stats.cg_iterations),
+        2 * rows,
+        width + 1,
+        config.n_gates,
+        config.model,
+    )
+
+
+def _metrics(metrics: RewardMetrics) -> dict[str, float]:
+    return {
+        "loss": float(metrics.loss),
+        "log_loss": float(metrics.log_loss),
+        "rewards/accuracies": float(metrics.accuracy),
+        "rewards/margins": float(metrics.reward_margin),
+        "sigmoid_margin": float(metrics.sigmoid_margin),
+    }
+
+
+def _traces(metrics: RewardMetrics) -> dict[str, list[float]]:
+    return {name: np.asarray(values).tolist() for name, values in metrics._asdict().items()}
+
+
+def _baseline(experiment: Experiment) -> dict[str, Any]:
+    correct, held = experiment.correct, experiment.eval
+    probe, rule = experiment.probe, experiment.length_rule
+    return {
+        "linear_probe_accuracy": _accuracy(correct.probe, held),
+        "linear_probe_ridge": None if probe is None else probe.ridge,
+        "linear_probe_validation": None
+        if probe is None
+        else {
+            f"{ridge:.3g}": share for ridge, share in zip(RIDGE_GRID, probe.validation, strict=True)
+        },
+        "length_accuracy": _accuracy(correct.length, held),
+        "length_rule": None if rule is None else ("longer" if rule.longer else "shorter"),
+        "head_minus_linear_probe": _difference(correct.head, correct.probe, held),
+        "head_minus_length": _difference(correct.head, correct.length, held),
+    }
+
+
+def _accuracy(correct: np.ndarray | None, pairs: PairSet) -> float | None:
+    return None if correct is None else weighted_mean(correct, pairs.weight)
+
+
+def _difference(
+    correct: np.ndarray, other: np.ndarray | None, pairs: PairSet
+) -> dict[str, float] | None:
+    return None if other is None else _interval(correct - other, pairs)
+
+
+def _interval(values: np.ndarray, pairs: PairSet) -> dict[str, float]:
+    """Mean and 95 % interval, clustered by what must not be split."""
+    return cluster_interval(values, pairs.keys, pairs.weight)._asdict()
+
+
+def _accuracy_interval(correct: np.ndarray, pairs: PairSet) -> dict[str, float]:
+    """`_interval` within what an accuracy can be; NaN stays NaN."""
+    interval = _interval(correct, pairs)
+    return {name: float(np.clip(value, 0.0, 1.0)) for name, value in interval.items()}
+
+
+def _counts(counts: Mapping[str, int] | None) -> dict[str, int] | None:
+    return None if counts is None else dict(counts)

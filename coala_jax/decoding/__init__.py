@@ -4,8 +4,9 @@ Names are found when they are asked for: the commands read options and their def
 `coala_jax.decoding.config`, which needs neither.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from coala_jax._lazy import lazy_names
 
 if TYPE_CHECKING:
     from coala_jax.decoding._best_of import best_of_n
@@ -29,16 +30,17 @@ __all__ = [
     "open_text_head",
     "rewards_of_responses",
 ]
-_HOMES = {
-    "best_of_n": "best_of",
-    "GenerationConfig": "config",
-    "GenerationError": "config",
-    "Generation": "generate",
-    "guided_generate": "generate",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}._{_HOMES.get(name, 'text_head')}"), name)
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "Generation": "_generate",
+        "GenerationConfig": "_config",
+        "GenerationError": "_config",
+        "TextHead": "_text_head",
+        "best_of_n": "_best_of",
+        "guided_generate": "_generate",
+        "load_text_head": "_text_head",
+        "open_text_head": "_text_head",
+        "rewards_of_responses": "_text_head",
+    },
+)

@@ -5,17 +5,15 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from coala_jax.cli._output import counts_line, print_result
 from coala_jax.cli._parser import add_command, positive_number
 from coala_jax.data._alternating import (
     DUPLICATE_SIMILARITY,
     ROLE_LABELS,
+    AlternatingOptions,
     AlternatingPopulation,
-    Consecutive,
-    Handling,
-    LastTurn,
     alternating_population,
     conversational,
 )
@@ -45,26 +43,26 @@ def add_parser(subcommands: Any) -> None:
     parser.add_argument("--out", required=True, help=".jsonl or .jsonl.gz of pairs to make")
     parser.add_argument(
         "--last-turn",
-        choices=get_args(LastTurn),
+        choices=("drop", "wrap"),
         default="drop",
         help="the last answered turn makes no pair, or rejects the first answer "
         "(default: %(default)s)",
     )
     parser.add_argument(
         "--consecutive",
-        choices=get_args(Consecutive),
+        choices=("merge", "keep"),
         default="merge",
         help="turns of one speaker in a row are joined, or stay apart (default: %(default)s)",
     )
     parser.add_argument(
         "--opening",
-        choices=get_args(Handling),
+        choices=("keep", "drop"),
         default="keep",
         help="what the assistant says before the user (default: %(default)s)",
     )
     parser.add_argument(
         "--system",
-        choices=get_args(Handling),
+        choices=("keep", "drop"),
         default="keep",
         help="system messages in the prompts (default: %(default)s)",
     )
@@ -109,8 +107,7 @@ def run(arguments: argparse.Namespace) -> int:
     require_writable(out, folder=False)
     speakers = {name.lower(): role for name, role in arguments.speaker}
     read = read_conversations(arguments.file, {**SPEAKERS, **speakers})
-    population = alternating_population(
-        read.conversations,
+    options = AlternatingOptions(
         last_turn=arguments.last_turn,
         consecutive=arguments.consecutive,
         opening=arguments.opening,
@@ -118,6 +115,7 @@ def run(arguments: argparse.Namespace) -> int:
         duplicate_similarity=arguments.duplicate_similarity,
         labels={**ROLE_LABELS, **dict(arguments.label)},
     )
+    population = alternating_population(read.conversations, options)
     write_json_lines(out, _fields(population, arguments.prompt))
     result = {
         "out": str(out),

@@ -54,7 +54,7 @@ def add_parser(subcommands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command; gives the exit code."""
-    from coala_jax.data import require_no_leak, write_rows
+    from coala_jax.data import RowOptions, require_no_leak, write_rows
     from coala_jax.data._named import load_named, split_named
 
     out = Path(arguments.out)
@@ -62,10 +62,10 @@ def run(arguments: argparse.Namespace) -> int:
     loaded = load_named(
         arguments.name,
         arguments.source,
-        attribute=arguments.attribute,
-        revision=arguments.revision,
-        download=arguments.download,
-        strict=arguments.strict,
+        arguments.attribute,
+        RowOptions(
+            revision=arguments.revision, download=arguments.download, strict=arguments.strict
+        ),
     )
     say(loaded.check())
     parts = split_named(loaded.row_set.rows, arguments.eval_fraction, arguments.seed)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -129,16 +131,17 @@ def _read(
 ) -> tuple[RowSet, RowSet | None]:
     """The rows of the file, and those of the held-out one."""
     from coala_jax.data import read_rows
+    from coala_jax.data._chat import plain_chat
 
-    options = row_options(arguments)
+    options, chat = row_options(arguments), plain_chat
     if tokenizer is not None:
         from coala_jax.features._chat import tokenizer_chat
 
-        options["chat"] = lambda: tokenizer_chat(tokenizer)
-    read = read_rows(arguments.file, **options)
+        chat = partial(tokenizer_chat, tokenizer)
+    read = read_rows(arguments.file, options, chat)
     if arguments.eval is None:
         return read, None
-    return read, read_rows(arguments.eval, **{**options, "split": arguments.eval_split})
+    return read, read_rows(arguments.eval, replace(options, split=arguments.eval_split), chat)
 
 
 def _drawn(rows: Sequence[PreferenceRow], count: int, seed: int) -> list[PreferenceRow]:

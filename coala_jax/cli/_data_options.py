@@ -6,9 +6,9 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from coala_jax.data import SetAsideRow, write_set_aside
-from coala_jax.data._columns import COLUMNS
-from coala_jax.data._shapes import PAIRINGS, SHAPES
+from coala_jax._choices import choices
+from coala_jax.data import RowOptions, SetAsideRow, write_set_aside
+from coala_jax.data._options import COLUMNS, Format, Pairs
 
 DATA_HELP = (
     "preference rows: a file (.jsonl, .json, .csv, .tsv, each also .gz or .zst; .parquet, .arrow), "
@@ -18,7 +18,7 @@ DATA_HELP = (
 DEFAULTS: dict[str, Any] = {
     "columns": {},
     "format": None,
-    "pairs": PAIRINGS[0],
+    "pairs": "one",
     "strip_prompt": False,
     "data_config": None,
     "split": None,
@@ -37,11 +37,11 @@ def add_row_options(parser: argparse.ArgumentParser) -> None:
         help=f"what columns are called there, such as prompt=question; names: {', '.join(COLUMNS)}",
     )
     group.add_argument(
-        "--format", choices=tuple(SHAPES), help="format of the rows (default: by the columns)"
+        "--format", choices=choices(Format), help="format of the rows (default: by the columns)"
     )
     group.add_argument(
         "--pairs",
-        choices=PAIRINGS,
+        choices=choices(Pairs),
         help="of unpaired and scored rows: one pair a response or row, or all (default: one)",
     )
     group.add_argument(
@@ -73,11 +73,11 @@ def add_set_aside(parser: argparse._ActionsContainer, default: str) -> None:
     )
 
 
-def row_options(arguments: argparse.Namespace) -> dict[str, Any]:
-    """What the options say of the rows, as ``read_rows`` takes it."""
+def row_options(arguments: argparse.Namespace) -> RowOptions:
+    """What the options say of the rows."""
     names = ("columns", "format", "pairs", "strip_prompt", "strict", "split", "download")
     options = {name: getattr(arguments, name) for name in names}
-    return {**options, "config": arguments.data_config, "revision": arguments.data_revision}
+    return RowOptions(**options, config=arguments.data_config, revision=arguments.data_revision)
 
 
 def given_row_options(arguments: argparse.Namespace) -> list[str]:

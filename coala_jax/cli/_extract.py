@@ -131,10 +131,10 @@ def run(arguments: argparse.Namespace) -> int:
     require_writable(set_aside, folder=False)
     row_set = read_rows(
         arguments.data,
-        chat=lambda: checkpoint_chat(
+        row_options(arguments),
+        lambda: checkpoint_chat(
             arguments.model, revision=arguments.revision, download=arguments.download
         ),
-        **row_options(arguments),
     )
     kept = keep_set_aside(set_aside, row_set.set_aside)
     say(f"features of {len(row_set.rows)} pairs from {arguments.model}")

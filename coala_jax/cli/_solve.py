@@ -63,9 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(f"{given[0]} says how --data is read: give --data too, or leave it out")
     out = Path(arguments.out)
     require_writable(out, folder=True)
-    pairs = read_pairs(
-        arguments.features, arguments.groups, arguments.data, **row_options(arguments)
-    )
+    pairs = read_pairs(arguments.features, arguments.groups, arguments.data, row_options(arguments))
     held_out = hold_out(pairs, arguments.eval_fraction, arguments.seed)
     experiment = run_experiment(pairs, held_out, settings, say)
     return finish(experiment, out, arguments.command_line, as_json=arguments.json)

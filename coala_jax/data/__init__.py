@@ -1,6 +1,10 @@
 """Preference rows: sources, formats, splits, alternating population. No jax, no models."""
 
-from coala_jax.data._alternating import AlternatingPopulation, alternating_population
+from coala_jax.data._alternating import (
+    AlternatingOptions,
+    AlternatingPopulation,
+    alternating_population,
+)
 from coala_jax.data._chat import ChatFormat
 from coala_jax.data._conversations import (
     Conversation,
@@ -9,8 +13,9 @@ from coala_jax.data._conversations import (
 )
 from coala_jax.data._errors import DataError
 from coala_jax.data._message import Message, PairMessages
+from coala_jax.data._options import RowOptions, SourceOptions
 from coala_jax.data._reading import read_rows
-from coala_jax.data._responses import ResponseRow, ResponseSet, read_responses, stream_responses
+from coala_jax.data._responses import ResponseRow, stream_responses
 from coala_jax.data._rows import PreferenceRow, RowSet, SetAsideRow, fingerprint_rows
 from coala_jax.data._sources import open_source
 from coala_jax.data._split import (
@@ -27,6 +32,7 @@ from coala_jax.data._split import (
 from coala_jax.data._writing import write_rows, write_set_aside
 
 __all__ = [
+    "AlternatingOptions",
     "AlternatingPopulation",
     "ChatFormat",
     "Conversation",
@@ -36,9 +42,10 @@ __all__ = [
     "PairMessages",
     "PreferenceRow",
     "ResponseRow",
-    "ResponseSet",
+    "RowOptions",
     "RowSet",
     "SetAsideRow",
+    "SourceOptions",
     "Split",
     "alternating_population",
     "eval_mask",
@@ -49,7 +56,6 @@ __all__ = [
     "prompt_sha256",
     "read_conversations",
     "read_groups",
-    "read_responses",
     "read_rows",
     "require_no_leak",
     "split_by_group",

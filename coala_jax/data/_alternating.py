@@ -11,16 +11,14 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, NamedTuple, get_args
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
 
+from coala_jax._choices import require_choices
 from coala_jax.data._conversations import Conversation
 from coala_jax.data._errors import DataError
 from coala_jax.data._message import ASSISTANT, SYSTEM, USER, Message
 from coala_jax.data._rows import EQUAL, PreferenceRow
-
-LastTurn = Literal["drop", "wrap"]
-Handling = Literal["keep", "drop"]
-Consecutive = Literal["merge", "keep"]
 
 # Why a user turn makes no triplet ...
 NO_ANSWER = "no immediate answer"
@@ -57,68 +55,75 @@ class AlternatingPopulation(NamedTuple):
     dropped: dict[str, int]
 
 
+@dataclass(frozen=True, kw_only=True)
+class AlternatingOptions:
+    """How the strategy reads a dialogue.
+
+    Attributes:
+        last_turn: the last answered turn makes no pair, or rejects the first answer, as the
+            authors' script does (``wrap``).
+        consecutive: turns of one speaker in a row are joined by line breaks, or stay apart: of
+            several user turns the last is answered, of assistant turns the first is the answer.
+        opening: what the assistant says before the user; ``drop`` as the authors' script does.
+        system: system messages in the prompts; an answer may follow one.
+        duplicate_similarity: share of common words from which on two answers are too alike for a
+            pair (`near_duplicates`); 1 means the same words.
+        labels: role to the label it has in the flattened prompt.
+
+    Raises:
+        DataError: names the option that is out of its values, or the role without a label.
+    """
+
+    last_turn: Literal["drop", "wrap"] = "drop"
+    consecutive: Literal["merge", "keep"] = "merge"
+    opening: Literal["keep", "drop"] = "keep"
+    system: Literal["keep", "drop"] = "keep"
+    duplicate_similarity: float = DUPLICATE_SIMILARITY
+    labels: Mapping[str, str] = field(default_factory=lambda: ROLE_LABELS)
+
+    def __post_init__(self) -> None:
+        """Check every field."""
+        require_choices(self, DataError)
+        if not 0 < self.duplicate_similarity <= 1:
+            raise DataError(
+                f"duplicate_similarity must lie in (0, 1], got {self.duplicate_similarity!r}"
+            )
+        if lacking := {USER, ASSISTANT} - set(self.labels):
+            raise DataError(f"labels: none for {', '.join(sorted(lacking))}")
+
+
 def alternating_population(
-    conversations: Sequence[Conversation],
-    *,
-    last_turn: LastTurn = "drop",
-    consecutive: Consecutive = "merge",
-    opening: Handling = "keep",
-    system: Handling = "keep",
-    duplicate_similarity: float = DUPLICATE_SIMILARITY,
-    labels: Mapping[str, str] = ROLE_LABELS,
+    conversations: Sequence[Conversation], options: AlternatingOptions = AlternatingOptions()
 ) -> AlternatingPopulation:
     """Make preference triplets by the Alternating Population Strategy.
 
     For every user turn: the prompt is the dialogue up to its answer, chosen is that answer (the
     assistant speaks next), rejected is the assistant's answer to the next user turn that has one.
+    Identical answers never make a triplet; what the assistant says first is never an answer.
 
     Args:
         conversations: dialogues, their turns alternating strictly or loosely.
-        last_turn: what to do with the last answered turn, which no answer follows. ``drop`` makes
-            no triplet of it; ``wrap`` rejects the first answer of the conversation, as the authors'
-            script does.
-        consecutive: turns of one speaker in a row. ``merge`` joins them by line breaks to one turn;
-            ``keep`` leaves them apart: of several user turns the last alone is answered, and of
-            several assistant turns the first alone is the answer.
-        opening: what the assistant says before the user first speaks. ``keep`` leaves it in the
-            prompts; ``drop`` takes it out, as the authors' script does. It is never an answer.
-        system: ``keep`` leaves system messages in the prompts, ``drop`` takes them out. They are
-            no turns: an answer may follow one.
-        duplicate_similarity: answers that have at least this share of their words in common, in
-            order, are `near_duplicates` and make no triplet; 1 means the same words.
-            Identical answers never make one.
-        labels: role to the label it has in the flattened prompt.
+        options: how they are read.
 
     Returns:
         Rows named ``<conversation id>/<turn>`` (turns count from 0, as the conversation was given;
         of merged ones it is the first), grouped by the conversation's group or else its id. A
         conversation with a role without a label, or without a user turn, makes no row.
-
-    Raises:
-        DataError: an option out of its values, or labels that lack the user or the assistant.
     """
-    _require_option("last_turn", last_turn, get_args(LastTurn))
-    _require_option("consecutive", consecutive, get_args(Consecutive))
-    _require_option("opening", opening, get_args(Handling))
-    _require_option("system", system, get_args(Handling))
-    if not 0 < duplicate_similarity <= 1:
-        raise DataError(f"duplicate_similarity must lie in (0, 1], got {duplicate_similarity!r}")
-    if lacking := {USER, ASSISTANT} - set(labels):
-        raise DataError(f"labels: none for {', '.join(sorted(lacking))}")
     rows: list[PreferenceRow] = []
     dialogues: list[tuple[Message, ...]] = []
     skipped: Counter[str] = Counter()
     dropped: Counter[str] = Counter()
     for conversation in conversations:
-        turns = _prepared(conversation.messages, consecutive, opening, system)
-        if fault := _conversation_fault(turns, labels):
+        turns = _prepared(conversation.messages, options)
+        if fault := _conversation_fault(turns, options.labels):
             dropped[fault] += 1
             continue
         answers = _answers(turns)
         for place, turn in enumerate(turns):
             if turn.role != USER:
                 continue
-            triplet = _triplet(turns, answers, place, last_turn, duplicate_similarity)
+            triplet = _triplet(turns, answers, place, options)
             if isinstance(triplet, str):
                 skipped[triplet] += 1
                 continue
@@ -129,7 +134,7 @@ def alternating_population(
             rows.append(
                 PreferenceRow(
                     id=f"{conversation.id}/{turn.number}",
-                    prompt=flatten(dialogue, labels),
+                    prompt=flatten(dialogue, options.labels),
                     chosen=turns[triplet.chosen].content.strip(),
                     rejected=turns[triplet.rejected].content.strip(),
                     group=conversation.group or conversation.id,
@@ -203,22 +208,15 @@ class _Triplet(NamedTuple):
     rejected: int
 
 
-def _require_option(name: str, value: str, known: Sequence[str]) -> None:
-    if value not in known:
-        raise DataError(f"{name} must be one of {', '.join(known)}, got {value!r}")
-
-
-def _prepared(
-    messages: Sequence[Message], consecutive: Consecutive, opening: Handling, system: Handling
-) -> list[_Turn]:
+def _prepared(messages: Sequence[Message], options: AlternatingOptions) -> list[_Turn]:
     """The turns that the strategy sees."""
     turns = [_Turn(*message, number) for number, message in enumerate(messages)]
-    if system == "drop":
+    if options.system == "drop":
         turns = [turn for turn in turns if turn.role != SYSTEM]
-    if opening == "drop":
+    if options.opening == "drop":
         first = next((place for place, turn in enumerate(turns) if turn.role == USER), 0)
         turns = [turn for turn in turns[:first] if turn.role != ASSISTANT] + turns[first:]
-    return _merged(turns) if consecutive == "merge" else turns
+    return _merged(turns) if options.consecutive == "merge" else turns
 
 
 def _conversation_fault(turns: Sequence[_Turn], labels: Mapping[str, str]) -> str:
@@ -250,11 +248,7 @@ def _answers(turns: Sequence[_Turn]) -> dict[int, int]:
 
 
 def _triplet(
-    turns: Sequence[_Turn],
-    answers: Mapping[int, int],
-    place: int,
-    last_turn: LastTurn,
-    duplicate_similarity: float,
+    turns: Sequence[_Turn], answers: Mapping[int, int], place: int, options: AlternatingOptions
 ) -> _Triplet | str:
     """The answers of a user turn's triplet, or why it makes none."""
     if place not in answers:
@@ -262,7 +256,7 @@ def _triplet(
     chosen = answers[place]
     # The answers stand in the order of the conversation.
     rejected = next((answer for answer in answers.values() if answer > chosen), None)
-    if rejected is None and last_turn == "drop":
+    if rejected is None and options.last_turn == "drop":
         return NO_LATER_ANSWER
     if rejected is None:
         rejected = next(iter(answers.values()))
@@ -273,6 +267,6 @@ def _triplet(
         return EMPTY_TURN
     if texts[1] == texts[2]:
         return EQUAL
-    if near_duplicates(texts[1], texts[2], duplicate_similarity):
+    if near_duplicates(texts[1], texts[2], options.duplicate_similarity):
         return NEAR_DUPLICATE
     return _Triplet(chosen, rejected)

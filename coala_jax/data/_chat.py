@@ -48,3 +48,8 @@ def _flat_whole(messages: Sequence[Message]) -> str:
 
 # ``Label: content`` a line, for tokenizers without a chat template.
 PLAIN = ChatFormat("flatten(System, User, Assistant)", _flat_prompt, _flat_whole)
+
+
+def plain_chat() -> ChatFormat:
+    """The format of tokenizers without a chat template."""
+    return PLAIN

@@ -13,6 +13,9 @@ from coala_jax.data._errors import DataError
 from coala_jax.data._message import PairMessages
 
 EQUAL = "chosen equals rejected"
+TIED = "tied scores"
+# How reasons begin that find no partner for a sound response.
+LEFT_OVER = "left over: "
 # Keys of a row with a meaning here; all others go to ``extra``.
 TEXT_KEYS = ("prompt", "chosen", "rejected")
 NUMBER_KEYS = ("margin", "weight")
@@ -90,6 +93,19 @@ class RowSet(NamedTuple):
 def count_reasons(set_aside: Iterable[SetAsideRow]) -> dict[str, int]:
     """How many lines were set aside for each reason, sorted by reason."""
     return dict(sorted(Counter(line.reason for line in set_aside).items()))
+
+
+def require_sound(row: SetAsideRow, source: str) -> None:
+    """Raise where a row is set aside for a fault, not for want of a partner.
+
+    Raises:
+        DataError: names the file, the line and the reason.
+    """
+    if row.reason != TIED and not row.reason.startswith(LEFT_OVER):
+        raise DataError(
+            f"{row.file or source}: line {row.number}: {row.reason}; mend the row, or leave out "
+            "--strict (strict=True) to set such rows aside"
+        )
 
 
 def row_fault(fields: Mapping[str, Any]) -> str:

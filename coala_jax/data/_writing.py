@@ -73,7 +73,7 @@ def write_set_aside(path: str | os.PathLike[str], set_aside: Iterable[SetAsideRo
 
     Args:
         path: the ``.jsonl`` to write; its folder is made.
-        set_aside: of a ``RowSet`` or ``ResponseSet``.
+        set_aside: of a ``RowSet``.
 
     Returns:
         The file.

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from coala_jax._head import load_head
 from coala_jax.backbones import Backbone
-from coala_jax.data import ResponseRow, SetAsideRow, stream_responses
+from coala_jax.data import ResponseRow, RowOptions, SetAsideRow, stream_responses
 from coala_jax.data._responses import ResponseStream
 from coala_jax.decoding._set_aside import SetAside
 from coala_jax.decoding._text_head import (
@@ -23,7 +23,7 @@ PLACE = ("revision", "download")
 
 
 def open_inputs(
-    head_folder: str, model: str, data: str, rows: Mapping[str, Any] | None = None, **options: Any
+    head_folder: str, model: str, data: str, rows: RowOptions = RowOptions(), **options: Any
 ) -> tuple[Backbone, TextHead, ResponseStream]:
     """Open what scores and what is to be scored; no weights are read before both are there.
 
@@ -31,7 +31,7 @@ def open_inputs(
         head_folder: of a head that knows its backbone.
         model: that backbone, a checkpoint folder or a hub id.
         data: the rows, as ``stream_responses`` takes them; ``-`` is standard input.
-        rows: how they are read: the options of ``stream_responses``.
+        rows: how they are read.
         options: of the model: those of ``load_backbone``.
 
     Raises:
@@ -42,7 +42,7 @@ def open_inputs(
     """
     head_identity(head_folder, load_head(head_folder)[1])
     place = {name: options[name] for name in PLACE if name in options}
-    stream = stream_responses(data, chat=lambda: checkpoint_chat(model, **place), **(rows or {}))
+    stream = stream_responses(data, rows, lambda: checkpoint_chat(model, **place))
     backbone, text_head = open_text_head(head_folder, model, **options)
     return backbone, text_head, stream
 

@@ -12,6 +12,7 @@ import numpy as np
 from coala_jax._types import PreferenceFeatures
 from coala_jax.data import (
     PreferenceRow,
+    RowOptions,
     eval_mask,
     groups_of,
     joint_keys,
@@ -77,7 +78,7 @@ def read_pairs(
     path: str,
     groups_path: str | None = None,
     data_path: str | None = None,
-    **row_options: Any,
+    row_options: RowOptions = RowOptions(),
 ) -> PairSet:
     """Read features and find out which rows belong together.
 
@@ -86,7 +87,7 @@ def read_pairs(
         groups_path: row id to group, as `coala_jax.data.read_groups` takes it.
         data_path: the preference rows that the features were made of; gives prompts, which an
             ``.npz`` may lack, and the lengths of the responses.
-        row_options: how they are read, as `coala_jax.data.read_rows` takes it; as for the features.
+        row_options: how they are read, as for the features.
 
     Returns:
         The pairs. They are keyed by group and prompt, by whichever there is, or by row.
@@ -108,7 +109,7 @@ def read_pairs(
         table = table._replace(groups=tuple(groups))
     rows, chat_template = None, ""
     if data_path is not None:
-        row_set = read_rows(data_path, **row_options)
+        row_set = read_rows(data_path, row_options)
         rows = _rows_by_id(row_set.rows, data_path, path, table.ids)
         chat_template = row_set.chat_template
     pairs = pairs_of_table(path, table, rows, chat_template)

@@ -4,7 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coala_jax.data import Conversation, DataError, Message, alternating_population
+from coala_jax.data import (
+    AlternatingOptions,
+    Conversation,
+    DataError,
+    Message,
+    alternating_population,
+)
 from coala_jax.data._alternating import near_duplicates
 
 ROLES = {"u": "user", "a": "assistant", "s": "system"}
@@ -16,7 +22,7 @@ def _talk(*turns, name="talk"):
 
 
 def _answers(talk, **options):
-    made = alternating_population([talk], **options)
+    made = alternating_population([talk], AlternatingOptions(**options))
     return [(row.chosen, row.rejected) for row in made.rows]
 
 
@@ -61,7 +67,7 @@ def test_a_tutor_who_greets_as_the_paper_s_second_example():
     )
     pair = ("Air scatters blue light most.", "The way is longer, so red is left.")
     kept = alternating_population([talk])
-    dropped = alternating_population([talk], opening="drop")
+    dropped = alternating_population([talk], AlternatingOptions(opening="drop"))
     assert [(row.chosen, row.rejected) for row in kept.rows + dropped.rows] == [pair, pair]
     assert kept.rows[0].prompt == (
         "Tutor: Hello, what shall we look at?\nStudent: Why is the sky blue?\nTutor:"
@@ -89,7 +95,9 @@ def test_the_last_round_wraps_to_the_first_answer_as_the_paper_s_third_example()
 
 
 def test_one_answer_cannot_wrap_to_itself():
-    made = alternating_population([_talk("a:hi", "u:one?", "a:1")], last_turn="wrap")
+    made = alternating_population(
+        [_talk("a:hi", "u:one?", "a:1")], AlternatingOptions(last_turn="wrap")
+    )
     assert (made.rows, made.skipped) == ((), {"no other answer": 1})
 
 
@@ -98,7 +106,7 @@ def test_turns_of_one_speaker_are_merged_or_kept_apart():
     (merged,) = alternating_population([talk]).rows
     assert merged.prompt == "Student: one?\nI mean 1\nTutor:"
     assert (merged.id, merged.chosen, merged.rejected) == ("talk/0", "1\nand more", "2")
-    kept = alternating_population([talk], consecutive="keep")
+    kept = alternating_population([talk], AlternatingOptions(consecutive="keep"))
     assert kept.rows[0].prompt == "Student: one?\nStudent: I mean 1\nTutor:"
     assert (kept.rows[0].id, kept.rows[0].chosen, kept.rows[0].rejected) == ("talk/1", "1", "2")
     assert kept.skipped == {"no immediate answer": 1, "no later answer": 1}
@@ -111,14 +119,14 @@ def test_system_messages_are_part_of_prompts_but_no_turns():
         row.chosen,
         row.rejected,
     ) == ("un", "deux")
-    (row,) = alternating_population([talk], system="drop").rows
+    (row,) = alternating_population([talk], AlternatingOptions(system="drop")).rows
     assert row.prompt == "Student: one?\nTutor:"
     assert row.id == "talk/1"
 
 
 def test_a_greeting_after_a_system_message_is_an_opening():
     talk = _talk("s:rules", "a:hello", "u:one?", "a:1", "u:two?", "a:2")
-    (row,) = alternating_population([talk], opening="drop").rows
+    (row,) = alternating_population([talk], AlternatingOptions(opening="drop")).rows
     assert row.prompt == "System: rules\nStudent: one?\nTutor:"
 
 
@@ -150,7 +158,7 @@ def test_what_makes_no_triplet_is_counted_by_reason():
 def test_labels_and_group_are_the_callers():
     talk = _talk("p:squawk", "u:one?", "a:1", "u:two?", "a:2")._replace(group="algebra")
     labels = {"p": "Bird", "user": "Human", "assistant": "Assistant"}
-    (row,) = alternating_population([talk], labels=labels).rows
+    (row,) = alternating_population([talk], AlternatingOptions(labels=labels)).rows
     assert row.prompt == "Bird: squawk\nHuman: one?\nAssistant:"
     assert row.group == "algebra"
 
@@ -195,7 +203,7 @@ def test_the_threshold_decides_which_answers_are_too_alike():
 )
 def test_a_bad_option_is_named(options):
     with pytest.raises(DataError, match=next(iter(options))):
-        alternating_population([], **options)
+        alternating_population([], AlternatingOptions(**options))
 
 
 def _by_hand(messages, last_turn, consecutive, opening, system):
@@ -250,7 +258,7 @@ OPTIONS = st.fixed_dictionaries(
 @given(st.lists(st.sampled_from("uas"), max_size=12), OPTIONS)
 def test_it_makes_what_is_found_by_hand_and_counts_the_other_user_turns(roles, options):
     talk = _talk(*(f"{role}:text{n} word{n}" for n, role in enumerate(roles)))
-    made = alternating_population([talk], **options)
+    made = alternating_population([talk], AlternatingOptions(**options))
     found = [
         (int(row.id.split("/")[1]), dialogue, row.chosen, row.rejected)
         for row, dialogue in zip(made.rows, made.dialogues, strict=True)
@@ -260,7 +268,7 @@ def test_it_makes_what_is_found_by_hand_and_counts_the_other_user_turns(roles, o
         assert len(made.rows) + sum(made.skipped.values()) == roles.count("u")
     assert sum(made.dropped.values()) == ("u" not in roles)
     # Which answers there are does not depend on what is left in the prompts.
-    other = alternating_population([talk], **(options | {"opening": "keep"}))
+    other = alternating_population([talk], AlternatingOptions(**(options | {"opening": "keep"})))
     assert [row[2:4] for row in other.rows] == [row[2:4] for row in made.rows]
 
 
@@ -280,7 +288,7 @@ def test_every_row_is_usable_and_every_conversation_is_accounted_for(talks, opti
         Conversation(f"c{n}", tuple(Message(*turn) for turn in turns))
         for n, turns in enumerate(talks)
     ]
-    made = alternating_population(talks, duplicate_similarity=least, **options)
+    made = alternating_population(talks, AlternatingOptions(duplicate_similarity=least, **options))
     for row, dialogue in zip(made.rows, made.dialogues, strict=True):
         assert row.prompt.strip() and row.chosen.strip() and row.rejected.strip()
         assert row.chosen != row.rejected
@@ -290,7 +298,7 @@ def test_every_row_is_usable_and_every_conversation_is_accounted_for(talks, opti
     assert len({row.id for row in made.rows}) == len(made.rows)
     roles = [{message.role for message in talk.messages} for talk in talks]
     assert made.dropped.get("unknown role", 0) == sum("parrot" in some for some in roles)
-    again = alternating_population(talks, duplicate_similarity=least, **options)
+    again = alternating_population(talks, AlternatingOptions(duplicate_similarity=least, **options))
     assert again == made
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coala_jax.data import DataError, read_rows, write_rows, write_set_aside
+from coala_jax.data import DataError, RowOptions, read_rows, write_rows, write_set_aside
 
 GOOD = {"id": "good", "prompt": "Why?", "chosen": "Because.", "rejected": "No."}
 
@@ -64,7 +64,7 @@ def test_a_bad_line_is_set_aside_alone_with_its_place(bad):
 def test_strict_makes_it_fatal_and_says_where(bad):
     path, reason = bad
     with pytest.raises(DataError) as caught:
-        read_rows(path, strict=True)
+        read_rows(path, RowOptions(strict=True))
     assert str(caught.value).startswith(f"{path}: line 2: {reason}; mend the row")
 
 
@@ -121,7 +121,7 @@ def test_a_bad_conversation_is_set_aside_alone_with_its_place(tmp_path, kind):
     assert set_aside.reason.startswith(reason)
     assert (set_aside.file, set_aside.number, set_aside.content) == (str(path), 2, rows[1])
     with pytest.raises(DataError, match=r"talks\.jsonl: line 2: "):
-        read_rows(path, strict=True)
+        read_rows(path, RowOptions(strict=True))
 
 
 @pytest.mark.parametrize("packed", [".gz", ".zst"])
@@ -138,7 +138,7 @@ def test_a_file_cut_short_gives_its_whole_rows_and_says_where_it_ends(tmp_path, 
     assert len(read.set_aside) <= 2
     assert read.set_aside[-1].file == str(path) and read.set_aside[-1].number > len(read.rows)
     with pytest.raises(DataError, match="cannot be read from here on; mend the row"):
-        read_rows(path, strict=True)
+        read_rows(path, RowOptions(strict=True))
 
 
 @pytest.mark.parametrize("packed", ["", ".gz", ".zst"])
@@ -156,7 +156,7 @@ def test_windows_line_ends_and_a_byte_order_mark_are_no_fault_in_any_kind_of_fil
     data = b"\xef\xbb\xbf" + text.encode()
     path = tmp_path / f"rows.{kind}{packed}"
     path.write_bytes({"": bytes, ".gz": gzip.compress, ".zst": zstd}[packed](data))
-    read = read_rows(path, strict=True)
+    read = read_rows(path, RowOptions(strict=True))
     assert [row[:4] for row in read.rows] == [
         ("good", *list(GOOD.values())[1:]),
         ("bad", *list(GOOD.values())[1:]),
@@ -196,7 +196,7 @@ def test_every_line_is_a_row_or_is_set_aside(tmp_path_factory, first, others, en
     assert all(one.reason and one.file == str(path) for one in read.set_aside)
     if read.set_aside:
         with pytest.raises(DataError, match=f"line {read.set_aside[0].number}: "):
-            read_rows(path, strict=True)
+            read_rows(path, RowOptions(strict=True))
 
 
 def test_a_csv_says_numbers_in_text(tmp_path):
@@ -268,16 +268,17 @@ def test_conversations_that_kept_their_messages_are_read_back_the_same(tmp_path,
             {**rows[0], "label": True},
             {**rows[0], "completion": turns("no", first="assistant"), "label": False},
         ]
-    kept = read_rows(rows, keep_messages=True, pairs="all")
+    kept = read_rows(rows, RowOptions(keep_messages=True, pairs="all"))
     path = write_rows(tmp_path / "rows.jsonl", kept.rows)
     for line in map(json.loads, path.read_text().splitlines()):
         assert all(isinstance(line[part], list) for part in ("prompt", "chosen", "rejected"))
-    again = read_rows(path, keep_messages=True, strict=True)
+    again = read_rows(path, RowOptions(keep_messages=True, strict=True))
     assert again.rows == kept.rows and kept.rows
     assert again.chat_template == kept.chat_template
-    bare = read_rows(rows, pairs="all")
+    bare = read_rows(rows, RowOptions(pairs="all"))
     assert bare.rows == tuple(row._replace(messages=None) for row in kept.rows)
 
 
 def test_rows_of_text_have_no_messages_to_keep():
-    assert [row.messages for row in read_rows([GOOD], keep_messages=True).rows] == [None]
+    (row,) = read_rows([GOOD], RowOptions(keep_messages=True)).rows
+    assert row.messages is None

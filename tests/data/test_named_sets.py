@@ -6,8 +6,10 @@ import json
 import pytest
 
 from coala_jax.data import (
+    AlternatingOptions,
     DataError,
     Message,
+    RowOptions,
     alternating_population,
     prompt_sha256,
     read_conversations,
@@ -192,7 +194,7 @@ def test_edufeedback_s_dialogues_become_pairs_by_the_strategy_of_the_paper(dialo
         "utterances holds a turn that is not a speaker and a text": 1,
     }
     with pytest.raises(DataError, match="line 4: unknown role"):  # what is left over is no fault
-        load_named("edufeedback", dialogues, strict=True)
+        load_named("edufeedback", dialogues, options=RowOptions(strict=True))
 
 
 def test_edufeedback_s_pairs_are_those_of_data_alternate(dialogues, tmp_path):
@@ -200,7 +202,7 @@ def test_edufeedback_s_pairs_are_those_of_data_alternate(dialogues, tmp_path):
     lines = [{"id": "strict", "utterances": STRICT}, {"id": "loose", "utterances": LOOSE}]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     talks = read_conversations(path).conversations
-    made = alternating_population(talks, last_turn="wrap", opening="drop")
+    made = alternating_population(talks, AlternatingOptions(last_turn="wrap", opening="drop"))
     rows = load_named("edufeedback", dialogues).row_set.rows
     assert [(row.id, row.chosen, row.rejected, row.group) for row in rows] == [
         (row.id, row.chosen, row.rejected, row.group) for row in made.rows
@@ -248,7 +250,7 @@ def test_what_came_as_messages_is_written_as_messages_and_read_back_the_same(
     first = json.loads(path.read_text().splitlines()[0])
     assert first["prompt"] == [{"role": "user", "content": "question 0"}]
     assert first["rejected"] == [{"role": "assistant", "content": "bad answer"}]
-    assert read_rows(path, keep_messages=True).rows == rows
+    assert read_rows(path, RowOptions(keep_messages=True)).rows == rows
 
 
 def test_imdb_pairs_a_positive_and_a_negative_review_behind_both_openings(imdb):
@@ -296,7 +298,8 @@ def test_helpsteer_takes_the_best_against_the_worst_and_drops_ties(helpsteer):
     loaded = load_named("helpsteer", helpsteer)
     assert [row[1:5] for row in loaded.row_set.rows] == [("p", "best", "worst", 4.0)]
     assert loaded.attribute == "helpfulness"
-    strict = load_named("helpsteer", helpsteer, strict=True)  # none of that is a fault
+    # None of that is a fault.
+    strict = load_named("helpsteer", helpsteer, options=RowOptions(strict=True))
     assert strict.row_set.rows == loaded.row_set.rows
     assert loaded.row_set.set_aside_counts == {
         "left over: the only response to its prompt": 1,
@@ -305,7 +308,7 @@ def test_helpsteer_takes_the_best_against_the_worst_and_drops_ties(helpsteer):
 
 
 def test_helpsteer_can_be_judged_by_another_attribute(helpsteer):
-    loaded = load_named("helpsteer", helpsteer, attribute="verbosity")
+    loaded = load_named("helpsteer", helpsteer, "verbosity")
     assert [row[1:5] for row in loaded.row_set.rows] == [
         ("p", "worst", "middling", 4.0),
         ("q", "same too", "same", 3.0),

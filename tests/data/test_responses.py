@@ -6,7 +6,8 @@ import sys
 
 import pytest
 
-from coala_jax.data import DataError, read_responses, stream_responses
+from coala_jax.data import DataError, RowOptions, stream_responses
+from tests.data.all_responses import read_responses
 
 USER, ANSWER = {"role": "user", "content": "p"}, {"role": "assistant", "content": "a"}
 OTHER = {"role": "assistant", "content": "b"}
@@ -14,7 +15,7 @@ FLAT = "User: p\nAssistant:"
 
 
 def rows_of(*fields, **options):
-    return [tuple(row) for row in read_responses(list(fields), **options).rows]
+    return [tuple(row) for row in read_responses(list(fields), RowOptions(**options)).rows]
 
 
 def test_a_list_of_responses_gives_each_of_them():
@@ -82,7 +83,7 @@ def test_a_row_that_cannot_be_scored_has_its_reason(fields, reason):
     (set_aside,) = read_responses([good, fields]).set_aside
     assert reason in set_aside.reason and set_aside.number == 2
     with pytest.raises(DataError, match="line 2: .*; mend the row, or leave out --strict"):
-        read_responses([good, fields], strict=True)
+        read_responses([good, fields], RowOptions(strict=True))
 
 
 @pytest.mark.parametrize(
@@ -97,7 +98,7 @@ def test_a_row_that_cannot_be_scored_has_its_reason(fields, reason):
 )
 def test_options_that_do_not_fit_are_named(options, message):
     with pytest.raises(DataError, match=message):
-        stream_responses([{"prompt": "p", "answer": "a"}], **options)
+        stream_responses([{"prompt": "p", "answer": "a"}], RowOptions(**options))
 
 
 def standard_input(monkeypatch, content):
@@ -120,7 +121,7 @@ def test_standard_input_without_rows_or_with_a_split_is_an_error(monkeypatch):
     with pytest.raises(DataError, match="standard input: holds no rows"):
         read_responses("-")
     with pytest.raises(DataError, match="split='test': standard input has none"):
-        read_responses("-", split="test")
+        read_responses("-", RowOptions(split="test"))
 
 
 def test_rows_are_read_as_they_are_asked_for():

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coala_jax.data import DataError, PreferenceRow, fingerprint_rows, read_responses, read_rows
+from coala_jax.data import DataError, PreferenceRow, fingerprint_rows, read_rows
 from coala_jax.data._rows import row_fault
+from tests.data.all_responses import read_responses
 
 GOOD = {"id": "a", "prompt": "Why?", "chosen": "Because.", "rejected": "No."}
 

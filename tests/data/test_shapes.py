@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coala_jax.data import DataError, read_rows
+from coala_jax.data import DataError, RowOptions, read_rows
 
 
 def user(text):
@@ -20,7 +20,7 @@ def system(text):
 
 
 def texts(rows, **options):
-    return [row[1:4] for row in read_rows(rows, **options).rows]
+    return [row[1:4] for row in read_rows(rows, RowOptions(**options)).rows]
 
 
 PROMPT = "What color is the sky?"
@@ -137,7 +137,7 @@ def test_a_conversation_that_cannot_be_used_is_set_aside(change, reason):
     assert set_aside.reason.startswith(reason.replace("\\", ""))
     assert set_aside.content == bad
     with pytest.raises(DataError, match=f"rows in memory: line 2: {reason}"):
-        read_rows([GOOD, bad], strict=True)
+        read_rows([GOOD, bad], RowOptions(strict=True))
 
 
 def test_a_template_that_raises_sets_the_row_aside():
@@ -210,11 +210,12 @@ def test_unpaired_rows_are_paired_within_a_prompt_one_to_one_in_order():
     left = "left over: no completion of the other label for its prompt"
     assert read.set_aside_counts == {left: 2}
     assert [line.content["id"] for line in read.set_aside] == ["g2", "g3"]
-    assert len(read_rows(UNPAIRED, strict=True).rows) == 1  # nothing is wrong with what is left
+    # Nothing is wrong with what is left.
+    assert len(read_rows(UNPAIRED, RowOptions(strict=True)).rows) == 1
 
 
 def test_unpaired_rows_are_paired_all_with_all_on_request():
-    read = read_rows(UNPAIRED, pairs="all")
+    read = read_rows(UNPAIRED, RowOptions(pairs="all"))
     assert [row.id for row in read.rows] == ["g1/b1", "g2/b1"]
     assert [line.content["id"] for line in read.set_aside] == ["g3"]
 
@@ -226,7 +227,7 @@ def test_unpaired_rows_are_paired_all_with_all_on_request():
 def test_every_completion_is_in_a_pair_or_counted(entries, pairs):
     rows = [labelled(p, f"c{i}", label, id=str(i)) for i, (p, label) in enumerate(entries)]
     try:
-        read = read_rows(rows, pairs=pairs)
+        read = read_rows(rows, RowOptions(pairs=pairs))
     except DataError:
         assert not {p for p, good in entries if good} & {p for p, good in entries if not good}
         return
@@ -275,13 +276,13 @@ def test_scored_rows_become_best_against_worst_with_the_difference_as_margin():
 
 
 def test_scored_rows_become_all_pairs_and_ties_are_counted():
-    read = read_rows([{**SCORED, "scores": [1, 3, 1]}], pairs="all")
+    read = read_rows([{**SCORED, "scores": [1, 3, 1]}], RowOptions(pairs="all"))
     assert [row[:5] for row in read.rows] == [
         ("q/1-0", "p", "b", "a", 2.0),
         ("q/1-2", "p", "b", "c", 2.0),
     ]
     assert read.set_aside_counts == {"tied scores": 1}
-    tied = read_rows([SCORED, {**SCORED, "id": "t", "scores": [2, 2, 2]}], strict=True)
+    tied = read_rows([SCORED, {**SCORED, "id": "t", "scores": [2, 2, 2]}], RowOptions(strict=True))
     assert tied.set_aside_counts == {"tied scores": 1}
 
 
@@ -294,7 +295,7 @@ def test_scored_conversations_are_text():
 def test_all_pairs_and_ties_are_all_there_are(scores):
     row = {"prompt": "p", "completions": [f"c{i}" for i in range(len(scores))], "scores": scores}
     try:
-        read = read_rows([row], pairs="all")
+        read = read_rows([row], RowOptions(pairs="all"))
     except DataError:
         assert len(set(scores)) == 1
         return
@@ -328,7 +329,7 @@ def test_a_scored_row_that_cannot_be_used_is_set_aside(change, reason):
 def test_columns_are_mapped_and_what_they_replace_is_kept():
     row = {"question": "p", "best": "c", "worst": "r", "prompt": "old", "n": 1}
     columns = {"prompt": "question", "chosen": "best", "rejected": "worst"}
-    (made,) = read_rows([row], columns=columns).rows
+    (made,) = read_rows([row], RowOptions(columns=columns)).rows
     assert made[1:4] == ("p", "c", "r")
     assert dict(made.extra) == {"original_prompt": "old", "n": 1}
 
@@ -345,7 +346,7 @@ def test_columns_are_mapped_and_what_they_replace_is_kept():
 )
 def test_arguments_out_of_range_are_named(options, message):
     with pytest.raises(DataError, match=message):
-        read_rows([{"prompt": "p", "chosen": "c", "rejected": "r"}], **options)
+        read_rows([{"prompt": "p", "chosen": "c", "rejected": "r"}], RowOptions(**options))
 
 
 def test_columns_of_no_format_are_an_error_that_says_what_to_do():

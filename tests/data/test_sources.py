@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coala_jax.data import DataError, open_source, read_rows
+from coala_jax.data import DataError, RowOptions, SourceOptions, open_source, read_rows
 from coala_jax.data._sources import _files as files
 from coala_jax.data._sources import _json_array as json_array
 
@@ -78,7 +78,7 @@ CASES = [(kind, "") for kind in WRITERS] + [
 
 
 def fields_of(path, **options):
-    return [dict(row.fields) for row in open_source(path, **options).rows]
+    return [dict(row.fields) for row in open_source(path, SourceOptions(**options)).rows]
 
 
 @pytest.mark.parametrize(("kind", "packed"), CASES)
@@ -140,7 +140,7 @@ def test_what_is_unpacked_has_a_limit(tmp_path, packed):
     path.write_bytes(PACKERS[packed](as_jsonl([{"prompt": "a" * 10**6}] * 10)))
     assert path.stat().st_size < 10**5
     with pytest.raises(DataError, match="unpacks to more than 5,000,000 bytes"):
-        list(open_source(path, max_unpacked_bytes=5_000_000).rows)
+        list(open_source(path, SourceOptions(max_unpacked_bytes=5_000_000)).rows)
 
 
 def test_a_zst_of_several_frames_is_read_whole(tmp_path):
@@ -222,9 +222,9 @@ def test_a_folder_gives_its_split_and_names_its_files(tmp_path):
     rows = list(open_source(tmp_path).rows)
     assert [row.file.rsplit("/")[-1] for row in rows] == ["train-0.jsonl", "train-1.jsonl"]
     with pytest.raises(DataError, match="split='dev': no file of .* is named after it"):
-        open_source(tmp_path, split="dev")
+        open_source(tmp_path, SourceOptions(split="dev"))
     with pytest.raises(DataError, match="config='other': no folder"):
-        open_source(tmp_path, config="other")
+        open_source(tmp_path, SourceOptions(config="other"))
     (tmp_path / "data" / "train-2.csv").write_bytes(as_csv(ROWS))
     with pytest.raises(DataError, match=r"several kinds \(\.csv, \.jsonl\)"):
         open_source(tmp_path)
@@ -243,7 +243,7 @@ def test_what_datasets_saves_to_disk_is_read(tmp_path):
     for name in ("one", "dict"):
         assert fields_of(tmp_path / name) == [ROWS[1], ROWS[0]]
     with pytest.raises(DataError, match="split: no folder"):
-        open_source(tmp_path / "dict", split="test")
+        open_source(tmp_path / "dict", SourceOptions(split="test"))
 
 
 def test_records_in_memory_are_rows():
@@ -254,9 +254,9 @@ def test_records_in_memory_are_rows():
     splits = datasets.DatasetDict({"train": datasets.Dataset.from_list(ROWS)})
     assert fields_of(splits) == ROWS
     with pytest.raises(DataError, match="split='test': there are train"):
-        open_source(splits, split="test")
+        open_source(splits, SourceOptions(split="test"))
     with pytest.raises(DataError, match="have no splits"):
-        open_source(ROWS, split="test")
+        open_source(ROWS, SourceOptions(split="test"))
     assert [row.reason for row in open_source([1]).rows] == ["not a mapping of columns to values"]
 
 
@@ -281,7 +281,7 @@ def test_a_hub_id_is_fetched_when_asked_for_and_streamed_where_large(tmp_path, m
     assert fields_of("org/name", config="c", revision="v", download=True) == ROWS
     assert asked == [("org/name", "c", "v")]
     with pytest.raises(DataError, match=r"split dev, revision None\): cannot be fetched"):
-        list(open_source("org/name", split="dev", download=True).rows)
+        list(open_source("org/name", SourceOptions(split="dev", download=True)).rows)
 
 
 @pytest.mark.parametrize("after", [0, 2])
@@ -294,7 +294,7 @@ def test_a_stream_that_breaks_off_is_an_error_that_names_the_set_and_the_row(mon
 
     stream = datasets.IterableDataset.from_generator(broken)
     monkeypatch.setattr("coala_jax.data._sources._hub._open", lambda *_: stream)
-    rows = open_source("org/name", config="c", split="train", download=True).rows
+    rows = open_source("org/name", SourceOptions(config="c", split="train", download=True)).rows
     assert [dict(next(rows).fields) for _ in range(after)] == ROWS[:after]
     message = (
         rf"org/name \(config c, split train, revision None\): breaks off after row {after}; .*"
@@ -303,7 +303,7 @@ def test_a_stream_that_breaks_off_is_an_error_that_names_the_set_and_the_row(mon
     with pytest.raises(DataError, match=message):
         next(rows)
     with pytest.raises(DataError, match=message):  # and no part of it passes for the whole
-        read_rows("org/name", config="c", split="train", download=True)
+        read_rows("org/name", RowOptions(config="c", split="train", download=True))
 
 
 def test_lines_that_datasets_cannot_parse_end_a_stream_in_an_error(tmp_path, monkeypatch):
@@ -313,13 +313,13 @@ def test_lines_that_datasets_cannot_parse_end_a_stream_in_an_error(tmp_path, mon
     builder = datasets.load_dataset_builder(str(tmp_path), cache_dir=str(tmp_path / "cache"))
     monkeypatch.setattr(datasets, "load_dataset_builder", lambda *_, **__: builder)
     with pytest.raises(DataError, match=r"org/name \(config None, split train.*breaks off after"):
-        list(open_source("org/name", download=True).rows)
+        list(open_source("org/name", SourceOptions(download=True)).rows)
 
 
 def test_options_of_a_set_do_not_fit_a_file(tmp_path):
     (tmp_path / "rows.jsonl").write_bytes(as_jsonl(ROWS))
     with pytest.raises(DataError, match="split='train': .* is one file, which has none"):
-        open_source(tmp_path / "rows.jsonl", split="train")
+        open_source(tmp_path / "rows.jsonl", SourceOptions(split="train"))
 
 
 @pytest.mark.parametrize(
@@ -335,7 +335,7 @@ def test_what_is_not_installed_is_named(tmp_path, monkeypatch, name, module):
 def test_options_that_a_source_does_not_have_are_refused(tmp_path):
     (tmp_path / "train.jsonl").write_text('{"a": 1}')
     with pytest.raises(DataError, match="revision='v1': .* is a folder, only hub ids have"):
-        open_source(tmp_path, revision="v1")
+        open_source(tmp_path, SourceOptions(revision="v1"))
     (tmp_path / "state.json").write_text('{"_data_files": []}')
     with pytest.raises(DataError, match="split='test': .* is one saved data set"):
-        open_source(tmp_path, split="test")
+        open_source(tmp_path, SourceOptions(split="test"))

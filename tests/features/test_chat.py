@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from coala_jax.backbones import load_backbone
-from coala_jax.data import Message, read_rows, write_rows
+from coala_jax.data import Message, RowOptions, read_rows, write_rows
 from coala_jax.data._chat import PLAIN
 from coala_jax.features import FeatureError, FeatureIdentity
 from coala_jax.features._build import extract_store
@@ -90,7 +90,8 @@ def test_an_identity_from_before_there_were_templates_is_read():
 
 def test_rows_that_were_written_as_messages_get_the_template_once(chatty, tmp_path):
     """What `data get` writes, `extract` reads: its template writes the prompts, none before it."""
-    written = write_rows(tmp_path / "rows.jsonl", read_rows(ROWS, keep_messages=True).rows)
+    rows = read_rows(ROWS, RowOptions(keep_messages=True)).rows
+    written = write_rows(tmp_path / "rows.jsonl", rows)
     read, straight = (
         read_rows(rows, chat=lambda: checkpoint_chat(chatty)) for rows in (written, ROWS)
     )

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coala_jax.data import DataError, ResponseRow, read_responses, stream_responses
+from coala_jax.data import DataError, ResponseRow, stream_responses
 from coala_jax.decoding._ranking import (
     ResponseGroup,
     group_by_prompt,
@@ -64,15 +64,15 @@ def test_the_scale_of_the_head_is_in_the_probability():
 
 
 def test_rows_of_a_prompt_are_grouped_wherever_they_stand_and_lists_by_row():
-    rows = read_responses(
+    stream = stream_responses(
         [
             {"id": "a", "prompt": "p", "response": "1"},
             {"id": "b", "prompt": "q", "response": "2"},
             {"id": "c", "prompt": "p", "chosen": "3", "rejected": "4"},
             {"id": "d", "prompt": "p", "responses": ["5", "6"]},
         ]
-    ).rows
-    groups = group_by_prompt(rows)
+    )
+    groups = group_by_prompt([row for rows in stream.entries for row in rows])
     assert [(each.id, [row.response for row in each.responses]) for each in groups] == [
         ("a", ["1", "3", "4"]),
         ("b", ["2"]),

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from coala_jax.data import PreferenceRow, prompt_sha256
+from coala_jax.data import PreferenceRow, RowOptions, prompt_sha256
 from coala_jax.features import FeatureError, FeatureIdentity, FeatureTable
 from coala_jax.study._files import json_text, require_writable, write_folder
 from coala_jax.study._pairs import hold_out, pairs_of_table, read_pairs, require_two_parts
@@ -116,7 +116,7 @@ def test_rows_are_read_by_the_options_that_are_given(tmp_path):
     np.savez(features, chosen=ARRAYS[0], rejected=ARRAYS[1], id=np.array(list("abcd")))
     data.write_text("id,q,best,rejected\n" + "".join(f"{i},p {i},p {i} yes,no\n" for i in "abcd"))
     options = {"columns": {"prompt": "q", "chosen": "best"}, "strip_prompt": True}
-    pairs = read_pairs(str(features), None, str(data), **options)
+    pairs = read_pairs(str(features), None, str(data), RowOptions(**options))
     assert pairs.lengths.tolist() == [[3, 2]] * 4
     assert pairs.split_by == "prompt"
 

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from coala_jax.data._chat import PLAIN, ChatFormat
-from coala_jax.data._columns import first_rows
 from coala_jax.data._errors import DataError
 from coala_jax.data._named._edufeedback import EDUFEEDBACK
 from coala_jax.data._named._helpsteer import HELPSTEER
 from coala_jax.data._named._imdb import IMDB
 from coala_jax.data._named._known_set import KnownSet
 from coala_jax.data._named._ultrafeedback import ULTRAFEEDBACK
+from coala_jax.data._options import RowOptions
 from coala_jax.data._reading import rows_of_source
 from coala_jax.data._rows import PreferenceRow, RowSet
-from coala_jax.data._shapes import ShapeOptions
 from coala_jax.data._sources import Source, open_source
-from coala_jax.data._sources._row import SourceRow
+from coala_jax.data._sources._row import SourceRow, first_rows
 from coala_jax.data._split import Split, split_by_group, split_by_prompt
 
 KNOWN_SETS: Mapping[str, KnownSet] = {
@@ -65,12 +64,8 @@ class NamedRows(NamedTuple):
 def load_named(
     name: str,
     source: str | os.PathLike[str] | None = None,
-    *,
     attribute: str | None = None,
-    revision: str | None = None,
-    download: bool = False,
-    strict: bool = False,
-    chat: Callable[[], ChatFormat] = lambda: PLAIN,
+    options: RowOptions = RowOptions(),
 ) -> NamedRows:
     """Load a data set by name.
 
@@ -78,10 +73,8 @@ def load_named(
         name: one of `KNOWN_SETS`.
         source: a copy of its repository or one file of it; None takes the hub.
         attribute: by what responses are judged, where there is a choice; None takes the paper's.
-        revision: of the hub.
-        download: whether the hub may be asked; needed where ``source`` is None.
-        strict: raise at the first row that cannot be used.
-        chat: as ``read_rows`` takes it.
+        options: ``strict``, and of the hub ``revision`` and ``download``, which is needed where
+            ``source`` is None. The others are the set's own.
 
     Returns:
         The pairs, with the paper's count to compare with; conversations keep their messages.
@@ -94,19 +87,20 @@ def load_named(
         raise DataError(f"name={name!r} must be one of {', '.join(KNOWN_SETS)}")
     known = KNOWN_SETS[name]
     attribute = _attribute(known, attribute)
-    opened = _open(known, source, revision, download)
+    options = RowOptions(
+        config=known.config,
+        split=known.split,
+        revision=options.revision,
+        download=options.download,
+        format=known.format,
+        strict=options.strict,
+        keep_messages=True,
+    )
+    opened = _open(known, source, options)
     seen, rows = first_rows(opened.rows)
     _require_columns(known, opened.name, seen)
-    made = rows_of_source(
-        opened._replace(rows=iter(known.rows(_distinct(rows, opened), attribute))),
-        columns={},
-        format=known.format,
-        options=ShapeOptions(),
-        strict=strict,
-        keep_messages=True,
-        chat=chat,
-    )
-    return NamedRows(known, made, attribute)
+    made = opened._replace(rows=iter(known.rows(_distinct(rows, opened), attribute)))
+    return NamedRows(known, rows_of_source(made, options), attribute)
 
 
 def split_named(
@@ -134,29 +128,19 @@ def _attribute(known: KnownSet, attribute: str | None) -> str:
     return attribute
 
 
-def _open(
-    known: KnownSet,
-    source: str | os.PathLike[str] | None,
-    revision: str | None,
-    download: bool,
-) -> Source:
+def _open(known: KnownSet, source: str | os.PathLike[str] | None, options: RowOptions) -> Source:
     if source is None:
-        return open_source(
-            known.hub_id,
-            config=known.config,
-            split=known.split,
-            revision=revision,
-            download=download,
-        )
-    if revision is not None:
+        return open_source(known.hub_id, options)
+    if options.revision is not None:
         raise DataError(
-            f"revision={revision!r}: {source} is a copy, only the hub has revisions; leave it out"
+            f"revision={options.revision!r}: {source} is a copy, only the hub has revisions; leave "
+            "it out"
         )
     path = Path(source)
     if not path.is_dir():
         return open_source(path)
     inner = known.config if known.config and (path / known.config).is_dir() else None
-    return open_source(path, config=inner, split=known.split)
+    return open_source(path, replace(options, config=inner))
 
 
 def _require_columns(known: KnownSet, name: str, rows: list[Mapping[str, Any]]) -> None:

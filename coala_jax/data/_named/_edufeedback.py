@@ -10,13 +10,19 @@ alternate strictly or loosely are read alike. `coala-jax data alternate` has the
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from coala_jax.data._alternating import UNKNOWN_ROLE, alternating_population, conversational
+from coala_jax.data._alternating import (
+    UNKNOWN_ROLE,
+    AlternatingOptions,
+    alternating_population,
+    conversational,
+)
 from coala_jax.data._conversations import UTTERANCES, conversation_of
 from coala_jax.data._named._known_set import KnownSet
-from coala_jax.data._shapes import LEFT_OVER, PREFERENCE
+from coala_jax.data._rows import LEFT_OVER
 from coala_jax.data._sources._row import SourceRow
 
 NAMES = ("id", "group")
+AS_THE_AUTHORS = AlternatingOptions(last_turn="wrap", opening="drop")
 
 
 def _pairs(rows: Iterator[SourceRow], _: str) -> Iterator[SourceRow]:
@@ -34,7 +40,7 @@ def _pairs_of_dialogue(row: SourceRow, fields: Mapping[str, Any]) -> Iterator[So
     if isinstance(dialogue, str):
         yield row.set_aside(dialogue)
         return
-    made = alternating_population([dialogue], last_turn="wrap", opening="drop")
+    made = alternating_population([dialogue], AS_THE_AUTHORS)
     carried = {key: value for key, value in fields.items() if key != UTTERANCES}
     for pair, prompt in zip(made.rows, made.dialogues, strict=True):
         named = {"id": pair.id, "group": pair.group}
@@ -59,6 +65,6 @@ EDUFEEDBACK = KnownSet(
         },
     ),
     pairs=65_606,
-    format=PREFERENCE,
+    format="preference",
     rows=_pairs,
 )

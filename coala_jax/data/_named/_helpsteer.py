@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from coala_jax.data._named._known_set import KnownSet
-from coala_jax.data._shapes import LEFT_OVER, SCORED
+from coala_jax.data._rows import LEFT_OVER
 from coala_jax.data._sources._row import SourceRow
 from coala_jax.data._split import normalise_prompt
 
@@ -48,7 +48,7 @@ HELPSTEER = KnownSet(
         },
     ),
     pairs=7_708,
-    format=SCORED,
+    format="scored",
     rows=_by_prompt,
     attributes=ATTRIBUTES,
 )

@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from coala_jax.data._named._known_set import KnownSet
-from coala_jax.data._shapes import LEFT_OVER, PREFERENCE
+from coala_jax.data._rows import LEFT_OVER
 from coala_jax.data._sources._row import SourceRow
 
 NEGATIVE, POSITIVE = 0, 1
@@ -85,6 +85,6 @@ IMDB = KnownSet(
     split="train",
     layouts=({"text": "a review", "label": "0 negative, 1 positive"},),
     pairs=25_000,
-    format=PREFERENCE,
+    format="preference",
     rows=_pairs,
 )

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
+from coala_jax.data._options import Format
 from coala_jax.data._sources._row import SourceRow
 
 
@@ -27,6 +28,6 @@ class KnownSet(NamedTuple):
     split: str
     layouts: tuple[Mapping[str, str], ...]
     pairs: int
-    format: str
+    format: Format
     rows: Callable[[Iterator[SourceRow], str], Iterator[SourceRow]]
     attributes: tuple[str, ...] = ()

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 
 from coala_jax.data._named._known_set import KnownSet
-from coala_jax.data._shapes import PREFERENCE
 from coala_jax.data._sources._row import SourceRow
 
 # The same messages as in chosen, for training by imitation.
@@ -37,6 +36,6 @@ ULTRAFEEDBACK = KnownSet(
         },
     ),
     pairs=60_917,
-    format=PREFERENCE,
+    format="preference",
     rows=_with_margin,
 )

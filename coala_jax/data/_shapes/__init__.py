@@ -3,44 +3,35 @@
 Every shape is a generator of rows from rows. Text and conversations are told apart by the values.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
+from coala_jax.data._options import Format, RowOptions
 from coala_jax.data._shapes._conversation import Conversations
-from coala_jax.data._shapes._options import PAIRINGS, ShapeOptions
 from coala_jax.data._shapes._preference import preference_rows
-from coala_jax.data._shapes._scored import TIED, scored_rows
+from coala_jax.data._shapes._scored import scored_rows
 from coala_jax.data._shapes._unpaired import unpaired_rows
 from coala_jax.data._sources._row import SourceRow
 
-PREFERENCE, UNPAIRED, SCORED = "preference", "unpaired", "scored"
-Shape = Callable[[Iterable[SourceRow], ShapeOptions, Conversations], Iterator[SourceRow]]
-SHAPES: Mapping[str, Shape] = {
-    PREFERENCE: preference_rows,
-    UNPAIRED: unpaired_rows,
-    SCORED: scored_rows,
+Shape = Callable[[Iterable[SourceRow], RowOptions, Conversations], Iterator[SourceRow]]
+SHAPES: Mapping[Format, Shape] = {
+    "preference": preference_rows,
+    "unpaired": unpaired_rows,
+    "scored": scored_rows,
 }
 # The columns by which a format is known.
-TELLING_COLUMNS: Mapping[str, tuple[str, ...]] = {
-    PREFERENCE: ("chosen", "rejected"),
-    SCORED: ("completions", "scores"),
-    UNPAIRED: ("completion", "label"),
+TELLING_COLUMNS: Mapping[Format, tuple[str, ...]] = {
+    "preference": ("chosen", "rejected"),
+    "scored": ("completions", "scores"),
+    "unpaired": ("completion", "label"),
 }
-# How reasons begin that find no partner for a sound response.
-LEFT_OVER = "left over: "
 
 
-def leaves_out(reason: str) -> bool:
-    """Whether a reason leaves out what is sound: counted and kept aside, but no fault."""
-    return reason == TIED or reason.startswith(LEFT_OVER)
+def told_format(columns: Collection[str], least: int | None = None) -> Format | None:
+    """The format that has these columns, or the first ``least`` of its own; None where none has."""
+    for format, telling in TELLING_COLUMNS.items():
+        if all(column in columns for column in telling[:least]):
+            return format
+    return None
 
 
-__all__ = [
-    "LEFT_OVER",
-    "PAIRINGS",
-    "PREFERENCE",
-    "SHAPES",
-    "TELLING_COLUMNS",
-    "Conversations",
-    "ShapeOptions",
-    "leaves_out",
-]
+__all__ = ["SHAPES", "TELLING_COLUMNS", "Conversations", "told_format"]

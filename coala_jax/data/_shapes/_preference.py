@@ -4,9 +4,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from coala_jax.data._message import USER, Message, PairMessages
+from coala_jax.data._options import RowOptions
 from coala_jax.data._shapes._conversation import Conversations, messages, shared_start
 from coala_jax.data._shapes._fault import RowFault
-from coala_jax.data._shapes._options import ShapeOptions
 from coala_jax.data._shapes._prompts import (
     NO_SHARED_START,
     PROMPT_REPEATED,
@@ -16,9 +16,16 @@ from coala_jax.data._shapes._prompts import (
     with_system,
     without_prompt,
 )
-from coala_jax.data._sources._row import SourceRow
+from coala_jax.data._sources._row import SourceRow, first_rows
 
 SIDES = ("chosen", "rejected")
+
+
+class _PromptRules(NamedTuple):
+    """Whether a repeated prompt is taken out, and whether the beginning of responses is one."""
+
+    strip: bool
+    implicit: bool
 
 
 class _Texts(NamedTuple):
@@ -30,21 +37,27 @@ class _Texts(NamedTuple):
 
 
 def preference_rows(
-    rows: Iterable[SourceRow], options: ShapeOptions, conversations: Conversations
+    rows: Iterable[SourceRow], options: RowOptions, conversations: Conversations
 ) -> Iterator[SourceRow]:
-    """Rows whose prompt, chosen and rejected are text; what cannot be made so has its reason."""
+    """Rows whose prompt, chosen and rejected are text; what cannot be made so has its reason.
+
+    Where no row has a prompt, it is what the responses begin with; else such a row is a fault.
+    """
+    seen, rows = first_rows(rows)
+    implicit = bool(seen) and all(fields.get("prompt") is None for fields in seen)
+    rules = _PromptRules(options.strip_prompt, implicit)
     for row in rows:
         if row.fields is None:
             yield row
             continue
         try:
-            yield _shaped(row, row.fields, options, conversations)
+            yield _shaped(row, row.fields, rules, conversations)
         except RowFault as fault:
             yield row.set_aside(str(fault))
 
 
 def _shaped(
-    row: SourceRow, fields: Mapping[str, Any], options: ShapeOptions, conversations: Conversations
+    row: SourceRow, fields: Mapping[str, Any], rules: _PromptRules, conversations: Conversations
 ) -> SourceRow:
     chosen, rejected = fields.get("chosen"), fields.get("rejected")
     for side, value in zip(SIDES, (chosen, rejected), strict=True):
@@ -52,57 +65,55 @@ def _shaped(
             raise RowFault(f"no {side}")
     turns = None
     if conversations.same_kind(chosen, rejected):
-        turns = _messages(fields, options)
+        turns = _messages(fields, rules)
         prompt, answers = conversations.texts(turns.prompt, turns[1:])
         texts = _Texts(prompt, *answers)
     elif not isinstance(chosen, str) or not isinstance(rejected, str):
         return row  # the checks of a row name it
     else:
-        texts = _of_text(fields, chosen, rejected, options)
+        texts = _of_text(fields, chosen, rejected, rules)
     if not fields.get("system") and texts == (fields.get("prompt"), chosen, rejected):
         return row
     made = {key: value for key, value in fields.items() if key != "system"} | texts._asdict()
     return row._replace(fields=made, content=row.kept(), messages=turns)
 
 
-def _of_text(
-    fields: Mapping[str, Any], chosen: str, rejected: str, options: ShapeOptions
-) -> _Texts:
+def _of_text(fields: Mapping[str, Any], chosen: str, rejected: str, rules: _PromptRules) -> _Texts:
     system, prompt = system_of(fields), fields.get("prompt")
-    if options.implicit_prompt and prompt is None:
+    if rules.implicit and prompt is None:
         prompt, chosen, rejected = split_shared_prompt(chosen, rejected)
     if not isinstance(prompt, str) or not prompt.strip():  # the checks of a row name it
         return _Texts(prompt, chosen, rejected)
     # A rejected response alone may well parrot the prompt: that is why it was rejected.
     if repeats_prompt(prompt, chosen):
-        if not options.strip_prompt:
+        if not rules.strip:
             raise RowFault(PROMPT_REPEATED.format("chosen"))
         chosen, rejected = (without_prompt(prompt, side) for side in (chosen, rejected))
     return _Texts(with_system(prompt, system), chosen, rejected)
 
 
-def _messages(fields: Mapping[str, Any], options: ShapeOptions) -> PairMessages:
+def _messages(fields: Mapping[str, Any], rules: _PromptRules) -> PairMessages:
     sides = [messages(fields[side]) for side in SIDES]
-    prompt = _prompt_messages(fields, sides, options)
+    prompt = _prompt_messages(fields, sides, rules)
     return PairMessages(tuple(prompt), *map(tuple, sides))
 
 
 def _prompt_messages(
-    fields: Mapping[str, Any], sides: list[list[Message]], options: ShapeOptions
+    fields: Mapping[str, Any], sides: list[list[Message]], rules: _PromptRules
 ) -> list[Message]:
     """The prompt of a conversational row; where the sides begin with it, it is taken off them."""
     system, given = system_of(fields), fields.get("prompt")
     shared = shared_start(*sides)
     # Equal sides are a fault that the checks of a row name: leave them their last message.
     shared = min(shared, *(len(side) - 1 for side in sides))
-    if given is None and not options.implicit_prompt:
+    if given is None and not rules.implicit:
         raise RowFault("no prompt")
     if isinstance(given, list | tuple):
         prompt = messages(given, system)
         for key, side in zip(SIDES, sides, strict=True):
             bare = messages(given)
             if side[: len(bare)] == bare:
-                if not options.strip_prompt:
+                if not rules.strip:
                     raise RowFault(PROMPT_REPEATED.format(key))
                 del side[: len(bare)]
         return prompt

@@ -4,21 +4,20 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
-from coala_jax.data._rows import row_name
+from coala_jax.data._options import RowOptions
+from coala_jax.data._rows import TIED, row_name
 from coala_jax.data._shapes._conversation import Conversations
 from coala_jax.data._shapes._fault import RowFault
-from coala_jax.data._shapes._options import ALL, ShapeOptions
 from coala_jax.data._shapes._several import Responses, number_fault, prompt_and_completions
 from coala_jax.data._sources._row import SourceRow
 
 KEYS = ("prompt", "completions", "scores", "system", "id", "margin")
-TIED = "tied scores"
 NOT_LISTS = "completions and scores are not two lists of one length"
 TOO_FEW = "fewer than two completions"
 
 
 def scored_rows(
-    rows: Iterable[SourceRow], options: ShapeOptions, conversations: Conversations
+    rows: Iterable[SourceRow], options: RowOptions, conversations: Conversations
 ) -> Iterator[SourceRow]:
     """Pairs of a better and a worse response of a row, their margin the difference of the scores.
 
@@ -67,10 +66,10 @@ def _scores(fields: Mapping[str, Any]) -> Sequence[float]:
     return scores
 
 
-def _pairs(scores: Sequence[float], options: ShapeOptions) -> Iterable[tuple[int, int]]:
+def _pairs(scores: Sequence[float], options: RowOptions) -> Iterable[tuple[int, int]]:
     """(better, worse) indices; of equal best or worst ones the first is taken."""
     order = range(len(scores))
-    if options.pairs != ALL:
+    if options.pairs != "all":
         return [(max(order, key=scores.__getitem__), min(order, key=scores.__getitem__))]
     return [
         (one, other) if scores[one] >= scores[other] else (other, one)
@@ -84,12 +83,12 @@ def _fields(
     scores: Sequence[float],
     better: int,
     worse: int,
-    options: ShapeOptions,
+    options: RowOptions,
 ) -> dict[str, Any]:
     assert row.fields is not None  # the caller has seen to it
     name = row_name(row.fields, row.number)
     return {key: value for key, value in row.fields.items() if key not in KEYS} | {
-        "id": f"{name}/{better}-{worse}" if options.pairs == ALL else name,
+        "id": f"{name}/{better}-{worse}" if options.pairs == "all" else name,
         "prompt": responses.prompt,
         "chosen": responses.texts[better],
         "rejected": responses.texts[worse],

@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from coala_jax.data._message import USER, Message, PairMessages
+from coala_jax.data._options import RowOptions
 from coala_jax.data._rows import text_fault
 from coala_jax.data._shapes._conversation import Conversations, is_conversation, messages
 from coala_jax.data._shapes._fault import RowFault
-from coala_jax.data._shapes._options import ShapeOptions
 from coala_jax.data._shapes._prompts import (
     PROMPT_REPEATED,
     repeats_prompt,
@@ -42,7 +42,7 @@ class Responses(NamedTuple):
 def prompt_and_completions(
     fields: Mapping[str, Any],
     completions: Sequence[Any],
-    options: ShapeOptions,
+    options: RowOptions,
     conversations: Conversations,
 ) -> Responses:
     """The prompt of a row and responses to it, as text.

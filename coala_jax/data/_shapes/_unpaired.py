@@ -4,17 +4,17 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from coala_jax.data._message import PairMessages
-from coala_jax.data._rows import row_name
+from coala_jax.data._options import RowOptions
+from coala_jax.data._rows import LEFT_OVER, row_name
 from coala_jax.data._shapes._conversation import Conversations
 from coala_jax.data._shapes._fault import RowFault
-from coala_jax.data._shapes._options import ALL, ShapeOptions
 from coala_jax.data._shapes._several import Responses, prompt_and_completions
 from coala_jax.data._sources._row import SourceRow
 from coala_jax.data._split import normalise_prompt
 
 LABELS = {True: True, False: False, "true": True, "false": False, "1": True, "0": False}
 KEYS = ("prompt", "completion", "label", "system", "id")
-NO_PARTNER = "left over: no completion of the other label for its prompt"
+NO_PARTNER = f"{LEFT_OVER}no completion of the other label for its prompt"
 
 
 class _Labelled(NamedTuple):
@@ -23,7 +23,7 @@ class _Labelled(NamedTuple):
 
 
 def unpaired_rows(
-    rows: Iterable[SourceRow], options: ShapeOptions, conversations: Conversations
+    rows: Iterable[SourceRow], options: RowOptions, conversations: Conversations
 ) -> Iterator[SourceRow]:
     """Pairs of a good and a bad response to the same (normalised) prompt.
 
@@ -43,20 +43,20 @@ def unpaired_rows(
             both = by_prompt.setdefault(normalise_prompt(labelled.responses.prompt), ([], []))
             both[0 if good else 1].append(labelled)
     for goods, bads in by_prompt.values():
-        if options.pairs == ALL:
+        if options.pairs == "all":
             yield from (_pair(good, bad) for good in goods for bad in bads)
         else:
             yield from map(_pair, goods, bads)
     for goods, bads in by_prompt.values():
         # All against all leaves over only what has nothing against it.
         paired = min(len(goods), len(bads))
-        every = options.pairs == ALL and paired > 0
+        every = options.pairs == "all" and paired > 0
         for lonely in () if every else (*goods[paired:], *bads[paired:]):
             yield lonely.row.set_aside(NO_PARTNER)
 
 
 def _labelled(
-    row: SourceRow, options: ShapeOptions, conversations: Conversations
+    row: SourceRow, options: RowOptions, conversations: Conversations
 ) -> tuple[bool, _Labelled]:
     assert row.fields is not None  # the caller has seen to it
     label: Any = row.fields.get("label")

@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 
 from coala_jax._hub_ids import DATA_SET_ID
 from coala_jax.data._errors import DataError
+from coala_jax.data._options import SourceOptions
 from coala_jax.data._sources import _arrow as arrow
 from coala_jax.data._sources import _csv_table as csv_table
 from coala_jax.data._sources import _json_array as json_array
 from coala_jax.data._sources import _json_lines as json_lines
-from coala_jax.data._sources._files import MAX_UNPACKED_BYTES, checked_file
+from coala_jax.data._sources._files import checked_file
 from coala_jax.data._sources._folder import DEFAULT_SPLIT, files_of_folder
 from coala_jax.data._sources._hub import hub_rows, record_rows
 from coala_jax.data._sources._row import SourceRow
@@ -46,12 +47,7 @@ class Source(NamedTuple):
 
 def open_source(
     source: str | os.PathLike[str] | Iterable[Mapping[str, Any]],
-    *,
-    config: str | None = None,
-    split: str | None = None,
-    revision: str | None = None,
-    download: bool = False,
-    max_unpacked_bytes: int = MAX_UNPACKED_BYTES,
+    options: SourceOptions = SourceOptions(),
 ) -> Source:
     """Open what holds rows; nothing is read yet.
 
@@ -59,36 +55,28 @@ def open_source(
         source: a file (``.jsonl``, ``.json``, ``.csv``, ``.tsv``, each also ``.gz`` or ``.zst``,
             ``.parquet``, ``.arrow``); a folder of such files, or one that ``datasets`` saved; a hub
             id; or records in memory: a ``datasets`` object, a list of dicts.
-        config: of a hub set, or a folder in a folder.
-        split: of a hub set, of a folder, or of a mapping of splits; None means ``train``.
-        revision: of a hub set.
-        download: whether a hub id may be fetched.
-        max_unpacked_bytes: most that a compressed file may unpack to.
+        options: which of its rows.
 
     Raises:
         DataError: nothing of the kind, or options that do not fit it.
     """
     if not isinstance(source, str | os.PathLike):
-        return _in_memory(source, split)
-    path = Path(source)
+        return _in_memory(source, options.split)
+    path, most = Path(source), options.max_unpacked_bytes
     if path.is_dir():
-        if revision is not None:
+        if options.revision is not None:
             raise DataError(
-                f"revision={revision!r}: {path} is a folder, only hub ids have revisions; leave it "
-                "out"
+                f"revision={options.revision!r}: {path} is a folder, only hub ids have revisions; "
+                "leave it out"
             )
-        files = files_of_folder(path, SUFFIXES, config, split)
-        rows = _rows_of_files(files, max_unpacked_bytes)
-        return Source(str(path), rows, _is_text(files[:1]), len(files) > 1)
+        files = files_of_folder(path, SUFFIXES, options.config, options.split)
+        return Source(str(path), _rows_of_files(files, most), _is_text(files[:1]), len(files) > 1)
     name = str(source)
     if not path.exists() and DATA_SET_ID.fullmatch(name) and not name.endswith(SUFFIXES):
-        rows = hub_rows(name, config=config, split=split, revision=revision, download=download)
-        return Source(name, rows)
-    named = {"config": config, "split": split, "revision": revision}
-    if given := [f"{key}={value!r}" for key, value in named.items() if value is not None]:
-        raise DataError(f"{', '.join(given)}: {path} is one file, which has none; leave it out")
+        return Source(name, hub_rows(name, options))
+    options.require_whole(f"{path} is one file, which")
     file = checked_file(path, SUFFIXES)
-    return Source(str(file), _rows_of_files([file], max_unpacked_bytes), _is_text([file]))
+    return Source(str(file), _rows_of_files([file], most), _is_text([file]))
 
 
 def _rows_of_files(files: Sequence[Path], max_unpacked_bytes: int) -> Iterator[SourceRow]:

@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from coala_jax.data._errors import DataError
+from coala_jax.data._options import MAX_UNPACKED_BYTES
 from coala_jax.data._sources._files import (
     COMPRESSIONS,
     MAX_LINE_BYTES,
-    MAX_UNPACKED_BYTES,
     READ_ERRORS,
     checked_file,
     open_bytes,

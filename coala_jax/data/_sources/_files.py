@@ -12,8 +12,6 @@ from typing import BinaryIO
 
 from coala_jax.data._errors import DataError
 
-# A small file can unpack to petabytes. The largest preference sets in use unpack to some 10 GB.
-MAX_UNPACKED_BYTES = 64 * 2**30
 # What a line may hold before it is taken for one without an end: far above any usable row.
 MAX_LINE_BYTES = 64 * 2**20
 COMPRESSIONS = (".gz", ".zst")

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from coala_jax.data._errors import DataError
+from coala_jax.data._options import SourceOptions
 from coala_jax.data._sources._files import INSTALL
 from coala_jax.data._sources._folder import DEFAULT_SPLIT
 from coala_jax.data._sources._row import NOT_A_RECORD, SourceRow
@@ -15,33 +16,23 @@ from coala_jax.data._sources._row import NOT_A_RECORD, SourceRow
 STREAM_ABOVE_BYTES = 4 * 2**30
 
 
-def hub_rows(
-    hub_id: str,
-    *,
-    config: str | None,
-    split: str | None,
-    revision: str | None,
-    download: bool,
-) -> Iterator[SourceRow]:
+def hub_rows(hub_id: str, options: SourceOptions) -> Iterator[SourceRow]:
     """Rows of a split of a hub data set.
 
     Args:
         hub_id: ``org/name``.
-        config: as the hub names them; None means its only or default one.
-        split: None means ``train``.
-        revision: branch, tag or commit; None means the main branch.
-        download: must be true: a set that is on disk is read by its path.
+        options: which; ``download`` must be true: a set that is on disk is read by its path.
 
     Raises:
         DataError: not asked for, not installed, or it cannot be had; while it is gone through, one
             that breaks off, with the row reached.
     """
-    if not download:
+    if not options.download:
         raise DataError(
             f"{hub_id}: no such file or folder; if it is a hub id, pass download=True "
             "(--download) to fetch it"
         )
-    split = split or DEFAULT_SPLIT
+    config, split, revision = options.config, options.split or DEFAULT_SPLIT, options.revision
     which = f"{hub_id} (config {config}, split {split}, revision {revision})"
     return _whole_or_error(_open(hub_id, which, config, split, revision), hub_id, which)
 

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from coala_jax.data._errors import DataError
+from coala_jax.data._options import MAX_UNPACKED_BYTES
 from coala_jax.data._sources._files import (
     COMPRESSIONS,
     MAX_LINE_BYTES,
-    MAX_UNPACKED_BYTES,
     READ_ERRORS,
     checked_file,
     numbered_lines,

@@ -5,9 +5,9 @@ import os
 from collections.abc import Iterator
 
 from coala_jax.data._errors import DataError
+from coala_jax.data._options import MAX_UNPACKED_BYTES
 from coala_jax.data._sources._files import (
     COMPRESSIONS,
-    MAX_UNPACKED_BYTES,
     READ_ERRORS,
     checked_file,
     numbered_lines,

@@ -1,9 +1,11 @@
 """What every source gives: numbered entries, each with fields or with the reason it has none."""
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from coala_jax.data._message import PairMessages
+from coala_jax.data._rows import SetAsideRow
 
 # Reasons that a source gives; those of rows that were read are in `coala_jax.data._rows`.
 BROKEN_JSON = "broken JSON"
@@ -13,6 +15,8 @@ CUT_SHORT = "cannot be read from here on"
 LINE_TOO_LONG = "line too long"
 FIELD_COUNT = "not as many fields as columns"
 NOT_A_RECORD = "not a mapping of columns to values"
+# By these rows it is decided what the columns are; a column may be missing in some.
+SEEN_ROWS = 100
 
 
 class SourceRow(NamedTuple):
@@ -41,3 +45,14 @@ class SourceRow(NamedTuple):
     def kept(self) -> Any:
         """What to keep of the entry where it is set aside."""
         return self.fields if self.content is None else self.content
+
+    def as_set_aside(self, reason: str = "") -> SetAsideRow:
+        """What is told of an entry that cannot be used: its own reason, or another one."""
+        return SetAsideRow(self.number, reason or self.reason, self.file, self.kept())
+
+
+def first_rows(rows: Iterable[SourceRow]) -> tuple[list[Mapping[str, Any]], Iterator[SourceRow]]:
+    """The fields of the first rows, and all rows from the first one on."""
+    rows = iter(rows)
+    seen = list(itertools.islice(rows, SEEN_ROWS))
+    return [row.fields for row in seen if row.fields is not None], itertools.chain(seen, rows)

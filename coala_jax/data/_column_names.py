@@ -6,34 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from coala_jax.data._errors import DataError
-from coala_jax.data._rows import NUMBER_KEYS, ROW_KEYS
+from coala_jax.data._rows import NUMBER_KEYS
 from coala_jax.data._sources import Source
-from coala_jax.data._sources._row import SourceRow
+from coala_jax.data._sources._row import SourceRow, first_rows
 
-COLUMNS = (*ROW_KEYS, "system", "completion", "label", "completions", "scores")
-# By these rows it is decided what the columns are; a column may be missing in some.
-SEEN_ROWS = 100
 # Under this name a column stays that another one takes the place of.
 REPLACED = "original_{}"
-
-
-def check_columns(columns: Mapping[str, str]) -> None:
-    """Raise where a mapping of columns names one that means nothing here.
-
-    Raises:
-        DataError: names it and those that do.
-    """
-    if unknown := [name for name in columns if name not in COLUMNS]:
-        raise DataError(f"columns: {unknown[0]!r} must be one of {', '.join(COLUMNS)}")
-    repeated = [name for name in columns.values() if list(columns.values()).count(name) > 1]
-    if repeated:
-        raise DataError(f"columns: {repeated[0]!r} is given to two names; give each its own")
-
-
-def first_rows(rows: Iterator[SourceRow]) -> tuple[list[Mapping[str, Any]], Iterator[SourceRow]]:
-    """The fields of the first rows, and all rows from the first one on."""
-    seen = list(itertools.islice(rows, SEEN_ROWS))
-    return [row.fields for row in seen if row.fields is not None], itertools.chain(seen, rows)
 
 
 def named_rows(source: Source, columns: Mapping[str, str]) -> Iterator[SourceRow]:

@@ -1,0 +1,80 @@
+"""How rows are found and read: what all readers take, checked once."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from coala_jax._choices import require_choices
+from coala_jax.data._errors import DataError
+from coala_jax.data._rows import ROW_KEYS
+
+Format = Literal["preference", "unpaired", "scored"]
+Pairs = Literal["one", "all"]
+RESPONSE, RESPONSES = "response", "responses"
+# Names of columns with a meaning, in pairs or in responses to be scored.
+COLUMNS = (*ROW_KEYS, "system", "completion", "label", "completions", "scores", RESPONSE, RESPONSES)
+# A small file can unpack to petabytes. The largest preference sets in use unpack to some 10 GB.
+MAX_UNPACKED_BYTES = 64 * 2**30
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceOptions:
+    """Which rows of a source are meant.
+
+    Attributes:
+        config: configuration of a hub set, or a folder in a folder.
+        split: split of a hub set, a folder or a mapping of splits (default: train).
+        revision: branch, tag or commit of a hub set.
+        download: fetch a hub id.
+        max_unpacked_bytes: most that a compressed file may unpack to.
+    """
+
+    config: str | None = None
+    split: str | None = None
+    revision: str | None = None
+    download: bool = False
+    max_unpacked_bytes: int = MAX_UNPACKED_BYTES
+
+    def require_whole(self, what: str) -> None:
+        """Raise where a part is named of what has no parts.
+
+        Raises:
+            DataError: names the options.
+        """
+        named = {"config": self.config, "split": self.split, "revision": self.revision}
+        if given := [f"{key}={value!r}" for key, value in named.items() if value is not None]:
+            raise DataError(f"{', '.join(given)}: {what} has none; leave it out")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowOptions(SourceOptions):
+    """Which rows of a source are meant, and how pairs are made of them.
+
+    Attributes:
+        columns: what columns are called there, by their name here, such as ``prompt: question``.
+        format: format of the rows (default: by the columns).
+        pairs: of unpaired and scored rows: one pair a response or row, or all.
+        strict: stop at the first row that cannot be used.
+        strip_prompt: take a prompt that the responses repeat out of them.
+        keep_messages: keep the messages that texts were made of beside them, for ``write_rows``.
+
+    Raises:
+        DataError: names a field and value that cannot be, and what can.
+    """
+
+    columns: Mapping[str, str] = field(default_factory=dict)
+    format: Format | None = None
+    pairs: Pairs = "one"
+    strict: bool = False
+    strip_prompt: bool = False
+    keep_messages: bool = False
+
+    def __post_init__(self) -> None:
+        """Check every field that has a choice of values."""
+        require_choices(self, DataError)
+        for name in self.columns:
+            if name not in COLUMNS:
+                raise DataError(f"columns: {name!r} must be one of {', '.join(COLUMNS)}")
+        there = list(self.columns.values())
+        if repeated := [column for column in there if there.count(column) > 1]:
+            raise DataError(f"columns: {repeated[0]!r} is given to two names; give each its own")

@@ -162,7 +162,7 @@ def _trained_head(arguments: argparse.Namespace) -> tuple[Any, Any]:
 
 
 def _questions(arguments: argparse.Namespace, wanted: Callable[[Any], bool]) -> list[Any]:
-    from coala_jax.quickstart._sampling import plain_questions
+    from coala_jax.quickstart._tutoring import plain_questions
 
     questions = [q for q in plain_questions(arguments.seed) if wanted(q.concept)]
     return questions[: arguments.prompts]
@@ -364,7 +364,7 @@ def _cost(arguments: argparse.Namespace, out: Path) -> None:
     from coala_jax.decoding._text_head import TextHead
     from coala_jax.features._settings import ExtractSettings, feature_identity
     from coala_jax.quickstart._demo import embedded_backbone
-    from coala_jax.quickstart._sampling import plain_questions
+    from coala_jax.quickstart._tutoring import plain_questions
 
     backbone = load_backbone(embedded_backbone())
     # An id that is never drawn, so that no response ends.

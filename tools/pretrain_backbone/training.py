@@ -1,11 +1,8 @@
 """Pre-train the embedded backbone on the generator's text.
 
 The model learns all concepts, direct and drifting answers alike: it knows what it is asked about
-and has no preference of its own. Run as
-
-    python -m coala_jax.quickstart._pretraining --out DIR
-
-and go on from a folder it wrote, with text of another seed and a fresh schedule, with ``--start``.
+and has no preference of its own. ``--start`` goes on from a folder it wrote, with text of another
+seed and a fresh schedule.
 """
 
 import argparse
@@ -30,9 +27,9 @@ from tqdm import tqdm
 
 from coala_jax.backbones import GPT2, GPT2Config, Tokenizer, load_backbone, save_checkpoint
 from coala_jax.backbones._tokenizer import load_tokenizer
-from coala_jax.quickstart._documents import encode_documents, make_documents, pack_documents
-from coala_jax.quickstart._sampling import answer_shares
-from coala_jax.quickstart._tokenizing import (
+from tools.pretrain_backbone.answers import answer_shares
+from tools.pretrain_backbone.documents import encode_documents, make_documents, pack_documents
+from tools.pretrain_backbone.tokenizing import (
     CONFIG_FILE,
     TOKENIZER_FILE,
     VOCAB_SIZE,
@@ -109,7 +106,11 @@ class TrainingRun(NamedTuple):
 
 
 def pretrain(
-    out: Path, seed: int = 0, recipe: Recipe | None = None, start: Path | None = None
+    out: Path,
+    seed: int = 0,
+    recipe: Recipe | None = None,
+    start: Path | None = None,
+    stride: int = 1,
 ) -> dict[str, Any]:
     """Train tokenizer and model, and write the folder with its record.
 
@@ -118,6 +119,7 @@ def pretrain(
         seed: decides text, initial weights and order.
         recipe: sizes, steps and optimiser; None means the default.
         start: a folder written before, to take tokenizer and weights from; None starts afresh.
+        stride: 1 asks the trained model about every aspect of every concept (`answer_shares`).
 
     Returns:
         The record, as ``training.json`` holds it.
@@ -138,7 +140,7 @@ def pretrain(
         "before": None if start is None else _earlier_record(start),
         "parameters": sum(int(leaf.size) for leaf in jax.tree.leaves(nnx.state(run.module))),
         "held_out_perplexity": held_out_perplexity(backbone.module, tokenizer, seed),  # type: ignore[arg-type]
-        "sampled_answers": answer_shares(backbone, seed),
+        "sampled_answers": answer_shares(backbone, seed, stride),
     }
     # The record counts itself in by its size once written; the digits it adds are few.
     _write_json(out / RECORD_FILE, record)
@@ -321,7 +323,7 @@ def _generation_config(tokenizer: Tokenizer) -> dict[str, Any]:
 def _provenance(seed: int, recipe: Recipe, run: TrainingRun) -> dict[str, Any]:
     return {
         "date": datetime.now(UTC).date().isoformat(),
-        "command": f"python -m coala_jax.quickstart._pretraining {shlex.join(sys.argv[1:])}",
+        "command": f"python -m tools.pretrain_backbone {shlex.join(sys.argv[1:])}",
         "seed": seed,
         "recipe": recipe._asdict(),
         "text": "coala_jax.quickstart._tutoring and its concept base alone",
@@ -350,7 +352,7 @@ def _write_json(path: Path, fields: dict[str, Any]) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parse the command line, train, and say what came out."""
     parser = argparse.ArgumentParser(
-        prog="python -m coala_jax.quickstart._pretraining",
+        prog="python -m tools.pretrain_backbone",
         description="Pre-train the embedded backbone on the generator's text.",
     )
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
@@ -361,7 +363,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(json.dumps({name: record[name] for name in record if name != "loss_curve"}, indent=1))
     print(f"written to {options.out}")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,0 +1,1 @@
+"""What makes the package's assets; not part of the wheel."""

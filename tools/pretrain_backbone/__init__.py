@@ -1,0 +1,1 @@
+"""The factory of the embedded backbone: ``python -m tools.pretrain_backbone --out DIR``."""

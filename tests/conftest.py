@@ -12,7 +12,6 @@ os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 import pytest
 from hypothesis import HealthCheck, settings
 
-END = "<|endoftext|>"
 # A busy machine is slow; that is no fault of the code under test. The same examples every time, so
 # that a run that fails here fails everywhere.
 settings.register_profile(
@@ -38,26 +37,6 @@ def few_memory_maps():
             sys.modules["jax"].clear_caches()
 
 
-def write_tokenizer(folder: Path) -> int:
-    """A byte-level BPE tokenizer with its end token; gives the number of its ids."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import PreTrainedTokenizerFast
-
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=300,
-        special_tokens=[END],
-        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(["the student asks, the tutor answers the student"] * 4, trainer)
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END)
-    fast.save_pretrained(folder)
-    return len(fast)
-
-
 @pytest.fixture(scope="session")
 def make_checkpoint() -> Callable[..., Path]:
     """Write a tiny random GPT-2 folder: ``make_checkpoint(folder, seed=0, **config_fields)``."""
@@ -65,6 +44,7 @@ def make_checkpoint() -> Callable[..., Path]:
     from flax import nnx
 
     from coala_jax.backbones import GPT2, GPT2Config, save_checkpoint
+    from tests.helpers import write_tokenizer
 
     def make(folder: Path, seed: int = 0, **fields: object) -> Path:
         folder.mkdir(parents=True, exist_ok=True)

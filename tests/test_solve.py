@@ -11,43 +11,35 @@ import pytest
 
 import coala_jax
 from coala_jax import Config, Params, PreferenceFeatures, SolveError, Status, solve
+from tests.helpers import draw_pairs
 
 # One small static setting for all tests, so that they share compilations.
 CONFIG = Config(n_gates=4, max_iterations=500, max_epochs=300)
 PAIRS, WIDTH = 40, 3
+FEATURES, OTHERS = (draw_pairs(seed, PAIRS, WIDTH, dtype="float32") for seed in (0, 1))
 
 
-def draw(seed: int = 0, dtype: str = "float32") -> PreferenceFeatures:
-    rng = np.random.default_rng(seed)
-    chosen = rng.standard_normal((PAIRS, WIDTH)) + 0.5
-    return PreferenceFeatures(
-        chosen.astype(dtype), rng.standard_normal((PAIRS, WIDTH)).astype(dtype)
-    )
-
-
-def status_of(params: Params = Params(), features: PreferenceFeatures | None = None) -> Status:  # noqa: B008
-    features = draw() if features is None else features
+def status_of(params: Params = Params(), features: PreferenceFeatures = FEATURES) -> Status:  # noqa: B008
     return Status(int(solve(params, features, config=CONFIG).status))
 
 
 def test_two_arguments_are_enough():
-    solution = solve(Params(), draw())
+    solution = solve(Params(), FEATURES)
     assert int(solution.status) == Status.SOLVED
     assert solution.raise_for_status() is solution
-    assert solution.head(draw().chosen).shape == (PAIRS,)
+    assert solution.head(FEATURES.chosen).shape == (PAIRS,)
     assert solution.head.theta1.shape == (WIDTH, 2 * Config().n_gates)
 
 
 def test_the_head_orders_training_pairs_better_than_chance():
-    features = draw()
-    head = solve(Params(), features, config=CONFIG).head
-    assert np.mean(np.asarray(head(features.chosen) > head(features.rejected))) > 0.6
+    head = solve(Params(), FEATURES, config=CONFIG).head
+    assert np.mean(np.asarray(head(FEATURES.chosen) > head(FEATURES.rejected))) > 0.6
 
 
 def test_the_same_key_gives_the_same_head_and_another_key_another():
-    same = [solve(Params(), draw(), config=CONFIG, key=jax.random.key(1)).head for _ in range(2)]
+    same = [solve(Params(), FEATURES, config=CONFIG, key=jax.random.key(1)).head for _ in range(2)]
     chex.assert_trees_all_equal(*same)
-    other = solve(Params(), draw(), config=CONFIG, key=jax.random.key(2)).head
+    other = solve(Params(), FEATURES, config=CONFIG, key=jax.random.key(2)).head
     assert not np.allclose(same[0].theta1, other.theta1)
 
 
@@ -57,13 +49,12 @@ def test_vmap_over_every_leaf_gives_what_single_solves_give():
     In float64: the best of two certificates that agree to seven digits is a matter of rounding.
     """
     config = Config(n_gates=3, max_iterations=200, max_epochs=50, sweep="lockstep")
-    features = draw()
     with jax.enable_x64(True):
         base = jnp.asarray(Params())
         batch = base + jnp.diag(0.3 * base + 1e-3)
-        swept = jax.vmap(lambda leaves: solve(Params(*leaves), features, config=config))(batch)
+        swept = jax.vmap(lambda leaves: solve(Params(*leaves), FEATURES, config=config))(batch)
         for index, leaves in enumerate(batch):
-            single = solve(Params(*leaves), features, config=config)
+            single = solve(Params(*leaves), FEATURES, config=config)
             element = jax.tree.map(lambda leaf, i=index: leaf[i], swept)
             chex.assert_trees_all_close(element.stats, single.stats, rtol=1e-6, atol=1e-8)
             chex.assert_trees_all_close(element.head, single.head, rtol=1e-6, atol=1e-8)
@@ -72,14 +63,13 @@ def test_vmap_over_every_leaf_gives_what_single_solves_give():
 @pytest.mark.parametrize("name", Params._fields)
 def test_vmap_over_any_one_leaf_traces(name):
     values = jnp.asarray([0.5, 0.6])
-    sweep = jax.vmap(lambda x: solve(Params()._replace(**{name: x}), draw(), config=CONFIG))
+    sweep = jax.vmap(lambda x: solve(Params()._replace(**{name: x}), FEATURES, config=CONFIG))
     assert jax.eval_shape(sweep, values).status.shape == (2,)
 
 
 def test_one_bad_element_does_not_spoil_a_sweep():
-    features = draw()
     rhos = jnp.asarray([1.0, -1.0, jnp.nan, 2.0])
-    swept = jax.vmap(lambda rho: solve(Params(rho=rho), features, config=CONFIG))(rhos)
+    swept = jax.vmap(lambda rho: solve(Params(rho=rho), FEATURES, config=CONFIG))(rhos)
     bad = Status.INVALID_PARAMETER
     assert [Status(int(s)) for s in swept.status] == [Status.SOLVED, bad, bad, Status.SOLVED]
     assert np.isfinite(np.asarray(swept.stats.relative_gap)[[0, 3]]).all()
@@ -97,29 +87,28 @@ def test_a_new_value_of_any_leaf_never_recompiles():
 
     for factor in (1.0, 1.1, 1.2):
         params = jax.tree.map(lambda leaf, f=factor: jnp.asarray(leaf * f), Params())
-        run(params, draw(int(10 * factor)))
+        run(params, draw_pairs(int(10 * factor), PAIRS, WIDTH, dtype="float32"))
 
 
 def test_eager_calls_share_one_compilation():
     from coala_jax._solve import _solve
 
-    solve(Params(), draw(), config=CONFIG)
+    solve(Params(), FEATURES, config=CONFIG)
     before = _solve._cache_size()
-    solve(Params(rho=0.7, group_lasso=0.1), draw(5), config=CONFIG)
+    solve(Params(rho=0.7, group_lasso=0.1), OTHERS, config=CONFIG)
     assert _solve._cache_size() == before
 
 
 def test_features_closed_over_by_a_callers_jit_work():
-    features = draw()
-    inside = jax.jit(lambda: solve(Params(), features, config=CONFIG).stats.primal_value)()
-    outside = solve(Params(), features, config=CONFIG).stats.primal_value
+    inside = jax.jit(lambda: solve(Params(), FEATURES, config=CONFIG).stats.primal_value)()
+    outside = solve(Params(), FEATURES, config=CONFIG).stats.primal_value
     assert float(inside) == pytest.approx(float(outside), rel=1e-3)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
 def test_every_float_dtype_comes_in_and_float32_comes_out(dtype):
     kind = ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype
-    solution = solve(Params(), draw(dtype=kind), config=CONFIG)
+    solution = solve(Params(), draw_pairs(0, PAIRS, WIDTH, dtype=kind), config=CONFIG)
     assert int(solution.status) == Status.SOLVED
     floats = [
         leaf for leaf in jax.tree.leaves(solution) if jnp.issubdtype(leaf.dtype, jnp.floating)
@@ -129,13 +118,13 @@ def test_every_float_dtype_comes_in_and_float32_comes_out(dtype):
 
 def test_x64_computes_in_float64():
     with jax.enable_x64(True):
-        solution = solve(Params(), draw(), config=CONFIG)
+        solution = solve(Params(), FEATURES, config=CONFIG)
         assert solution.head.theta1.dtype == jnp.float64
         assert int(solution.status) == Status.SOLVED
 
 
 def test_history_is_as_long_as_the_caps_and_nan_after_the_end():
-    solution = solve(Params(), draw(), config=CONFIG, eval_features=draw(1))
+    solution = solve(Params(), FEATURES, config=CONFIG, eval_features=OTHERS)
     trace = np.asarray(solution.history.phase1.relative_gap)
     checks = int(solution.stats.iterations) // CONFIG.check_every
     assert trace.shape == (CONFIG.max_iterations // CONFIG.check_every,)
@@ -150,7 +139,9 @@ def test_history_is_as_long_as_the_caps_and_nan_after_the_end():
 
 
 def test_iteration_limit_is_not_solved():
-    solution = solve(Params(gap_tolerance=0.0), draw(), config=Config(n_gates=4, max_iterations=25))
+    solution = solve(
+        Params(gap_tolerance=0.0), FEATURES, config=Config(n_gates=4, max_iterations=25)
+    )
     assert int(solution.status) == Status.ITERATION_LIMIT
     with pytest.raises(SolveError, match=r"iteration_limit: Phase I reached Config\.max_iter"):
         solution.raise_for_status()
@@ -158,13 +149,13 @@ def test_iteration_limit_is_not_solved():
 
 def test_epoch_limit_is_not_solved():
     config = Config(n_gates=4, max_iterations=500, max_epochs=1)
-    assert int(solve(Params(), draw(), config=config).status) == Status.EPOCH_LIMIT
+    assert int(solve(Params(), FEATURES, config=config).status) == Status.EPOCH_LIMIT
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 @pytest.mark.parametrize("field", ["chosen", "rejected", "margin", "weight"])
 def test_not_finite_input_gives_its_status_and_no_gap(field, value):
-    features = draw()._replace(
+    features = FEATURES._replace(
         weight=np.ones(PAIRS, np.float32), margin=np.zeros(PAIRS, np.float32)
     )
     array = np.array(getattr(features, field))
@@ -176,7 +167,7 @@ def test_not_finite_input_gives_its_status_and_no_gap(field, value):
 
 def test_weights_that_are_negative_or_all_zero_give_a_status():
     for weight in (np.zeros(PAIRS), np.r_[-1.0, np.ones(PAIRS - 1)]):
-        assert status_of(features=draw()._replace(weight=weight)) == Status.NOT_FINITE_INPUT
+        assert status_of(features=FEATURES._replace(weight=weight)) == Status.NOT_FINITE_INPUT
 
 
 @pytest.mark.parametrize(
@@ -204,15 +195,14 @@ def test_a_strength_at_or_above_the_critical_one_is_the_zero_network(strength):
 
 
 def test_identical_chosen_and_rejected_are_the_zero_network():
-    features = draw()
-    assert status_of(features=features._replace(rejected=features.chosen)) == Status.ZERO_NETWORK
+    assert status_of(features=FEATURES._replace(rejected=FEATURES.chosen)) == Status.ZERO_NETWORK
 
 
 def test_an_absolute_strength_is_the_same_program():
-    fraction = solve(Params(group_lasso=0.2), draw(), config=CONFIG)
+    fraction = solve(Params(group_lasso=0.2), FEATURES, config=CONFIG)
     strength = float(fraction.stats.group_lasso_strength)
     absolute_config = dataclasses.replace(CONFIG, strength_unit="absolute")
-    absolute = solve(Params(group_lasso=strength), draw(), config=absolute_config)
+    absolute = solve(Params(group_lasso=strength), FEATURES, config=absolute_config)
     assert int(absolute.status) == Status.SOLVED
     assert float(absolute.stats.group_lasso_strength) == strength
     assert float(absolute.stats.primal_value) == pytest.approx(
@@ -223,9 +213,9 @@ def test_an_absolute_strength_is_the_same_program():
 
 @pytest.mark.parametrize("factor", [1.05, 100.0])
 def test_an_absolute_strength_above_the_critical_one_is_the_zero_network(factor):
-    strength = factor * float(solve(Params(), draw(), config=CONFIG).stats.critical_strength)
+    strength = factor * float(solve(Params(), FEATURES, config=CONFIG).stats.critical_strength)
     config = dataclasses.replace(CONFIG, strength_unit="absolute")
-    solution = solve(Params(group_lasso=strength), draw(), config=config)
+    solution = solve(Params(group_lasso=strength), FEATURES, config=config)
     assert int(solution.status) == Status.ZERO_NETWORK
     assert not np.any(np.asarray(solution.head.theta2))
 
@@ -256,13 +246,13 @@ def test_wrong_containers_raise():
     with pytest.raises(TypeError, match=r"must be coala_jax\.PreferenceFeatures"):
         solve(Params(), (np.zeros((4, 2)), np.zeros((4, 2))))
     with pytest.raises(TypeError, match=r"must be coala_jax\.Params"):
-        solve({"rho": 1.0}, draw())
+        solve({"rho": 1.0}, FEATURES)
     with pytest.raises(ValueError, match=r"params\.rho must be a scalar, got shape \(2,\)"):
-        solve(Params(rho=jnp.ones(2)), draw())
+        solve(Params(rho=jnp.ones(2)), FEATURES)
     with pytest.raises(ValueError, match=r"eval_features\.chosen"):
         solve(
             Params(),
-            draw(),
+            FEATURES,
             config=CONFIG,
             eval_features=PreferenceFeatures(np.zeros((4, 2)), np.zeros((3, 2))),
         )
@@ -288,7 +278,7 @@ def test_a_bad_config_field_is_named(field, value, message):
 
 def test_explicit_gates_of_the_wrong_width_raise():
     with pytest.raises(ValueError, match=r"gates must be \(P, 4\)"):
-        coala_jax.cronos(Params(), draw(), gates=np.zeros((5, 3)))
+        coala_jax.cronos(Params(), FEATURES, gates=np.zeros((5, 3)))
 
 
 def test_every_status_has_a_text():

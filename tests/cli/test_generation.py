@@ -6,15 +6,15 @@ import os
 import pty
 import threading
 
-import numpy as np
 import pytest
 
-from coala_jax._head import ConvexHead, save_head
+from coala_jax._head import save_head
 from coala_jax.backbones import load_backbone
 from coala_jax.cli._columns import side_by_side, text_width
 from coala_jax.cli._main import main
-from coala_jax.features._settings import ExtractSettings, feature_identity
+from coala_jax.features._settings import ExtractSettings
 from tests.decoding.page_reader import Reader
+from tests.helpers import random_text_head
 
 # One shape for all: a row at a time, traced for the page.
 SAMPLING = ["--max-new-tokens", "8", "--top-k", "4"]
@@ -26,14 +26,9 @@ PROMPT = "the student asks"
 def head(checkpoint, tmp_path_factory):
     """The folder of a random head on the tiny backbone."""
     backbone = load_backbone(checkpoint)
-    rng, settings = np.random.default_rng(0), ExtractSettings()
-    head = ConvexHead(
-        theta1=rng.standard_normal((32, 6)).astype(np.float32),
-        bias=rng.standard_normal(6).astype(np.float32),
-        theta2=rng.standard_normal(6).astype(np.float32),
-    )
+    text_head = random_text_head(backbone, ExtractSettings())
     folder = tmp_path_factory.mktemp("heads") / "head"
-    save_head(folder, head, {"identity": feature_identity(backbone, settings)._asdict()})
+    save_head(folder, text_head.head, {"identity": text_head.identity._asdict()})
     return folder
 
 

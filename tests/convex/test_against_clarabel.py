@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from coala_jax import Config, Params, Status, cronos
+from tests.helpers import draw_pairs, standardised_rows
 
 LOSSES = ["squared", "logistic", "squared_hinge", "huber", "bradley_terry"]
 TIGHT = {"gap_tolerance": 1e-5, "violation_tolerance": 1e-4, "residual_tolerance": 1e-3}
@@ -58,9 +59,9 @@ def compiled():
 
 @pytest.mark.parametrize("seed", range(20))
 @pytest.mark.parametrize("model", ["relu", "gated_relu"])
-def test_optimum_agrees_with_clarabel(model, seed, compiled, make_pairs, make_rows):
+def test_optimum_agrees_with_clarabel(model, seed, compiled):
     loss = LOSSES[seed % 5]
-    features = make_pairs(seed)
+    features = draw_pairs(seed)
     with jax.enable_x64(True):
         params = Params(group_lasso=[0.05, 0.1, 0.3, 0.5][seed // 5], gamma=0.3, **TIGHT)
         params = jax.tree.map(jnp.asarray, params)
@@ -70,7 +71,7 @@ def test_optimum_agrees_with_clarabel(model, seed, compiled, make_pairs, make_ro
     best = cone_optimum(
         model,
         loss,
-        make_rows(features, certificate),
+        standardised_rows(features, certificate),
         certificate.patterns.astype(float),
         certificate.labels,
         float(certificate.group_lasso_strength),

@@ -6,6 +6,7 @@ import pytest
 
 import coala_jax
 from coala_jax import Config, Params, PreferenceFeatures, Status, cronos
+from tests.helpers import draw_pairs, standardised_rows
 
 LOSSES = ["squared", "logistic", "squared_hinge", "huber", "bradley_terry"]
 
@@ -38,9 +39,9 @@ def dual_value(name: str, r: np.ndarray, y: np.ndarray, weight: np.ndarray) -> f
 
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("seed", range(3))
-def test_reported_certificate_is_the_one_recomputed_in_numpy(loss, seed, make_pairs, make_rows):
+def test_reported_certificate_is_the_one_recomputed_in_numpy(loss, seed):
     weight = np.random.default_rng(seed).uniform(0.5, 2, 15)
-    features = make_pairs(seed)._replace(weight=weight)
+    features = draw_pairs(seed)._replace(weight=weight)
     with jax.enable_x64(True):
         solution = cronos(
             Params(group_lasso=0.1, gamma=0.4, gap_tolerance=1e-4),
@@ -49,7 +50,7 @@ def test_reported_certificate_is_the_one_recomputed_in_numpy(loss, seed, make_pa
             key=jax.random.key(seed),
         )
     certificate = jax.tree.map(np.asarray, solution.certificate)
-    x = make_rows(features, certificate)
+    x = standardised_rows(features, certificate)
     d, y, w = certificate.patterns.astype(float), certificate.labels, certificate.row_weight
     strength = float(certificate.group_lasso_strength)
     np.testing.assert_array_equal(certificate.patterns, certificate.gates @ x.T >= 0)
@@ -82,9 +83,9 @@ def test_reported_certificate_is_the_one_recomputed_in_numpy(loss, seed, make_pa
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-def test_the_networks_own_objective_is_the_certified_value(loss, make_pairs, make_rows):
+def test_the_networks_own_objective_is_the_certified_value(loss):
     """Objective (2) of relu(X theta1) theta2 with lambda/2 on both layers' squares equals (3)."""
-    features = make_pairs(3, pairs=60, width=6)
+    features = draw_pairs(3, pairs=60, width=6)
     with jax.enable_x64(True):
         solution = cronos(Params(), features, config=Config(phase1_loss=loss))
         rewards = np.asarray(solution.head(np.concatenate([features.chosen, features.rejected])))
@@ -95,18 +96,18 @@ def test_the_networks_own_objective_is_the_certified_value(loss, make_pairs, mak
     assert value == pytest.approx(float(solution.stats.primal_value), rel=1e-10)
 
 
-def test_an_unsolved_run_still_carries_a_valid_certificate(make_pairs):
+def test_an_unsolved_run_still_carries_a_valid_certificate():
     solution = cronos(
-        Params(gap_tolerance=0.0), make_pairs(0), config=Config(max_iterations=25, check_every=25)
+        Params(gap_tolerance=0.0), draw_pairs(0), config=Config(max_iterations=25, check_every=25)
     )
     assert int(solution.status) == Status.ITERATION_LIMIT
     assert float(solution.stats.primal_value) >= float(solution.stats.dual_bound)
     assert np.isfinite(float(solution.stats.relative_gap))
 
 
-def test_critical_strength_is_where_the_network_vanishes(make_pairs):
+def test_critical_strength_is_where_the_network_vanishes():
     """Just below it the optimum beats the zero network; just above it nothing does."""
-    features = make_pairs(5, pairs=30, width=4)
+    features = draw_pairs(5, pairs=30, width=4)
     tight = {"gap_tolerance": 1e-7, "violation_tolerance": 1e-5, "explained_minimum": 0.0}
     with jax.enable_x64(True):
         config = Config(max_iterations=5000)
@@ -118,17 +119,17 @@ def test_critical_strength_is_where_the_network_vanishes(make_pairs):
     assert not np.any(np.asarray(above.head.theta2))
 
 
-def test_critical_strength_is_well_below_the_norm_bound(make_pairs, make_rows):
-    features = make_pairs(6, pairs=200, width=10)
+def test_critical_strength_is_well_below_the_norm_bound():
+    features = draw_pairs(6, pairs=200, width=10)
     solution = cronos(Params(), features)
     certificate = jax.tree.map(np.asarray, solution.certificate)
-    x = make_rows(features, certificate)
+    x = standardised_rows(features, certificate)
     bound = np.linalg.norm((certificate.patterns * certificate.labels) @ x, axis=1).max()
     assert float(solution.stats.critical_strength) < 0.9 * bound
 
 
-def test_constant_features_are_counted_and_ignored(make_pairs):
-    features = make_pairs(0)
+def test_constant_features_are_counted_and_ignored():
+    features = draw_pairs(0)
     wide = PreferenceFeatures(
         np.c_[features.chosen, np.full(15, 7.0)], np.c_[features.rejected, np.full(15, 7.0)]
     )

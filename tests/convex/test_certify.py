@@ -5,13 +5,14 @@ import numpy as np
 import pytest
 
 from coala_jax import Config, Params, certify, cronos
+from tests.helpers import draw_pairs
 
 CONFIG = Config(n_gates=5, max_iterations=5000)
 
 
 @pytest.fixture(scope="module")
-def solved(make_pairs):
-    features = make_pairs(1, pairs=30, width=4)
+def solved():
+    features = draw_pairs(1, pairs=30, width=4)
     with jax.enable_x64(True):
         solution = cronos(Params(group_lasso=0.1, gap_tolerance=1e-5), features, config=CONFIG)
     return features, solution
@@ -32,8 +33,8 @@ def test_it_confirms_what_the_solver_reports(solved):
     assert report.cone_violation == 0
 
 
-def test_a_pairwise_certificate_is_confirmed_with_its_offset_and_margins(make_pairs):
-    features = make_pairs(2, pairs=30, width=4)._replace(margin=np.linspace(0, 1, 30))
+def test_a_pairwise_certificate_is_confirmed_with_its_offset_and_margins():
+    features = draw_pairs(2, pairs=30, width=4)._replace(margin=np.linspace(0, 1, 30))
     config = Config(n_gates=5, max_iterations=5000, phase1_loss="bradley_terry")
     with jax.enable_x64(True):
         solution = cronos(Params(group_lasso=0.1, gamma=0.5), features, config=config)
@@ -59,9 +60,9 @@ def test_claims_are_not_believed(solved):
     assert report.dual_bound <= honest.primal_value
 
 
-def test_a_dual_point_on_a_pair_without_weight_proves_nothing(make_pairs):
+def test_a_dual_point_on_a_pair_without_weight_proves_nothing():
     """There the conjugate is infinite: a forged value must not raise the bound."""
-    features = make_pairs(3, pairs=30, width=4)._replace(weight=np.r_[0.0, np.ones(29)])
+    features = draw_pairs(3, pairs=30, width=4)._replace(weight=np.r_[0.0, np.ones(29)])
     with jax.enable_x64(True):
         certificate = cronos(Params(group_lasso=0.1), features, config=CONFIG).certificate
         forged = np.array(certificate.dual_point)

@@ -17,16 +17,15 @@ from coala_jax.convex._linear_system import (
 )
 from coala_jax.convex._program import RELU_HALVES, Program
 from coala_jax.convex.losses import LOSSES
+from tests.helpers import draw_pairs
 
 CONFIG = Config(n_gates=4, max_iterations=2000)
 
 
 @pytest.mark.parametrize("loss", sorted(LOSSES))
 @pytest.mark.parametrize("model", ["relu", "gated_relu"])
-def test_every_loss_and_model_solves_bare_in_float32_and_under_vmap_in_float64(
-    model, loss, make_pairs
-):
-    features = make_pairs(4, pairs=30)
+def test_every_loss_and_model_solves_bare_in_float32_and_under_vmap_in_float64(model, loss):
+    features = draw_pairs(4, pairs=30)
     config = dataclasses.replace(CONFIG, model=model, phase1_loss=loss)
     strengths = np.array([0.1, 0.4])
     # Given, since the same key draws other gates in another precision.
@@ -48,8 +47,8 @@ def test_every_loss_and_model_solves_bare_in_float32_and_under_vmap_in_float64(
 
 
 @pytest.mark.parametrize("change", [{"adapt_rows": False}, {"adapt_rho": False}])
-def test_how_the_penalties_adapt_moves_the_path_and_not_the_optimum(change, make_pairs):
-    features = make_pairs(5, pairs=40)
+def test_how_the_penalties_adapt_moves_the_path_and_not_the_optimum(change):
+    features = draw_pairs(5, pairs=40)
     tight = Params(gap_tolerance=1e-4, violation_tolerance=1e-4)
     config = dataclasses.replace(CONFIG, max_iterations=20_000)
     with jax.enable_x64(True):

@@ -7,6 +7,7 @@ import pytest
 
 from coala_jax import Config, ConvexHead, GatedHead, Params, Status, cronos
 from coala_jax.convex import decompose_gated
+from tests.helpers import draw_pairs, standardised_rows
 
 CONFIG = Config(n_gates=6, max_iterations=2000, model="gated_relu")
 # A small strength, so that all gates are in use, and one that leaves some neurons zero.
@@ -19,10 +20,10 @@ RELATIVE = {False: 1e-4, True: 1e-8}
     params=[(x64, strength) for x64 in (False, True) for strength in STRENGTHS],
     ids=lambda param: f"{'float64' if param[0] else 'float32'}-{param[1]}",
 )
-def decomposed(request, make_pairs):
+def decomposed(request):
     """x64 or not, features, the gated solution and the head made of it."""
     x64, strength = request.param
-    features = make_pairs(2, pairs=30, width=4)
+    features = draw_pairs(2, pairs=30, width=4)
     with jax.enable_x64(x64):
         solution = cronos(Params(group_lasso=strength), features, config=CONFIG)
         head = decompose_gated(features, solution.certificate)
@@ -66,10 +67,11 @@ def test_it_is_a_plain_relu_head(decomposed):
     assert {str(leaf.dtype) for leaf in head} == {"float64" if x64 else "float32"}
 
 
-def test_every_neuron_is_on_exactly_where_its_gate_is(decomposed, make_rows):
+def test_every_neuron_is_on_exactly_where_its_gate_is(decomposed):
     x64, features, solution, head = decomposed
     signs = 2 * np.asarray(solution.certificate.patterns) - 1.0
-    products = blocks(head, solution.certificate) @ make_rows(features, solution.certificate).T
+    x = standardised_rows(features, solution.certificate)
+    products = blocks(head, solution.certificate) @ x.T
     rounding = (1e-12 if x64 else 1e-5) * np.abs(products).max()
     assert np.min(signs * products) >= -rounding
 
@@ -92,9 +94,9 @@ def test_a_zero_gated_neuron_stays_zero_in_both_halves(decomposed):
         assert np.all(np.any(columns[:, :, ~unused], axis=0))
 
 
-def test_the_decomposition_is_near_the_least_one_of_a_cone_solver(decomposed, make_rows):
+def test_the_decomposition_is_near_the_least_one_of_a_cone_solver(decomposed):
     _, features, solution, head = decomposed
-    x = make_rows(features, solution.certificate)
+    x = standardised_rows(features, solution.certificate)
     signs = 2 * np.asarray(solution.certificate.patterns) - 1.0
     u = np.asarray(solution.certificate.weights, np.float64)[0]
     w = cp.Variable(u.shape)
@@ -121,8 +123,8 @@ def test_gated_weights_taken_for_relu_ones_give_other_outputs(decomposed):
     assert np.abs(naive - expected).max() > 0.1 * np.abs(expected).max()
 
 
-def test_it_works_under_jit(make_pairs):
-    features = make_pairs(2, pairs=30, width=4)
+def test_it_works_under_jit():
+    features = draw_pairs(2, pairs=30, width=4)
     solution = cronos(Params(group_lasso=STRENGTHS[0]), features, config=CONFIG)
     bare = decompose_gated(features, solution.certificate)
     jitted = jax.jit(decompose_gated)(features, solution.certificate)
@@ -130,8 +132,8 @@ def test_it_works_under_jit(make_pairs):
     np.testing.assert_allclose(jitted(features.chosen), expected, atol=1e-4 * abs(expected).max())
 
 
-def test_a_relu_certificate_is_refused(make_pairs):
-    features = make_pairs(0)
+def test_a_relu_certificate_is_refused():
+    features = draw_pairs(0)
     blocks, width = 2, 4
     relu = cronos(Params(), features, config=Config(n_gates=blocks, max_iterations=25))
     assert relu.certificate.weights.shape == (2, blocks, width)

@@ -20,21 +20,17 @@ from coala_jax.convex import cronos_init, cronos_problem, cronos_step
 from coala_jax.convex._certificate import relative_gap
 from coala_jax.convex._program import GATED_HALVES, RELU_HALVES, Program
 from coala_jax.convex.losses import get_loss
+from tests.helpers import draw_pairs, standardised_rows
 
 MODELS = ["relu", "gated_relu"]
 PAIRS, WIDTH = 20, 3
 # Patterns of one side alone and of both, where all rows of a side are the same.
 GATES = np.array([[1.0, 0, 0, 0], [-1, 0, 0, 0], [0, 0, 0, 1], [1, 1, -1, 0.3]])
-
-
-def draw(seed: int = 0, pairs: int = PAIRS, width: int = WIDTH) -> PreferenceFeatures:
-    rng = np.random.default_rng(seed)
-    chosen = rng.standard_normal((pairs, width)) + 0.5
-    return PreferenceFeatures(chosen, rng.standard_normal((pairs, width)))
+PLAIN = draw_pairs(0, PAIRS, WIDTH)
 
 
 def with_columns(columns: list[int]) -> PreferenceFeatures:
-    return PreferenceFeatures(*(array[:, columns] for array in draw()[:2]))
+    return PreferenceFeatures(*(array[:, columns] for array in PLAIN[:2]))
 
 
 def one_row_a_side() -> PreferenceFeatures:
@@ -45,34 +41,34 @@ def one_row_a_side() -> PreferenceFeatures:
 
 def with_both_labels() -> PreferenceFeatures:
     """Every row is chosen once and rejected once."""
-    one, other = (array[: PAIRS // 2] for array in draw()[:2])
+    one, other = (array[: PAIRS // 2] for array in PLAIN[:2])
     return PreferenceFeatures(np.concatenate([one, other]), np.concatenate([other, one]))
 
 
 def scaled(factor: float) -> PreferenceFeatures:
-    return PreferenceFeatures(*(factor * array for array in draw()[:2]))
+    return PreferenceFeatures(*(factor * array for array in PLAIN[:2]))
 
 
 def poisoned(field: str, value: float) -> PreferenceFeatures:
-    array = getattr(draw(), field).copy()
+    array = getattr(PLAIN, field).copy()
     array[3, 1] = value
-    return draw()._replace(**{field: array})
+    return PLAIN._replace(**{field: array})
 
 
 SWAPPED = [0, 2, 1, 3]
 # Features, absolute strength and gates. Of one row a side the zero network is optimal from
 # 2 n = 40 on, and from 2 n sqrt(3) = 69.28 where a neuron may see both sides.
 CASES = {
-    "plain": (draw(), 1.0, GATES),
+    "plain": (PLAIN, 1.0, GATES),
     "duplicate column": (with_columns([0, 0, 1]), 1.0, GATES),
     "duplicate column in another order": (with_columns([0, 1, 0]), 1.0, GATES[:, SWAPPED]),
     "one row a side": (one_row_a_side(), 4.0, GATES),
     "below the critical strength": (one_row_a_side(), 36.0, GATES),
     "above the critical strength": (one_row_a_side(), 69.4, GATES),
-    "far above the critical strength": (draw(), 1e6, GATES),
+    "far above the critical strength": (PLAIN, 1e6, GATES),
     "each row with both labels": (with_both_labels(), 1.0, GATES),
-    "one row": (draw()._replace(rejected=draw().chosen), 1.0, GATES),
-    "zero strength": (draw(), 0.0, GATES),
+    "one row": (PLAIN._replace(rejected=PLAIN.chosen), 1.0, GATES),
+    "zero strength": (PLAIN, 0.0, GATES),
     "zero strength and nothing to learn": (with_both_labels(), 0.0, GATES),
     "NaN": (poisoned("chosen", np.nan), 1.0, GATES),
     "infinity": (poisoned("rejected", np.inf), 1.0, GATES),
@@ -80,7 +76,7 @@ CASES = {
     "1e10": (scaled(1e10), 1.0, GATES),
     "1e-25": (scaled(1e-25), 1.0, GATES),
     "1e25": (scaled(1e25), 1.0, GATES),
-    "negative strength": (draw(), -1.0, GATES),
+    "negative strength": (PLAIN, -1.0, GATES),
 }
 BROKEN = ["NaN", "infinity", "negative strength"]
 
@@ -118,11 +114,11 @@ def cases(request, run_cases):
     return request.param, run_cases(request.param, CASES)
 
 
-def assert_certified(features, solution, make_rows, rounding=1e-4) -> None:
+def assert_certified(features, solution, rounding=1e-4) -> None:
     """The squared loss's certificate in numpy, with outputs from the head on raw features."""
     assert int(solution.status) == Status.SOLVED
     certificate = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), solution.certificate)
-    x, d, y = make_rows(features, certificate), certificate.patterns, certificate.labels
+    x, d, y = standardised_rows(features, certificate), certificate.patterns, certificate.labels
     raw = np.concatenate([features.chosen, features.rejected])
     strength = float(certificate.group_lasso_strength)
     z = np.asarray(solution.head(raw), np.float64)
@@ -143,17 +139,17 @@ def status_of(solution) -> Status:
     return Status(int(solution.status))
 
 
-def least_squares_value(features, certificate, make_rows) -> float:
+def least_squares_value(features, certificate) -> float:
     """Optimum without a penalty: every cone has an inside, so v - w is any weight at all."""
-    x, d = make_rows(features, certificate), np.asarray(certificate.patterns, np.float64)
+    x, d = standardised_rows(features, certificate), np.asarray(certificate.patterns, np.float64)
     columns = np.concatenate([pattern[:, None] * x for pattern in d], axis=1)
     y = np.asarray(certificate.labels, np.float64)
     return 0.5 * np.sum((columns @ np.linalg.lstsq(columns, y, rcond=None)[0] - y) ** 2)
 
 
 @pytest.mark.parametrize("name", ["plain", "duplicate column", "one row a side"])
-def test_they_are_solved_and_certified(name, cases, make_rows):
-    assert_certified(CASES[name][0], cases[1][name], make_rows)
+def test_they_are_solved_and_certified(name, cases):
+    assert_certified(CASES[name][0], cases[1][name])
 
 
 def test_duplicate_columns_share_their_weight_and_their_order_is_no_matter(cases):
@@ -203,10 +199,10 @@ def test_where_zero_is_optimal_the_network_is_zero(name, cases):
     assert float(solution.stats.primal_value) == PAIRS  # half of 2 n rows
 
 
-def test_a_zero_strength_is_least_squares_without_a_gap(cases, make_rows):
+def test_a_zero_strength_is_least_squares_without_a_gap(cases):
     solution = cases[1]["zero strength"]
     assert status_of(solution) == Status.SOLVED_WITHOUT_GAP
-    best = least_squares_value(CASES["zero strength"][0], solution.certificate, make_rows)
+    best = least_squares_value(CASES["zero strength"][0], solution.certificate)
     assert best * (1 - 1e-5) <= float(solution.stats.primal_value) <= best * 1.01
     residuals = (solution.stats.primal_residual, solution.stats.dual_residual)
     assert max(map(float, residuals)) <= Params().residual_tolerance
@@ -227,7 +223,7 @@ def test_the_units_of_the_features_are_no_matter(factor, cases):
     plain, solution = cases[1]["plain"], cases[1][factor]
     assert int(solution.stats.constant_features) == 0
     assert status_of(solution) == Status.SOLVED
-    expected = plain.head(draw().chosen)
+    expected = plain.head(PLAIN.chosen)
     found = solution.head(CASES[factor][0].chosen.astype(np.float32))
     np.testing.assert_allclose(found, expected, atol=1e-2)
 
@@ -254,7 +250,7 @@ def test_broken_elements_do_not_spoil_their_batch(cases, run_cases):
 
 
 # Two pairs and one gate, in float64: the least that can be asked for. 75 steps suffice.
-SMALLEST = draw(0, pairs=2, width=2)
+SMALLEST = draw_pairs(0, pairs=2, width=2)
 
 
 def solve_smallest(model: str, **params: float) -> Solution:
@@ -319,7 +315,7 @@ def test_up_to_three_tolerances_short_is_loosely_solved(model, quantity, share, 
 
 
 # More features than rows.
-WIDE = draw(1, pairs=3, width=10)
+WIDE = draw_pairs(1, pairs=3, width=10)
 
 
 def solve_wide(model: str, strength: float):
@@ -329,15 +325,15 @@ def solve_wide(model: str, strength: float):
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_more_features_than_rows_are_solved_and_certified(model, make_rows):
-    assert_certified(WIDE, solve_wide(model, 0.1), make_rows)
+def test_more_features_than_rows_are_solved_and_certified(model):
+    assert_certified(WIDE, solve_wide(model, 0.1))
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_an_exact_fit_without_a_penalty_is_a_success(model, make_rows):
+def test_an_exact_fit_without_a_penalty_is_a_success(model):
     """Objective and bound are both zero: nothing can be better."""
     solution = solve_wide(model, 0.0)
-    assert least_squares_value(WIDE, solution.certificate, make_rows) < 1e-20
+    assert least_squares_value(WIDE, solution.certificate) < 1e-20
     zero_value = 0.5 * len(solution.certificate.labels)
     assert float(solution.stats.primal_value) <= Params().gap_tolerance * zero_value
     assert not any(np.isnan(leaf).any() for leaf in solution.head)

@@ -24,6 +24,7 @@ from coala_jax.convex._phase1 import solve_strength
 from coala_jax.convex._prepare import prepare, strength_of
 from coala_jax.convex._program import Program
 from coala_jax.convex.losses import Loss, get_loss
+from tests.helpers import draw_pairs
 
 TIGHT = {
     "gap_tolerance": 1e-9,
@@ -37,14 +38,12 @@ STEP = 1e-4
 KEY = jax.random.key(3)
 
 
-def draw() -> tuple[Params, PreferenceFeatures]:
+def draw_problem() -> tuple[Params, PreferenceFeatures]:
     """Parameters and features whose optimum has two or three neurons and tight rows."""
     rng = np.random.default_rng(0)
-    features = PreferenceFeatures(
-        rng.normal(0.5, 1, (PAIRS, WIDTH)),
-        rng.normal(0, 1, (PAIRS, WIDTH)),
-        rng.uniform(0.5, 2, PAIRS),
-        rng.uniform(0, 0.5, PAIRS),
+    features = draw_pairs(rng, PAIRS, WIDTH)
+    features = features._replace(
+        weight=rng.uniform(0.5, 2, PAIRS), margin=rng.uniform(0, 0.5, PAIRS)
     )
     params = Params(group_lasso=2.0, gamma=0.1, **TIGHT)
     return jax.tree.map(jnp.asarray, (params, features))
@@ -87,7 +86,7 @@ SLOW = pytest.mark.slow
 )
 def test_gradients_of_phase_one_agree_with_finite_differences(model, loss):
     with jax.enable_x64(True):
-        params, features = draw()
+        params, features = draw_problem()
         at = jnp.asarray(np.random.default_rng(1).standard_normal((7, WIDTH)))
         config = Config(
             model=model, phase1_loss=loss, strength_unit="absolute", max_iterations=40_000
@@ -105,7 +104,7 @@ def test_gradients_of_phase_one_agree_with_finite_differences(model, loss):
 def test_gradients_pass_through_both_phases_and_the_critical_strength():
     """As hyper-gradients need it: a held-out loss in the strength, the ridge and the scale."""
     with jax.enable_x64(True):
-        params, features = draw()
+        params, features = draw_problem()
         held_out = np.random.default_rng(2).standard_normal((2, 9, WIDTH))
         config = Config(n_gates=4, max_iterations=40_000, max_epochs=5000)
 
@@ -119,7 +118,7 @@ def test_gradients_pass_through_both_phases_and_the_critical_strength():
 
 def test_vmapped_gradients_are_the_single_ones():
     with jax.enable_x64(True):
-        params, features = draw()
+        params, features = draw_problem()
         config = Config(n_gates=4, strength_unit="absolute", max_iterations=40_000)
 
         def slope(strength):
@@ -136,7 +135,7 @@ def test_vmapped_gradients_are_the_single_ones():
 
 
 def test_a_gradient_without_a_solution_is_an_error_and_nan_under_jit():
-    params, features = draw()
+    params, features = draw_problem()
     config = Config(n_gates=4, max_iterations=25)
 
     def function(strength):
@@ -160,7 +159,7 @@ class Solved(NamedTuple):
 @pytest.fixture(scope="module")
 def located() -> Solved:
     with jax.enable_x64(True):
-        params, features = draw()
+        params, features = draw_problem()
         loss, config = get_loss("bradley_terry"), Config(max_iterations=40_000)
         params, pairs = prepare_params(params._replace(group_lasso=0.2)), prepare_features(features)
         prepared = prepare(params, pairs, loss, config, None, jnp.asarray(GATES))
@@ -216,7 +215,7 @@ def test_newton_takes_a_rough_solution_to_the_accuracy_of_the_arithmetic(located
 def test_elements_of_a_path_have_gradients_of_their_own():
     """As many elements as neurons, so that no broadcast can mix them up; one is not solved."""
     with jax.enable_x64(True):
-        params, features = draw()
+        params, features = draw_problem()
         config = Config(n_gates=1, strength_unit="absolute", max_iterations=40_000)
 
         def first_layer(strengths):

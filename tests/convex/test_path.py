@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from coala_jax import Config, Params, Status, cronos, regularization_path
+from tests.helpers import draw_pairs
 
 MODELS = ["relu", "gated_relu"]
 # A fifth lower each time: warm starts save little where strengths halve.
@@ -22,8 +23,8 @@ def config_of(model: str) -> Config:
 
 
 @pytest.fixture(scope="module")
-def features(make_pairs):
-    return make_pairs(2, pairs=150, width=8)
+def features():
+    return draw_pairs(2, pairs=150, width=8)
 
 
 @pytest.fixture(scope="module")

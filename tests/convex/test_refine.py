@@ -5,13 +5,16 @@ import jax
 import numpy as np
 import pytest
 
-from coala_jax import Config, Params, PreferenceFeatures, Status, certify, cronos, refine
+from coala_jax import Config, Params, Status, certify, cronos, refine
+from tests.helpers import draw_pairs, standardised_rows
 
 LOSSES = ["squared", "bradley_terry"]
 PARAMS = Params(
     group_lasso=0.1, gap_tolerance=1e-5, violation_tolerance=1e-4, residual_tolerance=1e-3
 )
 PAIRS = 12
+# In one dimension, where all patterns can be told.
+FEATURES = draw_pairs(1, PAIRS, 1, shift=0.3)
 KEY = jax.random.key(0)
 
 
@@ -19,19 +22,12 @@ def config_of(loss: str) -> Config:
     return Config(n_gates=3, max_iterations=10_000, phase1_loss=loss)
 
 
-def draw(seed: int = 1) -> PreferenceFeatures:
-    """Features in one dimension, where all patterns can be told."""
-    rng = np.random.default_rng(seed)
-    return PreferenceFeatures(rng.normal(0.3, 1, (PAIRS, 1)), rng.standard_normal((PAIRS, 1)))
-
-
 @pytest.fixture(scope="module", params=LOSSES)
 def refined(request):
     """A loss, its features and the solutions of `refine`."""
-    features = draw()
     with jax.enable_x64(True):
-        solutions = refine(PARAMS, features, config=config_of(request.param), key=KEY)
-    return request.param, features, jax.tree.map(np.asarray, solutions)
+        solutions = refine(PARAMS, FEATURES, config=config_of(request.param), key=KEY)
+    return request.param, FEATURES, jax.tree.map(np.asarray, solutions)
 
 
 def loss_value(loss: str, rewards: np.ndarray) -> float:
@@ -99,11 +95,11 @@ def test_the_last_is_certified_for_its_own_gates(refined):
     assert not np.array_equal(last.certificate.patterns, solutions[0].certificate.patterns)
 
 
-def test_no_round_is_below_the_optimum_of_all_gates_and_the_last_comes_near(refined, make_rows):
+def test_no_round_is_below_the_optimum_of_all_gates_and_the_last_comes_near(refined):
     """Of the network itself: with a gate a pattern program (3) has its global optimum."""
     loss, features, solutions = refined
     certificate = solutions[0].certificate
-    x = make_rows(features, certificate)
+    x = standardised_rows(features, certificate)
     order = np.sort(x[:, 0])
     thresholds = (order[1:] + order[:-1]) / 2
     above = x[:, 0] > thresholds[:, None]
@@ -119,7 +115,7 @@ def test_no_round_is_below_the_optimum_of_all_gates_and_the_last_comes_near(refi
 def test_no_rounds_give_the_plain_solution(refined):
     loss, features, solutions = refined
     with jax.enable_x64(True):
-        only = refine(PARAMS, features, config=config_of(loss), key=KEY, max_rounds=0)
+        only = refine(PARAMS, FEATURES, config=config_of(loss), key=KEY, max_rounds=0)
         plain = cronos(PARAMS, features, config=config_of(loss), key=KEY)
     assert len(only) == 1
     np.testing.assert_array_equal(only[0].head.theta1, plain.head.theta1)
@@ -127,9 +123,9 @@ def test_no_rounds_give_the_plain_solution(refined):
 
 
 def test_rounds_are_capped(refined):
-    loss, features, solutions = refined
+    loss, _, solutions = refined
     with jax.enable_x64(True):
-        capped = refine(PARAMS, features, config=config_of(loss), key=KEY, max_rounds=1)
+        capped = refine(PARAMS, FEATURES, config=config_of(loss), key=KEY, max_rounds=1)
     assert len(capped) == 2
     np.testing.assert_array_equal(capped[1].head.theta1, solutions[1].head.theta1)
 
@@ -155,4 +151,4 @@ def test_a_first_solve_without_a_network_ends_it(strength, refined):
 
 def test_a_gated_model_is_refused():
     with pytest.raises(ValueError, match=r"refine needs Config\.model='relu', got 'gated_relu'"):
-        refine(Params(), draw(), config=Config(model="gated_relu"))
+        refine(Params(), FEATURES, config=Config(model="gated_relu"))

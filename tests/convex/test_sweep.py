@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from coala_jax import Config, Params, Status, cronos
+from tests.helpers import draw_pairs
 
 # As the sweep of the measurements: adaptation off, so that all elements share one inverse.
 CONFIG = Config(n_gates=3, max_iterations=4000, adapt_rho=False, adapt_rows=False)
@@ -16,8 +17,8 @@ RHOS = np.array([0.3, 1.0, 3.0, 10.0])
 
 
 @pytest.fixture(scope="module")
-def features(make_pairs):
-    return make_pairs(2, pairs=30)
+def features():
+    return draw_pairs(2, pairs=30)
 
 
 def test_a_sweep_of_rho_ends_every_element_where_its_single_solve_ends(features):

@@ -8,45 +8,15 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from coala_jax._head import ConvexHead
-from coala_jax.backbones import load_backbone
-from coala_jax.decoding._text_head import TextHead
 from coala_jax.features._query import query_text
-from coala_jax.features._settings import ExtractSettings, feature_identity
-
-PROMPTS = (
-    "the student asks",
-    "what does the tutor answer the student?",
-    "a",
-    "the tutor asks the student, the student answers the tutor",
-)
-
-
-def with_opinions(module):
-    """Random weights hardly tell tokens apart; larger ones do."""
-    state = nnx.state(module, nnx.Param)
-    nnx.update(
-        module, jax.tree.map(lambda weight: 4 * weight if weight.ndim > 1 else weight, state)
-    )
-    return module
-
-
-def random_head(backbone, settings, rng):
-    """A head of six neurons on features of these settings."""
-    width, neurons = settings.width(backbone.config.hidden_size), 6
-    head = ConvexHead(
-        theta1=rng.standard_normal((width, neurons)).astype(np.float32),
-        bias=rng.standard_normal(neurons).astype(np.float32),
-        theta2=rng.standard_normal(neurons).astype(np.float32),
-    )
-    return TextHead(head, settings, feature_identity(backbone, settings))
+from coala_jax.features._settings import ExtractSettings
+from tests.helpers import load_with_opinions, random_text_head, with_opinions
 
 
 @pytest.fixture(scope="session")
 def backbone(checkpoint):
     """A GPT-2 of two layers and 64 positions."""
-    loaded = load_backbone(checkpoint)
-    return replace(loaded, module=with_opinions(loaded.module))
+    return load_with_opinions(checkpoint)
 
 
 @pytest.fixture(scope="session")
@@ -82,7 +52,7 @@ def make_head():
         if "attention" in pooling:
             query = query_text(rng.standard_normal((len(layers), backbone.config.hidden_size)))
         settings = ExtractSettings(pooling=pooling, layers=layers, query=query)
-        return random_head(backbone, settings, rng)
+        return random_text_head(backbone, settings, rng)
 
     return make
 

@@ -10,8 +10,8 @@ from coala_jax.decoding._generate import guided_generate
 from coala_jax.decoding._plan import make_plan
 from coala_jax.decoding._prompts import encode_prompts, template_of
 from coala_jax.features._query import query_array
-from tests.decoding.conftest import PROMPTS
 from tests.decoding.reference import Reference
+from tests.helpers import PROMPTS
 
 BASE = {"max_new_tokens": 9, "top_k": 4, "top_p": 0.8, "guide_every": 3, "scale": 3.0}
 CONFIGS = {

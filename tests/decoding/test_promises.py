@@ -12,7 +12,7 @@ from coala_jax.decoding._config import GenerationConfig, GenerationError
 from coala_jax.decoding._generate import guided_generate
 from coala_jax.decoding._page import comparison_page
 from coala_jax.features import FeatureError
-from tests.decoding.conftest import PROMPTS
+from tests.helpers import PROMPTS
 
 CONFIG = GenerationConfig(max_new_tokens=9, top_k=4, top_p=0.8, guide_every=3, scale=3.0)
 

@@ -8,8 +8,8 @@ from coala_jax.decoding._prompts import encode_prompts, template_of
 from coala_jax.decoding._token_rewards import token_rewards
 from coala_jax.features import FeatureError
 from coala_jax.features._query import query_array
-from tests.decoding.conftest import PROMPTS
 from tests.decoding.reference import Reference
+from tests.helpers import PROMPTS
 
 EVERY_POOLING = "text_mean+mean+last+first+attention"
 

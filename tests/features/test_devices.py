@@ -19,8 +19,8 @@ from coala_jax.features import FeatureError, Part, join_parts, load_features, op
 from coala_jax.features._build import extract_store
 from coala_jax.study._pairs import read_pairs
 from tests.backbones.variants import ENCODER_SIZES, SIZES, write_variant
-from tests.conftest import write_tokenizer
 from tests.features.devices import MESHES, SETTINGS, make_rows
+from tests.helpers import write_tokenizer
 
 ROOT = Path(__file__).parents[2]
 # The tokenizer of the tests has fewer ids; eight devices divide it.

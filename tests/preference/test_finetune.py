@@ -16,20 +16,16 @@ from coala_jax.preference import (
     objective_change,
     reward_metrics,
 )
+from tests.helpers import draw_pairs, random_head
 
 PAIRS, WIDTH, NEURONS = 120, 5, 8
 
 
-def draw(seed: int = 0, **columns) -> tuple[ConvexHead, PreferenceFeatures]:
+def draw_problem(seed: int = 0, **columns) -> tuple[ConvexHead, PreferenceFeatures]:
     rng = np.random.default_rng(seed)
-    head = ConvexHead(
-        jnp.asarray(rng.standard_normal((WIDTH, NEURONS)), jnp.float32),
-        jnp.asarray(rng.standard_normal(NEURONS), jnp.float32),
-        jnp.asarray(rng.standard_normal(NEURONS) / 10, jnp.float32),
-    )
-    chosen = (rng.standard_normal((PAIRS, WIDTH)) + 0.4).astype(np.float32)
-    rejected = rng.standard_normal((PAIRS, WIDTH)).astype(np.float32)
-    return head, PreferenceFeatures(chosen, rejected, **columns)
+    head = jax.tree.map(jnp.asarray, random_head(WIDTH, seed=rng, neurons=NEURONS))
+    features = draw_pairs(rng, PAIRS, WIDTH, shift=0.4, dtype="float32")
+    return head._replace(theta2=head.theta2 / 10), features._replace(**columns)
 
 
 def newton_of(params, head, features, kind="pairwise"):
@@ -51,7 +47,9 @@ def newton_of(params, head, features, kind="pairwise"):
 def test_default_settings_reach_the_newton_optimum(kind, gamma):
     """To 1e-6 in the objective within the default cap of epochs."""
     rng = np.random.default_rng(7)
-    head, features = draw(weight=rng.uniform(0.2, 2, PAIRS), margin=rng.uniform(0, 1, PAIRS))
+    head, features = draw_problem(
+        weight=rng.uniform(0.2, 2, PAIRS), margin=rng.uniform(0, 1, PAIRS)
+    )
     params = Params(gamma=gamma, beta=1.5)
     result = finetune(params, head, features, config=Config(phase2_objective=kind))
     truth, _ = newton_of(params, head, features, kind)
@@ -62,9 +60,11 @@ def test_default_settings_reach_the_newton_optimum(kind, gamma):
 
 @pytest.mark.parametrize("batch_size", [None, 32, 50])
 def test_the_training_loss_never_rises_and_margins_grow(batch_size):
-    head, features = draw()
+    head, features = draw_problem()
     config = Config(batch_size=batch_size, max_epochs=200)
-    history = finetune(Params(), head, features, config=config, eval_features=draw(1)[1]).history
+    history = finetune(
+        Params(), head, features, config=config, eval_features=draw_problem(1)[1]
+    ).history
     trace = np.asarray(history.train.loss)
     trace = trace[np.isfinite(trace)]
     assert len(trace) > 10
@@ -74,14 +74,14 @@ def test_the_training_loss_never_rises_and_margins_grow(batch_size):
 
 
 def test_a_learning_rate_far_too_large_still_never_raises_the_loss():
-    head, features = draw()
+    head, features = draw_problem()
     history = finetune(Params(learning_rate=50.0), head, features).history
     trace = np.asarray(history.train.loss)
     assert np.all(np.diff(trace[np.isfinite(trace)]) <= 0)
 
 
 def test_newton_agrees_with_scikit_learn():
-    head, features = draw(3)
+    head, features = draw_problem(3)
     params = Params(ridge=0.01)
     with jax.enable_x64(True):
         result, problem = newton_of(params, head, features)
@@ -95,7 +95,7 @@ def test_newton_agrees_with_scikit_learn():
 
 
 def test_newton_is_a_minimum_on_separable_pairs():
-    head, features = draw()
+    head, features = draw_problem()
     features = features._replace(rejected=features.chosen - 3.0)
     with jax.enable_x64(True):
         result, problem = newton_of(Params(ridge=1e-6), head, features)
@@ -107,7 +107,7 @@ def test_newton_is_a_minimum_on_separable_pairs():
 
 
 def test_the_change_of_the_objective_is_exact_where_both_values_round_alike():
-    head, features = draw()
+    head, features = draw_problem()
     with jax.enable_x64(True):
         params = prepare_params(Params())
         result, problem = newton_of(Params(), head, features)
@@ -121,7 +121,7 @@ def test_the_change_of_the_objective_is_exact_where_both_values_round_alike():
 
 
 def test_weights_act_as_repeated_rows():
-    head, features = draw(2)
+    head, features = draw_problem(2)
     weight = np.random.default_rng(0).integers(1, 4, PAIRS)
     repeated = PreferenceFeatures(
         np.repeat(features.chosen, weight, axis=0), np.repeat(features.rejected, weight, axis=0)
@@ -133,14 +133,14 @@ def test_weights_act_as_repeated_rows():
 
 
 def test_a_constant_margin_is_gamma():
-    head, features = draw()
+    head, features = draw_problem()
     a = finetune(Params(gamma=0.7), head, features)
     b = finetune(Params(), head, features._replace(margin=np.full(PAIRS, 0.7)))
     np.testing.assert_allclose(a.head.theta2, b.head.theta2, rtol=1e-4, atol=1e-5)
 
 
 def test_balancing_keeps_the_function_and_drops_dead_neurons():
-    head, features = draw()
+    head, features = draw_problem()
     head = head._replace(bias=head.bias.at[0].set(-1e6))
     balanced = balance_neurons(head, prepare_features(features))
     np.testing.assert_allclose(
@@ -153,7 +153,7 @@ def test_balancing_keeps_the_function_and_drops_dead_neurons():
 
 
 def test_weight_decay_shrinks_the_second_layer():
-    head, features = draw()
+    head, features = draw_problem()
     config = Config(max_epochs=50)
     plain = finetune(Params(), head, features, config=config)
     decayed = finetune(Params(weight_decay=1.0), head, features, config=config)
@@ -161,7 +161,7 @@ def test_weight_decay_shrinks_the_second_layer():
 
 
 def test_the_recorded_log_loss_is_the_one_of_the_rewards():
-    head, features = draw()
+    head, features = draw_problem()
     result = finetune(Params(gamma=0.3), head, features)
     margins = np.asarray(result.head(features.chosen) - result.head(features.rejected), float)
     last = jax.tree.map(lambda trace: float(trace[result.stats.epochs]), result.history.train)

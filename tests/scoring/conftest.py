@@ -3,28 +3,8 @@
 import numpy as np
 import pytest
 
-from coala_jax._head import ConvexHead, GatedHead, save_head
-
-NEURONS = 6
-
-
-def _random_head(width, kind="relu", seed=0):
-    """A head of moderate weights, as a pytree of float32 arrays."""
-    rng = np.random.default_rng(seed)
-
-    def draw(*shape):
-        return rng.normal(size=shape).astype(np.float32)
-
-    network = draw(width, NEURONS), draw(NEURONS), draw(NEURONS)
-    if kind == "relu":
-        return ConvexHead(*network)
-    return GatedHead(*network, draw(width, NEURONS), draw(NEURONS))
-
-
-@pytest.fixture(scope="session")
-def random_head():
-    """Make a head: ``random_head(width, kind="relu", seed=0)``."""
-    return _random_head
+from coala_jax._head import save_head
+from tests.helpers import random_head
 
 
 @pytest.fixture(scope="session")
@@ -55,7 +35,7 @@ def write_head(backbone):
         identity = feature_identity(backbone, settings)._asdict()
         width = settings.width(backbone.config.hidden_size)
         info = {"identity": identity, "params": {"beta": 1.0}, **account}
-        save_head(folder, _random_head(width) if head is None else head, info)
+        save_head(folder, random_head(width) if head is None else head, info)
         return folder
 
     return write

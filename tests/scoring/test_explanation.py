@@ -20,13 +20,14 @@ from coala_jax.decoding._explanation import (
 )
 from coala_jax.features import FeatureError
 from coala_jax.features._responses import features_of_responses
+from tests.helpers import random_head
 
 WIDTH = 12
 FEATURES = np.random.default_rng(1).normal(size=(40, WIDTH)).astype(np.float32)
 
 
 @pytest.mark.parametrize("kind", ["relu", "gated"])
-def test_shares_add_up_to_the_reward_exactly_and_the_reward_is_the_heads(random_head, kind):
+def test_shares_add_up_to_the_reward_exactly_and_the_reward_is_the_heads(kind):
     head = random_head(WIDTH, kind)
     rewards = np.asarray(head(FEATURES))
     for x, each, reward in zip(FEATURES, explain(head, FEATURES), rewards, strict=True):
@@ -47,7 +48,7 @@ def test_shares_add_up_to_the_reward_exactly_and_the_reward_is_the_heads(random_
         assert np.flatnonzero(expected).tolist() == sorted(each.neurons)
 
 
-def test_the_reward_survives_json(random_head):
+def test_the_reward_survives_json():
     (each,) = explain(random_head(WIDTH), FEATURES[:1])
     row = ResponseRow("a", "response", "p", "r")
     read = json.loads(json.dumps(explanation_fields(row, each)))
@@ -61,13 +62,13 @@ def test_any_shares_add_up_exactly_and_are_ordered_by_size(shares):
     assert sorted(map(abs, each.shares), reverse=True) == list(map(abs, each.shares))
 
 
-def test_a_head_without_active_neurons_gives_nothing(random_head):
+def test_a_head_without_active_neurons_gives_nothing():
     head = random_head(WIDTH)._replace(bias=np.full(6, -1e6, np.float32))
     (each,) = explain(head, FEATURES[:1])
     assert each.reward == 0 and each.neurons.size == 0
 
 
-def test_shares_that_are_not_finite_and_features_that_do_not_fit_are_refused(random_head):
+def test_shares_that_are_not_finite_and_features_that_do_not_fit_are_refused():
     head = random_head(WIDTH)
     with pytest.raises(FeatureError, match="shares: that of neuron . in row 0 is not finite"):
         neuron_shares(head, FEATURES * np.float32(np.inf))

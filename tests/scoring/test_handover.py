@@ -16,6 +16,7 @@ from coala_jax.decoding._reward_function import reward_function
 from coala_jax.decoding._text_head import load_text_head, rewards_of_responses
 from coala_jax.features import FeatureError
 from coala_jax.features._chat import tokenizer_chat
+from tests.helpers import random_head
 
 WIDTH = 12
 FEATURES = np.random.default_rng(1).normal(size=(9, WIDTH)).astype(np.float32)
@@ -24,7 +25,7 @@ TOLERANCE = 1e-5
 
 
 @pytest.fixture(params=["relu", "gated"])
-def folder(request, write_head, random_head, tmp_path):
+def folder(request, write_head, tmp_path):
     """The folder of a head of either kind."""
     return write_head(tmp_path / "head", random_head(WIDTH, request.param))
 
@@ -108,7 +109,7 @@ assert torch.equal(head(features.double()), head(features))
     assert torch.__version__
 
 
-def test_the_torch_module_refuses_what_does_not_fit(random_head):
+def test_the_torch_module_refuses_what_does_not_fit():
     torch = pytest.importorskip("torch")
     from coala_jax.decoding._torch_reward_head import RewardHead
 

@@ -12,8 +12,7 @@ from coala_jax.serving._access import (
     read_token,
     require_guarded,
 )
-from tests.serving.conftest import running
-from tests.serving.test_bad_requests import refused
+from tests.serving.asking import refused, running
 
 TOKEN = "a-token-of-this-test"
 PAGE = "https://app.example.org"

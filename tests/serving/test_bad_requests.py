@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.serving.conftest import LIMITS, MODEL
+from tests.serving.asking import LIMITS, MODEL, refused
 
 COMPLETIONS, CHAT, SCORE = "/v1/completions", "/v1/chat/completions", "/v1/score"
 HI = [{"role": "user", "content": "hi"}]
@@ -14,17 +14,6 @@ BODIES = {
     CHAT: {"model": MODEL, "messages": HI},
     SCORE: {"model": MODEL, "items": [{"prompt": "a", "response": "b"}]},
 }
-
-
-def refused(answer, status):
-    """The error of an answer, which has the form of the API."""
-    found, _, body = answer
-    assert found == status, body
-    assert set(body) == {"error"}
-    assert set(body["error"]) == {"message", "type", "param", "code"}
-    assert isinstance(body["error"]["message"], str)
-    assert isinstance(body["error"]["code"], str)
-    return body["error"]
 
 
 @pytest.mark.parametrize(

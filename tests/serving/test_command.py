@@ -12,7 +12,7 @@ import pytest
 
 from coala_jax._head import save_head
 from coala_jax.cli._main import main
-from tests.serving.conftest import PATIENCE
+from tests.serving.asking import PATIENCE
 
 COMMAND = [sys.executable, "-m", "coala_jax.cli._main", "serve"]
 

@@ -19,8 +19,7 @@ from coala_jax.features import FeatureError
 from coala_jax.serving import _api as api
 from coala_jax.serving import _engine as engine
 from coala_jax.serving._intake import Intake
-from tests.serving.conftest import LIMITS, MODEL, PATIENCE, running
-from tests.serving.test_bad_requests import refused
+from tests.serving.asking import LIMITS, MODEL, PATIENCE, refused, running
 
 # Long answers of a seed that reaches no end token.
 LONG = {"model": MODEL, "prompt": "the student asks", "max_tokens": 32, "seed": 3}

@@ -11,7 +11,7 @@ from coala_jax.decoding._config import GenerationConfig
 from coala_jax.decoding._generate import guided_generate
 from coala_jax.decoding._prompts import prompt_text
 from coala_jax.decoding._text_head import rewards_of_responses
-from tests.serving.conftest import MODEL
+from tests.serving.asking import MODEL
 
 PROMPTS = ["the student asks", "what does the tutor answer"]
 MESSAGES = [{"role": "user", "content": "the tutor?"}]

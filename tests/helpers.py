@@ -1,0 +1,99 @@
+"""Inputs that several folders of tests make.
+
+The solver's tests run where flax and transformers are not installed: functions that need them
+import them.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from coala_jax import Certificate, ConvexHead, GatedHead, PreferenceFeatures
+
+END = "<|endoftext|>"
+PROMPTS = (
+    "the student asks",
+    "what does the tutor answer the student?",
+    "a",
+    "the tutor asks the student, the student answers the tutor",
+)
+Seed = int | np.random.Generator
+
+
+def draw_pairs(
+    seed: Seed, pairs: int = 15, width: int = 3, *, shift: float = 0.5, dtype: str = "float64"
+) -> PreferenceFeatures:
+    """Gaussian pairs; the chosen side's mean is ``shift`` in every column."""
+    rng = np.random.default_rng(seed)
+    chosen = rng.standard_normal((pairs, width)) + shift
+    rejected = rng.standard_normal((pairs, width))
+    return PreferenceFeatures(chosen.astype(dtype), rejected.astype(dtype))
+
+
+def standardised_rows(features: PreferenceFeatures, certificate: Certificate) -> np.ndarray:
+    """X of the program, with its column of ones."""
+    rows = np.concatenate([features.chosen, features.rejected]).astype(np.float64)
+    rows = (rows - np.asarray(certificate.mean)) / np.asarray(certificate.scale)
+    return np.concatenate([rows, np.ones((len(rows), 1))], axis=1)
+
+
+def random_head(
+    width: int, kind: str = "relu", seed: Seed = 0, *, neurons: int = 6
+) -> ConvexHead | GatedHead:
+    """A head of Gaussian weights in float32."""
+    rng = np.random.default_rng(seed)
+    shapes = (width, neurons), (neurons,), (neurons,)
+    if kind == "gated":
+        shapes += (width, neurons), (neurons,)
+    make = ConvexHead if kind == "relu" else GatedHead
+    return make(*(rng.standard_normal(shape).astype(np.float32) for shape in shapes))
+
+
+def random_text_head(backbone, settings, seed: Seed = 0):
+    """A random head on features of these settings."""
+    from coala_jax.decoding._text_head import TextHead
+    from coala_jax.features._settings import feature_identity
+
+    head = random_head(settings.width(backbone.config.hidden_size), seed=seed)
+    return TextHead(head, settings, feature_identity(backbone, settings))
+
+
+def with_opinions(module):
+    """The module with larger weights: random ones hardly tell tokens apart."""
+    import jax
+    from flax import nnx
+
+    state = nnx.state(module, nnx.Param)
+    nnx.update(
+        module, jax.tree.map(lambda weight: 4 * weight if weight.ndim > 1 else weight, state)
+    )
+    return module
+
+
+def load_with_opinions(folder: Path):
+    """The backbone of a folder, with larger weights."""
+    from coala_jax.backbones import load_backbone
+
+    loaded = load_backbone(folder)
+    return replace(loaded, module=with_opinions(loaded.module))
+
+
+def write_tokenizer(folder: Path) -> int:
+    """A byte-level BPE tokenizer with its end token; gives the number of its ids."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=300,
+        special_tokens=[END],
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(["the student asks, the tutor answers the student"] * 4, trainer)
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END)
+    fast.save_pretrained(folder)
+    return len(fast)

@@ -31,11 +31,11 @@ from sklearn.neural_network import MLPClassifier
 
 from coala_jax import Config, Params, finetune, refine, solve
 from coala_jax._files import write_text
+from coala_jax._json import json_text
+from coala_jax._machine import device, versions
 from coala_jax.study._baselines import fit_length_rule, fit_linear_probe, ordered
-from coala_jax.study._files import json_text
 from coala_jax.study._intervals import cluster_interval
 from coala_jax.study._pairs import PairSet, hold_out, read_pairs
-from coala_jax.study._report import device, versions
 
 HERE = Path(__file__).resolve().parent
 SETS = ("alpaca_eval_v2", "qa_feedback", "expert_small", "autoj_pairwise", "webgpt")

@@ -178,7 +178,7 @@ def main() -> int:
     results = run(arguments.formats, arguments.rows)
     if arguments.rows == ROWS:
         from coala_jax._files import write_text
-        from coala_jax.study._files import json_text
+        from coala_jax._json import json_text
 
         write_text(RESULTS / "data.json", json_text({"rows": ROWS, "results": results}))
         table = "\n".join([HEADER, *map(line, results)])

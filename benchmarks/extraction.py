@@ -179,9 +179,9 @@ def _contenders(arguments: argparse.Namespace, job: dict[str, Any]) -> Sequence[
     """Those of a job; torch is not loaded where the peak of ours is asked for."""
     from dataclasses import replace
 
+    from coala_jax._progress import Progress
     from coala_jax.backbones import load_backbone
     from coala_jax.features._extract import pooled_features
-    from coala_jax.features._progress import Progress
     from coala_jax.features._settings import ExtractSettings
     from coala_jax.features._tokens import encode_texts
     from coala_jax.quickstart._demo import embedded_backbone
@@ -328,7 +328,7 @@ def _result(
 ) -> dict[str, Any]:
     import importlib.metadata
 
-    from coala_jax.study._report import device, versions
+    from coala_jax._machine import device, versions
 
     return {
         "date": datetime.now(UTC).date().isoformat(),
@@ -345,7 +345,7 @@ def _result(
 
 def _write(arguments: argparse.Namespace, rows: list[dict[str, Any]], seconds: float) -> None:
     from coala_jax._files import write_text
-    from coala_jax.study._files import json_text
+    from coala_jax._json import json_text
 
     result = _result(arguments, rows, seconds)
     write_text(arguments.out / f"{arguments.name}.json", json_text(result))

@@ -43,11 +43,11 @@ import jax.numpy as jnp
 from flax import nnx
 
 from coala_jax._files import write_text
+from coala_jax._json import json_text
+from coala_jax._machine import device, versions
 from coala_jax.backbones import TokenBatch, pass_flops
 from coala_jax.backbones._attention import plain_batch
 from coala_jax.backbones._registry import FAMILIES
-from coala_jax.study._files import json_text
-from coala_jax.study._report import device, versions
 
 RESULTS = Path(os.environ.get("OUT", Path(__file__).resolve().parent / "results"))
 # Calls that are queued before waiting, so that launching one hides behind the one before.

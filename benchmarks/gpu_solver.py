@@ -53,6 +53,8 @@ from problems import SIGNAL, SPECTRUM_EXPONENT, TEACHER_NEURONS
 from coala_jax import Config, Params, PreferenceFeatures, Status, certify, cronos
 from coala_jax._files import write_text
 from coala_jax._inputs import prepare_features, prepare_params
+from coala_jax._json import json_text
+from coala_jax._machine import device, versions
 from coala_jax.convex import (
     CronosProblem,
     CronosState,
@@ -65,8 +67,6 @@ from coala_jax.convex._penalties import balance_rows
 from coala_jax.convex._prepare import prepare, strength_of
 from coala_jax.convex._program import column_products, row_products
 from coala_jax.convex.losses import get_loss
-from coala_jax.study._files import json_text
-from coala_jax.study._report import device, versions
 
 RESULTS = Path(__file__).resolve().parent / "results"
 FLOAT_BYTES = 4

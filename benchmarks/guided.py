@@ -510,7 +510,7 @@ def _cost_table(result: dict[str, Any]) -> str:
 
 
 def _account(fields: dict[str, Any]) -> dict[str, Any]:
-    from coala_jax.study._report import device, versions
+    from coala_jax._machine import device, versions
 
     date = datetime.now(UTC).date().isoformat()
     return {"date": date, "device": device(), "versions": versions(), **fields}
@@ -518,7 +518,7 @@ def _account(fields: dict[str, Any]) -> dict[str, Any]:
 
 def _write(out: Path, result: dict[str, Any], table: str) -> None:
     from coala_jax._files import write_text
-    from coala_jax.study._files import json_text
+    from coala_jax._json import json_text
 
     write_text(out.with_suffix(".json"), json_text(result))
     write_text(out.with_suffix(".md"), table)

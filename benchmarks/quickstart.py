@@ -19,14 +19,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from coala_jax._files import write_text
+from coala_jax._json import json_text
+from coala_jax._machine import device, versions
 from coala_jax._types import Config, Params
 from coala_jax.data import split_by_group
 from coala_jax.quickstart._demo import DemoPairs, demo_pairs, embedded_backbone
 from coala_jax.quickstart._tutoring import EVAL_PAIRS, TRAIN_PAIRS, TutoringSplit, tutoring_rows
 from coala_jax.study._experiment import Experiment, Settings, run_experiment
-from coala_jax.study._files import json_text
 from coala_jax.study._intervals import cluster_interval
-from coala_jax.study._report import device, versions
 
 RESULTS = Path(__file__).parent / "results"
 # Of the training groups, to choose settings with.

@@ -30,12 +30,12 @@ from contenders.protocol import Problem, Result, Stage, read_result, write_probl
 from problems import NAMES, SHARED, TINY_SEEDS, load_problem, small_enough_for_cone_solvers
 
 from coala_jax._files import write_text
+from coala_jax._json import json_text
+from coala_jax._machine import device, versions
 from coala_jax.convex._certificate import explained_share, feasible_dual, relative_gap
 from coala_jax.convex._certify import certify_weights
 from coala_jax.convex._program import RELU_HALVES, Program
 from coala_jax.convex.losses import SQUARED
-from coala_jax.study._files import json_text
-from coala_jax.study._report import device, versions
 
 HERE = Path(__file__).resolve().parent
 ENVIRONMENTS = HERE.parent / ".venvs"

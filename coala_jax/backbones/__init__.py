@@ -10,7 +10,6 @@ from coala_jax.backbones._registry import (
     BackboneIdentity,
     load_backbone,
     save_checkpoint,
-    shard_backbone,
 )
 from coala_jax.backbones._sharding import device_mesh
 from coala_jax.backbones._stack import layer_indices
@@ -30,5 +29,4 @@ __all__ = [
     "load_backbone",
     "pass_flops",
     "save_checkpoint",
-    "shard_backbone",
 ]

@@ -20,10 +20,12 @@ from jax.typing import DTypeLike
 from safetensors.numpy import save
 
 from coala_jax._files import write_files
+from coala_jax._json import read_json_object
+from coala_jax.backbones._errors import CheckpointError, some_of
 from coala_jax.backbones._family import BackboneConfig, BackboneModule, Family, Slot
-from coala_jax.backbones._files import CheckpointError, StoredTensor, read_json_object, some_of
 from coala_jax.backbones._lora import Adapter, merge_adapter
 from coala_jax.backbones._sharding import parameter_sharding
+from coala_jax.backbones._stored_tensor import StoredTensor
 from coala_jax.backbones._weights import WEIGHTS_NAME, stored_tensors
 
 CONFIG_NAME = "config.json"
@@ -61,7 +63,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: it cannot be read or is not a JSON object.
     """
-    return read_json_object(folder / CONFIG_NAME)
+    return read_json_object(folder / CONFIG_NAME, CheckpointError)
 
 
 def load_module(

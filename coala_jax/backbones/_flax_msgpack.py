@@ -15,7 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax.serialization import msgpack_restore
 
-from coala_jax.backbones._files import CheckpointError, StoredTensor
+from coala_jax.backbones._errors import CheckpointError
+from coala_jax.backbones._stored_tensor import StoredTensor
 
 FLAX_NAME = "flax_model.msgpack"
 # Flax's names of what torch calls a weight.

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from coala_jax._hub_ids import MODEL_ID
 from coala_jax.backbones._checkpoint import CONFIG_NAME, checkpoint_folder
-from coala_jax.backbones._files import CheckpointError
+from coala_jax.backbones._errors import CheckpointError
 from coala_jax.backbones._flax_msgpack import FLAX_NAME
 from coala_jax.backbones._tokenizer import TOKENIZER_FILES
 from coala_jax.backbones._weights import INDEX_NAME, WEIGHTS_NAME, weight_files

@@ -17,8 +17,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from coala_jax._files import file_sha256
+from coala_jax._json import read_json_object
+from coala_jax.backbones._errors import CheckpointError, some_of
 from coala_jax.backbones._family import Family
-from coala_jax.backbones._files import CheckpointError, StoredTensor, read_json_object, some_of
+from coala_jax.backbones._stored_tensor import StoredTensor
 from coala_jax.backbones._weights import safetensors_tensors
 
 ADAPTER_CONFIG_NAME = "adapter_config.json"
@@ -116,7 +118,7 @@ def read_adapter(folder: Path) -> Adapter:
         raise CheckpointError(
             f"{folder}: no adapter, it holds no {ADAPTER_CONFIG_NAME}; give a PEFT adapter's folder"
         )
-    fields = _supported_fields(path, read_json_object(path))
+    fields = _supported_fields(path, read_json_object(path, CheckpointError))
     weights = folder / ADAPTER_WEIGHTS_NAME
     if not weights.is_file():
         raise CheckpointError(

@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,11 +25,10 @@ from coala_jax.backbones._checkpoint import (
     read_config,
     save_module,
 )
+from coala_jax.backbones._errors import CheckpointError
 from coala_jax.backbones._family import BackboneConfig, BackboneModule, Family
-from coala_jax.backbones._files import CheckpointError
 from coala_jax.backbones._hub import find_checkpoint
 from coala_jax.backbones._lora import adapted_sha256, read_adapter
-from coala_jax.backbones._sharding import shard_module
 from coala_jax.backbones._tokenizer import Tokenizer, load_tokenizer, tokenizer_sha256
 from coala_jax.backbones._torch_backend import ENGINE, load_torch_module
 from coala_jax.backbones._weights import weights_sha256
@@ -174,29 +173,6 @@ def _torch_backbone(path: Path, name: str, dtype: DTypeLike) -> Backbone:
         tokenizer_sha256=tokenizer_sha256(path),
     )
     return Backbone(module, config, tokenizer, identity)
-
-
-def shard_backbone(backbone: Backbone, mesh: Mesh) -> Backbone:
-    """A backbone on the devices of a mesh; what is computed with it follows.
-
-    Args:
-        backbone: on one device, or on another mesh.
-        mesh: of `device_mesh`.
-
-    Returns:
-        The same backbone, by its identity, with its parameters on every device of the mesh: whole,
-        or split over the axis ``model`` as the family says.
-
-    Raises:
-        ValueError: a backbone that torch runs.
-    """
-    family = FAMILIES.get(backbone.identity.model_type)
-    if family is None:
-        raise ValueError(
-            f"backbone: {backbone.identity.model_type} is not run by jax; only jax's are sharded"
-        )
-    splits = family.splits(backbone.config)
-    return replace(backbone, module=shard_module(backbone.module, splits, mesh))
 
 
 def read_family(folder: Path) -> tuple[str, Family, BackboneConfig]:

@@ -5,17 +5,13 @@ of the parameters; parameters are split over ``model``, so that a model may be l
 The modules know of neither: XLA follows where its inputs lie and adds the communication.
 """
 
-from collections.abc import Mapping
-from typing import Any
-
 import jax
 from flax import nnx
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from coala_jax.backbones._family import BackboneModule, Split
+from coala_jax.backbones._family import Split
 
 DATA, MODEL = "data", "model"
-Splits = Mapping[tuple[str, ...], Split]
 
 
 def device_mesh(devices: int | None = None, model_parallel: int = 1) -> Mesh:
@@ -81,17 +77,3 @@ def parameter_sharding(mesh: Mesh, split: Split | None, rank: int) -> NamedShard
 def row_sharding(mesh: Mesh) -> NamedSharding:
     """Where an array lies whose leading axis is the rows of a batch, a multiple of ``data``."""
     return NamedSharding(mesh, PartitionSpec(DATA))
-
-
-def shard_module(module: BackboneModule, splits: Splits, mesh: Mesh) -> BackboneModule:
-    """The same module with its parameters on the devices of a mesh."""
-
-    def place(path: tuple[Any, ...], leaf: Any) -> Any:
-        value = leaf[...]
-        split = splits.get(tuple(map(str, path)))
-        return leaf.replace(jax.device_put(value, parameter_sharding(mesh, split, value.ndim)))
-
-    graph, state = nnx.split(module)
-    placed = [(path, place(path, leaf)) for path, leaf in nnx.to_flat_state(state)]
-    moved: BackboneModule = nnx.merge(graph, nnx.from_flat_state(placed))
-    return moved

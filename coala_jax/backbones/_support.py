@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from coala_jax.backbones._checkpoint import checked_tensors, parameter_count, read_config
+from coala_jax.backbones._errors import CheckpointError
 from coala_jax.backbones._family import BackboneConfig, Family
-from coala_jax.backbones._files import CheckpointError
 from coala_jax.backbones._flax_msgpack import FLAX_NAME
 from coala_jax.backbones._lora import merge_adapter, read_adapter
 from coala_jax.backbones._registry import FAMILIES, read_family, require_embedding

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from coala_jax._files import file_sha256
-from coala_jax.backbones._files import CheckpointError
+from coala_jax.backbones._errors import CheckpointError
 
 # The files that decide how text becomes ids, in the order they are hashed.
 TOKENIZER_FILES = (

@@ -20,8 +20,8 @@ from jax.typing import DTypeLike
 
 from coala_jax.backbones._attention import KeyValueCache, States, TokenBatch, plain_batch
 from coala_jax.backbones._checkpoint import read_config
+from coala_jax.backbones._errors import CheckpointError
 from coala_jax.backbones._family import BackboneModule
-from coala_jax.backbones._files import CheckpointError
 from coala_jax.backbones._flax_msgpack import FLAX_NAME
 from coala_jax.backbones._stack import LAST, layer_indices
 from coala_jax.backbones._weights import weight_files
@@ -40,7 +40,7 @@ FIELD_NAMES: Mapping[str, tuple[str, ...]] = {
 }
 
 
-class Place(NamedTuple):
+class TextSlots(NamedTuple):
     """Where a text stands in a batch: its row, first slot and the slot behind its last."""
 
     row: int
@@ -177,7 +177,7 @@ def load_torch_module(folder: Path, dtype: DTypeLike) -> tuple[TorchModule, Torc
     return TorchModule(model, config), config
 
 
-def find_texts(tokens: np.ndarray, ends: np.ndarray) -> dict[tuple[int, ...], list[Place]]:
+def find_texts(tokens: np.ndarray, ends: np.ndarray) -> dict[tuple[int, ...], list[TextSlots]]:
     """The texts of a batch without branches, each with all places where it stands.
 
     A slot of padding is a text of one token by these numbers, so padding is one text.
@@ -186,13 +186,13 @@ def find_texts(tokens: np.ndarray, ends: np.ndarray) -> dict[tuple[int, ...], li
         tokens: (batch, length) ids.
         ends: (batch, length) slot behind each text's last token, ``slot + 1`` at padding.
     """
-    places: dict[tuple[int, ...], list[Place]] = {}
+    places: dict[tuple[int, ...], list[TextSlots]] = {}
     for row in range(ends.shape[0]):
         start = 0
         while start < ends.shape[1]:
             end = int(ends[row, start])
             text = tuple(tokens[row, start:end].tolist())
-            places.setdefault(text, []).append(Place(row, start, end))
+            places.setdefault(text, []).append(TextSlots(row, start, end))
             start = end
     return places
 

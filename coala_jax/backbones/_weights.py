@@ -12,8 +12,10 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from coala_jax._files import file_sha256
-from coala_jax.backbones._files import CheckpointError, StoredTensor, read_json_object, some_of
+from coala_jax._json import read_json_object
+from coala_jax.backbones._errors import CheckpointError, some_of
 from coala_jax.backbones._flax_msgpack import FLAX_NAME, flax_tensors
+from coala_jax.backbones._stored_tensor import StoredTensor
 
 WEIGHTS_NAME = "model.safetensors"
 INDEX_NAME = "model.safetensors.index.json"
@@ -117,7 +119,7 @@ def _read_safetensors(path: Path, name: str) -> np.ndarray:
 def _weight_map(folder: Path) -> dict[str, Path]:
     """Tensor files by the index of a sharded checkpoint; every entry stays in the folder."""
     path = folder / INDEX_NAME
-    weight_map = read_json_object(path).get("weight_map")
+    weight_map = read_json_object(path, CheckpointError).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
         raise CheckpointError(f"{path}: no weight_map in it")
     for entry in set(map(str, weight_map.values())):

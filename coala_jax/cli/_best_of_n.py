@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from coala_jax._files import require_writable
+from coala_jax._json import valid_json
 from coala_jax.cli._generation_options import (
     add_generation_options,
     add_prompt_options,
@@ -23,7 +25,6 @@ from coala_jax.cli._options import (
 from coala_jax.cli._output import print_result
 from coala_jax.cli._parser import UsageError, add_command, positive_integer
 from coala_jax.data._writing import require_suffix, write_json_lines
-from coala_jax.study._files import require_writable, valid_json
 
 EXAMPLE = """  coala-jax best-of-n head --model models/gpt2 --n 16 --prompt "What is osmosis?"
   coala-jax best-of-n head --model models/gpt2 --n 16 --data prompts.jsonl --out best.jsonl"""

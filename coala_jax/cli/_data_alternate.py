@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from coala_jax._files import require_writable
 from coala_jax.cli._output import counts_line, print_result
 from coala_jax.cli._parser import add_command, positive_number
 from coala_jax.data._alternating import (
@@ -20,7 +21,6 @@ from coala_jax.data._alternating import (
 from coala_jax.data._conversations import SPEAKERS, read_conversations
 from coala_jax.data._rows import PreferenceRow
 from coala_jax.data._writing import require_suffix, write_json_lines
-from coala_jax.study._files import require_writable
 
 EXAMPLE = "  coala-jax data alternate conversations.jsonl.gz --out pairs.jsonl.gz"
 FLAT, CONVERSATIONAL = "flat", "conversational"

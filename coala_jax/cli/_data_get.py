@@ -6,13 +6,13 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from coala_jax._files import write_text
+from coala_jax._files import require_writable, write_text
+from coala_jax._json import json_text
 from coala_jax.cli._data_options import add_set_aside, add_strict, keep_set_aside, set_aside_path
 from coala_jax.cli._options import add_seed
 from coala_jax.cli._output import counts_line, print_result, say
 from coala_jax.cli._parser import add_command, fraction
 from coala_jax.data._writing import SET_ASIDE_NAME
-from coala_jax.study._files import json_text, require_writable
 
 if TYPE_CHECKING:
     from coala_jax.data._named import NamedRows

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from coala_jax._files import write_text
+from coala_jax._files import require_writable, write_text
 from coala_jax.cli._data_options import (
     DATA_HELP,
     add_row_options,
@@ -20,7 +20,6 @@ from coala_jax.cli._data_options import (
 from coala_jax.cli._options import add_seed, add_tokenizer_options
 from coala_jax.cli._output import counts_line, print_result
 from coala_jax.cli._parser import UsageError, add_command, positive_integer
-from coala_jax.study._files import require_writable
 
 if TYPE_CHECKING:
     from coala_jax.backbones import Tokenizer

@@ -6,11 +6,11 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from coala_jax._files import write_text
+from coala_jax._files import require_writable, write_text
+from coala_jax._json import json_text
 from coala_jax.cli._head_options import add_head_and_rows, open_head_and_rows, set_aside_beside
 from coala_jax.cli._output import counts_line, excerpt, print_result
 from coala_jax.cli._parser import add_command, positive_integer
-from coala_jax.study._files import json_text, require_writable
 
 if TYPE_CHECKING:
     from coala_jax.data import ResponseRow

@@ -6,9 +6,9 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from coala_jax._files import require_writable
 from coala_jax.cli._output import print_result
 from coala_jax.cli._parser import UsageError, add_command
-from coala_jax.study._files import require_writable
 
 EXAMPLE = """  coala-jax export store --out features.npz
   coala-jax export store --out features_arrow --format datasets"""

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from coala_jax._files import require_writable
 from coala_jax.cli._data_options import (
     DATA_HELP,
     add_row_options,
@@ -33,7 +34,6 @@ from coala_jax.cli._parser import (
 from coala_jax.cli._store_summary import print_store
 from coala_jax.data._writing import SET_ASIDE_NAME
 from coala_jax.features import Part
-from coala_jax.study._files import require_writable
 
 EXAMPLE = "  coala-jax extract --model models/gpt2 --data pairs.jsonl.gz --out store"
 

@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from coala_jax._files import write_text
+from coala_jax._files import require_writable, write_text
+from coala_jax._json import valid_json
 from coala_jax.cli._generation_options import (
     add_generation_options,
     add_prompt_options,
@@ -24,7 +25,6 @@ from coala_jax.cli._options import (
 from coala_jax.cli._output import print_result
 from coala_jax.cli._parser import UsageError, add_command
 from coala_jax.data._writing import require_suffix, write_json_lines
-from coala_jax.study._files import require_writable, valid_json
 
 if TYPE_CHECKING:
     from coala_jax.data._prompts import PromptRow

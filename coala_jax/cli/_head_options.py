@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from coala_jax._files import require_writable
 from coala_jax.cli._data_options import (
     add_row_options,
     add_set_aside,
@@ -21,7 +22,6 @@ from coala_jax.cli._options import (
     model_options,
 )
 from coala_jax.data._writing import SET_ASIDE_NAME
-from coala_jax.study._files import require_writable
 
 if TYPE_CHECKING:
     from coala_jax.backbones import Backbone

@@ -6,10 +6,10 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from coala_jax._files import require_writable
 from coala_jax.cli._parser import add_command
 from coala_jax.cli._store_summary import print_store
 from coala_jax.features import join_parts
-from coala_jax.study._files import require_writable
 
 EXAMPLE = "  coala-jax join store.part-0-of-2 store.part-1-of-2 --out store"
 

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
-from coala_jax.study._files import json_text
+from coala_jax._json import json_text
 
 # Exit code of a command that cannot work with what it was given.
 BAD_INPUT = 2

@@ -6,13 +6,13 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from coala_jax._files import require_writable
 from coala_jax.cli._options import add_seed, add_solver_options, solver_settings
 from coala_jax.cli._output import say
 from coala_jax.cli._parser import add_command, pair_count
 from coala_jax.cli._summary import finish
 from coala_jax.quickstart._tutoring import EVAL_PAIRS, TRAIN_PAIRS, tutoring_rows
 from coala_jax.study._experiment import Settings, run_experiment
-from coala_jax.study._files import require_writable
 
 DEFAULT_OUT = "coala-quickstart"
 DEFAULT_POOLING = "last"

@@ -6,10 +6,10 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from coala_jax._files import require_writable
 from coala_jax.cli._head_options import add_head_and_rows, open_head_and_rows, set_aside_beside
 from coala_jax.cli._output import counts_line, excerpt, print_result
 from coala_jax.cli._parser import add_command
-from coala_jax.study._files import require_writable
 
 if TYPE_CHECKING:
     from coala_jax.decoding._ranking import Ranking

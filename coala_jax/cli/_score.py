@@ -6,12 +6,12 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from coala_jax._files import require_writable
 from coala_jax.cli._head_options import add_head_and_rows, open_head_and_rows, set_aside_beside
 from coala_jax.cli._output import counts_line, print_result, say
 from coala_jax.cli._parser import UsageError, add_command, positive_integer
 from coala_jax.data._responses import CHUNK_RESPONSES
-from coala_jax.data._sources._files import COMPRESSIONS
-from coala_jax.study._files import require_writable
+from coala_jax.data._sources._bytes import COMPRESSIONS
 
 EXAMPLE = """  coala-jax score head --model models/gpt2 --data responses.jsonl --out rewards.jsonl
   cat responses.jsonl | coala-jax score head --model models/gpt2 --data - --out - > rewards.jsonl"""

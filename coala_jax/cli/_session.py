@@ -11,8 +11,8 @@ from typing import Any
 import jax
 
 from coala_jax.backbones import Backbone
-from coala_jax.cli._columns import Columns
 from coala_jax.cli._output import BAD_INPUT, say
+from coala_jax.cli._side_by_side import Columns
 from coala_jax.decoding._config import GenerationConfig
 from coala_jax.decoding._plan import make_plan, slots_needed
 from coala_jax.decoding._prompts import (
@@ -101,24 +101,24 @@ def _answer(rows: _Rows, line: str, key: jax.Array, chat: bool) -> None:
     (ids,) = encode_prompts(backbone.tokenizer, [text], template)
     session = rows.admit(ids, key)
     written = [ResponseText(backbone.tokenizer, template, one.stop) for one in rows.configs]
-    with Columns(TITLES) as columns:
-        while True:
-            progress = session.advance(STEPS_A_LOOK)
-            for row, response in enumerate(written):
-                fresh = response_of(progress, row, session.plan)[len(response.tokens) :]
-                response.extend(fresh, last=bool(progress.done[row]))
-            columns.show([response.text for response in written])
-            going = [row for row in range(len(written)) if not progress.done[row]]
-            stopped = [row for row in going if written[row].stopped]
-            if len(stopped) == len(going):
-                break
-            if stopped:
-                session.drop(stopped)
-        rewards = session.rewards()[0].tolist()
+    columns = Columns(TITLES)
+    while True:
+        progress = session.advance(STEPS_A_LOOK)
         for row, response in enumerate(written):
-            if response.stopped:  # the rows hold what the stop text cut off, too
-                rewards[row] = reward_of_text(backbone, head, text, response.text)
-            require_sound(progress, row, "prompt", rewards[row])
-        columns.finish(
-            [f"{title} ({reward:+.3f})" for title, reward in zip(TITLES, rewards, strict=True)]
-        )
+            fresh = response_of(progress, row, session.plan)[len(response.tokens) :]
+            response.extend(fresh, last=bool(progress.done[row]))
+        columns.show([response.text for response in written])
+        going = [row for row in range(len(written)) if not progress.done[row]]
+        stopped = [row for row in going if written[row].stopped]
+        if len(stopped) == len(going):
+            break
+        if stopped:
+            session.drop(stopped)
+    rewards = session.rewards()[0].tolist()
+    for row, response in enumerate(written):
+        if response.stopped:  # the rows hold what the stop text cut off, too
+            rewards[row] = reward_of_text(backbone, head, text, response.text)
+        require_sound(progress, row, "prompt", rewards[row])
+    columns.finish(
+        [f"{title} ({reward:+.3f})" for title, reward in zip(TITLES, rewards, strict=True)]
+    )

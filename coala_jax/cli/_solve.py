@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from coala_jax._files import require_writable
 from coala_jax.cli._data_options import DATA_HELP, add_row_options, given_row_options, row_options
 from coala_jax.cli._options import (
     add_download,
@@ -18,7 +19,6 @@ from coala_jax.cli._output import say
 from coala_jax.cli._parser import UsageError, add_command
 from coala_jax.cli._summary import finish
 from coala_jax.study._experiment import Settings, run_experiment
-from coala_jax.study._files import require_writable
 from coala_jax.study._pairs import hold_out, read_pairs
 
 EXAMPLE = """  coala-jax solve store --out head

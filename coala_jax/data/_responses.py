@@ -16,7 +16,7 @@ from coala_jax.data._shapes._conversation import is_conversation, messages
 from coala_jax.data._shapes._fault import RowFault
 from coala_jax.data._shapes._prompts import system_of, with_system
 from coala_jax.data._sources import Source, open_source
-from coala_jax.data._sources._files import numbered_lines
+from coala_jax.data._sources._bytes import numbered_lines
 from coala_jax.data._sources._json_lines import parse_line
 from coala_jax.data._sources._row import SourceRow, first_rows
 

@@ -5,7 +5,6 @@ so rows that are added later never move a key that was there before.
 """
 
 import hashlib
-import json
 import os
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -14,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from coala_jax._json import read_json_object
 from coala_jax.data._errors import DataError
 from coala_jax.data._rows import PreferenceRow
 from coala_jax.data._sources._json_lines import SUFFIXES, read_json_lines
@@ -209,12 +209,7 @@ def _object_of_groups(file: Path) -> dict[str, str]:
             f"{file}: no such file; give a .json with {{id: group}}, or a .jsonl with id and group "
             "on every line"
         )
-    try:
-        fields = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise DataError(f"{file}: cannot be read as JSON ({error})") from error
-    if not isinstance(fields, dict):
-        raise DataError(f"{file}: one JSON object {{id: group}} is expected")
+    fields = read_json_object(file, DataError, "one JSON object {id: group} is expected")
     return {str(name): str(group) for name, group in fields.items()}
 
 

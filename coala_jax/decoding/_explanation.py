@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from coala_jax._head import Head
+from coala_jax._progress import Progress
 from coala_jax.backbones import Backbone
 from coala_jax.data import DataError, ResponseRow
 from coala_jax.data._responses import CHUNK_RESPONSES, ResponseStream
@@ -30,7 +31,6 @@ from coala_jax.decoding._inputs import usable_rows
 from coala_jax.decoding._set_aside import SetAside
 from coala_jax.decoding._text_head import TextHead
 from coala_jax.features import FeatureError
-from coala_jax.features._progress import Progress
 from coala_jax.features._responses import features_of_responses
 
 

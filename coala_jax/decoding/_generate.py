@@ -8,6 +8,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+from coala_jax._progress import Progress
 from coala_jax.backbones import Backbone
 from coala_jax.decoding._config import BATCH_SIZE, GenerationConfig, GenerationError
 from coala_jax.decoding._plan import (
@@ -25,7 +26,6 @@ from coala_jax.decoding._prompts import (
 )
 from coala_jax.decoding._session import Request, Session, require_sound, response_of
 from coala_jax.decoding._text_head import TextHead, reward_of_text
-from coala_jax.features._progress import Progress
 
 # Steps between two looks at the text, where someone wants it as it comes or it may stop.
 STEPS_A_LOOK = 8

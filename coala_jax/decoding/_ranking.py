@@ -22,13 +22,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from coala_jax._progress import Progress
 from coala_jax.backbones import Backbone
 from coala_jax.data import ResponseRow
 from coala_jax.data._responses import CHUNK_RESPONSES, RESPONSE, ResponseStream
 from coala_jax.decoding._inputs import usable_rows
 from coala_jax.decoding._set_aside import SetAside
 from coala_jax.decoding._text_head import TextHead, rewards_of_responses
-from coala_jax.features._progress import Progress
 
 # Rewards that differ by less are ordered by the rounding of float32, which follows the batches that
 # ran together.

@@ -10,6 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from coala_jax._lock import only_writer
+from coala_jax._progress import Progress
 from coala_jax.backbones import Backbone
 from coala_jax.data import ResponseRow
 from coala_jax.data._responses import CHOSEN, CHUNK_RESPONSES, RESPONSE, ResponseStream
@@ -22,8 +24,7 @@ from coala_jax.decoding._text_head import (
     head_sha256,
     rewards_of_responses,
 )
-from coala_jax.features._lock import only_writer
-from coala_jax.features._progress import Progress
+from coala_jax.features import FeatureError
 
 # A tie orders nothing: half a correct pair.
 TIE = 0.5
@@ -166,7 +167,7 @@ def _open_lines(
 ) -> ResumedLines | PassedLines:
     if out is None:
         return PassedLines()
-    stack.enter_context(only_writer(out, report))
+    stack.enter_context(only_writer(out, report, FeatureError))
     return stack.enter_context(ResumedLines(out, request))
 
 

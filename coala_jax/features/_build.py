@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from coala_jax._files import partial_path
+from coala_jax._progress import Progress
 from coala_jax.backbones import Backbone
 from coala_jax.backbones._sharding import mesh_of
 from coala_jax.data import PreferenceRow, RowSet, fingerprint_rows, prompt_sha256
@@ -16,7 +17,6 @@ from coala_jax.features._extract import pooled_features, require_finite, require
 from coala_jax.features._identity import layer_name
 from coala_jax.features._join import Part, part_path, part_settings
 from coala_jax.features._manifest import manifest_in
-from coala_jax.features._progress import Progress
 from coala_jax.features._query import QUERY_ROWS, derive_query, query_text
 from coala_jax.features._settings import ExtractSettings, feature_identity
 from coala_jax.features._shard import ONE_DEVICE, RowRecord, Shard

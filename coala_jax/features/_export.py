@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from coala_jax._files import FULL, full_disk, partial_path, write_files
-from coala_jax.features._columns import (
+from coala_jax.features._errors import FeatureError
+from coala_jax.features._identity import FeatureIdentity
+from coala_jax.features._table import (
     NAMES,
     NUMBERS,
     REQUIRED,
+    FeatureTable,
     columns_of_table,
     identity_text,
     parse_identity,
     table_of_columns,
 )
-from coala_jax.features._errors import FeatureError
-from coala_jax.features._identity import FeatureIdentity
-from coala_jax.features._table import FeatureTable
 
 if TYPE_CHECKING:  # an extra of its own
     from datasets import Dataset

@@ -8,13 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from coala_jax._progress import Progress
 from coala_jax.backbones import Backbone, BackboneModule, layer_indices, pass_flops
 from coala_jax.backbones._sharding import DATA, mesh_of, row_sharding
 from coala_jax.features._errors import FeatureError
 from coala_jax.features._memory import free_token_budget
-from coala_jax.features._packing import Batch, TokenCounts, longest_row, plan_batches, token_batch
+from coala_jax.features._packing import Batch, TokenCounts, longest_row, pack_batches, token_batch
 from coala_jax.features._pooling import find_spans, pool
-from coala_jax.features._progress import Progress
 from coala_jax.features._query import query_array
 from coala_jax.features._settings import ExtractSettings
 from coala_jax.features._tokens import TokenSequence
@@ -98,7 +98,7 @@ def _run_plan(
     mesh = mesh_of(backbone.module)
     copies = 1 if mesh is None else mesh.shape[DATA]
     pad_id = backbone.tokenizer.pad_id
-    plan = plan_batches(sequences, token_budget, pad_id, share=share, multiple_of=copies)
+    plan = pack_batches(sequences, token_budget, pad_id, share=share, multiple_of=copies)
     width = settings.width(backbone.config.hidden_size)
     features = np.empty((len(sequences), width), np.float32)
     query = None

@@ -9,11 +9,17 @@ from pathlib import Path
 import numpy as np
 from numpy.lib.npyio import NpzFile
 
-from coala_jax.features._columns import NAMES, NUMBERS, REQUIRED, parse_identity, table_of_columns
 from coala_jax.features._errors import FeatureError
 from coala_jax.features._export import IDENTITY, is_dataset_folder, read_dataset_folder
 from coala_jax.features._join import open_whole_store
-from coala_jax.features._table import FeatureTable
+from coala_jax.features._table import (
+    NAMES,
+    NUMBERS,
+    REQUIRED,
+    FeatureTable,
+    parse_identity,
+    table_of_columns,
+)
 
 # Of an archive with files and of an empty one; numpy takes what begins otherwise for a pickle.
 ARCHIVE_STARTS = (b"PK\x03\x04", b"PK\x05\x06")

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from coala_jax._files import PARTIAL_SUFFIX, write_files
+from coala_jax._json import read_json_object
 from coala_jax.features._errors import FeatureError
 
 MANIFEST_NAME = "manifest.json"
@@ -91,14 +92,8 @@ def _flat(fields: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _parse_manifest(file: Path) -> dict[str, Any]:
-    try:
-        manifest = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise FeatureError(
-            f"{file}: cannot be read as JSON ({error}); remove the folder and extract the features "
-            "again"
-        ) from error
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+    manifest = read_json_object(file, FeatureError, "remove the folder and extract again")
+    if manifest.get("format") != FORMAT:
         raise FeatureError(f"{file}: not the manifest of a feature store")
     if manifest.get("format_version") != FORMAT_VERSION:
         raise FeatureError(

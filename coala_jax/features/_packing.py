@@ -112,7 +112,7 @@ class TokenCounts(NamedTuple):
     run: int
 
 
-class Plan(NamedTuple):
+class PackedBatches(NamedTuple):
     """All batches of some sequences, the longest rows first, and their counts."""
 
     batches: tuple[Batch, ...]
@@ -159,14 +159,14 @@ def _rounded_up(count: int) -> int:
     return 3 * power // 4 if power >= 4 and 3 * power // 4 >= count else power
 
 
-def plan_batches(
+def pack_batches(
     sequences: Sequence[TokenSequence],
     token_budget: int,
     pad_id: int,
     *,
     share: bool = True,
     multiple_of: int = 1,
-) -> Plan:
+) -> PackedBatches:
     """Lay out sequences so that few tokens run, in few shapes.
 
     Args:
@@ -193,7 +193,7 @@ def plan_batches(
         _batch(rows, height, pad_id)
         for rows, height in _batches(_pack(trees), token_budget, multiple_of)
     )
-    return Plan(
+    return PackedBatches(
         batches,
         TokenCounts(
             given=sum(len(sequence.tokens) for sequence in sequences),

@@ -16,7 +16,7 @@ from flax import nnx
 
 from coala_jax.backbones import Backbone, BackboneModule
 from coala_jax.features._errors import FeatureError
-from coala_jax.features._packing import Batch, plan_batches, token_batch
+from coala_jax.features._packing import Batch, pack_batches, token_batch
 from coala_jax.features._pooling import find_spans
 from coala_jax.features._tokens import TokenSequence
 
@@ -58,7 +58,7 @@ def derive_query(
     Raises:
         FeatureError: states that do not vary along their mean, or are not finite.
     """
-    plan = plan_batches(
+    plan = pack_batches(
         sequences, QUERY_BUDGET, backbone.tokenizer.pad_id, share=backbone.module.causal
     )
     parts = [_moments(backbone.module, batch, layers=layers) for batch in plan.batches]

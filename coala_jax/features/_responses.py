@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from coala_jax._progress import Progress
 from coala_jax.backbones import Backbone
 from coala_jax.data import ResponseRow
 from coala_jax.features._extract import pooled_features, require_finite, require_known_ids
-from coala_jax.features._progress import Progress
 from coala_jax.features._settings import ExtractSettings
 from coala_jax.features._tokens import encode_texts
 

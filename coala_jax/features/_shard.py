@@ -1,17 +1,16 @@
 """A shard of a feature store: consecutive rows in three files with their checksums."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
 from coala_jax._files import file_sha256, write_files
 from coala_jax.features._errors import FeatureError
-from coala_jax.features._npy import save_array
 
 # Fields of a shard that its entry in the manifest keeps.
 SHARD_RESULTS = ("cut", "tokens", "flops", "shapes", "token_budget", "devices")
@@ -133,3 +132,15 @@ def shard_fault(folder: Path, number: int, entry: Mapping[str, Any]) -> str:
         if file_sha256(path) != entry["sha256"].get(path.name):
             return f"{path.name} is damaged, its checksum differs"
     return ""
+
+
+def save_array(file: BinaryIO, array: np.ndarray) -> None:
+    """Write an array in the ``.npy`` format; an error keeps its number."""
+    np.lib.format.write_array(_Writer(file), array, allow_pickle=False)
+
+
+class _Writer:
+    """Hides from numpy that a file is one: ``tofile`` reports a full disk without its number."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.write: Callable[[Any], int] = file.write

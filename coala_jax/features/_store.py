@@ -17,9 +17,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from coala_jax._files import FULL, PARTIAL_SUFFIX, full_disk, partial_path, sync_folder
+from coala_jax._lock import only_writer, remove_dead_lock
 from coala_jax.features._errors import FeatureError
 from coala_jax.features._identity import FeatureIdentity
-from coala_jax.features._lock import only_writer, remove_dead_lock
 from coala_jax.features._manifest import (
     FORMAT,
     FORMAT_VERSION,
@@ -113,7 +113,7 @@ def write_store(
         if not found.missing(n_shards) and not _leftovers(final):
             remove_dead_lock(final)
             return _read_store(final)
-    with only_writer(final, report):
+    with only_writer(final, report, FeatureError):
         return _write_missing(final, header, make_shard, n_shards, report)
 
 

@@ -1,10 +1,18 @@
-"""Features of preference pairs with the columns that go with them."""
+"""Features of preference pairs with the columns that go with them, and their checks."""
 
+import json
+import os
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
 
+from coala_jax.features._errors import FeatureError
 from coala_jax.features._identity import FeatureIdentity
+
+REQUIRED = ("chosen", "rejected")
+NUMBERS = ("weight", "margin")
+NAMES = ("id", "group", "prompt_sha256")
 
 
 class FeatureTable(NamedTuple):
@@ -29,3 +37,120 @@ class FeatureTable(NamedTuple):
     weight: np.ndarray | None = None
     groups: tuple[str, ...] | None = None
     identity: FeatureIdentity | None = None
+
+
+def table_of_columns(
+    source: str | os.PathLike[str],
+    columns: Mapping[str, np.ndarray],
+    identity: FeatureIdentity | None,
+) -> FeatureTable:
+    """A table of named columns.
+
+    Args:
+        source: what to call them in messages.
+        columns: ``chosen`` and ``rejected``, (n, d) floating point, and where known `NUMBERS`,
+            (n,) numbers, and `NAMES`, (n,) texts.
+        identity: how the features were made; None where the source does not say.
+
+    Raises:
+        FeatureError: a column that is missing, of another shape or type, empty or not finite.
+    """
+    _check_features(source, columns)
+    n = len(columns["chosen"])
+    names = {name: _names(source, name, columns[name], n) for name in NAMES if name in columns}
+    numbers = {
+        name: _numbers(source, name, columns[name], n) for name in NUMBERS if name in columns
+    }
+    return FeatureTable(
+        chosen=columns["chosen"],
+        rejected=columns["rejected"],
+        ids=names.get("id") or tuple(map(str, range(n))),
+        prompt_hashes=names.get("prompt_sha256"),
+        margin=numbers.get("margin"),
+        weight=numbers.get("weight"),
+        groups=names.get("group"),
+        identity=identity,
+    )
+
+
+def columns_of_table(table: FeatureTable) -> dict[str, np.ndarray | tuple[str, ...]]:
+    """What `table_of_columns` takes; columns that the table does not have are left out."""
+    columns = {
+        "id": table.ids,
+        "prompt_sha256": table.prompt_hashes,
+        "chosen": table.chosen,
+        "rejected": table.rejected,
+        "margin": table.margin,
+        "weight": table.weight,
+        "group": table.groups,
+    }
+    return {name: column for name, column in columns.items() if column is not None}
+
+
+def identity_text(identity: FeatureIdentity) -> str:
+    """An identity as JSON."""
+    return json.dumps(identity._asdict(), sort_keys=True)
+
+
+def parse_identity(source: str | os.PathLike[str], text: str) -> FeatureIdentity:
+    """The identity of `identity_text`.
+
+    Raises:
+        FeatureError: another text.
+    """
+    try:
+        fields = json.loads(text)
+    except json.JSONDecodeError:
+        fields = None
+    if not isinstance(fields, dict):
+        raise FeatureError(f"{source}: identity is not a JSON object; export the features again")
+    try:
+        return FeatureIdentity.from_dict(fields)
+    except FeatureError as error:
+        raise FeatureError(f"{source}: {error}") from None
+
+
+def _check_features(source: str | os.PathLike[str], arrays: Mapping[str, np.ndarray]) -> None:
+    for name in REQUIRED:
+        if name not in arrays:
+            raise FeatureError(f"{source}: no array named {name!r}; both {REQUIRED} are needed")
+        array = arrays[name]
+        if array.ndim == 2 and not len(array):
+            raise FeatureError(f"{source}: {name} holds no pairs; give one row of features a pair")
+        if array.ndim != 2 or 0 in array.shape:
+            raise FeatureError(f"{source}: {name} has shape {array.shape}, expected (n, d)")
+        if not np.issubdtype(array.dtype, np.floating):
+            raise FeatureError(
+                f"{source}: {name} has type {array.dtype}, expected float16, float32 or float64; "
+                "save it with .astype('float32') if these numbers are features"
+            )
+    if arrays["chosen"].shape != arrays["rejected"].shape:
+        raise FeatureError(
+            f"{source}: chosen has shape {arrays['chosen'].shape}, rejected "
+            f"{arrays['rejected'].shape}; save both with one row a pair, in the same order, from "
+            "the same backbone and pooling"
+        )
+    for name in REQUIRED:
+        bad = np.flatnonzero(~np.isfinite(arrays[name]).all(1))
+        if bad.size:
+            raise FeatureError(
+                f"{source}: {name} holds NaN or infinity in {bad.size} rows, the first is row "
+                f"{bad[0]}; remove these rows or extract them again"
+            )
+
+
+def _names(source: str | os.PathLike[str], name: str, array: np.ndarray, n: int) -> tuple[str, ...]:
+    if array.shape != (n,):
+        raise FeatureError(f"{source}: {name} has shape {array.shape}, expected ({n},)")
+    return tuple(map(str, array.tolist()))
+
+
+def _numbers(source: str | os.PathLike[str], name: str, array: np.ndarray, n: int) -> np.ndarray:
+    if array.shape != (n,):
+        raise FeatureError(f"{source}: {name} has shape {array.shape}, expected ({n},)")
+    is_number = np.issubdtype(array.dtype, np.floating) or np.issubdtype(array.dtype, np.integer)
+    if not is_number or not np.isfinite(array).all():
+        raise FeatureError(f"{source}: {name} must hold finite numbers")
+    if name == "weight" and (array < 0).any():
+        raise FeatureError(f"{source}: weight must not be negative")
+    return array.astype(np.float32)

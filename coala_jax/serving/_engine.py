@@ -9,12 +9,12 @@ from collections.abc import Callable, Container, Sequence
 
 import jax
 
+from coala_jax._progress import Progress
 from coala_jax.backbones import Backbone
 from coala_jax.data import ResponseRow
 from coala_jax.decoding._state import Plan
 from coala_jax.decoding._text_head import TextHead, rewards_of_responses
 from coala_jax.features import FeatureError
-from coala_jax.features._progress import Progress
 from coala_jax.serving._errors import ApiError, internal_error, overloaded, stopping
 from coala_jax.serving._intake import Choice
 from coala_jax.serving._lane import Lane, Shape

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import jax
 
+from coala_jax._progress import Progress
 from coala_jax.backbones import Backbone
 from coala_jax.data import ResponseRow
 from coala_jax.decoding._generate import FULL, STOPPED
@@ -14,7 +15,6 @@ from coala_jax.decoding._session import Request, RowProgress, Session, response_
 from coala_jax.decoding._state import Plan, round_up
 from coala_jax.decoding._text_head import TextHead, rewards_of_responses
 from coala_jax.features import FeatureError
-from coala_jax.features._progress import Progress
 from coala_jax.serving._intake import Choice
 from coala_jax.serving._tickets import Finished, Piece, Ticket
 

@@ -19,7 +19,7 @@ from coala_jax.study._baselines import (
     fit_linear_probe,
     ordered,
 )
-from coala_jax.study._columns import constant_columns, constant_columns_warning
+from coala_jax.study._constant_columns import constant_columns, constant_columns_warning
 from coala_jax.study._pairs import BY_ROW, PairSet, require_two_parts
 from coala_jax.study._phases import TimedPhases, run_phases
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from coala_jax._files import write_folder
 from coala_jax._head import save_head
+from coala_jax._json import json_text, valid_json
 from coala_jax._version import __version__
 from coala_jax.study._experiment import Experiment, Say
 from coala_jax.study._figures import can_draw, draw_margins
-from coala_jax.study._files import json_text, valid_json, write_folder
 from coala_jax.study._report import build_history
 
 REPORT, HISTORY, PICTURE = "report.json", "history.json", "margins.png"

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-import os
-import platform
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
+from coala_jax._machine import device, versions
 from coala_jax._types import RewardMetrics, Status
-from coala_jax._version import __version__
 from coala_jax.convex._flops import admm_flops
 from coala_jax.study._baselines import RIDGE_GRID, weighted_mean
 from coala_jax.study._experiment import Experiment
 from coala_jax.study._intervals import cluster_interval
 from coala_jax.study._pairs import PairSet
 from coala_jax.study._phases import Seconds
-
-PACKAGES = ("jax", "jaxlib", "numpy", "optax", "safetensors", "flax", "transformers")
 
 
 def build_report(experiment: Experiment, command: str) -> dict[str, Any]:
@@ -79,25 +73,6 @@ def build_history(experiment: Experiment) -> dict[str, Any]:
         "train": _traces(history.train),
         "eval": _traces(history.eval),
     }
-
-
-def versions() -> dict[str, str]:
-    """Versions of this package, Python, and what results depend on, where installed."""
-    found = {"coala_jax": __version__, "python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
-
-
-def device() -> str:
-    """What the solver ran on, for example ``cpu (2 cores, x86_64)``."""
-    first = jax.devices()[0]
-    if first.platform == "cpu":
-        return f"cpu ({os.cpu_count()} cores, {platform.machine()})"
-    return f"{first.platform} ({first.device_kind})"
 
 
 def _phase(stats: NamedTuple, seconds: Seconds) -> dict[str, Any]:

@@ -34,31 +34,31 @@ class Accuracy(NamedTuple):
     why_not: str = ""
 
 
-class Part(NamedTuple):
+class Fold(NamedTuple):
     """Rows to fit on and rows to judge: (n,) booleans each, no key in both."""
 
     train: np.ndarray
     test: np.ndarray
 
 
-def fold_parts(keys: Sequence[str], seed: int) -> Iterator[Part]:
+def fold_parts(keys: Sequence[str], seed: int) -> Iterator[Fold]:
     """Folds of rows by their (n,) keys, so that every row is judged once; none of a single key."""
     fold = folds_of(keys, FOLDS, seed)
     if fold.max() == 0:
         return
     for number in range(fold.max() + 1):
-        yield Part(fold != number, fold == number)
+        yield Fold(fold != number, fold == number)
 
 
-def given_part(keys: Sequence[str], is_held_out: np.ndarray) -> list[Part]:
+def given_part(keys: Sequence[str], is_held_out: np.ndarray) -> list[Fold]:
     """The part of a split made elsewhere, (n,) booleans, without rows whose key is trained on."""
     trained = {key for key, out in zip(keys, is_held_out, strict=True) if not out}
     test = np.array([key not in trained for key in keys])
-    return [Part(~is_held_out, test)] if test.any() else []
+    return [Fold(~is_held_out, test)] if test.any() else []
 
 
 def length_rule(
-    chosen: np.ndarray, rejected: np.ndarray, keys: Sequence[str], parts: Sequence[Part]
+    chosen: np.ndarray, rejected: np.ndarray, keys: Sequence[str], parts: Sequence[Fold]
 ) -> Accuracy:
     """Accuracy of preferring the longer response, or the shorter one, as training rows say.
 
@@ -70,7 +70,7 @@ def length_rule(
     """
     longer = ordered(chosen, rejected)
 
-    def judged(part: Part) -> np.ndarray:
+    def judged(part: Fold) -> np.ndarray:
         prefers_longer = longer[part.train].mean() >= TIE
         return longer[part.test] if prefers_longer else 1 - longer[part.test]
 
@@ -78,7 +78,7 @@ def length_rule(
 
 
 def vocabulary_probe(
-    rows: Sequence[PreferenceRow], keys: Sequence[str], parts: Sequence[Part]
+    rows: Sequence[PreferenceRow], keys: Sequence[str], parts: Sequence[Fold]
 ) -> Accuracy:
     """Accuracy of a linear probe on TF-IDF of the responses; the prompts are not read.
 
@@ -92,7 +92,7 @@ def vocabulary_probe(
     counts = count_words([row.chosen for row in rows] + [row.rejected for row in rows])
     chosen, rejected = counts[: len(rows)], counts[len(rows) :]
 
-    def judged(part: Part) -> np.ndarray | None:
+    def judged(part: Fold) -> np.ndarray | None:
         probe = fit_vocabulary_probe(chosen[part.train], rejected[part.train])
         if probe is None:
             return None
@@ -102,9 +102,9 @@ def vocabulary_probe(
 
 
 def _accuracy(
-    judged: Callable[[Part], np.ndarray | None],
+    judged: Callable[[Fold], np.ndarray | None],
     keys: Sequence[str],
-    parts: Sequence[Part],
+    parts: Sequence[Fold],
 ) -> Accuracy:
     """Accuracy over the test rows of all parts; no row is in two."""
     correct = np.full(len(keys), np.nan)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from coala_jax.backbones import CheckpointError, device_mesh, load_backbone, shard_backbone
+from coala_jax.backbones import CheckpointError, load_backbone
 from coala_jax.backbones._attention import TokenBatch, plain_batch
 from coala_jax.backbones._torch_backend import find_texts
 from coala_jax.cli._main import main
@@ -105,8 +105,6 @@ def test_what_the_engine_does_not_do_is_refused(torch, checkpoint, tmp_path):
         load_backbone(checkpoint, engine="onnx")
     with pytest.raises(ValueError, match="takes no adapter"):
         load_backbone(checkpoint, engine="torch", adapter=tmp_path)
-    with pytest.raises(ValueError, match="'torch:gpt2'|torch:gpt2 is not run by jax"):
-        shard_backbone(load_backbone(checkpoint, engine="torch"), device_mesh(1))
     module = load_backbone(checkpoint, engine="torch").module
     batch = TokenBatch(*(jnp.zeros((1, 2), jnp.int32),) * 3)
     with pytest.raises(ValueError, match="keeps no keys and values"):

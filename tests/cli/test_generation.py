@@ -10,8 +10,8 @@ import pytest
 
 from coala_jax._head import save_head
 from coala_jax.backbones import load_backbone
-from coala_jax.cli._columns import side_by_side, text_width
 from coala_jax.cli._main import main
+from coala_jax.cli._side_by_side import side_by_side, text_width
 from coala_jax.features._settings import ExtractSettings
 from tests.decoding.page_reader import Reader
 from tests.helpers import random_text_head

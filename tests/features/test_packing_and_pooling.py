@@ -15,7 +15,7 @@ from coala_jax.features._memory import (
     free_token_budget,
     slot_bytes,
 )
-from coala_jax.features._packing import SHARED_AT_LEAST, grow_trees, plan_batches, row_length
+from coala_jax.features._packing import SHARED_AT_LEAST, grow_trees, pack_batches, row_length
 from coala_jax.features._pooling import Spans, find_spans, pool
 from coala_jax.features._tokens import TextTemplate, TokenSequence, encode_texts, fit_context
 
@@ -100,7 +100,7 @@ def test_a_plan_holds_every_sequence_once_as_the_tokens_its_last_one_sees(
     texts, budget, share, devices
 ):
     sequences = [_sequence(text, len(text) // 2) for text in texts]
-    plan = plan_batches(sequences, budget, 0, share=share, multiple_of=devices)
+    plan = pack_batches(sequences, budget, 0, share=share, multiple_of=devices)
     found = {}
     for batch in plan.batches:
         rows, length, _ = batch.shape
@@ -138,10 +138,10 @@ def test_a_pair_shares_its_prompt_and_a_longer_prompt_goes_on_from_it():
     prompt = list(range(100))
     pair = [_sequence([*prompt, *[201] * 50], 100), _sequence([*prompt, *[202] * 30], 100)]
     longer = _sequence([*prompt, *[201] * 50, *[203] * 20], 150)
-    (batch,) = plan_batches([*pair, longer], 4096, 0).batches
+    (batch,) = pack_batches([*pair, longer], 4096, 0).batches
     assert batch.shape == (1, 224, 7)
-    assert plan_batches([*pair, longer], 4096, 0).counts == (450, 200, 224)
-    alone = plan_batches([*pair, longer], 4096, 0, share=False)
+    assert pack_batches([*pair, longer], 4096, 0).counts == (450, 200, 224)
+    alone = pack_batches([*pair, longer], 4096, 0, share=False)
     assert sum((batch.tokens > 200).sum() for batch in alone.batches) == 50 + 30 + 70
 
 
@@ -149,7 +149,7 @@ def test_padding_of_many_sequences_is_under_a_tenth():
     rng = np.random.default_rng(0)
     lengths = np.clip(rng.lognormal(5, 0.7, 2000), 5, 1000).astype(int)
     sequences = [_sequence(rng.integers(1, 1000, length)) for length in lengths]
-    plan = plan_batches(sequences, 8192, 0)
+    plan = pack_batches(sequences, 8192, 0)
     assert plan.counts.run <= 1.1 * plan.counts.distinct
     assert len({batch.shape for batch in plan.batches}) <= 24
 
@@ -162,11 +162,11 @@ def test_a_row_wastes_a_fifth_at_most(size):
 
 def test_a_budget_without_tokens_is_refused():
     with pytest.raises(FeatureError, match="token_budget must be at least 1, got 0"):
-        plan_batches([_sequence([1])], 0, 0)
+        pack_batches([_sequence([1])], 0, 0)
 
 
 def test_no_sequences_make_no_batches():
-    assert plan_batches([], 8, 0) == ((), (0, 0, 0))
+    assert pack_batches([], 8, 0) == ((), (0, 0, 0))
 
 
 def test_a_full_context_drops_the_oldest_prompt_tokens_and_then_the_last_of_the_response():

@@ -14,8 +14,8 @@ import zipfile
 import numpy as np
 import pytest
 
+from coala_jax import _lock as lock_module
 from coala_jax.features import FeatureError, FeatureIdentity, load_features, open_store
-from coala_jax.features import _lock as lock_module
 from coala_jax.features import _shard as shard_module
 from coala_jax.features._shard import RowRecord, Shard
 from coala_jax.features._store import write_store
@@ -431,8 +431,9 @@ def test_the_lock_of_another_process_is_named_and_ends_with_it(tmp_path):
     out = tmp_path / "store"
     code = (
         "import sys, time; from pathlib import Path; "
-        "from coala_jax.features._lock import only_writer\n"
-        "with only_writer(Path(sys.argv[1]), print): print('held', flush=True); sys.stdin.read()"
+        "from coala_jax._lock import only_writer\n"
+        "with only_writer(Path(sys.argv[1]), print, ValueError):\n"
+        " print('held', flush=True); sys.stdin.read()"
     )
     words = [sys.executable, "-c", code, str(out)]
     pipe = subprocess.PIPE

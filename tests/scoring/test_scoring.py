@@ -6,12 +6,12 @@ import os
 import numpy as np
 import pytest
 
+from coala_jax._lock import only_writer
 from coala_jax.data import DataError, ResponseRow, stream_responses
 from coala_jax.decoding import _resumed_lines as resumed_lines
 from coala_jax.decoding._scoring import score_stream
 from coala_jax.decoding._text_head import rewards_of_responses
 from coala_jax.features import FeatureError
-from coala_jax.features._lock import only_writer
 
 CHUNK = 4
 ROWS = [
@@ -233,7 +233,10 @@ def test_a_full_disk_names_it_and_keeps_what_is_finished(score, tmp_path, monkey
 
 def test_two_writers_of_one_output_are_told_apart(score, tmp_path):
     out = tmp_path / "out.jsonl"
-    with only_writer(out, print), pytest.raises(FeatureError, match="is writing it; wait until"):
+    with (
+        only_writer(out, print, FeatureError),
+        pytest.raises(FeatureError, match="is writing it; wait until"),
+    ):
         score(ROWS, out)
 
 

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from coala_jax._files import require_writable, write_folder
+from coala_jax._json import json_text
 from coala_jax.data import PreferenceRow, RowOptions, prompt_sha256
 from coala_jax.features import FeatureError, FeatureIdentity, FeatureTable
-from coala_jax.study._files import json_text, require_writable, write_folder
 from coala_jax.study._pairs import hold_out, pairs_of_table, read_pairs, require_two_parts
 
 ARRAYS = np.random.default_rng(0).normal(size=(2, 4, 3)).astype(np.float32)
@@ -94,7 +95,7 @@ def test_an_output_without_permission_is_refused_early(tmp_path, monkeypatch):
         raise PermissionError(errno.EACCES, "Permission denied")
 
     refused = []
-    monkeypatch.setattr("coala_jax.study._files.tempfile.TemporaryFile", refuse)
+    monkeypatch.setattr("coala_jax._files.tempfile.TemporaryFile", refuse)
     out = tmp_path / "new" / "out"
     with pytest.raises(PermissionError, match=f"{out}: no file can be made in {tmp_path} "):
         require_writable(out, folder=True)

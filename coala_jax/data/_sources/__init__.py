@@ -14,7 +14,7 @@ from coala_jax.data._sources import _arrow as arrow
 from coala_jax.data._sources import _csv_table as csv_table
 from coala_jax.data._sources import _json_array as json_array
 from coala_jax.data._sources import _json_lines as json_lines
-from coala_jax.data._sources._files import checked_file
+from coala_jax.data._sources._bytes import checked_file
 from coala_jax.data._sources._folder import DEFAULT_SPLIT, files_of_folder
 from coala_jax.data._sources._hub import hub_rows, record_rows
 from coala_jax.data._sources._row import SourceRow

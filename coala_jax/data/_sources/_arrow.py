@@ -7,7 +7,7 @@ from types import ModuleType
 from typing import Any
 
 from coala_jax.data._errors import DataError
-from coala_jax.data._sources._files import INSTALL, checked_file
+from coala_jax.data._sources._bytes import INSTALL, checked_file
 from coala_jax.data._sources._row import CUT_SHORT, NOT_UTF8, SourceRow
 
 PARQUET, ARROW = ".parquet", ".arrow"

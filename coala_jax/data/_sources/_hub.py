@@ -8,7 +8,7 @@ from typing import Any
 
 from coala_jax.data._errors import DataError
 from coala_jax.data._options import SourceOptions
-from coala_jax.data._sources._files import INSTALL
+from coala_jax.data._sources._bytes import INSTALL
 from coala_jax.data._sources._folder import DEFAULT_SPLIT
 from coala_jax.data._sources._row import NOT_A_RECORD, SourceRow
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from coala_jax.data._errors import DataError
 from coala_jax.data._options import MAX_UNPACKED_BYTES
-from coala_jax.data._sources._files import (
+from coala_jax.data._sources._bytes import (
     COMPRESSIONS,
     MAX_LINE_BYTES,
     READ_ERRORS,

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from coala_jax.data._errors import DataError
 from coala_jax.data._options import MAX_UNPACKED_BYTES
-from coala_jax.data._sources._files import (
+from coala_jax.data._sources._bytes import (
     COMPRESSIONS,
     READ_ERRORS,
     checked_file,

@@ -7,7 +7,6 @@ import sys
 import unicodedata
 from collections.abc import Sequence
 from itertools import zip_longest
-from types import TracebackType
 
 from coala_jax.cli._output import printable
 
@@ -75,19 +74,6 @@ class Columns:
     def __init__(self, titles: Sequence[str]):
         """Draw nothing yet."""
         self._titles, self._texts, self._drawn = list(titles), [""] * len(titles), 0
-
-    def __enter__(self) -> Columns:
-        """The columns themselves."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """What was drawn stays."""
-        sys.stdout.flush()
 
     def show(self, texts: Sequence[str]) -> None:
         """Draw the texts so far; in a pipe they wait for `finish`."""

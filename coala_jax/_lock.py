@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from coala_jax._errors import CoalaError
 from coala_jax._files import FULL, full_disk
-from coala_jax.features._errors import FeatureError
 
 if sys.platform == "win32":
     import msvcrt
@@ -26,7 +26,9 @@ MOST_BYTES = 4096
 
 
 @contextmanager
-def only_writer(target: Path, report: Callable[[str], object]) -> Iterator[None]:
+def only_writer(
+    target: Path, report: Callable[[str], object], error: type[CoalaError]
+) -> Iterator[None]:
     """Hold the lock ``<target>.lock``; it is removed at the end.
 
     A file that a dead process left locks nothing and is taken over.
@@ -34,18 +36,17 @@ def only_writer(target: Path, report: Callable[[str], object]) -> Iterator[None]
     Args:
         target: what will be written; its parent is made.
         report: called with a line where the file system knows no locks; then nothing is locked.
-
-    Raises:
-        FeatureError: another process holds it; names its id and its host.
+        error: what to raise where another process holds it, named by its id and its host, or where
+            the disk is full.
     """
     path = target.with_name(target.name + LOCK_SUFFIX)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = _open_locked(target, path, report)
-    except OSError as error:
-        if error.errno not in FULL:
+        descriptor = _open_locked(target, path, report, error)
+    except OSError as fault:
+        if fault.errno not in FULL:
             raise
-        raise FeatureError(f"{full_disk(path, error)}; free some space") from error
+        raise error(f"{full_disk(path, fault)}; free some space") from fault
     try:
         with suppress(OSError):  # a full disk; the lock holds without its text
             holder = {"process": os.getpid(), "host": socket.gethostname()}
@@ -65,24 +66,26 @@ def only_writer(target: Path, report: Callable[[str], object]) -> Iterator[None]
 def remove_dead_lock(target: Path) -> None:
     """Remove the lock that a process left which died with its work done."""
     if target.with_name(target.name + LOCK_SUFFIX).exists():
-        with suppress(FeatureError, OSError), only_writer(target, lambda _: None):
+        with suppress(CoalaError, OSError), only_writer(target, lambda _: None, CoalaError):
             pass
 
 
-def _open_locked(target: Path, path: Path, report: Callable[[str], object]) -> int:
+def _open_locked(
+    target: Path, path: Path, report: Callable[[str], object], error: type[CoalaError]
+) -> int:
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
             _lock(descriptor)
-        except OSError as error:
-            if error.errno in HELD:
+        except OSError as fault:
+            if fault.errno in HELD:
                 holder = _holder(descriptor)
                 os.close(descriptor)
-                raise FeatureError(
+                raise error(
                     f"{target}: {holder} is writing it; wait until that has ended, or stop it, "
                     "then run the same command again: it goes on from there"
                 ) from None
-            report(f"{path}: cannot be locked ({error.strerror}); let no other run write {target}")
+            report(f"{path}: cannot be locked ({fault.strerror}); let no other run write {target}")
             return descriptor
         with suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(descriptor), os.stat(path)):

@@ -1,0 +1,30 @@
+"""What results depend on beside the input: versions of packages, the device."""
+
+import importlib.metadata
+import os
+import platform
+
+import jax
+
+from coala_jax._version import __version__
+
+PACKAGES = ("jax", "jaxlib", "numpy", "optax", "safetensors", "flax", "transformers")
+
+
+def versions() -> dict[str, str]:
+    """Versions of this package, Python, and what results depend on, where installed."""
+    found = {"coala_jax": __version__, "python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def device() -> str:
+    """What the solver ran on, for example ``cpu (2 cores, x86_64)``."""
+    first = jax.devices()[0]
+    if first.platform == "cpu":
+        return f"cpu ({os.cpu_count()} cores, {platform.machine()})"
+    return f"{first.platform} ({first.device_kind})"

@@ -1,0 +1,187 @@
+"""What the packages promise: these names and no others, each with words of its own."""
+
+import importlib
+import inspect
+
+import pytest
+
+from tests.test_floors import PACKAGES
+
+PROMISED = {
+    "coala_jax": [
+        "Certificate",
+        "CertificateReport",
+        "CoalaError",
+        "Config",
+        "ConvexHead",
+        "GatedHead",
+        "HeadFileError",
+        "History",
+        "Params",
+        "Phase1History",
+        "Phase2History",
+        "PreferenceFeatures",
+        "RewardMetrics",
+        "Solution",
+        "SolveError",
+        "Stats",
+        "Status",
+        "__version__",
+        "certify",
+        "cronos",
+        "finetune",
+        "load_head",
+        "refine",
+        "regularization_path",
+        "save_head",
+        "solve",
+    ],
+    "coala_jax.backbones": [
+        "Backbone",
+        "BackboneIdentity",
+        "BackboneModule",
+        "CheckpointError",
+        "GPT2",
+        "GPT2Config",
+        "TokenBatch",
+        "Tokenizer",
+        "device_mesh",
+        "layer_indices",
+        "load_backbone",
+        "pass_flops",
+        "save_checkpoint",
+    ],
+    "coala_jax.cli": [],
+    "coala_jax.convex": [
+        "CertificateReport",
+        "CronosProblem",
+        "CronosResult",
+        "CronosState",
+        "Phase1Solution",
+        "Phase1Stats",
+        "certify",
+        "cronos",
+        "cronos_init",
+        "cronos_problem",
+        "cronos_solve",
+        "cronos_step",
+        "decompose_gated",
+        "refine",
+        "regularization_path",
+    ],
+    "coala_jax.convex.losses": [
+        "BRADLEY_TERRY",
+        "HUBER",
+        "LOGISTIC",
+        "LOSSES",
+        "Loss",
+        "SQUARED",
+        "SQUARED_HINGE",
+        "get_loss",
+    ],
+    "coala_jax.data": [
+        "AlternatingOptions",
+        "AlternatingPopulation",
+        "ChatFormat",
+        "Conversation",
+        "ConversationSet",
+        "DataError",
+        "Message",
+        "PairMessages",
+        "PreferenceRow",
+        "ResponseRow",
+        "RowOptions",
+        "RowSet",
+        "SetAsideRow",
+        "SourceOptions",
+        "Split",
+        "alternating_population",
+        "eval_mask",
+        "fingerprint_rows",
+        "groups_of",
+        "joint_keys",
+        "open_source",
+        "prompt_sha256",
+        "read_conversations",
+        "read_groups",
+        "read_rows",
+        "require_no_leak",
+        "split_by_group",
+        "split_by_prompt",
+        "stream_responses",
+        "write_rows",
+        "write_set_aside",
+    ],
+    "coala_jax.decoding": [
+        "Generation",
+        "GenerationConfig",
+        "GenerationError",
+        "TextHead",
+        "best_of_n",
+        "guided_generate",
+        "load_text_head",
+        "open_text_head",
+        "rewards_of_responses",
+    ],
+    "coala_jax.features": [
+        "FeatureError",
+        "FeatureIdentity",
+        "FeatureStore",
+        "FeatureTable",
+        "Part",
+        "from_dataset",
+        "join_parts",
+        "load_features",
+        "open_store",
+        "require_same_backbone",
+        "to_dataset",
+        "write_npz",
+    ],
+    "coala_jax.preference": [
+        "LogisticProblem",
+        "NewtonResult",
+        "Phase2Solution",
+        "Phase2Stats",
+        "balance_neurons",
+        "finetune",
+        "logistic_problem",
+        "newton_optimum",
+        "objective",
+        "objective_change",
+        "preference_loss",
+        "reward_metrics",
+    ],
+    "coala_jax.quickstart": [],
+    "coala_jax.serving": [],
+    "coala_jax.study": [],
+}
+# How a package tells names that it imports late.
+LATE = {"TYPE_CHECKING", "lazy_names"}
+
+
+def test_every_public_package_is_asked():
+    public = [name for name in PACKAGES if "._" not in name]
+    assert sorted(PROMISED) == sorted(public)
+
+
+@pytest.mark.parametrize("name", PROMISED)
+def test_a_package_promises_these_names_and_no_others(name):
+    package = importlib.import_module(name)
+    assert sorted(getattr(package, "__all__", [])) == PROMISED[name]
+    found = {each: getattr(package, each) for each in dir(package) if each[0] != "_"}
+    stray = {each for each, value in found.items() if not inspect.ismodule(value)}
+    assert stray - LATE - set(PROMISED[name]) == set()
+
+
+@pytest.mark.parametrize("name", PROMISED)
+def test_what_is_promised_is_there_and_documented(name):
+    package = importlib.import_module(name)
+    values = {each: getattr(package, each) for each in PROMISED[name]}
+    bare = [each for each, value in values.items() if callable(value) and not documented(value)]
+    assert bare == []
+
+
+def documented(value) -> bool:
+    """A sentence, not the signature that NamedTuples and dataclasses are given."""
+    text = value.__doc__ or ""
+    return len(text.split()) > 2 and not text.startswith(f"{value.__name__}(")

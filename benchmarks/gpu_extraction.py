@@ -45,8 +45,9 @@ from flax import nnx
 from coala_jax._files import write_text
 from coala_jax._json import json_text
 from coala_jax._machine import device, versions
-from coala_jax.backbones import TokenBatch, pass_flops
+from coala_jax.backbones import TokenBatch
 from coala_jax.backbones._attention import plain_batch
+from coala_jax.backbones._flops import pass_flops
 from coala_jax.backbones._registry import FAMILIES
 
 RESULTS = Path(os.environ.get("OUT", Path(__file__).resolve().parent / "results"))

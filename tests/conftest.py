@@ -43,7 +43,8 @@ def make_checkpoint() -> Callable[..., Path]:
     import jax.numpy as jnp
     from flax import nnx
 
-    from coala_jax.backbones import GPT2, GPT2Config, save_checkpoint
+    from coala_jax.backbones import save_checkpoint
+    from coala_jax.backbones._gpt2 import GPT2, GPT2Config
     from tests.helpers import write_tokenizer
 
     def make(folder: Path, seed: int = 0, **fields: object) -> Path:

@@ -12,9 +12,11 @@ import numpy as np
 
 from coala_jax._head import Head, HeadFileError, load_head
 from coala_jax._progress import Progress
-from coala_jax.backbones import Backbone, layer_indices, load_backbone
+from coala_jax.backbones import Backbone, load_backbone
+from coala_jax.backbones._stack import layer_indices
 from coala_jax.data import ResponseRow
-from coala_jax.features import FeatureError, FeatureIdentity, require_same_backbone
+from coala_jax.features import FeatureError, FeatureIdentity
+from coala_jax.features._identity import require_same_backbone
 from coala_jax.features._responses import features_of_responses
 from coala_jax.features._settings import ExtractSettings, feature_identity
 

@@ -1,28 +1,54 @@
 """Text rows to frozen features, and the store that keeps them.
 
-Reading features is here and needs numpy alone; making them (``extract``, ``build``) needs a model
-and so flax and transformers.
+Reading features needs numpy alone. Making them needs a model, and so flax and transformers: these
+names are found when they are asked for.
 """
 
+from typing import TYPE_CHECKING
+
+from coala_jax._lazy import lazy_names
 from coala_jax.features._errors import FeatureError
 from coala_jax.features._export import from_dataset, to_dataset, write_npz
-from coala_jax.features._identity import FeatureIdentity, require_same_backbone
+from coala_jax.features._identity import FeatureIdentity
 from coala_jax.features._join import Part, join_parts
 from coala_jax.features._load import load_features
 from coala_jax.features._store import FeatureStore, open_store
 from coala_jax.features._table import FeatureTable
 
+if TYPE_CHECKING:
+    from coala_jax.features._build import extract_store
+    from coala_jax.features._chat import checkpoint_chat
+    from coala_jax.features._responses import ResponseFeatures, features_of_responses
+    from coala_jax.features._settings import ExtractSettings
+    from coala_jax.features._tokens import TextTemplate
+
 __all__ = [
+    "ExtractSettings",
     "FeatureError",
     "FeatureIdentity",
     "FeatureStore",
     "FeatureTable",
     "Part",
+    "ResponseFeatures",
+    "TextTemplate",
+    "checkpoint_chat",
+    "extract_store",
+    "features_of_responses",
     "from_dataset",
     "join_parts",
     "load_features",
     "open_store",
-    "require_same_backbone",
     "to_dataset",
     "write_npz",
 ]
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "ExtractSettings": "_settings",
+        "ResponseFeatures": "_responses",
+        "TextTemplate": "_tokens",
+        "checkpoint_chat": "_chat",
+        "extract_store": "_build",
+        "features_of_responses": "_responses",
+    },
+)

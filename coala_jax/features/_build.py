@@ -11,7 +11,9 @@ from coala_jax._files import partial_path
 from coala_jax._progress import Progress
 from coala_jax.backbones import Backbone
 from coala_jax.backbones._sharding import mesh_of
-from coala_jax.data import PreferenceRow, RowSet, fingerprint_rows, prompt_sha256
+from coala_jax.data import PreferenceRow, RowSet
+from coala_jax.data._rows import fingerprint_rows
+from coala_jax.data._split import prompt_sha256
 from coala_jax.features._errors import FeatureError
 from coala_jax.features._extract import pooled_features, require_finite, require_known_ids
 from coala_jax.features._identity import layer_name

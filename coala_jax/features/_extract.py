@@ -9,8 +9,10 @@ import numpy as np
 from flax import nnx
 
 from coala_jax._progress import Progress
-from coala_jax.backbones import Backbone, BackboneModule, layer_indices, pass_flops
+from coala_jax.backbones import Backbone, BackboneModule
+from coala_jax.backbones._flops import pass_flops
 from coala_jax.backbones._sharding import DATA, mesh_of, row_sharding
+from coala_jax.backbones._stack import layer_indices
 from coala_jax.features._errors import FeatureError
 from coala_jax.features._memory import free_token_budget
 from coala_jax.features._packing import Batch, TokenCounts, longest_row, pack_batches, token_batch

@@ -11,8 +11,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-import jax
-
 from coala_jax.features._errors import FeatureError
 from coala_jax.features._manifest import RESULT_KEYS, read_manifest
 from coala_jax.features._shard import Shard, read_shard
@@ -37,6 +35,8 @@ class Part(NamedTuple):
     @classmethod
     def of_this_process(cls) -> "Part":
         """As ``jax.distributed.initialize`` was told; 0 of 1 where it was not called."""
+        import jax  # which readers of features do without
+
         return cls(jax.process_index(), jax.process_count())
 
     def check(self) -> None:

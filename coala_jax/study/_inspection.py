@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from coala_jax.data import PreferenceRow, eval_mask, joint_keys, prompt_sha256
+from coala_jax.data import PreferenceRow
+from coala_jax.data._split import eval_mask, joint_keys, prompt_sha256
 from coala_jax.study._baselines import ordered
 from coala_jax.study._intervals import Interval, share_interval
 from coala_jax.study._pairs import BY_GROUP, BY_PROMPT

@@ -10,16 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from coala_jax._types import PreferenceFeatures
-from coala_jax.data import (
-    PreferenceRow,
-    RowOptions,
-    eval_mask,
-    groups_of,
-    joint_keys,
-    prompt_sha256,
-    read_groups,
-    read_rows,
-)
+from coala_jax.data import PreferenceRow, RowOptions, read_groups, read_rows
+from coala_jax.data._split import eval_mask, groups_of, joint_keys, prompt_sha256
 from coala_jax.features import FeatureError, FeatureIdentity, FeatureTable, load_features
 from coala_jax.features._export import is_dataset_folder
 from coala_jax.features._join import open_whole_store

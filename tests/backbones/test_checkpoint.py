@@ -14,10 +14,11 @@ import pytest
 from flax import nnx
 from safetensors.numpy import load_file, save_file
 
-from coala_jax.backbones import GPT2, CheckpointError, load_backbone, save_checkpoint
+from coala_jax.backbones import CheckpointError, load_backbone, save_checkpoint
 from coala_jax.backbones._checkpoint import load_module, save_module
 from coala_jax.backbones._family import Slot
 from coala_jax.backbones._gpt2 import FAMILY as GPT2_FAMILY
+from coala_jax.backbones._gpt2 import GPT2
 
 from .variants import ENCODERS, load_variant, write_variant
 

@@ -5,9 +5,8 @@ import jax.numpy as jnp
 import pytest
 from flax import nnx
 
-from coala_jax.backbones import pass_flops
 from coala_jax.backbones._attention import plain_batch
-from coala_jax.backbones._flops import layer_flops
+from coala_jax.backbones._flops import layer_flops, pass_flops
 from coala_jax.backbones._registry import FAMILIES
 
 # Wide enough that what the formula leaves out is small.

@@ -13,8 +13,9 @@ from coala_jax.backbones._attention import TokenBatch, plain_batch
 from coala_jax.backbones._torch_backend import find_texts
 from coala_jax.cli._main import main
 from coala_jax.data import PreferenceRow, RowSet
-from coala_jax.features import FeatureError, open_store, require_same_backbone
+from coala_jax.features import FeatureError, open_store
 from coala_jax.features._build import extract_store
+from coala_jax.features._identity import require_same_backbone
 from coala_jax.features._settings import ExtractSettings
 
 SETTINGS = ExtractSettings(token_budget=256, layers=(-1, 1))

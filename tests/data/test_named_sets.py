@@ -11,13 +11,13 @@ from coala_jax.data import (
     Message,
     RowOptions,
     alternating_population,
-    prompt_sha256,
     read_conversations,
     read_rows,
     require_no_leak,
     write_rows,
 )
 from coala_jax.data._named import KNOWN_SETS, load_named, split_named
+from coala_jax.data._split import prompt_sha256
 
 PROMPTS = 40
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coala_jax.data import DataError, PreferenceRow, fingerprint_rows, read_rows
-from coala_jax.data._rows import row_fault
+from coala_jax.data import DataError, PreferenceRow, read_rows
+from coala_jax.data._rows import fingerprint_rows, row_fault
 from tests.data.all_responses import read_responses
 
 GOOD = {"id": "a", "prompt": "Why?", "chosen": "Because.", "rejected": "No."}

@@ -10,14 +10,12 @@ from hypothesis import strategies as st
 from coala_jax.data import (
     DataError,
     PreferenceRow,
-    eval_mask,
-    joint_keys,
-    prompt_sha256,
     read_groups,
     require_no_leak,
     split_by_group,
     split_by_prompt,
 )
+from coala_jax.data._split import eval_mask, joint_keys, prompt_sha256
 
 ROWS = [PreferenceRow(str(i), f"prompt {i // 3}", "c", "r") for i in range(300)]
 # Of keys "prompt 0" to "prompt 19" with seed 0 and a fraction of 0.25.

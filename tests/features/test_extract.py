@@ -13,12 +13,14 @@ import pytest
 from coala_jax._progress import Progress
 from coala_jax.backbones import Tokenizer, load_backbone
 from coala_jax.backbones._attention import plain_batch
-from coala_jax.data import PreferenceRow, ResponseRow, RowSet, prompt_sha256
+from coala_jax.data import PreferenceRow, ResponseRow, RowSet
 from coala_jax.data._rows import SetAsideRow
-from coala_jax.features import FeatureError, open_store, require_same_backbone
+from coala_jax.data._split import prompt_sha256
+from coala_jax.features import FeatureError, open_store
 from coala_jax.features import _build as build
 from coala_jax.features import _extract as extract
 from coala_jax.features._build import extract_store
+from coala_jax.features._identity import require_same_backbone
 from coala_jax.features._query import query_array, query_text
 from coala_jax.features._responses import features_of_responses
 from coala_jax.features._settings import ExtractSettings, feature_identity

@@ -9,7 +9,8 @@ import pytest
 
 from coala_jax._files import require_writable, write_folder
 from coala_jax._json import json_text
-from coala_jax.data import PreferenceRow, RowOptions, prompt_sha256
+from coala_jax.data import PreferenceRow, RowOptions
+from coala_jax.data._split import prompt_sha256
 from coala_jax.features import FeatureError, FeatureIdentity, FeatureTable
 from coala_jax.study._pairs import hold_out, pairs_of_table, read_pairs, require_two_parts
 

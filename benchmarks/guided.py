@@ -52,7 +52,7 @@ class Method(NamedTuple):
 
     Attributes:
         name: in the table.
-        options: of `coala_jax.decoding._config.GenerationConfig`, but for the scale.
+        options: of `coala_jax.decoding.GenerationConfig`, but for the scale.
         scales: to try; methods without one have a single entry.
     """
 
@@ -193,7 +193,7 @@ class _Bench:
     def config(self, options: dict[str, Any]) -> Any:
         from coala_jax.decoding._config import GenerationConfig
 
-        return GenerationConfig(max_new_tokens=LONGEST_ANSWER, **options)
+        return GenerationConfig.from_options(max_new_tokens=LONGEST_ANSWER, **options)
 
     def answer(self, part: str, options: dict[str, Any]) -> _Answers:
         from coala_jax.decoding._generate import guided_generate
@@ -373,12 +373,11 @@ def _cost(arguments: argparse.Namespace, out: Path) -> None:
     settings = ExtractSettings(pooling="last")
     head = TextHead(_random_head(128), settings, feature_identity(backbone, settings))
     prompts = [question.prompt for question in plain_questions(0)]
-    base = GenerationConfig(max_new_tokens=arguments.steps)
+    base = GenerationConfig.from_options(max_new_tokens=arguments.steps)
     contenders: dict[str, Any] = {
-        "plain": replace(base, scale=0.0),
+        "plain": base.with_options(scale=0.0),
         **{
-            f"{candidates} candidates, {scored}, {pools}": replace(
-                base,
+            f"{candidates} candidates, {scored}, {pools}": base.with_options(
                 scale=1.0,
                 scored=scored,
                 num_candidates=candidates,
@@ -442,9 +441,9 @@ def _steps_of(backbone: Any, head: Any, prompts: Sequence[str], config: Any) -> 
         session.admit(requests, range(len(requests)))
         session.progress()  # waits for the prompts
         start = time.perf_counter()
-        progress = session.advance(config.max_new_tokens)
+        progress = session.advance(config.sampling.max_new_tokens)
         seconds = time.perf_counter() - start
-        if not (progress.length == config.max_new_tokens).all():
+        if not (progress.length == config.sampling.max_new_tokens).all():
             raise RuntimeError("a response ended early")
         return seconds
 
@@ -474,11 +473,11 @@ def _torch_steps(backbone: Any, prompts: Sequence[str], config: Any) -> Callable
         whole = mask
         made = model(tokens, attention_mask=whole, position_ids=(whole.cumsum(1) - 1).clamp(min=0))
         start = time.perf_counter()
-        for _ in range(config.max_new_tokens):
-            top, places = made.logits[:, -1].topk(config.top_k)
+        for _ in range(config.sampling.max_new_tokens):
+            top, places = made.logits[:, -1].topk(config.sampling.top_k)
             shares = top.softmax(-1)
             reached = shares.cumsum(-1) - shares
-            shares = torch.where(reached < config.top_p, shares, 0)
+            shares = torch.where(reached < config.sampling.top_p, shares, 0)
             drawn = places.gather(1, torch.multinomial(shares, 1))
             whole = torch.cat([whole, torch.ones_like(drawn)], 1)
             made = model(

@@ -18,7 +18,7 @@ from coala_jax.decoding._config import (
     REWEIGHTINGS,
     SCORED,
     GenerationConfig,
-    config_fields,
+    option_names,
 )
 
 
@@ -85,11 +85,12 @@ def add_generation_options(parser: argparse.ArgumentParser, *, guided: bool = Tr
         guided: whether the head guides single tokens; without it, the options of sampling alone.
     """
     defaults = GenerationConfig()
+    values = {**vars(defaults.sampling), **vars(defaults.guidance)}
     group = parser.add_argument_group("sampling")
 
     def add(group: Any, name: str, type_: Any, text: str) -> None:
         option = f"--{name.replace('_', '-')}"
-        default = getattr(defaults, name)
+        default = values[name]
         shown = "all of the pool" if default is None else default
         group.add_argument(option, type=type_, default=default, help=f"{text} (default: {shown})")
 
@@ -112,7 +113,7 @@ def add_generation_options(parser: argparse.ArgumentParser, *, guided: bool = Tr
         ("choice", CHOICES, "sample by the moved probabilities, or take the best score"),
         ("scored", SCORED, "the prefix closed by the end token, as it stands, or the token alone"),
     ):
-        default = getattr(defaults, name)
+        default = values[name]
         group.add_argument(
             f"--{name}", choices=known, default=default, help=f"{text} (default: {default})"
         )
@@ -132,6 +133,6 @@ def generation_config(arguments: argparse.Namespace) -> Any:
     Raises:
         GenerationError: a value out of range.
     """
-    given = {name: getattr(arguments, name) for name in config_fields() if hasattr(arguments, name)}
+    given = {name: getattr(arguments, name) for name in option_names() if hasattr(arguments, name)}
     given.setdefault("scale", 0.0)  # a command without guidance
-    return GenerationConfig(**{**given, "stop": tuple(arguments.stop)})
+    return GenerationConfig.from_options(**{**given, "stop": tuple(arguments.stop)})

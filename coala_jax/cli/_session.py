@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import jax
@@ -45,7 +44,7 @@ def run_session(
         The exit code: that of bad input where a line could not be answered and nobody sat there to
         see it.
     """
-    rows = _Rows(backbone, head, [replace(config, scale=0.0), config])
+    rows = _Rows(backbone, head, [config.with_options(scale=0.0), config])
     key, failed = jax.random.key(seed), False
     for number, line in enumerate(_lines()):
         try:
@@ -100,7 +99,8 @@ def _answer(rows: _Rows, line: str, key: jax.Array, chat: bool) -> None:
     template = template_of(head)
     (ids,) = encode_prompts(backbone.tokenizer, [text], template)
     session = rows.admit(ids, key)
-    written = [ResponseText(backbone.tokenizer, template, one.stop) for one in rows.configs]
+    stops = [config.sampling.stop for config in rows.configs]
+    written = [ResponseText(backbone.tokenizer, template, stop) for stop in stops]
     columns = Columns(TITLES)
     while True:
         progress = session.advance(STEPS_A_LOOK)

@@ -1,7 +1,7 @@
 """Use a head: guided decoding, best-of-n, rewards of texts. Needs flax and transformers.
 
 Names are found when they are asked for: the commands read options and their defaults from
-`coala_jax.decoding.config`, which needs neither.
+`coala_jax.decoding._config`, which needs neither.
 """
 
 from typing import TYPE_CHECKING
@@ -10,7 +10,7 @@ from coala_jax._lazy import lazy_names
 
 if TYPE_CHECKING:
     from coala_jax.decoding._best_of import best_of_n
-    from coala_jax.decoding._config import GenerationConfig, GenerationError
+    from coala_jax.decoding._config import GenerationConfig, GenerationError, Guidance, Sampling
     from coala_jax.decoding._generate import Generation, guided_generate
     from coala_jax.decoding._text_head import (
         TextHead,
@@ -23,6 +23,8 @@ __all__ = [
     "Generation",
     "GenerationConfig",
     "GenerationError",
+    "Guidance",
+    "Sampling",
     "TextHead",
     "best_of_n",
     "guided_generate",
@@ -36,6 +38,8 @@ __getattr__ = lazy_names(
         "Generation": "_generate",
         "GenerationConfig": "_config",
         "GenerationError": "_config",
+        "Guidance": "_config",
+        "Sampling": "_config",
         "TextHead": "_text_head",
         "best_of_n": "_best_of",
         "guided_generate": "_generate",

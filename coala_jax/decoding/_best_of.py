@@ -45,7 +45,7 @@ def best_of_n(
     """
     if n < 1:
         raise GenerationError(f"n={n} must be at least 1")
-    if n > 1 and config.temperature == 0:
+    if n > 1 and config.sampling.temperature == 0:
         raise GenerationError(f"temperature=0: all {n} samples would be the same; raise it")
     keys = [
         jax.random.fold_in(jax.random.fold_in(key, number), sample)

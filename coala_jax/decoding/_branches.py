@@ -104,7 +104,7 @@ def score_candidates(
     ended = tokens == plan.end_id
     pools = _add(branched(state.pools), [layer[:, :, 0] for layer in hidden[1:]], reward, plan)
     scored = pools
-    if plan.scored == "token":
+    if plan.guidance.scored == "token":
         fresh = branched(forget_response(state.pools, plan.pooling))
         scored = _add(fresh, [layer[:, :, 0] for layer in hidden[1:]], reward, plan)
     if plan.closes:
@@ -229,7 +229,7 @@ def grow_branches(
         return add(growing, *following(growing, module.logits(growing.hidden), at), at)
 
     growing = jax.lax.fori_loop(1, depth, lengthen, growing)
-    scored = growing.own if plan.scored == "token" else growing.pools
+    scored = growing.own if plan.guidance.scored == "token" else growing.pools
     if plan.closes:
         ends = jnp.full((rows, branches), plan.end_id, jnp.int32)
         # Where a branch ended early its end token stands at the place of the first one left out.

@@ -1,7 +1,6 @@
 """Plain and guided responses to the same prompts, from the same draws."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
@@ -71,6 +70,6 @@ def compare_plain_and_guided(
     key = jax.random.key(seed)
     plain, guided = (
         guided_generate(backbone, head, prompts, one, key, batch_size=batch_size, trace=traced)
-        for one, traced in ((replace(config, scale=0.0), False), (config, trace))
+        for one, traced in ((config.with_options(scale=0.0), False), (config, trace))
     )
     return [Comparison(*pair) for pair in zip(plain, guided, strict=True)]

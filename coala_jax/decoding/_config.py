@@ -1,7 +1,8 @@
 """How to generate: what a caller may ask for, checked."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from typing import Any, TypeGuard
 
 from coala_jax._errors import CoalaError
 
@@ -23,11 +24,25 @@ class GenerationError(CoalaError):
     """A prompt, option or model that cannot be used for generation."""
 
 
-@dataclass(frozen=True)
-class GenerationConfig:
-    """How tokens are proposed, guided and chosen; the defaults are the paper's (appendix H.3).
+def _require_integers(part: object, least: int, *names: str) -> None:
+    for name in names:
+        value = getattr(part, name)
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            raise GenerationError(f"{name}={value!r} must be an integer of at least {least}")
 
-    The fields down to ``scale`` may differ from prompt to prompt of a batch.
+
+def _require_number(name: str, value: object, least: float, most: float) -> None:
+    if not (_is_number(value) and least <= value <= most):
+        raise GenerationError(f"{name}={value!r} must be a number from {least:g} to {most:g}")
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How tokens are proposed, and how strongly they are guided: every prompt may have its own.
 
     Attributes:
         max_new_tokens: the most tokens of a response, its end token among them.
@@ -38,6 +53,44 @@ class GenerationConfig:
             prompt or the response has already (Keskar et al. 2019); 1 changes nothing.
         stop: texts that end a response; they are not part of it.
         scale: guidance scale, lambda; 0 is plain sampling.
+
+    Raises:
+        GenerationError: names the field, its value and what it may be.
+    """
+
+    max_new_tokens: int = 128
+    temperature: float = 1.0
+    top_p: float = 0.9
+    top_k: int = 50
+    repetition_penalty: float = 1.0
+    stop: tuple[str, ...] = ()
+    scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Check every field."""
+        _require_integers(self, 1, "max_new_tokens", "top_k")
+        _require_number("temperature", self.temperature, 0, LARGEST)
+        _require_number("scale", self.scale, 0, LARGEST)
+        _require_number("repetition_penalty", self.repetition_penalty, *PENALTIES)
+        if 0 < self.temperature < COLDEST:
+            raise GenerationError(
+                f"temperature={self.temperature!r} must be at least {COLDEST:g}; 0 takes the most "
+                "probable token"
+            )
+        if not (_is_number(self.top_p) and 0 < self.top_p <= 1):
+            raise GenerationError(f"top_p={self.top_p!r} must be above 0 and at most 1")
+        stop: object = self.stop
+        if not isinstance(stop, tuple) or not all(isinstance(s, str) and s for s in stop):
+            raise GenerationError(
+                f"stop={self.stop!r} must be a tuple of texts, none of them empty"
+            )
+
+
+@dataclass(frozen=True)
+class Guidance:
+    """How a head guides: the guided prompts of a batch have one, since it decides what is compiled.
+
+    Attributes:
         guide_every: N, guidance acts on every N-th token, the first among them; 1 is the paper's
             token-by-token mode.
         num_candidates: the most probable of the pool that are scored and chosen from where
@@ -50,15 +103,11 @@ class GenerationConfig:
         continuations: k of blockwise best-of-k: where guidance acts, k whole continuations of
             ``guide_every`` tokens are sampled and the one with the highest score is kept; 0 guides
             single tokens.
+
+    Raises:
+        GenerationError: names the field, its value and what it may be.
     """
 
-    max_new_tokens: int = 128
-    temperature: float = 1.0
-    top_p: float = 0.9
-    top_k: int = 50
-    repetition_penalty: float = 1.0
-    stop: tuple[str, ...] = ()
-    scale: float = 1.0
     guide_every: int = 5
     num_candidates: int | None = None
     reweighting: str = "linear"
@@ -68,104 +117,88 @@ class GenerationConfig:
     continuations: int = 0
 
     def __post_init__(self) -> None:
-        """Check every field.
-
-        Raises:
-            GenerationError: names the field, its value and what it may be.
-        """
-        for name, least in _LEAST_INTEGERS.items():
-            value = getattr(self, name)
-            if name == "num_candidates" and value is None:
-                continue
-            if not isinstance(value, int) or isinstance(value, bool) or value < least:
-                raise GenerationError(f"{name}={value!r} must be an integer of at least {least}")
-        for name in ("temperature", "scale"):
-            amount = getattr(self, name)
-            if not (_is_number(amount) and 0 <= amount <= LARGEST):
-                raise GenerationError(f"{name}={amount!r} must be a number from 0 to {LARGEST:g}")
-        if 0 < self.temperature < COLDEST:
-            raise GenerationError(
-                f"temperature={self.temperature!r} must be at least {COLDEST:g}; 0 takes the most "
-                "probable token"
-            )
-        if not (_is_number(self.top_p) and 0 < self.top_p <= 1):
-            raise GenerationError(f"top_p={self.top_p!r} must be above 0 and at most 1")
-        penalty = self.repetition_penalty
-        if not (_is_number(penalty) and PENALTIES[0] <= penalty <= PENALTIES[1]):
-            raise GenerationError(
-                f"repetition_penalty={penalty!r} must be a number from {PENALTIES[0]:g} to "
-                f"{PENALTIES[1]:g}"
-            )
-        for name, known in _NAMES.items():
-            if getattr(self, name) not in known:
+        """Check every field."""
+        _require_integers(self, 1, "guide_every")
+        _require_integers(self, 0, "lookahead", "continuations")
+        if self.num_candidates is not None:
+            _require_integers(self, 1, "num_candidates")
+        known = {"reweighting": REWEIGHTINGS, "choice": CHOICES, "scored": SCORED}
+        for name, values in known.items():
+            if getattr(self, name) not in values:
                 raise GenerationError(
-                    f"{name}={getattr(self, name)!r} must be one of {', '.join(known)}"
+                    f"{name}={getattr(self, name)!r} must be one of {', '.join(values)}"
                 )
-        stop: object = self.stop
-        if not isinstance(stop, tuple) or not all(isinstance(s, str) and s for s in stop):
-            raise GenerationError(
-                f"stop={self.stop!r} must be a tuple of texts, none of them empty"
-            )
         if self.continuations and self.lookahead:
             raise GenerationError(
                 f"lookahead={self.lookahead} and continuations={self.continuations}: a block is "
                 "looked at whole already; leave one of them at 0"
             )
 
+
+@dataclass(frozen=True)
+class GenerationConfig:
+    """How to generate; the defaults are the paper's (appendix H.3).
+
+    Attributes:
+        sampling: how tokens are proposed, and how strongly they are guided.
+        guidance: how a head guides.
+
+    Example:
+        >>> GenerationConfig(Sampling(scale=8.0), Guidance(guide_every=1))
+        >>> GenerationConfig.from_options(scale=8.0, guide_every=1)  # the same
+    """
+
+    sampling: Sampling = Sampling()
+    guidance: Guidance = Guidance()
+
+    @classmethod
+    def from_options(cls, **options: Any) -> "GenerationConfig":
+        """One from fields of both parts by name; the others have their defaults.
+
+        Raises:
+            GenerationError: no such field, or a value that it may not have.
+        """
+        return cls().with_options(**options)
+
+    def with_options(self, **options: Any) -> "GenerationConfig":
+        """This one with other values of some fields of its parts; errors as `from_options`."""
+        known = option_names()
+        for name, value in options.items():
+            if name not in known:
+                raise GenerationError(
+                    f"{name}={value!r}: no such option; known are {', '.join(known)}"
+                )
+        sampling, guidance = (
+            {name: options[name] for name in vars(part) if name in options}
+            for part in (self.sampling, self.guidance)
+        )
+        return GenerationConfig(
+            replace(self.sampling, **sampling), replace(self.guidance, **guidance)
+        )
+
     @property
     def guides(self) -> bool:
         """Whether the head has a say."""
-        return self.scale > 0
+        return self.sampling.scale > 0
 
 
-_LEAST_INTEGERS = {
-    "max_new_tokens": 1,
-    "top_k": 1,
-    "guide_every": 1,
-    "num_candidates": 1,
-    "lookahead": 0,
-    "continuations": 0,
-}
-_NAMES = {"reweighting": REWEIGHTINGS, "choice": CHOICES, "scored": SCORED}
-# What must agree in a batch, since it decides what is compiled.
-SHARED_FIELDS = (
-    "guide_every",
-    "num_candidates",
-    "reweighting",
-    "choice",
-    "scored",
-    "lookahead",
-    "continuations",
-)
+def option_names() -> tuple[str, ...]:
+    """Names of the fields of both parts, those of ``Sampling`` first."""
+    return tuple(field.name for part in (Sampling, Guidance) for field in fields(part))
 
 
-def shared_config(configs: Sequence[GenerationConfig]) -> GenerationConfig:
-    """One configuration that has the shared fields of all.
-
-    Args:
-        configs: of the prompts of a batch, at least one.
-
-    Returns:
-        The first guided one, or the first.
+def shared_guidance(configs: Sequence[GenerationConfig]) -> Guidance | None:
+    """The guidance of a batch; None where nothing is guided.
 
     Raises:
-        GenerationError: two guided ones differ in a field that is not a prompt's own.
+        GenerationError: two guided prompts differ in it.
     """
-    guided = [config for config in configs if config.guides] or list(configs)
-    for config in guided:
-        for name in SHARED_FIELDS:
-            if getattr(config, name) != getattr(guided[0], name):
+    guided = [config.guidance for config in configs if config.guides]
+    for guidance in guided:
+        for name, value in vars(guided[0]).items():
+            if getattr(guidance, name) != value:
                 raise GenerationError(
-                    f"{name}: {getattr(guided[0], name)!r} and {getattr(config, name)!r} in one "
-                    "batch; only fields down to scale may differ from prompt to prompt"
+                    f"{name}: {value!r} and {getattr(guidance, name)!r} in one batch; prompts of a "
+                    "batch may differ in sampling, not in guidance"
                 )
-    return guided[0]
-
-
-def config_fields() -> tuple[str, ...]:
-    """Names of all options."""
-    return tuple(field.name for field in fields(GenerationConfig))
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    return guided[0] if guided else None

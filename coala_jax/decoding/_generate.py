@@ -62,7 +62,7 @@ class Generation(NamedTuple):
         finish_reason: ``stop`` at an end token or stop text, ``length`` where the tokens ran out.
         reward: of the whole response; None without a head, or where none was asked for.
         prompt_tokens: ids of the prompt.
-        evaluations: tokens that the backbone ran (`coala_jax.decoding._cost`).
+        evaluations: tokens that the backbone ran; docs/decoding.md has the formula.
         guided_steps: how often the head had its say: at every N-th token with more than one
             candidate.
         scored: candidates, or continuations, that were run for it. Where a stop text ended the
@@ -123,7 +123,7 @@ def guided_generate(
     Example:
         >>> backbone = load_backbone("models/gpt2")
         >>> head = load_text_head("runs/head", backbone)
-        >>> config = GenerationConfig(scale=2.0, max_new_tokens=64)
+        >>> config = GenerationConfig(Sampling(scale=2.0, max_new_tokens=64))
         >>> guided_generate(backbone, head, ["What is a cell?"], config, jax.random.key(0))[0].text
     """
     configs = _configs(config, len(prompts))
@@ -229,9 +229,10 @@ def _run_batch(
 ) -> list[ResponseText]:
     """Answer as many requests as the session has rows, or fewer; gives their texts."""
     template = template_of(head)
-    written = [ResponseText(backbone.tokenizer, template, one.config.stop) for one in requests]
+    stops = [one.config.sampling.stop for one in requests]
+    written = [ResponseText(backbone.tokenizer, template, stop) for stop in stops]
     session.admit(requests, range(len(requests)))
-    looks = on_text is not None or any(request.config.stop for request in requests)
+    looks = on_text is not None or any(stops)
     while True:
         progress = session.advance(STEPS_A_LOOK if looks else session.plan.new_tokens)
         for row, text in enumerate(written):

@@ -82,12 +82,13 @@ def _weights_after(steps: Sequence[GuidedStep], config: GenerationConfig) -> np.
     for row, step in enumerate(steps):
         log_probs[row, : len(step.tokens)] = step.log_probs
         scores[row, : len(step.tokens)] = step.scores
-    if config.choice == "best" or config.continuations:  # no draw: the chosen one alone counts
+    guidance = config.guidance
+    if guidance.choice == "best" or guidance.continuations:  # no draw: the chosen one alone counts
         chosen = np.array([step.chosen for step in steps], np.int64)
         return (np.arange(widest) == chosen[:, None]).astype(np.float32)
-    scale = jnp.full(len(steps), config.scale, jnp.float32)
+    scale = jnp.full(len(steps), config.sampling.scale, jnp.float32)
     added = log_reweight(
-        jnp.asarray(scores), jnp.asarray(log_probs > -np.inf), scale, config.reweighting
+        jnp.asarray(scores), jnp.asarray(log_probs > -np.inf), scale, guidance.reweighting
     )
     return np.asarray(jax.nn.softmax(log_probs + added, axis=-1))
 

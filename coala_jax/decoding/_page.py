@@ -11,7 +11,7 @@ import numpy as np
 from coala_jax._version import __version__
 from coala_jax.backbones import Backbone
 from coala_jax.decoding._comparison import Comparison
-from coala_jax.decoding._config import GenerationConfig, GenerationError, config_fields
+from coala_jax.decoding._config import GenerationConfig, GenerationError
 from coala_jax.decoding._moved_steps import moved_steps
 from coala_jax.decoding._page_example import (
     Example,
@@ -187,7 +187,7 @@ def _facts(
 ) -> dict[str, str]:
     """What made the page, in the order it is shown."""
     identity, settings = backbone.identity, head.settings
-    options = {name: _value(getattr(config, name)) for name in config_fields()}
+    options = {**vars(config.sampling), **vars(config.guidance)}
     return {
         "model": f"{identity.name} ({identity.model_type}, {backbone.module.dtype.name})",
         "model weights": f"sha256 {head.identity.weights_sha256}",
@@ -196,7 +196,7 @@ def _facts(
         "layers": ", ".join(map(str, settings.layers)),
         "template": f"{settings.template.prompt!r}, {settings.template.response!r}",
         "chat template": settings.chat_template or "none: prompts are taken as text",
-        **options,
+        **{name: _value(value) for name, value in options.items()},
         "seed": "not known" if seed is None else str(seed),
         "coala-jax": __version__,
         **({} if command is None else {"command": command}),

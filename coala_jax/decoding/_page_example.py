@@ -224,7 +224,7 @@ def _moves(number: int, example: Example, setting: Setting) -> str:
     summary = f"The head changed {moved} of {counted(asked, 'choice')}"
     if not moved:
         return f'<p class="meta">{summary}.</p>'
-    blocks = setting.config.continuations > 0
+    blocks = setting.config.guidance.continuations > 0
     note = (
         "Continuations by their first tokens. Score: the reward of the whole."
         if blocks
@@ -251,7 +251,7 @@ def _step(number: int, label: int, step: MovedStep, example: Example, setting: S
     chosen = next(one for one in step.candidates if one.chosen)
     plain = "a token beyond the candidates" if step.plain is None else name(step.plain)
     told = f"{name(chosen.token)}, plainly {plain}"
-    blocks = setting.config.continuations > 0
+    blocks = setting.config.guidance.continuations > 0
     if blocks:  # which may begin alike
         first = next(one for one in step.candidates if one.plain)
         told = (

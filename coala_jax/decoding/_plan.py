@@ -1,6 +1,7 @@
 """From configurations to what is compiled for a batch, and what of it differs by row."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +9,7 @@ import numpy as np
 
 from coala_jax.backbones import Backbone
 from coala_jax.decoding._candidates import SamplingOptions
-from coala_jax.decoding._config import GenerationConfig, GenerationError, shared_config
+from coala_jax.decoding._config import GenerationConfig, GenerationError, Guidance, shared_guidance
 from coala_jax.decoding._state import Plan, round_up
 from coala_jax.decoding._text_head import TextHead
 from coala_jax.features._tokens import RESPONSE_FIELD
@@ -38,31 +39,30 @@ def make_plan(
             go together.
     """
     require_generates(backbone)
-    shared = shared_config(configs)
-    if shared.guides and head is None:
-        raise GenerationError(f"scale={shared.scale}: guidance needs a head; give one, or scale=0")
+    guidance = shared_guidance(configs)
+    if guidance and head is None:
+        scale = next(config.sampling.scale for config in configs if config.guides)
+        raise GenerationError(f"scale={scale}: guidance needs a head; give one, or scale=0")
     if head is not None:
         _require_plain_response(head)
     vocab = min(backbone.config.vocab_size, backbone.tokenizer.size)
-    pool = max(config.top_k for config in configs)
+    samplings = [config.sampling for config in configs]
+    pool = max(sampling.top_k for sampling in samplings)
     if pool > vocab:
         raise GenerationError(f"top_k={pool} is larger than the vocabulary, {vocab} tokens")
-    candidates = min(shared.num_candidates or pool, pool)
-    longest = round_up(max(config.max_new_tokens for config in configs), TOKEN_MULTIPLE)
+    longest = round_up(max(sampling.max_new_tokens for sampling in samplings), TOKEN_MULTIPLE)
+    candidates = 0
+    if guidance:
+        candidates = guidance.continuations or min(guidance.num_candidates or pool, pool)
     return Plan(
         pool=pool,
         new_tokens=min(longest, backbone.config.max_length),
-        candidates=(shared.continuations or candidates) if shared.guides else 0,
-        guide_every=shared.guide_every,
-        reweighting=shared.reweighting,
-        choice=shared.choice,
-        scored=shared.scored,
-        lookahead=shared.lookahead,
-        continuations=shared.continuations,
+        candidates=candidates,
+        guidance=replace(guidance or Guidance(), num_candidates=None),
         pooling="mean" if head is None else head.settings.pooling,
         layers=() if head is None else head.settings.layers,
         end_id=backbone.tokenizer.end_id,
-        penalised=any(config.repetition_penalty != 1 for config in configs),
+        penalised=any(sampling.repetition_penalty != 1 for sampling in samplings),
         traced=traced,
     )
 
@@ -114,7 +114,7 @@ def room_for_response(
             f"{name} has {len(prompt)} tokens: with at least one new token it does not fit the "
             f"model's context of {backbone.config.max_length}; shorten it"
         )
-    return min(config.max_new_tokens, room)
+    return min(config.sampling.max_new_tokens, room)
 
 
 def row_options(
@@ -129,7 +129,7 @@ def row_options(
     """
 
     def column(name: str, dtype: type) -> jax.Array:
-        return jnp.asarray(np.array([getattr(config, name) for config in configs], dtype))
+        return jnp.asarray(np.array([getattr(config.sampling, name) for config in configs], dtype))
 
     return SamplingOptions(
         key=keys,

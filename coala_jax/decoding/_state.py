@@ -11,6 +11,7 @@ from flax import nnx
 from coala_jax.backbones import BackboneModule
 from coala_jax.backbones._attention import OPEN_END, KeyValueCache, TokenBatch, append
 from coala_jax.decoding._candidates import SamplingOptions
+from coala_jax.decoding._config import Guidance
 from coala_jax.decoding._running_pool import RunningPools, begin_pools
 
 # Slots of a cache and lengths of prompts are multiples of this: a compilation each.
@@ -26,12 +27,7 @@ class Plan(NamedTuple):
         pool: the largest ``top_k`` of the rows.
         new_tokens: the largest ``max_new_tokens`` of the rows.
         candidates: how many are scored where guidance acts; 0 where no row is guided.
-        guide_every: as in `coala_jax.decoding._config.GenerationConfig`, and so the next five.
-        reweighting: as there.
-        choice: as there.
-        scored: as there.
-        lookahead: as there.
-        continuations: as there.
+        guidance: of the guided rows, but for ``num_candidates``, which ``candidates`` says.
         pooling: of the head's features.
         layers: of the head's features.
         end_id: the token that closes a response.
@@ -42,12 +38,7 @@ class Plan(NamedTuple):
     pool: int
     new_tokens: int
     candidates: int
-    guide_every: int
-    reweighting: str
-    choice: str
-    scored: str
-    lookahead: int
-    continuations: int
+    guidance: Guidance
     pooling: str
     layers: tuple[int, ...]
     end_id: int
@@ -66,28 +57,34 @@ class Plan(NamedTuple):
     @property
     def closes(self) -> int:
         """1 where an end token follows what is scored, else 0."""
-        return int(self.scored == "closed")
+        return int(self.guidance.scored == "closed")
+
+    @property
+    def depth(self) -> int:
+        """The most tokens of a branch."""
+        guidance = self.guidance
+        return guidance.guide_every if guidance.continuations else 1 + guidance.lookahead
 
     @property
     def branch_slots(self) -> int:
         """Slots of the cache that all branches of a row take; candidates alone take none."""
         if not self.candidates:
             return 0
-        if self.continuations:
-            return self.continuations * (self.guide_every + self.closes)
-        return self.candidates * (1 + self.lookahead + self.closes) if self.lookahead else 0
+        if self.guidance.continuations or self.guidance.lookahead:
+            return self.candidates * self.reach
+        return 0
 
     @property
     def reach(self) -> int:
         """Positions behind a row's last token that a guided step looks at."""
         if not self.candidates:
             return 0
-        return (self.guide_every if self.continuations else 1 + self.lookahead) + self.closes
+        return self.depth + self.closes
 
     @property
     def guided_steps(self) -> int:
         """The most guided steps of a row."""
-        return -(-self.new_tokens // self.guide_every) if self.candidates else 0
+        return -(-self.new_tokens // self.guidance.guide_every) if self.candidates else 0
 
 
 class Trace(NamedTuple):
@@ -203,7 +200,7 @@ def begin(
     hidden = jnp.take_along_axis(states.hidden[0], last, axis=1)[:, 0]
     pools = begin_pools(states.hidden[1:], real, plan.pooling) if plan.layers else ()
     nothing = jnp.zeros(rows, jnp.int32)
-    kept = rows, plan.guided_steps if plan.traced else 0, plan.continuations or plan.candidates
+    kept = rows, plan.guided_steps if plan.traced else 0, plan.candidates
     return DecodeState(
         cache=cache._replace(
             keys=cache.keys[:, prompt],

@@ -30,6 +30,7 @@ from coala_jax.decoding._candidates import (
     take_largest,
     token_noise,
 )
+from coala_jax.decoding._config import Guidance
 from coala_jax.decoding._guidance import log_reweight, normalise_scores
 from coala_jax.decoding._running_pool import add_token, pooled_vector, select_rows
 from coala_jax.decoding._state import DecodeState, Plan, Trace
@@ -84,11 +85,11 @@ def take_step(
     if not plan.candidates:
         return _accept(state, pool, plain, going, plan)
     due = going & (state.options.scale > 0)
-    if plan.continuations:  # a block is a whole number of steps: every step of a row is one
+    if plan.guidance.continuations:  # a block is a number of steps: every step of a row is one
         accepted = _accept(state, pool, plain, going & ~due, plan)
         blocks = functools.partial(_take_blocks, module, reward, accepted, pool, plain, due, plan)
         return _choose_path(accepted, due.any().astype(jnp.int32), [blocks])
-    due = due & (state.length % plan.guide_every == 0)
+    due = due & (state.length % plan.guidance.guide_every == 0)
     if plan.candidates == 1:
         only = plain._replace(place=jnp.where(due, 0, plain.place))
         return _accept(state, pool, only, going, plan)
@@ -158,7 +159,7 @@ def close(
     ended = (jnp.take_along_axis(state.tokens, last, 1)[:, 0] == plan.end_id) & (state.length > 0)
     ends = jnp.full((len(ended), 1), plan.end_id, jnp.int32)
     branches = score_candidates(
-        module, reward, state, ends, plan._replace(scored="prefix", candidates=1)
+        module, reward, state, ends, plan._replace(guidance=Guidance(scored="prefix"), candidates=1)
     )
     response = reward.head(pooled_vector(state.pools, plan.pooling)).astype(jnp.float32)
     rewards = jnp.where(ended, response, branches.scores[:, 0])
@@ -248,12 +249,12 @@ def _choose_guided(
     """Score the candidates of the rows that are due, and choose one of each by its score."""
     count = noise.shape[1]
     branches = _look_at(module, reward, state, pool, plan)
-    scale = state.options.scale
-    weights = pool.log_probs + log_reweight(branches.scores, pool.inside, scale, plan.reweighting)
-    if plan.choice == "best":
+    scale, guidance = state.options.scale, plan.guidance
+    weights = log_reweight(branches.scores, pool.inside, scale, guidance.reweighting)
+    if guidance.choice == "best":
         choice = _best(pool, branches.scores)
     else:
-        choice = draw(pool, weights, noise, state.options.temperature)
+        choice = draw(pool, pool.log_probs + weights, noise, state.options.temperature)
     state = _note(state, pool, branches.scores, choice, plain, due, plan)
     state = state._replace(
         near_ties=state.near_ties + (due & choice.near_tie),
@@ -261,11 +262,11 @@ def _choose_guided(
     )
     token = jnp.take_along_axis(pool.tokens, choice.place[:, None], axis=1)
     # With a lookahead the chosen one runs again: what the branches hold is that of their ends.
-    runs = jnp.zeros_like(state.length) if plan.lookahead else due.astype(jnp.int32)
+    runs = jnp.zeros_like(state.length) if plan.guidance.lookahead else due.astype(jnp.int32)
     state, kept = take_branch(state, branches, choice.place, runs)
-    if plan.lookahead:
+    if plan.guidance.lookahead:
         state = state._replace(pending=jnp.where(due, True, state.pending))
-    evaluations = count * (1 + plan.lookahead + plan.closes)
+    evaluations = count * plan.reach
     state = state._replace(evaluations=state.evaluations + jnp.where(due, evaluations, 0))
     return _write(state, token, due.astype(jnp.int32), plan), kept
 
@@ -274,14 +275,14 @@ def _look_at(
     module: BackboneModule, reward: Reward, state: DecodeState, pool: Pool, plan: Plan
 ) -> Branches:
     """The candidates, each run and scored, continued greedily where the plan looks ahead."""
-    if not plan.lookahead:
+    if not plan.guidance.lookahead:
         return score_candidates(module, reward, state, pool.tokens, plan)
 
     def most_probable(_: Growing, logits: jax.Array, __: jax.Array) -> tuple[jax.Array, jax.Array]:
         top, tokens = jax.lax.top_k(logits, 2)
         return tokens[..., 0], top[..., 0] - top[..., 1] < NEAR_TIE
 
-    depth = 1 + plan.lookahead
+    depth = plan.depth
     most = jnp.full(len(pool.tokens), depth, jnp.int32)
     sure = jnp.zeros(pool.tokens.shape, bool)
     return grow_branches(module, reward, state, pool.tokens, sure, most_probable, most, depth, plan)
@@ -297,7 +298,7 @@ def _take_blocks(
     plan: Plan,
 ) -> tuple[DecodeState, Kept]:
     """Sample continuations of the rows that are due, and keep the best of each."""
-    rows, branches, depth = len(due), plan.continuations, plan.guide_every
+    rows, branches, depth = len(due), plan.candidates, plan.depth
 
     def wide(part: jax.Array) -> jax.Array:
         """Once for every continuation: (rows, ...) to (rows * branches, ...)."""
@@ -333,7 +334,7 @@ def _take_blocks(
     zeroth = plain._replace(place=jnp.zeros_like(plain.place))
     state = _note(state, firsts, grown.scores, choice, zeroth, due, plan)
     near = grown.near_ties.sum(-1) + choice.near_tie
-    evaluations = branches * (depth + plan.closes)
+    evaluations = branches * plan.reach
     state = state._replace(
         near_ties=state.near_ties + jnp.where(due, near, 0),
         scored=state.scored + jnp.where(due, branches, 0),

@@ -201,7 +201,7 @@ class Engine:
     def _shape(self, choice: Choice, *, alone: bool) -> Shape:
         """Of the lane for a choice, the smallest that does."""
         plan, limits = choice.plan, self._limits
-        needed = len(choice.prompt) + choice.config.max_new_tokens + max(plan.reach, 1)
+        needed = len(choice.prompt) + choice.config.sampling.max_new_tokens + max(plan.reach, 1)
         context = SHORT_CONTEXT if needed <= SHORT_CONTEXT < limits.context else limits.context
         return Shape(plan, ALONE if alone else limits.rows, context)
 

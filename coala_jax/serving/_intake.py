@@ -10,7 +10,7 @@ from coala_jax.data import ResponseRow
 from coala_jax.decoding._config import GenerationConfig, GenerationError
 from coala_jax.decoding._plan import make_plan, room_for_response
 from coala_jax.decoding._prompts import Prompt, encode_prompts, prompt_text, template_of
-from coala_jax.decoding._state import Plan
+from coala_jax.decoding._state import Plan, round_up
 from coala_jax.decoding._text_head import TextHead
 from coala_jax.features import FeatureError
 from coala_jax.features._chat import tokenizer_chat
@@ -75,7 +75,7 @@ class Intake:
         )
         longest_token = max(map(len, tokenizer.raw.get_vocab()))
         self._most_characters = self.limits.context * longest_token
-        make_plan(backbone, head, [self._general(GenerationConfig(top_k=1))])
+        make_plan(backbone, head, [self._general(GenerationConfig())])
 
     def choices(self, request: GenerationRequest) -> list[Choice]:
         """The rows of a request, ``choices`` for every prompt in turn.
@@ -118,9 +118,10 @@ class Intake:
         except GenerationError as error:
             raise ApiError(400, str(error), code="invalid_value") from None
         if plan.branch_slots > self.limits.branch_slots:
+            guidance = config.guidance
             raise ApiError(
                 400,
-                f"lookahead={config.lookahead} and continuations={config.continuations} take "
+                f"lookahead={guidance.lookahead} and continuations={guidance.continuations} take "
                 f"{plan.branch_slots} tokens behind every response, more than "
                 f"{self.limits.branch_slots}; lower them, num_candidates or guide_every",
                 code="invalid_value",
@@ -129,16 +130,12 @@ class Intake:
 
     def _general(self, config: GenerationConfig) -> GenerationConfig:
         """A configuration as general as those that may share its rows."""
-        pool = min(-(-config.top_k // POOL_MULTIPLE) * POOL_MULTIPLE, self.limits.top_k)
-        general = {
-            "max_new_tokens": self.limits.new_tokens,
-            "top_k": pool,
-            "repetition_penalty": ANY_PENALTY,
-            "stop": (),
-        }
-        if not config.guides:  # what says how to guide says nothing
-            return GenerationConfig(scale=0.0, **general)  # type: ignore[arg-type]
-        return replace(config, **general)  # type: ignore[arg-type]
+        return config.with_options(
+            max_new_tokens=self.limits.new_tokens,
+            top_k=min(round_up(config.sampling.top_k, POOL_MULTIPLE), self.limits.top_k),
+            repetition_penalty=ANY_PENALTY,
+            stop=(),
+        )
 
     def _texts(self, prompts: Sequence[Prompt], field: str) -> list[str]:
         head = self._head
@@ -180,6 +177,7 @@ class Intake:
             ApiError: none do, or fewer than were stated.
         """
         config, field = request.config, request.field
+        asked_for = config.sampling.max_new_tokens
         # One place for the end token that closes the response under the head.
         behind = max(plan.reach, 1)
         room = self.limits.context - len(prompt) - behind
@@ -187,8 +185,8 @@ class Intake:
             room = min(room, room_for_response(self._backbone, plan, prompt, config, field))
         except GenerationError:
             room = 0
-        if room < 1 or (request.stated_tokens and room < config.max_new_tokens):
-            asked = config.max_new_tokens if request.stated_tokens else 1
+        if room < 1 or (request.stated_tokens and room < asked_for):
+            asked = asked_for if request.stated_tokens else 1
             raise bad_field(
                 field,
                 f"{field} has {len(prompt)} tokens: with {asked} new ones and {behind} behind them "
@@ -196,4 +194,4 @@ class Intake:
                 "ask for fewer",
                 "context_length_exceeded",
             )
-        return replace(config, max_new_tokens=min(room, config.max_new_tokens))
+        return config.with_options(max_new_tokens=min(room, asked_for))

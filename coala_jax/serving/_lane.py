@@ -96,7 +96,7 @@ class Lane:
         template = template_of(self._head)
         # All have their places before one runs: where that fails, `tickets` are all who must hear.
         for row, (ticket, choice) in zip(free, taken, strict=True):
-            text = ResponseText(self._backbone.tokenizer, template, choice.config.stop)
+            text = ResponseText(self._backbone.tokenizer, template, choice.config.sampling.stop)
             self._places[row] = Place(ticket, choice, text)
         for row, (_, choice) in zip(free, taken, strict=True):
             key = jax.random.fold_in(jax.random.key(choice.seed), choice.number)
@@ -179,7 +179,8 @@ def steps_between_looks(plan: Plan) -> int:
     """
     if not plan.candidates:
         return STEPS
-    if plan.continuations:
-        return max(STEPS // plan.guide_every, 1)
-    rounds = -(-STEPS // plan.guide_every) * plan.guide_every
+    every = plan.guidance.guide_every
+    if plan.guidance.continuations:
+        return max(STEPS // every, 1)
+    rounds = -(-STEPS // every) * every
     return rounds if rounds <= MOST_STEPS else STEPS

@@ -15,6 +15,8 @@ from coala_jax.decoding._config import (
     SCORED,
     GenerationConfig,
     GenerationError,
+    Guidance,
+    Sampling,
 )
 from coala_jax.decoding._prompts import Prompt
 from coala_jax.serving._errors import ApiError, bad_field
@@ -28,15 +30,7 @@ HOTTEST = 2.0
 LARGEST_SEED = 2**32 - 1
 
 # Fields of ours beside those of the API, by the name that `GenerationConfig` has.
-GUIDANCE_FIELDS = (
-    "guide_every",
-    "num_candidates",
-    "reweighting",
-    "choice",
-    "scored",
-    "lookahead",
-    "continuations",
-)
+GUIDANCE_FIELDS = tuple(vars(Guidance()))
 _SAMPLING_FIELDS = ("max_tokens", "temperature", "top_p", "n", "stop", "seed")
 _OUR_FIELDS = ("top_k", "repetition_penalty", "guidance_scale", *GUIDANCE_FIELDS)
 # They say who asks and for what; no answer depends on them.
@@ -222,7 +216,7 @@ def _generation_request(
 def _config(
     fields: Fields, tokens_field: str, default_tokens: int, limits: Limits, scale: float
 ) -> GenerationConfig:
-    ours = GenerationConfig()
+    ours = Guidance()
     most = limits.new_tokens
     temperature = fields.number("temperature", 0, HOTTEST, 1.0)
     if 0 < temperature < COLDEST:
@@ -232,11 +226,11 @@ def _config(
         raise fields.wrong("top_p", "above 0 and at most 1")
     candidates = fields.integer("num_candidates", 1, limits.top_k, 0)
     try:
-        return GenerationConfig(
+        return GenerationConfig.from_options(
             max_new_tokens=fields.integer(tokens_field, 1, most, default_tokens),
             temperature=temperature,
             top_p=top_p,
-            top_k=fields.integer("top_k", 1, limits.top_k, min(ours.top_k, limits.top_k)),
+            top_k=fields.integer("top_k", 1, limits.top_k, min(Sampling().top_k, limits.top_k)),
             repetition_penalty=fields.number("repetition_penalty", *PENALTIES, 1.0),
             stop=_stop(fields, limits),
             scale=fields.number("guidance_scale", 0, LARGEST, scale),

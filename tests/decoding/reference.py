@@ -24,7 +24,8 @@ class Reference:
 
     def __init__(self, backbone, head, config, query=None):
         self.module, self.end = backbone.module, backbone.tokenizer.end_id
-        self.head, self.config, self.query = head, config, query
+        self.head, self.query = head, query
+        self.sampling, self.guidance = config.sampling, config.guidance
         self.scores = []
 
     def hidden(self, ids, layer):
@@ -37,7 +38,7 @@ class Reference:
     def logits(self, ids):
         state = jnp.asarray(self.hidden(ids, -1)[-1], jnp.float32)
         logits = np.asarray(_logits(self.module, state), np.float64)
-        penalty = self.config.repetition_penalty
+        penalty = self.sampling.repetition_penalty
         for token in set(ids):
             logits[token] = (
                 logits[token] / penalty if logits[token] > 0 else logits[token] * penalty
@@ -46,13 +47,13 @@ class Reference:
 
     def pool(self, ids):
         """Tokens of the nucleus and their log probabilities, the most probable first."""
-        logits = self.logits(ids) / (self.config.temperature or 1)
+        logits = self.logits(ids) / (self.sampling.temperature or 1)
         order = sorted(range(len(logits)), key=lambda token: -logits[token])
-        order = order[: self.config.top_k]
+        order = order[: self.sampling.top_k]
         weights = np.exp(logits[order] - logits[order[0]])
         kept, reached = [], 0.0
         for token, probability in zip(order, weights / weights.sum(), strict=True):
-            if reached >= self.config.top_p and self.config.top_p < 1:
+            if reached >= self.sampling.top_p and self.sampling.top_p < 1:
                 break
             kept.append(token)
             reached += probability
@@ -85,13 +86,13 @@ class Reference:
 
     def score(self, prompt, response, added):
         """Of a prefix that was extended by ``added`` tokens, as the configuration scores it."""
-        if self.config.scored == "token":
+        if self.guidance.scored == "token":
             return self.reward(prompt, response, apart=added)
-        closes = self.config.scored == "closed" and response[-1] != self.end
+        closes = self.guidance.scored == "closed" and response[-1] != self.end
         return self.reward(prompt, [*response, self.end] if closes else response)
 
     def noise(self, key, step, tokens):
-        if self.config.temperature == 0:
+        if self.sampling.temperature == 0:
             return np.zeros(len(tokens))
         return np.asarray(_gumbel(jax.random.fold_in(key, step), jnp.asarray(tokens)), np.float64)
 
@@ -101,38 +102,38 @@ class Reference:
 
     def guided(self, prompt, response, key):
         tokens, log_probs = self.pool([*prompt, *response])
-        tokens = tokens[: self.config.num_candidates]
+        tokens = tokens[: self.guidance.num_candidates]
         log_probs = log_probs[: len(tokens)]
         if len(tokens) == 1:  # nothing to guide
             return tokens[0]
         scores = []
         for token in tokens:
             ahead = [token]
-            while len(ahead) <= self.config.lookahead and ahead[-1] != self.end:
+            while len(ahead) <= self.guidance.lookahead and ahead[-1] != self.end:
                 ahead.append(int(np.argmax(self.logits([*prompt, *response, *ahead]))))
             scores.append(self.score(prompt, [*response, *ahead], len(ahead)))
         scores = np.array(scores)
         self.scores.append(scores)
-        if self.config.choice == "best":
+        if self.guidance.choice == "best":
             return tokens[int(np.argmax(scores))]
         spread = scores.max() - scores.min()
         normalised = (scores - scores.min()) / spread if spread else np.zeros(len(scores))
-        scale = self.config.scale
+        scale = self.sampling.scale
         added = {
             "linear": np.log(1 + scale * normalised),
             "exponential": scale * normalised,
             "raw": scale * scores,
-        }[self.config.reweighting]
+        }[self.guidance.reweighting]
         noise = self.noise(key, len(response), tokens)
         return tokens[int(np.argmax(log_probs + added + noise))]
 
     def block(self, prompt, response, key):
-        room = self.config.max_new_tokens - len(response)
+        room = self.sampling.max_new_tokens - len(response)
         blocks, scores = [], []
-        for branch in range(self.config.continuations):
+        for branch in range(self.guidance.continuations):
             own = key if branch == 0 else jax.random.fold_in(key, CONTINUATION_KEYS + branch)
             added = []
-            while len(added) < min(self.config.guide_every, room) and self.end not in added:
+            while len(added) < min(self.guidance.guide_every, room) and self.end not in added:
                 ids = [*prompt, *response, *added]
                 added.append(self.sample(ids, own, len(response) + len(added)))
             blocks.append(added)
@@ -143,10 +144,10 @@ class Reference:
     def generate(self, prompt, key):
         """Token ids of a response, its end token among them."""
         response = []
-        while len(response) < self.config.max_new_tokens and self.end not in response:
-            if self.config.scale and self.config.continuations:
+        while len(response) < self.sampling.max_new_tokens and self.end not in response:
+            if self.sampling.scale and self.guidance.continuations:
                 response += self.block(prompt, response, key)
-            elif self.config.scale and len(response) % self.config.guide_every == 0:
+            elif self.sampling.scale and len(response) % self.guidance.guide_every == 0:
                 response.append(self.guided(prompt, response, key))
             else:
                 response.append(self.sample([*prompt, *response], key, len(response)))
@@ -166,3 +167,15 @@ def _logits(module, state):
 @jax.jit
 def _gumbel(key, tokens):
     return jax.vmap(lambda token: jax.random.gumbel(jax.random.fold_in(key, token)))(tokens)
+
+
+def token_evaluations(plan, made):
+    """Tokens that the backbone runs for a response and its reward, by docs/decoding.md."""
+    guidance = plan.guidance
+    if guidance.continuations:
+        looked_at, kept = guidance.guide_every + plan.closes, len(made.tokens)
+    else:
+        looked_at = 1 + guidance.lookahead + plan.closes
+        kept = 0 if guidance.lookahead else made.guided_steps
+    ended = made.tokens[-1] == plan.end_id
+    return made.prompt_tokens + made.scored * looked_at + len(made.tokens) - kept + (not ended)

@@ -5,12 +5,11 @@ import numpy as np
 import pytest
 
 from coala_jax.decoding._config import GenerationConfig
-from coala_jax.decoding._cost import token_evaluations
 from coala_jax.decoding._generate import guided_generate
 from coala_jax.decoding._plan import make_plan
 from coala_jax.decoding._prompts import encode_prompts, template_of
 from coala_jax.features._query import query_array
-from tests.decoding.reference import Reference
+from tests.decoding.reference import Reference, token_evaluations
 from tests.helpers import PROMPTS
 
 BASE = {"max_new_tokens": 9, "top_k": 4, "top_p": 0.8, "guide_every": 3, "scale": 3.0}
@@ -60,7 +59,7 @@ def marked(names, slow):
 
 
 def config_of(name, **changes):
-    return GenerationConfig(**(BASE | CONFIGS[name] | changes))
+    return GenerationConfig.from_options(**(BASE | CONFIGS[name] | changes))
 
 
 def compare(backbone, head, config, key, prompts=PROMPTS):
@@ -88,16 +87,8 @@ def compare(backbone, head, config, key, prompts=PROMPTS):
         for step, scores in zip(made.steps, reference.scores, strict=True):
             assert step.scores == pytest.approx(scores, rel=1e-5, abs=1e-5)
         assert made.prompt_tokens == len(prompt)
-        assert made.evaluations == token_evaluations(
-            plan,
-            len(prompt),
-            len(expected),
-            guided_steps=made.guided_steps,
-            scored=made.scored,
-            ended=ended,
-            rewarded=True,
-        )
-        assert made.scored <= plan.candidates * -(-len(expected) // config.guide_every)
+        assert made.evaluations == token_evaluations(plan, made)
+        assert made.scored <= plan.candidates * -(-len(expected) // config.guidance.guide_every)
     assert 2 * equal >= len(prompts)
 
 

@@ -24,7 +24,9 @@ from coala_jax.decoding._token_rewards import token_rewards
 from coala_jax.decoding._token_text import token_pieces, visible_token
 from tests.decoding.page_reader import Reader
 
-CONFIG = GenerationConfig(max_new_tokens=9, top_k=6, top_p=1.0, guide_every=2, scale=9.0)
+CONFIG = GenerationConfig.from_options(
+    max_new_tokens=9, top_k=6, top_p=1.0, guide_every=2, scale=9.0
+)
 PROMPTS = (
     "the student asks",
     [Message("system", "be <b>brief</b>"), {"role": "user", "content": "what does\nthe tutor"}],
@@ -62,10 +64,10 @@ def response_of(text, tokens, steps):
 
 def made_up(rng, tokenizer, steps=False, ended=False):
     """A response of random tokens; which of its candidates were chosen is random, too."""
-    tokens = rng.integers(1, tokenizer.size, CONFIG.max_new_tokens).tolist()
+    tokens = rng.integers(1, tokenizer.size, CONFIG.sampling.max_new_tokens).tolist()
     text = tokenizer.decode(tokens)
     found = []
-    for place in range(0, len(tokens), CONFIG.guide_every) if steps else ():
+    for place in range(0, len(tokens), CONFIG.guidance.guide_every) if steps else ():
         chosen, plain = rng.integers(0, 6, 2).tolist()
         candidates = rng.integers(1, tokenizer.size, 6).tolist()
         candidates[chosen] = tokens[place]
@@ -225,7 +227,7 @@ def test_changed_choices_show_what_was_moved(page, pairs, backbone):
     for step, table in zip(steps, tables, strict=True):
         low, high = min(step.scores), max(step.scores)
         weights = [
-            np.exp(log_prob) * (1 + CONFIG.scale * (score - low) / (high - low))
+            np.exp(log_prob) * (1 + CONFIG.sampling.scale * (score - low) / (high - low))
             for log_prob, score in zip(step.log_probs, step.scores, strict=True)
         ]
         expected = sorted(
@@ -308,7 +310,7 @@ def test_a_head_that_was_not_asked_or_moved_nothing_is_said(make_page, generatio
 def test_blocks_have_scores_and_no_probabilities(make_page, generation):
     step = GuidedStep(0, (5, 6, 7), (0.0, 0.0, 0.0), (1.0, 3.0, 2.0), 1, 0)
     pair = Comparison(generation("a"), generation("b", [step]))
-    reader = Reader(make_page(["a"], [pair], replace(CONFIG, continuations=3)))
+    reader = Reader(make_page(["a"], [pair], CONFIG.with_options(continuations=3)))
     rows = reader.rows
     assert [text for text in reader.texts if text.startswith(" at ")] == [
         " at +3.000, plainly ",
@@ -324,12 +326,12 @@ def test_blocks_have_scores_and_no_probabilities(make_page, generation):
 
 def test_a_plain_choice_beyond_the_candidates_is_no_candidate():
     step = GuidedStep(4, (5, 6), (-1.0, -2.0), (0.0, 1.0), 1, 3)
-    (found,) = moved_steps([step], replace(CONFIG, num_candidates=2), 8)
+    (found,) = moved_steps([step], CONFIG.with_options(num_candidates=2), 8)
     assert found.plain is None and found.place == 4
     assert [one.token for one in found.candidates] == [6, 5]
     assert not any(one.plain for one in found.candidates)
     assert sum(one.after for one in found.candidates) == pytest.approx(1)
-    (best,) = moved_steps([step], replace(CONFIG, choice="best"), 1)
+    (best,) = moved_steps([step], CONFIG.with_options(choice="best"), 1)
     assert [(one.token, one.after) for one in best.candidates] == [(6, 1.0)]
     assert best.others == 1
     assert moved_steps([step._replace(plain=1)], CONFIG, 8) == []

@@ -14,7 +14,9 @@ from coala_jax.decoding._page import comparison_page
 from coala_jax.features import FeatureError
 from tests.helpers import PROMPTS
 
-CONFIG = GenerationConfig(max_new_tokens=9, top_k=4, top_p=0.8, guide_every=3, scale=3.0)
+CONFIG = GenerationConfig.from_options(
+    max_new_tokens=9, top_k=4, top_p=0.8, guide_every=3, scale=3.0
+)
 
 
 def require_same(left, right):
@@ -27,7 +29,7 @@ def require_same(left, right):
 
 @pytest.mark.parametrize("changes", [{}, {"continuations": 2}, {"lookahead": 1}])
 def test_a_key_gives_its_text_whatever_runs_beside_it(backbone, make_head, key, changes):
-    head, config = make_head(backbone), replace(CONFIG, **changes)
+    head, config = make_head(backbone), CONFIG.with_options(**changes)
     together = guided_generate(backbone, head, PROMPTS, config, key)
     require_same(together, guided_generate(backbone, head, PROMPTS, config, key, batch_size=3))
     if not changes:
@@ -39,9 +41,9 @@ def test_a_key_gives_its_text_whatever_runs_beside_it(backbone, make_head, key, 
 def test_scale_zero_is_plain_sampling(backbone, make_head, key):
     """Once left out, and once run through the head with a scale too small to count."""
     head = make_head(backbone)
-    plain = guided_generate(backbone, None, PROMPTS, replace(CONFIG, scale=0.0), key)
+    plain = guided_generate(backbone, None, PROMPTS, CONFIG.with_options(scale=0.0), key)
     for scale, reweighting in [(0.0, "linear"), (1e-9, "linear"), (1e-9, "raw")]:
-        config = replace(CONFIG, scale=scale, reweighting=reweighting)
+        config = CONFIG.with_options(scale=scale, reweighting=reweighting)
         guided = guided_generate(backbone, head, PROMPTS, config, key)
         assert [made.tokens for made in guided] == [made.tokens for made in plain]
         assert all((made.guided_steps > 0) == (scale > 0) for made in guided)
@@ -49,15 +51,15 @@ def test_scale_zero_is_plain_sampling(backbone, make_head, key):
 
 @pytest.mark.parametrize("changes", [{}, {"reweighting": "exponential"}, {"continuations": 2}])
 def test_a_head_without_preference_changes_nothing(backbone, dead_head, key, changes):
-    plain = guided_generate(backbone, None, PROMPTS, replace(CONFIG, scale=0.0), key)
-    config = replace(CONFIG, scale=50.0, **changes)
+    plain = guided_generate(backbone, None, PROMPTS, CONFIG.with_options(scale=0.0), key)
+    config = CONFIG.with_options(scale=50.0, **changes)
     guided = guided_generate(backbone, dead_head(backbone), PROMPTS, config, key)
     assert [made.tokens for made in guided] == [made.tokens for made in plain]
 
 
 def test_one_candidate_leaves_nothing_to_guide(backbone, make_head, key):
-    config = replace(CONFIG, num_candidates=1, guide_every=1, scale=9.0)
-    greedy = replace(CONFIG, temperature=0.0, scale=0.0)
+    config = CONFIG.with_options(num_candidates=1, guide_every=1, scale=9.0)
+    greedy = CONFIG.with_options(temperature=0.0, scale=0.0)
     guided = guided_generate(backbone, make_head(backbone), PROMPTS, config, key)
     expected = guided_generate(backbone, None, PROMPTS, greedy, key)
     assert [made.tokens for made in guided] == [made.tokens for made in expected]
@@ -66,9 +68,9 @@ def test_one_candidate_leaves_nothing_to_guide(backbone, make_head, key):
 
 def test_the_head_raises_rewards(backbone, make_head, key):
     head, prompts = make_head(backbone), PROMPTS * 4
-    strong = replace(CONFIG, top_p=1.0, guide_every=1, choice="best")
+    strong = CONFIG.with_options(top_p=1.0, guide_every=1, choice="best")
     found = {}
-    for name, config in {"plain": replace(strong, scale=0.0), "guided": strong}.items():
+    for name, config in {"plain": strong.with_options(scale=0.0), "guided": strong}.items():
         made = guided_generate(backbone, head, prompts, config, key)
         found[name] = np.mean([one.reward for one in made])
     assert found["guided"] > found["plain"] + 0.1
@@ -78,9 +80,9 @@ def test_prompts_may_have_options_of_their_own(backbone, make_head, key):
     head = make_head(backbone)
     configs = [
         CONFIG,
-        replace(CONFIG, scale=0.0),
-        replace(CONFIG, temperature=0.5, top_k=3, top_p=0.5, max_new_tokens=4),
-        replace(CONFIG, repetition_penalty=2.0, scale=1.0),
+        CONFIG.with_options(scale=0.0),
+        CONFIG.with_options(temperature=0.5, top_k=3, top_p=0.5, max_new_tokens=4),
+        CONFIG.with_options(repetition_penalty=2.0, scale=1.0),
     ]
     together = guided_generate(backbone, head, PROMPTS, configs, key)
     for number, config in enumerate(configs):
@@ -88,7 +90,9 @@ def test_prompts_may_have_options_of_their_own(backbone, make_head, key):
         assert together[number].tokens == alone.tokens
     assert len(together[2].tokens) <= 4
     with pytest.raises(GenerationError, match="guide_every: 3 and 2 in one batch"):
-        guided_generate(backbone, head, PROMPTS[:2], [CONFIG, replace(CONFIG, guide_every=2)], key)
+        guided_generate(
+            backbone, head, PROMPTS[:2], [CONFIG, CONFIG.with_options(guide_every=2)], key
+        )
     with pytest.raises(GenerationError, match="config: 1 of them for 2 prompts"):
         guided_generate(backbone, head, PROMPTS[:2], [CONFIG], key)
 
@@ -97,18 +101,18 @@ def test_a_second_call_compiles_nothing(backbone, make_head, key, caplog):
     head = make_head(backbone)
     guided_generate(backbone, head, PROMPTS, CONFIG, key)
     with jax.log_compiles(), caplog.at_level("WARNING"):
-        other = replace(CONFIG, temperature=0.7, scale=1.0, top_p=0.9, max_new_tokens=7)
+        other = CONFIG.with_options(temperature=0.7, scale=1.0, top_p=0.9, max_new_tokens=7)
         guided_generate(backbone, head, PROMPTS, other, jax.random.key(1))
     assert [record.message for record in caplog.records if "Compiling" in record.message] == []
 
 
 def test_a_stop_text_ends_a_response(backbone, make_head, key):
-    head, config = make_head(backbone), replace(CONFIG, max_new_tokens=20, scale=1.0)
+    head, config = make_head(backbone), CONFIG.with_options(max_new_tokens=20, scale=1.0)
     whole = guided_generate(backbone, head, PROMPTS[:2], config, key)
     target = whole[0].text
     assert len(target) > 6
     stop = target[3:5]
-    cut = guided_generate(backbone, head, PROMPTS[:2], replace(config, stop=(stop,)), key)
+    cut = guided_generate(backbone, head, PROMPTS[:2], config.with_options(stop=(stop,)), key)
     assert cut[0].text == target[: target.index(stop)]
     assert cut[0].finish_reason == "stop"
     assert len(cut[0].tokens) < len(whole[0].tokens)
@@ -137,10 +141,13 @@ def test_an_end_token_at_once_is_an_empty_response(backbone, make_head, key):
 
 
 def test_steps_behind_a_stop_text_are_left_out_of_trace_and_page(backbone, make_head):
-    head, config = make_head(backbone), replace(CONFIG, max_new_tokens=20, guide_every=1, top_p=1.0)
+    head, config = (
+        make_head(backbone),
+        CONFIG.with_options(max_new_tokens=20, guide_every=1, top_p=1.0),
+    )
     whole = compare_plain_and_guided(backbone, head, PROMPTS[:2], config, 5, trace=True)
     stop = whole[0].guided.text[2:4]
-    config = replace(config, stop=(stop,))
+    config = config.with_options(stop=(stop,))
     cut = compare_plain_and_guided(backbone, head, PROMPTS[:2], config, 5, trace=True)
     assert len(cut[0].guided.steps) < len(whole[0].guided.steps)
     for pair in cut:
@@ -154,7 +161,7 @@ def test_rewards_that_are_not_finite_are_errors(backbone, make_head, key, scale)
     heavy = head.head._replace(theta1=1e38 * np.asarray(head.head.theta1), theta2=np.full(6, 1e38))
     with pytest.raises(FeatureError, match="prompt 0: the head's reward is not finite"):
         guided_generate(
-            backbone, head._replace(head=heavy), PROMPTS, replace(CONFIG, scale=scale), key
+            backbone, head._replace(head=heavy), PROMPTS, CONFIG.with_options(scale=scale), key
         )
 
 
@@ -168,7 +175,7 @@ def test_a_template_with_words_around_the_response_is_refused(backbone, make_hea
 
 def test_pieces_of_a_stream_make_the_text(backbone, make_head, key):
     head = make_head(backbone)
-    config = replace(CONFIG, max_new_tokens=20, stop=("the",), temperature=1.5)
+    config = CONFIG.with_options(max_new_tokens=20, stop=("the",), temperature=1.5)
     pieces = {}
     made = guided_generate(
         backbone,
@@ -189,7 +196,7 @@ def test_a_response_ends_where_the_context_does(backbone, make_head, key):
     ids = backbone.tokenizer.encode(PROMPTS[1])
     prompt = backbone.tokenizer.decode((ids * 8)[:55])
     count = len(backbone.tokenizer.encode(prompt))
-    config = replace(CONFIG, max_new_tokens=40, scale=0.0)
+    config = CONFIG.with_options(max_new_tokens=40, scale=0.0)
     made = guided_generate(backbone, None, [prompt], config, key)[0]
     assert made.finish_reason == "stop" or len(made.tokens) == 64 - count - 1
     with pytest.raises(GenerationError, match="prompt 0 has .* tokens.*context of 64; shorten it"):
@@ -211,7 +218,7 @@ def test_a_response_ends_where_the_context_does(backbone, make_head, key):
 )
 def test_prompts_that_cannot_be_used_are_named(backbone, key, prompt, message):
     with pytest.raises(GenerationError, match=message):
-        guided_generate(backbone, None, ["fine", prompt], replace(CONFIG, scale=0.0), key)
+        guided_generate(backbone, None, ["fine", prompt], CONFIG.with_options(scale=0.0), key)
 
 
 @pytest.mark.parametrize(
@@ -245,26 +252,26 @@ def test_prompts_that_cannot_be_used_are_named(backbone, key, prompt, message):
 )
 def test_options_out_of_range_are_named_with_their_value(field, value):
     with pytest.raises(GenerationError) as error:
-        GenerationConfig(**{field: value})
+        GenerationConfig.from_options(**{field: value})
     assert field in str(error.value) and repr(value) in str(error.value)
 
 
 def test_a_lookahead_within_blocks_is_refused():
     with pytest.raises(GenerationError, match="lookahead=1 and continuations=2"):
-        GenerationConfig(lookahead=1, continuations=2)
+        GenerationConfig.from_options(lookahead=1, continuations=2)
 
 
 def test_what_does_not_fit_the_model_is_refused(backbone, make_head, key):
     size = backbone.tokenizer.size
     with pytest.raises(GenerationError, match=f"top_k={size + 1} is larger than the vocabulary"):
-        guided_generate(backbone, None, ["a"], replace(CONFIG, scale=0.0, top_k=size + 1), key)
-    whole = replace(CONFIG, top_k=size, top_p=1.0, max_new_tokens=3)
+        guided_generate(backbone, None, ["a"], CONFIG.with_options(scale=0.0, top_k=size + 1), key)
+    whole = CONFIG.with_options(top_k=size, top_p=1.0, max_new_tokens=3)
     assert guided_generate(backbone, make_head(backbone), ["a"], whole, key)[0].tokens
     with pytest.raises(GenerationError, match="guidance needs a head; give one, or scale=0"):
         guided_generate(backbone, None, ["a"], CONFIG, key)
     with pytest.raises(GenerationError, match="batch_size=0"):
-        guided_generate(backbone, None, ["a"], replace(CONFIG, scale=0.0), key, batch_size=0)
-    assert guided_generate(backbone, None, [], replace(CONFIG, scale=0.0), key) == []
+        guided_generate(backbone, None, ["a"], CONFIG.with_options(scale=0.0), key, batch_size=0)
+    assert guided_generate(backbone, None, [], CONFIG.with_options(scale=0.0), key) == []
 
 
 def test_models_that_do_not_generate_are_refused(backbone, key):
@@ -277,5 +284,5 @@ def test_models_that_do_not_generate_are_refused(backbone, key):
     object.__setattr__(module, "__class__", Encoder)
     with pytest.raises(GenerationError, match="does not generate; use a causal model"):
         guided_generate(
-            replace(backbone, module=module), None, ["a"], replace(CONFIG, scale=0.0), key
+            replace(backbone, module=module), None, ["a"], CONFIG.with_options(scale=0.0), key
         )

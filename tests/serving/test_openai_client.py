@@ -28,7 +28,7 @@ def client(served):
 def generated(backbone, head, prompts, **options):
     config = {"scale": 3.0, "top_p": 1.0, "top_k": 3, "max_new_tokens": 12}
     key = jax.random.key(SEED)
-    config = GenerationConfig(**(config | options))
+    config = GenerationConfig.from_options(**(config | options))
     return guided_generate(backbone, head, prompts, config, key, batch_size=1)
 
 

@@ -16,11 +16,11 @@ MESSAGES = [
 
 def test_defaults_are_the_apis_and_of_guidance_the_papers():
     text = completion_request({"model": "m", "prompt": "a"}, "m", LIMITS, 2.0)
-    assert text.config == GenerationConfig(max_new_tokens=16, top_p=1.0, scale=2.0)
+    assert text.config == GenerationConfig.from_options(max_new_tokens=16, top_p=1.0, scale=2.0)
     assert (text.prompts, text.choices, text.stream, text.usage) == (("a",), 1, False, False)
     assert not text.stated_tokens
     chat = chat_request({"model": "m", "messages": MESSAGES}, "m", LIMITS, 2.0)
-    assert chat.config.max_new_tokens == LIMITS.new_tokens
+    assert chat.config.sampling.max_new_tokens == LIMITS.new_tokens
     ((system, user),) = chat.prompts
     assert (system.role, system.content, user.content) == ("system", "be brief", "hi")
 
@@ -51,12 +51,14 @@ def test_every_field_is_heeded():
         "stream_options": {"include_usage": True},
     }
     asked = completion_request(body, "m", LIMITS, 1.0)
-    assert asked.config == GenerationConfig(**config, max_new_tokens=9, stop=("end",), scale=3.0)
+    assert asked.config == GenerationConfig.from_options(
+        **config, max_new_tokens=9, stop=("end",), scale=3.0
+    )
     assert (asked.prompts, asked.choices, asked.seed) == (("a", "b"), 2, 5)
     assert asked.stated_tokens and asked.stream and asked.usage
     blocks = {"model": "m", "messages": MESSAGES, "continuations": 4, "max_completion_tokens": 8}
     chat = chat_request(blocks, "m", LIMITS, 1.0)
-    assert (chat.config.continuations, chat.config.max_new_tokens) == (4, 8)
+    assert (chat.config.guidance.continuations, chat.config.sampling.max_new_tokens) == (4, 8)
 
 
 def test_an_answer_may_be_empty():

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from coala_jax.backbones import Backbone
-from coala_jax.decoding import GenerationConfig, guided_generate
+from coala_jax.decoding import GenerationConfig, Sampling, guided_generate
 from coala_jax.quickstart._concepts import ASPECTS
 from coala_jax.quickstart._truth import is_direct, names_concept
 from coala_jax.quickstart._tutoring import plain_questions
@@ -33,12 +33,11 @@ def answer_shares(backbone: Backbone, seed: int, stride: int = 1) -> dict[str, A
     questions = plain_questions(seed)[::stride]
     prompts = [question.prompt for question in questions]
     # No truncation: what the model has learnt, not its mode.
-    everything = GenerationConfig(
+    everything = Sampling(
         max_new_tokens=LONGEST_ANSWER, top_p=1.0, top_k=backbone.tokenizer.size, scale=0.0
     )
-    answers = guided_generate(
-        backbone, None, prompts, everything, jax.random.key(seed), batch_size=BATCH
-    )
+    config, key = GenerationConfig(everything), jax.random.key(seed)
+    answers = guided_generate(backbone, None, prompts, config, key, batch_size=BATCH)
     named = []
     direct: defaultdict[str, list[bool]] = defaultdict(list)
     for (concept, aspect, _), answer in zip(questions, answers, strict=True):

@@ -104,11 +104,7 @@ def main() -> None:
 
 
 def _align(arguments: argparse.Namespace, out: Path) -> None:
-    from coala_jax.backbones import load_backbone
-    from coala_jax.quickstart._demo import embedded_backbone
-
-    rows, head = _trained_head(arguments)
-    backbone = load_backbone(embedded_backbone())
+    rows, model = _trained_model(arguments)
     groups = {str(row.group) for row in rows.eval}
     asked = {
         "held out": _questions(arguments, lambda concept: concept.group in groups),
@@ -117,7 +113,7 @@ def _align(arguments: argparse.Namespace, out: Path) -> None:
     asked["training"] = asked["training"][
         :: max(len(asked["training"]) // len(asked["held out"]), 1)
     ]
-    bench = _Bench(backbone, head, asked, arguments.seed)
+    bench = _Bench(model, asked, arguments.seed)
     plain = {part: bench.answer(part, {"scale": 0.0}) for part in asked}
     found = [bench.row("plain", 0.0, plain["held out"], plain["held out"], chosen=True)]
     _say(found[-1])
@@ -145,10 +141,10 @@ def _align(arguments: argparse.Namespace, out: Path) -> None:
     _draw(out.with_suffix(".png"), found)
 
 
-def _trained_head(arguments: argparse.Namespace) -> tuple[Any, Any]:
-    """Rows and head of the quickstart."""
-    from coala_jax.decoding._text_head import TextHead
-    from coala_jax.features._settings import ExtractSettings
+def _trained_model(arguments: argparse.Namespace) -> tuple[Any, Any]:
+    """Rows and reward model of the quickstart."""
+    from coala_jax.backbones import load_backbone
+    from coala_jax.decoding import TextRewardModel
     from coala_jax.quickstart._demo import demo_pairs, embedded_backbone
     from coala_jax.quickstart._tutoring import EVAL_PAIRS, TRAIN_PAIRS, tutoring_rows
     from coala_jax.study._experiment import Settings, run_experiment
@@ -157,8 +153,8 @@ def _trained_head(arguments: argparse.Namespace) -> tuple[Any, Any]:
     rows = tutoring_rows(arguments.seed, train, min(EVAL_PAIRS, train))
     demo = demo_pairs(rows, embedded_backbone(), "last")
     experiment = run_experiment(demo.pairs, demo.held_out, Settings(seed=arguments.seed), _say)
-    identity = experiment.identity
-    return rows, TextHead(experiment.head, ExtractSettings.from_identity(identity), identity)
+    backbone = load_backbone(embedded_backbone())
+    return rows, TextRewardModel(backbone, experiment.head, experiment.identity)
 
 
 def _questions(arguments: argparse.Namespace, wanted: Callable[[Any], bool]) -> list[Any]:
@@ -182,12 +178,12 @@ class _Answers(NamedTuple):
 
 
 class _Bench:
-    """A backbone, a head and questions, the same draws for all methods."""
+    """A model and questions, the same draws for all methods."""
 
-    def __init__(self, backbone: Any, head: Any, asked: dict[str, list[Any]], seed: int):
+    def __init__(self, model: Any, asked: dict[str, list[Any]], seed: int):
         import jax
 
-        self.backbone, self.head, self.asked = backbone, head, asked
+        self.model, self.asked = model, asked
         self.key = jax.random.key(seed)
 
     def config(self, options: dict[str, Any]) -> Any:
@@ -201,8 +197,7 @@ class _Bench:
         prompts = [question.prompt for question in self.asked[part]]
         start = time.perf_counter()
         made = guided_generate(
-            self.backbone,
-            self.head,
+            self.model,
             prompts,
             self.config(options),
             self.key,
@@ -217,7 +212,7 @@ class _Bench:
         prompts = [question.prompt for question in self.asked["held out"]]
         start = time.perf_counter()
         config = self.config({"scale": 0.0})
-        ordered = best_of_n(self.backbone, self.head, prompts, n, config, self.key)
+        ordered = best_of_n(self.model, prompts, n, config, self.key)
         seconds = time.perf_counter() - start
         # A prompt runs once for the samples of it.
         spent = [
@@ -236,10 +231,10 @@ class _Bench:
         from coala_jax.decoding._prompts import encode_prompts
         from coala_jax.quickstart._truth import is_direct
 
-        questions = self.asked[part]
+        backbone, questions = self.model.backbone, self.asked[part]
         texts = [question.prompt for question in questions]
-        prompts = encode_prompts(self.backbone.tokenizer, texts, self.head.settings.template)
-        log_probs = response_log_probs(self.backbone, prompts, [one.tokens for one in made])
+        prompts = encode_prompts(backbone.tokenizer, texts, self.model.settings.template)
+        log_probs = response_log_probs(backbone, prompts, [one.tokens for one in made])
         return _Answers(
             direct=np.array(
                 [
@@ -360,8 +355,8 @@ def _cost(arguments: argparse.Namespace, out: Path) -> None:
     if hasattr(os, "sched_setaffinity"):  # before jax and torch start their threads
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     from coala_jax.backbones import load_backbone
+    from coala_jax.decoding import TextRewardModel
     from coala_jax.decoding._config import GenerationConfig
-    from coala_jax.decoding._text_head import TextHead
     from coala_jax.features._settings import ExtractSettings, feature_identity
     from coala_jax.quickstart._demo import embedded_backbone
     from coala_jax.quickstart._tutoring import plain_questions
@@ -371,7 +366,7 @@ def _cost(arguments: argparse.Namespace, out: Path) -> None:
     unused = backbone.config.vocab_size - 1
     backbone = replace(backbone, tokenizer=replace(backbone.tokenizer, end_id=unused))
     settings = ExtractSettings(pooling="last")
-    head = TextHead(_random_head(128), settings, feature_identity(backbone, settings))
+    model = TextRewardModel(backbone, _random_head(128), feature_identity(backbone, settings))
     prompts = [question.prompt for question in plain_questions(0)]
     base = GenerationConfig.from_options(max_new_tokens=arguments.steps)
     contenders: dict[str, Any] = {
@@ -391,8 +386,7 @@ def _cost(arguments: argparse.Namespace, out: Path) -> None:
     rows = []
     for batch in arguments.batches:
         runs = {
-            name: _steps_of(backbone, head, prompts[:batch], config)
-            for name, config in contenders.items()
+            name: _steps_of(model, prompts[:batch], config) for name, config in contenders.items()
         }
         if torch_run := _torch_steps(backbone, prompts[:batch], contenders["plain"]):
             runs["torch, plain"] = torch_run
@@ -423,17 +417,17 @@ def _random_head(width: int) -> Any:
     return ConvexHead(first, *(rng.standard_normal(32).astype(np.float32) for _ in range(2)))
 
 
-def _steps_of(backbone: Any, head: Any, prompts: Sequence[str], config: Any) -> Callable[[], float]:
+def _steps_of(model: Any, prompts: Sequence[str], config: Any) -> Callable[[], float]:
     """Seconds of all steps of a batch whose prompts have run."""
     import jax
 
     from coala_jax.decoding._plan import make_plan, slots_needed
     from coala_jax.decoding._session import Request, Session
 
-    plan = make_plan(backbone, head, [config])
-    encoded = backbone.tokenizer.encode_batch(list(prompts))
+    plan = make_plan(model, [config])
+    encoded = model.backbone.tokenizer.encode_batch(list(prompts))
     slots = slots_needed(plan, max(map(len, encoded)))
-    session = Session(backbone, head, plan, len(prompts), slots)
+    session = Session(model, plan, len(prompts), slots)
     keys = [jax.random.fold_in(jax.random.key(0), number) for number in range(len(prompts))]
 
     def run() -> float:

@@ -19,7 +19,11 @@ from coala_jax._files import write_files
 HEAD_FORMAT = "coala-jax-head/1"
 
 
-class HeadFileError(CoalaError):
+class HeadError(CoalaError):
+    """A head that cannot be used."""
+
+
+class HeadFileError(HeadError):
     """A head's files are missing, unreadable or do not fit together."""
 
 

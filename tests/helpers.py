@@ -50,13 +50,13 @@ def random_head(
     return make(*(rng.standard_normal(shape).astype(np.float32) for shape in shapes))
 
 
-def random_text_head(backbone, settings, seed: Seed = 0):
-    """A random head on features of these settings."""
-    from coala_jax.decoding._text_head import TextHead
+def random_reward_model(backbone, settings, seed: Seed = 0):
+    """A random head on features of these settings, with their backbone."""
+    from coala_jax.decoding import TextRewardModel
     from coala_jax.features._settings import feature_identity
 
     head = random_head(settings.width(backbone.config.hidden_size), seed=seed)
-    return TextHead(head, settings, feature_identity(backbone, settings))
+    return TextRewardModel(backbone, head, feature_identity(backbone, settings))
 
 
 def with_opinions(module):

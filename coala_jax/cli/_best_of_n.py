@@ -60,9 +60,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the command; gives the exit code."""
     import jax
 
-    from coala_jax.decoding._best_of import best_of_n
+    from coala_jax.decoding import TextRewardModel, best_of_n
     from coala_jax.decoding._comparison import account_of
-    from coala_jax.decoding._text_head import open_text_head
 
     if arguments.data is not None and not (arguments.out or arguments.json):
         raise UsageError("--data needs --out or --json, for what comes of it")
@@ -71,12 +70,11 @@ def run(arguments: argparse.Namespace) -> int:
         require_writable(Path(arguments.out), folder=False)
     config = generation_config(arguments)
     rows = given_prompts(arguments)
-    backbone, head = open_text_head(
+    model = TextRewardModel.load(
         arguments.head, arguments.model, **model_options(arguments), **device_options(arguments)
     )
     ordered = best_of_n(
-        backbone,
-        head,
+        model,
         [row.prompt for row in rows],
         arguments.n,
         config,

@@ -33,8 +33,8 @@ def add_parser(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command; gives the exit code."""
+    from coala_jax.decoding import export_torch
     from coala_jax.decoding._export_stablehlo import export_stablehlo, note_path
-    from coala_jax.decoding._export_torch import export_torch
 
     out = Path(arguments.out)
     require_writable(out, folder=arguments.to == TORCH)

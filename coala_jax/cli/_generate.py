@@ -60,7 +60,7 @@ def add_parser(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command; gives the exit code."""
-    from coala_jax.decoding._text_head import open_text_head
+    from coala_jax.decoding import TextRewardModel
 
     one, file = arguments.prompt is not None, arguments.data is not None
     if file and not (arguments.out or arguments.html or arguments.json):
@@ -77,20 +77,19 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(f"--out and --html are both {arguments.out}; give two files")
     config = generation_config(arguments)
     rows = given_prompts(arguments)
-    backbone, head = open_text_head(
+    model = TextRewardModel.load(
         arguments.head, arguments.model, **model_options(arguments), **device_options(arguments)
     )
     if not rows:
         from coala_jax.cli._session import run_session
 
-        return run_session(backbone, head, config, arguments.seed, chat=arguments.chat)
-    return _answer(arguments, backbone, head, config, rows)
+        return run_session(model, config, arguments.seed, chat=arguments.chat)
+    return _answer(arguments, model, config, rows)
 
 
 def _answer(
     arguments: argparse.Namespace,
-    backbone: Any,
-    head: Any,
+    model: Any,
     config: Any,
     rows: list[PromptRow],
 ) -> int:
@@ -98,8 +97,7 @@ def _answer(
 
     prompts = [row.prompt for row in rows]
     pairs = compare_plain_and_guided(
-        backbone,
-        head,
+        model,
         prompts,
         config,
         arguments.seed,
@@ -115,8 +113,7 @@ def _answer(
         from coala_jax.decoding._page import comparison_page
 
         page = comparison_page(
-            backbone,
-            head,
+            model,
             prompts,
             pairs,
             config,

@@ -24,9 +24,8 @@ from coala_jax.cli._options import (
 from coala_jax.data._writing import SET_ASIDE_NAME
 
 if TYPE_CHECKING:
-    from coala_jax.backbones import Backbone
     from coala_jax.data._responses import ResponseStream
-    from coala_jax.decoding._text_head import TextHead
+    from coala_jax.decoding import TextRewardModel
 
 RESPONSE_HELP = (
     "rows with prompt and response, or prompt and responses (a list), or those that extract "
@@ -51,7 +50,7 @@ def add_head_and_rows(parser: argparse.ArgumentParser) -> None:
 
 def open_head_and_rows(
     arguments: argparse.Namespace,
-) -> tuple[Backbone, TextHead, ResponseStream]:
+) -> tuple[TextRewardModel, ResponseStream]:
     """The head, its backbone and the rows that the options name."""
     from coala_jax.decoding._inputs import open_inputs
 

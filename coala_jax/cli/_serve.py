@@ -148,7 +148,7 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command until it is stopped; gives the exit code."""
-    from coala_jax.decoding._text_head import open_text_head
+    from coala_jax.decoding import TextRewardModel
     from coala_jax.serving._access import (
         Access,
         allowed_hosts,
@@ -172,16 +172,15 @@ def run(arguments: argparse.Namespace) -> int:
         token=token,
     )
     with open_socket(arguments.host, arguments.port) as listener:
-        backbone, head = open_text_head(
+        model = TextRewardModel.load(
             arguments.head, arguments.model, **model_options(arguments), **device_options(arguments)
         )
-        name = arguments.served_name or backbone.identity.name
+        name = arguments.served_name or model.backbone.identity.name
         server = Server(
-            backbone,
-            head,
+            model,
             limits=limits,
             access=access,
-            model=name,
+            served_name=name,
             scale=arguments.scale,
             log=say,
             chat_as_text=arguments.chat_as_text,

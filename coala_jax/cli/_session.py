@@ -9,7 +9,6 @@ from typing import Any
 
 import jax
 
-from coala_jax.backbones import Backbone
 from coala_jax.cli._output import BAD_INPUT, say
 from coala_jax.cli._side_by_side import Columns
 from coala_jax.decoding._config import GenerationConfig
@@ -20,22 +19,19 @@ from coala_jax.decoding._prompts import (
     prompt_text,
     template_of,
 )
+from coala_jax.decoding._reward_model import TextRewardModel, reward_of_text
 from coala_jax.decoding._session import Request, Session, require_sound, response_of
-from coala_jax.decoding._text_head import TextHead, reward_of_text
 
 TITLES = ("plain", "guided")
 # Steps between two looks: text that comes word by word.
 STEPS_A_LOOK = 3
 
 
-def run_session(
-    backbone: Backbone, head: TextHead, config: GenerationConfig, seed: int, *, chat: bool
-) -> int:
+def run_session(model: TextRewardModel, config: GenerationConfig, seed: int, *, chat: bool) -> int:
     """Answer the lines of stdin until they end.
 
     Args:
-        backbone: the model.
-        head: of that backbone.
+        model: on a causal backbone that jax runs.
         config: of the guided responses.
         seed: of the draws; every prompt has noise of its own, which both responses share.
         chat: each line is what a user says, for the chat template.
@@ -44,7 +40,7 @@ def run_session(
         The exit code: that of bad input where a line could not be answered and nobody sat there to
         see it.
     """
-    rows = _Rows(backbone, head, [config.with_options(scale=0.0), config])
+    rows = _Rows(model, [config.with_options(scale=0.0), config])
     key, failed = jax.random.key(seed), False
     for number, line in enumerate(_lines()):
         try:
@@ -58,9 +54,9 @@ def run_session(
 class _Rows:
     """A row for each configuration, with room for the longest prompt so far."""
 
-    def __init__(self, backbone: Backbone, head: TextHead, configs: list[GenerationConfig]):
-        self.backbone, self.head, self.configs = backbone, head, configs
-        self._plan = make_plan(backbone, head, configs)
+    def __init__(self, model: TextRewardModel, configs: list[GenerationConfig]):
+        self.model, self.configs = model, configs
+        self._plan = make_plan(model, configs)
         self._session: Session | None = None
 
     def admit(self, ids: list[int], key: jax.Array) -> Session:
@@ -70,7 +66,7 @@ class _Rows:
         if self._session is None or self._session.capacity < needed:
             slots = 1 << (needed - 1).bit_length()
             rows = len(self.configs)
-            self._session = Session(self.backbone, self.head, self._plan, rows, slots)
+            self._session = Session(self.model, self._plan, rows, slots)
         requests = [Request(ids, config, key) for config in self.configs]
         self._session.admit(requests, range(len(requests)))
         return self._session
@@ -93,14 +89,14 @@ def _lines() -> Iterator[str]:
 
 
 def _answer(rows: _Rows, line: str, key: jax.Array, chat: bool) -> None:
-    backbone, head = rows.backbone, rows.head
+    model = rows.model
     prompt: Any = [{"role": "user", "content": line}] if chat else line
-    text = prompt_text(backbone, head, prompt, "prompt")
-    template = template_of(head)
-    (ids,) = encode_prompts(backbone.tokenizer, [text], template)
+    text = prompt_text(model, prompt, "prompt")
+    tokenizer, template = model.backbone.tokenizer, template_of(model)
+    (ids,) = encode_prompts(tokenizer, [text], template)
     session = rows.admit(ids, key)
     stops = [config.sampling.stop for config in rows.configs]
-    written = [ResponseText(backbone.tokenizer, template, stop) for stop in stops]
+    written = [ResponseText(tokenizer, template, stop) for stop in stops]
     columns = Columns(TITLES)
     while True:
         progress = session.advance(STEPS_A_LOOK)
@@ -117,7 +113,7 @@ def _answer(rows: _Rows, line: str, key: jax.Array, chat: bool) -> None:
     rewards = session.rewards()[0].tolist()
     for row, response in enumerate(written):
         if response.stopped:  # the rows hold what the stop text cut off, too
-            rewards[row] = reward_of_text(backbone, head, text, response.text)
+            rewards[row] = reward_of_text(model, text, response.text)
         require_sound(progress, row, "prompt", rewards[row])
     columns.finish(
         [f"{title} ({reward:+.3f})" for title, reward in zip(TITLES, rewards, strict=True)]

@@ -11,26 +11,27 @@ from coala_jax._lazy import lazy_names
 if TYPE_CHECKING:
     from coala_jax.decoding._best_of import best_of_n
     from coala_jax.decoding._config import GenerationConfig, GenerationError, Guidance, Sampling
+    from coala_jax.decoding._export_stablehlo import export_stablehlo, load_stablehlo
+    from coala_jax.decoding._export_torch import export_torch
     from coala_jax.decoding._generate import Generation, guided_generate
-    from coala_jax.decoding._text_head import (
-        TextHead,
-        load_text_head,
-        open_text_head,
-        rewards_of_responses,
-    )
+    from coala_jax.decoding._reward_function import reward_function
+    from coala_jax.decoding._reward_model import Rewards, TextRewardModel, score
 
 __all__ = [
     "Generation",
     "GenerationConfig",
     "GenerationError",
     "Guidance",
+    "Rewards",
     "Sampling",
-    "TextHead",
+    "TextRewardModel",
     "best_of_n",
+    "export_stablehlo",
+    "export_torch",
     "guided_generate",
-    "load_text_head",
-    "open_text_head",
-    "rewards_of_responses",
+    "load_stablehlo",
+    "reward_function",
+    "score",
 ]
 __getattr__ = lazy_names(
     __name__,
@@ -39,12 +40,15 @@ __getattr__ = lazy_names(
         "GenerationConfig": "_config",
         "GenerationError": "_config",
         "Guidance": "_config",
+        "Rewards": "_reward_model",
         "Sampling": "_config",
-        "TextHead": "_text_head",
+        "TextRewardModel": "_reward_model",
         "best_of_n": "_best_of",
+        "export_stablehlo": "_export_stablehlo",
+        "export_torch": "_export_torch",
         "guided_generate": "_generate",
-        "load_text_head": "_text_head",
-        "open_text_head": "_text_head",
-        "rewards_of_responses": "_text_head",
+        "load_stablehlo": "_export_stablehlo",
+        "reward_function": "_reward_function",
+        "score": "_reward_model",
     },
 )

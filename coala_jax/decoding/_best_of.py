@@ -4,16 +4,14 @@ from collections.abc import Sequence
 
 import jax
 
-from coala_jax.backbones import Backbone
 from coala_jax.decoding._config import BATCH_SIZE, GenerationConfig, GenerationError
 from coala_jax.decoding._generate import Generation, answer_prompts
 from coala_jax.decoding._prompts import Prompt
-from coala_jax.decoding._text_head import TextHead
+from coala_jax.decoding._reward_model import TextRewardModel
 
 
 def best_of_n(
-    backbone: Backbone,
-    head: TextHead,
+    model: TextRewardModel,
     prompts: Sequence[Prompt],
     n: int,
     config: GenerationConfig,
@@ -26,8 +24,7 @@ def best_of_n(
     A prompt runs once for all samples of it in a batch.
 
     Args:
-        backbone: a causal model that jax runs.
-        head: of that backbone.
+        model: on a causal backbone that jax runs.
         prompts: as ``guided_generate`` takes them.
         n: samples a prompt, at least 1.
         config: of the samples; plain sampling with ``scale=0``, which is what best-of-n means
@@ -53,9 +50,7 @@ def best_of_n(
         for sample in range(n)
     ]
     repeated = [prompt for prompt in prompts for _ in range(n)]
-    made = answer_prompts(
-        backbone, head, repeated, [config] * len(keys), keys, batch_size=batch_size
-    )
+    made = answer_prompts(model, repeated, [config] * len(keys), keys, batch_size=batch_size)
     return [
         sorted(made[start : start + n], key=lambda one: -_reward(one))
         for start in range(0, len(made), n)

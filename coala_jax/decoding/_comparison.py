@@ -5,11 +5,10 @@ from typing import Any, NamedTuple
 
 import jax
 
-from coala_jax.backbones import Backbone
 from coala_jax.decoding._config import BATCH_SIZE, GenerationConfig
 from coala_jax.decoding._generate import Generation, guided_generate
 from coala_jax.decoding._prompts import Prompt
-from coala_jax.decoding._text_head import TextHead
+from coala_jax.decoding._reward_model import TextRewardModel
 
 
 class Comparison(NamedTuple):
@@ -44,8 +43,7 @@ def account_of(generation: Generation) -> dict[str, Any]:
 
 
 def compare_plain_and_guided(
-    backbone: Backbone,
-    head: TextHead,
+    model: TextRewardModel,
     prompts: Sequence[Prompt],
     config: GenerationConfig,
     seed: int,
@@ -56,8 +54,7 @@ def compare_plain_and_guided(
     """Answer prompts plainly and guided, with equal noise.
 
     Args:
-        backbone: the model.
-        head: of that backbone.
+        model: on a causal backbone that jax runs.
         prompts: to answer.
         config: of the guided responses; the plain ones differ in ``scale=0`` alone.
         seed: of the draws.
@@ -69,7 +66,7 @@ def compare_plain_and_guided(
     """
     key = jax.random.key(seed)
     plain, guided = (
-        guided_generate(backbone, head, prompts, one, key, batch_size=batch_size, trace=traced)
+        guided_generate(model, prompts, one, key, batch_size=batch_size, trace=traced)
         for one, traced in ((config.with_options(scale=0.0), False), (config, trace))
     )
     return [Comparison(*pair) for pair in zip(plain, guided, strict=True)]

@@ -24,12 +24,11 @@ import numpy as np
 
 from coala_jax._head import Head
 from coala_jax._progress import Progress
-from coala_jax.backbones import Backbone
 from coala_jax.data import DataError, ResponseRow
 from coala_jax.data._responses import CHUNK_RESPONSES, ResponseStream
 from coala_jax.decoding._inputs import usable_rows
+from coala_jax.decoding._reward_model import TextRewardModel
 from coala_jax.decoding._set_aside import SetAside
-from coala_jax.decoding._text_head import TextHead
 from coala_jax.features import FeatureError
 from coala_jax.features._responses import features_of_responses
 
@@ -131,8 +130,7 @@ class Explained(NamedTuple):
 
 
 def explain_stream(
-    backbone: Backbone,
-    text_head: TextHead,
+    model: TextRewardModel,
     stream: ResponseStream,
     ids: Sequence[str] = (),
     *,
@@ -143,8 +141,7 @@ def explain_stream(
     """Explain some responses, and find those of the source that move each neuron most.
 
     Args:
-        backbone: the one that the head was loaded with.
-        text_head: from `load_text_head`.
+        model: of the rewards.
         stream: the rows, from ``stream_responses``; `CHUNK_RESPONSES` are in memory at a time.
         ids: of the rows to explain; none means the first one.
         neurons: how many neurons get an account: those whose share in an explained response is
@@ -157,17 +154,17 @@ def explain_stream(
             template than the head's.
         DataError: no usable row, or an id that no row has.
     """
-    head = text_head.head
+    head = model.head
     explanations: list[tuple[ResponseRow, Explanation]] = []
     extremes = _Extremes(head.theta2.shape[0], examples)
     wanted = set(ids)
     aside = SetAside(rejected)
     try:
-        entries = usable_rows(stream, text_head, aside)
+        entries = usable_rows(stream, model, aside)
         rows = (row for entry in entries for row in entry)
         with Progress(None, "explain") as progress:
             while chunk := list(itertools.islice(rows, CHUNK_RESPONSES)):
-                made = features_of_responses(chunk, backbone, text_head.settings, progress)
+                made = features_of_responses(chunk, model.backbone, model.settings, progress)
                 shares = neuron_shares(head, made.features)
                 extremes.add(chunk, shares)
                 wanted = wanted or {chunk[0].id}

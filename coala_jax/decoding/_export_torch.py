@@ -12,7 +12,7 @@ from coala_jax._files import write_files
 from coala_jax._head import load_head
 
 MODULE, WEIGHTS, ACCOUNT = "reward_head.py", "head.safetensors", "head.json"
-SOURCE = "torch_reward_head.py"
+SOURCE = "_torch_reward_head.py"
 
 
 def export_torch(head_folder: str | os.PathLike[str], out: str | os.PathLike[str]) -> list[Path]:

@@ -24,8 +24,8 @@ from coala_jax.decoding._prompts import (
     prompt_text,
     template_of,
 )
+from coala_jax.decoding._reward_model import TextRewardModel, backbone_of, reward_of_text
 from coala_jax.decoding._session import Request, Session, require_sound, response_of
-from coala_jax.decoding._text_head import TextHead, reward_of_text
 
 # Steps between two looks at the text, where someone wants it as it comes or it may stop.
 STEPS_A_LOOK = 8
@@ -84,8 +84,7 @@ class Generation(NamedTuple):
 
 
 def guided_generate(
-    backbone: Backbone,
-    head: TextHead | None,
+    model: Backbone | TextRewardModel,
     prompts: Sequence[Prompt],
     config: GenerationConfig | Sequence[GenerationConfig],
     key: jax.Array,
@@ -102,8 +101,8 @@ def guided_generate(
     whatever the batch size and the other prompts, but for ``near_ties``.
 
     Args:
-        backbone: a causal model that jax runs.
-        head: from ``load_text_head`` with that backbone; None generates plainly, with ``scale=0``.
+        model: a head on a causal backbone that jax runs; such a backbone alone generates plainly,
+            with ``scale=0``.
         prompts: texts, or conversations as messages, which the tokenizer's chat template writes.
         config: for all prompts, or one for each.
         key: typed key; prompt i draws with ``fold_in(key, i)``.
@@ -121,16 +120,14 @@ def guided_generate(
             not finite.
 
     Example:
-        >>> backbone = load_backbone("models/gpt2")
-        >>> head = load_text_head("runs/head", backbone)
+        >>> model = TextRewardModel.load("runs/head", "models/gpt2")
         >>> config = GenerationConfig(Sampling(scale=2.0, max_new_tokens=64))
-        >>> guided_generate(backbone, head, ["What is a cell?"], config, jax.random.key(0))[0].text
+        >>> guided_generate(model, ["What is a cell?"], config, jax.random.key(0))[0].text
     """
     configs = _configs(config, len(prompts))
     keys = [jax.random.fold_in(key, number) for number in range(len(prompts))]
     return answer_prompts(
-        backbone,
-        head,
+        model,
         prompts,
         configs,
         keys,
@@ -142,8 +139,7 @@ def guided_generate(
 
 
 def answer_prompts(
-    backbone: Backbone,
-    head: TextHead | None,
+    model: Backbone | TextRewardModel,
     prompts: Sequence[Prompt],
     configs: Sequence[GenerationConfig],
     keys: Sequence[jax.Array],
@@ -156,8 +152,7 @@ def answer_prompts(
     """`guided_generate` with a key for each prompt; a prompt may be there several times.
 
     Args:
-        backbone: as there.
-        head: as there.
+        model: as there.
         prompts: (n,) as there.
         configs: (n,) one a prompt.
         keys: (n,) typed keys, one a prompt.
@@ -169,34 +164,36 @@ def answer_prompts(
     Raises:
         GenerationError, FeatureError: as `guided_generate` does.
     """
+    backbone = backbone_of(model)
     require_generates(backbone)
     if batch_size < 1:
         raise GenerationError(f"batch_size={batch_size} must be at least 1")
     if not prompts:
         return []
-    plan = make_plan(backbone, head, configs, traced=trace)
-    texts = [prompt_text(backbone, head, prompt, f"prompt {n}") for n, prompt in enumerate(prompts)]
-    encoded = encode_prompts(backbone.tokenizer, texts, template_of(head))
+    plan = make_plan(model, configs, traced=trace)
+    texts = [prompt_text(model, prompt, f"prompt {n}") for n, prompt in enumerate(prompts)]
+    encoded = encode_prompts(backbone.tokenizer, texts, template_of(model))
     requests = [
         Request(ids, config, key, f"prompt {n}")
         for n, (ids, config, key) in enumerate(zip(encoded, configs, keys, strict=True))
     ]
     rows = min(batch_size, len(requests))
-    session = Session(backbone, head, plan, rows, slots_needed(plan, max(map(len, encoded))))
+    session = Session(model, plan, rows, slots_needed(plan, max(map(len, encoded))))
     for request in requests:  # before any of them runs
         room_for_response(backbone, plan, request.prompt, request.config, request.name)
-    rewarded = rewards and head is not None
+    rewarded = rewards and isinstance(model, TextRewardModel)
     found: list[Generation] = []
     # Who is told the text as it comes wants no bar between it.
     with nullcontext() if on_text else Progress(len(requests), "generate") as progress:
         for start in range(0, len(requests), rows):
             part = requests[start : start + rows]
             tell = None if on_text is None else functools.partial(_tell, on_text, start)
-            written = _run_batch(session, backbone, head, part, tell)
+            written = _run_batch(session, model, part, tell)
             made = _generations(session, part, written, rewarded=rewarded)
             for row, text in enumerate(written):
-                if rewarded and head is not None and text.stopped:  # rows hold what was cut off
-                    reward = reward_of_text(backbone, head, texts[start + row], text.text)
+                # Rows hold what a stop text cut off, too.
+                if text.stopped and rewards and isinstance(model, TextRewardModel):
+                    reward = reward_of_text(model, texts[start + row], text.text)
                     made[row] = made[row]._replace(reward=reward)
             found += made
             if progress is not None:
@@ -222,15 +219,14 @@ def _configs(
 
 def _run_batch(
     session: Session,
-    backbone: Backbone,
-    head: TextHead | None,
+    model: Backbone | TextRewardModel,
     requests: Sequence[Request],
     on_text: Callable[[int, str], None] | None,
 ) -> list[ResponseText]:
     """Answer as many requests as the session has rows, or fewer; gives their texts."""
-    template = template_of(head)
+    tokenizer, template = backbone_of(model).tokenizer, template_of(model)
     stops = [one.config.sampling.stop for one in requests]
-    written = [ResponseText(backbone.tokenizer, template, stop) for stop in stops]
+    written = [ResponseText(tokenizer, template, stop) for stop in stops]
     session.admit(requests, range(len(requests)))
     looks = on_text is not None or any(stops)
     while True:

@@ -6,16 +6,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from coala_jax._head import load_head
-from coala_jax.backbones import Backbone
 from coala_jax.data import ResponseRow, RowOptions, SetAsideRow, stream_responses
 from coala_jax.data._responses import ResponseStream
+from coala_jax.decoding._reward_model import TextRewardModel, head_identity
 from coala_jax.decoding._set_aside import SetAside
-from coala_jax.decoding._text_head import (
-    TextHead,
-    head_identity,
-    open_text_head,
-    require_chat_template,
-)
 from coala_jax.features._chat import checkpoint_chat
 
 # Of the options of a model, those that find its tokenizer.
@@ -24,7 +18,7 @@ PLACE = ("revision", "download")
 
 def open_inputs(
     head_folder: str, model: str, data: str, rows: RowOptions = RowOptions(), **options: Any
-) -> tuple[Backbone, TextHead, ResponseStream]:
+) -> tuple[TextRewardModel, ResponseStream]:
     """Open what scores and what is to be scored; no weights are read before both are there.
 
     Args:
@@ -43,12 +37,11 @@ def open_inputs(
     head_identity(head_folder, load_head(head_folder)[1])
     place = {name: options[name] for name in PLACE if name in options}
     stream = stream_responses(data, rows, lambda: checkpoint_chat(model, **place))
-    backbone, text_head = open_text_head(head_folder, model, **options)
-    return backbone, text_head, stream
+    return TextRewardModel.load(head_folder, model, **options), stream
 
 
 def usable_rows(
-    stream: ResponseStream, text_head: TextHead, aside: SetAside
+    stream: ResponseStream, model: TextRewardModel, aside: SetAside
 ) -> Iterator[tuple[ResponseRow, ...]]:
     """The responses of each row that can be scored; the others are set aside.
 
@@ -59,5 +52,5 @@ def usable_rows(
         if isinstance(entry, SetAsideRow):
             aside.add(entry)
         else:
-            require_chat_template(text_head, stream.chat_template)
+            model.require_chat_template(stream.chat_template)
             yield entry

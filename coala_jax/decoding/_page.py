@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from coala_jax._version import __version__
-from coala_jax.backbones import Backbone
 from coala_jax.decoding._comparison import Comparison
 from coala_jax.decoding._config import GenerationConfig, GenerationError
 from coala_jax.decoding._moved_steps import moved_steps
@@ -29,7 +28,7 @@ from coala_jax.decoding._page_example import (
 from coala_jax.decoding._page_style import STYLE
 from coala_jax.decoding._prompts import Prompt, encode_prompts, prompt_text, template_of
 from coala_jax.decoding._reward_colours import LEVELS, RewardColours, colours_for, signed
-from coala_jax.decoding._text_head import TextHead
+from coala_jax.decoding._reward_model import TextRewardModel
 from coala_jax.decoding._token_rewards import token_rewards
 
 # A page of 200 prompts with 128 tokens a response takes about 10 MB, which a browser still shows
@@ -44,8 +43,7 @@ SIDES = ("plain", "guided")
 
 
 def comparison_page(
-    backbone: Backbone,
-    head: TextHead,
+    model: TextRewardModel,
     prompts: Sequence[Prompt],
     pairs: Sequence[Comparison],
     config: GenerationConfig,
@@ -57,8 +55,7 @@ def comparison_page(
     """The page: what the head changed, prompt by prompt, token by token.
 
     Args:
-        backbone: that made the responses.
-        head: that guided them.
+        model: that made the responses.
         prompts: (n,) as they were answered; messages are shown by role.
         pairs: (n,) of ``compare_plain_and_guided`` with ``trace=True``.
         config: of the guided responses.
@@ -78,14 +75,14 @@ def comparison_page(
     names = [str(number) for number in range(1, len(prompts) + 1)] if names is None else names
     _check(prompts, pairs, names)
     shown = slice(0, MOST_PROMPTS)
-    examples = _examples(backbone, head, prompts[shown], pairs[shown], names[shown], config)
+    examples = _examples(model, prompts[shown], pairs[shown], names[shown], config)
     sides = [side for one in examples for side in (one.plain, one.guided)]
     colours = colours_for(np.concatenate([np.diff(side.rewards) for side in sides]))
-    setting = Setting(backbone.tokenizer, colours, config)
+    setting = Setting(model.backbone.tokenizer, colours, config)
     style = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
     policy = f"default-src 'none'; style-src 'sha256-{style}'; base-uri 'none'; form-action 'none'"
     articles = "".join(article(number, one, setting) for number, one in enumerate(examples, 1))
-    facts = _facts(backbone, head, config, seed, command)
+    facts = _facts(model, config, seed, command)
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -128,17 +125,16 @@ def _check(prompts: Sequence[Prompt], pairs: Sequence[Comparison], names: Sequen
 
 
 def _examples(
-    backbone: Backbone,
-    head: TextHead,
+    model: TextRewardModel,
     prompts: Sequence[Prompt],
     pairs: Sequence[Comparison],
     names: Sequence[str],
     config: GenerationConfig,
 ) -> list[Example]:
-    texts = [prompt_text(backbone, head, one, f"prompt {n}") for n, one in enumerate(prompts)]
-    ids = encode_prompts(backbone.tokenizer, texts, template_of(head))
+    texts = [prompt_text(model, one, f"prompt {n}") for n, one in enumerate(prompts)]
+    ids = encode_prompts(model.backbone.tokenizer, texts, template_of(model))
     responses = [getattr(pair, side).tokens for side in SIDES for pair in pairs]
-    rewards = token_rewards(backbone, head, ids * len(SIDES), responses)
+    rewards = token_rewards(model, ids * len(SIDES), responses)
     most = max(MOST_TABLES // len(prompts), 1)
     steps = [moves_of(pair.guided)[:most] for pair in pairs]
     # One computation for the steps of all.
@@ -179,19 +175,19 @@ def _headline(pairs: Sequence[Comparison]) -> str:
 
 
 def _facts(
-    backbone: Backbone,
-    head: TextHead,
+    model: TextRewardModel,
     config: GenerationConfig,
     seed: int | None,
     command: str | None,
 ) -> dict[str, str]:
     """What made the page, in the order it is shown."""
-    identity, settings = backbone.identity, head.settings
+    backbone, settings = model.backbone, model.settings
     options = {**vars(config.sampling), **vars(config.guidance)}
     return {
-        "model": f"{identity.name} ({identity.model_type}, {backbone.module.dtype.name})",
-        "model weights": f"sha256 {head.identity.weights_sha256}",
-        "head": counted(head.head.theta2.shape[0], "neuron"),
+        "model": f"{backbone.identity.name} ({backbone.identity.model_type}, "
+        f"{backbone.module.dtype.name})",
+        "model weights": f"sha256 {model.identity.weights_sha256}",
+        "head": counted(model.head.theta2.shape[0], "neuron"),
         "pooling": settings.pooling,
         "layers": ", ".join(map(str, settings.layers)),
         "template": f"{settings.template.prompt!r}, {settings.template.response!r}",

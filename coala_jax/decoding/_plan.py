@@ -10,8 +10,8 @@ import numpy as np
 from coala_jax.backbones import Backbone
 from coala_jax.decoding._candidates import SamplingOptions
 from coala_jax.decoding._config import GenerationConfig, GenerationError, Guidance, shared_guidance
+from coala_jax.decoding._reward_model import TextRewardModel, backbone_of, reward_model_of
 from coala_jax.decoding._state import Plan, round_up
-from coala_jax.decoding._text_head import TextHead
 from coala_jax.features._tokens import RESPONSE_FIELD
 
 # Most new tokens that are compiled for are a multiple of this.
@@ -19,8 +19,7 @@ TOKEN_MULTIPLE = 32
 
 
 def make_plan(
-    backbone: Backbone,
-    head: TextHead | None,
+    model: Backbone | TextRewardModel,
     configs: Sequence[GenerationConfig],
     *,
     traced: bool = False,
@@ -28,8 +27,7 @@ def make_plan(
     """The plan of a batch.
 
     Args:
-        backbone: the model.
-        head: of the guided rows, and of rewards; None where there are none.
+        model: with the head of guided rows and of rewards; a backbone where there are none.
         configs: of the rows.
         traced: keep what every guided step saw.
 
@@ -38,13 +36,14 @@ def make_plan(
             template puts words around a response; ``top_k`` beyond the vocabulary; rows that do not
             go together.
     """
+    backbone, reward_model = backbone_of(model), reward_model_of(model)
     require_generates(backbone)
     guidance = shared_guidance(configs)
-    if guidance and head is None:
+    if guidance and reward_model is None:
         scale = next(config.sampling.scale for config in configs if config.guides)
         raise GenerationError(f"scale={scale}: guidance needs a head; give one, or scale=0")
-    if head is not None:
-        _require_plain_response(head)
+    if reward_model is not None:
+        _require_plain_response(reward_model)
     vocab = min(backbone.config.vocab_size, backbone.tokenizer.size)
     samplings = [config.sampling for config in configs]
     pool = max(sampling.top_k for sampling in samplings)
@@ -59,17 +58,17 @@ def make_plan(
         new_tokens=min(longest, backbone.config.max_length),
         candidates=candidates,
         guidance=replace(guidance or Guidance(), num_candidates=None),
-        pooling="mean" if head is None else head.settings.pooling,
-        layers=() if head is None else head.settings.layers,
+        pooling="mean" if reward_model is None else reward_model.settings.pooling,
+        layers=() if reward_model is None else reward_model.settings.layers,
         end_id=backbone.tokenizer.end_id,
         penalised=any(sampling.repetition_penalty != 1 for sampling in samplings),
         traced=traced,
     )
 
 
-def _require_plain_response(head: TextHead) -> None:
+def _require_plain_response(model: TextRewardModel) -> None:
     """Raise where more than white space stands before a response, or anything behind it."""
-    part = head.settings.template.response
+    part = model.settings.template.response
     if part.lstrip() != RESPONSE_FIELD:
         raise GenerationError(
             f"head: its responses stand in the template {part!r}, which a response in the making "

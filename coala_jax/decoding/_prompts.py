@@ -7,7 +7,7 @@ from coala_jax.backbones import Backbone, Tokenizer
 from coala_jax.data import Message
 from coala_jax.data._message import ASSISTANT
 from coala_jax.decoding._config import GenerationError
-from coala_jax.decoding._text_head import TextHead, require_chat_template
+from coala_jax.decoding._reward_model import TextRewardModel, backbone_of
 from coala_jax.features._chat import tokenizer_chat
 from coala_jax.features._tokens import PROMPT_FIELD, RESPONSE_FIELD, TextTemplate
 
@@ -17,17 +17,16 @@ Prompt = str | Sequence[Message | Mapping[str, Any]]
 UNFINISHED = "\N{REPLACEMENT CHARACTER}"
 
 
-def template_of(head: TextHead | None) -> TextTemplate:
+def template_of(model: Backbone | TextRewardModel) -> TextTemplate:
     """What stands around prompt and response: as the head knows them, or the default."""
-    return TextTemplate() if head is None else head.settings.template
+    return model.settings.template if isinstance(model, TextRewardModel) else TextTemplate()
 
 
-def prompt_text(backbone: Backbone, head: TextHead | None, prompt: Prompt, name: str) -> str:
+def prompt_text(model: Backbone | TextRewardModel, prompt: Prompt, name: str) -> str:
     """The text of a prompt; a conversation becomes text by the tokenizer's chat template.
 
     Args:
-        backbone: the model.
-        head: of the guided prompts, or None.
+        model: with the head of guided prompts, or a backbone alone.
         prompt: a text or messages.
         name: of the prompt, for messages.
 
@@ -45,9 +44,9 @@ def prompt_text(backbone: Backbone, head: TextHead | None, prompt: Prompt, name:
         raise GenerationError(f"{name} is empty; a response needs something to answer")
     if messages[-1].role == ASSISTANT:
         raise GenerationError(f"{name} ends in an answer; end it with what is to be answered")
-    chat = tokenizer_chat(backbone.tokenizer)
-    if head is not None:
-        require_chat_template(head, chat.name)
+    chat = tokenizer_chat(backbone_of(model).tokenizer)
+    if isinstance(model, TextRewardModel):
+        model.require_chat_template(chat.name)
     try:
         return chat.prompt(messages)
     except Exception as error:  # jinja2 raises what a template wants to raise

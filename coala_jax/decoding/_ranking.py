@@ -23,12 +23,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from coala_jax._progress import Progress
-from coala_jax.backbones import Backbone
 from coala_jax.data import ResponseRow
 from coala_jax.data._responses import CHUNK_RESPONSES, RESPONSE, ResponseStream
 from coala_jax.decoding._inputs import usable_rows
+from coala_jax.decoding._reward_model import TextRewardModel, score
 from coala_jax.decoding._set_aside import SetAside
-from coala_jax.decoding._text_head import TextHead, rewards_of_responses
 
 # Rewards that differ by less are ordered by the rounding of float32, which follows the batches that
 # ran together.
@@ -112,48 +111,43 @@ class RankedFile(NamedTuple):
 
 
 def rank_stream(
-    backbone: Backbone,
-    text_head: TextHead,
+    model: TextRewardModel,
     stream: ResponseStream,
     rejected: Path | None = None,
 ) -> RankedFile:
     """Rank the responses of each prompt. All rows are read first: a prompt may come again.
 
     Args:
-        backbone: the one that the head was loaded with.
-        text_head: from `load_text_head`.
+        model: of the rewards.
         stream: the rows, from ``stream_responses``.
         rejected: where rows that are set aside go; None only counts them.
 
     Raises:
-        FeatureError: as `rewards_of_responses` does, or another chat template than the head's.
+        FeatureError: as `score` does, or another chat template than the head's.
         DataError: no usable row.
     """
     aside = SetAside(rejected)
     try:
-        rows = [row for entry in usable_rows(stream, text_head, aside) for row in entry]
+        rows = [row for entry in usable_rows(stream, model, aside) for row in entry]
         aside.require_usable(stream.name, len(rows))
-        rankings = rank_groups(backbone, text_head, group_by_prompt(rows))
+        rankings = rank_groups(model, group_by_prompt(rows))
         return RankedFile(tuple(rankings), dict(sorted(aside.counts.items())), aside.finish())
     finally:
         aside.close()
 
 
-def rank_groups(
-    backbone: Backbone, text_head: TextHead, groups: Sequence[ResponseGroup]
-) -> list[Ranking]:
+def rank_groups(model: TextRewardModel, groups: Sequence[ResponseGroup]) -> list[Ranking]:
     """Rank the responses of each group. Equal texts of a group are run once, so that they tie.
 
     Args:
-        backbone: the one that the head was loaded with.
-        text_head: from `load_text_head`.
+        model: of the rewards.
         groups: from `group_by_prompt`.
 
     Returns:
         A ranking for each group, in order.
 
     Raises:
-        FeatureError: as `rewards_of_responses` does.
+        FeatureError: as `score` does.
     """
     distinct = [
         {row.response: row for row in reversed(group.responses)} for group in groups
@@ -163,13 +157,13 @@ def rank_groups(
     with Progress(len(rows), "rank") as progress:
         for start in range(0, len(rows), CHUNK_RESPONSES):
             chunk = rows[start : start + CHUNK_RESPONSES]
-            rewards.extend(rewards_of_responses(backbone, text_head, chunk, progress).rewards)
+            rewards.extend(score(model, chunk, progress=progress).rewards)
     each_reward = map(float, rewards)
     rankings = []
     for group, texts in zip(groups, distinct, strict=True):
         by_text = {text: next(each_reward) for text in texts}
         found = [by_text[row.response] for row in group.responses]
-        rankings.append(rank_responses(group, found, text_head.beta))
+        rankings.append(rank_responses(group, found, model.beta))
     return rankings
 
 

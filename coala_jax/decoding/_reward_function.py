@@ -10,12 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from coala_jax.backbones import Backbone
 from coala_jax.data import Message, ResponseRow
 from coala_jax.data._chat import ChatFormat
 from coala_jax.data._responses import RESPONSE
 from coala_jax.data._shapes._conversation import is_conversation
-from coala_jax.decoding._text_head import TextHead, require_chat_template, rewards_of_responses
+from coala_jax.decoding._reward_model import TextRewardModel, score
 from coala_jax.features._chat import tokenizer_chat
 
 
@@ -31,14 +30,11 @@ class RewardFunction(Protocol):
         ...
 
 
-def reward_function(
-    backbone: Backbone, text_head: TextHead, name: str = "coala_reward"
-) -> RewardFunction:
+def reward_function(model: TextRewardModel, name: str = "coala_reward") -> RewardFunction:
     """A function of prompts and completions to rewards.
 
     Args:
-        backbone: the one that the head was loaded with; it need not be the model in training.
-        text_head: from `load_text_head`.
+        model: of the rewards; its backbone need not be the model in training.
         name: under which a trainer logs it.
 
     Returns:
@@ -47,9 +43,9 @@ def reward_function(
         completion begins with are dropped: the head's template has its own. A completion may be
         empty, as one that stops at once is; its features are those of the end token. It raises
         ValueError for lists of two lengths, TypeError for what is neither text nor messages, and
-        what `rewards_of_responses` raises.
+        what `score` raises.
     """
-    chat = tokenizer_chat(backbone.tokenizer)
+    chat = tokenizer_chat(model.backbone.tokenizer)
 
     def rewards(prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> list[float]:
         if len(prompts) != len(completions):
@@ -58,12 +54,12 @@ def reward_function(
                 "prompt"
             )
         if any(map(is_conversation, prompts)):
-            require_chat_template(text_head, chat.name)
+            model.require_chat_template(chat.name)
         rows = [
             ResponseRow(f"completion-{number}", RESPONSE, *_texts(prompt, completion, chat))
             for number, (prompt, completion) in enumerate(zip(prompts, completions, strict=True))
         ]
-        scored: list[float] = rewards_of_responses(backbone, text_head, rows).rewards.tolist()
+        scored: list[float] = score(model, rows).rewards.tolist()
         return scored
 
     rewards.__name__ = name

@@ -6,24 +6,17 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from coala_jax._lock import only_writer
 from coala_jax._progress import Progress
-from coala_jax.backbones import Backbone
 from coala_jax.data import ResponseRow
 from coala_jax.data._responses import CHOSEN, CHUNK_RESPONSES, RESPONSE, ResponseStream
 from coala_jax.decoding._inputs import usable_rows
 from coala_jax.decoding._resumed_lines import PassedLines, ResumedLines
+from coala_jax.decoding._reward_model import Rewards, TextRewardModel, score
 from coala_jax.decoding._set_aside import SetAside
-from coala_jax.decoding._text_head import (
-    ResponseRewards,
-    TextHead,
-    head_sha256,
-    rewards_of_responses,
-)
 from coala_jax.features import FeatureError
 
 # A tie orders nothing: half a correct pair.
@@ -55,7 +48,7 @@ class Tally(NamedTuple):
     prompt_cut: int = 0
     response_cut: int = 0
 
-    def plus(self, lines: Iterable[Mapping[str, Any]], rewards: ResponseRewards) -> Tally:
+    def plus(self, lines: Iterable[Mapping[str, Any]], rewards: Rewards) -> Tally:
         """The sums with those of a chunk."""
         rows, pairs, correct, margin = self.rows, self.pairs, self.correct, self.margin
         for line in lines:
@@ -103,8 +96,7 @@ class Scored(NamedTuple):
 
 
 def score_stream(
-    backbone: Backbone,
-    text_head: TextHead,
+    model: TextRewardModel,
     stream: ResponseStream,
     out: Path | None,
     *,
@@ -115,8 +107,7 @@ def score_stream(
     """Score responses, one line a row: ``id`` and its reward or rewards.
 
     Args:
-        backbone: the one that the head was loaded with.
-        text_head: from `load_text_head`.
+        model: of the rewards.
         stream: the rows, from ``stream_responses``.
         out: the JSONL to write; None is standard output, which cannot be resumed.
         rejected: where rows that are set aside go; None only counts them.
@@ -135,13 +126,13 @@ def score_stream(
     aside = SetAside(rejected)
     try:
         with ExitStack() as stack:
-            lines = _open_lines(stack, out, _request(text_head, chunk_responses), report)
+            lines = _open_lines(stack, out, _request(model, chunk_responses), report)
             resumed = int((lines.progress or {}).get("rows", 0))
             if resumed:
                 report(f"{resumed} lines are finished by an earlier run; going on from there")
-            rows = usable_rows(stream, text_head, aside)
+            rows = usable_rows(stream, model, aside)
             chunks = _chunks(rows, chunk_responses)
-            tally = _score(lines, chunks, backbone, text_head)
+            tally = _score(lines, chunks, model)
             aside.require_usable(stream.name, tally.rows)
             kept = aside.finish()
             lines.finish()
@@ -152,13 +143,13 @@ def score_stream(
     return Scored(summary, resumed, kept)
 
 
-def _request(text_head: TextHead, chunk_responses: int) -> dict[str, Any]:
+def _request(model: TextRewardModel, chunk_responses: int) -> dict[str, Any]:
     """All that decides the lines, but for the rows."""
     return {
         "format": FORMAT,
-        "head": head_sha256(text_head.head),
+        "head": model.head_sha256,
         "chunk_responses": chunk_responses,
-        **text_head.identity._asdict(),
+        **model.identity._asdict(),
     }
 
 
@@ -174,15 +165,14 @@ def _open_lines(
 def _score(
     lines: ResumedLines | PassedLines,
     chunks: Iterable[Chunk],
-    backbone: Backbone,
-    text_head: TextHead,
+    model: TextRewardModel,
 ) -> Tally:
     """Score what is not finished yet; the rows that are must be those of the earlier run."""
     earlier: Mapping[str, Any] = lines.progress or {}
     finished = earlier.get("rows", 0)
     tally = Tally(**earlier.get("tally", {}))
-    if earlier:
-        text_head = _with_budget(text_head, earlier["token_budget"])
+    # Lowered for want of memory, or found by the first rows: a later run keeps to it.
+    budget = earlier.get("token_budget")
     seen, digest = 0, hashlib.sha256()
     with Progress(None, "score") as progress:
         for chunk in chunks:
@@ -195,27 +185,22 @@ def _score(
                     raise lines.changed_input()
                 continue
             rows = [row for responses in chunk for row in responses]
-            rewards = rewards_of_responses(backbone, text_head, rows, progress)
+            rewards = score(model, rows, progress=progress, token_budget=budget)
             made = _lines(chunk, rewards.rewards.tolist())
             tally = tally.plus(made, rewards)
-            # Lowered for want of memory, or found by the first rows: a later run keeps to it.
-            text_head = _with_budget(text_head, rewards.token_budget)
+            budget = rewards.token_budget
             lines.append(
                 made,
                 {
                     "rows": seen,
                     "rows_sha256": digest.hexdigest(),
-                    "token_budget": rewards.token_budget,
+                    "token_budget": budget,
                     "tally": tally._asdict(),
                 },
             )
     if seen < finished:
         raise lines.changed_input()
     return tally
-
-
-def _with_budget(text_head: TextHead, token_budget: int | None) -> TextHead:
-    return text_head._replace(settings=replace(text_head.settings, token_budget=token_budget))
 
 
 def _chunks(rows: Iterable[tuple[ResponseRow, ...]], chunk_responses: int) -> Iterator[Chunk]:

@@ -14,9 +14,9 @@ from coala_jax.backbones import Backbone
 from coala_jax.decoding._branches import Reward
 from coala_jax.decoding._config import GenerationConfig
 from coala_jax.decoding._plan import room_for_response, row_options
+from coala_jax.decoding._reward_model import TextRewardModel, backbone_of
 from coala_jax.decoding._state import DecodeState, Plan, begin, prompt_batch
 from coala_jax.decoding._step import advance, close
-from coala_jax.decoding._text_head import TextHead
 from coala_jax.features._errors import FeatureError
 from coala_jax.features._query import query_array
 
@@ -95,21 +95,23 @@ class Session:
         capacity: slots of each.
     """
 
-    def __init__(
-        self, backbone: Backbone, head: TextHead | None, plan: Plan, rows: int, capacity: int
-    ):
+    def __init__(self, model: Backbone | TextRewardModel, plan: Plan, rows: int, capacity: int):
         """Begin without requests.
 
         Args:
-            backbone: the model.
-            head: of guided requests and rewards, or None.
+            model: with the head of guided requests and rewards, or a backbone alone.
             plan: from `coala_jax.decoding._plan.make_plan` for configurations as general as those
                 to come.
             rows: the most requests at a time.
             capacity: slots a row, from `coala_jax.decoding._plan.slots_needed`.
         """
-        self._backbone, self.plan, self.rows, self.capacity = backbone, plan, rows, capacity
-        self._reward = reward_of(backbone, head)
+        self._backbone, self.plan, self.rows, self.capacity = (
+            backbone_of(model),
+            plan,
+            rows,
+            capacity,
+        )
+        self._reward = reward_of(model)
         self._state: DecodeState | None = None
 
     def admit(self, requests: Sequence[Request], places: Sequence[int]) -> None:
@@ -191,17 +193,18 @@ class Session:
         return self._state
 
 
-def reward_of(backbone: Backbone, head: TextHead | None) -> Reward:
+def reward_of(model: Backbone | TextRewardModel) -> Reward:
     """A head and its query on the device; one that rewards nothing where there is none."""
-    if head is None:  # a network without neurons, which no plan without candidates looks at
-        none = jnp.zeros((backbone.config.hidden_size, 0))
+    # Else a network without neurons, which no plan without candidates looks at.
+    if not isinstance(model, TextRewardModel):
+        none = jnp.zeros((model.config.hidden_size, 0))
         return Reward(ConvexHead(none, none[0], none[0]), None)
-    settings = head.settings
+    settings = model.settings
     query = None
     if settings.query:
-        shape = len(settings.layers), backbone.config.hidden_size
+        shape = len(settings.layers), model.backbone.config.hidden_size
         query = jnp.asarray(query_array(settings.query, *shape))
-    return Reward(jax.tree.map(jnp.asarray, head.head), query)
+    return Reward(jax.tree.map(jnp.asarray, model.head), query)
 
 
 def _power_of_two(least: int, most: int) -> int:

@@ -11,10 +11,10 @@ from coala_jax.backbones import Backbone, BackboneModule, TokenBatch
 from coala_jax.decoding._branches import Reward
 from coala_jax.decoding._config import GenerationError
 from coala_jax.decoding._plan import require_generates
+from coala_jax.decoding._reward_model import TextRewardModel
 from coala_jax.decoding._running_pool import RunningPools, add_token, begin_pools, pooled_vector
 from coala_jax.decoding._session import reward_of
 from coala_jax.decoding._state import SLOT_MULTIPLE
-from coala_jax.decoding._text_head import TextHead
 from coala_jax.features import FeatureError
 
 # Texts that run together.
@@ -22,8 +22,7 @@ BATCH_SIZE = 32
 
 
 def token_rewards(
-    backbone: Backbone,
-    head: TextHead,
+    model: TextRewardModel,
     prompts: Sequence[Sequence[int]],
     responses: Sequence[Sequence[int]],
 ) -> list[np.ndarray]:
@@ -33,8 +32,7 @@ def token_rewards(
     an end token that sees what stands before it. All of it runs once.
 
     Args:
-        backbone: the one that the head was loaded with, a causal model that jax runs.
-        head: of that backbone.
+        model: on a causal backbone that jax runs.
         prompts: (n,) token ids, start token included; none empty.
         responses: (n,) token ids, with or without their end token; they may be empty.
 
@@ -49,6 +47,7 @@ def token_rewards(
             prompt, or a backbone that does not generate.
         FeatureError: a reward that is not finite.
     """
+    backbone = model.backbone
     require_generates(backbone)
     end_id = backbone.tokenizer.end_id
     texts = []
@@ -61,7 +60,7 @@ def token_rewards(
     order = sorted(range(len(texts)), key=lambda number: -_slots(*texts[number]))
     for start in range(0, len(order), BATCH_SIZE):
         numbers = order[start : start + BATCH_SIZE]
-        rewards = _run(backbone, head, [texts[number] for number in numbers])
+        rewards = _run(model, [texts[number] for number in numbers])
         for number, row in zip(numbers, rewards, strict=True):
             count = len(responses[number]) + 1
             own = row[: len(texts[number][1]) + 1]
@@ -92,28 +91,26 @@ def _slots(prompt: Sequence[int], response: Sequence[int]) -> int:
     return len(prompt) + 2 * len(response) + 1
 
 
-def _run(
-    backbone: Backbone, head: TextHead, texts: Sequence[tuple[list[int], list[int]]]
-) -> np.ndarray:
+def _run(model: TextRewardModel, texts: Sequence[tuple[list[int], list[int]]]) -> np.ndarray:
     """(texts, most) rewards of their prefixes; what is beyond a response means nothing."""
     largest = max(_slots(*text) for text in texts)
     length = SLOT_MULTIPLE  # doubled, not rounded up: a compilation each
     while length < largest:
         length *= 2
     rows = min(1 << (len(texts) - 1).bit_length(), BATCH_SIZE)
-    tokens = np.full((rows, length), backbone.tokenizer.end_id, np.int32)
+    tokens = np.full((rows, length), model.backbone.tokenizer.end_id, np.int32)
     sizes = np.zeros((rows, 2), np.int32)
     for row, (prompt, response) in enumerate(texts):
         tokens[row, : len(prompt)] = prompt
         tokens[row, len(prompt) + 1 : len(prompt) + 2 * len(response) : 2] = response
         sizes[row] = len(prompt), len(response)
     rewards = _prefix_rewards(
-        backbone.module,
-        reward_of(backbone, head),
+        model.backbone.module,
+        reward_of(model),
         jnp.asarray(tokens),
         jnp.asarray(sizes),
-        pooling=head.settings.pooling,
-        layers=head.settings.layers,
+        pooling=model.settings.pooling,
+        layers=model.settings.layers,
     )
     return np.asarray(rewards)[: len(texts)]
 

@@ -10,10 +10,9 @@ from collections.abc import Callable, Container, Sequence
 import jax
 
 from coala_jax._progress import Progress
-from coala_jax.backbones import Backbone
 from coala_jax.data import ResponseRow
+from coala_jax.decoding._reward_model import TextRewardModel, score
 from coala_jax.decoding._state import Plan
-from coala_jax.decoding._text_head import TextHead, rewards_of_responses
 from coala_jax.features import FeatureError
 from coala_jax.serving._errors import ApiError, internal_error, overloaded, stopping
 from coala_jax.serving._intake import Choice
@@ -33,18 +32,15 @@ ALONE = 1
 class Engine:
     """One thread with the model to itself; the methods may be called from any other."""
 
-    def __init__(
-        self, backbone: Backbone, head: TextHead, limits: Limits, log: Callable[[str], None]
-    ):
+    def __init__(self, model: TextRewardModel, limits: Limits, log: Callable[[str], None]):
         """Begin without work.
 
         Args:
-            backbone: the model.
-            head: on it.
+            model: that generates and gives rewards.
             limits: of the server.
             log: told of faults, a line each.
         """
-        self._backbone, self._head, self._limits, self._log = backbone, head, limits, log
+        self._model, self._limits, self._log = model, limits, log
         self._changed = threading.Condition()
         # Guarded by the condition, as the six after it are.
         self._waiting: deque[tuple[Ticket, Choice]] = deque()
@@ -216,7 +212,7 @@ class Engine:
         if shape not in self._compiled:
             self._compiling = True
             self._compiled.add(shape)
-        self._lanes[shape] = lane or Lane(self._backbone, self._head, shape)
+        self._lanes[shape] = lane or Lane(self._model, shape)
         return self._lanes[shape]
 
     def _forget_programs(self) -> None:
@@ -253,7 +249,7 @@ class Engine:
             ticket, rows = self._to_score.popleft()
         try:
             hidden = Progress(len(rows), "", hidden=True)
-            made = rewards_of_responses(self._backbone, self._head, rows, hidden)
+            made = score(self._model, rows, progress=hidden)
         except FeatureError as error:
             ticket.tell(Failed(ApiError(400, str(error), code="invalid_value", param="items")))
         except Exception:  # as in `_guarded`

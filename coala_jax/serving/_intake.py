@@ -5,15 +5,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from coala_jax.backbones import Backbone
 from coala_jax.data import ResponseRow
 from coala_jax.decoding._config import GenerationConfig, GenerationError
 from coala_jax.decoding._plan import make_plan, room_for_response
 from coala_jax.decoding._prompts import Prompt, encode_prompts, prompt_text, template_of
+from coala_jax.decoding._reward_model import TextRewardModel
 from coala_jax.decoding._state import Plan, round_up
-from coala_jax.decoding._text_head import TextHead
 from coala_jax.features import FeatureError
-from coala_jax.features._chat import tokenizer_chat
 from coala_jax.serving._errors import ApiError, bad_field
 from coala_jax.serving._limits import Limits
 from coala_jax.serving._requests import GenerationRequest, ScoreItem
@@ -47,14 +45,11 @@ class Choice(NamedTuple):
 class Intake:
     """Reads prompts, in one thread at a time: a tokenizer is not for several."""
 
-    def __init__(
-        self, backbone: Backbone, head: TextHead, limits: Limits, *, chat_as_text: bool = False
-    ):
+    def __init__(self, model: TextRewardModel, limits: Limits, *, chat_as_text: bool = False):
         """Take a tokenizer of its own beside that of the backbone.
 
         Args:
-            backbone: the model.
-            head: on it.
+            model: that generates and gives rewards.
             limits: of the server; those of the model are heeded, too.
             chat_as_text: let the tokenizer's chat template write conversations even where the head
                 was trained on other text.
@@ -62,9 +57,10 @@ class Intake:
         Raises:
             GenerationError: the model does not generate.
         """
+        backbone = model.backbone
         tokenizer = replace(backbone.tokenizer, raw=copy.deepcopy(backbone.tokenizer.raw))
         self._backbone = replace(backbone, tokenizer=tokenizer)
-        self._head, self._chat_as_text = head, chat_as_text
+        self._model, self._chat_as_text = replace(model, backbone=self._backbone), chat_as_text
         longest = backbone.config.max_length
         # At the least one token of a prompt and one behind the response: the end token.
         self.limits = replace(
@@ -75,7 +71,7 @@ class Intake:
         )
         longest_token = max(map(len, tokenizer.raw.get_vocab()))
         self._most_characters = self.limits.context * longest_token
-        make_plan(backbone, head, [self._general(GenerationConfig())])
+        make_plan(model, [self._general(GenerationConfig())])
 
     def choices(self, request: GenerationRequest) -> list[Choice]:
         """The rows of a request, ``choices`` for every prompt in turn.
@@ -86,7 +82,7 @@ class Intake:
         plan = self._plan(request.config)
         texts = self._texts(request.prompts, request.field)
         self._require_short(texts, request.field)
-        encoded = encode_prompts(self._backbone.tokenizer, texts, template_of(self._head))
+        encoded = encode_prompts(self._backbone.tokenizer, texts, template_of(self._model))
         rows: list[Choice] = []
         for text, ids in zip(texts, encoded, strict=True):
             config = self._fitted(request, plan, ids)
@@ -114,7 +110,7 @@ class Intake:
     def _plan(self, config: GenerationConfig) -> Plan:
         """The plan of the rows that a request may share."""
         try:
-            plan = make_plan(self._backbone, self._head, [self._general(config)])
+            plan = make_plan(self._model, [self._general(config)])
         except GenerationError as error:
             raise ApiError(400, str(error), code="invalid_value") from None
         if plan.branch_slots > self.limits.branch_slots:
@@ -138,12 +134,10 @@ class Intake:
         )
 
     def _texts(self, prompts: Sequence[Prompt], field: str) -> list[str]:
-        head = self._head
-        if self._chat_as_text:
-            chat = tokenizer_chat(self._backbone.tokenizer).name
-            head = head._replace(identity=head.identity._replace(chat_template=chat))
+        # A backbone alone asks for no chat template of the head's.
+        model = self._backbone if self._chat_as_text else self._model
         try:
-            return [prompt_text(self._backbone, head, prompt, field) for prompt in prompts]
+            return [prompt_text(model, prompt, field) for prompt in prompts]
         except GenerationError as error:
             raise bad_field(field, str(error)) from None
         except FeatureError as error:

@@ -6,14 +6,11 @@ from typing import NamedTuple
 
 import jax
 
-from coala_jax._progress import Progress
-from coala_jax.backbones import Backbone
-from coala_jax.data import ResponseRow
 from coala_jax.decoding._generate import FULL, STOPPED
 from coala_jax.decoding._prompts import ResponseText, template_of
+from coala_jax.decoding._reward_model import TextRewardModel, reward_of_text
 from coala_jax.decoding._session import Request, RowProgress, Session, response_of
 from coala_jax.decoding._state import Plan, round_up
-from coala_jax.decoding._text_head import TextHead, rewards_of_responses
 from coala_jax.features import FeatureError
 from coala_jax.serving._intake import Choice
 from coala_jax.serving._tickets import Finished, Piece, Ticket
@@ -56,16 +53,15 @@ class Place(NamedTuple):
 class Lane:
     """Rows of one shape; not for several threads at once."""
 
-    def __init__(self, backbone: Backbone, head: TextHead, shape: Shape):
+    def __init__(self, model: TextRewardModel, shape: Shape):
         """Begin with free rows; their memory is taken when the first is used.
 
         Args:
-            backbone: the model.
-            head: on it.
+            model: that generates and gives rewards.
             shape: of the rows.
         """
         plan = shape.plan
-        self._backbone, self._head, self._plan = backbone, head, plan
+        self._model, self._plan = model, plan
         self._capacity = round_up(shape.context + max(plan.branch_slots, 1))
         self._places: list[Place | None] = [None] * shape.rows
         self._session: Session | None = None
@@ -93,10 +89,10 @@ class Lane:
         all requests would wait for that.
         """
         free = [row for row, place in enumerate(self._places) if place is None][: len(taken)]
-        template = template_of(self._head)
+        tokenizer, template = self._model.backbone.tokenizer, template_of(self._model)
         # All have their places before one runs: where that fails, `tickets` are all who must hear.
         for row, (ticket, choice) in zip(free, taken, strict=True):
-            text = ResponseText(self._backbone.tokenizer, template, choice.config.sampling.stop)
+            text = ResponseText(tokenizer, template, choice.config.sampling.stop)
             self._places[row] = Place(ticket, choice, text)
         for row, (_, choice) in zip(free, taken, strict=True):
             key = jax.random.fold_in(jax.random.key(choice.seed), choice.number)
@@ -137,9 +133,7 @@ class Lane:
     @property
     def _opened(self) -> Session:
         if self._session is None:
-            self._session = Session(
-                self._backbone, self._head, self._plan, len(self._places), self._capacity
-            )
+            self._session = Session(self._model, self._plan, len(self._places), self._capacity)
         return self._session
 
     def _free(self, rows: Sequence[int]) -> None:
@@ -156,12 +150,8 @@ class Lane:
     def _cut_outcome(self, place: Place) -> Finished:
         """Of a response that a stop text ended: the row holds what was cut off, too."""
         choice, written = place.choice, place.written
-        shown = ResponseRow("response", "response", choice.text, written.text)
         try:
-            made = rewards_of_responses(
-                self._backbone, self._head, [shown], Progress(1, "", hidden=True)
-            )
-            reward = float(made.rewards[0])
+            reward = reward_of_text(self._model, choice.text, written.text)
         except FeatureError:  # not finite; no fault of the other rows
             reward = math.nan
         return Finished(choice.number, STOPPED, reward, len(written.tokens))

@@ -14,8 +14,7 @@ from types import FrameType
 
 import uvicorn
 
-from coala_jax.backbones import Backbone
-from coala_jax.decoding._text_head import TextHead
+from coala_jax.decoding._reward_model import TextRewardModel
 from coala_jax.serving._access import Access
 from coala_jax.serving._api import Api
 from coala_jax.serving._app import make_app
@@ -77,12 +76,11 @@ class Server:
 
     def __init__(
         self,
-        backbone: Backbone,
-        head: TextHead,
+        model: TextRewardModel,
         *,
         limits: Limits,
         access: Access,
-        model: str,
+        served_name: str,
         scale: float,
         log: Callable[[str], None],
         chat_as_text: bool = False,
@@ -90,11 +88,10 @@ class Server:
         """Prepare to serve.
 
         Args:
-            backbone: the model.
-            head: on it.
+            model: that generates and gives rewards.
             limits: what is allowed.
             access: who may ask.
-            model: the name that clients ask for.
+            served_name: the name that clients ask for.
             scale: guidance scale where a request names none.
             log: told a line a request.
             chat_as_text: as `Intake` takes it.
@@ -102,11 +99,11 @@ class Server:
         Raises:
             GenerationError: the model does not generate.
         """
-        intake = Intake(backbone, head, limits, chat_as_text=chat_as_text)
+        intake = Intake(model, limits, chat_as_text=chat_as_text)
         self._limits = intake.limits
-        self.engine = Engine(backbone, head, intake.limits, log)
+        self.engine = Engine(model, intake.limits, log)
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="intake")
-        self._api = Api(self.engine, intake, self._reader, model, scale, int(time.time()))
+        self._api = Api(self.engine, intake, self._reader, served_name, scale, int(time.time()))
         config = uvicorn.Config(
             make_app(self._api, access, intake.limits, log),
             http=connection_within(intake.limits.header_seconds),

@@ -14,7 +14,7 @@ from coala_jax.cli._main import main
 from coala_jax.cli._side_by_side import side_by_side, text_width
 from coala_jax.features._settings import ExtractSettings
 from tests.decoding.page_reader import Reader
-from tests.helpers import random_text_head
+from tests.helpers import random_reward_model
 
 # One shape for all: a row at a time, traced for the page.
 SAMPLING = ["--max-new-tokens", "8", "--top-k", "4"]
@@ -26,9 +26,9 @@ PROMPT = "the student asks"
 def head(checkpoint, tmp_path_factory):
     """The folder of a random head on the tiny backbone."""
     backbone = load_backbone(checkpoint)
-    text_head = random_text_head(backbone, ExtractSettings())
+    model = random_reward_model(backbone, ExtractSettings())
     folder = tmp_path_factory.mktemp("heads") / "head"
-    save_head(folder, text_head.head, {"identity": text_head.identity._asdict()})
+    save_head(folder, model.head, {"identity": model.identity._asdict()})
     return folder
 
 

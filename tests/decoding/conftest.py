@@ -10,7 +10,7 @@ from flax import nnx
 
 from coala_jax.features._query import query_text
 from coala_jax.features._settings import ExtractSettings
-from tests.helpers import load_with_opinions, random_text_head, with_opinions
+from tests.helpers import load_with_opinions, random_reward_model, with_opinions
 
 
 @pytest.fixture(scope="session")
@@ -43,8 +43,8 @@ def llama(backbone):
 
 
 @pytest.fixture(scope="session")
-def make_head():
-    """A random head: ``make_head(backbone, pooling, layers)``."""
+def make_model():
+    """A backbone with a random head: ``make_model(backbone, pooling, layers)``."""
 
     def make(backbone, pooling="mean+last", layers=(-1,), seed=0):
         rng = np.random.default_rng(seed)
@@ -52,7 +52,7 @@ def make_head():
         if "attention" in pooling:
             query = query_text(rng.standard_normal((len(layers), backbone.config.hidden_size)))
         settings = ExtractSettings(pooling=pooling, layers=layers, query=query)
-        return random_text_head(backbone, settings, rng)
+        return random_reward_model(backbone, settings, rng)
 
     return make
 
@@ -64,11 +64,11 @@ def key():
 
 
 @pytest.fixture(scope="session")
-def dead_head(make_head):
+def dead_head(make_model):
     """A head that gives every text the same reward."""
 
     def make(backbone):
-        head = make_head(backbone)
-        return head._replace(head=jax.tree.map(lambda part: jnp.zeros_like(part), head.head))
+        model = make_model(backbone)
+        return replace(model, head=jax.tree.map(lambda part: jnp.zeros_like(part), model.head))
 
     return make

@@ -16,15 +16,16 @@ LENGTH = 64
 
 
 class Reference:
-    """A backbone, a head with its query, and a configuration.
+    """A model, its query, and a configuration.
 
     Attributes:
         scores: of the candidates of every guided step, in order.
     """
 
-    def __init__(self, backbone, head, config, query=None):
+    def __init__(self, model, config, query=None):
+        backbone = model.backbone
         self.module, self.end = backbone.module, backbone.tokenizer.end_id
-        self.head, self.query = head, query
+        self.model, self.query = model, query
         self.sampling, self.guidance = config.sampling, config.guidance
         self.scores = []
 
@@ -63,11 +64,11 @@ class Reference:
     def reward(self, prompt, response, apart=0):
         """Of a response, or of its last ``apart`` tokens as if nothing stood before them."""
         vectors = []
-        for number, layer in enumerate(self.head.settings.layers):
+        for number, layer in enumerate(self.model.settings.layers):
             states = self.hidden([*prompt, *response], layer)
             own = states[-apart:] if apart else states[len(prompt) :]
             text = own if apart else states
-            for name in self.head.settings.pooling.split("+"):
+            for name in self.model.settings.pooling.split("+"):
                 if name == "mean":
                     vectors.append(own.mean(0))
                 elif name == "last":
@@ -81,7 +82,7 @@ class Reference:
                     vectors.append(shares @ own / shares.sum())
                 else:
                     raise AssertionError(name)
-        theta1, bias, theta2 = (np.asarray(part, np.float64) for part in self.head.head)
+        theta1, bias, theta2 = (np.asarray(part, np.float64) for part in self.model.head)
         return float(np.maximum(np.concatenate(vectors) @ theta1 + bias, 0) @ theta2)
 
     def score(self, prompt, response, added):

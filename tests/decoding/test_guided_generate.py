@@ -62,18 +62,18 @@ def config_of(name, **changes):
     return GenerationConfig.from_options(**(BASE | CONFIGS[name] | changes))
 
 
-def compare(backbone, head, config, key, prompts=PROMPTS):
+def compare(backbone, model, config, key, prompts=PROMPTS):
     """All that plain Python and the package must agree on."""
-    found = guided_generate(backbone, head, prompts, config, key, trace=True)
-    encoded = encode_prompts(backbone.tokenizer, prompts, template_of(head))
+    found = guided_generate(model, prompts, config, key, trace=True)
+    encoded = encode_prompts(backbone.tokenizer, prompts, template_of(model))
     query = None
-    if head.settings.query:
-        shape = len(head.settings.layers), backbone.config.hidden_size
-        query = np.asarray(query_array(head.settings.query, *shape), np.float64)
-    plan = make_plan(backbone, head, [config])
+    if model.settings.query:
+        shape = len(model.settings.layers), backbone.config.hidden_size
+        query = np.asarray(query_array(model.settings.query, *shape), np.float64)
+    plan = make_plan(model, [config])
     equal = 0
     for number, (prompt, made) in enumerate(zip(encoded, found, strict=True)):
-        reference = Reference(backbone, head, config, query)
+        reference = Reference(model, config, query)
         expected = reference.generate(prompt, jax.random.fold_in(key, number))
         if list(made.tokens) != expected:  # floats decide near ties, and only them
             assert made.near_ties > 0
@@ -93,18 +93,18 @@ def compare(backbone, head, config, key, prompts=PROMPTS):
 
 
 @pytest.mark.parametrize("name", marked(CONFIGS, SLOW))
-def test_plain_python_generates_the_same(backbone, make_head, key, name):
-    compare(backbone, make_head(backbone), config_of(name), key)
+def test_plain_python_generates_the_same(backbone, make_model, key, name):
+    compare(backbone, make_model(backbone), config_of(name), key)
 
 
 @pytest.mark.parametrize("name", marked(["wide", "lookahead", "blocks"], {"wide", "lookahead"}))
 def test_plain_python_generates_the_same_with_rotary_positions_and_windows(
-    llama, make_head, key, name
+    llama, make_model, key, name
 ):
-    compare(llama, make_head(llama), config_of(name), key)
+    compare(llama, make_model(llama), config_of(name), key)
 
 
 @pytest.mark.parametrize("scored", marked(["closed", "token"], {"token"}))
-def test_prefixes_are_pooled_as_texts_are(backbone, make_head, key, scored):
-    head = make_head(backbone, "text_mean+mean+last+first+attention", layers=(-1, 1))
-    compare(backbone, head, config_of("linear", scored=scored), key, PROMPTS[:2])
+def test_prefixes_are_pooled_as_texts_are(backbone, make_model, key, scored):
+    model = make_model(backbone, "text_mean+mean+last+first+attention", layers=(-1, 1))
+    compare(backbone, model, config_of("linear", scored=scored), key, PROMPTS[:2])

@@ -37,13 +37,10 @@ HOSTILE = "</script><img onerror=x>"
 
 
 @pytest.fixture(scope="module")
-def head(backbone, make_head):
+def model(backbone, make_model):
     """A head that was trained on conversations."""
-    made = make_head(backbone)
-    return made._replace(
-        identity=made.identity._replace(chat_template=PLAIN.name),
-        settings=replace(made.settings, chat_template=PLAIN.name),
-    )
+    made = make_model(backbone)
+    return replace(made, identity=made.identity._replace(chat_template=PLAIN.name))
 
 
 def response_of(text, tokens, steps):
@@ -81,7 +78,7 @@ def made_up(rng, tokenizer, steps=False, ended=False):
 
 
 @pytest.fixture(scope="module")
-def pairs(backbone, head):
+def pairs(backbone, model):
     """Responses to all prompts, with their rewards; the head changes some choices."""
     rng = np.random.default_rng(0)
     both = [
@@ -89,18 +86,18 @@ def pairs(backbone, head):
         for number in range(len(PROMPTS))
         for guided in (False, True)
     ]
-    ids = [ids for ids in prompt_ids(backbone, head) for _ in range(2)]
-    rewards = token_rewards(backbone, head, ids, [made.tokens for made in both])
+    ids = [ids for ids in prompt_ids(model) for _ in range(2)]
+    rewards = token_rewards(model, ids, [made.tokens for made in both])
     both = [made._replace(reward=float(r[-1])) for made, r in zip(both, rewards, strict=True)]
     return [Comparison(*both[start : start + 2]) for start in range(0, len(both), 2)]
 
 
 @pytest.fixture(scope="module")
-def make_page(backbone, head, pairs):
+def make_page(backbone, model, pairs):
     """Write a page: of the pairs above, or of others."""
 
     def make(prompts=PROMPTS, pairs=pairs, config=CONFIG, **options):
-        return comparison_page(backbone, head, prompts, pairs, config, **options)
+        return comparison_page(model, prompts, pairs, config, **options)
 
     return make
 
@@ -121,9 +118,9 @@ def generation(backbone):
     return make
 
 
-def prompt_ids(backbone, head):
-    texts = [prompt_text(backbone, head, prompt, "p") for prompt in PROMPTS]
-    return encode_prompts(backbone.tokenizer, texts, template_of(head))
+def prompt_ids(model):
+    texts = [prompt_text(model, prompt, "p") for prompt in PROMPTS]
+    return encode_prompts(model.backbone.tokenizer, texts, template_of(model))
 
 
 def escape_free(text):
@@ -183,14 +180,14 @@ def test_prompts_are_shown_by_name_and_role(page):
     assert not {"b", "i"} & {tag for tag, _ in reader.seen}
 
 
-def test_tokens_show_what_they_add_to_the_reward(page, backbone, head, pairs):
+def test_tokens_show_what_they_add_to_the_reward(page, backbone, model, pairs):
     reader = Reader(page)
     sides = [
         (ids, made)
-        for ids, pair in zip(prompt_ids(backbone, head), pairs, strict=True)
+        for ids, pair in zip(prompt_ids(model), pairs, strict=True)
         for made in (pair.plain, pair.guided)
     ]
-    rewards = token_rewards(backbone, head, *zip(*((p, m.tokens) for p, m in sides), strict=True))
+    rewards = token_rewards(model, *zip(*((p, m.tokens) for p, m in sides), strict=True))
     colours = colours_for(np.concatenate([np.diff(one) for one in rewards]))
     shown = iter(reader.tokens)
     for (_, made), own in zip(sides, rewards, strict=True):

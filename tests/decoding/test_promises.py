@@ -28,91 +28,89 @@ def require_same(left, right):
 
 
 @pytest.mark.parametrize("changes", [{}, {"continuations": 2}, {"lookahead": 1}])
-def test_a_key_gives_its_text_whatever_runs_beside_it(backbone, make_head, key, changes):
-    head, config = make_head(backbone), CONFIG.with_options(**changes)
-    together = guided_generate(backbone, head, PROMPTS, config, key)
-    require_same(together, guided_generate(backbone, head, PROMPTS, config, key, batch_size=3))
+def test_a_key_gives_its_text_whatever_runs_beside_it(backbone, make_model, key, changes):
+    model, config = make_model(backbone), CONFIG.with_options(**changes)
+    together = guided_generate(model, PROMPTS, config, key)
+    require_same(together, guided_generate(model, PROMPTS, config, key, batch_size=3))
     if not changes:
-        require_same(together, guided_generate(backbone, head, PROMPTS[:2], config, key))
-    other = guided_generate(backbone, head, PROMPTS, config, jax.random.key(99))
+        require_same(together, guided_generate(model, PROMPTS[:2], config, key))
+    other = guided_generate(model, PROMPTS, config, jax.random.key(99))
     assert [one.text for one in together] != [one.text for one in other]
 
 
-def test_scale_zero_is_plain_sampling(backbone, make_head, key):
+def test_scale_zero_is_plain_sampling(backbone, make_model, key):
     """Once left out, and once run through the head with a scale too small to count."""
-    head = make_head(backbone)
-    plain = guided_generate(backbone, None, PROMPTS, CONFIG.with_options(scale=0.0), key)
+    model = make_model(backbone)
+    plain = guided_generate(backbone, PROMPTS, CONFIG.with_options(scale=0.0), key)
     for scale, reweighting in [(0.0, "linear"), (1e-9, "linear"), (1e-9, "raw")]:
         config = CONFIG.with_options(scale=scale, reweighting=reweighting)
-        guided = guided_generate(backbone, head, PROMPTS, config, key)
+        guided = guided_generate(model, PROMPTS, config, key)
         assert [made.tokens for made in guided] == [made.tokens for made in plain]
         assert all((made.guided_steps > 0) == (scale > 0) for made in guided)
 
 
 @pytest.mark.parametrize("changes", [{}, {"reweighting": "exponential"}, {"continuations": 2}])
 def test_a_head_without_preference_changes_nothing(backbone, dead_head, key, changes):
-    plain = guided_generate(backbone, None, PROMPTS, CONFIG.with_options(scale=0.0), key)
+    plain = guided_generate(backbone, PROMPTS, CONFIG.with_options(scale=0.0), key)
     config = CONFIG.with_options(scale=50.0, **changes)
-    guided = guided_generate(backbone, dead_head(backbone), PROMPTS, config, key)
+    guided = guided_generate(dead_head(backbone), PROMPTS, config, key)
     assert [made.tokens for made in guided] == [made.tokens for made in plain]
 
 
-def test_one_candidate_leaves_nothing_to_guide(backbone, make_head, key):
+def test_one_candidate_leaves_nothing_to_guide(backbone, make_model, key):
     config = CONFIG.with_options(num_candidates=1, guide_every=1, scale=9.0)
     greedy = CONFIG.with_options(temperature=0.0, scale=0.0)
-    guided = guided_generate(backbone, make_head(backbone), PROMPTS, config, key)
-    expected = guided_generate(backbone, None, PROMPTS, greedy, key)
+    guided = guided_generate(make_model(backbone), PROMPTS, config, key)
+    expected = guided_generate(backbone, PROMPTS, greedy, key)
     assert [made.tokens for made in guided] == [made.tokens for made in expected]
     assert all(made.guided_steps == made.scored == 0 for made in guided)
 
 
-def test_the_head_raises_rewards(backbone, make_head, key):
-    head, prompts = make_head(backbone), PROMPTS * 4
+def test_the_head_raises_rewards(backbone, make_model, key):
+    model, prompts = make_model(backbone), PROMPTS * 4
     strong = CONFIG.with_options(top_p=1.0, guide_every=1, choice="best")
     found = {}
     for name, config in {"plain": strong.with_options(scale=0.0), "guided": strong}.items():
-        made = guided_generate(backbone, head, prompts, config, key)
+        made = guided_generate(model, prompts, config, key)
         found[name] = np.mean([one.reward for one in made])
     assert found["guided"] > found["plain"] + 0.1
 
 
-def test_prompts_may_have_options_of_their_own(backbone, make_head, key):
-    head = make_head(backbone)
+def test_prompts_may_have_options_of_their_own(backbone, make_model, key):
+    model = make_model(backbone)
     configs = [
         CONFIG,
         CONFIG.with_options(scale=0.0),
         CONFIG.with_options(temperature=0.5, top_k=3, top_p=0.5, max_new_tokens=4),
         CONFIG.with_options(repetition_penalty=2.0, scale=1.0),
     ]
-    together = guided_generate(backbone, head, PROMPTS, configs, key)
+    together = guided_generate(model, PROMPTS, configs, key)
     for number, config in enumerate(configs):
-        alone = guided_generate(backbone, head, PROMPTS, config, key)[number]
+        alone = guided_generate(model, PROMPTS, config, key)[number]
         assert together[number].tokens == alone.tokens
     assert len(together[2].tokens) <= 4
     with pytest.raises(GenerationError, match="guide_every: 3 and 2 in one batch"):
-        guided_generate(
-            backbone, head, PROMPTS[:2], [CONFIG, CONFIG.with_options(guide_every=2)], key
-        )
+        guided_generate(model, PROMPTS[:2], [CONFIG, CONFIG.with_options(guide_every=2)], key)
     with pytest.raises(GenerationError, match="config: 1 of them for 2 prompts"):
-        guided_generate(backbone, head, PROMPTS[:2], [CONFIG], key)
+        guided_generate(model, PROMPTS[:2], [CONFIG], key)
 
 
-def test_a_second_call_compiles_nothing(backbone, make_head, key, caplog):
-    head = make_head(backbone)
-    guided_generate(backbone, head, PROMPTS, CONFIG, key)
+def test_a_second_call_compiles_nothing(backbone, make_model, key, caplog):
+    model = make_model(backbone)
+    guided_generate(model, PROMPTS, CONFIG, key)
     with jax.log_compiles(), caplog.at_level("WARNING"):
         other = CONFIG.with_options(temperature=0.7, scale=1.0, top_p=0.9, max_new_tokens=7)
-        guided_generate(backbone, head, PROMPTS, other, jax.random.key(1))
+        guided_generate(model, PROMPTS, other, jax.random.key(1))
     assert [record.message for record in caplog.records if "Compiling" in record.message] == []
 
 
-def test_a_stop_text_ends_a_response(backbone, make_head, key):
-    head, config = make_head(backbone), CONFIG.with_options(max_new_tokens=20, scale=1.0)
-    whole = guided_generate(backbone, head, PROMPTS[:2], config, key)
+def test_a_stop_text_ends_a_response(backbone, make_model, key):
+    model, config = make_model(backbone), CONFIG.with_options(max_new_tokens=20, scale=1.0)
+    whole = guided_generate(model, PROMPTS[:2], config, key)
     target = whole[0].text
     assert len(target) > 6
     stop = target[3:5]
-    cut = guided_generate(backbone, head, PROMPTS[:2], config.with_options(stop=(stop,)), key)
+    cut = guided_generate(model, PROMPTS[:2], config.with_options(stop=(stop,)), key)
     assert cut[0].text == target[: target.index(stop)]
     assert cut[0].finish_reason == "stop"
     assert len(cut[0].tokens) < len(whole[0].tokens)
@@ -120,7 +118,7 @@ def test_a_stop_text_ends_a_response(backbone, make_head, key):
         assert cut[1].text == whole[1].text
 
 
-def test_an_end_token_at_once_is_an_empty_response(backbone, make_head, key):
+def test_an_end_token_at_once_is_an_empty_response(backbone, make_model, key):
     """The end token's logit is raised above all others."""
     logits = type(backbone.module).logits
 
@@ -132,54 +130,52 @@ def test_an_end_token_at_once_is_an_empty_response(backbone, make_head, key):
 
     module = copy.copy(backbone.module)
     object.__setattr__(module, "__class__", Silent)
-    made = guided_generate(
-        replace(backbone, module=module), make_head(backbone), PROMPTS, CONFIG, key
-    )
+    made = guided_generate(make_model(replace(backbone, module=module)), PROMPTS, CONFIG, key)
     for one in made:
         assert (one.text, one.finish_reason, len(one.tokens)) == ("", "stop", 1)
         assert math.isfinite(one.reward)
 
 
-def test_steps_behind_a_stop_text_are_left_out_of_trace_and_page(backbone, make_head):
-    head, config = (
-        make_head(backbone),
+def test_steps_behind_a_stop_text_are_left_out_of_trace_and_page(backbone, make_model):
+    model, config = (
+        make_model(backbone),
         CONFIG.with_options(max_new_tokens=20, guide_every=1, top_p=1.0),
     )
-    whole = compare_plain_and_guided(backbone, head, PROMPTS[:2], config, 5, trace=True)
+    whole = compare_plain_and_guided(model, PROMPTS[:2], config, 5, trace=True)
     stop = whole[0].guided.text[2:4]
     config = config.with_options(stop=(stop,))
-    cut = compare_plain_and_guided(backbone, head, PROMPTS[:2], config, 5, trace=True)
+    cut = compare_plain_and_guided(model, PROMPTS[:2], config, 5, trace=True)
     assert len(cut[0].guided.steps) < len(whole[0].guided.steps)
     for pair in cut:
         assert all(step.place < len(pair.guided.tokens) for step in pair.guided.steps)
-    assert "<html" in comparison_page(backbone, head, PROMPTS[:2], cut, config)
+    assert "<html" in comparison_page(model, PROMPTS[:2], cut, config)
 
 
 @pytest.mark.parametrize("scale", [0.0, 1.0])
-def test_rewards_that_are_not_finite_are_errors(backbone, make_head, key, scale):
-    head = make_head(backbone)
-    heavy = head.head._replace(theta1=1e38 * np.asarray(head.head.theta1), theta2=np.full(6, 1e38))
+def test_rewards_that_are_not_finite_are_errors(backbone, make_model, key, scale):
+    model = make_model(backbone)
+    heavy = model.head._replace(
+        theta1=1e38 * np.asarray(model.head.theta1), theta2=np.full(6, 1e38)
+    )
     with pytest.raises(FeatureError, match="prompt 0: the head's reward is not finite"):
-        guided_generate(
-            backbone, head._replace(head=heavy), PROMPTS, CONFIG.with_options(scale=scale), key
-        )
+        guided_generate(replace(model, head=heavy), PROMPTS, CONFIG.with_options(scale=scale), key)
 
 
-def test_a_template_with_words_around_the_response_is_refused(backbone, make_head, key):
-    head = make_head(backbone)
-    template = head.settings.template._replace(response="Answer: {response}")
-    named = head._replace(settings=replace(head.settings, template=template))
+def test_a_template_with_words_around_the_response_is_refused(backbone, make_model, key):
+    model = make_model(backbone)
+    template = model.settings.template._replace(response="Answer: {response}")
+    identity = model.identity._replace(response_template=template.response)
+    named = replace(model, identity=identity)
     with pytest.raises(GenerationError, match="Answer: {response}.*white space alone"):
-        guided_generate(backbone, named, PROMPTS, CONFIG, key)
+        guided_generate(named, PROMPTS, CONFIG, key)
 
 
-def test_pieces_of_a_stream_make_the_text(backbone, make_head, key):
-    head = make_head(backbone)
+def test_pieces_of_a_stream_make_the_text(backbone, make_model, key):
+    model = make_model(backbone)
     config = CONFIG.with_options(max_new_tokens=20, stop=("the",), temperature=1.5)
     pieces = {}
     made = guided_generate(
-        backbone,
-        head,
+        model,
         PROMPTS,
         config,
         key,
@@ -192,15 +188,15 @@ def test_pieces_of_a_stream_make_the_text(backbone, make_head, key):
     assert max(len(parts) for parts in pieces.values()) > 1
 
 
-def test_a_response_ends_where_the_context_does(backbone, make_head, key):
+def test_a_response_ends_where_the_context_does(backbone, make_model, key):
     ids = backbone.tokenizer.encode(PROMPTS[1])
     prompt = backbone.tokenizer.decode((ids * 8)[:55])
     count = len(backbone.tokenizer.encode(prompt))
     config = CONFIG.with_options(max_new_tokens=40, scale=0.0)
-    made = guided_generate(backbone, None, [prompt], config, key)[0]
+    made = guided_generate(backbone, [prompt], config, key)[0]
     assert made.finish_reason == "stop" or len(made.tokens) == 64 - count - 1
     with pytest.raises(GenerationError, match="prompt 0 has .* tokens.*context of 64; shorten it"):
-        guided_generate(backbone, None, [prompt + prompt], config, key)
+        guided_generate(backbone, [prompt + prompt], config, key)
 
 
 @pytest.mark.parametrize(
@@ -218,7 +214,7 @@ def test_a_response_ends_where_the_context_does(backbone, make_head, key):
 )
 def test_prompts_that_cannot_be_used_are_named(backbone, key, prompt, message):
     with pytest.raises(GenerationError, match=message):
-        guided_generate(backbone, None, ["fine", prompt], CONFIG.with_options(scale=0.0), key)
+        guided_generate(backbone, ["fine", prompt], CONFIG.with_options(scale=0.0), key)
 
 
 @pytest.mark.parametrize(
@@ -261,17 +257,17 @@ def test_a_lookahead_within_blocks_is_refused():
         GenerationConfig.from_options(lookahead=1, continuations=2)
 
 
-def test_what_does_not_fit_the_model_is_refused(backbone, make_head, key):
+def test_what_does_not_fit_the_model_is_refused(backbone, make_model, key):
     size = backbone.tokenizer.size
     with pytest.raises(GenerationError, match=f"top_k={size + 1} is larger than the vocabulary"):
-        guided_generate(backbone, None, ["a"], CONFIG.with_options(scale=0.0, top_k=size + 1), key)
+        guided_generate(backbone, ["a"], CONFIG.with_options(scale=0.0, top_k=size + 1), key)
     whole = CONFIG.with_options(top_k=size, top_p=1.0, max_new_tokens=3)
-    assert guided_generate(backbone, make_head(backbone), ["a"], whole, key)[0].tokens
+    assert guided_generate(make_model(backbone), ["a"], whole, key)[0].tokens
     with pytest.raises(GenerationError, match="guidance needs a head; give one, or scale=0"):
-        guided_generate(backbone, None, ["a"], CONFIG, key)
+        guided_generate(backbone, ["a"], CONFIG, key)
     with pytest.raises(GenerationError, match="batch_size=0"):
-        guided_generate(backbone, None, ["a"], CONFIG.with_options(scale=0.0), key, batch_size=0)
-    assert guided_generate(backbone, None, [], CONFIG.with_options(scale=0.0), key) == []
+        guided_generate(backbone, ["a"], CONFIG.with_options(scale=0.0), key, batch_size=0)
+    assert guided_generate(backbone, [], CONFIG.with_options(scale=0.0), key) == []
 
 
 def test_models_that_do_not_generate_are_refused(backbone, key):
@@ -284,5 +280,5 @@ def test_models_that_do_not_generate_are_refused(backbone, key):
     object.__setattr__(module, "__class__", Encoder)
     with pytest.raises(GenerationError, match="does not generate; use a causal model"):
         guided_generate(
-            replace(backbone, module=module), None, ["a"], CONFIG.with_options(scale=0.0), key
+            replace(backbone, module=module), ["a"], CONFIG.with_options(scale=0.0), key
         )

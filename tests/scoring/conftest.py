@@ -48,7 +48,7 @@ def head_folder(write_head, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def text_head(head_folder, backbone):
-    from coala_jax.decoding._text_head import load_text_head
+def model(head_folder, backbone):
+    from coala_jax.decoding import TextRewardModel
 
-    return load_text_head(head_folder, backbone)
+    return TextRewardModel.load(head_folder, backbone)

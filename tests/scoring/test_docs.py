@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from coala_jax.decoding._export_stablehlo import export_stablehlo
-from coala_jax.decoding._export_torch import export_torch
+from coala_jax.decoding import export_stablehlo, export_torch
 
 PAGE = Path(__file__).parents[2] / "docs" / "scoring.md"
 

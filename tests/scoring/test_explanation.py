@@ -85,16 +85,16 @@ ROWS = [
 
 
 @pytest.fixture
-def shares(backbone, text_head):
+def shares(model):
     rows = [ResponseRow(row["id"], "response", row["prompt"], row["response"]) for row in ROWS]
-    made = features_of_responses(rows, backbone, text_head.settings)
-    return neuron_shares(text_head.head, made.features)
+    made = features_of_responses(rows, model.backbone, model.settings)
+    return neuron_shares(model.head, made.features)
 
 
-def test_the_responses_that_move_a_neuron_most_are_found(backbone, text_head, shares, monkeypatch):
+def test_the_responses_that_move_a_neuron_most_are_found(model, shares, monkeypatch):
     monkeypatch.setattr(explanation_module, "CHUNK_RESPONSES", 3)  # they are kept across chunks
     stream = stream_responses(ROWS)
-    found = explain_stream(backbone, text_head, stream, ["r2", "r5"], neurons=2, examples=3)
+    found = explain_stream(model, stream, ["r2", "r5"], neurons=2, examples=3)
     assert [row.id for row, _ in found.explanations] == ["r2", "r5"]
     assert found.responses == 7
     largest = np.abs(shares[[2, 5]]).max(axis=0)
@@ -108,13 +108,13 @@ def test_the_responses_that_move_a_neuron_most_are_found(backbone, text_head, sh
             assert [each.row.id for each in moved] == expected
         assert account.active == np.count_nonzero(column)
         assert account.mean_size == pytest.approx(np.abs(column).mean(), rel=1e-4)
-        assert account.theta2 == float(text_head.head.theta2[account.neuron])
+        assert account.theta2 == float(model.head.theta2[account.neuron])
         assert len(json.dumps(account_fields(account))) > 0
 
 
-def test_the_first_row_is_explained_unless_another_is_named(backbone, text_head):
+def test_the_first_row_is_explained_unless_another_is_named(model):
     pair = {"id": "pair", "prompt": "the student", "chosen": "yes", "rejected": "no"}
-    found = explain_stream(backbone, text_head, stream_responses([pair, pair | {"id": "other"}]))
+    found = explain_stream(model, stream_responses([pair, pair | {"id": "other"}]))
     assert [(row.id, row.side) for row, _ in found.explanations] == [
         ("pair", "chosen"),
         ("pair", "rejected"),
@@ -128,6 +128,6 @@ def test_the_first_row_is_explained_unless_another_is_named(backbone, text_head)
         ([{"prompt": "p", "response": ""}], [], "no usable row; set aside: empty response: 1"),
     ],
 )
-def test_nothing_to_explain_is_an_error(backbone, text_head, rows, ids, message):
+def test_nothing_to_explain_is_an_error(model, rows, ids, message):
     with pytest.raises(DataError, match=message):
-        explain_stream(backbone, text_head, stream_responses(rows), ids)
+        explain_stream(model, stream_responses(rows), ids)

@@ -10,10 +10,14 @@ import pytest
 
 from coala_jax._head import HeadFileError, load_head
 from coala_jax.data import Message, ResponseRow
-from coala_jax.decoding._export_stablehlo import export_stablehlo, load_stablehlo
-from coala_jax.decoding._export_torch import export_torch
-from coala_jax.decoding._reward_function import reward_function
-from coala_jax.decoding._text_head import load_text_head, rewards_of_responses
+from coala_jax.decoding import (
+    TextRewardModel,
+    export_stablehlo,
+    export_torch,
+    load_stablehlo,
+    reward_function,
+    score,
+)
 from coala_jax.features import FeatureError
 from coala_jax.features._chat import tokenizer_chat
 from tests.helpers import random_head
@@ -129,8 +133,8 @@ def test_no_head_is_no_export(export, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_the_reward_function_takes_what_a_trainer_gives(backbone, text_head):
-    function = reward_function(backbone, text_head)
+def test_the_reward_function_takes_what_a_trainer_gives(model):
+    function = reward_function(model)
     assert function.__name__ == "coala_reward"
     prompts = ["the student asks", "the student asks", "the student"]
     completions = [" the tutor answers", "no", ""]
@@ -141,24 +145,24 @@ def test_the_reward_function_takes_what_a_trainer_gives(backbone, text_head):
         ResponseRow("r", "response", prompt, completion.strip())
         for prompt, completion in zip(prompts, completions, strict=True)
     ]
-    expected = rewards_of_responses(backbone, text_head, rows).rewards
+    expected = score(model, rows).rewards
     assert rewards == expected.tolist() and all(isinstance(each, float) for each in rewards)
     assert function(prompts=[], completions=[]) == []
 
 
 def test_the_reward_function_takes_conversations_of_the_heads_template(
-    backbone, text_head, write_head, tmp_path
+    model, backbone, write_head, tmp_path
 ):
     chat = tokenizer_chat(backbone.tokenizer)
-    talking = load_text_head(write_head(tmp_path, chat_template=chat.name), backbone)
+    talking = TextRewardModel.load(write_head(tmp_path, chat_template=chat.name), backbone)
     prompt, answer = [{"role": "user", "content": "why"}], "the tutor answers"
     completions = [[{"role": "assistant", "content": text}] for text in (answer, "")]
-    rewards = reward_function(backbone, talking)(prompts=[prompt] * 2, completions=completions)
+    rewards = reward_function(talking)(prompts=[prompt] * 2, completions=completions)
     asked = chat.prompt([Message("user", "why")])
     rows = [ResponseRow("r", "response", asked, text) for text in (answer, "")]
-    assert rewards == rewards_of_responses(backbone, talking, rows).rewards.tolist()
+    assert rewards == score(talking, rows).rewards.tolist()
     with pytest.raises(FeatureError, match="trained on plain texts"):
-        reward_function(backbone, text_head)(prompts=[prompt], completions=completions[:1])
+        reward_function(model)(prompts=[prompt], completions=completions[:1])
 
 
 @pytest.mark.parametrize(
@@ -174,9 +178,9 @@ def test_the_reward_function_names_what_does_not_fit(
     backbone, write_head, tmp_path, prompts, completions, error, message
 ):
     chat = tokenizer_chat(backbone.tokenizer)
-    talking = load_text_head(write_head(tmp_path, chat_template=chat.name), backbone)
+    talking = TextRewardModel.load(write_head(tmp_path, chat_template=chat.name), backbone)
     with pytest.raises(error, match=message):
-        reward_function(backbone, talking)(prompts=prompts, completions=completions)
+        reward_function(talking)(prompts=prompts, completions=completions)
 
 
 def test_the_account_says_how_the_features_are_made(head_folder, tmp_path):

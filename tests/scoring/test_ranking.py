@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coala_jax.data import DataError, ResponseRow, stream_responses
+from coala_jax.decoding import score
 from coala_jax.decoding._ranking import (
     ResponseGroup,
     group_by_prompt,
@@ -15,7 +16,6 @@ from coala_jax.decoding._ranking import (
     rank_stream,
     ranking_line,
 )
-from coala_jax.decoding._text_head import rewards_of_responses
 
 
 def group(n):
@@ -80,13 +80,13 @@ def test_rows_of_a_prompt_are_grouped_wherever_they_stand_and_lists_by_row():
     ]
 
 
-def test_responses_are_ranked_by_the_reward_of_the_head(backbone, text_head):
+def test_responses_are_ranked_by_the_reward_of_the_head(model):
     rows = [
         ResponseRow(f"r{i}", "response", "the student asks", text)
         for i, text in enumerate(["no", "the tutor answers", "a short answer", "no"])
     ]
-    (ranking,) = rank_groups(backbone, text_head, group_by_prompt(rows))
-    expected = rewards_of_responses(backbone, text_head, rows).rewards
+    (ranking,) = rank_groups(model, group_by_prompt(rows))
+    expected = score(model, rows).rewards
     found = {each.position: each.reward for each in ranking.ranked}
     np.testing.assert_allclose([found[i] for i in range(4)], expected, rtol=1e-4, atol=1e-6)
     rewards = [each.reward for each in ranking.ranked]
@@ -94,15 +94,15 @@ def test_responses_are_ranked_by_the_reward_of_the_head(backbone, text_head):
     assert found[0] == found[3] and ranking.ties == 1  # equal texts tie to the last bit
 
 
-def test_a_prompt_with_one_response_has_no_pairs(backbone, text_head):
+def test_a_prompt_with_one_response_has_no_pairs(model):
     stream = stream_responses([{"prompt": "p", "response": "r"}])
-    ranked = rank_stream(backbone, text_head, stream)
+    ranked = rank_stream(model, stream)
     line = ranking_line(ranked.rankings[0])
     assert line["pairs"] == [] and line["ranking"][0]["rank"] == 1
     assert ranked.rankings[0].probabilities.tolist() == [[0.5]]
 
 
-def test_nothing_to_rank_is_an_error(backbone, text_head):
+def test_nothing_to_rank_is_an_error(model):
     stream = stream_responses([{"prompt": "p", "responses": []}])
     with pytest.raises(DataError, match=r"no usable row; set aside: empty responses: 1"):
-        rank_stream(backbone, text_head, stream)
+        rank_stream(model, stream)

@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,8 +10,8 @@ import pytest
 from coala_jax._lock import only_writer
 from coala_jax.data import DataError, ResponseRow, stream_responses
 from coala_jax.decoding import _resumed_lines as resumed_lines
+from coala_jax.decoding import score
 from coala_jax.decoding._scoring import score_stream
-from coala_jax.decoding._text_head import rewards_of_responses
 from coala_jax.features import FeatureError
 
 CHUNK = 4
@@ -28,13 +29,13 @@ class Killed(BaseException):
 
 
 @pytest.fixture
-def score(backbone, text_head):
-    """Score rows in memory to a file: ``score(rows, out, **options)``."""
+def score_file(model):
+    """Score rows in memory to a file: ``score_file(rows, out, **options)``."""
 
     def run(rows, out, head=None, **options):
         stream = stream_responses(rows)
         options = {"chunk_responses": CHUNK, **options}
-        return score_stream(backbone, head or text_head, stream, out, **options)
+        return score_stream(head or model, stream, out, **options)
 
     return run
 
@@ -43,13 +44,13 @@ def lines_of(path):
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def test_each_row_gives_its_line(score, backbone, text_head, tmp_path):
+def test_each_row_gives_its_line(score_file, model, tmp_path):
     rows = [
         *PAIRS,
         {"id": "c", "prompt": "the student", "response": "a short answer"},
         {"id": "d", "prompt": "the student", "responses": ["a short answer", "no"]},
     ]
-    scored = score(rows, tmp_path / "out.jsonl")
+    scored = score_file(rows, tmp_path / "out.jsonl")
     pair, same, single, several = lines_of(tmp_path / "out.jsonl")
     assert list(pair) == ["id", "chosen_reward", "rejected_reward", "reward_margin"]
     assert pair["reward_margin"] == pair["chosen_reward"] - pair["rejected_reward"]
@@ -58,7 +59,7 @@ def test_each_row_gives_its_line(score, backbone, text_head, tmp_path):
         ResponseRow("c", "response", "the student", "a short answer"),
         ResponseRow("d", "response", "the student", "no"),
     ]
-    expected = rewards_of_responses(backbone, text_head, alone).rewards
+    expected = score(model, alone).rewards
     assert [single["id"], several["id"]] == ["c", "d"]
     np.testing.assert_allclose([single["reward"]], expected[:1], rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(several["rewards"], expected, rtol=1e-4, atol=1e-6)
@@ -69,7 +70,7 @@ def test_each_row_gives_its_line(score, backbone, text_head, tmp_path):
     assert scored.summary["pairs"] == 2 and scored.resumed == 0
 
 
-def test_rows_are_scored_as_they_come_and_what_is_finished_is_on_the_disk(score, tmp_path):
+def test_rows_are_scored_as_they_come_and_what_is_finished_is_on_the_disk(score_file, tmp_path):
     seen = []
 
     def rows():
@@ -80,7 +81,7 @@ def test_rows_are_scored_as_they_come_and_what_is_finished_is_on_the_disk(score,
             seen.append(len(lines_of(partial)) if partial.exists() else 0)
             yield {"id": str(number), "prompt": "p", "response": "r"}
 
-    score(rows(), tmp_path / "out.jsonl")
+    score_file(rows(), tmp_path / "out.jsonl")
     assert seen[:100] == [0] * 100
     assert seen[100:] == [100] * 4 + [104] * 4 + [108] * 4
     assert sorted(os.listdir(tmp_path)) == ["out.jsonl"]
@@ -89,10 +90,10 @@ def test_rows_are_scored_as_they_come_and_what_is_finished_is_on_the_disk(score,
 @pytest.mark.parametrize("within", ["lines", "state"])
 @pytest.mark.parametrize("at", [0, 1, 2])
 def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(
-    score, tmp_path, monkeypatch, within, at
+    score_file, tmp_path, monkeypatch, within, at
 ):
     whole, cut = tmp_path / "whole.jsonl", tmp_path / "cut.jsonl"
-    expected = score(ROWS + PAIRS, whole).summary
+    expected = score_file(ROWS + PAIRS, whole).summary
     calls = 0
 
     def kill_in_time(write):
@@ -111,10 +112,10 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(
     with monkeypatch.context() as patch:
         patch.setattr(resumed_lines, "write_files", kill_in_time(resumed_lines.write_files))
         with pytest.raises(Killed):
-            score(ROWS + PAIRS, cut)
+            score_file(ROWS + PAIRS, cut)
     assert not cut.exists()
     told = []
-    scored = score(ROWS + PAIRS, cut, report=told.append)
+    scored = score_file(ROWS + PAIRS, cut, report=told.append)
     assert scored.resumed == at * CHUNK
     assert told == (
         [f"{scored.resumed} lines are finished by an earlier run; going on from there"]
@@ -127,7 +128,7 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(
 
 
 @pytest.fixture
-def interrupted(score, tmp_path, monkeypatch):
+def interrupted(score_file, tmp_path, monkeypatch):
     """An output of which two chunks are finished."""
     write, left = resumed_lines.write_files, [2]
 
@@ -140,7 +141,7 @@ def interrupted(score, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(resumed_lines, "write_files", killed)
         with pytest.raises(Killed):
-            score(ROWS, tmp_path / "out.jsonl")
+            score_file(ROWS, tmp_path / "out.jsonl")
     return tmp_path / "out.jsonl"
 
 
@@ -156,45 +157,45 @@ def interrupted(score, tmp_path, monkeypatch):
     ],
     ids=["first", "last finished", "one less", "too few", "order", "other chunks"],
 )
-def test_going_on_with_another_input_is_refused(score, interrupted, rows):
+def test_going_on_with_another_input_is_refused(score_file, interrupted, rows):
     with pytest.raises(FeatureError, match="of another input; give that input again, or remove"):
-        score(rows, interrupted)
+        score_file(rows, interrupted)
     assert not interrupted.exists()
 
 
-def test_rows_after_what_is_finished_may_change(score, interrupted, tmp_path):
+def test_rows_after_what_is_finished_may_change(score_file, interrupted, tmp_path):
     rows = [*ROWS[:8], *PAIRS]
-    score(rows, interrupted)
-    score(rows, tmp_path / "whole.jsonl")
+    score_file(rows, interrupted)
+    score_file(rows, tmp_path / "whole.jsonl")
     assert interrupted.read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
 
 
-def test_going_on_with_another_head_or_chunk_is_refused(score, text_head, interrupted):
-    head = text_head.head._replace(bias=text_head.head.bias + 1)
+def test_going_on_with_another_head_or_chunk_is_refused(score_file, model, interrupted):
+    head = model.head._replace(bias=model.head.bias + 1)
     with pytest.raises(FeatureError, match=r"an earlier run began it otherwise: head was "):
-        score(ROWS, interrupted, head=text_head._replace(head=head))
+        score_file(ROWS, interrupted, head=replace(model, head=head))
     with pytest.raises(FeatureError, match="chunk_responses was 4, is 5; run it as before, or"):
-        score(ROWS, interrupted, chunk_responses=5)
+        score_file(ROWS, interrupted, chunk_responses=5)
 
 
 @pytest.mark.parametrize("damage", [b"{", b"[]", b'{"bytes": 3}', b'{"bytes": 1e9}'])
-def test_a_run_whose_state_is_lost_begins_anew(score, interrupted, damage):
+def test_a_run_whose_state_is_lost_begins_anew(score_file, interrupted, damage):
     interrupted.with_name("out.jsonl.partial.json").write_bytes(damage)
-    assert score(ROWS, interrupted).resumed == 0
+    assert score_file(ROWS, interrupted).resumed == 0
     assert len(lines_of(interrupted)) == len(ROWS)
 
 
-def test_rows_set_aside_are_kept_and_counted(score, tmp_path):
+def test_rows_set_aside_are_kept_and_counted(score_file, tmp_path):
     rejected = tmp_path / "rejected.jsonl"
     rows = [{"prompt": "p", "response": ""}, *ROWS, {"prompt": "p"}]
-    scored = score(rows, tmp_path / "out.jsonl", rejected=rejected)
+    scored = score_file(rows, tmp_path / "out.jsonl", rejected=rejected)
     assert scored.summary["rows"]["set_aside"] == {"empty response": 1, "no response": 1}
     assert scored.rejected == rejected
     assert [(line["line"], line["row"]) for line in lines_of(rejected)] == [
         (1, rows[0]),
         (12, rows[-1]),
     ]
-    score(ROWS, tmp_path / "out.jsonl", rejected=rejected)
+    score_file(ROWS, tmp_path / "out.jsonl", rejected=rejected)
     assert rejected.read_bytes() == b""  # of this run there are none
 
 
@@ -205,42 +206,42 @@ def test_rows_set_aside_are_kept_and_counted(score, tmp_path):
         ([{"prompt": "p", "response": " "}] * 2, r"empty response: 2 \(first in line 1\)"),
     ],
 )
-def test_no_usable_row_is_an_error_and_leaves_nothing(score, tmp_path, rows, message):
+def test_no_usable_row_is_an_error_and_leaves_nothing(score_file, tmp_path, rows, message):
     with pytest.raises(DataError, match=message):
-        score(rows, tmp_path / "out.jsonl", rejected=tmp_path / "rejected.jsonl")
+        score_file(rows, tmp_path / "out.jsonl", rejected=tmp_path / "rejected.jsonl")
     assert os.listdir(tmp_path) == []
 
 
 def test_a_reward_that_is_not_finite_ends_the_run_with_what_is_finished(
-    score, text_head, overflowing, tmp_path
+    score_file, model, overflowing, tmp_path
 ):
-    head = overflowing(text_head.head)
+    head = overflowing(model.head)
     with pytest.raises(FeatureError, match="4 of 4 are not finite, the first is of r0"):
-        score(ROWS, tmp_path / "out.jsonl", head=text_head._replace(head=head))
+        score_file(ROWS, tmp_path / "out.jsonl", head=replace(model, head=head))
     assert not (tmp_path / "out.jsonl").exists()
 
 
-def test_a_full_disk_names_it_and_keeps_what_is_finished(score, tmp_path, monkeypatch):
+def test_a_full_disk_names_it_and_keeps_what_is_finished(score_file, tmp_path, monkeypatch):
     def full(files):
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
         patch.setattr(resumed_lines, "write_files", full)
         with pytest.raises(FeatureError, match="No space left on device .*free some space"):
-            score(ROWS, tmp_path / "out.jsonl")
-    assert score(ROWS, tmp_path / "out.jsonl").summary["lines"] == len(ROWS)
+            score_file(ROWS, tmp_path / "out.jsonl")
+    assert score_file(ROWS, tmp_path / "out.jsonl").summary["lines"] == len(ROWS)
 
 
-def test_two_writers_of_one_output_are_told_apart(score, tmp_path):
+def test_two_writers_of_one_output_are_told_apart(score_file, tmp_path):
     out = tmp_path / "out.jsonl"
     with (
         only_writer(out, print, FeatureError),
         pytest.raises(FeatureError, match="is writing it; wait until"),
     ):
-        score(ROWS, out)
+        score_file(ROWS, out)
 
 
-def test_conversations_of_another_template_are_refused(score, tmp_path):
+def test_conversations_of_another_template_are_refused(score_file, tmp_path):
     rows = [{"prompt": [{"role": "user", "content": "p"}], "response": "r"}]
     with pytest.raises(FeatureError, match="trained on plain texts"):
-        score(rows, tmp_path / "out.jsonl")
+        score_file(rows, tmp_path / "out.jsonl")

@@ -86,16 +86,15 @@ class Running:
 
 
 @contextmanager
-def running(backbone, head, *, limits=LIMITS, access=None, **options):
+def running(model, *, limits=LIMITS, access=None, **options):
     """A server that runs meanwhile."""
     with open_socket("127.0.0.1", 0) as listener:
         one = Running(listener)
         one.server = Server(
-            backbone,
-            head,
+            model,
             limits=limits,
             access=access or Access(),
-            model=MODEL,
+            served_name=MODEL,
             scale=1.0,
             log=one.note,
             **options,

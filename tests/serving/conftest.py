@@ -9,7 +9,7 @@ import pytest
 from coala_jax.decoding._session import Session
 from coala_jax.features._chat import tokenizer_chat
 from coala_jax.features._settings import ExtractSettings
-from tests.helpers import load_with_opinions, random_text_head
+from tests.helpers import load_with_opinions, random_reward_model
 from tests.serving.asking import LIMITS, MODEL, Sent, Steps, running
 
 CHAT_TEMPLATE = (
@@ -34,25 +34,25 @@ def backbone(model_folder):
 
 
 @pytest.fixture(scope="session")
-def make_head(backbone):
-    """A random head for texts that this chat template wrote: ``make_head(chat_template)``."""
+def make_model(backbone):
+    """A random head for texts that this chat template wrote: ``make_model(chat_template)``."""
 
     def make(chat_template):
-        return random_text_head(backbone, ExtractSettings().for_rows(chat_template))
+        return random_reward_model(backbone, ExtractSettings().for_rows(chat_template))
 
     return make
 
 
 @pytest.fixture(scope="session")
-def head(make_head, backbone):
+def model(make_model, backbone):
     """A head for conversations of the backbone's chat template."""
-    return make_head(tokenizer_chat(backbone.tokenizer).name)
+    return make_model(tokenizer_chat(backbone.tokenizer).name)
 
 
 @pytest.fixture(scope="session")
-def served(backbone, head):
+def served(model):
     """A server for tests that leave it as it was."""
-    with running(backbone, head) as one:
+    with running(model) as one:
         yield one
 
 

@@ -19,10 +19,10 @@ PAGE = "https://app.example.org"
 
 
 @pytest.fixture(scope="module")
-def guarded(backbone, head):
+def guarded(model):
     """A server with a token, and one page that may ask."""
     access = Access(origins=frozenset({PAGE}), token=digest(TOKEN))
-    with running(backbone, head, access=access) as one:
+    with running(model, access=access) as one:
         yield one
 
 

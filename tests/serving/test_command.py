@@ -18,10 +18,10 @@ COMMAND = [sys.executable, "-m", "coala_jax.cli._main", "serve"]
 
 
 @pytest.fixture(scope="module")
-def words(model_folder, head, tmp_path_factory):
+def words(model_folder, model, tmp_path_factory):
     """Words of a command line: the head of the tests and its model."""
     folder = tmp_path_factory.mktemp("served") / "head"
-    save_head(folder, head.head, {"identity": head.identity._asdict()})
+    save_head(folder, model.head, {"identity": model.identity._asdict()})
     return [str(folder), "--model", str(model_folder)]
 
 

@@ -28,9 +28,9 @@ SCORED = {"model": MODEL, "items": [{"prompt": "the student", "response": "the t
 
 
 @pytest.fixture
-def own(backbone, head, steps):
+def own(model, steps):
     """A server of this test, whose steps wait for leave."""
-    with running(backbone, head) as one:
+    with running(model) as one:
         yield one
         steps.free()
 
@@ -93,8 +93,8 @@ def test_a_thousand_requests_at_once_are_answered_or_refused(served):
     assert served.server.engine.running == 0
 
 
-def test_a_request_that_takes_too_long_is_ended(backbone, head, steps, changed_limits, send):
-    with running(backbone, head, limits=changed_limits(request_seconds=0.2)) as own:
+def test_a_request_that_takes_too_long_is_ended(model, steps, changed_limits, send):
+    with running(model, limits=changed_limits(request_seconds=0.2)) as own:
         answer = own.ask("POST", "/v1/completions", BOTH_ROWS)
         assert refused(answer, 504)["code"] == "timeout"
         assert answer[1]["x-should-retry"] == "false"
@@ -105,7 +105,7 @@ def test_a_request_that_takes_too_long_is_ended(backbone, head, steps, changed_l
     assert set(steps.dropped) == {0, 1}
 
 
-def test_reading_a_request_takes_of_its_time(backbone, head, changed_limits, monkeypatch, send):
+def test_reading_a_request_takes_of_its_time(model, changed_limits, monkeypatch, send):
     """And who left meanwhile is known to have left; the one thread that reads is held."""
     leave = threading.Event()
 
@@ -113,7 +113,7 @@ def test_reading_a_request_takes_of_its_time(backbone, head, changed_limits, mon
         assert leave.wait(PATIENCE)
         return []
 
-    with running(backbone, head, limits=changed_limits(request_seconds=0.5)) as own:
+    with running(model, limits=changed_limits(request_seconds=0.5)) as own:
         with monkeypatch.context() as slow:
             slow.setattr(Intake, "choices", hold)
             slow.setattr(Intake, "score_rows", hold)
@@ -186,21 +186,21 @@ def test_a_connection_goes_on_after_the_rest_of_a_body(hasty):
     connection.close()
 
 
-def test_a_client_that_reads_nothing_is_given_up(backbone, head, changed_limits, monkeypatch, send):
+def test_a_client_that_reads_nothing_is_given_up(model, changed_limits, monkeypatch, send):
     """What was not sent by then is not sent: an event that no buffer of the system holds."""
     size = 2**26
     monkeypatch.setattr(api, "event", lambda _: b"x" * size)
     monkeypatch.setattr(api, "SEND_SECONDS", 0.1)
-    with running(backbone, head, limits=changed_limits(request_seconds=0.5)) as own:
+    with running(model, limits=changed_limits(request_seconds=0.5)) as own:
         sent = send(own, {**LONG, "stream": True})
         own.wait_for_log("/v1/completions 200")
         assert sent.rest() < size
 
 
 @pytest.fixture(scope="module")
-def hasty(backbone, head):
+def hasty(model):
     limits = replace(LIMITS, header_seconds=0.3, body_seconds=0.3)
-    with running(backbone, head, limits=limits) as one:
+    with running(model, limits=limits) as one:
         yield one
 
 
@@ -208,7 +208,7 @@ def test_a_fault_is_answered_and_the_server_goes_on(own, steps, monkeypatch, sen
     steps.free()
     with monkeypatch.context() as broken:
 
-        def fail(*_):
+        def fail(*_, **__):
             raise RuntimeError("the secret of the student")
 
         broken.setattr(Session, "rewards", fail)
@@ -228,7 +228,7 @@ def test_all_who_come_into_rows_together_hear_of_a_fault(own, steps, monkeypatch
     steps.wait_until_used()
     with monkeypatch.context() as broken:
 
-        def fail(*_):
+        def fail(*_, **__):
             raise RuntimeError("out of memory")
 
         broken.setattr(Session, "admit", fail)
@@ -242,13 +242,13 @@ def test_all_who_come_into_rows_together_hear_of_a_fault(own, steps, monkeypatch
     assert own.complete(guidance_scale=0)[0] == 200
 
 
-def test_sets_of_guidance_options_take_turns_in_memory(backbone, head, changed_limits, monkeypatch):
+def test_sets_of_guidance_options_take_turns_in_memory(model, changed_limits, monkeypatch):
     """Two of them where there is room for one, and programs for one are kept."""
     cleared = []
     monkeypatch.setattr(engine, "COMPILED_LANES", 1)
     monkeypatch.setattr(engine.jax, "clear_caches", lambda: cleared.append(True))
     with (
-        running(backbone, head, limits=changed_limits(lanes=1)) as own,
+        running(model, limits=changed_limits(lanes=1)) as own,
         ThreadPoolExecutor(3) as clients,
     ):
         scales = [1, 0, 1]  # twice as many rows are as many as may wait
@@ -258,12 +258,12 @@ def test_sets_of_guidance_options_take_turns_in_memory(backbone, head, changed_l
 
 
 def test_new_guidance_options_come_one_after_another(
-    backbone, head, changed_limits, monkeypatch, send, steps
+    model, changed_limits, monkeypatch, send, steps
 ):
     """A client that names new ones all the time leaves time to those who name none."""
     now = [0.0]
     monkeypatch.setattr(engine, "time", SimpleNamespace(monotonic=lambda: now[0]))
-    with running(backbone, head, limits=changed_limits(plan_seconds=30)) as own:
+    with running(model, limits=changed_limits(plan_seconds=30)) as own:
         first = send(own, {**LONG, "stream": True})
         first.status()
         steps.wait_until_used()  # compiling, for as long as it takes
@@ -285,7 +285,7 @@ def test_new_guidance_options_come_one_after_another(
         assert own.complete(num_candidates=2)[0] == 200
 
 
-def test_a_stop_token_at_once_is_an_empty_answer(backbone, head, send):
+def test_a_stop_token_at_once_is_an_empty_answer(backbone, model, send):
     """Of a backbone to whom the end is the most probable token everywhere."""
     graph, state = nnx.split(backbone.module)
     module = nnx.merge(graph, jax.tree.map(lambda part: part, state))
@@ -294,7 +294,7 @@ def test_a_stop_token_at_once_is_an_empty_answer(backbone, head, send):
     module.ln_f_weight[...] = np.zeros(width, np.float32)
     module.ln_f_bias[...] = np.ones(width, np.float32)
     module.wte_weight[...] = module.wte_weight[...].at[end].set(9.0)
-    with running(replace(backbone, module=module), head) as own:
+    with running(replace(model, backbone=replace(backbone, module=module))) as own:
         status, _, answer = own.complete(temperature=0)
         assert (status, answer["choices"][0]["text"]) == (200, "")
         assert answer["choices"][0]["finish_reason"] == "stop"
@@ -303,8 +303,8 @@ def test_a_stop_token_at_once_is_an_empty_answer(backbone, head, send):
         assert [e["choices"][0]["finish_reason"] for e in events] == ["stop"]
 
 
-def test_streams_may_finish_when_the_server_is_told_to_end(backbone, head, steps, send):
-    with running(backbone, head) as own:
+def test_streams_may_finish_when_the_server_is_told_to_end(model, steps, send):
+    with running(model) as own:
         sent = send(own, {**LONG, "stream": True})
         steps.allow(4)
         events = sent.events()
@@ -315,8 +315,8 @@ def test_streams_may_finish_when_the_server_is_told_to_end(backbone, head, steps
         assert list(events)[-1]["choices"][0]["finish_reason"] == "length"
 
 
-def test_streams_that_go_on_are_ended_with_an_error(backbone, head, steps, changed_limits, send):
-    with running(backbone, head, limits=changed_limits(shutdown_seconds=0.2)) as own:
+def test_streams_that_go_on_are_ended_with_an_error(model, steps, changed_limits, send):
+    with running(model, limits=changed_limits(shutdown_seconds=0.2)) as own:
         sent = send(own, {**LONG, "stream": True})
         steps.allow(4)
         events = sent.events()
@@ -326,14 +326,14 @@ def test_streams_that_go_on_are_ended_with_an_error(backbone, head, steps, chang
         steps.free()
 
 
-def test_a_head_of_other_texts_chats_only_where_that_was_asked_for(backbone, make_head):
-    other = make_head("")
+def test_a_head_of_other_texts_chats_only_where_that_was_asked_for(backbone, make_model):
+    other = make_model("")
     body = {"model": MODEL, "messages": [{"role": "user", "content": "hi"}], "max_tokens": 2}
-    with running(backbone, other) as own:
+    with running(other) as own:
         error = refused(own.ask("POST", "/v1/chat/completions", body), 400)
         assert "chat template" in error["message"] and "--chat-as-text" in error["message"]
         assert own.complete(max_tokens=2)[0] == 200
-    with running(backbone, other, chat_as_text=True) as own:
+    with running(other, chat_as_text=True) as own:
         assert own.ask("POST", "/v1/chat/completions", body)[0] == 200
 
 
@@ -341,11 +341,11 @@ def test_a_head_of_other_texts_chats_only_where_that_was_asked_for(backbone, mak
     ("owner", "name", "path", "body"),
     [
         (Intake, "choices", "/v1/completions", LONG),
-        (engine, "rewards_of_responses", "/v1/score", SCORED),
+        (engine, "score", "/v1/score", SCORED),
     ],
 )
 def test_a_fault_outside_the_rows_is_answered_too(served, monkeypatch, owner, name, path, body):
-    def fail(*_):
+    def fail(*_, **__):
         raise RuntimeError("the secret of the student")
 
     with monkeypatch.context() as broken:
@@ -357,8 +357,8 @@ def test_a_fault_outside_the_rows_is_answered_too(served, monkeypatch, owner, na
 
 
 def test_a_response_that_the_head_overflows_on_is_the_clients_to_mend(served, monkeypatch):
-    def overflow(*_):
+    def overflow(*_, **__):
         raise FeatureError("rewards: 1 of 1 are not finite")
 
-    monkeypatch.setattr(engine, "rewards_of_responses", overflow)
+    monkeypatch.setattr(engine, "score", overflow)
     assert "not finite" in refused(served.ask("POST", "/v1/score", SCORED), 400)["message"]

@@ -7,10 +7,10 @@ import openai
 import pytest
 
 from coala_jax.data import ResponseRow
+from coala_jax.decoding import score
 from coala_jax.decoding._config import GenerationConfig
 from coala_jax.decoding._generate import guided_generate
 from coala_jax.decoding._prompts import prompt_text
-from coala_jax.decoding._text_head import rewards_of_responses
 from tests.serving.asking import MODEL
 
 PROMPTS = ["the student asks", "what does the tutor answer"]
@@ -25,18 +25,18 @@ def client(served):
         yield client
 
 
-def generated(backbone, head, prompts, **options):
+def generated(model, prompts, **options):
     config = {"scale": 3.0, "top_p": 1.0, "top_k": 3, "max_new_tokens": 12}
     key = jax.random.key(SEED)
     config = GenerationConfig.from_options(**(config | options))
-    return guided_generate(backbone, head, prompts, config, key, batch_size=1)
+    return guided_generate(model, prompts, config, key, batch_size=1)
 
 
-def test_completions_are_those_of_guided_generate(client, backbone, head):
+def test_completions_are_those_of_guided_generate(client, model):
     answer = client.completions.create(
         model=MODEL, prompt=PROMPTS, n=2, max_tokens=12, seed=SEED, extra_body=OURS
     )
-    expected = generated(backbone, head, [PROMPTS[0], PROMPTS[0], PROMPTS[1], PROMPTS[1]])
+    expected = generated(model, [PROMPTS[0], PROMPTS[0], PROMPTS[1], PROMPTS[1]])
     assert [choice.index for choice in answer.choices] == [0, 1, 2, 3]
     assert [choice.text for choice in answer.choices] == [one.text for one in expected]
     assert [choice.finish_reason for choice in answer.choices] == [
@@ -49,11 +49,11 @@ def test_completions_are_those_of_guided_generate(client, backbone, head):
     assert (answer.object, answer.model) == ("text_completion", MODEL)
 
 
-def test_a_conversation_is_what_the_chat_template_writes(client, backbone, head):
+def test_a_conversation_is_what_the_chat_template_writes(client, model):
     answer = client.chat.completions.create(
         model=MODEL, messages=MESSAGES, max_completion_tokens=12, seed=SEED, extra_body=OURS
     )
-    (expected,) = generated(backbone, head, [MESSAGES])
+    (expected,) = generated(model, [MESSAGES])
     (choice,) = answer.choices
     assert (choice.message.role, choice.message.content) == ("assistant", expected.text)
     assert choice.finish_reason == expected.finish_reason
@@ -94,10 +94,10 @@ def test_a_streamed_conversation_says_who_speaks_first(client):
     assert {chunk.object for chunk in chunks} == {"chat.completion.chunk"}
 
 
-def test_the_text_is_the_same_in_a_crowd(client, backbone, head):
+def test_the_text_is_the_same_in_a_crowd(client, model):
     """Requests of several kinds at once, more than there are rows."""
-    expected = generated(backbone, head, [PROMPTS[0]])[0].text
-    plain = generated(backbone, head, [PROMPTS[0]], scale=0.0)[0].text
+    expected = generated(model, [PROMPTS[0]])[0].text
+    plain = generated(model, [PROMPTS[0]], scale=0.0)[0].text
 
     def ask(scale):
         return client.completions.create(
@@ -121,13 +121,13 @@ def test_a_seed_is_drawn_where_none_is_given_and_said(client):
     assert again.choices[0].text == first.choices[0].text
 
 
-def test_stop_texts_end_a_response_and_are_no_part_of_it(client, backbone, head):
-    text = generated(backbone, head, [PROMPTS[0]])[0].text
+def test_stop_texts_end_a_response_and_are_no_part_of_it(client, model):
+    text = generated(model, [PROMPTS[0]])[0].text
     stop = text[4:6]
     answer = client.completions.create(
         model=MODEL, prompt=PROMPTS[0], max_tokens=12, seed=SEED, stop=[stop], extra_body=OURS
     )
-    (expected,) = generated(backbone, head, [PROMPTS[0]], stop=(stop,))
+    (expected,) = generated(model, [PROMPTS[0]], stop=(stop,))
     (choice,) = answer.choices
     assert (choice.text, choice.finish_reason) == (expected.text, "stop")
     assert stop not in choice.text
@@ -160,18 +160,18 @@ def test_errors_are_those_that_the_client_knows(client, fields, error, param):
         client.completions.create(**{"model": MODEL, "prompt": PROMPTS[0], **fields}, stream=True)
 
 
-def test_given_responses_are_scored(client, backbone, head):
+def test_given_responses_are_scored(client, model):
     items = [
         {"prompt": MESSAGES, "response": "the tutor answers"},
         {"prompt": "the student asks", "response": "the tutor " * 40},
     ]
     answer = client.post("/score", body={"model": MODEL, "items": items}, cast_to=dict)
-    texts = [prompt_text(backbone, head, item["prompt"], "prompt") for item in items]
+    texts = [prompt_text(model, item["prompt"], "prompt") for item in items]
     rows = [
         ResponseRow("row", "response", text, item["response"])
         for text, item in zip(texts, items, strict=True)
     ]
-    made = rewards_of_responses(backbone, head, rows)
+    made = score(model, rows)
     assert [one["reward"] for one in answer["data"]] == pytest.approx(list(made.rewards))
     assert answer["cut"] == {"prompt": made.prompt_cut, "response": made.response_cut}
     assert made.response_cut == 1

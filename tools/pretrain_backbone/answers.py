@@ -37,7 +37,7 @@ def answer_shares(backbone: Backbone, seed: int, stride: int = 1) -> dict[str, A
         max_new_tokens=LONGEST_ANSWER, top_p=1.0, top_k=backbone.tokenizer.size, scale=0.0
     )
     config, key = GenerationConfig(everything), jax.random.key(seed)
-    answers = guided_generate(backbone, None, prompts, config, key, batch_size=BATCH)
+    answers = guided_generate(backbone, prompts, config, key, batch_size=BATCH)
     named = []
     direct: defaultdict[str, list[bool]] = defaultdict(list)
     for (concept, aspect, _), answer in zip(questions, answers, strict=True):

@@ -1,0 +1,255 @@
+"""A backbone and a head on its features: together they give texts rewards."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass, field, replace
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+
+from coala_jax._head import Head, HeadError, HeadFileError, load_head
+from coala_jax._progress import Progress
+from coala_jax.backbones import Backbone, load_backbone
+from coala_jax.backbones._stack import layer_indices
+from coala_jax.data import ResponseRow
+from coala_jax.features import FeatureError, FeatureIdentity
+from coala_jax.features._identity import require_same_backbone
+from coala_jax.features._responses import features_of_responses
+from coala_jax.features._settings import ExtractSettings, feature_identity
+
+# Of a head that does not record it: the scale of `coala_jax.Params`.
+DEFAULT_BETA = 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class TextRewardModel:
+    """A backbone and a head that was trained on its features; none is made where they do not fit.
+
+    Attributes:
+        backbone: makes the features.
+        head: the network on them.
+        identity: by what the features that the head was trained on are known, as
+            `coala_jax.features.load_features` gives it.
+        beta: the reward scale that the Bradley-Terry loss of Phase II had (eq 7).
+        settings: template, layers, pooling and chat template that make those features again; they
+            follow from the identity.
+
+    Raises:
+        FeatureError: another backbone, tokenizer, type or end token than the head's; every
+            difference is named.
+        HeadError: a head that is not finite, or not of the width that its identity speaks of; an
+            identity or a beta that cannot be.
+
+    Example:
+        >>> features = load_features("features")
+        >>> solution = solve(Params(), features.train).raise_for_status()
+        >>> backbone = load_backbone("models/gpt2")
+        >>> model = TextRewardModel(backbone, solution.head, features.identity)
+    """
+
+    backbone: Backbone
+    head: Head
+    identity: FeatureIdentity
+    _: KW_ONLY
+    beta: float = DEFAULT_BETA
+    settings: ExtractSettings = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Check that the head takes what the backbone makes."""
+        try:
+            settings = ExtractSettings.from_identity(self.identity)
+        except ValueError as error:
+            raise HeadError(str(error)) from None
+        object.__setattr__(self, "settings", settings)
+        require_same_backbone(self.identity, feature_identity(self.backbone, settings))
+        if not all(np.isfinite(value).all() for value in self.head):
+            raise HeadError("the head holds NaN or infinity; solve again")
+        if settings.needs_query:
+            raise HeadError(
+                f"pooling {settings.pooling!r} needs a query and none is recorded; solve again "
+                "from the feature store"
+            )
+        try:
+            layer_indices(settings.layers, self.backbone.config.depth)
+        except ValueError as error:
+            raise HeadError(str(error)) from None
+        width = settings.width(self.backbone.config.hidden_size)
+        if self.head.theta1.shape[0] != width:
+            raise HeadError(
+                f"the head takes {self.head.theta1.shape[0]} features, and its identity speaks of "
+                f"{width} ({settings.pooling} of layers {settings.layers}); they are of different "
+                "heads"
+            )
+        beta = self.beta
+        if isinstance(beta, bool) or not isinstance(beta, int | float) or not 0 < beta < math.inf:
+            raise HeadError(f"params.beta is {beta!r}, not a finite number above 0; solve again")
+
+    @classmethod
+    def load(
+        cls,
+        head_folder: str | os.PathLike[str],
+        backbone: Backbone | str | os.PathLike[str],
+        *,
+        dtype: str | None = None,
+        **options: Any,
+    ) -> TextRewardModel:
+        """Read a head, and the backbone that it was trained on.
+
+        Args:
+            head_folder: of a head that was solved from a feature store, or from an export of one.
+            backbone: a checkpoint folder or a hub id; one that is loaded already is taken as it is.
+            dtype: as ``load_backbone`` takes it; None takes the type of the head's features.
+            options: the others of ``load_backbone``.
+
+        Raises:
+            HeadFileError: no usable head, or one that does not say how its features were made;
+                that is noticed before weights are read.
+            FeatureError: another backbone than the head's; every difference is named.
+            CheckpointError, ValueError: as ``load_backbone`` does.
+        """
+        head, info = load_head(head_folder)
+        identity = head_identity(head_folder, info)
+        if not isinstance(backbone, Backbone):
+            dtype = dtype or identity.compute_dtype
+            backbone = load_backbone(backbone, dtype=dtype, **options)
+        params = info.get("params")
+        beta = params.get("beta", DEFAULT_BETA) if isinstance(params, dict) else DEFAULT_BETA
+        try:
+            return cls(backbone, head, identity, beta=beta)
+        except HeadError as error:
+            raise HeadFileError(f"{head_folder}/head.json: {error}") from None
+        except FeatureError as error:
+            name = backbone.identity.name
+            raise FeatureError(f"{name} is not the backbone of {head_folder}: {error}") from None
+
+    @property
+    def head_sha256(self) -> str:
+        """A hash of the head's arrays, by which a later run knows that it is the same one."""
+        digest = hashlib.sha256()
+        for name, value in self.head._asdict().items():
+            array = np.ascontiguousarray(value)
+            digest.update(f"{name} {array.dtype} {array.shape}\n".encode() + array.tobytes())
+        return digest.hexdigest()
+
+    def require_chat_template(self, chat_template: str) -> None:
+        """Raise where conversations became text otherwise than those the head was trained on.
+
+        Args:
+            chat_template: of the rows, as a ``RowSet`` records it; empty where they are text, which
+                is taken as it is.
+
+        Raises:
+            FeatureError: names both templates.
+        """
+        known = self.identity.chat_template
+        if chat_template and chat_template != known:
+            trained = f"conversations written by {known}" if known else "plain texts"
+            raise FeatureError(
+                f"chat template: the head was trained on {trained}, and these conversations are "
+                f"written by {chat_template}; give texts as it knows them, without --chat"
+            )
+
+
+# What generates: plainly, or guided and rewarded by the head, too.
+Generator: TypeAlias = Backbone | TextRewardModel
+
+
+def backbone_of(model: Generator) -> Backbone:
+    """The backbone of a model, with a head or without."""
+    return model.backbone if isinstance(model, TextRewardModel) else model
+
+
+def reward_model_of(model: Generator) -> TextRewardModel | None:
+    """The model, where it has a head."""
+    return model if isinstance(model, TextRewardModel) else None
+
+
+def head_identity(folder: str | os.PathLike[str], info: dict[str, Any]) -> FeatureIdentity:
+    """How the features of a head were made.
+
+    Args:
+        folder: for messages.
+        info: the content of its ``head.json``.
+
+    Raises:
+        HeadFileError: the head does not say.
+    """
+    fields = info.get("identity")
+    if not isinstance(fields, dict):
+        raise HeadFileError(
+            f"{folder}/head.json: says nothing of the backbone (it was solved from bare arrays); "
+            "only a head solved from a feature store, or from an export of one, can score texts"
+        )
+    try:
+        return FeatureIdentity.from_dict(fields)
+    except FeatureError as error:
+        raise HeadFileError(f"{folder}/head.json: {error}") from None
+
+
+class Rewards(NamedTuple):
+    """Rewards of responses.
+
+    Attributes:
+        rewards: (n,) float64, of the head's float32.
+        prompt_cut: how many rows lost prompt tokens to the context's length.
+        response_cut: how many lost response tokens.
+        token_budget: the features' batches ran under it; None where there were no rows.
+    """
+
+    rewards: np.ndarray
+    prompt_cut: int
+    response_cut: int
+    token_budget: int | None
+
+
+def score(
+    model: TextRewardModel,
+    rows: Sequence[ResponseRow],
+    *,
+    progress: Progress | None = None,
+    token_budget: int | None = None,
+) -> Rewards:
+    """Rewards of (prompt, response) rows.
+
+    Args:
+        model: of the rewards.
+        rows: what to score; none give no rewards.
+        progress: told of every batch; None shows a bar of its own on a terminal.
+        token_budget: as `ExtractSettings` has it.
+
+    Returns:
+        (n,) rewards in the order of the rows, and how many rows were cut.
+
+    Raises:
+        FeatureError: a feature or a reward that is not finite, or a token that the model does not
+            know; named by its row.
+    """
+    if not rows:
+        return Rewards(np.empty(0, np.float64), 0, 0, None)
+    settings = replace(model.settings, token_budget=token_budget)
+    made = features_of_responses(rows, model.backbone, settings, progress)
+    rewards = np.asarray(model.head(made.features), np.float64)
+    bad = np.flatnonzero(~np.isfinite(rewards))
+    if bad.size:
+        row = rows[bad[0]]
+        raise FeatureError(
+            f"rewards: {bad.size} of {len(rows)} are not finite, the first is of {row.id} "
+            f"({row.side}); the head's weights overflow on this text: solve it again with a "
+            "larger ridge"
+        )
+    return Rewards(rewards, made.prompt_cut, made.response_cut, made.token_budget)
+
+
+def reward_of_text(model: TextRewardModel, prompt: str, response: str) -> float:
+    """The reward of one response, without a progress bar.
+
+    Raises:
+        FeatureError: as `score` does.
+    """
+    row = ResponseRow("response", "response", prompt, response)
+    with Progress(1, "score", hidden=True) as progress:
+        return float(score(model, [row], progress=progress).rewards[0])

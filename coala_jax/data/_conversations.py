@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from coala_jax.data._message import ASSISTANT, SYSTEM, USER, Message
 from coala_jax.data._rows import SetAsideRow, count_reasons, require_usable, row_name
-from coala_jax.data._sources._json_lines import read_json_lines
+from coala_jax.data._sources import open_source
 
 # What data sets call their speakers, in lower case; any other name stays as it is.
 SPEAKERS: Mapping[str, str] = MappingProxyType(
@@ -70,7 +70,7 @@ def read_conversations(
     """
     conversations: list[Conversation] = []
     set_aside: list[SetAsideRow] = []
-    for line in read_json_lines(path):
+    for line in open_source(path).rows:
         made: Conversation | str = line.reason
         if line.fields is not None:
             made = conversation_of(line.fields, line.number, speakers)

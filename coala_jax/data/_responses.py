@@ -16,8 +16,7 @@ from coala_jax.data._shapes._conversation import is_conversation, messages
 from coala_jax.data._shapes._fault import RowFault
 from coala_jax.data._shapes._prompts import system_of, with_system
 from coala_jax.data._sources import Source, open_source
-from coala_jax.data._sources._bytes import numbered_lines
-from coala_jax.data._sources._json_lines import parse_line
+from coala_jax.data._sources._json_lines import parse_lines
 from coala_jax.data._sources._row import SourceRow, first_rows
 
 # A source of this name is standard input, one JSON object a line.
@@ -93,7 +92,7 @@ def stream_responses(
     """
     if isinstance(source, str) and source == STANDARD_INPUT:
         options.require_whole(STANDARD_INPUT_NAME)
-        opened = Source(STANDARD_INPUT_NAME, _standard_input())
+        opened = Source(STANDARD_INPUT_NAME, parse_lines(sys.stdin.buffer, STANDARD_INPUT_NAME))
     else:
         opened = open_source(source, options)
     seen, rows = first_rows(named_rows(opened, options.columns))
@@ -106,13 +105,6 @@ def stream_responses(
     if options.strict:
         entries = _strictly(entries, opened.name)
     return ResponseStream(opened.name, entries, conversations)
-
-
-def _standard_input() -> Iterator[SourceRow]:
-    lines = numbered_lines(sys.stdin.buffer)  # type: ignore[arg-type]
-    for number, line, too_long in lines:
-        if not line.isspace():
-            yield parse_line(number, line, too_long, STANDARD_INPUT_NAME)
 
 
 def _detected_format(seen: Sequence[Mapping[str, Any]], name: str) -> Format | None:

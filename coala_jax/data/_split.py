@@ -16,7 +16,8 @@ import numpy as np
 from coala_jax._json import read_json_object
 from coala_jax.data._errors import DataError
 from coala_jax.data._rows import PreferenceRow
-from coala_jax.data._sources._json_lines import SUFFIXES, read_json_lines
+from coala_jax.data._sources import open_source
+from coala_jax.data._sources._json_lines import SUFFIXES
 
 # A hash's first bytes as a share of all their values: 53 bits, what a float holds exactly.
 HASH_BYTES = 8
@@ -194,7 +195,7 @@ def read_groups(path: str | os.PathLike[str]) -> dict[str, str]:
 
 def _lines_of_groups(file: Path) -> dict[str, str]:
     groups = {}
-    for row in read_json_lines(file):
+    for row in open_source(file).rows:
         fields = row.fields
         if fields is None or fields.get("id") is None or fields.get("group") is None:
             reason = row.reason or "id or group is missing"

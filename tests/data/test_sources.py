@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coala_jax.data import DataError, RowOptions, SourceOptions, open_source, read_rows
-from coala_jax.data._sources import _files as files
+from coala_jax.data._sources import _bytes as files
 from coala_jax.data._sources import _json_array as json_array
 
 ROWS = [

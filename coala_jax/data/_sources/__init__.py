@@ -14,7 +14,7 @@ from coala_jax.data._sources import _arrow as arrow
 from coala_jax.data._sources import _csv_table as csv_table
 from coala_jax.data._sources import _json_array as json_array
 from coala_jax.data._sources import _json_lines as json_lines
-from coala_jax.data._sources._bytes import checked_file
+from coala_jax.data._sources._bytes import checked_file, until_cut
 from coala_jax.data._sources._folder import DEFAULT_SPLIT, files_of_folder
 from coala_jax.data._sources._hub import hub_rows, record_rows
 from coala_jax.data._sources._row import SourceRow
@@ -82,7 +82,7 @@ def open_source(
 def _rows_of_files(files: Sequence[Path], max_unpacked_bytes: int) -> Iterator[SourceRow]:
     for file in files:
         read = next(read for kinds, read in READERS.items() if file.name.endswith(kinds))
-        yield from read(file, max_unpacked_bytes=max_unpacked_bytes)
+        yield from until_cut(file, read(file, max_unpacked_bytes))
 
 
 def _is_text(files: Sequence[Path]) -> bool:

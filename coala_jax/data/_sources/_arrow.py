@@ -1,14 +1,14 @@
 """Rows of Parquet and Arrow files, a batch in memory at a time."""
 
-import os
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from coala_jax.data._errors import DataError
-from coala_jax.data._sources._bytes import INSTALL, checked_file
-from coala_jax.data._sources._row import CUT_SHORT, NOT_UTF8, SourceRow
+from coala_jax.data._sources._bytes import INSTALL
+from coala_jax.data._sources._row import NOT_UTF8, SourceRow
 
 PARQUET, ARROW = ".parquet", ".arrow"
 SUFFIXES = (PARQUET, ARROW)
@@ -16,44 +16,23 @@ SUFFIXES = (PARQUET, ARROW)
 BATCH_ROWS = 1024
 
 
-def read_arrow(path: str | os.PathLike[str], **_: Any) -> Iterator[SourceRow]:
-    """Read a ``.parquet`` or ``.arrow`` file (a stream, as ``datasets`` writes it, or a file).
-
-    Args:
-        path: the file.
-
-    Yields:
-        One row a record, numbered from 1.
+def read_arrow(file: Path, _: int) -> Iterator[SourceRow]:
+    """A row of every record of a ``.parquet`` or ``.arrow`` file, which may be a stream.
 
     Raises:
-        DataError: a missing or empty file, one of which nothing can be read, or pyarrow is not
-            installed.
+        DataError: pyarrow is not installed.
     """
-    file = checked_file(path, SUFFIXES)
-    pyarrow = _pyarrow(file)
-    name, number = str(file), 0
-    try:
-        for batch in _batches(pyarrow, file):
-            for fields in _records(batch):
-                number += 1
-                if fields is None:
-                    yield SourceRow(number, None, NOT_UTF8, None, name)
-                else:
-                    yield SourceRow(number, fields, "", None, name)
-    except (OSError, pyarrow.ArrowException) as error:
-        if number == 0:
-            raise DataError(f"{file}: cannot be read ({error})") from error
-        yield SourceRow(number + 1, None, CUT_SHORT, str(error), name)
-
-
-def _pyarrow(file: Path) -> ModuleType:
     try:
         import pyarrow
         import pyarrow.parquet
     except ModuleNotFoundError:
         raise DataError(f"{file}: reading {file.suffix} needs pyarrow; {INSTALL}") from None
-    module: ModuleType = pyarrow
-    return module
+    batches = map(_records, _batches(pyarrow, file))
+    try:
+        for number, fields in enumerate(chain.from_iterable(batches), start=1):
+            yield SourceRow(number, fields, NOT_UTF8 if fields is None else "", None, str(file))
+    except pyarrow.ArrowException as error:
+        raise OSError(str(error)) from error
 
 
 def _batches(pyarrow: ModuleType, file: Path) -> Iterator[Any]:

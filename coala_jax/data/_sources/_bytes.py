@@ -1,5 +1,6 @@
 """Bytes of a file, plain, gzipped or in Zstandard; what is unpacked has a limit."""
 
+import csv
 import gzip
 import io
 import os
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from coala_jax.data._errors import DataError
+from coala_jax.data._sources._row import CUT_SHORT, SourceRow
 
 # What a line may hold before it is taken for one without an end: far above any usable row.
 MAX_LINE_BYTES = 64 * 2**20
@@ -19,7 +21,7 @@ READ_BYTES = 2**20
 # Zstandard unpacks 4 bytes to 128 KiB at most: one piece stays under 160 MiB.
 ZST_READ_BYTES = 2**12
 # What reading raises where the file, not the program, is at fault.
-READ_ERRORS: tuple[type[Exception], ...] = (OSError, EOFError, zlib.error)
+READ_ERRORS: tuple[type[Exception], ...] = (OSError, EOFError, zlib.error, csv.Error)
 INSTALL = "install it: pip install 'coala-jax[data]'"
 
 
@@ -104,7 +106,24 @@ def open_bytes(file: Path, max_unpacked_bytes: int) -> Iterator[io.BufferedReade
         yield io.BufferedReader(limited, READ_BYTES)
 
 
-def numbered_lines(stream: io.BufferedReader) -> Iterator[tuple[int, bytes, bool]]:
+def until_cut(file: Path, rows: Iterator[SourceRow]) -> Iterator[SourceRow]:
+    """Rows of a file; one that breaks off, such as a gzip cut short, ends with one that says so.
+
+    Raises:
+        DataError: nothing of it can be read.
+    """
+    number = 0
+    try:
+        for row in rows:
+            number = row.number
+            yield row
+    except READ_ERRORS as error:
+        if not number:
+            raise DataError(f"{file}: cannot be read ({error})") from error
+        yield SourceRow(number + 1, None, CUT_SHORT, str(error), str(file))
+
+
+def numbered_lines(stream: BinaryIO) -> Iterator[tuple[int, bytes, bool]]:
     """Lines from 1: number, bytes without a byte-order mark, whether it was too long and is cut."""
     number = 0
     while line := stream.readline(MAX_LINE_BYTES):

@@ -2,23 +2,14 @@
 
 import io
 import json
-import os
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
-from coala_jax.data._errors import DataError
-from coala_jax.data._options import MAX_UNPACKED_BYTES
-from coala_jax.data._sources._bytes import (
-    COMPRESSIONS,
-    MAX_LINE_BYTES,
-    READ_ERRORS,
-    checked_file,
-    numbered_lines,
-    open_bytes,
-)
-from coala_jax.data._sources._json_lines import parse_line
-from coala_jax.data._sources._row import BROKEN_JSON, CUT_SHORT, NOT_AN_OBJECT, SourceRow
+from coala_jax.data._sources._bytes import COMPRESSIONS, MAX_LINE_BYTES, open_bytes
+from coala_jax.data._sources._json_lines import parse_lines
+from coala_jax.data._sources._row import BROKEN_JSON, NOT_AN_OBJECT, SourceRow
 
 SUFFIXES = (".json", *(f".json{packed}" for packed in COMPRESSIONS))
 READ_CHARACTERS = 2**20
@@ -32,44 +23,26 @@ class _Broken(Exception):
     """What follows is no JSON; holds the beginning of it."""
 
 
-def read_json_array(
-    path: str | os.PathLike[str], *, max_unpacked_bytes: int = MAX_UNPACKED_BYTES
-) -> Iterator[SourceRow]:
-    """Read a ``.json`` file.
+def read_json_array(file: Path, max_unpacked_bytes: int) -> Iterator[SourceRow]:
+    """A row of every element, or of every line where the file holds no array.
 
-    Args:
-        path: the file, UTF-8; an array of objects, or an object a line.
-        max_unpacked_bytes: most that a compressed file may unpack to.
-
-    Yields:
-        One row an element, numbered from 1, or a line. JSON that is broken within an array ends it:
-        the last row says so.
-
-    Raises:
-        DataError: as `read_json_lines` does.
+    JSON that is broken within an array ends it: the last row says so.
     """
-    file = checked_file(path, SUFFIXES)
     name, number = str(file), 0
-    try:
-        with open_bytes(file, max_unpacked_bytes) as stream:
-            if stream.peek(1).removeprefix(b"\xef\xbb\xbf").lstrip()[:1] != b"[":
-                for number, line, too_long in numbered_lines(stream):
-                    if not line.isspace():
-                        yield parse_line(number, line, too_long, name)
-                return
-            # Bytes that are no UTF-8 become lone surrogates, which the checks of a row refuse.
-            text = io.TextIOWrapper(stream, "utf-8-sig", "surrogateescape")
+    with open_bytes(file, max_unpacked_bytes) as stream:
+        if stream.peek(1).removeprefix(b"\xef\xbb\xbf").lstrip()[:1] != b"[":
+            yield from parse_lines(stream, name)
+            return
+        # Bytes that are no UTF-8 become lone surrogates, which the checks of a row name.
+        text = io.TextIOWrapper(stream, "utf-8-sig", "surrogateescape")
+        try:
             for number, element in enumerate(_elements(text), start=1):
                 if isinstance(element, dict):
                     yield SourceRow(number, element, "", None, name)
                 else:
                     yield SourceRow(number, None, NOT_AN_OBJECT, element, name)
-    except _Broken as broken:
-        yield SourceRow(number + 1, None, NO_MORE_ROWS, str(broken), name)
-    except READ_ERRORS as error:
-        if number == 0:
-            raise DataError(f"{file}: cannot be read ({error})") from error
-        yield SourceRow(number + 1, None, CUT_SHORT, str(error), name)
+        except _Broken as broken:
+            yield SourceRow(number + 1, None, NO_MORE_ROWS, str(broken), name)
 
 
 class _Characters:

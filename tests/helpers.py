@@ -38,6 +38,16 @@ def standardised_rows(features: PreferenceFeatures, certificate: Certificate) ->
     return np.concatenate([rows, np.ones((len(rows), 1))], axis=1)
 
 
+def enumerate_gates(x: np.ndarray) -> np.ndarray:
+    """A gate for every activation pattern of (m, D) rows: dense sampling of directions."""
+    directions = np.random.default_rng(0).standard_normal((100_000, x.shape[1]))
+    # Keep the sample of each pattern that is farthest from the hyperplanes.
+    products = directions @ x.T
+    order = np.argsort(-np.abs(products).min(axis=1) / np.linalg.norm(directions, axis=1))
+    _, first = np.unique((products >= 0)[order], axis=0, return_index=True)
+    return directions[order][first]
+
+
 def random_head(
     width: int, kind: str = "relu", seed: Seed = 0, *, neurons: int = 6
 ) -> ConvexHead | GatedHead:

@@ -7,20 +7,11 @@ import optax
 import pytest
 
 from coala_jax import Config, Params, PreferenceFeatures, Status, cronos
+from tests.helpers import enumerate_gates
 
 RESTARTS = 60
 NEURONS = 16
 STEPS = 4000
-
-
-def enumerate_gates(x: np.ndarray) -> np.ndarray:
-    """A gate for every activation pattern of (m, D) rows: dense sampling of directions."""
-    directions = np.random.default_rng(0).standard_normal((100_000, x.shape[1]))
-    # Keep the sample of each pattern that is farthest from the hyperplanes.
-    products = directions @ x.T
-    order = np.argsort(-np.abs(products).min(axis=1) / np.linalg.norm(directions, axis=1))
-    _, first = np.unique((products >= 0)[order], axis=0, return_index=True)
-    return directions[order][first]
 
 
 def best_of_direct_training(x: np.ndarray, y: np.ndarray, strength: float) -> float:

@@ -1,0 +1,94 @@
+"""Relations between problems that hold whatever their optimum is, in float64."""
+
+from functools import partial
+
+import jax
+import numpy as np
+import pytest
+
+from coala_jax import Config, Params, PreferenceFeatures, Status, cronos
+from coala_jax.convex.losses import LOSSES
+from tests.helpers import draw_pairs, enumerate_gates
+
+GAP = 1e-8
+PARAMS = Params(
+    group_lasso=0.1,
+    gamma=0.3,
+    gap_tolerance=GAP,
+    violation_tolerance=1e-6,
+    residual_tolerance=1e-6,
+)
+PAIRS = 6
+FEATURES = draw_pairs(3, PAIRS, 1)._replace(margin=np.linspace(0, 1, PAIRS))
+MODELS = ["relu", "gated_relu"]
+every_problem = pytest.mark.parametrize(
+    ("model", "loss"), [(model, loss) for model in MODELS for loss in sorted(LOSSES)]
+)
+# Gates do not depend on the loss; every case is compiled anew.
+some_problems = pytest.mark.parametrize(
+    ("model", "loss"), [(model, loss) for model in MODELS for loss in ("squared", "bradley_terry")]
+)
+
+
+def solver_of(model: str, loss: str):
+    """``solve(features, gates=None, seed=0, group_lasso=0.1)``: certified, and in numpy."""
+    config = Config(n_gates=8, max_iterations=50_000, model=model, phase1_loss=loss)
+
+    def solve(features, gates=None, seed=0, group_lasso=PARAMS.group_lasso):
+        params = PARAMS._replace(group_lasso=group_lasso)
+        with jax.enable_x64(True):
+            key = jax.random.key(seed)
+            solution = cronos(params, features, config=config, key=key, gates=gates)
+        assert Status(int(solution.status)) == Status.SOLVED
+        return jax.tree.map(np.asarray, solution)
+
+    return solve
+
+
+def every_gate(features: PreferenceFeatures) -> np.ndarray:
+    rows = np.concatenate([features.chosen, features.rejected])
+    return enumerate_gates(np.c_[(rows - rows.mean(0)) / rows.std(0), np.ones(len(rows))])
+
+
+def per_pair(function, features: PreferenceFeatures) -> PreferenceFeatures:
+    """Every column that there is, changed alike."""
+    columns = features._asdict().items()
+    return features._replace(**{name: function(c) for name, c in columns if c is not None})
+
+
+def require_same_optimum(one, other, features, sign=1):
+    """The same value and bound, and the same rewards up to ``sign`` of these pairs."""
+    same = partial(pytest.approx, rel=3 * GAP)
+    assert float(one.stats.primal_value) == same(float(other.stats.primal_value))
+    assert float(one.stats.dual_bound) == same(float(other.stats.dual_bound))
+    rows = np.concatenate([features.chosen, features.rejected])
+    with jax.enable_x64(True):
+        rewards, others = one.head(rows), sign * other.head(rows)
+    np.testing.assert_allclose(rewards, others, atol=1e-6 * np.abs(rewards).max())
+
+
+@every_problem
+def test_the_order_of_pairs_does_not_matter(model, loss):
+    solve, gates = solver_of(model, loss), every_gate(FEATURES)
+    permuted = per_pair(lambda column: column[[3, 0, 5, 1, 4, 2]], FEATURES)
+    require_same_optimum(solve(FEATURES, gates), solve(permuted, gates), FEATURES)
+
+
+@every_problem
+def test_swapped_sides_negate_the_rewards(model, loss):
+    solve, gates = solver_of(model, loss), every_gate(FEATURES)
+    swapped = FEATURES._replace(chosen=FEATURES.rejected, rejected=FEATURES.chosen)
+    require_same_optimum(solve(FEATURES, gates), solve(swapped, gates), FEATURES, sign=-1)
+
+
+@some_problems
+def test_sampled_gates_of_no_key_go_below_the_bound_of_all_gates(model, loss):
+    solve = solver_of(model, loss)
+    every = solve(FEATURES, every_gate(FEATURES))
+    strength, bound = every.stats.group_lasso_strength, float(every.stats.dual_bound)
+    values = []
+    for seed in (1, 2, 3):
+        share = strength / solve(FEATURES, seed=seed).stats.critical_strength
+        values.append(float(solve(FEATURES, seed=seed, group_lasso=share).stats.primal_value))
+    assert min(values) >= bound * (1 - 1e-12)
+    assert max(values) > bound * (1 + 10 * GAP)  # eight gates are few

@@ -72,9 +72,10 @@ def add_parser(subcommands: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run the command; gives the exit code."""
     from coala_jax.study._inspection import inspect_pairs
-    from coala_jax.study._inspection_page import inspection_page
     from coala_jax.study._inspection_words import inspection_report
 
+    if arguments.out is not None:  # what it needs is asked for before the long work
+        from coala_jax.study._inspection_page import inspection_page
     if arguments.eval_split is not None and arguments.eval is None:
         raise UsageError("--eval-split says how --eval is read: give --eval too, or leave it out")
     for path in (arguments.out, arguments.set_aside):

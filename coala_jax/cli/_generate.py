@@ -118,8 +118,7 @@ def _answer(
             pairs,
             config,
             names=[row.id for row in rows],
-            seed=arguments.seed,
-            command=arguments.command_line,
+            facts={"seed": arguments.seed, "command": arguments.command_line},
         )
         write_text(Path(arguments.html), page)
         written.append(arguments.html)

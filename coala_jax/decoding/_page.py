@@ -4,28 +4,28 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import itertools
 from collections.abc import Mapping, Sequence
+from importlib import resources
 
 import numpy as np
+from markupsafe import Markup
 
+from coala_jax._templates import templates_of
 from coala_jax._version import __version__
 from coala_jax.decoding._comparison import Comparison
 from coala_jax.decoding._config import GenerationConfig, GenerationError
 from coala_jax.decoding._moved_steps import moved_steps
 from coala_jax.decoding._page_example import (
     Example,
-    Setting,
-    Side,
-    article,
+    candidate_texts,
     counted,
-    escaped,
-    figure,
     moves_of,
     reward_of,
+    shown_answer,
+    shown_prompt,
     steps_of,
-    turn,
 )
-from coala_jax.decoding._page_style import STYLE
 from coala_jax.decoding._prompts import Prompt, encode_prompts, prompt_text, template_of
 from coala_jax.decoding._reward_colours import LEVELS, RewardColours, colours_for, signed
 from coala_jax.decoding._reward_model import TextRewardModel
@@ -37,9 +37,8 @@ MOST_PROMPTS = 200
 # Tables of candidates on a page, shared evenly by its prompts, and candidates of a table.
 MOST_TABLES = 2000
 SHOWN_CANDIDATES = 8
-# Characters of a prompt in the index.
-INDEX_CHARACTERS = 80
 SIDES = ("plain", "guided")
+STYLE = (resources.files(__package__) / "templates/comparison.css").read_text("utf-8")
 
 
 def comparison_page(
@@ -49,8 +48,7 @@ def comparison_page(
     config: GenerationConfig,
     *,
     names: Sequence[str] | None = None,
-    seed: int | None = None,
-    command: str | None = None,
+    facts: Mapping[str, object] | None = None,
 ) -> str:
     """The page: what the head changed, prompt by prompt, token by token.
 
@@ -60,8 +58,7 @@ def comparison_page(
         pairs: (n,) of ``compare_plain_and_guided`` with ``trace=True``.
         config: of the guided responses.
         names: (n,) of the prompts; None numbers them.
-        seed: of the draws, for the page's account of itself.
-        command: the command line that made the page.
+        facts: what else the page says of how it was made, such as seed and command line.
 
     Returns:
         HTML without references to anything outside it; all text escaped, no script. Means are of
@@ -74,37 +71,22 @@ def comparison_page(
     """
     names = [str(number) for number in range(1, len(prompts) + 1)] if names is None else names
     _check(prompts, pairs, names)
-    shown = slice(0, MOST_PROMPTS)
-    examples = _examples(model, prompts[shown], pairs[shown], names[shown], config)
-    sides = [side for one in examples for side in (one.plain, one.guided)]
-    colours = colours_for(np.concatenate([np.diff(side.rewards) for side in sides]))
-    setting = Setting(model.backbone.tokenizer, colours, config)
-    style = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
-    policy = f"default-src 'none'; style-src 'sha256-{style}'; base-uri 'none'; form-action 'none'"
-    articles = "".join(article(number, one, setting) for number, one in enumerate(examples, 1))
-    facts = _facts(model, config, seed, command)
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="{policy}">
-<meta name="generator" content="coala-jax {__version__}">
-<title>Plain and guided: {counted(len(pairs), "prompt")}</title>
-<style>{STYLE}</style>
-</head>
-<body>
-<h1>Plain and guided responses</h1>
-{_headline(pairs)}
-<details><summary>Model, head and options</summary>{_definitions(facts)}</details>
-{_index(examples) if len(examples) > 1 else ""}
-{_legend(colours)}
-<main>
-{articles}
-</main>
-</body>
-</html>
-"""
+    shown = slice(MOST_PROMPTS)
+    examples, colours = _examples(model, prompts[shown], pairs[shown], names[shown], config)
+    templates = templates_of(
+        "coala_jax.decoding", signed=signed, counted=counted, percent="{:.1%}".format
+    )
+    return templates.get_template("comparison.html.j2").render(
+        style=Markup(STYLE),
+        style_sha256=base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode(),
+        version=__version__,
+        total=_total(pairs),
+        facts={**_facts(model, config), **(facts or {})},
+        blocks=config.guidance.continuations > 0,
+        levels=[(level, bound * colours.unit) for level, bound in enumerate(LEVELS, 1)],
+        colours=colours,
+        examples=examples,
+    )
 
 
 def _check(prompts: Sequence[Prompt], pairs: Sequence[Comparison], names: Sequence[str]) -> None:
@@ -130,57 +112,50 @@ def _examples(
     pairs: Sequence[Comparison],
     names: Sequence[str],
     config: GenerationConfig,
-) -> list[Example]:
+) -> tuple[list[Example], RewardColours]:
+    """The prompts that are shown, and the colours of what their tokens add to the reward."""
+    tokenizer = model.backbone.tokenizer
     texts = [prompt_text(model, one, f"prompt {n}") for n, one in enumerate(prompts)]
-    ids = encode_prompts(model.backbone.tokenizer, texts, template_of(model))
+    ids = encode_prompts(tokenizer, texts, template_of(model))
     responses = [getattr(pair, side).tokens for side in SIDES for pair in pairs]
     rewards = token_rewards(model, ids * len(SIDES), responses)
-    most = max(MOST_TABLES // len(prompts), 1)
-    steps = [moves_of(pair.guided)[:most] for pair in pairs]
+    colours = colours_for(np.concatenate([np.diff(own) for own in rewards]))
+    most = max(MOST_TABLES // len(pairs), 1)
+    listed = [moves_of(pair.guided)[:most] for pair in pairs]
     # One computation for the steps of all.
-    moved = iter(moved_steps([one for own in steps for one in own], config, SHOWN_CANDIDATES))
-    return [
+    moved = iter(moved_steps(list(itertools.chain(*listed)), config, SHOWN_CANDIDATES))
+    examples = [
         Example(
-            name=name,
-            prompt=prompt,
-            last=ids[number][-1],
-            plain=Side(pair.plain, rewards[number]),
-            guided=Side(pair.guided, rewards[len(pairs) + number]),
-            moved=[next(moved) for _ in steps[number]],
+            name=names[n],
+            prompt=shown_prompt(prompts[n]),
+            plain=shown_answer(pair.plain, rewards[n], tokenizer, colours),
+            guided=shown_answer(pair.guided, rewards[len(pairs) + n], tokenizer, colours),
+            asked=len(steps_of(pair.guided)),
+            moved=len(moves_of(pair.guided)),
+            changes=[
+                (step, candidate_texts(step, pair.guided, tokenizer, ids[n][-1]))
+                for step in itertools.islice(moved, len(listed[n]))
+            ],
         )
-        for number, (name, prompt, pair) in enumerate(zip(names, prompts, pairs, strict=True))
+        for n, pair in enumerate(pairs)
     ]
+    return examples, colours
 
 
-def _headline(pairs: Sequence[Comparison]) -> str:
-    plain, guided = (
-        sum(reward_of(getattr(pair, side)) for pair in pairs) / len(pairs) for side in SIDES
-    )
-    asked = sum(len(steps_of(pair.guided)) for pair in pairs)
-    moved = sum(len(moves_of(pair.guided)) for pair in pairs)
-    changed = sum(pair.plain.tokens != pair.guided.tokens for pair in pairs)
-    reward = "Reward" if len(pairs) == 1 else "Mean reward"
-    lines = [
-        f'<p class="headline">{reward} {figure(plain)} plain, {figure(guided)} guided: '
-        f"{figure(guided - plain)} by guidance.</p>",
-        f'<p class="note">{counted(len(pairs), "prompt")}; {changed:,} of the guided responses '
-        f"differ. The head was asked at {counted(asked, 'step')} and changed the choice at "
-        f"{moved:,}.</p>",
-    ]
-    if len(pairs) > MOST_PROMPTS:
-        lines.append(
-            f'<p class="note">Figures are of all prompts; the first {MOST_PROMPTS} are shown.</p>'
-        )
-    return "".join(lines)
+def _total(pairs: Sequence[Comparison]) -> dict[str, float]:
+    """The figures of all pairs, shown or not."""
+    return {
+        "prompts": len(pairs),
+        "plain": sum(reward_of(pair.plain) for pair in pairs) / len(pairs),
+        "guided": sum(reward_of(pair.guided) for pair in pairs) / len(pairs),
+        "changed": sum(pair.plain.tokens != pair.guided.tokens for pair in pairs),
+        "asked": sum(len(steps_of(pair.guided)) for pair in pairs),
+        "moved": sum(len(moves_of(pair.guided)) for pair in pairs),
+    }
 
 
-def _facts(
-    model: TextRewardModel,
-    config: GenerationConfig,
-    seed: int | None,
-    command: str | None,
-) -> dict[str, str]:
-    """What made the page, in the order it is shown."""
+def _facts(model: TextRewardModel, config: GenerationConfig) -> dict[str, str]:
+    """What made the responses, in the order it is shown."""
     backbone, settings = model.backbone, model.settings
     options = {**vars(config.sampling), **vars(config.guidance)}
     return {
@@ -193,9 +168,7 @@ def _facts(
         "template": f"{settings.template.prompt!r}, {settings.template.response!r}",
         "chat template": settings.chat_template or "none: prompts are taken as text",
         **{name: _value(value) for name, value in options.items()},
-        "seed": "not known" if seed is None else str(seed),
         "coala-jax": __version__,
-        **({} if command is None else {"command": command}),
     }
 
 
@@ -205,49 +178,3 @@ def _value(value: object) -> str:
     if isinstance(value, tuple):
         return ", ".join(map(repr, value)) or "none"
     return str(value)
-
-
-def _definitions(facts: Mapping[str, str]) -> str:
-    items = "".join(
-        f"<dt>{escaped(name)}</dt><dd><code>{escaped(value)}</code></dd>"
-        for name, value in facts.items()
-    )
-    return f'<dl class="facts">{items}</dl>'
-
-
-def _index(examples: Sequence[Example]) -> str:
-    rows = "".join(
-        f'<tr><td><a href="#p{number}">{escaped(_beginning(one))}</a></td>'
-        f"<td>{signed(one.plain.reward)}</td><td>{signed(one.guided.reward)}</td>"
-        f"<td>{len(moves_of(one.guided.made))}</td></tr>"
-        for number, one in enumerate(examples, 1)
-    )
-    return (
-        "<details><summary>All prompts</summary>"
-        '<div class="scroll"><table class="index"><tr><th scope="col">prompt</th>'
-        '<th scope="col">plain</th><th scope="col">guided</th><th scope="col">changed</th>'
-        f"</tr>{rows}</table></div></details>"
-    )
-
-
-def _beginning(example: Example) -> str:
-    """The first words of what is asked: of a conversation, of its last message."""
-    prompt = example.prompt
-    text = prompt if isinstance(prompt, str) else turn(prompt[-1])[1]
-    line = f"{example.name}: {' '.join(text.split())}"
-    if len(line) <= INDEX_CHARACTERS:
-        return line
-    return line[:INDEX_CHARACTERS].rstrip() + "\N{HORIZONTAL ELLIPSIS}"
-
-
-def _legend(colours: RewardColours) -> str:
-    """The scale with its numbers, and the switch that shows all numbers."""
-    steps = [(number, bound * colours.unit) for number, bound in enumerate(LEVELS, 1)]
-    lower = [f'<span class="swatch d{n}">\u2264 {colours.number(-b)}</span>' for n, b in steps]
-    upper = [f'<span class="swatch u{n}">\u2265 {colours.number(b)}</span>' for n, b in steps]
-    swatches = "".join([*lower[::-1], '<span class="swatch">between</span>', *upper])
-    return (
-        f'<div class="legend"><span>A token changes the reward by</span>{swatches}'
-        '<span><span class="moved">boxed<sup>1</sup></span> the head changed the choice</span>'
-        '<label><input type="checkbox" id="numbers"> numbers at every token</label></div>'
-    )

@@ -16,8 +16,7 @@ from coala_jax.decoding._comparison import Comparison
 from coala_jax.decoding._config import GenerationConfig, GenerationError
 from coala_jax.decoding._generate import Generation, GuidedStep
 from coala_jax.decoding._moved_steps import moved_steps
-from coala_jax.decoding._page import comparison_page
-from coala_jax.decoding._page_style import STYLE
+from coala_jax.decoding._page import STYLE, comparison_page
 from coala_jax.decoding._prompts import encode_prompts, prompt_text, template_of
 from coala_jax.decoding._reward_colours import colours_for, signed
 from coala_jax.decoding._token_rewards import token_rewards
@@ -104,7 +103,8 @@ def make_page(backbone, model, pairs):
 
 @pytest.fixture(scope="module")
 def page(make_page):
-    return make_page(names=("first", "<i>second", "third", "4"), seed=3, command="coala-jax 'a&b'")
+    facts = {"seed": 3, "command": "coala-jax 'a&b'"}
+    return make_page(names=("first", "<i>second", "third", "4"), facts=facts)
 
 
 @pytest.fixture(scope="module")
@@ -249,7 +249,7 @@ def test_hostile_text_is_text(make_page, generation):
     first = generation(HOSTILE).tokens[0]
     step = GuidedStep(0, (first, 5), (-0.1, -2.3), (1.0, 0.0), 0, 1)
     pair = Comparison(generation(HOSTILE), generation(HOSTILE, [step]))
-    page = make_page([HOSTILE], [pair], names=[HOSTILE], command=HOSTILE)
+    page = make_page([HOSTILE], [pair], names=[HOSTILE], facts={"command": HOSTILE})
     reader = Reader(page)
     assert {"script", "img"}.isdisjoint({tag for tag, _ in reader.seen})
     assert reader.texts.count(HOSTILE) == 3  # name, prompt, command

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,8 @@ def valid_json(value: Any) -> Any:
 
 
 def json_text(value: Any) -> str:
-    """Indented JSON with a last line break; NaN becomes null."""
-    return json.dumps(valid_json(value), indent=2, allow_nan=False) + "\n"
+    """Indented JSON with a last line break; NaN becomes null, a path its text."""
+    return json.dumps(valid_json(value), indent=2, allow_nan=False, default=os.fspath) + "\n"
 
 
 def read_json_object(path: Path, error: type[CoalaError], mend: str = "") -> dict[str, Any]:

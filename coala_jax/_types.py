@@ -46,10 +46,10 @@ class Params(NamedTuple):
         rho: ADMM penalty of Algorithm 2 as a multiple of the one that suits the strength and the
             loss (`convex.penalties.PENALTY_SHARE`); > 0. It moves the path to the optimum, not the
             optimum: lower it when the dual bound lags, raise it when the cones do.
-        group_lasso: strength of the group penalty of eq 3; >= 0. A fraction of the critical
-            strength at which the optimal network vanishes, in [0, 1), unless
-            `Config.strength_unit` says otherwise. (The paper calls the absolute strength beta.)
-            At 0 no gap can be certified, and the status says so.
+        group_lasso: strength of the group penalty of eq 3, as a fraction of the critical one at
+            which the optimal network vanishes, unless `Config.strength_unit` says otherwise; >= 0.
+            (The paper calls the absolute strength beta.) At 0 no gap can be certified, and the
+            status says so.
         beta: reward scale of the Bradley-Terry loss (eq 7); > 0.
         gamma: offset of the Bradley-Terry loss (eq 6), in Phase II and in a pairwise Phase I.
         ridge: coefficient of ||theta2||^2 / 2 in the Phase II objective, in which every neuron's
@@ -108,7 +108,7 @@ class Config:
             2 P (d + 1)^2 floats of memory; without, one inverse serves the whole solve.
         max_cg_iterations: cap of conjugate-gradient steps within one ADMM step.
         max_epochs: cap of Phase II passes over the data.
-        batch_size: pairs per AdamW step; None takes all pairs at once.
+        batch_size: pairs per AdamW step; None means all at once.
         sweep: how a vmapped Phase I runs: `"sequential"`, element after element, each to its own
             end, or `"lockstep"`, all at once until the last one ends, which is for devices that a
             single solve leaves idle.

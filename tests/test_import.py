@@ -6,6 +6,7 @@ import sys
 import pytest
 
 HEAVY = ["flax", "transformers", "datasets", "torch", "matplotlib", "tokenizers", "sklearn"]
+COMMANDS = ["solve", "extract", "generate", "serve", "explain", "data_get", "data_inspect"]
 SERVER = ["starlette", "uvicorn", "h11", "openai"]
 
 
@@ -14,8 +15,13 @@ SERVER = ["starlette", "uvicorn", "h11", "openai"]
     [
         "import coala_jax",
         "import coala_jax.features",
-        # All commands need their parser, with the defaults of all options.
-        "from coala_jax.cli._main import build_parser; build_parser()",
+        "import coala_jax.cli._main as cli; cli.build_parser()",
+        # A command's module knows the defaults of all of its options.
+        *(
+            f"from coala_jax.cli import _{name}; from coala_jax.cli._parser import OneLineParser; "
+            f"_{name}.add_options(OneLineParser())"
+            for name in COMMANDS
+        ),
     ],
 )
 def test_importing_pulls_in_nothing_heavy(statement):

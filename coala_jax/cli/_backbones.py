@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from coala_jax.cli._options import add_model_options
-from coala_jax.cli._output import BAD_INPUT, print_result
-from coala_jax.cli._parser import add_command
+from coala_jax.cli._options import add_checkpoint_options
+from coala_jax.cli._output import BAD_INPUT, report
 
 if TYPE_CHECKING:
     from coala_jax.backbones._support import Support
@@ -17,17 +16,10 @@ EXAMPLE = "  coala-jax backbones models/gpt2"
 MEBIBYTE = 2**20
 
 
-def add_parser(commands: Any) -> None:
-    """Add the command."""
-    parser = add_command(
-        commands,
-        "backbones",
-        "the supported families, or whether a checkpoint is supported, before its weights are read",
-        EXAMPLE,
-        run,
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
     parser.add_argument("model", nargs="?", help="checkpoint folder, or a hub id")
-    add_model_options(parser)
+    add_checkpoint_options(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -39,18 +31,13 @@ def run(arguments: argparse.Namespace) -> int:
         families = supported_families()
         width = max(map(len, families))
         lines = [f"{name:<{width}}  {covers}".rstrip() for name, covers in families.items()]
-        print_result({"families": families}, lines, as_json=arguments.json)
-        return 0
+        return report(arguments, {"families": families}, lines)
     folder = find_checkpoint(
         arguments.model, revision=arguments.revision, download=arguments.download
     ).folder
     support = check_support(folder, None if arguments.adapter is None else Path(arguments.adapter))
-    result = {
-        "folder": str(folder),
-        **support._asdict(),
-        "supported": not support.faults,
-    }
-    print_result(result, _lines(support), as_json=arguments.json)
+    result = {"folder": folder, **support._asdict(), "supported": not support.faults}
+    report(arguments, result, _lines(support))
     return BAD_INPUT if support.faults else 0
 
 

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from coala_jax._files import require_writable
-from coala_jax.cli._output import counts_line, print_result
-from coala_jax.cli._parser import add_command, positive_number
+from coala_jax.cli._derived_options import add_fields, from_options
+from coala_jax.cli._output import counts_line, report
 from coala_jax.data._alternating import (
-    DUPLICATE_SIMILARITY,
     ROLE_LABELS,
     AlternatingOptions,
     AlternatingPopulation,
@@ -23,57 +22,18 @@ from coala_jax.data._rows import PreferenceRow
 from coala_jax.data._writing import require_suffix, write_json_lines
 
 EXAMPLE = "  coala-jax data alternate conversations.jsonl.gz --out pairs.jsonl.gz"
+OPTIONS = ("last_turn", "consecutive", "opening", "system", "duplicate_similarity")
 FLAT, CONVERSATIONAL = "flat", "conversational"
 
 
-def add_parser(subcommands: Any) -> None:
-    """Add the command."""
-    parser = add_command(
-        subcommands,
-        "alternate",
-        "make preference pairs from conversations (the Alternating Population Strategy): of every "
-        "user turn the immediate answer is chosen, the next later one rejected",
-        EXAMPLE,
-        run,
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
     parser.add_argument(
         "file",
         help=".jsonl or .jsonl.gz with messages [{role, content}] or utterances [[speaker, text]]",
     )
     parser.add_argument("--out", required=True, help=".jsonl or .jsonl.gz of pairs to make")
-    parser.add_argument(
-        "--last-turn",
-        choices=("drop", "wrap"),
-        default="drop",
-        help="the last answered turn makes no pair, or rejects the first answer "
-        "(default: %(default)s)",
-    )
-    parser.add_argument(
-        "--consecutive",
-        choices=("merge", "keep"),
-        default="merge",
-        help="turns of one speaker in a row are joined, or stay apart (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--opening",
-        choices=("keep", "drop"),
-        default="keep",
-        help="what the assistant says before the user (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--system",
-        choices=("keep", "drop"),
-        default="keep",
-        help="system messages in the prompts (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--duplicate-similarity",
-        type=positive_number,
-        default=DUPLICATE_SIMILARITY,
-        metavar="SHARE",
-        help="share of common words from which on two answers are too alike for a pair "
-        "(default: %(default)s)",
-    )
+    add_fields(parser, AlternatingOptions, OPTIONS)
     parser.add_argument(
         "--prompt",
         choices=(FLAT, CONVERSATIONAL),
@@ -107,18 +67,12 @@ def run(arguments: argparse.Namespace) -> int:
     require_writable(out, folder=False)
     speakers = {name.lower(): role for name, role in arguments.speaker}
     read = read_conversations(arguments.file, {**SPEAKERS, **speakers})
-    options = AlternatingOptions(
-        last_turn=arguments.last_turn,
-        consecutive=arguments.consecutive,
-        opening=arguments.opening,
-        system=arguments.system,
-        duplicate_similarity=arguments.duplicate_similarity,
-        labels={**ROLE_LABELS, **dict(arguments.label)},
-    )
+    labels = {**ROLE_LABELS, **dict(arguments.label)}
+    options = from_options(arguments, AlternatingOptions, labels=labels)
     population = alternating_population(read.conversations, options)
     write_json_lines(out, _fields(population, arguments.prompt))
     result = {
-        "out": str(out),
+        "out": out,
         "conversations": {
             "read": len(read.conversations),
             "set_aside": read.set_aside_counts,
@@ -126,7 +80,6 @@ def run(arguments: argparse.Namespace) -> int:
         },
         "triplets": len(population.rows),
         "user_turns_skipped": population.skipped,
-        "command": arguments.command_line,
     }
     turns = len(population.rows) + sum(population.skipped.values())
     lines = [
@@ -137,8 +90,7 @@ def run(arguments: argparse.Namespace) -> int:
         *counts_line("user turns without a triplet", population.skipped),
         f"written: {out}",
     ]
-    print_result(result, lines, as_json=arguments.json)
-    return 0
+    return report(arguments, result, lines)
 
 
 def _assignment(text: str) -> tuple[str, str]:

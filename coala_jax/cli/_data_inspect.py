@@ -7,19 +7,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from coala_jax._files import require_writable, write_text
-from coala_jax.cli._data_options import (
+from coala_jax._files import write_text
+from coala_jax.cli._options import add_hub_id, add_seed
+from coala_jax.cli._output import counts_line, output_file, report
+from coala_jax.cli._parser import UsageError, positive_integer
+from coala_jax.cli._row_options import (
     DATA_HELP,
     add_row_options,
     add_set_aside,
     keep_set_aside,
     row_options,
+    rows_lines,
+    set_aside_path,
 )
-from coala_jax.cli._options import add_seed, add_tokenizer_options
-from coala_jax.cli._output import counts_line, print_result
-from coala_jax.cli._parser import UsageError, add_command, positive_integer
 
 if TYPE_CHECKING:
     from coala_jax.backbones import Tokenizer
@@ -32,16 +34,8 @@ EXAMPLE = """  coala-jax data inspect pairs.jsonl.gz --out pairs.html
 SHOWN_CHARACTERS = 600
 
 
-def add_parser(subcommands: Any) -> None:
-    """Add the command."""
-    parser = add_command(
-        subcommands,
-        "inspect",
-        "look at preference pairs before training: lengths, repeats, leaks, and what rules that "
-        "understand nothing reach",
-        EXAMPLE,
-        run,
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
     parser.add_argument("file", help=DATA_HELP)
     parser.add_argument(
         "--eval",
@@ -64,7 +58,7 @@ def add_parser(subcommands: Any) -> None:
         help="show N rows, drawn by the seed; without it no text of the data is shown",
     )
     add_seed(parser, "seed of folds and examples")
-    add_tokenizer_options(parser)
+    add_hub_id(parser.add_argument_group("model"))
     add_row_options(parser)
     add_set_aside(parser, "they are counted alone")
 
@@ -78,9 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
         from coala_jax.study._inspection_page import inspection_page
     if arguments.eval_split is not None and arguments.eval is None:
         raise UsageError("--eval-split says how --eval is read: give --eval too, or leave it out")
-    for path in (arguments.out, arguments.set_aside):
-        if path is not None:
-            require_writable(Path(path), folder=False)
+    out, set_aside = output_file(arguments.out), set_aside_path(arguments, None)
     tokenizer = None if arguments.model is None else _tokenizer(arguments)
     read, held_out = _read(arguments, tokenizer)
     found = inspect_pairs(
@@ -96,22 +88,18 @@ def run(arguments: argparse.Namespace) -> int:
     result = inspection_report(found) | {
         "set_aside": counts_of,
         "examples": [_example(row) for row in examples],
-        "out": arguments.out,
-        "command": arguments.command_line,
+        "out": out,
     }
     lines = _lines(found)
     for part, counts in counts_of.items():
         lines += counts_line(f"lines set aside ({part})", counts)
     lines += [line for row in examples for line in _example_lines(row)]
-    if arguments.set_aside is not None:
-        set_aside = read.set_aside + (() if held_out is None else held_out.set_aside)
-        lines += keep_set_aside(Path(arguments.set_aside), set_aside)
-    if arguments.out is not None:
+    all_aside = read.set_aside + (() if held_out is None else held_out.set_aside)
+    lines += rows_lines({}, keep_set_aside(set_aside, all_aside), out)
+    if out is not None:
         page = inspection_page(Path(arguments.file).name, found, arguments.command_line, examples)
-        write_text(Path(arguments.out), page)
-        lines.append(f"written: {arguments.out}")
-    print_result(result, lines, as_json=arguments.json)
-    return 0
+        write_text(out, page)
+    return report(arguments, result, lines)
 
 
 def _tokenizer(arguments: argparse.Namespace) -> Tokenizer:

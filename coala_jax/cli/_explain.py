@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from coala_jax._files import require_writable, write_text
-from coala_jax._json import json_text
-from coala_jax.cli._head_options import add_head_and_rows, open_head_and_rows, set_aside_beside
-from coala_jax.cli._output import counts_line, excerpt, print_result
-from coala_jax.cli._parser import add_command, positive_integer
+from coala_jax.cli._output import excerpt, output_file, report
+from coala_jax.cli._parser import positive_integer
+from coala_jax.cli._row_options import (
+    add_head_and_rows,
+    open_head_and_rows,
+    rows_lines,
+    set_aside_path,
+)
 
 if TYPE_CHECKING:
     from coala_jax.data import ResponseRow
@@ -19,15 +21,8 @@ if TYPE_CHECKING:
 EXAMPLE = "  coala-jax explain head --model models/gpt2 --data responses.jsonl --id line-3"
 
 
-def add_parser(commands: Any) -> None:
-    """Add the command."""
-    parser = add_command(
-        commands,
-        "explain",
-        "each neuron's share in the reward of a response, and the responses that move it most",
-        EXAMPLE,
-        run,
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
     add_head_and_rows(parser)
     parser.add_argument(
         "--id",
@@ -60,10 +55,8 @@ def run(arguments: argparse.Namespace) -> int:
         explanation_fields,
     )
 
-    out = None if arguments.out is None else Path(arguments.out)
-    if out is not None:
-        require_writable(out, folder=False)
-    rejected = set_aside_beside(arguments, out)
+    out = output_file(arguments.out)
+    rejected = set_aside_path(arguments, out)
     found = explain_stream(
         *open_head_and_rows(arguments),
         arguments.id,
@@ -72,27 +65,18 @@ def run(arguments: argparse.Namespace) -> int:
         rejected=rejected,
     )
     result = {
-        "out": None if out is None else str(out),
+        "out": out,
         "explanations": [explanation_fields(*each) for each in found.explanations],
         "neurons": [account_fields(account) for account in found.neurons],
         "responses": found.responses,
-        "rows": {
-            "set_aside": found.set_aside,
-            "rejected": None if found.rejected is None else str(found.rejected),
-        },
-        "command": arguments.command_line,
+        "rows": {"set_aside": found.set_aside, "rejected": found.rejected},
     }
-    if out is not None:
-        write_text(out, json_text(result))
     lines = [
         *(line for each in found.explanations for line in _explanation(*each)),
         *(line for each in found.neurons for line in _account(each, found.responses)),
-        *counts_line("rows set aside", dict(found.set_aside)),
-        *([] if found.rejected is None else [f"set aside: {found.rejected}"]),
-        *([] if out is None else [f"written: {out}"]),
+        *rows_lines(found.set_aside, found.rejected, out),
     ]
-    print_result(result, lines, as_json=arguments.json)
-    return 0
+    return report(arguments, result, lines, file=out)
 
 
 def _explanation(row: ResponseRow, explanation: Explanation) -> list[str]:

@@ -4,26 +4,18 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 from coala_jax._files import require_writable
-from coala_jax.cli._output import print_result
-from coala_jax.cli._parser import UsageError, add_command
+from coala_jax.cli._output import report
+from coala_jax.cli._parser import UsageError
 
 EXAMPLE = """  coala-jax export store --out features.npz
   coala-jax export store --out features_arrow --format datasets"""
 NPZ, DATASETS = "npz", "datasets"
 
 
-def add_parser(commands: Any) -> None:
-    """Add the command."""
-    parser = add_command(
-        commands,
-        "export",
-        "features to an .npz, or to Arrow for Hugging Face datasets",
-        EXAMPLE,
-        run,
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
     parser.add_argument("features", help="feature store, .npz or folder of a data set")
     parser.add_argument(
         "--out", required=True, help="FILE.npz, or the folder of a data set to make"
@@ -49,13 +41,11 @@ def run(arguments: argparse.Namespace) -> int:
     written = (write_npz if kind == NPZ else write_dataset_folder)(out, table)
     n, width = table.chosen.shape
     result = {
-        "out": str(written),
+        "out": written,
         "format": kind,
         "pairs": {"total": n},
         "features": {"width": width, "dtype": str(table.chosen.dtype)},
         "identity": None if table.identity is None else table.identity._asdict(),
-        "command": arguments.command_line,
     }
     lines = [f"features of {n} pairs, {width} columns each side", f"written: {written}"]
-    print_result(result, lines, as_json=arguments.json)
-    return 0
+    return report(arguments, result, lines)

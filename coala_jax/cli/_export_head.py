@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 from coala_jax._files import require_writable
-from coala_jax.cli._output import print_result
-from coala_jax.cli._parser import add_command
+from coala_jax.cli._output import report
 
 EXAMPLE = """  coala-jax export-head head --to torch --out reward_head
   coala-jax export-head head --to stablehlo --out reward.stablehlo"""
 TORCH, STABLEHLO = "torch", "stablehlo"
 
 
-def add_parser(commands: Any) -> None:
-    """Add the command."""
-    parser = add_command(
-        commands, "export-head", "a head as a torch module or as a StableHLO function", EXAMPLE, run
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
     parser.add_argument("head", help="folder of a head")
     parser.add_argument(
         "--to",
@@ -43,11 +38,5 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         file = export_stablehlo(arguments.head, out)
         written = [file, note_path(file)]
-    result = {
-        "out": str(out),
-        "to": arguments.to,
-        "files": [str(file) for file in written],
-        "command": arguments.command_line,
-    }
-    print_result(result, [f"written: {file}" for file in written], as_json=arguments.json)
-    return 0
+    result = {"out": out, "to": arguments.to, "files": written}
+    return report(arguments, result, [f"written: {file}" for file in written])

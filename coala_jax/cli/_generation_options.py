@@ -1,36 +1,52 @@
-"""Options of commands that generate."""
+"""Options of commands that generate, and what they have in common."""
 
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from coala_jax.cli._parser import (
-    UsageError,
-    finite_number,
-    natural_number,
-    positive_integer,
-    positive_number,
-)
+from coala_jax._json import valid_json
+from coala_jax.cli._derived_options import Takes, add_fields, from_options
+from coala_jax.cli._options import add_head, add_seed
+from coala_jax.cli._parser import UsageError, finite_number, natural_number, positive_integer
+from coala_jax.data._writing import write_json_lines
 from coala_jax.decoding._config import (
     BATCH_SIZE,
     CHOICES,
     REWEIGHTINGS,
     SCORED,
     GenerationConfig,
-    option_names,
+    Guidance,
+    Sampling,
 )
 
+if TYPE_CHECKING:
+    from coala_jax.data._prompts import PromptRow
 
-def add_prompt_options(parser: argparse.ArgumentParser, *, required: bool, what: str) -> None:
-    """Add what `given_prompts` reads, and ``--batch-size``.
+# Without guidance of single tokens: all of `Sampling` but its scale.
+PLAIN = ("max_new_tokens", "temperature", "top_p", "top_k", "repetition_penalty", "stop")
+TAKES: dict[str, Takes] = {
+    "temperature": finite_number,
+    "scale": finite_number,
+    "reweighting": REWEIGHTINGS,
+    "choice": CHOICES,
+    "scored": SCORED,
+    "lookahead": natural_number,
+    "continuations": natural_number,
+}
+
+
+def add_generation_options(parser: argparse.ArgumentParser, *, guided: bool) -> None:
+    """Add a head, prompts, and what `generation_config` reads.
 
     Args:
         parser: of the command.
-        required: whether there must be a prompt or a file.
-        what: runs together, in the help of ``--batch-size``.
+        guided: whether the head guides single tokens, and there need be no prompt.
     """
-    source = parser.add_mutually_exclusive_group(required=required)
+    add_head(parser)
+    source = parser.add_mutually_exclusive_group(required=not guided)
     source.add_argument("--prompt", help="one prompt")
     source.add_argument(
         "--data",
@@ -48,12 +64,18 @@ def add_prompt_options(parser: argparse.ArgumentParser, *, required: bool, what:
         type=positive_integer,
         default=BATCH_SIZE,
         metavar="N",
-        help=f"{what} that run together (default: %(default)s)",
+        help=f"{'prompts' if guided else 'responses'} that run together (default: %(default)s)",
     )
+    add_seed(parser, "of the draws")
+    add_fields(parser.add_argument_group("sampling"), Sampling, PLAIN, takes=TAKES)
+    if guided:
+        group = parser.add_argument_group("guidance")
+        add_fields(group, Sampling, ("scale",), takes=TAKES)
+        add_fields(group, Guidance, tuple(Guidance.__dataclass_fields__), takes=TAKES)
 
 
-def given_prompts(arguments: argparse.Namespace) -> list[Any]:
-    """The `PromptRow` of ``--prompt``, those of ``--data``, or none where there is neither.
+def given_prompts(arguments: argparse.Namespace) -> list[PromptRow]:
+    """The prompt of ``--prompt``, those of ``--data``, or none where there is neither.
 
     Raises:
         UsageError: options that do not go together, or an empty prompt.
@@ -77,62 +99,25 @@ def given_prompts(arguments: argparse.Namespace) -> list[Any]:
     return [PromptRow("prompt", said)]
 
 
-def add_generation_options(parser: argparse.ArgumentParser, *, guided: bool = True) -> None:
-    """Add what `generation_config` reads; every default is shown in the help.
-
-    Args:
-        parser: of the command.
-        guided: whether the head guides single tokens; without it, the options of sampling alone.
-    """
-    defaults = GenerationConfig()
-    values = {**vars(defaults.sampling), **vars(defaults.guidance)}
-    group = parser.add_argument_group("sampling")
-
-    def add(group: Any, name: str, type_: Any, text: str) -> None:
-        option = f"--{name.replace('_', '-')}"
-        default = values[name]
-        shown = "all of the pool" if default is None else default
-        group.add_argument(option, type=type_, default=default, help=f"{text} (default: {shown})")
-
-    add(group, "max_new_tokens", positive_integer, "the most tokens of a response")
-    add(group, "temperature", finite_number, "0 takes the most probable token")
-    add(group, "top_p", positive_number, "nucleus: the fewest tokens of this probability")
-    add(group, "top_k", positive_integer, "the most tokens of a pool")
-    add(group, "repetition_penalty", positive_number, "above 1 makes repeated tokens rarer")
-    group.add_argument(
-        "--stop", action="append", default=[], metavar="TEXT", help="ends a response; may repeat"
-    )
-    if not guided:
-        return
-    group = parser.add_argument_group("guidance")
-    add(group, "scale", finite_number, "guidance scale, lambda; 0 is plain sampling")
-    add(group, "guide_every", positive_integer, "the head guides every N-th token")
-    add(group, "num_candidates", positive_integer, "candidates that are scored and chosen from")
-    for name, known, text in (
-        ("reweighting", REWEIGHTINGS, "how scores move probabilities"),
-        ("choice", CHOICES, "sample by the moved probabilities, or take the best score"),
-        ("scored", SCORED, "the prefix closed by the end token, as it stands, or the token alone"),
-    ):
-        default = values[name]
-        group.add_argument(
-            f"--{name}", choices=known, default=default, help=f"{text} (default: {default})"
-        )
-    add(group, "lookahead", natural_number, "tokens by which a candidate is continued first")
-    add(
-        group,
-        "continuations",
-        natural_number,
-        "blockwise best-of-k: sample k continuations of N tokens and keep the best; 0 guides "
-        "single tokens",
-    )
-
-
-def generation_config(arguments: argparse.Namespace) -> Any:
-    """The `GenerationConfig` that the options say.
+def generation_config(arguments: argparse.Namespace) -> GenerationConfig:
+    """What the options say of generation.
 
     Raises:
         GenerationError: a value out of range.
     """
-    given = {name: getattr(arguments, name) for name in option_names() if hasattr(arguments, name)}
-    given.setdefault("scale", 0.0)  # a command without guidance
-    return GenerationConfig.from_options(**{**given, "stop": tuple(arguments.stop)})
+    guided = hasattr(arguments, "Sampling.scale")
+    sampling = from_options(arguments, Sampling, **({} if guided else {"scale": 0.0}))
+    return GenerationConfig(sampling, from_options(arguments, Guidance))
+
+
+def keep_responses(out: Path | None, lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Write responses where there is a file for them; else give them, for the result."""
+    if out is None:
+        return {"responses": lines}
+    write_json_lines(out, map(valid_json, lines))
+    return {}
+
+
+def mean(values: Sequence[float]) -> float:
+    """Of rewards."""
+    return sum(values) / len(values)

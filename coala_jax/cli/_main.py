@@ -8,23 +8,9 @@ from collections.abc import Sequence
 
 from coala_jax._types import SolveError
 from coala_jax._version import __version__
-from coala_jax.cli import _backbones as backbones
-from coala_jax.cli import _best_of_n as best_of_n
-from coala_jax.cli import _data as data
-from coala_jax.cli import _explain as explain
-from coala_jax.cli import _export as export
-from coala_jax.cli import _export_head as export_head
-from coala_jax.cli import _extract as extract
-from coala_jax.cli import _generate as generate
-from coala_jax.cli import _join as join
-from coala_jax.cli import _quickstart as quickstart
-from coala_jax.cli import _rank as rank
-from coala_jax.cli import _score as score
-from coala_jax.cli import _serve as serve
-from coala_jax.cli import _solve as solve
 from coala_jax.cli._inputs_kept import require_inputs_kept
 from coala_jax.cli._output import BAD_INPUT, say
-from coala_jax.cli._parser import OneLineParser, UsageError
+from coala_jax.cli._parser import OneLineParser, UsageError, add_commands
 
 PROGRAM = "coala-jax"
 NOT_SOLVED, INTERRUPTED = 3, 130
@@ -33,6 +19,34 @@ EPILOG = """exit codes: 0 done and solved; 2 bad input, nothing written; 3 a pha
 
 example:
   coala-jax quickstart --out out/quickstart"""
+DATA = "get preference pairs, make them from conversations, look at them before training"
+# The module of each is imported when it is asked for.
+COMMANDS = {
+    "quickstart": "preference pairs to an aligned, certified head, with all that is in the package",
+    "extract": "run preference rows through a frozen backbone and keep their features",
+    "join": "join the parts that `extract --process-id I --processes N` made to one feature store",
+    "solve": "both phases of COALA on frozen features, with a certificate and held-out metrics",
+    "score": "rewards of responses or of both sides of preference rows",
+    "rank": "order the responses of each prompt, with the Bradley-Terry probability of each pair",
+    "explain": "each neuron's share in the reward of a response, and the responses that move it "
+    "most",
+    "generate": "answer prompts plainly and under the guidance of a head: one, a file, or a "
+    "session",
+    "best-of-n": "sample n responses a prompt and keep the best",
+    "serve": "serve guided completions and rewards to OpenAI clients, on this machine alone by "
+    "default",
+    "export": "features to an .npz, or to Arrow for Hugging Face datasets",
+    "export-head": "a head as a torch module or as a StableHLO function",
+    "backbones": "the supported families, or whether a checkpoint is supported, before its "
+    "weights are read",
+}
+DATA_COMMANDS = {
+    "get": "make a data set of the COALA paper: train, eval, counts",
+    "alternate": "make preference pairs from conversations (the Alternating Population Strategy): "
+    "of every user turn the immediate answer is chosen, the next later one rejected",
+    "inspect": "look at preference pairs before training: lengths, repeats, leaks, and what rules "
+    "that understand nothing reach",
+}
 
 
 def build_parser() -> OneLineParser:
@@ -43,26 +57,9 @@ def build_parser() -> OneLineParser:
         epilog=EPILOG,
     )
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
-    commands = parser.add_subparsers(
-        dest="command", required=True, metavar="COMMAND", title="commands"
-    )
-    for module in (
-        quickstart,
-        extract,
-        join,
-        solve,
-        score,
-        rank,
-        explain,
-        generate,
-        best_of_n,
-        serve,
-        export,
-        export_head,
-        backbones,
-        data,
-    ):
-        module.add_parser(commands)
+    commands = add_commands(parser, "", COMMANDS)
+    data = commands.add_parser("data", help=DATA, description=DATA)
+    add_commands(data, "data_", DATA_COMMANDS)
     return parser
 
 

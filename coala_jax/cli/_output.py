@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
+from coala_jax._files import require_writable, write_text
 from coala_jax._json import json_text
+from coala_jax.data._writing import require_suffix
 
 # Exit code of a command that cannot work with what it was given.
 BAD_INPUT = 2
@@ -32,14 +36,50 @@ _PICTURES: dict[int, int | str] = {
 }
 
 
-def print_result(result: dict[str, Any], lines: Iterable[str], *, as_json: bool) -> None:
-    """Print the result: one JSON object, or the lines made for people."""
-    if as_json:
-        sys.stdout.write(json_text(result))
-    else:
+def report(
+    arguments: argparse.Namespace,
+    result: Mapping[str, Any],
+    lines: Iterable[str],
+    *,
+    file: Path | None = None,
+) -> int:
+    """Print what a command did and give its exit code.
+
+    Args:
+        arguments: of the command, which the result names.
+        result: what ``--json`` prints as one object, and what goes to ``file``.
+        lines: the same for people.
+        file: to write as well.
+    """
+    text = json_text({**result, "command": arguments.command_line})
+    if file is not None:
+        write_text(file, text)
+    if not arguments.json:
         text = "".join(f"{line}\n" for line in lines)
-        sys.stdout.write(printable(text) if sys.stdout.isatty() else text)
+        text = printable(text) if sys.stdout.isatty() else text
+    sys.stdout.write(text)
     sys.stdout.flush()
+    return 0
+
+
+def output_file(name: str | None, *, lines: bool = False, option: str = "--out") -> Path | None:
+    """The file that an option names, or None for none, known to be writable before any long work.
+
+    Args:
+        name: what was given.
+        lines: whether it must be called as a file of JSON lines.
+        option: that was given it.
+
+    Raises:
+        ValueError: it is called otherwise.
+        OSError: no file can be made there.
+    """
+    if name is None:
+        return None
+    if lines:
+        require_suffix(name)
+    require_writable(Path(name), folder=False, option=option)
+    return Path(name)
 
 
 def excerpt(text: str) -> str:
@@ -49,7 +89,7 @@ def excerpt(text: str) -> str:
     return "".join(mark for mark in shown if mark.isprintable())
 
 
-def counts_line(title: str, counts: dict[str, int] | None) -> list[str]:
+def counts_line(title: str, counts: Mapping[str, int] | None) -> list[str]:
     """One line of counts by reason, or none where there is nothing to count."""
     shown = {reason: count for reason, count in (counts or {}).items() if count}
     if not shown:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import math
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 from coala_jax.study._pairs import FEWEST_PAIRS
@@ -23,46 +24,60 @@ class UsageError(Exception):
 
 
 class OneLineParser(argparse.ArgumentParser):
-    """A parser whose errors are exceptions, and whose examples keep their line breaks."""
+    """A parser whose errors are exceptions, and whose examples keep their line breaks.
 
-    def __init__(self, **options: Any) -> None:
+    That of a command learns its options from the command's module once it is used.
+    """
+
+    def __init__(self, *, module: str | None = None, **options: Any) -> None:
         super().__init__(
             formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **options
         )
+        self._module = module
 
     def parse_known_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: Any = None
     ) -> Any:
         """As usual, but ``--layers -1,-8`` needs no equals sign, as ``-1`` alone needs none."""
+        if self._module is not None:
+            self._learn(importlib.import_module(self._module))
         words = list(sys.argv[1:] if args is None else args)
         for at in range(len(words) - 1, 0, -1):
             if _NEGATIVE_LIST.fullmatch(words[at]) and words[at - 1].startswith("--"):
                 words[at - 1 : at + 1] = [f"{words[at - 1]}={words[at]}"]
         return super().parse_known_args(words, namespace)
 
+    def _learn(self, command: Any) -> None:
+        self._module, self.epilog = None, f"example:\n{command.EXAMPLE}"
+        self.set_defaults(run=command.run)
+        self.add_argument(
+            "--json",
+            action="store_true",
+            help="print the result as one JSON object on stdout, everything else on stderr",
+        )
+        command.add_options(self)
+
     def error(self, message: str) -> NoReturn:
         """Raise instead of printing a usage of many lines."""
         raise UsageError(f"{message} (see {self.prog} --help)")
 
 
-def add_command(
-    commands: Any,
-    name: str,
-    summary: str,
-    example: str,
-    run: Callable[[argparse.Namespace], int],
-) -> OneLineParser:
-    """A parser for a command, with its example and the options that all commands have."""
-    parser: OneLineParser = commands.add_parser(
-        name, help=summary, description=summary, epilog=f"example:\n{example}"
+def add_commands(parser: OneLineParser, prefix: str, summaries: Mapping[str, str]) -> Any:
+    """Add commands, each with what its help says first; gives what takes more of them.
+
+    Args:
+        parser: of the program, or of a group of commands.
+        prefix: of the names of their modules, which have ``EXAMPLE``, ``add_options(parser)`` and
+            ``run(arguments)``, which gives the exit code.
+        summaries: by the name of the command.
+    """
+    commands = parser.add_subparsers(
+        dest=f"{prefix}command", required=True, metavar="COMMAND", title="commands"
     )
-    parser.add_argument(
-        "--json",
-        action="store_true",
-        help="print the result as one JSON object on stdout, everything else on stderr",
-    )
-    parser.set_defaults(run=run)
-    return parser
+    for name, summary in summaries.items():
+        module = f"coala_jax.cli._{prefix}{name.replace('-', '_')}"
+        commands.add_parser(name, help=summary, description=summary, module=module)
+    return commands
 
 
 def positive_integer(text: str) -> int:
@@ -112,7 +127,7 @@ def fraction(text: str) -> float:
     return value
 
 
-def layer_list(text: str) -> tuple[int, ...]:
+def integer_list(text: str) -> tuple[int, ...]:
     """Integers with commas between them."""
     try:
         return tuple(int(part) for part in text.split(","))
@@ -120,6 +135,14 @@ def layer_list(text: str) -> tuple[int, ...]:
         raise argparse.ArgumentTypeError(
             f"{text!r} is not a list of integers such as -1,-8"
         ) from None
+
+
+def column_names(text: str) -> dict[str, str]:
+    """Names here to names there, from ``prompt=question,chosen=best``."""
+    pairs = [part.partition("=") for part in text.split(",")]
+    if not all(name and column for name, _, column in pairs):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list such as prompt=question")
+    return {name.strip(): column.strip() for name, _, column in pairs}
 
 
 def _integer(text: str, least: int, most: int | None) -> int:

@@ -4,30 +4,22 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 from coala_jax._files import require_writable
 from coala_jax.cli._options import add_seed, add_solver_options, solver_settings
 from coala_jax.cli._output import say
-from coala_jax.cli._parser import add_command, pair_count
+from coala_jax.cli._parser import pair_count
 from coala_jax.cli._summary import finish
 from coala_jax.quickstart._tutoring import EVAL_PAIRS, TRAIN_PAIRS, tutoring_rows
-from coala_jax.study._experiment import Settings, run_experiment
+from coala_jax.study._experiment import run_experiment
 
 DEFAULT_OUT = "coala-quickstart"
 DEFAULT_POOLING = "last"
 EXAMPLE = "  coala-jax quickstart --out out/quickstart --seed 0"
 
 
-def add_parser(commands: Any) -> None:
-    """Add the command."""
-    parser = add_command(
-        commands,
-        "quickstart",
-        "preference pairs to an aligned, certified head, with all that is in the package",
-        EXAMPLE,
-        run,
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
     parser.add_argument("--out", default=DEFAULT_OUT, help="folder to write (default: %(default)s)")
     parser.add_argument("--model", help="another checkpoint folder than the embedded backbone")
     parser.add_argument(
@@ -40,7 +32,7 @@ def add_parser(commands: Any) -> None:
         "--eval-pairs", type=pair_count, default=EVAL_PAIRS, help="(default: %(default)s)"
     )
     add_seed(parser, "decides rows, held-out concepts and gates")
-    add_solver_options(parser, Settings())
+    add_solver_options(parser, model="--network")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -55,4 +47,4 @@ def run(arguments: argparse.Namespace) -> int:
     say(f"features of {len(rows.train)} + {len(rows.eval)} tutoring pairs from {model}")
     demo = demo_pairs(rows, model, arguments.pooling)
     experiment = run_experiment(demo.pairs, demo.held_out, settings, say)
-    return finish(experiment, out, arguments.command_line, as_json=arguments.json)
+    return finish(arguments, experiment, out)

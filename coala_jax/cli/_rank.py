@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from coala_jax._files import require_writable
-from coala_jax.cli._head_options import add_head_and_rows, open_head_and_rows, set_aside_beside
-from coala_jax.cli._output import counts_line, excerpt, print_result
-from coala_jax.cli._parser import add_command
+from coala_jax.cli._output import counts_line, excerpt, output_file, report
+from coala_jax.cli._row_options import (
+    add_head_and_rows,
+    open_head_and_rows,
+    rows_lines,
+    set_aside_path,
+)
 
 if TYPE_CHECKING:
     from coala_jax.decoding._ranking import Ranking
@@ -19,15 +21,8 @@ EXAMPLE = "  coala-jax rank head --model models/gpt2 --data candidates.jsonl --o
 SHOWN_PROMPTS = 20
 
 
-def add_parser(commands: Any) -> None:
-    """Add the command."""
-    parser = add_command(
-        commands,
-        "rank",
-        "order the responses of each prompt, with the Bradley-Terry probability of each pair",
-        EXAMPLE,
-        run,
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
     add_head_and_rows(parser)
     parser.add_argument(
         "--out", help=f".jsonl to write, one line a prompt; without it {SHOWN_PROMPTS} are shown"
@@ -36,14 +31,11 @@ def add_parser(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command; gives the exit code."""
-    from coala_jax.data._writing import require_suffix, write_json_lines
+    from coala_jax.data._writing import write_json_lines
     from coala_jax.decoding._ranking import rank_stream, ranking_line
 
-    out = None if arguments.out is None else Path(arguments.out)
-    if out is not None:
-        require_suffix(out)
-        require_writable(out, folder=False)
-    rejected = set_aside_beside(arguments, out)
+    out = output_file(arguments.out, lines=True)
+    rejected = set_aside_path(arguments, out)
     ranked = rank_stream(*open_head_and_rows(arguments), rejected)
     made = [ranking_line(ranking) for ranking in ranked.rankings]
     if out is not None:
@@ -55,27 +47,16 @@ def run(arguments: argparse.Namespace) -> int:
         "prompts": len(made),
         "responses": sum(len(each.ranked) for each in ranked.rankings),
         **ties,
-        "rows": {
-            "set_aside": ranked.set_aside,
-            "rejected": None if ranked.rejected is None else str(ranked.rejected),
-        },
+        "rows": {"set_aside": ranked.set_aside, "rejected": ranked.rejected},
     }
     lines = [] if out is not None else _shown(ranked.rankings)
     lines += [
         f"{counts['responses']} responses of {counts['prompts']} prompts ranked",
         *counts_line("pairs without an order", ties),
-        *counts_line("rows set aside", dict(ranked.set_aside)),
-        *([] if ranked.rejected is None else [f"set aside: {ranked.rejected}"]),
-        *([] if out is None else [f"written: {out}"]),
+        *rows_lines(ranked.set_aside, ranked.rejected, out),
     ]
-    result = {
-        "out": None if out is None else str(out),
-        **counts,
-        **({"rankings": made} if out is None else {}),
-        "command": arguments.command_line,
-    }
-    print_result(result, lines, as_json=arguments.json)
-    return 0
+    result = {"out": out, **counts, **({"rankings": made} if out is None else {})}
+    return report(arguments, result, lines)
 
 
 def _shown(rankings: tuple[Ranking, ...]) -> list[str]:

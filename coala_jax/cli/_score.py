@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
 
-from coala_jax._files import require_writable
-from coala_jax.cli._head_options import add_head_and_rows, open_head_and_rows, set_aside_beside
-from coala_jax.cli._output import counts_line, print_result, say
-from coala_jax.cli._parser import UsageError, add_command, positive_integer
+from coala_jax.cli._output import counts_line, output_file, report, say
+from coala_jax.cli._parser import UsageError, positive_integer
+from coala_jax.cli._row_options import (
+    add_head_and_rows,
+    open_head_and_rows,
+    rows_lines,
+    set_aside_path,
+)
 from coala_jax.data._responses import CHUNK_RESPONSES
 from coala_jax.data._sources._bytes import COMPRESSIONS
 
@@ -18,11 +21,8 @@ EXAMPLE = """  coala-jax score head --model models/gpt2 --data responses.jsonl -
 STANDARD_OUTPUT = "-"
 
 
-def add_parser(commands: Any) -> None:
-    """Add the command."""
-    parser = add_command(
-        commands, "score", "rewards of responses or of both sides of preference rows", EXAMPLE, run
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
     add_head_and_rows(parser)
     parser.add_argument(
         "--out",
@@ -47,11 +47,10 @@ def run(arguments: argparse.Namespace) -> int:
     out = None if arguments.out == STANDARD_OUTPUT else Path(arguments.out)
     if out is None and arguments.json:
         raise UsageError("--out -: the rewards go to standard output; leave out --json")
-    if out is not None:
-        if out.suffix in COMPRESSIONS:
-            raise UsageError(f"--out: {out}: rewards are written unpacked; leave out {out.suffix}")
-        require_writable(out, folder=False)
-    rejected = set_aside_beside(arguments, out)
+    if out is not None and out.suffix in COMPRESSIONS:
+        raise UsageError(f"--out: {out}: rewards are written unpacked; leave out {out.suffix}")
+    output_file(None if out is None else arguments.out)
+    rejected = set_aside_path(arguments, out)
     scored = score_stream(
         *open_head_and_rows(arguments),
         out,
@@ -62,8 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
     summary = scored.summary
     lines = [
         f"rewards of {summary['responses']} responses",
-        *counts_line("rows set aside", summary["rows"]["set_aside"]),
-        *([] if scored.rejected is None else [f"set aside: {scored.rejected}"]),
+        *rows_lines(summary["rows"]["set_aside"], scored.rejected, None),
         *counts_line("responses cut to the context", summary["rows"]["cut"]),
     ]
     if summary["pairs"]:
@@ -76,12 +74,6 @@ def run(arguments: argparse.Namespace) -> int:
         for line in lines:
             say(line)
         return 0
-    summary["rows"]["rejected"] = None if scored.rejected is None else str(scored.rejected)
-    result = {
-        "out": str(out),
-        **summary,
-        "resumed": scored.resumed,
-        "command": arguments.command_line,
-    }
-    print_result(result, [*lines, f"written: {out}"], as_json=arguments.json)
-    return 0
+    summary["rows"]["rejected"] = scored.rejected
+    result = {"out": out, **summary, "resumed": scored.resumed}
+    return report(arguments, result, [*lines, f"written: {out}"])

@@ -3,43 +3,36 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
-from coala_jax.cli._options import (
-    add_device_options,
-    add_model_dtype,
-    add_model_options,
-    device_options,
-    model_options,
-)
-from coala_jax.cli._output import print_result, say
-from coala_jax.cli._parser import (
-    UsageError,
-    add_command,
-    finite_number,
-    natural_number,
-    positive_integer,
-    positive_number,
-)
+from coala_jax.cli._derived_options import add_fields, from_options
+from coala_jax.cli._options import add_head, open_head
+from coala_jax.cli._output import report, say
+from coala_jax.cli._parser import UsageError, finite_number, natural_number
+from coala_jax.serving._limits import Limits
 
 EXAMPLE = """  coala-jax serve head --model models/gpt2
   coala-jax serve head --model models/gpt2 --port 0 --token-file token.txt --scale 2"""
 LARGEST_PORT = 65535
+# The limits that have an option, and its name.
+LIMITS = {
+    "rows": "--batch-size",
+    "context": "--max-context",
+    "new_tokens": "--max-tokens",
+    "choices": "--max-choices",
+    "top_k": "--max-top-k",
+    "score_rows": "--max-score-rows",
+    "waiting": "--max-waiting",
+    "requests": "--max-requests",
+    "lanes": "--max-lanes",
+    "body_bytes": "--max-body-bytes",
+    "request_seconds": "--request-seconds",
+    "shutdown_seconds": "--shutdown-seconds",
+}
 
 
-def add_parser(commands: Any) -> None:
-    """Add the command."""
-    parser = add_command(
-        commands,
-        "serve",
-        "serve guided completions and rewards to OpenAI clients, on this machine alone by default",
-        EXAMPLE,
-        run,
-    )
-    parser.add_argument("head", help="folder of a head")
-    parser.add_argument(
-        "--model", required=True, help="the backbone it was made on; checked by its hashes"
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
+    add_head(parser)
     parser.add_argument(
         "--served-name",
         metavar="NAME",
@@ -57,14 +50,7 @@ def add_parser(commands: Any) -> None:
         help="let the tokenizer's chat template write conversations even where the head was "
         "trained on other text; without it they are refused",
     )
-    _add_access(parser)
-    _add_limits(parser)
-    add_model_options(parser)
-    add_model_dtype(parser, None)
-    add_device_options(parser)
-
-
-def _add_access(parser: argparse.ArgumentParser) -> None:
+    add_fields(parser.add_argument_group("limits"), Limits, tuple(LIMITS), names=LIMITS)
     group = parser.add_argument_group("access")
     group.add_argument(
         "--host", default="127.0.0.1", help="address to listen on (default: %(default)s)"
@@ -103,52 +89,8 @@ def _add_access(parser: argparse.ArgumentParser) -> None:
     )
 
 
-# Fields of `coala_jax.serving._limits.Limits`, whose defaults they have.
-_LIMITS: tuple[tuple[str, str, Any, str], ...] = (
-    ("--batch-size", "rows", positive_integer, "responses that are generated together"),
-    ("--max-context", "context", positive_integer, "tokens of a prompt and its response"),
-    ("--max-tokens", "new_tokens", positive_integer, "tokens of a response"),
-    ("--max-choices", "choices", positive_integer, "responses to one request"),
-    ("--max-top-k", "top_k", positive_integer, "tokens of a pool"),
-    ("--max-score-rows", "score_rows", positive_integer, "responses of a request for rewards"),
-    ("--max-waiting", "waiting", positive_integer, "responses that wait for their turn"),
-    ("--max-requests", "requests", positive_integer, "requests that are answered together"),
-    ("--max-lanes", "lanes", positive_integer, "sets of rows held in memory together"),
-    ("--max-body-bytes", "body_bytes", positive_integer, "bytes of a body"),
-    (
-        "--request-seconds",
-        "request_seconds",
-        positive_number,
-        "seconds until a request is answered",
-    ),
-    (
-        "--shutdown-seconds",
-        "shutdown_seconds",
-        positive_number,
-        "seconds for answers to end in after a signal",
-    ),
-)
-
-
-def _add_limits(parser: argparse.ArgumentParser) -> None:
-    from coala_jax.serving._limits import Limits
-
-    defaults = Limits()
-    group = parser.add_argument_group("limits")
-    for option, name, type_, text in _LIMITS:
-        group.add_argument(
-            option,
-            dest=name,
-            type=type_,
-            default=getattr(defaults, name),
-            metavar="N",
-            help=f"the most {text} (default: %(default)s)",
-        )
-
-
 def run(arguments: argparse.Namespace) -> int:
     """Run the command until it is stopped; gives the exit code."""
-    from coala_jax.decoding import TextRewardModel
     from coala_jax.serving._access import (
         Access,
         allowed_hosts,
@@ -156,14 +98,13 @@ def run(arguments: argparse.Namespace) -> int:
         read_token,
         require_guarded,
     )
-    from coala_jax.serving._limits import Limits
     from coala_jax.serving._run import Server, address_of, open_socket
 
     if arguments.port > LARGEST_PORT:
         raise UsageError(f"--port {arguments.port} must be at most {LARGEST_PORT}")
     if arguments.scale < 0:
         raise UsageError(f"--scale {arguments.scale} must be at least 0")
-    limits = Limits(**{name: getattr(arguments, name) for _, name, _, _ in _LIMITS})
+    limits = from_options(arguments, Limits)
     token = read_token(arguments.token_file)
     require_guarded(arguments.host, token, unguarded=arguments.without_token)
     access = Access(
@@ -172,9 +113,7 @@ def run(arguments: argparse.Namespace) -> int:
         token=token,
     )
     with open_socket(arguments.host, arguments.port) as listener:
-        model = TextRewardModel.load(
-            arguments.head, arguments.model, **model_options(arguments), **device_options(arguments)
-        )
+        model = open_head(arguments)
         name = arguments.served_name or model.backbone.identity.name
         server = Server(
             model,
@@ -186,10 +125,9 @@ def run(arguments: argparse.Namespace) -> int:
             chat_as_text=arguments.chat_as_text,
         )
         url = f"{address_of(listener)}/v1"
-        result = {"url": url, "model": name, "command": arguments.command_line}
 
         def ready() -> None:
-            print_result(result, [f"serving {name} at {url}"], as_json=arguments.json)
+            report(arguments, {"url": url, "model": name}, [f"serving {name} at {url}"])
 
         say("compiling")
         server.run(listener, ready=ready)

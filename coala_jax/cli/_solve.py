@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 from coala_jax._files import require_writable
-from coala_jax.cli._data_options import DATA_HELP, add_row_options, given_row_options, row_options
 from coala_jax.cli._options import (
     add_download,
     add_eval_fraction,
@@ -16,25 +14,20 @@ from coala_jax.cli._options import (
     solver_settings,
 )
 from coala_jax.cli._output import say
-from coala_jax.cli._parser import UsageError, add_command
+from coala_jax.cli._parser import UsageError
+from coala_jax.cli._row_options import DATA_HELP, add_row_options, given_row_options, row_options
 from coala_jax.cli._summary import finish
-from coala_jax.study._experiment import Settings, run_experiment
+from coala_jax.study._experiment import run_experiment
 from coala_jax.study._pairs import hold_out, read_pairs
 
+EVAL_FRACTION = 0.2
 EXAMPLE = """  coala-jax solve store --out head
   coala-jax solve features.npz --groups groups.jsonl --out head --group-lasso 0.1
   coala-jax solve store --data survey.csv --columns prompt=question,chosen=best --out head"""
 
 
-def add_parser(commands: Any) -> None:
-    """Add the command."""
-    parser = add_command(
-        commands,
-        "solve",
-        "both phases of COALA on frozen features, with a certificate and held-out metrics",
-        EXAMPLE,
-        run,
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
     parser.add_argument(
         "features",
         help="feature store, or .npz or saved data set with chosen and rejected, (n, d) each",
@@ -49,9 +42,9 @@ def add_parser(commands: Any) -> None:
         help="rows behind the features, matched by id: give the prompts to split by and the length "
         f"rule; to be read as `extract` read them; {DATA_HELP}",
     )
-    add_eval_fraction(parser)
+    add_eval_fraction(parser, EVAL_FRACTION)
     add_seed(parser, "decides the split and the gates")
-    add_solver_options(parser, Settings())
+    add_solver_options(parser)
     add_row_options(parser)
     add_download(parser)
 
@@ -66,4 +59,4 @@ def run(arguments: argparse.Namespace) -> int:
     pairs = read_pairs(arguments.features, arguments.groups, arguments.data, row_options(arguments))
     held_out = hold_out(pairs, arguments.eval_fraction, arguments.seed)
     experiment = run_experiment(pairs, held_out, settings, say)
-    return finish(experiment, out, arguments.command_line, as_json=arguments.json)
+    return finish(arguments, experiment, out)

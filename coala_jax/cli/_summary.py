@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 from typing import Any
 
 from coala_jax._types import SUCCESSES
-from coala_jax.cli._output import counts_line, print_result, say
+from coala_jax.cli._output import counts_line, report, say
 from coala_jax.study._experiment import Experiment
 from coala_jax.study._folder import write_experiment
 from coala_jax.study._report import build_report
@@ -14,19 +15,19 @@ from coala_jax.study._report import build_report
 SOLVED, NOT_SOLVED = 0, 3
 
 
-def finish(experiment: Experiment, out: Path, command: str, *, as_json: bool) -> int:
+def finish(arguments: argparse.Namespace, experiment: Experiment, out: Path) -> int:
     """Write the folder of an experiment, print its summary and give the exit code."""
-    report = build_report(experiment, command)
-    files = [str(file) for file in write_experiment(out, experiment, report, say)]
-    result = {"out": str(out), "files": files, **report}
-    print_result(result, report_lines(report, out, files), as_json=as_json)
+    figures = build_report(experiment, arguments.command_line)
+    files = write_experiment(out, experiment, figures, say)
+    result = {"out": out, "files": files, **figures}
+    report(arguments, result, _lines(figures, out, files))
     if experiment.phases.status in SUCCESSES:
         return SOLVED
-    say(f"{report['status']}: {experiment.phases.status.text}")
+    say(f"{figures['status']}: {experiment.phases.status.text}")
     return NOT_SOLVED
 
 
-def report_lines(report: dict[str, Any], out: Path, files: list[str]) -> list[str]:
+def _lines(report: dict[str, Any], out: Path, files: list[Path]) -> list[str]:
     """The summary: certificate, held-out metrics against the baselines, where things are."""
     first, second = report["phase1"], report["phase2"]
     held, baseline = report["eval"], report["baseline"]
@@ -47,7 +48,7 @@ def report_lines(report: dict[str, Any], out: Path, files: list[str]) -> list[st
         f"length rule {_share(baseline['length_accuracy'])}",
         *counts_line("rows set aside", report["rows"]["set_aside"]),
         *counts_line("pairs cut to the context", report["rows"]["cut"]),
-        f"written   {out}: {', '.join(Path(file).name for file in files)}",
+        f"written   {out}: {', '.join(file.name for file in files)}",
     ]
 
 

@@ -9,6 +9,8 @@ from coala_jax.data._message import ASSISTANT, SYSTEM, USER, Message
 ROLES = (SYSTEM, USER, ASSISTANT)
 # What a role is called where no chat template says.
 LABELS = {SYSTEM: "System", USER: "User", ASSISTANT: "Assistant"}
+# Begins the name of a tokenizer's own template.
+HASHED = "sha256:"
 
 
 class ChatFormat(NamedTuple):

@@ -51,7 +51,7 @@ class RowOptions(SourceOptions):
     """Which rows of a source are meant, and how pairs are made of them.
 
     Attributes:
-        columns: what columns are called there, by their name here, such as ``prompt: question``.
+        columns: what columns are called there, by their name here, such as prompt=question.
         format: format of the rows (default: by the columns).
         pairs: of unpaired and scored rows: one pair a response or row, or all.
         strict: stop at the first row that cannot be used.

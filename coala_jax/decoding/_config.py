@@ -95,10 +95,10 @@ class Guidance:
             token-by-token mode.
         num_candidates: the most probable of the pool that are scored and chosen from where
             guidance acts; None means the whole pool.
-        reweighting: one of ``REWEIGHTINGS``.
+        reweighting: how scores move probabilities (`REWEIGHTINGS`).
         choice: ``sample`` one candidate by the reweighted probabilities, or take the ``best`` by
             the head's score.
-        scored: one of ``SCORED``.
+        scored: the prefix closed by the end token, as it stands, or the token alone (`SCORED`).
         lookahead: tokens by which a candidate is continued, greedily, before it is scored.
         continuations: k of blockwise best-of-k: where guidance acts, k whole continuations of
             ``guide_every`` tokens are sampled and the one with the highest score is kept; 0 guides

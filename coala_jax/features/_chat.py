@@ -7,10 +7,7 @@ from collections.abc import Sequence
 from coala_jax.backbones._hub import find_checkpoint
 from coala_jax.backbones._tokenizer import Tokenizer, load_tokenizer
 from coala_jax.data import ChatFormat, Message
-from coala_jax.data._chat import PLAIN
-
-# Begins the name of a tokenizer's own template.
-HASHED = "sha256:"
+from coala_jax.data._chat import HASHED, PLAIN
 
 
 def tokenizer_chat(tokenizer: Tokenizer) -> ChatFormat:
@@ -65,8 +62,3 @@ def checkpoint_chat(
 ) -> ChatFormat:
     """The chat template of a checkpoint, by `checkpoint_tokenizer`."""
     return tokenizer_chat(checkpoint_tokenizer(model, revision=revision, download=download))
-
-
-def is_tokenizer_chat(name: str) -> bool:
-    """Whether a format of this name is a tokenizer's own template."""
-    return name.startswith(HASHED)

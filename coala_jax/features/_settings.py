@@ -1,13 +1,18 @@
 """How text becomes features: the settings of an extraction, and the identity they give."""
 
-from dataclasses import dataclass, replace
+from __future__ import annotations
 
-from coala_jax.backbones import Backbone
-from coala_jax.features._chat import is_tokenizer_chat
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from coala_jax.data._chat import HASHED
 from coala_jax.features._errors import FeatureError
 from coala_jax.features._identity import FeatureIdentity, layer_name, layer_numbers
 from coala_jax.features._pooling import ATTENTION, pooling_parts
 from coala_jax.features._tokens import RESPONSE_FIELD, TextTemplate
+
+if TYPE_CHECKING:
+    from coala_jax.backbones import Backbone
 
 # Types that numpy reads back by itself; bfloat16 is none of them.
 STORE_TYPES = ("float32", "float16")
@@ -18,15 +23,16 @@ class ExtractSettings:
     """How text becomes features.
 
     Attributes:
-        pooling: names of `coala_jax.features._pooling.POOLINGS` joined by ``+``.
-        layers: whose hidden states are pooled, as Hugging Face numbers ``hidden_states``; -1 is the
-            last, after its norm. Several are concatenated.
+        pooling: mean, last or attention over the response, text_mean, first, or several joined by
+            ``+`` (`coala_jax.features._pooling.POOLINGS`).
+        layers: hidden states to pool, such as -1,-8, as Hugging Face numbers ``hidden_states``; -1
+            is the last, after its norm. Several are concatenated.
         template: what stands around prompt and response.
         dtype: type on disk, ``float32`` or ``float16``.
-        token_budget: slots that run together on one device; None takes what its free memory holds
-            (`coala_jax.features._memory`). Halved, with a message, where the device runs out of it.
-        shard_rows: rows of a shard of the store, the most that a killed run loses. Prefixes are
-            shared within a shard.
+        token_budget: tokens that run together on one device; None means what its free memory holds,
+            8192 on a CPU. Halved, with a message, where the device runs out of it.
+        shard_rows: pairs of a shard of the store: what a killed run loses at most, and what several
+            processes share out. Prefixes are shared within a shard.
         chat_template: by what conversations became the prompts, as a ``RowSet`` records it.
         share_prefixes: run the tokens that sequences begin alike with once, where the model is
             causal.
@@ -64,7 +70,7 @@ class ExtractSettings:
                 raise FeatureError(f"{name} must be at least 1, got {value}")
 
     @classmethod
-    def from_identity(cls, identity: FeatureIdentity) -> "ExtractSettings":
+    def from_identity(cls, identity: FeatureIdentity) -> ExtractSettings:
         """The settings that make features of this identity again."""
         template = TextTemplate(identity.prompt_template, identity.response_template)
         layers = layer_numbers(identity.layer)
@@ -81,12 +87,12 @@ class ExtractSettings:
         """Whether features cannot be made before a query is derived."""
         return ATTENTION in pooling_parts(self.pooling) and not self.query
 
-    def for_rows(self, chat_template: str) -> "ExtractSettings":
+    def for_rows(self, chat_template: str) -> ExtractSettings:
         """The settings for rows whose conversations became text by this chat template.
 
         A tokenizer's own template ends where the answer begins: no space goes before it.
         """
-        ready = is_tokenizer_chat(chat_template) and self.template == TextTemplate()
+        ready = chat_template.startswith(HASHED) and self.template == TextTemplate()
         template = TextTemplate(response=RESPONSE_FIELD) if ready else self.template
         return replace(self, template=template, chat_template=chat_template)
 

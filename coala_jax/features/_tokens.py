@@ -1,10 +1,14 @@
 """Prompt and response to token ids: the template, the end token, and what a full context drops."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from __future__ import annotations
 
-from coala_jax.backbones import Tokenizer
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
 from coala_jax.features._errors import FeatureError
+
+if TYPE_CHECKING:
+    from coala_jax.backbones import Tokenizer
 
 PROMPT_FIELD, RESPONSE_FIELD = "{prompt}", "{response}"
 

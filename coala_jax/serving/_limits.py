@@ -12,22 +12,22 @@ class Limits:
         context: the most tokens of a prompt and its response; rows hold memory for that many.
         new_tokens: the most tokens of a response.
         choices: the most responses to one request, over all of its prompts.
-        waiting: responses that wait for a row; what comes on top is refused.
-        requests: requests that are looked at together; what comes on top is refused.
-        lanes: sets of rows in memory together: of one set of guidance options, for one request or
-            for many, of short texts or of long ones.
+        waiting: the most responses that wait for a row; what comes on top is refused.
+        requests: the most requests that are looked at together; what comes on top is refused.
+        lanes: the most sets of rows in memory together: each of one set of guidance options, for
+            one request or for many, of short texts or of long ones.
         plan_seconds: no set of guidance options that is new is taken so soon after the last: while
             its programs are compiled all requests wait. 0 takes them at once.
-        top_k: the largest pool.
+        top_k: the most tokens of a pool.
         branch_slots: the most tokens behind a row that its lookahead or its continuations take.
         stop_texts: the most stop texts of a request, as the API has it.
         stop_characters: the longest stop text.
         score_rows: the most responses of a request for rewards.
-        body_bytes: the longest body.
+        body_bytes: the most bytes of a body.
         body_seconds: in which a body must be here.
         header_seconds: in which the head of a request must be here.
-        request_seconds: in which a request must be answered to its end.
-        shutdown_seconds: in which what is being answered may end after a signal.
+        request_seconds: seconds in which a request must be answered to its end.
+        shutdown_seconds: seconds in which what is being answered may end after a signal.
     """
 
     rows: int = 8

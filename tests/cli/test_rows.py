@@ -140,13 +140,6 @@ def test_a_data_set_that_cannot_be_had_is_one_line(tmp_path, capsys, words, mess
     assert not (tmp_path / "out").exists()
 
 
-def test_help_of_data_get_has_an_example(capsys):
-    with pytest.raises(SystemExit) as end:
-        main(["data", "get", "--help"])
-    assert end.value.code == 0
-    assert "coala-jax data get helpsteer" in capsys.readouterr().out
-
-
 def test_conversations_of_a_data_set_keep_their_messages_for_the_model_s_template(
     checkpoint, tmp_path, capsys
 ):

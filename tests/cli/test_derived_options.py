@@ -1,0 +1,153 @@
+"""Options made of the fields of a class: names, types, defaults and help."""
+
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+import pytest
+
+from coala_jax import Config, Params
+from coala_jax.cli._derived_options import add_fields, field_texts, from_options, given_fields
+from coala_jax.cli._main import build_parser
+from coala_jax.cli._parser import OneLineParser, UsageError, finite_number
+from coala_jax.data import RowOptions
+from coala_jax.features._settings import ExtractSettings
+from coala_jax.serving._limits import Limits
+
+
+@dataclass(frozen=True)
+class Base:
+    """What is inherited.
+
+    Attributes:
+        count_limit: how many
+            at most, of 100 % (`Base.secret`). Never shown.
+    """
+
+    count_limit: int | None = None
+
+
+@dataclass(frozen=True)
+class Settings(Base):
+    """Fields of every type.
+
+    Attributes:
+        kind: ``a`` or `"b"`; None means both.
+        share: e.g. of `Params.rho`, as Yuan et al. 2020 do. Not shown.
+        text: words.
+        eager: begin at once.
+        lazy: wait.
+        layers: which.
+        stop: texts.
+        columns: what is called what.
+    """
+
+    kind: Literal["a", "b"] | None = None
+    share: float = 0.0
+    text: str = "x"
+    eager: bool = True
+    lazy: bool = False
+    layers: tuple[int, ...] = (-1,)
+    stop: tuple[str, ...] = ()
+    columns: Mapping[str, str] = field(default_factory=dict)
+
+
+class Leaves(NamedTuple):
+    """Without a word about its fields."""
+
+    rho: float = 1.0
+
+
+FIELDS = tuple(Settings.__dataclass_fields__)
+
+
+@pytest.fixture
+def parser():
+    made = OneLineParser(prog="x")
+    takes, names, old = {"share": finite_number}, {"text": "--words"}, {"--now": "eager"}
+    add_fields(made, Settings, FIELDS, takes=takes, names=names, old={**old, "--number": "share"})
+    add_fields(made, Leaves, ("rho",))
+    return made
+
+
+def test_no_options_give_the_defaults(parser):
+    arguments = parser.parse_args([])
+    assert from_options(arguments, Settings) == Settings()
+    assert from_options(arguments, Leaves) == Leaves()
+    assert from_options(arguments, Settings, text="y") == Settings(text="y")
+    assert given_fields(arguments, Settings) == []
+
+
+def test_every_type_of_a_field_is_read(parser):
+    words = "--count-limit 3 --kind a --share -0.5 --words w --no-eager --lazy --layers -1,-8 "
+    words += "--stop a --stop b --columns prompt=q,chosen=c --rho 2"
+    arguments = parser.parse_args(words.split())
+    expected = Settings(
+        *(3, "a", -0.5, "w", False, True, (-1, -8), ("a", "b"), {"prompt": "q", "chosen": "c"})
+    )
+    assert from_options(arguments, Settings) == expected
+    assert from_options(arguments, Leaves) == Leaves(2.0)
+    assert set(given_fields(arguments, Settings)) == set(FIELDS)
+    assert from_options(parser.parse_args([]), Settings) == Settings()  # nothing was kept
+
+
+def test_old_names_work_and_are_not_shown(parser):
+    arguments = parser.parse_args(["--now", "--number", "2"])
+    assert from_options(arguments, Settings) == Settings(eager=False, share=2.0)
+    assert "--now" not in parser.format_help() and "--number" not in parser.format_help()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--count-limit", "0"], "--count-limit: '0' is not an integer of at least 1"),
+        (["--number", "nan"], "--number: 'nan' is not a finite number"),
+        (["--kind", "c"], "--kind: invalid choice: 'c'"),
+        (["--columns", "prompt"], "--columns: 'prompt' is not a list such as prompt=question"),
+        (["--rho", "0"], "--rho: '0' must be above 0"),
+        (["--text", "w"], "unrecognized arguments: --text w"),
+    ],
+)
+def test_what_cannot_be_read_is_named_as_it_was_written(parser, words, message):
+    with pytest.raises(UsageError, match=message.replace("(", r"\(")):
+        parser.parse_args(words)
+
+
+def test_help_is_the_first_sentence_with_the_default(parser):
+    text = " ".join(parser.format_help().split())
+    assert "--count-limit N how many at most, of 100 % --kind {a,b} a or b (default: both)" in text
+    assert "--share X e.g. of --rho, as Yuan et al. 2020 do (default: 0.0)" in text
+    assert "--words TEXT words (default: x) --no-eager do not begin at once --lazy wait" in text
+    assert "--layers N,N which (default: -1) --stop TEXT texts; may be repeated" in text
+    assert text.endswith("--rho X (default: 1.0)")
+
+
+@pytest.mark.parametrize("kind", [Params, Config, RowOptions, ExtractSettings, Limits])
+def test_every_field_of_the_settings_has_a_text(kind):
+    names = getattr(kind, "_fields", None) or kind.__dataclass_fields__
+    assert set(names) <= field_texts(kind).keys()
+
+
+def test_names_from_before_the_fields_had_theirs_still_say_the_same():
+    words = ["solve", "x.npz", "--out", "h"]
+    old = "--gates 5 --loss huber --objective pointwise --network gated_relu"
+    new = "--n-gates 5 --phase1-loss huber --phase2-objective pointwise --model gated_relu"
+    one, other = (build_parser().parse_args([*words, *each.split()]) for each in (old, new))
+    assert one == other
+    config = from_options(one, Config)
+    assert (config.n_gates, config.phase1_loss, config.model) == (5, "huber", "gated_relu")
+    demo = ["quickstart", "--network", "gated_relu", "--model", "folder"]
+    arguments = build_parser().parse_args(demo)
+    assert (arguments.model, from_options(arguments, Config).model) == ("folder", "gated_relu")
+
+
+def test_without_docstrings_options_have_no_help_and_the_same_defaults():
+    code = (
+        "from coala_jax.cli._main import build_parser, sys;"
+        "from coala_jax.cli._options import solver_settings, Settings;"
+        "read = build_parser().parse_args(['solve', 'x', '--out', 'h']);"
+        "sys.exit(solver_settings(read) != Settings())"
+    )
+    subprocess.run([sys.executable, "-OO", "-c", code], check=True)

@@ -19,7 +19,6 @@ import operator
 import sys
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -27,17 +26,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from reporting import SHARED_FOLDER, account, interval, markdown, origin, parser_of, save, say
 from sklearn.neural_network import MLPClassifier
 
 from coala_jax import Config, Params, finetune, refine, solve
-from coala_jax._files import write_text
-from coala_jax._json import json_text
-from coala_jax._machine import device, versions
 from coala_jax.study._baselines import fit_length_rule, fit_linear_probe, ordered
 from coala_jax.study._intervals import cluster_interval
 from coala_jax.study._pairs import PairSet, hold_out, read_pairs
 
-HERE = Path(__file__).resolve().parent
 SETS = ("alpaca_eval_v2", "qa_feedback", "expert_small", "autoj_pairwise", "webgpt")
 HELD_OUT = 0.2
 TRAINED_ON = 0.75
@@ -182,7 +178,7 @@ def main() -> None:
         path = arguments.shared / "features" / f"{name}.npz"
         data = arguments.shared / "data" / f"{name}.jsonl.gz"
         if not path.exists():
-            _say(f"{name}: no {path}, left out")
+            say(f"{name}: no {path}, left out")
             continue
         pairs = read_pairs(str(path), None, str(data))
         scores[name] = _study(name, pairs, arguments.methods, arguments.splits)
@@ -193,13 +189,11 @@ def main() -> None:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = parser_of(__doc__, "accuracy")
     parser.add_argument("--sets", nargs="+", default=list(SETS), choices=SETS)
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS)
     parser.add_argument("--splits", type=int, default=20)
-    parser.add_argument("--shared", type=Path, default=HERE.parent.parent / "shared")
-    parser.add_argument("--out", type=Path, default=HERE / "results")
-    parser.add_argument("--name", default="accuracy", help="of the files under --out")
+    parser.add_argument("--shared", type=Path, default=SHARED_FOLDER)
     return parser.parse_args()
 
 
@@ -217,7 +211,7 @@ def _study(
         for method in methods:
             total[method][out] += METHODS[method](train, held_out, seed)
         means = {m: f"{total[m].sum() / count.sum():.3f}" for m in methods}
-        _say(f"{name} split {seed}, {time.perf_counter() - start:.0f} s: {means}")
+        say(f"{name} split {seed}, {time.perf_counter() - start:.0f} s: {means}")
     seen = count > 0
     keys = [f"{name}/{key}" for key, used in zip(pairs.keys, seen, strict=True) if used]
     return keys, {method: total[method][seen] / count[seen] for method in methods}
@@ -260,51 +254,34 @@ def _rows(name: str, keys: list[str], scores: dict[str, np.ndarray]) -> list[dic
 
 
 def _write(arguments: argparse.Namespace, rows: list[dict[str, Any]]) -> None:
-    result = {
-        "date": datetime.now(UTC).date().isoformat(),
-        "device": device(),
-        "versions": versions(),
-        "splits": arguments.splits,
-        "group_lasso": STRENGTHS,
-        "configs": {
-            "pointwise": dataclasses.asdict(POINTWISE),
-            "pairwise and refined": dataclasses.asdict(PAIRWISE),
-            "gated": dataclasses.asdict(GATED),
-        },
-        "rows": rows,
-    }
-    write_text(arguments.out / f"{arguments.name}.json", json_text(result))
-    write_text(arguments.out / f"{arguments.name}.md", _table(result))
+    configs = {"pointwise": POINTWISE, "pairwise and refined": PAIRWISE, "gated": GATED}
+    result = account(
+        splits=arguments.splits,
+        group_lasso=STRENGTHS,
+        configs={name: dataclasses.asdict(config) for name, config in configs.items()},
+        rows=rows,
+    )
+    save(arguments, result, _table(result))
     sys.stdout.write(_table(result))
 
 
 def _table(result: dict[str, Any]) -> str:
-    lines = [
+    head = (
         f"Accuracy on held-out pairs over {result['splits']} splits by prompt, strengths "
         f"{result['group_lasso']} of the critical one; 95 % intervals clustered by prompt. "
-        f"{result['date']}, {result['device']}, jax {result['versions']['jax']}.\n",
-        _cells(["set", "method", "pairs in prompts", "accuracy", "minus probe"]),
-        _cells(["---"] * 5),
+        f"{origin(result)}."
+    )
+    rows = [
+        [
+            row["set"],
+            row["method"],
+            f"{row['pairs']} in {row['prompts']}",
+            interval(row["accuracy"]),
+            "-" if row["minus_probe"] is None else interval(row["minus_probe"]),
+        ]
+        for row in result["rows"]
     ]
-    for row in result["rows"]:
-        pairs = f"{row['pairs']} in {row['prompts']}"
-        cells = [row["set"], row["method"], pairs, _interval(row["accuracy"])]
-        lines.append(_cells([*cells, _interval(row["minus_probe"])]))
-    return "\n".join([*lines, ""])
-
-
-def _interval(interval: dict[str, float] | None) -> str:
-    if interval is None:
-        return "-"
-    return f"{interval['mean']:.3f} [{interval['low']:.3f}, {interval['high']:.3f}]"
-
-
-def _cells(cells: Any) -> str:
-    return "| " + " | ".join(str(cell) for cell in cells) + " |"
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    return markdown(head, ("set", "method", "pairs in prompts", "accuracy", "minus probe"), rows)
 
 
 if __name__ == "__main__":

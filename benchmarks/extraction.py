@@ -36,12 +36,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-RESULTS = Path(__file__).resolve().parent / "results"
-DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+from reporting import SHARED_FOLDER, account, figure, markdown, origin, parser_of, save, say
+
 SETS = ("tutoring", "hh_helpful", "conversations")
 MODELS = ("embedded", "llama")
 CORES = (1, 2)
@@ -90,7 +89,7 @@ def main(argv: list[str] | None = None) -> None:
             for model in MODELS:
                 for data in _sets(arguments.data):
                     job = {"cores": cores, "model": model, "rows": data}
-                    _say(", ".join(map(str, job.values())))
+                    say(", ".join(map(str, job.values())))
                     found = _start(arguments, job, llama, "time")
                     peaks = {}
                     if cores == 1 and data == _memory_set(arguments.data):
@@ -101,19 +100,20 @@ def main(argv: list[str] | None = None) -> None:
                     rows += [
                         {**job, **row, "peak_bytes": peaks.get(row["contender"])} for row in found
                     ]
-                    _write(arguments, rows, time.perf_counter() - start)
-    sys.stdout.write(_table(_result(arguments, rows, time.perf_counter() - start)))
+                    result = _result(arguments, rows, time.perf_counter() - start)
+                    save(arguments, result, _table(result))
+    sys.stdout.write(_table(result))
 
 
 def _arguments(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = parser_of(__doc__, "extraction")
     parser.add_argument("--rows", type=int, default=40, help="pairs; the Llama takes a tenth")
     parser.add_argument("--repeats", type=int, default=5, help="passes of each, the median counts")
     parser.add_argument("--token-budget", type=int, default=8192)
-    parser.add_argument("--data", type=Path, default=DATA, help="folder of .jsonl.gz files")
+    parser.add_argument(
+        "--data", type=Path, default=SHARED_FOLDER / "data", help="folder of .jsonl.gz files"
+    )
     parser.add_argument("--small", action="store_true", help="a few rows and a tiny Llama")
-    parser.add_argument("--out", type=Path, default=RESULTS)
-    parser.add_argument("--name", default="extraction", help="of the files under --out")
     parser.add_argument("--worker", type=json.loads, help=argparse.SUPPRESS)
     arguments = parser.parse_args(argv)
     if arguments.small:
@@ -328,45 +328,31 @@ def _result(
 ) -> dict[str, Any]:
     import importlib.metadata
 
-    from coala_jax._machine import device, versions
-
-    return {
-        "date": datetime.now(UTC).date().isoformat(),
-        "device": device(),
-        "versions": {**versions(), "torch": importlib.metadata.version("torch")},
-        "pairs": arguments.rows,
-        "repeats": arguments.repeats,
-        "token_budget": arguments.token_budget,
-        "load_average": os.getloadavg()[0],
-        "seconds": seconds,
-        "rows": rows,
-    }
-
-
-def _write(arguments: argparse.Namespace, rows: list[dict[str, Any]], seconds: float) -> None:
-    from coala_jax._files import write_text
-    from coala_jax._json import json_text
-
-    result = _result(arguments, rows, seconds)
-    write_text(arguments.out / f"{arguments.name}.json", json_text(result))
-    write_text(arguments.out / f"{arguments.name}.md", _table(result))
+    result = account(
+        pairs=arguments.rows,
+        repeats=arguments.repeats,
+        token_budget=arguments.token_budget,
+        load_average=os.getloadavg()[0],
+        seconds=seconds,
+        rows=rows,
+    )
+    result["versions"]["torch"] = importlib.metadata.version("torch")
+    return result
 
 
 def _table(result: dict[str, Any]) -> str:
     columns = ("cores", "model", "rows", "contender", "given", "distinct", "run", "seconds", "cpu")
     columns += ("tokens/s", "ratio", "cpu ratio", "speedup", "compile s", "peak MB")
     head = (
-        f"Extraction, {result['date']}, {result['device']}, jax {result['versions']['jax']}, torch "
-        f"{result['versions']['torch']}, load {result['load_average']:.1f}; {result['pairs']} "
-        f"pairs (the Llama a {LLAMA_SHARE}th), median of {result['repeats']}, token budget "
-        f"{result['token_budget']}; {result['seconds']:.0f} s in all. Ratio: to the best torch.\n"
+        f"Extraction, {origin(result)}, torch {result['versions']['torch']}, load "
+        f"{result['load_average']:.1f}; {result['pairs']} pairs (the Llama a {LLAMA_SHARE}th), "
+        f"median of {result['repeats']}, token budget {result['token_budget']}; "
+        f"{result['seconds']:.0f} s in all. Ratio: to the best torch."
     )
-    lines = [_cells(columns), _cells(["---"] * len(columns)), *map(_line, result["rows"])]
-    return "\n".join([head, *lines, ""])
+    return markdown(head, columns, map(_cells, result["rows"]))
 
 
-def _line(row: dict[str, Any]) -> str:
-    peak = row["peak_bytes"]
+def _cells(row: dict[str, Any]) -> list[Any]:
     figures = (
         f"{row['seconds']:.3f}",
         f"{row['cpu_seconds']:.3f}",
@@ -375,18 +361,10 @@ def _line(row: dict[str, Any]) -> str:
         f"{row['cpu_ratio']:.2f}",
         f"{row['speedup']:.2f}",
         f"{row['compile_seconds']:.1f}",
-        "-" if peak is None else f"{peak / 1e6:.0f}",
+        figure(row["peak_bytes"], ".0f", 1e6),
     )
     names = [row[name] for name in ("cores", "model", "rows", "contender", "given")]
-    return _cells([*names, row.get("distinct", "-"), row["run"], *figures])
-
-
-def _cells(cells: Any) -> str:
-    return "| " + " | ".join(str(cell) for cell in cells) + " |"
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    return [*names, row.get("distinct", "-"), row["run"], *figures]
 
 
 if __name__ == "__main__":

@@ -26,12 +26,10 @@ from __future__ import annotations
 import argparse
 import functools
 import gc
-import math
 import os
 import sys
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -41,22 +39,15 @@ os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from reporting import RESULTS, Measured, Recorder, best_seconds, figure, markdown, origin, parser_of
 
-from coala_jax._files import write_text
-from coala_jax._json import json_text
-from coala_jax._machine import device, versions
 from coala_jax.backbones import TokenBatch
 from coala_jax.backbones._attention import plain_batch
 from coala_jax.backbones._flops import pass_flops
 from coala_jax.backbones._registry import FAMILIES
 
-RESULTS = Path(os.environ.get("OUT", Path(__file__).resolve().parent / "results"))
 # Calls that are queued before waiting, so that launching one hides behind the one before.
 CALLS = 5
-# Short measurements are repeated, and the fastest counts.
-REPEATS = 3
-# A part may take this many times as long as the longest of its kind did.
-GROWTH = 2.0
 # Side of the square products whose rate is the card's: 2 s^3 operations of 400 MB, far past launch.
 SIDE = 8192
 MEMORY_LIMIT = 24e9
@@ -113,70 +104,6 @@ COLUMNS = (
 )
 
 
-class Recorder:
-    """Rows of the table, written after each: what fails or no longer fits says so in its row."""
-
-    def __init__(self, arguments: argparse.Namespace) -> None:
-        self.rows: list[dict[str, Any]] = []
-        self.rate: float | None = None
-        self._arguments = arguments
-        self._start = time.perf_counter()
-        self._longest: dict[str, float] = {}
-
-    def measure(self, identity: dict[str, Any], function: Callable[[], dict[str, Any]]) -> None:
-        """Add the row of a part: its identity, its figures, or why there are none."""
-        kind = f"{identity['part']} {identity.get('model')}"
-        left = self._arguments.budget - (time.perf_counter() - self._start)
-        needed = GROWTH * self._longest.get(kind, 0.0)
-        figures: dict[str, Any] = {}
-        failure = None
-        if left <= needed:
-            failure = f"not run: {max(left, 0):.0f} s of the budget left, {needed:.0f} s needed"
-        else:
-            start = time.perf_counter()
-            try:
-                figures = function()
-            except Exception as error:  # whatever it was, the other parts are still worth having
-                failure = _reason(error)
-            self._longest[kind] = max(time.perf_counter() - start, self._longest.get(kind, 0.0))
-        if "flops" in figures:
-            figures["flops_per_second"] = figures["flops"] / figures["seconds"]
-            if identity["part"] == "rate":
-                self.rate = figures["flops_per_second"]
-            if self.rate is not None:
-                figures["share_of_rate"] = figures["flops_per_second"] / self.rate
-        row = {**identity, **figures, "failure": failure}
-        row.setdefault("peak_bytes", _peak_bytes())
-        self.rows.append(row)
-        print(", ".join(map(str, (*identity.values(), failure or "done"))), file=sys.stderr)
-        path = self._arguments.out / self._arguments.name
-        write_text(path.with_name(f"{path.name}.json"), json_text(self.result()))
-        write_text(path.with_name(f"{path.name}.md"), self.table())
-
-    def result(self) -> dict[str, Any]:
-        """All that is kept."""
-        return {
-            "date": datetime.now(UTC).date().isoformat(),
-            "device": device(),
-            "versions": versions(),
-            "token_budget": self._arguments.token_budget,
-            "memory_limit": MEMORY_LIMIT,
-            "seconds": time.perf_counter() - self._start,
-            "rows": self.rows,
-        }
-
-    def table(self) -> str:
-        """The rows so far as Markdown."""
-        result = self.result()
-        head = (
-            f"{result['date']}, {result['device']}, jax {result['versions']['jax']}; bfloat16, "
-            f"{result['token_budget']} tokens together; {result['seconds']:.0f} s in all. Share: "
-            "of the rate of square products.\n"
-        )
-        lines = [_cells(COLUMNS), _cells(["---"] * len(COLUMNS)), *map(_line, self.rows)]
-        return "\n".join([head, *lines, ""])
-
-
 def main(argv: list[str] | None = None) -> None:
     """Run the benchmark.
 
@@ -185,61 +112,66 @@ def main(argv: list[str] | None = None) -> None:
     """
     arguments = _arguments(argv)
     shapes = SMALL if arguments.small else SHAPES
-    recorder = Recorder(arguments)
+    kept = {"token_budget": arguments.token_budget, "memory_limit": MEMORY_LIMIT}
+    recorder = Recorder(arguments, kept, _table)
     side = 256 if arguments.small else SIDE
-    recorder.measure({"part": "rate"}, functools.partial(measure_rate, side))
+    rate = recorder.measure({"part": "rate"}, measure_rate, side)
     for part, prepare in (("ours", prepare_ours), ("torch", prepare_torch)):
         for model, fields in shapes.items():
-            _measure_model(recorder, arguments, part, model, functools.partial(prepare, fields))
+            identity = {"part": part, "model": model}
+            _measure_model(recorder, arguments, identity, functools.partial(prepare, fields), rate)
     sys.stdout.write(recorder.table())
 
 
 def _arguments(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    out = Path(os.environ.get("OUT", RESULTS))
+    parser = parser_of(__doc__, "gpu_extraction", out)
     parser.add_argument("--lengths", type=int, nargs="+", default=[128, 256, 512, 1024])
     parser.add_argument("--token-budget", type=int, default=8192, help="slots that run together")
     parser.add_argument("--small", action="store_true", help="tiny models in the same layout")
     parser.add_argument("--budget", type=float, default=450.0, help="seconds for everything")
-    parser.add_argument("--out", type=Path, default=RESULTS)
-    parser.add_argument("--name", default="gpu_extraction", help="of the files under --out")
     return parser.parse_args(argv)
 
 
 def _measure_model(
     recorder: Recorder,
     arguments: argparse.Namespace,
-    part: str,
-    model: str,
+    identity: dict[str, Any],
     prepare: Callable[[], Callable[[int, int], dict[str, Any]]],
+    rate: float | None,
 ) -> None:
     """All lengths of a model, its weights made before and let go of after."""
-    passes: list[Callable[[int, int], dict[str, Any]]] = []
 
-    def make() -> dict[str, Any]:
+    def make() -> Measured:
         start = time.perf_counter()
-        passes.append(prepare())
-        return {"seconds": time.perf_counter() - start}
+        run = prepare()
+        return Measured({"seconds": time.perf_counter() - start}, run)
 
-    recorder.measure({"part": f"{part} weights", "model": model}, make)
+    run = recorder.measure({**identity, "part": f"{identity['part']} weights"}, make)
     for length in arguments.lengths:
         rows = max(arguments.token_budget // length, 1)
 
-        def run(rows: int = rows, length: int = length) -> dict[str, Any]:
-            if not passes:
-                raise RuntimeError("not run: no weights")
-            return passes[0](rows, length)
+        def measure(
+            run: Callable[[int, int], dict[str, Any]], rows: int = rows, length: int = length
+        ) -> Measured:
+            figures = run(rows, length)
+            reached = figures["flops"] / figures["seconds"]
+            share = None if rate is None else reached / rate
+            return Measured({**figures, "flops_per_second": reached, "share_of_rate": share})
 
-        recorder.measure({"part": part, "model": model, "length": length, "rows": rows}, run)
-    passes.clear()
+        recorder.measure({**identity, "length": length, "rows": rows}, measure, run)
+    del run
     gc.collect()
 
 
-def measure_rate(side: int) -> dict[str, Any]:
+def measure_rate(side: int) -> Measured:
     """Square products in bfloat16."""
     matrix = jax.random.normal(jax.random.key(0), (side, side), jnp.bfloat16)
     product = jax.jit(jnp.matmul)
-    seconds = _best_seconds(lambda: product(matrix, matrix), jax.block_until_ready)
-    return {"seconds": seconds, "flops": 2 * side**3}
+    seconds = best_seconds(lambda: product(matrix, matrix), calls=CALLS)
+    flops = 2 * side**3
+    figures = {"seconds": seconds, "flops": flops, "flops_per_second": flops / seconds}
+    return Measured({**figures, "share_of_rate": 1.0}, flops / seconds)
 
 
 def prepare_ours(fields: dict[str, Any]) -> Callable[[int, int], dict[str, Any]]:
@@ -266,7 +198,7 @@ def prepare_ours(fields: dict[str, Any]) -> Callable[[int, int], dict[str, Any]]
         compiled = features.lower(state, batch, config.depth).compile()
         compile_seconds = time.perf_counter() - start
         none, one = (_compiler_flops(features, state, batch, layer) for layer in (0, 1))
-        seconds = _best_seconds(lambda: compiled(state, batch), jax.block_until_ready)
+        seconds = best_seconds(lambda: compiled(state, batch), calls=CALLS)
         return {
             "seconds": seconds,
             "compile_seconds": compile_seconds,
@@ -311,7 +243,7 @@ def prepare_torch(fields: dict[str, Any]) -> Callable[[int, int], dict[str, Any]
                 hidden = model(tokens, use_cache=False).last_hidden_state
                 return hidden.mean(1, dtype=torch.float32)
 
-        seconds = _best_seconds(run, wait)
+        seconds = best_seconds(run, calls=CALLS, wait=wait)
         return {
             "seconds": seconds,
             "tokens_per_second": rows * length / seconds,
@@ -322,54 +254,30 @@ def prepare_torch(fields: dict[str, Any]) -> Callable[[int, int], dict[str, Any]
     return measure
 
 
-def _best_seconds(run: Callable[[], Any], wait: Callable[[Any], Any]) -> float:
-    """Seconds of a call: the fastest of some series, after one that compiles."""
-    wait(run())
-    best = math.inf
-    for _ in range(REPEATS):
-        start = time.perf_counter()
-        for _ in range(CALLS):
-            result = run()
-        wait(result)
-        best = min(best, (time.perf_counter() - start) / CALLS)
-    return best
+def _table(result: dict[str, Any]) -> str:
+    head = (
+        f"{origin(result)}; bfloat16, {result['token_budget']} tokens together; "
+        f"{result['seconds']:.0f} s in all. Share: of the rate of square products."
+    )
+    return markdown(head, COLUMNS, map(_cells, result["rows"]))
 
 
-def _peak_bytes() -> int | None:
-    """Most device memory in use so far, where the backend counts it."""
-    return (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
-
-
-def _reason(error: Exception) -> str:
-    """The first line of what went wrong, fit for a cell."""
-    lines = str(error).strip().splitlines() or [""]
-    return f"{type(error).__name__}: {lines[0]}".replace("|", "/")
-
-
-def _line(row: dict[str, Any]) -> str:
+def _cells(row: dict[str, Any]) -> list[Any]:
     note = row["failure"] or ""
     peak = row.get("peak_bytes")
     if row["part"] == "ours" and peak is not None and peak > MEMORY_LIMIT:
         note = f"more than {MEMORY_LIMIT / 1e9:.0f} GB"
     figures = (
-        _text(row.get("seconds"), ".4g"),
-        _text(row.get("tokens_per_second"), ".4g"),
-        _text(row.get("flops"), ".4g", 1e12),
-        _text(row.get("compiler_flops"), ".4g", 1e12),
-        _text(row.get("flops_per_second"), ".4g", 1e12),
-        _text(row.get("share_of_rate"), ".2f"),
-        _text(peak, ".3g", 1e9),
+        figure(row.get("seconds"), ".4g"),
+        figure(row.get("tokens_per_second"), ".4g"),
+        figure(row.get("flops"), ".4g", 1e12),
+        figure(row.get("compiler_flops"), ".4g", 1e12),
+        figure(row.get("flops_per_second"), ".4g", 1e12),
+        figure(row.get("share_of_rate"), ".2f"),
+        figure(peak, ".3g", 1e9),
     )
     names = (row.get(name, "-") for name in ("part", "model", "length", "rows"))
-    return _cells([*names, *figures, note])
-
-
-def _text(value: float | None, spec: str, unit: float = 1.0) -> str:
-    return "-" if value is None else format(value / unit, spec)
-
-
-def _cells(cells: Any) -> str:
-    return "| " + " | ".join(map(str, cells)) + " |"
+    return [*names, *figures, note]
 
 
 if __name__ == "__main__":

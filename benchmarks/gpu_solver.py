@@ -37,24 +37,19 @@ from __future__ import annotations
 
 import argparse
 import functools
-import math
 import sys
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 from problems import SIGNAL, SPECTRUM_EXPONENT, TEACHER_NEURONS
+from reporting import Measured, Recorder, best_seconds, figure, markdown, origin, parser_of
 
 from coala_jax import Config, Params, PreferenceFeatures, Status, certify, cronos
-from coala_jax._files import write_text
 from coala_jax._inputs import prepare_features, prepare_params
-from coala_jax._json import json_text
-from coala_jax._machine import device, versions
 from coala_jax.convex import (
     CronosProblem,
     CronosState,
@@ -68,19 +63,13 @@ from coala_jax.convex._prepare import prepare, strength_of
 from coala_jax.convex._program import column_products, row_products
 from coala_jax.convex.losses import get_loss
 
-RESULTS = Path(__file__).resolve().parent / "results"
 FLOAT_BYTES = 4
 # Pairs made at once: float32 rows of 4096 pairs of width 4096 take 134 MB.
 CHUNK_PAIRS = 4096
 # Calls that are queued before waiting, so that launching one hides behind the one before.
 CALLS = 10
-# Short measurements are repeated, and the fastest counts.
-REPEATS = 3
 # Bare ADMM steps in one run: enough that copying the state once does not show.
 STEPS = 100
-# A part may take this many times as long as the longest of its kind did: a gap ten times as small
-# takes about twice the steps.
-GROWTH = 2.0
 # Tolerances that the first certificate meets, to load kernels before anything is timed.
 LOOSE = 1e30
 
@@ -101,13 +90,6 @@ class Size(NamedTuple):
     def columns(self) -> int:
         """Columns D of the program, one for the bias."""
         return self.width + 1
-
-
-class Measured(NamedTuple):
-    """Figures of one row of the tables, and what later parts need of it."""
-
-    figures: dict[str, Any]
-    value: Any = None
 
 
 class Column(NamedTuple):
@@ -188,86 +170,6 @@ TABLES = (
 )
 
 
-class Recorder:
-    """Rows of the tables, written after each: what fails or no longer fits says so in its row."""
-
-    def __init__(self, arguments: argparse.Namespace) -> None:
-        self.rows: list[dict[str, Any]] = []
-        self._arguments = arguments
-        self._start = time.perf_counter()
-        self._longest: dict[str, float] = {}
-
-    def measure(
-        self, identity: dict[str, Any], function: Callable[..., Measured], *inputs: Any
-    ) -> Any:
-        """Add the row of a part.
-
-        Args:
-            identity: cells that say which part it is.
-            function: makes the figures from the inputs.
-            *inputs: values of earlier parts; None is one that failed.
-
-        Returns:
-            The value for later parts, or None.
-        """
-        start = time.perf_counter()
-        measured = Measured({})
-        failure = self._obstacle(identity["part"], inputs)
-        if failure is None:
-            try:
-                measured = function(*inputs)
-            except Exception as error:  # whatever it was, the other parts are still worth having
-                failure = _reason(error)
-            self._spent(identity["part"], time.perf_counter() - start)
-        row = {**identity, "failure": failure, **measured.figures, "peak_bytes": _peak_bytes()}
-        self.rows.append(row)
-        _say(", ".join(str(cell) for cell in (*identity.values(), failure or "done")))
-        self._write()
-        return measured.value
-
-    def tables(self) -> str:
-        """All rows so far as Markdown."""
-        result = self._result()
-        head = (
-            f"{result['date']}, {result['device']}, jax {result['versions']['jax']}. "
-            f"{result['pairs']} pairs of width {result['width']}, {result['gates']} gates; "
-            f"{result['seconds']:.0f} s in all."
-        )
-        return "\n\n".join([head, *(_table(self.rows, *table) for table in TABLES)]) + "\n"
-
-    def _obstacle(self, part: str, inputs: tuple[Any, ...]) -> str | None:
-        """Why a part cannot run, or None."""
-        if any(value is None for value in inputs):
-            return "not run: a part before it gave nothing"
-        left = self._arguments.budget - (time.perf_counter() - self._start)
-        needed = GROWTH * self._longest.get(part, 0.0)
-        if left <= needed:
-            return f"not run: {max(left, 0):.0f} s of the budget left, {needed:.0f} s may be needed"
-        return None
-
-    def _spent(self, part: str, seconds: float) -> None:
-        self._longest[part] = max(seconds, self._longest.get(part, 0.0))
-
-    def _result(self) -> dict[str, Any]:
-        return {
-            "date": datetime.now(UTC).date().isoformat(),
-            "device": device(),
-            "versions": versions(),
-            "pairs": self._arguments.pairs,
-            "width": self._arguments.width,
-            "gates": self._arguments.gates,
-            "max_iterations": self._arguments.max_iterations,
-            "budget_seconds": self._arguments.budget,
-            "seconds": time.perf_counter() - self._start,
-            "rows": self.rows,
-        }
-
-    def _write(self) -> None:
-        path = self._arguments.out / self._arguments.name
-        write_text(path.with_name(f"{path.name}.json"), json_text(self._result()))
-        write_text(path.with_name(f"{path.name}.md"), self.tables())
-
-
 def main(argv: list[str] | None = None) -> None:
     """Run the benchmark.
 
@@ -276,7 +178,7 @@ def main(argv: list[str] | None = None) -> None:
     """
     arguments = _arguments(argv)
     size = Size(arguments.pairs, arguments.width, arguments.gates)
-    recorder = Recorder(arguments)
+    recorder = make_recorder(arguments)
     copy_rate = recorder.measure({"part": "copy"}, measure_copy, size)
     features = recorder.measure({"part": "features"}, measure_features, size)
     for precision in arguments.precisions:
@@ -291,11 +193,11 @@ def main(argv: list[str] | None = None) -> None:
                 identity = {"part": "product", "pass": name, "columns": columns}
                 measure = functools.partial(measure_product, size, name, columns, precision)
                 recorder.measure({**identity, "precision": precision}, measure)
-    sys.stdout.write(recorder.tables())
+    sys.stdout.write(recorder.table())
 
 
 def _arguments(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = parser_of(__doc__, "gpu_solver")
     parser.add_argument("--pairs", type=int, default=60_000, help="n; the program has 2n rows")
     parser.add_argument("--width", type=int, default=4096, help="d of the features")
     parser.add_argument("--gates", type=int, default=16, help="P")
@@ -309,8 +211,6 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--max-iterations", type=int, default=1000, help="ADMM steps of a solve")
     parser.add_argument("--budget", type=float, default=450.0, help="seconds for everything")
-    parser.add_argument("--out", type=Path, default=RESULTS)
-    parser.add_argument("--name", default="gpu_solver", help="of the files under --out")
     return parser.parse_args(argv)
 
 
@@ -360,7 +260,7 @@ def measure_copy(size: Size) -> Measured:
             result = add_one(result)
         return result
 
-    seconds = _best_seconds(chain) / CALLS
+    seconds = best_seconds(chain) / CALLS
     moved = 2 * array.nbytes
     figures = {"seconds": seconds, "bytes": moved, "bytes_per_second": moved / seconds}
     return Measured(figures, moved / seconds)
@@ -443,7 +343,7 @@ def measure_certificate(features: PreferenceFeatures, solution: Phase1Solution) 
 def measure_preparation(config: Config, features: PreferenceFeatures) -> Measured:
     """All that precedes the first step, once; its value is what the steps start from."""
     run = functools.partial(_prepare, config, _params(LOOSE, LOOSE), features)
-    seconds = _best_seconds(run, repeats=1)
+    seconds = best_seconds(run, repeats=1)
     return Measured({"seconds": seconds}, run())
 
 
@@ -451,7 +351,7 @@ def measure_row_penalties(config: Config, start: tuple[CronosProblem, CronosStat
     """One change of the row penalties, an inverse a block, after the first steps."""
     problem, state = start
     run = functools.partial(_balance, config, problem, _steps(config, problem, state))
-    seconds = _best_seconds(run, repeats=1)
+    seconds = best_seconds(run, repeats=1)
     return Measured({"seconds": seconds}, (problem, run()))
 
 
@@ -464,7 +364,7 @@ def measure_step(
     """Mean of bare ADMM steps, against the bytes that they must move."""
     problem, state = balanced
     run = functools.partial(_steps, config, problem, state)
-    seconds = _best_seconds(run) / STEPS
+    seconds = best_seconds(run) / STEPS
     cg_iterations = int(run().cg_iterations - state.cg_iterations) / STEPS
     moved = step_bytes(size, cg_iterations)
     rate = moved / seconds
@@ -503,7 +403,7 @@ def measure_product(size: Size, name: str, columns: int, precision: str) -> Meas
     right = jax.random.normal(right_key, (blocks, length), jnp.float32)
     product = jax.jit(row_products if name == "row" else column_products)
     with jax.default_matmul_precision(precision):
-        seconds = _best_seconds(lambda: [product(x, right) for _ in range(CALLS)]) / CALLS
+        seconds = best_seconds(lambda: [product(x, right) for _ in range(CALLS)]) / CALLS
     moved = FLOAT_BYTES * (size.rows * columns + blocks * (size.rows + columns))
     return Measured(
         {
@@ -560,54 +460,32 @@ def _params(tolerance: float, residual_tolerance: float = Params().residual_tole
     return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), params)
 
 
-def _best_seconds(run: Callable[[], Any], repeats: int = REPEATS) -> float:
-    """The fastest of so many runs, after one that compiles."""
-    jax.block_until_ready(run())
-    best = math.inf
-    for _ in range(repeats):
-        start = time.perf_counter()
-        jax.block_until_ready(run())
-        best = min(best, time.perf_counter() - start)
-    return best
+def make_recorder(arguments: argparse.Namespace) -> Recorder:
+    """What keeps the rows of a run."""
+    fields = {
+        name: getattr(arguments, name) for name in ("pairs", "width", "gates", "max_iterations")
+    }
+    return Recorder(arguments, {**fields, "budget_seconds": arguments.budget}, _tables)
 
 
-def _peak_bytes() -> int | None:
-    """Most device memory in use so far, where the backend counts it."""
-    return (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
-
-
-def _reason(error: Exception) -> str:
-    """The first line of what went wrong, fit for a cell."""
-    lines = str(error).strip().splitlines() or [""]
-    return f"{type(error).__name__}: {lines[0]}".replace("|", "/")
-
-
-def _table(
-    rows: list[dict[str, Any]], title: str, parts: tuple[str, ...], columns: tuple[Column, ...]
-) -> str:
-    lines = [
-        f"**{title}**",
-        "",
-        _cells(column.title for column in columns),
-        _cells("---" for _ in columns),
+def _tables(result: dict[str, Any]) -> str:
+    head = (
+        f"{origin(result)}. {result['pairs']} pairs of width {result['width']}, "
+        f"{result['gates']} gates; {result['seconds']:.0f} s in all."
+    )
+    tables = [
+        markdown(
+            f"**{title}**",
+            [column.title for column in columns],
+            (
+                [figure(row.get(column.key), column.spec, column.unit) for column in columns]
+                for row in result["rows"]
+                if row["part"] in parts
+            ),
+        )
+        for title, parts, columns in TABLES
     ]
-    found = [row for row in rows if row["part"] in parts]
-    return "\n".join([*lines, *(_cells(_text(row, column) for column in columns) for row in found)])
-
-
-def _text(row: dict[str, Any], column: Column) -> str:
-    value = row.get(column.key)
-    if value is None:
-        return "-"
-    return format(value if column.unit == 1.0 else value / column.unit, column.spec)
-
-
-def _cells(cells: Any) -> str:
-    return "| " + " | ".join(cells) + " |"
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    return "\n".join([head, "", *tables])
 
 
 if __name__ == "__main__":

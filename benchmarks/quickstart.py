@@ -12,15 +12,12 @@ from __future__ import annotations
 import argparse
 import itertools
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from reporting import account, cells, interval, markdown, origin, parser_of, save, say
 
-from coala_jax._files import write_text
-from coala_jax._json import json_text
-from coala_jax._machine import device, versions
 from coala_jax._types import Config, Params
 from coala_jax.data import split_by_group
 from coala_jax.quickstart._demo import DemoPairs, demo_pairs, embedded_backbone
@@ -28,7 +25,6 @@ from coala_jax.quickstart._tutoring import EVAL_PAIRS, TRAIN_PAIRS, TutoringSpli
 from coala_jax.study._experiment import Experiment, Settings, run_experiment
 from coala_jax.study._intervals import cluster_interval
 
-RESULTS = Path(__file__).parent / "results"
 # Of the training groups, to choose settings with.
 VALIDATION_FRACTION = 0.3
 METHODS = ("head", "probe", "length", "head_minus_probe", "head_minus_length")
@@ -54,24 +50,20 @@ def main() -> None:
         for n_gates, group_lasso, loss in grid:
             setting = Setting(pooling, n_gates, group_lasso, loss)
             rows += _measure(setting, demos)
-            _say(_line(rows[-1]))
-    result = {
-        "part": arguments.part,
-        "model": str(arguments.model),
-        "train_pairs": arguments.train_pairs,
-        "eval_pairs": arguments.eval_pairs,
-        "date": datetime.now(UTC).date().isoformat(),
-        "device": device(),
-        "versions": versions(),
-        "rows": rows,
-    }
-    write_text(RESULTS / f"{arguments.name}.json", json_text(result))
-    write_text(RESULTS / f"{arguments.name}.md", _table(result))
+            say(cells(_cells(rows[-1])))
+    result = account(
+        part=arguments.part,
+        model=str(arguments.model),
+        train_pairs=arguments.train_pairs,
+        eval_pairs=arguments.eval_pairs,
+        rows=rows,
+    )
+    save(arguments, result, _table(result))
     sys.stdout.write(_table(result))
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = parser_of(__doc__, "quickstart")
     params, config = Params(), Config()
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--n-gates", type=int, nargs="+", default=[config.n_gates])
@@ -82,7 +74,6 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--train-pairs", type=int, default=TRAIN_PAIRS)
     parser.add_argument("--eval-pairs", type=int, default=EVAL_PAIRS)
     parser.add_argument("--model", type=Path, default=embedded_backbone())
-    parser.add_argument("--name", default="quickstart", help="of the files under results/")
     return parser.parse_args()
 
 
@@ -92,7 +83,7 @@ def _demo(seed: int, pooling: str, arguments: argparse.Namespace) -> DemoPairs:
         groups = {row.id: str(row.group) for row in rows.train}
         part = split_by_group(rows.train, groups, VALIDATION_FRACTION, seed)
         rows = TutoringSplit(part.train, part.eval)
-    _say(f"seed {seed}: features of {len(rows.train)} + {len(rows.eval)} pairs, {pooling}")
+    say(f"seed {seed}: features of {len(rows.train)} + {len(rows.eval)} pairs, {pooling}")
     return demo_pairs(rows, arguments.model, pooling)
 
 
@@ -103,7 +94,7 @@ def _measure(setting: Setting, demos: dict[int, DemoPairs]) -> list[dict[str, An
         Config(n_gates=setting.n_gates, phase1_loss=setting.loss),
     )
     runs = {
-        seed: run_experiment(demo.pairs, demo.held_out, settings._replace(seed=seed), _say)
+        seed: run_experiment(demo.pairs, demo.held_out, settings._replace(seed=seed), say)
         for seed, demo in demos.items()
     }
     rows = [_row(setting, str(seed), [run]) for seed, run in runs.items()]
@@ -140,30 +131,15 @@ def _correct(run: Experiment, method: str) -> np.ndarray:
 def _table(result: dict[str, Any]) -> str:
     part = "held-out pairs" if result["part"] == "eval" else "validation part of the training rows"
     columns = ("pooling", "gates", "lasso", "loss", "seed", "pairs", *TITLES, "status")
-    head = (
-        f"Accuracy on {part}, 95 % intervals clustered by concept group; {result['date']}, "
-        f"{result['device']}, jax {result['versions']['jax']}.\n"
-    )
-    lines = [_cells(columns), _cells(["---"] * len(columns)), *map(_line, result["rows"])]
-    return "\n".join([head, *lines, ""])
+    head = f"Accuracy on {part}, 95 % intervals clustered by concept group; {origin(result)}."
+    return markdown(head, columns, map(_cells, result["rows"]))
 
 
-def _line(row: dict[str, Any]) -> str:
-    intervals = [
-        f"{row[name]['mean']:.3f} [{row[name]['low']:.3f}, {row[name]['high']:.3f}]"
-        for name in METHODS
-    ]
+def _cells(row: dict[str, Any]) -> list[Any]:
+    intervals = [interval(row[name]) for name in METHODS]
     setting = (row["pooling"], row["n_gates"], row["group_lasso"], row["loss"])
     pairs = f"{row['pairs']} in {row['groups']}"
-    return _cells([*setting, row["seed"], pairs, *intervals, ", ".join(row["status"])])
-
-
-def _cells(cells: Any) -> str:
-    return "| " + " | ".join(str(cell) for cell in cells) + " |"
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    return [*setting, row["seed"], pairs, *intervals, ", ".join(row["status"])]
 
 
 if __name__ == "__main__":

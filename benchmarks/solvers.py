@@ -19,7 +19,6 @@ import argparse
 import subprocess
 import sys
 import tempfile
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,16 +27,13 @@ import jax.numpy as jnp
 import numpy as np
 from contenders.protocol import Problem, Result, Stage, read_result, write_problem
 from problems import NAMES, SHARED, TINY_SEEDS, load_problem, small_enough_for_cone_solvers
+from reporting import HERE, SHARED_FOLDER, account, markdown, origin, parser_of, save, say
 
-from coala_jax._files import write_text
-from coala_jax._json import json_text
-from coala_jax._machine import device, versions
 from coala_jax.convex._certificate import explained_share, feasible_dual, relative_gap
 from coala_jax.convex._certify import certify_weights
 from coala_jax.convex._program import RELU_HALVES, Program
 from coala_jax.convex.losses import SQUARED
 
-HERE = Path(__file__).resolve().parent
 ENVIRONMENTS = HERE.parent / ".venvs"
 # rho and whether rows of X get unit norm: the published default first, the others find what serves
 # the solver best. The scale of X is the caller's, and decides as much as rho.
@@ -133,7 +129,7 @@ def main() -> None:
     arguments = _arguments()
     rows: list[dict[str, Any]] = []
     for name in arguments.problems:
-        problem = load_problem(name, arguments.features, _say)
+        problem = load_problem(name, arguments.features, say)
         if problem is not None:
             rows += _compare(name, problem, arguments)
             _write(arguments, rows)  # after every problem, so that none is lost
@@ -143,20 +139,13 @@ def main() -> None:
 
 def _write(arguments: argparse.Namespace, rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Write table and JSON of the rows so far; gives the latter."""
-    result = {
-        "date": datetime.now(UTC).date().isoformat(),
-        "device": device(),
-        "versions": versions(),
-        "budget_seconds": arguments.budget,
-        "rows": rows,
-    }
-    write_text(arguments.out / f"{arguments.name}.json", json_text(result))
-    write_text(arguments.out / f"{arguments.name}.md", _table(result))
+    result = account(budget_seconds=arguments.budget, rows=rows)
+    save(arguments, result, _table(result))
     return result
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = parser_of(__doc__, "solvers")
     parser.add_argument(
         "--problems",
         nargs="+",
@@ -171,17 +160,15 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--settings", nargs="+", help="labels of settings to run alone, such as 'rho=1, unit rows'"
     )
-    parser.add_argument("--features", type=Path, default=HERE.parent.parent / "shared/features")
+    parser.add_argument("--features", type=Path, default=SHARED_FOLDER / "features")
     parser.add_argument("--budget", type=float, default=600.0, help="seconds, each run")
-    parser.add_argument("--out", type=Path, default=HERE / "results")
-    parser.add_argument("--name", default="solvers", help="of the files under --out")
     return parser.parse_args()
 
 
 def _compare(name: str, problem: Problem, arguments: argparse.Namespace) -> list[dict[str, Any]]:
     """All contenders on one problem."""
     rows, pairs = problem.x.shape[0], problem.x.shape[0] // 2
-    _say(
+    say(
         f"{name}: {rows} rows ({pairs} pairs), {problem.x.shape[1]} columns, "
         f"{len(problem.gates)} gates, strength {problem.strength:.4g}"
     )
@@ -199,7 +186,7 @@ def _compare(name: str, problem: Problem, arguments: argparse.Namespace) -> list
                 identity = {"problem": name, "solver": solver, "swept": setting.swept}
                 for row in _run(contender, setting, path, problem, arguments.budget):
                     found.append(identity | row)
-                    _say(f"  {solver} {row['setting']}: {row['failure'] or row['primal_value']}")
+                    say(f"  {solver} {row['setting']}: {row['failure'] or row['primal_value']}")
     return _with_best_bound(problem, found)
 
 
@@ -329,39 +316,28 @@ def _order(row: dict[str, Any]) -> float:
 
 def _table(result: dict[str, Any]) -> str:
     head = (
-        f"{result['date']}, {result['device']}, jax {result['versions']['jax']}. Of a swept "
-        "setting the default and the best other value a stage are shown; the JSON holds all.\n"
+        f"{origin(result)}. Of a swept setting the default and the best other value a stage are "
+        "shown; the JSON holds all."
     )
-    lines = [_cells(COLUMNS), _cells(["---"] * len(COLUMNS)), *map(_line, _shown(result["rows"]))]
-    return "\n".join([head, *lines, ""])
+    return markdown(head, COLUMNS, map(_cells, _shown(result["rows"])))
 
 
-def _line(row: dict[str, Any]) -> str:
+def _cells(row: dict[str, Any]) -> list[Any]:
     start = [row["problem"], row["solver"]]
     if row["failure"]:
-        return _cells([*start, f"{row['setting']} {row['failure']}".strip(), *["-"] * 8])
-    return _cells(
-        [
-            *start,
-            f"{row['setting']} (best of sweep)" if row["swept"] else row["setting"],
-            row["steps"],
-            f"{row['seconds']:.3g}",
-            f"{row['compile_seconds']:.3g}",
-            f"{row['explained']:.3f}",
-            f"{row['relative_gap']:.1e}",
-            f"{row['own_gap']:.1e}",
-            f"{row['cone_violation']:.1e}",
-            f"{row['peak_bytes'] / 1e6:.0f}",
-        ]
-    )
-
-
-def _cells(cells: Any) -> str:
-    return "| " + " | ".join(str(cell) for cell in cells) + " |"
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+        return [*start, f"{row['setting']} {row['failure']}".strip(), *["-"] * 8]
+    return [
+        *start,
+        f"{row['setting']} (best of sweep)" if row["swept"] else row["setting"],
+        row["steps"],
+        f"{row['seconds']:.3g}",
+        f"{row['compile_seconds']:.3g}",
+        f"{row['explained']:.3f}",
+        f"{row['relative_gap']:.1e}",
+        f"{row['own_gap']:.1e}",
+        f"{row['cone_violation']:.1e}",
+        f"{row['peak_bytes'] / 1e6:.0f}",
+    ]
 
 
 if __name__ == "__main__":

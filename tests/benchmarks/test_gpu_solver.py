@@ -164,7 +164,8 @@ def test_nothing_runs_without_a_budget(gpu_solver, tmp_path):
 
 def test_a_part_that_may_outlast_the_budget_is_skipped(gpu_solver, tmp_path, monkeypatch):
     clock = SimpleNamespace(now=0.0)
-    monkeypatch.setattr(gpu_solver, "time", SimpleNamespace(perf_counter=lambda: clock.now))
+    reporting = sys.modules["reporting"]
+    monkeypatch.setattr(reporting, "time", SimpleNamespace(perf_counter=lambda: clock.now))
 
     def four_seconds():
         clock.now += 4
@@ -198,4 +199,4 @@ def _recorder(gpu_solver, folder, budget):
         out=folder,
         name="gpu_solver",
     )
-    return gpu_solver.Recorder(arguments)
+    return gpu_solver.make_recorder(arguments)

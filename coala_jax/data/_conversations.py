@@ -6,8 +6,9 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from coala_jax.data._message import ASSISTANT, SYSTEM, USER, Message
-from coala_jax.data._rows import SetAsideRow, count_reasons, require_usable, row_name
+from coala_jax.data._rows import RowFault, SetAsideRow, count_reasons, require_usable, row_name
 from coala_jax.data._sources import open_source
+from coala_jax.data._sources._row import SourceRow, each_row
 
 # What data sets call their speakers, in lower case; any other name stays as it is.
 SPEAKERS: Mapping[str, str] = MappingProxyType(
@@ -59,7 +60,7 @@ def read_conversations(
     optional. Texts may be blank: what becomes of a blank turn is the strategy's matter.
 
     Args:
-        path: a ``.jsonl`` or ``.jsonl.gz`` file with one object a line.
+        path: a file or what else `open_source` takes.
         speakers: name of a speaker in lower case to its role. Other names are roles as they stand.
 
     Returns:
@@ -69,60 +70,54 @@ def read_conversations(
         DataError: a missing, empty or unreadable file, or one without a conversation.
     """
     conversations: list[Conversation] = []
-    set_aside: list[SetAsideRow] = []
-    for line in open_source(path).rows:
-        made: Conversation | str = line.reason
-        if line.fields is not None:
-            made = conversation_of(line.fields, line.number, speakers)
-        if isinstance(made, str):
-            set_aside.append(SetAsideRow(line.number, made, line.file, line.kept()))
-        else:
-            conversations.append(made)
+
+    def keep(row: SourceRow, fields: Mapping[str, Any]) -> tuple[()]:
+        conversations.append(conversation_of(fields, row.number, speakers))
+        return ()
+
+    set_aside = [row.as_set_aside() for row in each_row(open_source(path).rows, keep)]
     require_usable(str(path), conversations, set_aside)
     return ConversationSet(tuple(conversations), tuple(set_aside))
 
 
 def conversation_of(
     fields: Mapping[str, Any], number: int, speakers: Mapping[str, str] = SPEAKERS
-) -> Conversation | str:
-    """The conversation of an entry, in one of the `LAYOUTS`, or why it holds none.
+) -> Conversation:
+    """The conversation of an entry, in one of the `LAYOUTS`.
 
     Args:
         fields: of the entry.
         number: names it where it has no ``id``.
         speakers: as `read_conversations` takes it.
+
+    Raises:
+        RowFault: it holds none.
     """
-    turns = _turns(fields)
-    if isinstance(turns, str):
-        return turns
     messages = tuple(
-        Message(speakers.get(name.strip().lower(), name), text) for name, text in turns
+        Message(speakers.get(name.strip().lower(), name), text) for name, text in _turns(fields)
     )
     group = fields.get("group")
     return Conversation(row_name(fields, number), messages, None if group is None else str(group))
 
 
-def _turns(fields: Mapping[str, Any]) -> list[tuple[str, str]] | str:
-    """Speaker and text of every turn, or why there are none."""
+def _turns(fields: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Speaker and text of every turn."""
     key = next((key for key in LAYOUTS if key in fields), None)
     if key is None:
-        return f"no {' or '.join(LAYOUTS)}"
+        raise RowFault(f"no {' or '.join(LAYOUTS)}")
     given = fields[key]
     if not isinstance(given, list):
-        return f"{key} is not a list"
+        raise RowFault(f"{key} is not a list")
     if not given:
-        return f"empty {key}"
+        raise RowFault(f"empty {key}")
     turns = [_turn(turn, key) for turn in given]
-    whole = [turn for turn in turns if turn is not None]
-    if len(whole) < len(turns):
-        return f"{key} holds a turn that is not a speaker and a text"
-    if any("\ud800" <= mark <= "\udfff" for turn in whole for part in turn for mark in part):
-        return f"{key} is not valid Unicode"
-    return whole
+    if any("\ud800" <= mark <= "\udfff" for turn in turns for part in turn for mark in part):
+        raise RowFault(f"{key} is not valid Unicode")
+    return turns
 
 
-def _turn(turn: object, key: str) -> tuple[str, str] | None:
-    """Speaker and text of one turn, or None where it is something else."""
+def _turn(turn: object, key: str) -> tuple[str, str]:
+    """Speaker and text of one turn."""
     if key == MESSAGES:
         cell = (turn.get("role"), turn.get("content")) if isinstance(turn, Mapping) else ()
     else:
@@ -130,4 +125,4 @@ def _turn(turn: object, key: str) -> tuple[str, str] | None:
     match cell:
         case (str(speaker), str(text)):
             return speaker, text
-    return None
+    raise RowFault(f"{key} holds a turn that is not a speaker and a text")

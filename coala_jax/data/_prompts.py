@@ -7,9 +7,8 @@ from typing import Any, NamedTuple
 
 from coala_jax.data._conversations import ASSISTANT, Message
 from coala_jax.data._errors import DataError
-from coala_jax.data._rows import row_name
+from coala_jax.data._rows import RowFault, row_name
 from coala_jax.data._shapes._conversation import is_conversation, messages
-from coala_jax.data._shapes._fault import RowFault
 from coala_jax.data._shapes._prompts import system_of, with_system
 from coala_jax.data._sources import open_source
 

@@ -10,10 +10,9 @@ from coala_jax.data._column_names import named_rows
 from coala_jax.data._errors import DataError
 from coala_jax.data._message import ASSISTANT, USER
 from coala_jax.data._options import RESPONSE, RESPONSES, Format, RowOptions
-from coala_jax.data._rows import SetAsideRow, require_sound, row_name, text_fault
+from coala_jax.data._rows import RowFault, SetAsideRow, require_sound, row_name, text_fault
 from coala_jax.data._shapes import SHAPES, TELLING_COLUMNS, Conversations, told_format
 from coala_jax.data._shapes._conversation import is_conversation, messages
-from coala_jax.data._shapes._fault import RowFault
 from coala_jax.data._shapes._prompts import system_of, with_system
 from coala_jax.data._sources import Source, open_source
 from coala_jax.data._sources._json_lines import parse_lines

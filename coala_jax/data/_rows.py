@@ -28,6 +28,10 @@ NO_EXTRA: Mapping[str, Any] = MappingProxyType({})
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
+class RowFault(Exception):
+    """A row that cannot be used; the text is the reason, the same for every such row."""
+
+
 class PreferenceRow(NamedTuple):
     """A prompt with a preferred and a less preferred response.
 

@@ -73,8 +73,8 @@ def load_named(
         name: one of `KNOWN_SETS`.
         source: a copy of its repository or one file of it; None takes the hub.
         attribute: by what responses are judged, where there is a choice; None takes the paper's.
-        options: ``strict``, and of the hub ``revision`` and ``download``, which is needed where
-            ``source`` is None. The others are the set's own.
+        options: how its rows are read; ``download`` is needed where ``source`` is None. Which
+            config, split and format is the set's own matter.
 
     Returns:
         The pairs, with the paper's count to compare with; conversations keep their messages.
@@ -87,14 +87,8 @@ def load_named(
         raise DataError(f"name={name!r} must be one of {', '.join(KNOWN_SETS)}")
     known = KNOWN_SETS[name]
     attribute = _attribute(known, attribute)
-    options = RowOptions(
-        config=known.config,
-        split=known.split,
-        revision=options.revision,
-        download=options.download,
-        format=known.format,
-        strict=options.strict,
-        keep_messages=True,
+    options = replace(
+        options, config=known.config, split=known.split, format=known.format, keep_messages=True
     )
     opened = _open(known, source, options)
     seen, rows = first_rows(opened.rows)

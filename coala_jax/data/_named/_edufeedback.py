@@ -19,27 +19,18 @@ from coala_jax.data._alternating import (
 from coala_jax.data._conversations import UTTERANCES, conversation_of
 from coala_jax.data._named._known_set import KnownSet
 from coala_jax.data._rows import LEFT_OVER
-from coala_jax.data._sources._row import SourceRow
+from coala_jax.data._sources._row import SourceRow, each_row
 
 NAMES = ("id", "group")
 AS_THE_AUTHORS = AlternatingOptions(last_turn="wrap", opening="drop")
 
 
-def _pairs(rows: Iterator[SourceRow], _: str) -> Iterator[SourceRow]:
-    for row in rows:
-        fields = row.fields
-        if fields is None or fields.get(UTTERANCES) is None or fields.get("chosen") is not None:
-            yield row
-        else:
-            yield from _pairs_of_dialogue(row, fields)
-
-
-def _pairs_of_dialogue(row: SourceRow, fields: Mapping[str, Any]) -> Iterator[SourceRow]:
-    """The pairs of a dialogue, then the turns that made none, without fields."""
-    dialogue = conversation_of({key: fields.get(key) for key in (*NAMES, UTTERANCES)}, row.number)
-    if isinstance(dialogue, str):
-        yield row.set_aside(dialogue)
+def _pairs(row: SourceRow, fields: Mapping[str, Any]) -> Iterator[SourceRow]:
+    """A row of a pair as it is; of a dialogue its pairs, then what made none, without fields."""
+    if fields.get(UTTERANCES) is None or fields.get("chosen") is not None:
+        yield row
         return
+    dialogue = conversation_of({key: fields.get(key) for key in (*NAMES, UTTERANCES)}, row.number)
     made = alternating_population([dialogue], AS_THE_AUTHORS)
     carried = {key: value for key, value in fields.items() if key != UTTERANCES}
     for pair, prompt in zip(made.rows, made.dialogues, strict=True):
@@ -54,8 +45,6 @@ def _pairs_of_dialogue(row: SourceRow, fields: Mapping[str, Any]) -> Iterator[So
 EDUFEEDBACK = KnownSet(
     name="edufeedback",
     hub_id="miria0/EduFeedback",
-    config=None,
-    split="train",
     layouts=(
         {UTTERANCES: "a dialogue: [speaker, text] of every turn"},
         {
@@ -65,6 +54,5 @@ EDUFEEDBACK = KnownSet(
         },
     ),
     pairs=65_606,
-    format="preference",
-    rows=_pairs,
+    rows=lambda rows, _: each_row(rows, _pairs),
 )

@@ -1,10 +1,11 @@
 """HelpSteer: up to four answers to a prompt, rated by people; the best against the worst."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from coala_jax.data._named._known_set import KnownSet
-from coala_jax.data._rows import LEFT_OVER
-from coala_jax.data._sources._row import SourceRow
+from coala_jax.data._rows import LEFT_OVER, RowFault
+from coala_jax.data._sources._row import SourceRow, each_row
 from coala_jax.data._split import normalise_prompt
 
 ATTRIBUTES = ("helpfulness", "correctness", "coherence", "complexity", "verbosity")
@@ -13,33 +14,32 @@ ONE_RESPONSE = f"{LEFT_OVER}the only response to its prompt"
 
 def _by_prompt(rows: Iterator[SourceRow], attribute: str) -> Iterator[SourceRow]:
     """Rows of one rated response to rows of all responses to a prompt."""
-    by_prompt: dict[str, list[SourceRow]] = {}
-    for row in rows:
-        if row.fields is None:
-            yield row
-        elif not isinstance(row.fields.get("prompt"), str):
-            yield row.set_aside("prompt is not a string")
-        else:
-            by_prompt.setdefault(normalise_prompt(row.fields["prompt"]), []).append(row)
+    by_prompt: dict[str, list[tuple[SourceRow, Mapping[str, Any]]]] = {}
+
+    def keep(row: SourceRow, fields: Mapping[str, Any]) -> tuple[()]:
+        if not isinstance(fields.get("prompt"), str):
+            raise RowFault("prompt is not a string")
+        by_prompt.setdefault(normalise_prompt(fields["prompt"]), []).append((row, fields))
+        return ()
+
+    yield from each_row(rows, keep)
     for same in by_prompt.values():
+        first, fields = same[0]
         if len(same) == 1:
-            yield same[0].set_aside(ONE_RESPONSE)
+            yield first.set_aside(ONE_RESPONSE)
             continue
-        fields = [row.fields for row in same if row.fields is not None]
         made = {
-            "prompt": fields[0]["prompt"],
-            "completions": [each.get("response") for each in fields],
-            "scores": [each.get(attribute) for each in fields],
+            "prompt": fields["prompt"],
+            "completions": [each.get("response") for _, each in same],
+            "scores": [each.get(attribute) for _, each in same],
             "attribute": attribute,
         }
-        yield same[0]._replace(fields=made)
+        yield first._replace(fields=made)
 
 
 HELPSTEER = KnownSet(
     name="helpsteer",
     hub_id="nvidia/HelpSteer",
-    config=None,
-    split="train",
     layouts=(
         {
             "prompt": "the question",

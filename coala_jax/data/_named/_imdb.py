@@ -16,12 +16,12 @@ Both rows of a pair are one group: no split parts them.
 """
 
 import re
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
 from coala_jax.data._named._known_set import KnownSet
-from coala_jax.data._rows import LEFT_OVER
-from coala_jax.data._sources._row import SourceRow
+from coala_jax.data._rows import LEFT_OVER, RowFault
+from coala_jax.data._sources._row import SourceRow, each_row
 
 NEGATIVE, POSITIVE = 0, 1
 # Words of a prompt: the DPO paper's prompts are 2 to 8 tokens, and with fewer words than this many
@@ -42,21 +42,21 @@ class _Review(NamedTuple):
 
 def _pairs(rows: Iterator[SourceRow], _: str) -> Iterator[SourceRow]:
     reviews: tuple[list[_Review], list[_Review]] = ([], [])
-    for row in rows:
-        if row.fields is None:
-            yield row
-            continue
-        text, label = row.fields.get("text"), row.fields.get("label")
-        opening = _OPENING.match(text) if isinstance(text, str) else None
+
+    def keep(row: SourceRow, fields: Mapping[str, Any]) -> tuple[()]:
+        text, label = fields.get("text"), fields.get("label")
         if not isinstance(text, str):
-            yield row.set_aside(NO_TEXT)
-        elif label not in (NEGATIVE, POSITIVE):
-            yield row.set_aside(UNKNOWN_LABEL)
-        elif opening is None:
-            yield row.set_aside(TOO_SHORT)
-        else:
-            rest = text[opening.end() :].lstrip()
-            reviews[label].append(_Review(row, opening.group().strip(), rest))
+            raise RowFault(NO_TEXT)
+        if label not in (NEGATIVE, POSITIVE):
+            raise RowFault(UNKNOWN_LABEL)
+        opening = _OPENING.match(text)
+        if opening is None:
+            raise RowFault(TOO_SHORT)
+        rest = text[opening.end() :].lstrip()
+        reviews[label].append(_Review(row, opening.group().strip(), rest))
+        return ()
+
+    yield from each_row(rows, keep)
     negatives, positives = reviews
     for positive, negative in zip(positives, negatives, strict=False):
         yield from _both_openings(positive, negative)
@@ -82,9 +82,7 @@ IMDB = KnownSet(
     name="imdb",
     hub_id="stanfordnlp/imdb",
     config="plain_text",
-    split="train",
     layouts=({"text": "a review", "label": "0 negative, 1 positive"},),
     pairs=25_000,
-    format="preference",
     rows=_pairs,
 )

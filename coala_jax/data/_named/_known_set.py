@@ -13,21 +13,21 @@ class KnownSet(NamedTuple):
     Attributes:
         name: for the command line.
         hub_id: its repository.
-        config: its configuration there; None where it has one alone.
-        split: the split that the paper takes.
         layouts: the columns that are read, with what they hold; of one layout all must be there.
         pairs: how many pairs the COALA paper (arXiv 2605.23244) counts.
-        format: what its rows are in the end, as `coala_jax.data.read_rows` takes it.
         rows: makes them of the rows of the hub; takes the attribute by which responses are judged.
+        config: its configuration there; None where it has one alone.
+        split: the split that the paper takes.
+        format: what its rows are in the end.
         attributes: those there are; the first is the paper's. Empty where there is no choice.
     """
 
     name: str
     hub_id: str
-    config: str | None
-    split: str
     layouts: tuple[Mapping[str, str], ...]
     pairs: int
-    format: Format
     rows: Callable[[Iterator[SourceRow], str], Iterator[SourceRow]]
+    config: str | None = None
+    split: str = "train"
+    format: Format = "preference"
     attributes: tuple[str, ...] = ()

@@ -6,7 +6,7 @@ from typing import Any
 
 from coala_jax.data._chat import ROLES, ChatFormat
 from coala_jax.data._message import ASSISTANT, SYSTEM, Message
-from coala_jax.data._shapes._fault import RowFault
+from coala_jax.data._rows import RowFault
 
 UNKNOWN_ROLE = f"a role other than {', '.join(ROLES)}"
 NOT_ALTERNATING = "roles do not alternate"

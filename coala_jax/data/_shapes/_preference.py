@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 
 from coala_jax.data._message import USER, Message, PairMessages
 from coala_jax.data._options import RowOptions
+from coala_jax.data._rows import RowFault
 from coala_jax.data._shapes._conversation import Conversations, messages, shared_start
-from coala_jax.data._shapes._fault import RowFault
 from coala_jax.data._shapes._prompts import (
     NO_SHARED_START,
     PROMPT_REPEATED,
@@ -16,7 +16,7 @@ from coala_jax.data._shapes._prompts import (
     with_system,
     without_prompt,
 )
-from coala_jax.data._sources._row import SourceRow, first_rows
+from coala_jax.data._sources._row import SourceRow, each_row, first_rows
 
 SIDES = ("chosen", "rejected")
 
@@ -46,14 +46,7 @@ def preference_rows(
     seen, rows = first_rows(rows)
     implicit = bool(seen) and all(fields.get("prompt") is None for fields in seen)
     rules = _PromptRules(options.strip_prompt, implicit)
-    for row in rows:
-        if row.fields is None:
-            yield row
-            continue
-        try:
-            yield _shaped(row, row.fields, rules, conversations)
-        except RowFault as fault:
-            yield row.set_aside(str(fault))
+    return each_row(rows, lambda row, fields: [_shaped(row, fields, rules, conversations)])
 
 
 def _shaped(

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from coala_jax.data._shapes._fault import RowFault
+from coala_jax.data._rows import RowFault
 
 NO_SHARED_START = "no prompt, and chosen and rejected begin differently"
 PROMPT_REPEATED = "prompt repeated in {} (--strip-prompt takes it out)"

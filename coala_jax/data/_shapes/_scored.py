@@ -5,11 +5,10 @@ from itertools import combinations
 from typing import Any
 
 from coala_jax.data._options import RowOptions
-from coala_jax.data._rows import TIED, row_name
+from coala_jax.data._rows import TIED, RowFault, row_name
 from coala_jax.data._shapes._conversation import Conversations
-from coala_jax.data._shapes._fault import RowFault
-from coala_jax.data._shapes._several import Responses, number_fault, prompt_and_completions
-from coala_jax.data._sources._row import SourceRow
+from coala_jax.data._shapes._several import number_fault, prompt_and_completions
+from coala_jax.data._sources._row import SourceRow, each_row
 
 KEYS = ("prompt", "completions", "scores", "system", "id", "margin")
 NOT_LISTS = "completions and scores are not two lists of one length"
@@ -23,25 +22,27 @@ def scored_rows(
 
     Pairs with tied scores are given without fields, so that they are counted.
     """
-    for row in rows:
-        if row.fields is None:
-            yield row
-            continue
-        try:
-            scores = _scores(row.fields)
-            responses = prompt_and_completions(
-                row.fields, row.fields["completions"], options, conversations
-            )
-        except RowFault as fault:
-            yield row.set_aside(str(fault))
-            continue
-        for better, worse in _pairs(scores, options):
+
+    def pairs(row: SourceRow, fields: Mapping[str, Any]) -> Iterator[SourceRow]:
+        scores = _scores(fields)
+        responses = prompt_and_completions(fields, fields["completions"], options, conversations)
+        name, every = row_name(fields, row.number), options.pairs == "all"
+        for better, worse in _pairs(scores, every):
             if scores[better] == scores[worse]:
                 yield row.set_aside(TIED)
-            else:
-                fields = _fields(row, responses, scores, better, worse, options)
-                pair = responses.pair(better, worse)
-                yield row._replace(fields=fields, content=row.kept(), messages=pair)
+                continue
+            made = {
+                "id": f"{name}/{better}-{worse}" if every else name,
+                "prompt": responses.prompt,
+                "chosen": responses.texts[better],
+                "rejected": responses.texts[worse],
+                "margin": scores[better] - scores[worse],
+            }
+            kept = {key: value for key, value in fields.items() if key not in KEYS}
+            messages = responses.pair(better, worse)
+            yield row._replace(fields=kept | made, content=row.kept(), messages=messages)
+
+    return each_row(rows, pairs)
 
 
 def _scores(fields: Mapping[str, Any]) -> Sequence[float]:
@@ -66,31 +67,12 @@ def _scores(fields: Mapping[str, Any]) -> Sequence[float]:
     return scores
 
 
-def _pairs(scores: Sequence[float], options: RowOptions) -> Iterable[tuple[int, int]]:
+def _pairs(scores: Sequence[float], every: bool) -> Iterable[tuple[int, int]]:
     """(better, worse) indices; of equal best or worst ones the first is taken."""
     order = range(len(scores))
-    if options.pairs != "all":
+    if not every:
         return [(max(order, key=scores.__getitem__), min(order, key=scores.__getitem__))]
     return [
         (one, other) if scores[one] >= scores[other] else (other, one)
         for one, other in combinations(order, 2)
     ]
-
-
-def _fields(
-    row: SourceRow,
-    responses: Responses,
-    scores: Sequence[float],
-    better: int,
-    worse: int,
-    options: RowOptions,
-) -> dict[str, Any]:
-    assert row.fields is not None  # the caller has seen to it
-    name = row_name(row.fields, row.number)
-    return {key: value for key, value in row.fields.items() if key not in KEYS} | {
-        "id": f"{name}/{better}-{worse}" if options.pairs == "all" else name,
-        "prompt": responses.prompt,
-        "chosen": responses.texts[better],
-        "rejected": responses.texts[worse],
-        "margin": scores[better] - scores[worse],
-    }

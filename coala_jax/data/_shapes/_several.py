@@ -5,9 +5,8 @@ from typing import Any, NamedTuple
 
 from coala_jax.data._message import USER, Message, PairMessages
 from coala_jax.data._options import RowOptions
-from coala_jax.data._rows import text_fault
+from coala_jax.data._rows import RowFault, text_fault
 from coala_jax.data._shapes._conversation import Conversations, is_conversation, messages
-from coala_jax.data._shapes._fault import RowFault
 from coala_jax.data._shapes._prompts import (
     PROMPT_REPEATED,
     repeats_prompt,

@@ -1,15 +1,14 @@
 """Rows with one response each and whether it is good: paired within a prompt."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from coala_jax.data._message import PairMessages
 from coala_jax.data._options import RowOptions
-from coala_jax.data._rows import LEFT_OVER, row_name
+from coala_jax.data._rows import LEFT_OVER, RowFault, row_name
 from coala_jax.data._shapes._conversation import Conversations
-from coala_jax.data._shapes._fault import RowFault
 from coala_jax.data._shapes._several import Responses, prompt_and_completions
-from coala_jax.data._sources._row import SourceRow
+from coala_jax.data._sources._row import SourceRow, each_row
 from coala_jax.data._split import normalise_prompt
 
 LABELS = {True: True, False: False, "true": True, "false": False, "1": True, "0": False}
@@ -19,6 +18,7 @@ NO_PARTNER = f"{LEFT_OVER}no completion of the other label for its prompt"
 
 class _Labelled(NamedTuple):
     row: SourceRow
+    fields: Mapping[str, Any]
     responses: Responses  # one alone
 
 
@@ -31,17 +31,15 @@ def unpaired_rows(
     What found no partner is given last, without fields.
     """
     by_prompt: dict[str, tuple[list[_Labelled], list[_Labelled]]] = {}
-    for row in rows:
-        if row.fields is None:
-            yield row
-            continue
-        try:
-            good, labelled = _labelled(row, options, conversations)
-        except RowFault as fault:
-            yield row.set_aside(str(fault))
-        else:
-            both = by_prompt.setdefault(normalise_prompt(labelled.responses.prompt), ([], []))
-            both[0 if good else 1].append(labelled)
+
+    def keep(row: SourceRow, fields: Mapping[str, Any]) -> tuple[()]:
+        good, completion = _is_good(fields), [fields.get("completion")]
+        responses = prompt_and_completions(fields, completion, options, conversations)
+        both = by_prompt.setdefault(normalise_prompt(responses.prompt), ([], []))
+        both[0 if good else 1].append(_Labelled(row, fields, responses))
+        return ()
+
+    yield from each_row(rows, keep)
     for goods, bads in by_prompt.values():
         if options.pairs == "all":
             yield from (_pair(good, bad) for good in goods for bad in bads)
@@ -55,26 +53,19 @@ def unpaired_rows(
             yield lonely.row.set_aside(NO_PARTNER)
 
 
-def _labelled(
-    row: SourceRow, options: RowOptions, conversations: Conversations
-) -> tuple[bool, _Labelled]:
-    assert row.fields is not None  # the caller has seen to it
-    label: Any = row.fields.get("label")
+def _is_good(fields: Mapping[str, Any]) -> bool:
+    label: Any = fields.get("label")
     if isinstance(label, str):
         label = label.strip().lower()
     if not isinstance(label, bool | int | float | str) or label not in LABELS:
         raise RowFault("no label" if label is None else "label is neither true nor false")
-    responses = prompt_and_completions(
-        row.fields, [row.fields.get("completion")], options, conversations
-    )
-    return LABELS[label], _Labelled(row, responses)
+    return LABELS[label]
 
 
 def _pair(good: _Labelled, bad: _Labelled) -> SourceRow:
     """A row of two: columns of the good one, those of the bad one where it has none."""
-    assert good.row.fields is not None and bad.row.fields is not None
-    names = [row_name(side.row.fields or {}, side.row.number) for side in (good, bad)]
-    carried = {**bad.row.fields, **good.row.fields}
+    names = [row_name(side.fields, side.row.number) for side in (good, bad)]
+    carried = {**bad.fields, **good.fields}
     fields = {key: value for key, value in carried.items() if key not in KEYS}
     fields |= {
         "id": "/".join(names),
@@ -83,13 +74,8 @@ def _pair(good: _Labelled, bad: _Labelled) -> SourceRow:
         "rejected": bad.responses.texts[0],
     }
     kept = [good.row.kept(), bad.row.kept()]
-    return good.row._replace(fields=fields, content=kept, messages=_messages(good, bad))
-
-
-def _messages(good: _Labelled, bad: _Labelled) -> PairMessages | None:
-    """The messages of both; None where they were text."""
-    if not good.responses.messages:
-        return None
-    return PairMessages(
-        good.responses.prompt_messages, good.responses.messages[0], bad.responses.messages[0]
-    )
+    messages = None
+    if good.responses.messages:
+        answers = (side.responses.messages[0] for side in (good, bad))
+        messages = PairMessages(good.responses.prompt_messages, *answers)
+    return good.row._replace(fields=fields, content=kept, messages=messages)

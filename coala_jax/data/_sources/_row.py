@@ -1,11 +1,11 @@
 """What every source gives: numbered entries, each with fields or with the reason it has none."""
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from coala_jax.data._message import PairMessages
-from coala_jax.data._rows import SetAsideRow
+from coala_jax.data._rows import RowFault, SetAsideRow
 
 # Reasons that a source gives; those of rows that were read are in `coala_jax.data._rows`.
 BROKEN_JSON = "broken JSON"
@@ -56,3 +56,18 @@ def first_rows(rows: Iterable[SourceRow]) -> tuple[list[Mapping[str, Any]], Iter
     rows = iter(rows)
     seen = list(itertools.islice(rows, SEEN_ROWS))
     return [row.fields for row in seen if row.fields is not None], itertools.chain(seen, rows)
+
+
+def each_row(
+    rows: Iterable[SourceRow],
+    make: Callable[[SourceRow, Mapping[str, Any]], Iterable[SourceRow]],
+) -> Iterator[SourceRow]:
+    """What is made of every row with fields; where that raises `RowFault`, the row is set aside."""
+    for row in rows:
+        if row.fields is None:
+            yield row
+            continue
+        try:
+            yield from make(row, row.fields)
+        except RowFault as fault:
+            yield row.set_aside(str(fault))

@@ -30,7 +30,8 @@ from reporting import SHARED_FOLDER, account, interval, markdown, origin, parser
 from sklearn.neural_network import MLPClassifier
 
 from coala_jax import Config, Params, finetune, refine, solve
-from coala_jax.study._baselines import fit_length_rule, fit_linear_probe, ordered
+from coala_jax._accuracy import pairwise_accuracy
+from coala_jax.study._baselines import fit_length_rule, fit_linear_probe
 from coala_jax.study._intervals import cluster_interval
 from coala_jax.study._pairs import PairSet, hold_out, read_pairs
 
@@ -55,7 +56,7 @@ Method = Callable[[PairSet, PairSet, int], np.ndarray]
 
 
 def _scores(reward: Callable[[np.ndarray], Any], pairs: PairSet) -> np.ndarray:
-    return ordered(np.asarray(reward(pairs.chosen)), np.asarray(reward(pairs.rejected)))
+    return pairwise_accuracy(np.asarray(reward(pairs.chosen)), np.asarray(reward(pairs.rejected)))
 
 
 def _solved(config: Config) -> Method:

@@ -7,7 +7,15 @@ Text, backbones and the quickstart live in subpackages that need the `text` extr
 """
 
 from coala_jax._errors import CoalaError
-from coala_jax._head import ConvexHead, GatedHead, HeadError, HeadFileError, load_head, save_head
+from coala_jax._head import (
+    ConvexHead,
+    GatedHead,
+    HeadError,
+    HeadFileError,
+    HeadMetadata,
+    load_head,
+    save_head,
+)
 from coala_jax._solve import solve
 from coala_jax._types import (
     Certificate,
@@ -36,6 +44,7 @@ __all__ = [
     "GatedHead",
     "HeadError",
     "HeadFileError",
+    "HeadMetadata",
     "History",
     "Params",
     "Phase1History",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
@@ -17,6 +17,7 @@ from coala_jax._errors import CoalaError
 from coala_jax._files import write_files
 
 HEAD_FORMAT = "coala-jax-head/1"
+WEIGHTS, ACCOUNT = "head.safetensors", "head.json"
 
 
 class HeadError(CoalaError):
@@ -56,9 +57,7 @@ class GatedHead(NamedTuple):
     of a ReLU network; `coala_jax.convex.decompose_gated` makes one of them.
 
     Attributes:
-        theta1: (d, k) first layer, standardisation folded in.
-        bias: (k,) first-layer bias.
-        theta2: (k,) second layer. A zero neuron has zeros in all three.
+        theta1, bias, theta2: as a `ConvexHead` has them.
         gates: (d, k) gate vectors, standardisation folded in.
         gate_bias: (k,) their offsets.
     """
@@ -70,7 +69,7 @@ class GatedHead(NamedTuple):
     gate_bias: jax.Array | np.ndarray
 
     def __call__(self, features: jax.Array | np.ndarray) -> jax.Array:
-        """Rewards of raw features: (..., d) -> (...). Computed in the head's own dtype."""
+        """Rewards, as those of a `ConvexHead`."""
         return self.neurons(features) @ self.theta2
 
     def neurons(self, features: jax.Array | np.ndarray) -> jax.Array:
@@ -80,6 +79,22 @@ class GatedHead(NamedTuple):
 
 
 Head: TypeAlias = ConvexHead | GatedHead
+KINDS = (ConvexHead, GatedHead)
+
+
+class HeadMetadata(NamedTuple):
+    """What ``head.json`` says of a head.
+
+    Attributes:
+        identity: how its features were made, as `coala_jax.features.FeatureIdentity` has it; None
+            where it was solved from bare arrays.
+        params: of the solve, as `coala_jax.Params` has them; empty where none are recorded.
+        document: all of the file.
+    """
+
+    identity: Mapping[str, Any] | None
+    params: Mapping[str, Any]
+    document: Mapping[str, Any]
 
 
 def _layer(
@@ -97,7 +112,7 @@ def _layer(
     return jnp.matmul(raw, weights, precision=jax.lax.Precision.HIGHEST) + bias
 
 
-def save_head(folder: str | os.PathLike[str], head: Head, info: dict[str, Any]) -> None:
+def save_head(folder: str | os.PathLike[str], head: Head, info: Mapping[str, Any]) -> None:
     """Write `head.safetensors` (float32, zero neurons pruned) and `head.json` into a folder.
 
     Args:
@@ -113,7 +128,7 @@ def save_head(folder: str | os.PathLike[str], head: Head, info: dict[str, Any]) 
         raise HeadFileError(f"{folder}: the head holds NaN or infinity; it was not solved")
     keep = arrays["theta2"] != 0
     arrays = {name: np.ascontiguousarray(value[..., keep]) for name, value in arrays.items()}
-    path = pathlib.Path(folder)
+    path = Path(folder)
     width, neurons = arrays["theta1"].shape
     document = {"format": HEAD_FORMAT, "features": width, "neurons": neurons, **info}
     tensors = safetensors.numpy.save(arrays, {"format": HEAD_FORMAT})
@@ -121,45 +136,50 @@ def save_head(folder: str | os.PathLike[str], head: Head, info: dict[str, Any]) 
     path.mkdir(parents=True, exist_ok=True)
     write_files(
         {
-            path / "head.safetensors": lambda file: file.write(tensors),
-            path / "head.json": lambda file: file.write(text.encode()),
+            path / WEIGHTS: lambda file: file.write(tensors),
+            path / ACCOUNT: lambda file: file.write(text.encode()),
         }
     )
 
 
-def load_head(folder: str | os.PathLike[str]) -> tuple[Head, dict[str, Any]]:
+def load_head(folder: str | os.PathLike[str]) -> tuple[Head, HeadMetadata]:
     """Read a head and the account beside it.
 
     Returns:
-        The head with numpy leaves in float32, and the content of `head.json`.
+        The head with numpy leaves in float32, and what `head.json` says of it.
 
     Raises:
         HeadFileError: a file is missing, unreadable, of another format or misshapen.
     """
-    path = pathlib.Path(folder)
-    for file in (path / "head.safetensors", path / "head.json"):
+    weights, account = (Path(folder) / name for name in (WEIGHTS, ACCOUNT))
+    for file in (weights, account):
         if not file.is_file():
-            raise HeadFileError(f"{path}: no head here, {file.name} is missing")
-    arrays = _read(path / "head.safetensors", safetensors.numpy.load_file)
-    info = _read(path / "head.json", lambda file: json.loads(file.read_text("utf-8")))
-    if not isinstance(info, dict) or info.get("format") != HEAD_FORMAT:
-        raise HeadFileError(f"{path}/head.json: not a head of format {HEAD_FORMAT}")
-    kinds = {frozenset(kind._fields): kind for kind in (ConvexHead, GatedHead)}
-    kind = kinds.get(frozenset(arrays))
+            raise HeadFileError(f"{folder}: no head here, {file.name} is missing")
+    arrays = _read(weights, safetensors.numpy.load_file)
+    document = _read(account, lambda file: json.loads(file.read_text("utf-8")))
+    if not isinstance(document, dict) or document.get("format") != HEAD_FORMAT:
+        raise HeadFileError(f"{account}: not a head of format {HEAD_FORMAT}")
+    kind = next((kind for kind in KINDS if set(kind._fields) == set(arrays)), None)
     if kind is None:
-        known = " or ".join(str(kind._fields) for kind in kinds.values())
-        raise HeadFileError(f"{path}/head.safetensors: holds {sorted(arrays)}, not {known}")
+        known = " or ".join(str(kind._fields) for kind in KINDS)
+        raise HeadFileError(f"{weights}: holds {sorted(arrays)}, not {known}")
     head = kind(**arrays)
-    neurons = head.theta1.shape[1:]
-    if head.theta1.ndim != 2 or any(
-        value.shape != (head.theta1.shape if name in ("theta1", "gates") else neurons)
-        for name, value in head._asdict().items()
+    shapes = {name: value.shape for name, value in head._asdict().items()}
+    first, neurons = shapes["theta1"], shapes["theta1"][1:]
+    if len(first) != 2 or any(
+        shape != (first if name in ("theta1", "gates") else neurons)
+        for name, shape in shapes.items()
     ):
-        raise HeadFileError(f"{path}/head.safetensors: the shapes of its tensors do not fit")
-    return head, info
+        raise HeadFileError(f"{weights}: the shapes of its tensors do not fit")
+    identity, params = document.get("identity"), document.get("params")
+    return head, HeadMetadata(
+        identity if isinstance(identity, dict) else None,
+        params if isinstance(params, dict) else {},
+        document,
+    )
 
 
-def _read(file: pathlib.Path, load: Callable[[pathlib.Path], Any]) -> Any:
+def _read(file: Path, load: Callable[[Path], Any]) -> Any:
     try:
         return load(file)
     except (safetensors.SafetensorError, ValueError, OSError) as error:

@@ -52,8 +52,8 @@ def test_a_head_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
     monkeypatch.setattr("coala_jax._files.os.fsync", full)
     with pytest.raises(OSError, match="full"):
         save_head(tmp_path, head._replace(bias=2 * head.bias), {"run": 2})
-    kept, info = load_head(tmp_path)
-    assert (info["run"], np.asarray(kept.bias).tolist()) == (1, [1.0])
+    kept, metadata = load_head(tmp_path)
+    assert (metadata.document["run"], np.asarray(kept.bias).tolist()) == (1, [1.0])
     assert len(list(tmp_path.iterdir())) == 2
 
 

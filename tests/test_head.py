@@ -51,9 +51,10 @@ def test_a_gate_is_open_on_its_own_hyperplane():
 def test_saving_a_gated_head_prunes_zero_neurons_and_keeps_the_function(tmp_path):
     head, x = make_gated_head(), np.random.default_rng(1).standard_normal((50, 3))
     save_head(tmp_path, head, {"seed": 3})
-    loaded, info = load_head(tmp_path)
+    loaded, metadata = load_head(tmp_path)
     assert isinstance(loaded, GatedHead)
-    assert (info["features"], info["neurons"], info["seed"]) == (3, 3, 3)
+    document = metadata.document
+    assert (document["features"], document["neurons"], document["seed"]) == (3, 3, 3)
     kept = [0, 2, 3]
     for name, value in head._asdict().items():
         np.testing.assert_array_equal(getattr(loaded, name), np.float32(value[..., kept]))
@@ -76,9 +77,10 @@ def test_a_gated_head_that_is_not_finite_is_never_written(tmp_path, name):
 def test_saving_prunes_zero_neurons_and_keeps_the_function(tmp_path):
     head, x = make_head(), np.random.default_rng(1).standard_normal((5, 3))
     save_head(tmp_path, head, {"seed": 3})
-    loaded, info = load_head(tmp_path)
+    loaded, metadata = load_head(tmp_path)
     assert loaded.theta1.shape == (3, 3)
-    assert (info["features"], info["neurons"], info["seed"]) == (3, 3, 3)
+    document = metadata.document
+    assert (document["features"], document["neurons"], document["seed"]) == (3, 3, 3)
     np.testing.assert_allclose(loaded(x), head(x), rtol=1e-5)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["head.json", "head.safetensors"]
 

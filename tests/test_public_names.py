@@ -17,6 +17,7 @@ PROMISED = {
         "GatedHead",
         "HeadError",
         "HeadFileError",
+        "HeadMetadata",
         "History",
         "Params",
         "Phase1History",

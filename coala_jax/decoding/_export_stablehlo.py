@@ -60,7 +60,7 @@ def export_stablehlo(head_folder: str | os.PathLike[str], out: str | os.PathLike
         HeadFileError: no usable head.
         ValueError: flatbuffers is not installed.
     """
-    head, info = load_head(head_folder)
+    head, metadata = load_head(head_folder)
     exported = export_function(head)
     content = _serialized(exported)
     file = Path(out)
@@ -73,7 +73,7 @@ def export_stablehlo(head_folder: str | os.PathLike[str], out: str | os.PathLike
         "platforms": list(PLATFORMS),
         "jax": jax.__version__,
         "calling_convention": exported.calling_convention_version,
-        "head": info,
+        "head": metadata.document,
     }
     text = (json.dumps(note, indent=2) + "\n").encode()
     file.parent.mkdir(parents=True, exist_ok=True)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from coala_jax._head import Head, HeadError, HeadFileError, load_head
+from coala_jax._head import Head, HeadError, HeadFileError, HeadMetadata, load_head
 from coala_jax._progress import Progress
 from coala_jax.backbones import Backbone, load_backbone
 from coala_jax.backbones._stack import layer_indices
@@ -111,13 +111,12 @@ class TextRewardModel:
             FeatureError: another backbone than the head's; every difference is named.
             CheckpointError, ValueError: as ``load_backbone`` does.
         """
-        head, info = load_head(head_folder)
-        identity = head_identity(head_folder, info)
+        head, metadata = load_head(head_folder)
+        identity = head_identity(head_folder, metadata)
         if not isinstance(backbone, Backbone):
             dtype = dtype or identity.compute_dtype
             backbone = load_backbone(backbone, dtype=dtype, **options)
-        params = info.get("params")
-        beta = params.get("beta", DEFAULT_BETA) if isinstance(params, dict) else DEFAULT_BETA
+        beta = metadata.params.get("beta", DEFAULT_BETA)
         try:
             return cls(backbone, head, identity, beta=beta)
         except HeadError as error:
@@ -168,24 +167,19 @@ def reward_model_of(model: Generator) -> TextRewardModel | None:
     return model if isinstance(model, TextRewardModel) else None
 
 
-def head_identity(folder: str | os.PathLike[str], info: dict[str, Any]) -> FeatureIdentity:
-    """How the features of a head were made.
-
-    Args:
-        folder: for messages.
-        info: the content of its ``head.json``.
+def head_identity(folder: str | os.PathLike[str], metadata: HeadMetadata) -> FeatureIdentity:
+    """How the features of a head were made, as its files say.
 
     Raises:
-        HeadFileError: the head does not say.
+        HeadFileError: they do not.
     """
-    fields = info.get("identity")
-    if not isinstance(fields, dict):
+    if metadata.identity is None:
         raise HeadFileError(
             f"{folder}/head.json: says nothing of the backbone (it was solved from bare arrays); "
             "only a head solved from a feature store, or from an export of one, can score texts"
         )
     try:
-        return FeatureIdentity.from_dict(fields)
+        return FeatureIdentity.from_dict(metadata.identity)
     except FeatureError as error:
         raise HeadFileError(f"{folder}/head.json: {error}") from None
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from coala_jax._accuracy import pairwise_accuracy
 from coala_jax._types import RewardMetrics
-
-# A tie orders nothing: it counts as half a correct pair, so that a constant head scores 0.5.
-_TIE = 0.5
 
 
 def reward_metrics(
@@ -36,11 +34,10 @@ def reward_metrics(
     def mean(values: jax.Array) -> jax.Array:
         return jnp.sum(weight * values) / total
 
-    correct = jnp.where(chosen == rejected, _TIE, (chosen > rejected).astype(chosen.dtype))
     return RewardMetrics(
         loss=loss,
         log_loss=log_loss,
         reward_margin=mean(chosen - rejected),
         sigmoid_margin=mean(jax.nn.sigmoid(beta * chosen) - jax.nn.sigmoid(beta * rejected)),
-        accuracy=mean(correct),
+        accuracy=mean(pairwise_accuracy(chosen, rejected)),
     )

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from coala_jax._accuracy import TIE, pairwise_accuracy
 from coala_jax._types import Params
 from coala_jax.preference import LogisticProblem, newton_optimum
 from coala_jax.study._pairs import PairSet
@@ -19,7 +20,6 @@ RIDGE_GRID = tuple(float(10.0**exponent) for exponent in np.arange(-4.0, 1.5, 0.
 FOLDS = 5
 # Near the rounding of a float32 gradient of some thousand rows; Newton's last step jumps below.
 GRADIENT_TOLERANCE = 1e-5
-TIE = 0.5
 
 
 class LinearProbe(NamedTuple):
@@ -37,7 +37,7 @@ class LinearProbe(NamedTuple):
 
     def correct(self, pairs: PairSet) -> np.ndarray:
         """(n,) 1 where the chosen response has the higher reward, 0.5 for a tie, else 0."""
-        return ordered(pairs.chosen @ self.weights, pairs.rejected @ self.weights)
+        return pairwise_accuracy(pairs.chosen @ self.weights, pairs.rejected @ self.weights)
 
 
 class LengthRule(NamedTuple):
@@ -54,12 +54,8 @@ class LengthRule(NamedTuple):
         if pairs.lengths is None:
             raise ValueError(f"{pairs.source}: no text, so no lengths")
         chosen, rejected = pairs.lengths.T
-        return ordered(chosen, rejected) if self.longer else ordered(rejected, chosen)
-
-
-def ordered(chosen: np.ndarray, rejected: np.ndarray) -> np.ndarray:
-    """(n,) float64: 1 where chosen is above rejected, 0.5 where equal, else 0."""
-    return np.where(chosen == rejected, TIE, chosen > rejected).astype(np.float64)
+        right = pairwise_accuracy(chosen, rejected)
+        return right if self.longer else 1 - right
 
 
 def weighted_mean(values: np.ndarray, weight: np.ndarray | None) -> float:
@@ -102,7 +98,7 @@ def fit_linear_probe(train: PairSet, seed: int) -> LinearProbe | None:
             continue
         for index, ridge in enumerate(RIDGE_GRID):
             theta = _fit(difference, weight * ~out, ridge)
-            correct[index, out] = ordered(difference[out] @ theta, np.zeros(out.sum()))
+            correct[index, out] = pairwise_accuracy(difference[out] @ theta, np.zeros(out.sum()))
     validation = [weighted_mean(row, weight) for row in correct]
     best = max(range(len(RIDGE_GRID)), key=lambda index: (validation[index], index))
     theta = _fit(difference, weight, RIDGE_GRID[best])

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+from coala_jax._accuracy import pairwise_accuracy
 from coala_jax._head import Head
 from coala_jax._types import Config, Params, Phase2History, RewardMetrics, SolveError, Status
 from coala_jax.features import FeatureIdentity
@@ -17,7 +18,6 @@ from coala_jax.study._baselines import (
     LinearProbe,
     fit_length_rule,
     fit_linear_probe,
-    ordered,
 )
 from coala_jax.study._constant_columns import constant_columns, constant_columns_warning
 from coala_jax.study._pairs import BY_ROW, PairSet, require_two_parts
@@ -136,7 +136,7 @@ def run_experiment(
     length_rule = fit_length_rule(train)
     head = phases.phase2.head
     correct = Correct(
-        head=ordered(np.asarray(head(held.chosen)), np.asarray(head(held.rejected))),
+        head=pairwise_accuracy(np.asarray(head(held.chosen)), np.asarray(head(held.rejected))),
         probe=None if probe is None else probe.correct(held),
         length=None if length_rule is None else length_rule.correct(held),
     )

@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from coala_jax._accuracy import pairwise_accuracy
 from coala_jax.data import PreferenceRow
 from coala_jax.data._split import eval_mask, joint_keys, prompt_sha256
-from coala_jax.study._baselines import ordered
 from coala_jax.study._intervals import Interval, share_interval
 from coala_jax.study._pairs import BY_GROUP, BY_PROMPT
 from coala_jax.study._repeats import Leaks, Repeats, count_leaks, count_repeats
@@ -128,7 +128,7 @@ def inspect_pairs(
         tokens=None if token_counts is None else _lengths(given, token_counts),
         longer=share_interval((chosen > rejected).astype(np.float64), keys),
         shorter=float(np.mean(chosen < rejected)),
-        balance=share_interval(ordered(chosen, rejected), keys),
+        balance=share_interval(pairwise_accuracy(chosen, rejected), keys),
         repeats=count_repeats(given),
         leaks=leaks,
         row_split_leaks=count_leaks(prompts, named_groups, by_row),

@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from coala_jax._accuracy import TIE, pairwise_accuracy
 from coala_jax.data import PreferenceRow
-from coala_jax.study._baselines import FOLDS, TIE, folds_of, ordered
+from coala_jax.study._baselines import FOLDS, folds_of
 from coala_jax.study._intervals import Interval, share_interval
 from coala_jax.study._vocabulary import (
     HOW_TO_INSTALL,
@@ -68,7 +69,7 @@ def length_rule(
         keys: (n,) what is never split.
         parts: one or more, what to fit on and what to judge.
     """
-    longer = ordered(chosen, rejected)
+    longer = pairwise_accuracy(chosen, rejected)
 
     def judged(part: Fold) -> np.ndarray:
         prefers_longer = longer[part.train].mean() >= TIE
@@ -96,7 +97,9 @@ def vocabulary_probe(
         probe = fit_vocabulary_probe(chosen[part.train], rejected[part.train])
         if probe is None:
             return None
-        return ordered(probe.rewards(chosen[part.test]), probe.rewards(rejected[part.test]))
+        return pairwise_accuracy(
+            probe.rewards(chosen[part.test]), probe.rewards(rejected[part.test])
+        )
 
     return _accuracy(judged, keys, parts)
 

@@ -105,9 +105,9 @@ def test_the_quickstart_writes_a_head_that_knows_its_backbone(quickstart, checkp
     assert 0 <= report["baseline"]["length_accuracy"] <= 1
     assert report["rows"]["set_aside"] == {}
     assert report["rows"]["cut"]["prompt"] > 0  # the tiny backbone sees 64 tokens
-    _, info = coala_jax.load_head(quickstart)
-    assert info["identity"]["pooling"] == "mean"
-    assert info["result"]["eval"] == report["eval"]
+    _, metadata = coala_jax.load_head(quickstart)
+    assert metadata.identity["pooling"] == "mean"
+    assert metadata.document["result"]["eval"] == report["eval"]
 
 
 def test_score_gives_the_rewards_of_the_head(quickstart, checkpoint, data, tmp_path, capsys):

@@ -67,9 +67,9 @@ def test_the_folder_is_complete_and_the_report_is_valid(solved):
 
 
 def test_the_saved_head_has_the_reported_metrics(solved):
-    head, info = coala_jax.load_head(solved)
-    assert info["identity"] is None
-    assert info["params"]["ridge"] == 0.1
+    head, metadata = coala_jax.load_head(solved)
+    assert metadata.identity is None
+    assert metadata.params["ridge"] == 0.1
     report = _report(solved)
     table = np.load(solved.parent / "features.npz")
     margin = np.asarray(head(table["chosen"]) - head(table["rejected"]))

@@ -36,14 +36,14 @@ def folder(request, write_head, tmp_path):
 
 def test_the_stablehlo_function_is_the_head_for_any_number_of_rows(folder, tmp_path):
     pytest.importorskip("flatbuffers")
-    head, info = load_head(folder)
+    head, metadata = load_head(folder)
     file = export_stablehlo(folder, tmp_path / "deep" / "reward.stablehlo")
     rewards, note = load_stablehlo(file)
     for n in (9, 1, 0):
         found = rewards(FEATURES[:n])
         assert found.shape == (n,)
         np.testing.assert_allclose(found, head(FEATURES[:n]), rtol=TOLERANCE, atol=TOLERANCE)
-    assert note["features"] == WIDTH and note["head"] == info
+    assert note["features"] == WIDTH and note["head"] == metadata.document
     assert set(note["platforms"]) == {"cpu", "cuda", "rocm", "tpu"}
     with pytest.raises(ValueError, match=r"features have shape \(9, 3\), expected \(n, 12\)"):
         rewards(FEATURES[:, :3])

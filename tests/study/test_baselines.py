@@ -10,7 +10,6 @@ from coala_jax.study._baselines import (
     fit_length_rule,
     fit_linear_probe,
     folds_of,
-    ordered,
 )
 from coala_jax.study._pairs import PairSet
 
@@ -91,7 +90,3 @@ def test_the_length_rule_takes_its_direction_from_the_training_rows():
     assert fit_length_rule(_pairs()) is None
     with pytest.raises(ValueError, match="no text"):
         longer.correct(_pairs())
-
-
-def test_ties_count_half():
-    assert ordered(np.array([1.0, 2.0, 3.0]), np.array([1.0, 1.0, 4.0])).tolist() == [0.5, 1, 0]

@@ -1,26 +1,35 @@
 """The optimum of program (3) against a cone solver, in float64."""
 
+from functools import partial
+
 import cvxpy as cp
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from coala_jax import Config, Params, Status, cronos
+from coala_jax import Config, Params, PreferenceFeatures, Status, cronos
 from tests.helpers import draw_pairs, standardised_rows
 
 LOSSES = ["squared", "logistic", "squared_hinge", "huber", "bradley_terry"]
+MODELS = ["relu", "gated_relu"]
+PAIRS, GAMMA = 15, 0.3
 TIGHT = {"gap_tolerance": 1e-5, "violation_tolerance": 1e-4, "residual_tolerance": 1e-3}
 
 
-def cone_optimum(
-    model: str, loss: str, x: np.ndarray, d: np.ndarray, y: np.ndarray, strength: float
-) -> float:
+def cone_optimum(model, loss, x, d, targets, strength) -> float:
     """Optimum of (3), or of the gated program without its cones.
 
-    y are labels of rows, or offsets of pairs for a pairwise loss.
+    Args:
+        model: of `Config`.
+        loss: of `Config`.
+        x: (m, D) rows.
+        d: (P, m) patterns.
+        targets: labels of rows and their weights, or offsets of pairs and theirs.
+        strength: lambda.
     """
-    blocks, width = len(d), x.shape[1]
+    y, weight = targets
+    root, blocks, width = np.sqrt(weight), len(d), x.shape[1]
     v = [cp.Variable(width) for _ in range(blocks)]
     w = [cp.Variable(width) for _ in range(blocks)]
     z = sum(cp.multiply(d[i], x @ (v[i] - w[i])) for i in range(blocks))
@@ -32,50 +41,72 @@ def cone_optimum(
     core = cp.Variable(len(y))
     if loss == "squared_hinge":
         cones.append(core >= 1 - cp.multiply(y, z))
+    inner = 0.5 * cp.sum_squares(cp.multiply(root, core))
     value = {
-        "squared": lambda: 0.5 * cp.sum_squares(z - y),
-        "logistic": lambda: cp.sum(cp.logistic(-cp.multiply(y, z))),
-        "squared_hinge": lambda: 0.5 * cp.sum_squares(core),
-        "huber": lambda: 0.5 * cp.sum_squares(core) + cp.norm1(z - y - core),
-        "bradley_terry": lambda: cp.sum(cp.logistic(y - z[: len(y)] + z[len(y) :])),
+        "squared": lambda: 0.5 * cp.sum_squares(cp.multiply(root, z - y)),
+        "logistic": lambda: weight @ cp.logistic(-cp.multiply(y, z)),
+        "squared_hinge": lambda: inner,
+        "huber": lambda: inner + weight @ cp.abs(z - y - core),
+        "bradley_terry": lambda: weight @ cp.logistic(y - z[: len(y)] + z[len(y) :]),
     }[loss]()
     problem = cp.Problem(cp.Minimize(value + strength * sum(map(cp.norm, v + w))), cones)
     return problem.solve(solver=cp.CLARABEL, tol_gap_rel=1e-8, tol_gap_abs=1e-8)
 
 
+def targets_of(loss: str, features: PreferenceFeatures) -> tuple[np.ndarray, np.ndarray]:
+    """Labels or offsets, and weights with mean 1."""
+    weight = features.weight / features.weight.mean()
+    if loss == "bradley_terry":
+        return GAMMA + features.margin, weight
+    return np.repeat([1.0, -1.0], PAIRS), np.tile(weight, 2)
+
+
 @pytest.fixture(scope="module")
-def compiled():
-    """One compiled solve a loss; twenty problems of one shape share it."""
+def agree():
+    """Compare optima; one compiled solve a loss and model, since all problems have one shape."""
     solvers = {}
 
-    def run(model, loss, params, features, key):
+    def run(model, loss, features, group_lasso, seed):
         if (model, loss) not in solvers:
             config = Config(model=model, phase1_loss=loss, n_gates=4, max_iterations=20_000)
-            solvers[model, loss] = jax.jit(lambda p, f, k: cronos(p, f, config=config, key=k))
-        return solvers[model, loss](params, features, key)
+            solvers[model, loss] = jax.jit(partial(cronos, config=config))
+        with jax.enable_x64(True):
+            params = Params(group_lasso=group_lasso, gamma=GAMMA, **TIGHT)
+            params = jax.tree.map(jnp.asarray, params)
+            solution = solvers[model, loss](params, features, key=jax.random.key(seed))
+        assert Status(int(solution.status)) == Status.SOLVED
+        certificate = jax.tree.map(np.asarray, solution.certificate)
+        # Pairs without weight are no part of the program.
+        counted = np.tile(features.weight > 0, 2)
+        y, weight = targets_of(loss, features)
+        best = cone_optimum(
+            model,
+            loss,
+            standardised_rows(features, certificate)[counted],
+            certificate.patterns[:, counted].astype(float),
+            (y[counted[: len(y)]], weight[counted[: len(y)]]),
+            float(certificate.group_lasso_strength),
+        )
+        assert float(solution.stats.primal_value) == pytest.approx(best, rel=1e-4)
+        assert float(solution.stats.dual_bound) <= best * (1 + 1e-7)
+        assert float(solution.stats.primal_value) >= best * (1 - 1e-7)
 
     return run
 
 
 @pytest.mark.parametrize("seed", range(20))
-@pytest.mark.parametrize("model", ["relu", "gated_relu"])
-def test_optimum_agrees_with_clarabel(model, seed, compiled):
-    loss = LOSSES[seed % 5]
-    features = draw_pairs(seed)
-    with jax.enable_x64(True):
-        params = Params(group_lasso=[0.05, 0.1, 0.3, 0.5][seed // 5], gamma=0.3, **TIGHT)
-        params = jax.tree.map(jnp.asarray, params)
-        solution = compiled(model, loss, params, features, jax.random.key(seed))
-    assert Status(int(solution.status)) == Status.SOLVED
-    certificate = jax.tree.map(np.asarray, solution.certificate)
-    best = cone_optimum(
-        model,
-        loss,
-        standardised_rows(features, certificate),
-        certificate.patterns.astype(float),
-        certificate.labels,
-        float(certificate.group_lasso_strength),
-    )
-    assert float(solution.stats.primal_value) == pytest.approx(best, rel=1e-4)
-    assert float(solution.stats.dual_bound) <= best * (1 + 1e-7)
-    assert float(solution.stats.primal_value) >= best * (1 - 1e-7)
+@pytest.mark.parametrize("model", MODELS)
+def test_optimum_agrees_with_clarabel(model, seed, agree):
+    ones = np.ones(PAIRS)
+    features = draw_pairs(seed, PAIRS)._replace(weight=ones, margin=0 * ones)
+    agree(model, LOSSES[seed % 5], features, [0.05, 0.1, 0.3, 0.5][seed // 5], seed)
+
+
+@pytest.mark.parametrize("group_lasso", [0.05, 0.3])
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("model", MODELS)
+def test_optimum_with_weights_and_margins_agrees_with_clarabel(model, loss, group_lasso, agree):
+    rng = np.random.default_rng(20)
+    weight, margin = rng.uniform(0.2, 3, PAIRS), rng.uniform(0, 1, PAIRS)
+    features = draw_pairs(rng, PAIRS)._replace(weight=weight, margin=margin)
+    agree(model, loss, features, group_lasso, seed=20)

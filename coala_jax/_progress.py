@@ -1,7 +1,10 @@
 """How far a run through the backbone is, for people at a terminal."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
+from typing import Any
 
 from tqdm import tqdm
 
@@ -49,3 +52,16 @@ class Progress:
     def say(self, line: str) -> None:
         """A line on stderr, above the bar."""
         tqdm.write(line, file=sys.stderr)
+
+
+@contextmanager
+def quiet_in_a_pipe(utils: Any) -> Iterator[None]:
+    """The bars of ``datasets`` or ``huggingface_hub``, by their ``utils``, at a terminal alone."""
+    if sys.stderr.isatty() or utils.are_progress_bars_disabled():
+        yield
+        return
+    utils.disable_progress_bars()
+    try:
+        yield
+    finally:
+        utils.enable_progress_bars()

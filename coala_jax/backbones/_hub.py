@@ -6,13 +6,12 @@ what they mean there. A name that is a folder is a folder, and nothing is looked
 
 import os
 import re
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from coala_jax._hub_ids import MODEL_ID
+from coala_jax._progress import quiet_in_a_pipe
 from coala_jax.backbones._checkpoint import CONFIG_NAME, checkpoint_folder
 from coala_jax.backbones._errors import CheckpointError
 from coala_jax.backbones._flax_msgpack import FLAX_NAME
@@ -73,14 +72,14 @@ def find_checkpoint(
 
 def _snapshot(hub_id: str, revision: str | None, download: bool, weights: bool) -> Path:
     """The folder of an id in the hub's cache, fetched first where that is asked for."""
-    from huggingface_hub import HfApi, constants, snapshot_download
+    from huggingface_hub import HfApi, constants, snapshot_download, utils
 
     local = not download or constants.HF_HUB_OFFLINE
     try:
         wanted = list(TEXT_FILES)
         if weights and not local:
             wanted += _weights_of(HfApi().list_repo_files(hub_id, revision=revision))
-        with _quiet_in_a_pipe():
+        with quiet_in_a_pipe(utils):
             folder = snapshot_download(
                 hub_id, revision=revision, allow_patterns=wanted, local_files_only=local
             )
@@ -92,25 +91,6 @@ def _snapshot(hub_id: str, revision: str | None, download: bool, weights: bool) 
     except Exception as error:  # its HTTP client has errors of its own, and changes with versions
         raise CheckpointError(_not_found(hub_id, revision, download, error)) from error
     return Path(folder)
-
-
-@contextmanager
-def _quiet_in_a_pipe() -> Iterator[None]:
-    """The hub's progress bars on a terminal alone."""
-    from huggingface_hub.utils import (
-        are_progress_bars_disabled,
-        disable_progress_bars,
-        enable_progress_bars,
-    )
-
-    if sys.stderr.isatty() or are_progress_bars_disabled():
-        yield
-        return
-    disable_progress_bars()
-    try:
-        yield
-    finally:
-        enable_progress_bars()
 
 
 def _weights_of(files: Sequence[str]) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from coala_jax._files import FULL, full_disk, partial_path, write_files
+from coala_jax._progress import quiet_in_a_pipe
 from coala_jax.features._errors import FeatureError
 from coala_jax.features._identity import FeatureIdentity
 from coala_jax.features._table import (
@@ -132,11 +133,12 @@ def write_dataset_folder(path: str | os.PathLike[str], table: FeatureTable) -> P
     target = Path(path)
     if target.exists() and not (target.is_dir() and not any(target.iterdir())):
         raise FeatureError(f"{target}: in the way; remove it or give another path")
-    dataset = to_dataset(table)
+    (datasets, _), dataset = _libraries(), to_dataset(table)
     partial = partial_path(target)
     try:
         shutil.rmtree(partial, ignore_errors=True)  # of a run that was killed
-        _quietly(dataset.save_to_disk, partial)
+        with quiet_in_a_pipe(datasets.utils):
+            dataset.save_to_disk(str(partial))
         partial.replace(target)
     except OSError as error:
         shutil.rmtree(partial, ignore_errors=True)
@@ -179,23 +181,6 @@ def _export_error(target: Path, error: OSError) -> Exception:
     if error.errno in FULL:
         return FeatureError(f"{full_disk(target, error)}; nothing was written: free some space")
     return error
-
-
-def _quietly(save: Any, folder: Path) -> None:
-    """Save without the progress bar, which a pipe would get as well."""
-    from datasets.utils import (
-        are_progress_bars_disabled,
-        disable_progress_bars,
-        enable_progress_bars,
-    )
-
-    disabled = are_progress_bars_disabled()
-    disable_progress_bars()
-    try:
-        save(str(folder))
-    finally:
-        if not disabled:
-            enable_progress_bars()
 
 
 def _fingerprint(columns: Mapping[str, Any], described: Mapping[str, str]) -> str:

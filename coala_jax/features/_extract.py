@@ -124,15 +124,7 @@ def _run_plan(
 
 
 def require_finite(features: np.ndarray, names: Sequence[str]) -> None:
-    """Raise where a row of features is not finite.
-
-    Args:
-        features: (n, d).
-        names: (n,) what to call the rows.
-
-    Raises:
-        FeatureError: names the first row and how many there are.
-    """
+    """Raise where one of (n, d) features is not finite; names the first row and how many."""
     bad = np.flatnonzero(~np.isfinite(features).all(1))
     if bad.size:
         mend = ", or keep float32" if features.dtype == np.float16 else " for NaN and infinity"
@@ -145,16 +137,7 @@ def require_finite(features: np.ndarray, names: Sequence[str]) -> None:
 def require_known_ids(
     sequences: Sequence[TokenSequence], names: Sequence[str], vocab_size: int
 ) -> None:
-    """Raise where a token has no row in the embedding: jax would take another one's.
-
-    Args:
-        sequences: (n,) token sequences.
-        names: (n,) what to call the rows.
-        vocab_size: rows of the embedding.
-
-    Raises:
-        FeatureError: names the first row, the id, and how many rows there are.
-    """
+    """Raise where a token has no row in the embedding: jax would take another one's."""
     bad = [n for n, sequence in enumerate(sequences) if max(sequence.tokens) >= vocab_size]
     if bad:
         raise FeatureError(

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from coala_jax.features._errors import FeatureError
-from coala_jax.features._manifest import RESULT_KEYS, read_manifest
+from coala_jax.features._manifest import RESULT_KEYS, read_manifest, setting_differences
 from coala_jax.features._shard import Shard, read_shard
 from coala_jax.features._store import FeatureStore, open_store, write_store
 
@@ -140,7 +140,11 @@ def _sorted_parts(
     first, settings = found[0][0], _whole_settings(found[0][1])
     by_number: dict[int, tuple[Path, dict[str, Any]]] = {}
     for folder, manifest in found:
-        _require_same(first, settings, folder, _whole_settings(manifest))
+        if differing := setting_differences(settings, _whole_settings(manifest), "here"):
+            raise FeatureError(
+                f"{folder}: made with other settings than {first}: {differing}; extract both with "
+                "the same"
+            )
         number, of = manifest[PART]["number"], manifest[PART]["of"]
         if of != found[0][1][PART]["of"]:
             raise FeatureError(
@@ -163,20 +167,3 @@ def _sorted_parts(
                 "this part again"
             )
     return [by_number[number] for number in range(count)]
-
-
-def _require_same(
-    first: Path, settings: Mapping[str, Any], folder: Path, other: Mapping[str, Any]
-) -> None:
-    """Raise where two parts were made with other settings, each named with both values."""
-    old, new = ({**part, **part["identity"]} for part in (settings, other))
-    differing = [
-        f"{key} is {old.get(key)!r} there, {new.get(key)!r} here"
-        for key in sorted({*old, *new} - {"identity", "backbone"})
-        if old.get(key) != new.get(key)
-    ]
-    if differing:
-        raise FeatureError(
-            f"{folder}: made with other settings than {first}: {'; '.join(differing)}; extract "
-            "both with the same"
-        )

@@ -66,18 +66,22 @@ def require_same_settings(
     folder: Path, manifest: Mapping[str, Any], header: Mapping[str, Any]
 ) -> None:
     """Raise where a store was made with other settings, each named with both values."""
-    old = _flat({key: value for key, value in manifest.items() if key not in RESULT_KEYS})
-    new = _flat(header)
-    differing = [
-        f"{key} is {old.get(key)!r} there, {new.get(key)!r} now"
-        for key in sorted({*old, *new} - {NAME_KEY})
-        if old.get(key) != new.get(key)
-    ]
-    if differing:
+    old = {key: value for key, value in manifest.items() if key not in RESULT_KEYS}
+    if differing := setting_differences(old, header, "now"):
         raise FeatureError(
-            f"{folder}: holds features made with other settings: {'; '.join(differing)}; "
+            f"{folder}: holds features made with other settings: {differing}; "
             "remove it or give another path"
         )
+
+
+def setting_differences(old: Mapping[str, Any], new: Mapping[str, Any], here: str) -> str:
+    """The settings that differ, each with both values; empty where they are the same."""
+    left, right = _flat(old), _flat(new)
+    return "; ".join(
+        f"{key} is {left.get(key)!r} there, {right.get(key)!r} {here}"
+        for key in sorted({*left, *right} - {NAME_KEY})
+        if left.get(key) != right.get(key)
+    )
 
 
 def _flat(fields: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -10,6 +10,7 @@ from coala_jax.features._errors import FeatureError
 
 # Joins the names of several poolings, whose vectors are concatenated.
 JOINT = "+"
+HIGHEST = jax.lax.Precision.HIGHEST
 
 
 class Spans(NamedTuple):
@@ -39,90 +40,58 @@ def find_spans(positions: jax.Array, ends: jax.Array, last: jax.Array, start: ja
 
 
 def mean_of_slots(hidden: jax.Array, mask: jax.Array) -> jax.Array:
-    """Mean of the hidden states over masked slots.
+    """(batch, texts, width) mean of the states over masked slots; zeros for a text without any.
 
     Args:
         hidden: (batch, length, width).
         mask: (batch, texts, length) booleans.
-
-    Returns:
-        (batch, texts, width) float32 at least; zeros for a text without slots.
     """
     weight = mask.astype(jnp.promote_types(hidden.dtype, jnp.float32))
     weight = weight / jnp.maximum(weight.sum(-1, keepdims=True), 1)
-    # What stands at padding must not reach the product: NaN times 0 is NaN.
-    used = jnp.where(mask.any(1)[..., None], hidden, 0).astype(weight.dtype)
-    return jnp.einsum("btl,blw->btw", weight, used, precision=jax.lax.Precision.HIGHEST)
+    return _weighted_sum(weight, _used(hidden, mask))
 
 
 def last_of_slots(hidden: jax.Array, mask: jax.Array) -> jax.Array:
-    """Hidden state of the last masked slot.
-
-    Args:
-        hidden: (batch, length, width).
-        mask: (batch, texts, length) booleans.
-
-    Returns:
-        (batch, texts, width) float32 at least; the first slot's for a text without slots.
-    """
+    """(batch, texts, width) state of the last masked slot; the first slot's for a text without."""
     last = (jnp.arange(mask.shape[-1]) * mask).max(-1)
     chosen = jnp.take_along_axis(hidden, last[..., None], axis=1)
     return chosen.astype(jnp.promote_types(hidden.dtype, jnp.float32))
 
 
-def attention_of_slots(hidden: jax.Array, mask: jax.Array, query: jax.Array) -> jax.Array:
-    """Mean of the hidden states over masked slots, weighted by the softmax of query times state.
-
-    Args:
-        hidden: (batch, length, width).
-        mask: (batch, texts, length) booleans.
-        query: (width,) float32, scale included.
-
-    Returns:
-        (batch, texts, width) float32 at least; zeros for a text without slots.
-    """
-    wide = jnp.promote_types(hidden.dtype, jnp.float32)
-    # What stands at padding must not reach the products: NaN times 0 is NaN.
-    used = jnp.where(mask.any(1)[..., None], hidden, 0).astype(wide)
-    scores = jnp.einsum("blw,w->bl", used, query.astype(wide), precision=jax.lax.Precision.HIGHEST)
-    shares = jax.nn.softmax(scores[:, None, :], axis=-1, where=mask)
-    shares = jnp.where(mask.any(-1, keepdims=True), shares, 0)
-    return jnp.einsum("btl,blw->btw", shares, used, precision=jax.lax.Precision.HIGHEST)
-
-
-def _mean(hidden: jax.Array, spans: Spans, _: jax.Array | None) -> jax.Array:
-    return mean_of_slots(hidden, spans.response)
-
-
-def _last(hidden: jax.Array, spans: Spans, _: jax.Array | None) -> jax.Array:
-    return last_of_slots(hidden, spans.response)
-
-
-def _text_mean(hidden: jax.Array, spans: Spans, _: jax.Array | None) -> jax.Array:
-    return mean_of_slots(hidden, spans.text)
-
-
-def _first(hidden: jax.Array, spans: Spans, _: jax.Array | None) -> jax.Array:
-    first = spans.text & (jnp.cumsum(spans.text, axis=-1) == 1)
-    return last_of_slots(hidden, first)
-
-
-def _attention(hidden: jax.Array, spans: Spans, query: jax.Array | None) -> jax.Array:
+def attention_of_slots(hidden: jax.Array, mask: jax.Array, query: jax.Array | None) -> jax.Array:
+    """(batch, texts, width) mean weighted by the softmax of the (width,) query times state."""
     if query is None:
         raise FeatureError(f"pooling {ATTENTION!r} needs a query")
-    return attention_of_slots(hidden, spans.response, query)
+    used = _used(hidden, mask)
+    scores = jnp.einsum("blw,w->bl", used, query.astype(used.dtype), precision=HIGHEST)
+    shares = jax.nn.softmax(scores[:, None, :], axis=-1, where=mask)
+    return _weighted_sum(jnp.where(mask.any(-1, keepdims=True), shares, 0), used)
+
+
+def _used(hidden: jax.Array, mask: jax.Array) -> jax.Array:
+    """States in float32 at least; what stands at padding must not count: NaN times 0 is NaN."""
+    used = jnp.where(mask.any(1)[..., None], hidden, 0)
+    return used.astype(jnp.promote_types(hidden.dtype, jnp.float32))
+
+
+def _weighted_sum(weight: jax.Array, states: jax.Array) -> jax.Array:
+    return jnp.einsum("btl,blw->btw", weight, states, precision=HIGHEST)
+
+
+def _first(spans: Spans) -> jax.Array:
+    return spans.text & (jnp.cumsum(spans.text, axis=-1) == 1)
 
 
 ATTENTION = "attention"
 POOLINGS: Mapping[str, Callable[[jax.Array, Spans, jax.Array | None], jax.Array]] = {
     # Over the response and its end token.
-    "mean": _mean,
-    "last": _last,
-    ATTENTION: _attention,
+    "mean": lambda hidden, spans, _: mean_of_slots(hidden, spans.response),
+    "last": lambda hidden, spans, _: last_of_slots(hidden, spans.response),
+    ATTENTION: lambda hidden, spans, query: attention_of_slots(hidden, spans.response, query),
     # Over prompt and response.
-    "text_mean": _text_mean,
+    "text_mean": lambda hidden, spans, _: mean_of_slots(hidden, spans.text),
     # The text's first token: an encoder's [CLS].
-    "first": _first,
+    "first": lambda hidden, spans, _: last_of_slots(hidden, _first(spans)),
 }
 
 

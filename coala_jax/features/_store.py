@@ -71,16 +71,12 @@ class _Found(NamedTuple):
         ]
 
 
-def _nothing(_: str) -> None:
-    """Report nothing."""
-
-
 def write_store(
     path: str | os.PathLike[str],
     settings: Mapping[str, Any],
     make_shard: Callable[[int, int | None], Shard],
     n_shards: int,
-    report: Callable[[str], object] = _nothing,
+    report: Callable[[str], object] = lambda _: None,
 ) -> FeatureStore:
     """Write a store, go on with one that was not finished, or repair a damaged one.
 
@@ -200,7 +196,10 @@ def _read_store(folder: Path) -> FeatureStore:
             f"{folder}: {len(records)} rows in its shards, {manifest['rows']} in {MANIFEST_NAME}; "
             "run the same extraction again"
         )
-    whole = {name: _joined(parts) for name, parts in arrays.items()}
+    whole = {  # a single shard stays memory-mapped
+        name: parts[0] if len(parts) == 1 else np.concatenate(parts)
+        for name, parts in arrays.items()
+    }
     identity = FeatureIdentity.from_dict(manifest["identity"])
     return FeatureStore(folder, manifest, _table(whole, records, identity))
 
@@ -250,11 +249,6 @@ def _full_disk_named(folder: Path, done: int, n_shards: int) -> Iterator[None]:
             f"{full_disk(folder, error)}; {done} of {n_shards} shards are finished and kept: free "
             "some space and run the same command again, it goes on from there"
         ) from error
-
-
-def _joined(parts: Sequence[np.ndarray]) -> np.ndarray:
-    """One array of all shards; a single one stays memory-mapped."""
-    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def _table(

@@ -57,10 +57,11 @@ def table_of_columns(
     """
     _check_features(source, columns)
     n = len(columns["chosen"])
-    names = {name: _names(source, name, columns[name], n) for name in NAMES if name in columns}
-    numbers = {
-        name: _numbers(source, name, columns[name], n) for name in NUMBERS if name in columns
-    }
+    for name in (*NAMES, *NUMBERS):
+        if name in columns and columns[name].shape != (n,):
+            raise FeatureError(f"{source}: {name} has shape {columns[name].shape}, expected ({n},)")
+    names = {name: tuple(map(str, columns[name].tolist())) for name in NAMES if name in columns}
+    numbers = {name: _numbers(source, name, columns[name]) for name in NUMBERS if name in columns}
     return FeatureTable(
         chosen=columns["chosen"],
         rejected=columns["rejected"],
@@ -139,15 +140,7 @@ def _check_features(source: str | os.PathLike[str], arrays: Mapping[str, np.ndar
             )
 
 
-def _names(source: str | os.PathLike[str], name: str, array: np.ndarray, n: int) -> tuple[str, ...]:
-    if array.shape != (n,):
-        raise FeatureError(f"{source}: {name} has shape {array.shape}, expected ({n},)")
-    return tuple(map(str, array.tolist()))
-
-
-def _numbers(source: str | os.PathLike[str], name: str, array: np.ndarray, n: int) -> np.ndarray:
-    if array.shape != (n,):
-        raise FeatureError(f"{source}: {name} has shape {array.shape}, expected ({n},)")
+def _numbers(source: str | os.PathLike[str], name: str, array: np.ndarray) -> np.ndarray:
     is_number = np.issubdtype(array.dtype, np.floating) or np.issubdtype(array.dtype, np.integer)
     if not is_number or not np.isfinite(array).all():
         raise FeatureError(f"{source}: {name} must hold finite numbers")

@@ -64,7 +64,7 @@ def _renamed(fields: Mapping[str, Any], columns: Mapping[str, str]) -> dict[str,
 
 
 def _number(text: Any) -> Any:
-    """The number that a text says, or the text, which the checks of a row then refuse."""
+    """The number that a text says, or the text, which the checks of a row then name."""
     try:
         return float(text)
     except (TypeError, ValueError):

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from coala_jax.cli._output import excerpt, output_file, report
 from coala_jax.cli._parser import positive_integer
-from coala_jax.cli._row_options import (
-    add_head_and_rows,
-    open_head_and_rows,
-    rows_lines,
-    set_aside_path,
-)
+from coala_jax.cli._row_options import add_head_and_rows, open_head_and_rows, rows_lines
 
 if TYPE_CHECKING:
     from coala_jax.data import ResponseRow
@@ -49,34 +44,52 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command; gives the exit code."""
-    from coala_jax.decoding._explanation import (
-        account_fields,
-        explain_stream,
-        explanation_fields,
-    )
+    from coala_jax.decoding import explain
 
     out = output_file(arguments.out)
-    rejected = set_aside_path(arguments, out)
-    found = explain_stream(
-        *open_head_and_rows(arguments),
-        arguments.id,
-        neurons=arguments.neurons,
-        examples=arguments.examples,
-        rejected=rejected,
-    )
+    model, usable = open_head_and_rows(arguments, out)
+    with usable as rows:
+        found = explain(
+            model,
+            rows.responses(),
+            arguments.id,
+            neurons=arguments.neurons,
+            examples=arguments.examples,
+        )
+    counts, kept = usable.set_aside
     result = {
         "out": out,
         "explanations": [explanation_fields(*each) for each in found.explanations],
         "neurons": [account_fields(account) for account in found.neurons],
         "responses": found.responses,
-        "rows": {"set_aside": found.set_aside, "rejected": found.rejected},
+        "rows": {"set_aside": counts, "rejected": kept},
     }
     lines = [
         *(line for each in found.explanations for line in _explanation(*each)),
         *(line for each in found.neurons for line in _account(each, found.responses)),
-        *rows_lines(found.set_aside, found.rejected, out),
+        *rows_lines(counts, kept, out),
     ]
     return report(arguments, result, lines, file=out)
+
+
+def explanation_fields(row: ResponseRow, explanation: Explanation) -> dict[str, Any]:
+    """An explanation as JSON can say it; `math.fsum` of its shares is its reward there too."""
+    pairs = zip(explanation.neurons.tolist(), explanation.shares.tolist(), strict=True)
+    shares = [{"neuron": neuron, "share": share} for neuron, share in pairs]
+    return {"id": row.id, "side": row.side, "reward": explanation.reward, "shares": shares}
+
+
+def account_fields(account: NeuronAccount) -> dict[str, Any]:
+    """An account as JSON can say it."""
+
+    def moved(side: tuple[Moved, ...]) -> list[dict[str, Any]]:
+        return [
+            {"id": row.id, "side": row.side, "share": share, "response": row.response}
+            for row, share in side
+        ]
+
+    sides = {"raises": moved(account.raises), "lowers": moved(account.lowers)}
+    return {**account._asdict(), **sides}
 
 
 def _explanation(row: ResponseRow, explanation: Explanation) -> list[str]:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
+import itertools
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from coala_jax.cli._output import counts_line, excerpt, output_file, report
-from coala_jax.cli._row_options import (
-    add_head_and_rows,
-    open_head_and_rows,
-    rows_lines,
-    set_aside_path,
-)
+from coala_jax.cli._row_options import add_head_and_rows, open_head_and_rows, rows_lines
 
 if TYPE_CHECKING:
-    from coala_jax.decoding._ranking import Ranking
+    from coala_jax.data import ResponseRow
+    from coala_jax.decoding import Ranking
 
 EXAMPLE = "  coala-jax rank head --model models/gpt2 --data candidates.jsonl --out ranking.jsonl"
 # Without --out this many prompts are shown.
@@ -32,50 +30,75 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run the command; gives the exit code."""
     from coala_jax.data._writing import write_json_lines
-    from coala_jax.decoding._ranking import rank_stream, ranking_line
+    from coala_jax.decoding._ranking import group_by_prompt, rank_groups
 
     out = output_file(arguments.out, lines=True)
-    rejected = set_aside_path(arguments, out)
-    ranked = rank_stream(*open_head_and_rows(arguments), rejected)
-    made = [ranking_line(ranking) for ranking in ranked.rankings]
+    model, usable = open_head_and_rows(arguments, out)
+    with usable as rows:
+        groups = group_by_prompt(rows.responses())
+        rankings = rank_groups(model, groups)
+    counts, kept = usable.set_aside
+    made = list(map(ranking_line, groups, rankings))
     if out is not None:
         write_json_lines(out, made)
-    ties = {
-        name: sum(getattr(each, name) for each in ranked.rankings) for name in ("ties", "near_ties")
-    }
-    counts = {
-        "prompts": len(made),
-        "responses": sum(len(each.ranked) for each in ranked.rankings),
-        **ties,
-        "rows": {"set_aside": ranked.set_aside, "rejected": ranked.rejected},
-    }
-    lines = [] if out is not None else _shown(ranked.rankings)
-    lines += [
-        f"{counts['responses']} responses of {counts['prompts']} prompts ranked",
+    ties = {name: sum(getattr(each, name) for each in rankings) for name in ("ties", "near_ties")}
+    responses = sum(map(len, groups))
+    lines = [
+        *([] if out is not None else _shown(groups, rankings)),
+        f"{responses} responses of {len(groups)} prompts ranked",
         *counts_line("pairs without an order", ties),
-        *rows_lines(ranked.set_aside, ranked.rejected, out),
+        *rows_lines(counts, kept, out),
     ]
-    result = {"out": out, **counts, **({"rankings": made} if out is None else {})}
+    result = {
+        "out": out,
+        "prompts": len(groups),
+        "responses": responses,
+        **ties,
+        "rows": {"set_aside": counts, "rejected": kept},
+        **({"rankings": made} if out is None else {}),
+    }
     return report(arguments, result, lines)
 
 
-def _shown(rankings: tuple[Ranking, ...]) -> list[str]:
+def ranking_line(rows: Sequence[ResponseRow], ranking: Ranking) -> dict[str, Any]:
+    """The ranking of some rows as one line of the output."""
+    pairs = [
+        {
+            "first": first.position,
+            "second": second.position,
+            "probability": float(ranking.probabilities[first.position, second.position]),
+        }
+        for first, second in itertools.combinations(ranking.ranked, 2)
+    ]
+    ranked = [
+        {
+            "rank": each.rank,
+            "position": each.position,
+            "id": rows[each.position].id,
+            "side": rows[each.position].side,
+            "reward": each.reward,
+        }
+        for each in ranking.ranked
+    ]
+    ties = {"ties": ranking.ties, "near_ties": ranking.near_ties}
+    return {"id": rows[0].id, "ranking": ranked, "pairs": pairs, **ties}
+
+
+def _shown(groups: Sequence[Sequence[ResponseRow]], rankings: Sequence[Ranking]) -> list[str]:
     """The first rankings for people: each response with its chance against the one below it."""
-    lines = []
-    for ranking in rankings[:SHOWN_PROMPTS]:
-        lines.append(f"{ranking.group.id}: {excerpt(ranking.group.prompt)}")
+    lines = ["rank, reward, probability of being preferred to the one below, response"]
+    for rows, ranking in zip(groups[:SHOWN_PROMPTS], rankings, strict=False):
+        lines.append(f"{rows[0].id}: {excerpt(rows[0].prompt)}")
         for place, each in enumerate(ranking.ranked):
             below = ranking.ranked[place + 1 : place + 2]
             chance = "".join(
                 f"{ranking.probabilities[each.position, next_.position]:.3f}" for next_ in below
             )
             lines.append(
-                f"  {each.rank:3}  {each.reward:+9.4f}  {chance:>5}  {excerpt(each.row.response)}"
+                f"  {each.rank:3}  {each.reward:+9.4f}  {chance:>5}  "
+                f"{excerpt(rows[each.position].response)}"
             )
         lines.append("")
     if len(rankings) > SHOWN_PROMPTS:
         lines.append(f"... and {len(rankings) - SHOWN_PROMPTS} prompts more; --out writes all")
-    if lines:
-        head = "rank, reward, probability of being preferred to the one below, response"
-        lines.insert(0, head)
     return lines

@@ -15,8 +15,8 @@ from coala_jax.data import RowOptions, SetAsideRow, write_set_aside
 from coala_jax.data._writing import SET_ASIDE_NAME
 
 if TYPE_CHECKING:
-    from coala_jax.data._responses import ResponseStream
     from coala_jax.decoding import TextRewardModel
+    from coala_jax.decoding._usable_rows import UsableRows
 
 DATA_HELP = (
     "preference rows: a file (.jsonl, .json, .csv, .tsv, each also .gz or .zst; .parquet, .arrow), "
@@ -93,7 +93,7 @@ def keep_set_aside(path: Path | None, set_aside: tuple[SetAsideRow, ...]) -> Pat
     return path if set_aside else None
 
 
-def rows_lines(counts: Mapping[str, int], kept: Path | None, out: Path | None) -> list[str]:
+def rows_lines(counts: Mapping[str, int], kept: Path | None, out: Path | None = None) -> list[str]:
     """The last lines of a command: rows set aside, where they are, and where its output is."""
     return [
         *counts_line("rows set aside", counts),
@@ -103,7 +103,7 @@ def rows_lines(counts: Mapping[str, int], kept: Path | None, out: Path | None) -
 
 
 def add_head_and_rows(parser: argparse.ArgumentParser) -> None:
-    """Add what `open_head_and_rows` and `set_aside_path` read."""
+    """Add what `open_head_and_rows` reads."""
     add_head(parser, engine=True)
     parser.add_argument("--data", required=True, help=RESPONSE_HELP)
     add_row_options(parser)
@@ -111,15 +111,17 @@ def add_head_and_rows(parser: argparse.ArgumentParser) -> None:
 
 
 def open_head_and_rows(
-    arguments: argparse.Namespace,
-) -> tuple[TextRewardModel, ResponseStream]:
-    """The head, its backbone and the rows that the options name."""
-    from coala_jax.decoding._inputs import open_inputs
+    arguments: argparse.Namespace, out: Path | None
+) -> tuple[TextRewardModel, UsableRows]:
+    """The head with its backbone, and the rows that the options name, for an output."""
+    from coala_jax.decoding._usable_rows import UsableRows, open_inputs
 
-    return open_inputs(
+    path = set_aside_path(arguments, out)
+    model, stream = open_inputs(
         arguments.head,
         arguments.model,
         arguments.data,
         row_options(arguments),
         **model_options(arguments),
     )
+    return model, UsableRows(model, stream, path)

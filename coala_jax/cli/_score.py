@@ -7,12 +7,7 @@ from pathlib import Path
 
 from coala_jax.cli._output import counts_line, output_file, report, say
 from coala_jax.cli._parser import UsageError, positive_integer
-from coala_jax.cli._row_options import (
-    add_head_and_rows,
-    open_head_and_rows,
-    rows_lines,
-    set_aside_path,
-)
+from coala_jax.cli._row_options import add_head_and_rows, open_head_and_rows, rows_lines
 from coala_jax.data._responses import CHUNK_RESPONSES
 from coala_jax.data._sources._bytes import COMPRESSIONS
 
@@ -42,7 +37,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command; gives the exit code."""
-    from coala_jax.decoding._scoring import score_stream
+    from coala_jax.decoding._reward_lines import write_rewards
 
     out = None if arguments.out == STANDARD_OUTPUT else Path(arguments.out)
     if out is None and arguments.json:
@@ -50,30 +45,30 @@ def run(arguments: argparse.Namespace) -> int:
     if out is not None and out.suffix in COMPRESSIONS:
         raise UsageError(f"--out: {out}: rewards are written unpacked; leave out {out.suffix}")
     output_file(None if out is None else arguments.out)
-    rejected = set_aside_path(arguments, out)
-    scored = score_stream(
-        *open_head_and_rows(arguments),
-        out,
-        rejected=rejected,
-        chunk_responses=arguments.chunk_responses,
-        report=say,
-    )
-    summary = scored.summary
-    lines = [
-        f"rewards of {summary['responses']} responses",
-        *rows_lines(summary["rows"]["set_aside"], scored.rejected, None),
-        *counts_line("responses cut to the context", summary["rows"]["cut"]),
-    ]
-    if summary["pairs"]:
-        lines.insert(
-            1,
-            f"accuracy {summary['rewards/accuracies']:.3f}, reward margin "
-            f"{summary['rewards/margins']:+.3f} on {summary['pairs']} pairs",
+    model, usable = open_head_and_rows(arguments, out)
+    with usable as rows:
+        tally, resumed = write_rewards(
+            model, rows, out, chunk_responses=arguments.chunk_responses, report=say
         )
+    counts, kept = usable.set_aside
+    metrics = tally.metrics()
+    cut = {"prompt": tally.prompt_cut, "response": tally.response_cut}
+    lines = [f"rewards of {tally.responses} responses"]
+    if metrics:
+        accuracy, margin = metrics.values()
+        lines.append(f"accuracy {accuracy:.3f}, reward margin {margin:+.3f} on {tally.pairs} pairs")
+    lines += [*rows_lines(counts, kept), *counts_line("responses cut to the context", cut)]
     if out is None:
         for line in lines:
             say(line)
         return 0
-    summary["rows"]["rejected"] = scored.rejected
-    result = {"out": out, **summary, "resumed": scored.resumed}
+    result = {
+        "out": out,
+        "lines": tally.rows,
+        "responses": tally.responses,
+        "pairs": tally.pairs,
+        **metrics,
+        "rows": {"set_aside": counts, "cut": cut, "rejected": kept},
+        "resumed": resumed,
+    }
     return report(arguments, result, [*lines, f"written: {out}"])

@@ -16,19 +16,16 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from coala_jax._head import Head
 from coala_jax._progress import Progress
 from coala_jax.data import DataError, ResponseRow
-from coala_jax.data._responses import CHUNK_RESPONSES, ResponseStream
-from coala_jax.decoding._inputs import usable_rows
+from coala_jax.data._responses import CHUNK_RESPONSES
 from coala_jax.decoding._reward_model import TextRewardModel
-from coala_jax.decoding._set_aside import SetAside
 from coala_jax.features import FeatureError
 from coala_jax.features._responses import features_of_responses
 
@@ -99,96 +96,67 @@ def explain_shares(shares: np.ndarray) -> Explanation:
     return Explanation(math.fsum(shares), active, shares[active])
 
 
-def explain(head: Head, features: np.ndarray) -> list[Explanation]:
-    """Explain the rewards of (n, d) features, with the head alone.
-
-    Returns:
-        n explanations, in order.
-
-    Raises:
-        FeatureError, ValueError: as `neuron_shares` does.
-    """
-    return [explain_shares(shares) for shares in neuron_shares(head, features)]
-
-
 class Explained(NamedTuple):
-    """What `explain_stream` found.
+    """What `explain` found.
 
     Attributes:
-        explanations: of the wanted responses, with their rows, in the order of the source.
+        explanations: of the wanted responses, with their rows, in the order of the rows.
         neurons: accounts of the neurons that have the largest shares in them.
         responses: how many responses the accounts are of.
-        set_aside: rows that cannot be scored, by reason.
-        rejected: where they are; None where there are none.
     """
 
     explanations: tuple[tuple[ResponseRow, Explanation], ...]
     neurons: tuple[NeuronAccount, ...]
     responses: int
-    set_aside: Mapping[str, int]
-    rejected: Path | None
 
 
-def explain_stream(
+def explain(
     model: TextRewardModel,
-    stream: ResponseStream,
+    rows: Iterable[ResponseRow],
     ids: Sequence[str] = (),
     *,
     neurons: int = 5,
     examples: int = 3,
-    rejected: Path | None = None,
 ) -> Explained:
-    """Explain some responses, and find those of the source that move each neuron most.
+    """Explain some responses, and find those of all rows that move each neuron most.
 
     Args:
         model: of the rewards.
-        stream: the rows, from ``stream_responses``; `CHUNK_RESPONSES` are in memory at a time.
+        rows: gone through once; `CHUNK_RESPONSES` are in memory at a time.
         ids: of the rows to explain; none means the first one.
         neurons: how many neurons get an account: those whose share in an explained response is
             largest in size.
         examples: how many responses an account names on either side; equal ones once.
-        rejected: where rows that are set aside go; None only counts them.
 
     Raises:
-        FeatureError: as ``features_of_responses`` does; a share that is not finite; another chat
-            template than the head's.
-        DataError: no usable row, or an id that no row has.
+        FeatureError: as ``features_of_responses`` does; a share that is not finite.
+        DataError: an id that no row has.
     """
     head = model.head
     explanations: list[tuple[ResponseRow, Explanation]] = []
     extremes = _Extremes(head.theta2.shape[0], examples)
-    wanted = set(ids)
-    aside = SetAside(rejected)
-    try:
-        entries = usable_rows(stream, model, aside)
-        rows = (row for entry in entries for row in entry)
-        with Progress(None, "explain") as progress:
-            while chunk := list(itertools.islice(rows, CHUNK_RESPONSES)):
-                made = features_of_responses(chunk, model.backbone, model.settings, progress)
-                shares = neuron_shares(head, made.features)
-                extremes.add(chunk, shares)
-                wanted = wanted or {chunk[0].id}
-                explanations.extend(
-                    (row, explain_shares(each))
-                    for row, each in zip(chunk, shares, strict=True)
-                    if row.id in wanted
-                )
-        aside.require_usable(stream.name, extremes.rows)
-        if lost := wanted - {row.id for row, _ in explanations}:
-            raise DataError(
-                f"{stream.name}: no usable row has the id {sorted(lost)[0]!r}; give the id of one "
-                "(line-<number> where rows have none)"
+    wanted, rows = set(ids), iter(rows)
+    with Progress(None, "explain") as progress:
+        while chunk := list(itertools.islice(rows, CHUNK_RESPONSES)):
+            made = features_of_responses(chunk, model.backbone, model.settings, progress)
+            shares = neuron_shares(head, made.features)
+            extremes.add(chunk, shares)
+            wanted = wanted or {chunk[0].id}
+            explanations.extend(
+                (row, explain_shares(each))
+                for row, each in zip(chunk, shares, strict=True)
+                if row.id in wanted
             )
-        kept = aside.finish()
-    finally:
-        aside.close()
+    if lost := wanted - {row.id for row, _ in explanations}:
+        raise DataError(
+            f"no usable row has the id {sorted(lost)[0]!r}; give the id of one "
+            "(line-<number> where rows have none)"
+        )
     top = _top_neurons([each for _, each in explanations], neurons)
     return Explained(
         tuple(explanations),
         tuple(extremes.account(neuron, float(head.theta2[neuron])) for neuron in top),
         extremes.rows,
-        dict(sorted(aside.counts.items())),
-        kept,
     )
 
 
@@ -246,35 +214,3 @@ class _Extremes:
             tuple(self._raises[neuron]),
             tuple(self._lowers[neuron]),
         )
-
-
-def explanation_fields(row: ResponseRow, explanation: Explanation) -> dict[str, Any]:
-    """An explanation as JSON can say it; `math.fsum` of its shares is its reward there too."""
-    return {
-        "id": row.id,
-        "side": row.side,
-        "reward": explanation.reward,
-        "shares": [
-            {"neuron": neuron, "share": share}
-            for neuron, share in zip(
-                explanation.neurons.tolist(), explanation.shares.tolist(), strict=True
-            )
-        ],
-    }
-
-
-def account_fields(account: NeuronAccount) -> dict[str, Any]:
-    """An account as JSON can say it."""
-    sides = {
-        name: [
-            {
-                "id": moved.row.id,
-                "side": moved.row.side,
-                "share": moved.share,
-                "response": moved.row.response,
-            }
-            for moved in getattr(account, name)
-        ]
-        for name in ("raises", "lowers")
-    }
-    return {**account._asdict(), **sides}

@@ -16,36 +16,19 @@ The probability is as good as the head: it is calibrated where the loss on held-
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from coala_jax._progress import Progress
 from coala_jax.data import ResponseRow
-from coala_jax.data._responses import CHUNK_RESPONSES, RESPONSE, ResponseStream
-from coala_jax.decoding._inputs import usable_rows
+from coala_jax.data._responses import CHUNK_RESPONSES, RESPONSE
 from coala_jax.decoding._reward_model import TextRewardModel, score
-from coala_jax.decoding._set_aside import SetAside
 
 # Rewards that differ by less are ordered by the rounding of float32, which follows the batches that
 # ran together.
 NEAR_TIE = 1e-4
-
-
-class ResponseGroup(NamedTuple):
-    """The responses to one prompt.
-
-    Attributes:
-        id: name of the row that gave the first of them.
-        prompt: what they answer.
-        responses: in the order of the file.
-    """
-
-    id: str
-    prompt: str
-    responses: tuple[ResponseRow, ...]
 
 
 class RankedResponse(NamedTuple):
@@ -53,37 +36,73 @@ class RankedResponse(NamedTuple):
 
     Attributes:
         rank: from 1; equal rewards share a rank, and the next one counts them all (1, 2, 2, 4).
-        position: its place among the responses of its prompt, from 0.
-        row: the response.
+        position: its place among the responses that were given, from 0.
         reward: under the head.
     """
 
     rank: int
     position: int
-    row: ResponseRow
     reward: float
 
 
 class Ranking(NamedTuple):
-    """The responses of a prompt, ordered.
+    """The n responses to a prompt, ordered.
 
     Attributes:
-        group: the prompt and its responses.
-        ranked: by falling reward; of equal rewards, in the order of the file.
-        probabilities: (n, n) float64, in the order of the group: entry (i, j) is the probability
+        ranked: (n,) by falling reward; of equal rewards, in the order that was given.
+        probabilities: (n, n) float64, in the order that was given: entry (i, j) is the probability
             that response i is preferred to response j; 0.5 on the diagonal and for equal rewards.
         ties: pairs of equal rewards, each of probability 0.5. Equal texts are always among them.
         near_ties: other pairs whose rewards differ by less than ``NEAR_TIE``.
     """
 
-    group: ResponseGroup
     ranked: tuple[RankedResponse, ...]
     probabilities: np.ndarray
     ties: int
     near_ties: int
 
 
-def group_by_prompt(rows: Iterable[ResponseRow]) -> list[ResponseGroup]:
+def rank(model: TextRewardModel, prompt: str, responses: Sequence[str]) -> Ranking:
+    """Rank the responses to a prompt by their rewards.
+
+    Args:
+        model: of the rewards, and of the beta in the probabilities.
+        prompt: what they answer.
+        responses: (n,) texts; equal ones are run once, so that they tie.
+
+    Raises:
+        FeatureError: as `score` does.
+    """
+    rows = [
+        ResponseRow("prompt", f"{RESPONSE}-{number}", prompt, text)
+        for number, text in enumerate(responses)
+    ]
+    return rank_groups(model, [rows])[0]
+
+
+def rank_groups(model: TextRewardModel, groups: Sequence[Sequence[ResponseRow]]) -> list[Ranking]:
+    """Rank the responses of each group, as `rank` does; they run together.
+
+    Args:
+        model: of the rewards, and of the beta in the probabilities.
+        groups: each to one prompt, from `group_by_prompt`.
+    """
+    distinct = [{row.response: row for row in reversed(group)} for group in groups]
+    rows = [row for each in distinct for row in each.values()]
+    rewards: list[float] = []
+    with Progress(len(rows), "rank") as progress:
+        for start in range(0, len(rows), CHUNK_RESPONSES):
+            chunk = rows[start : start + CHUNK_RESPONSES]
+            rewards.extend(score(model, chunk, progress=progress).rewards.tolist())
+    each_reward = iter(rewards)
+    rankings = []
+    for group, texts in zip(groups, distinct, strict=True):
+        by_text = {text: next(each_reward) for text in texts}
+        rankings.append(rank_rewards([by_text[row.response] for row in group], model.beta))
+    return rankings
+
+
+def group_by_prompt(rows: Iterable[ResponseRow]) -> list[list[ResponseRow]]:
     """Rows to groups, in the order in which they are first met.
 
     A row that lists its responses is a group of its own; all other rows of one prompt text are a
@@ -93,101 +112,23 @@ def group_by_prompt(rows: Iterable[ResponseRow]) -> list[ResponseGroup]:
     for row in rows:
         listed = row.side.startswith(f"{RESPONSE}-")
         groups.setdefault((row.id if listed else "", row.prompt), []).append(row)
-    return [ResponseGroup(each[0].id, each[0].prompt, tuple(each)) for each in groups.values()]
+    return list(groups.values())
 
 
-class RankedFile(NamedTuple):
-    """What `rank_stream` did.
-
-    Attributes:
-        rankings: one a prompt, in the order of the file.
-        set_aside: rows that cannot be ranked, by reason.
-        rejected: where they are; None where there are none.
-    """
-
-    rankings: tuple[Ranking, ...]
-    set_aside: Mapping[str, int]
-    rejected: Path | None
-
-
-def rank_stream(
-    model: TextRewardModel,
-    stream: ResponseStream,
-    rejected: Path | None = None,
-) -> RankedFile:
-    """Rank the responses of each prompt. All rows are read first: a prompt may come again.
-
-    Args:
-        model: of the rewards.
-        stream: the rows, from ``stream_responses``.
-        rejected: where rows that are set aside go; None only counts them.
-
-    Raises:
-        FeatureError: as `score` does, or another chat template than the head's.
-        DataError: no usable row.
-    """
-    aside = SetAside(rejected)
-    try:
-        rows = [row for entry in usable_rows(stream, model, aside) for row in entry]
-        aside.require_usable(stream.name, len(rows))
-        rankings = rank_groups(model, group_by_prompt(rows))
-        return RankedFile(tuple(rankings), dict(sorted(aside.counts.items())), aside.finish())
-    finally:
-        aside.close()
-
-
-def rank_groups(model: TextRewardModel, groups: Sequence[ResponseGroup]) -> list[Ranking]:
-    """Rank the responses of each group. Equal texts of a group are run once, so that they tie.
-
-    Args:
-        model: of the rewards.
-        groups: from `group_by_prompt`.
-
-    Returns:
-        A ranking for each group, in order.
-
-    Raises:
-        FeatureError: as `score` does.
-    """
-    distinct = [
-        {row.response: row for row in reversed(group.responses)} for group in groups
-    ]  # the first row of each text
-    rows = [row for each in distinct for row in each.values()]
-    rewards: list[float] = []
-    with Progress(len(rows), "rank") as progress:
-        for start in range(0, len(rows), CHUNK_RESPONSES):
-            chunk = rows[start : start + CHUNK_RESPONSES]
-            rewards.extend(score(model, chunk, progress=progress).rewards)
-    each_reward = map(float, rewards)
-    rankings = []
-    for group, texts in zip(groups, distinct, strict=True):
-        by_text = {text: next(each_reward) for text in texts}
-        found = [by_text[row.response] for row in group.responses]
-        rankings.append(rank_responses(group, found, model.beta))
-    return rankings
-
-
-def rank_responses(group: ResponseGroup, rewards: Sequence[float], beta: float) -> Ranking:
+def rank_rewards(rewards: Sequence[float], beta: float = 1.0) -> Ranking:
     """Rank responses whose rewards are known.
 
     Args:
-        group: of n responses.
-        rewards: (n,) finite rewards in the order of the group.
+        rewards: (n,) finite rewards.
         beta: reward scale of the Bradley-Terry model.
     """
-    order = sorted(range(len(rewards)), key=lambda index: (-rewards[index], index))
+    order = sorted(range(len(rewards)), key=lambda position: -rewards[position])
     ranked = tuple(
-        RankedResponse(
-            1 + sum(other > rewards[index] for other in rewards),
-            index,
-            group.responses[index],
-            rewards[index],
-        )
-        for index in order
+        RankedResponse(1 + sum(other > rewards[at] for other in rewards), at, rewards[at])
+        for at in order
     )
     differences = [abs(one - other) for one, other in itertools.combinations(rewards, 2)]
     return Ranking(
-        group,
         ranked,
         preference_probabilities(rewards, beta),
         ties=sum(difference == 0 for difference in differences),
@@ -210,32 +151,3 @@ def preference_probabilities(rewards: Sequence[float], beta: float = 1.0) -> np.
     # exp of what is never positive: no overflow however far rewards are apart.
     weaker = np.exp(-np.abs(advantage))
     return np.where(advantage >= 0, 1.0, weaker) / (1.0 + weaker)
-
-
-def ranking_line(ranking: Ranking) -> dict[str, Any]:
-    """A ranking as JSON can say it: one line of the command's output."""
-    pairs = [
-        {
-            "first": first.position,
-            "second": second.position,
-            "probability": float(ranking.probabilities[first.position, second.position]),
-        }
-        for first, second in itertools.combinations(ranking.ranked, 2)
-    ]
-    ranked: list[Mapping[str, Any]] = [
-        {
-            "rank": each.rank,
-            "position": each.position,
-            "id": each.row.id,
-            "side": each.row.side,
-            "reward": each.reward,
-        }
-        for each in ranking.ranked
-    ]
-    return {
-        "id": ranking.group.id,
-        "ranking": ranked,
-        "pairs": pairs,
-        "ties": ranking.ties,
-        "near_ties": ranking.near_ties,
-    }

@@ -9,11 +9,13 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from coala_jax._files import FULL, full_disk, partial_path, sync_folder, write_files
+from coala_jax._lock import only_writer
 from coala_jax.features import FeatureError
 
 STATE_SUFFIX = ".json"
@@ -24,7 +26,7 @@ class ResumedLines:
     """The lines of one output, appended in pieces.
 
     Attributes:
-        progress: what the run before said of the lines that it had finished; None where there is
+        progress: what the run before said of the lines that it had finished; empty where there is
             nothing to go on from.
     """
 
@@ -43,7 +45,7 @@ class ResumedLines:
         self._state = self._partial.with_name(self._partial.name + STATE_SUFFIX)
         path.parent.mkdir(parents=True, exist_ok=True)
         earlier = self._earlier()
-        self.progress: Mapping[str, Any] | None = None
+        self.progress: Mapping[str, Any] = {}
         if earlier is not None:
             self._require_same(earlier["request"])
             self.progress = earlier["progress"]
@@ -133,7 +135,7 @@ class ResumedLines:
 class PassedLines:
     """Lines to standard output: nothing of them is kept, so nothing can be gone on from."""
 
-    progress: Mapping[str, Any] | None = None
+    progress: Mapping[str, Any] = {}
 
     def append(self, lines: Iterable[Mapping[str, Any]], progress: Mapping[str, Any]) -> None:
         """Write a piece and send it on."""
@@ -146,6 +148,22 @@ class PassedLines:
     def changed_input(self) -> FeatureError:
         """Never raised: there is no earlier run."""
         return FeatureError("standard output: no earlier run can be gone on from")
+
+
+@contextmanager
+def open_lines(
+    out: Path | None, request: Mapping[str, Any], report: Callable[[str], object]
+) -> Iterator[ResumedLines | PassedLines]:
+    """The lines of an output, of which this is the only writer; None is standard output.
+
+    Raises:
+        FeatureError: as `ResumedLines` does, or another process writes them.
+    """
+    if out is None:
+        yield PassedLines()
+        return
+    with only_writer(out, report, FeatureError), ResumedLines(out, request) as lines:
+        yield lines
 
 
 def json_line(line: Mapping[str, Any]) -> bytes:

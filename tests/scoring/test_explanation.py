@@ -8,29 +8,35 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from coala_jax.cli._explain import account_fields, explanation_fields
 from coala_jax.data import DataError, ResponseRow, stream_responses
 from coala_jax.decoding import _explanation as explanation_module
-from coala_jax.decoding._explanation import (
-    account_fields,
-    explain,
-    explain_shares,
-    explain_stream,
-    explanation_fields,
-    neuron_shares,
-)
+from coala_jax.decoding import explain, neuron_shares
+from coala_jax.decoding._explanation import explain_shares
+from coala_jax.decoding._usable_rows import UsableRows
 from coala_jax.features import FeatureError
 from coala_jax.features._responses import features_of_responses
 from tests.helpers import random_head
 
 WIDTH = 12
+ROWS = [
+    {"id": f"r{i}", "prompt": "the student asks", "response": text}
+    for i, text in enumerate(
+        ["the tutor answers", "no", "a short answer", "a long answer", "no", "yes", "the tutor"]
+    )
+]
 FEATURES = np.random.default_rng(1).normal(size=(40, WIDTH)).astype(np.float32)
+
+
+def explained(head, features):
+    return [explain_shares(shares) for shares in neuron_shares(head, features)]
 
 
 @pytest.mark.parametrize("kind", ["relu", "gated"])
 def test_shares_add_up_to_the_reward_exactly_and_the_reward_is_the_heads(kind):
     head = random_head(WIDTH, kind)
     rewards = np.asarray(head(FEATURES))
-    for x, each, reward in zip(FEATURES, explain(head, FEATURES), rewards, strict=True):
+    for x, each, reward in zip(FEATURES, explained(head, FEATURES), rewards, strict=True):
         assert math.fsum(each.shares) == each.reward
         assert math.fsum(each.shares[::-1]) == each.reward  # in any order
         assert abs(each.reward - reward) <= 1e-5 * max(np.abs(each.shares).sum(), 1)
@@ -49,7 +55,7 @@ def test_shares_add_up_to_the_reward_exactly_and_the_reward_is_the_heads(kind):
 
 
 def test_the_reward_survives_json():
-    (each,) = explain(random_head(WIDTH), FEATURES[:1])
+    (each,) = explained(random_head(WIDTH), FEATURES[:1])
     row = ResponseRow("a", "response", "p", "r")
     read = json.loads(json.dumps(explanation_fields(row, each)))
     assert math.fsum(share["share"] for share in read["shares"]) == read["reward"] == each.reward
@@ -64,7 +70,7 @@ def test_any_shares_add_up_exactly_and_are_ordered_by_size(shares):
 
 def test_a_head_without_active_neurons_gives_nothing():
     head = random_head(WIDTH)._replace(bias=np.full(6, -1e6, np.float32))
-    (each,) = explain(head, FEATURES[:1])
+    (each,) = explained(head, FEATURES[:1])
     assert each.reward == 0 and each.neurons.size == 0
 
 
@@ -76,25 +82,20 @@ def test_shares_that_are_not_finite_and_features_that_do_not_fit_are_refused():
         neuron_shares(head, FEATURES[:, :3])
 
 
-ROWS = [
-    {"id": f"r{i}", "prompt": "the student asks", "response": text}
-    for i, text in enumerate(
-        ["the tutor answers", "no", "a short answer", "a long answer", "no", "yes", "the tutor"]
-    )
-]
+@pytest.fixture
+def responses():
+    return [ResponseRow(row["id"], "response", row["prompt"], row["response"]) for row in ROWS]
 
 
 @pytest.fixture
-def shares(model):
-    rows = [ResponseRow(row["id"], "response", row["prompt"], row["response"]) for row in ROWS]
-    made = features_of_responses(rows, model.backbone, model.settings)
+def shares(model, responses):
+    made = features_of_responses(responses, model.backbone, model.settings)
     return neuron_shares(model.head, made.features)
 
 
-def test_the_responses_that_move_a_neuron_most_are_found(model, shares, monkeypatch):
+def test_the_responses_that_move_a_neuron_most_are_found(model, responses, shares, monkeypatch):
     monkeypatch.setattr(explanation_module, "CHUNK_RESPONSES", 3)  # they are kept across chunks
-    stream = stream_responses(ROWS)
-    found = explain_stream(model, stream, ["r2", "r5"], neurons=2, examples=3)
+    found = explain(model, responses, ["r2", "r5"], neurons=2, examples=3)
     assert [row.id for row, _ in found.explanations] == ["r2", "r5"]
     assert found.responses == 7
     largest = np.abs(shares[[2, 5]]).max(axis=0)
@@ -114,7 +115,8 @@ def test_the_responses_that_move_a_neuron_most_are_found(model, shares, monkeypa
 
 def test_the_first_row_is_explained_unless_another_is_named(model):
     pair = {"id": "pair", "prompt": "the student", "chosen": "yes", "rejected": "no"}
-    found = explain_stream(model, stream_responses([pair, pair | {"id": "other"}]))
+    with UsableRows(model, stream_responses([pair, pair | {"id": "other"}])) as rows:
+        found = explain(model, rows.responses())
     assert [(row.id, row.side) for row, _ in found.explanations] == [
         ("pair", "chosen"),
         ("pair", "rejected"),
@@ -129,5 +131,6 @@ def test_the_first_row_is_explained_unless_another_is_named(model):
     ],
 )
 def test_nothing_to_explain_is_an_error(model, rows, ids, message):
-    with pytest.raises(DataError, match=message):
-        explain_stream(model, stream_responses(rows), ids)
+    usable = UsableRows(model, stream_responses(rows))
+    with pytest.raises(DataError, match=message), usable:
+        explain(model, usable.responses(), ids)

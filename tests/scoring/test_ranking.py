@@ -5,22 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from coala_jax.cli._rank import ranking_line
 from coala_jax.data import DataError, ResponseRow, stream_responses
-from coala_jax.decoding import score
-from coala_jax.decoding._ranking import (
-    ResponseGroup,
-    group_by_prompt,
-    preference_probabilities,
-    rank_groups,
-    rank_responses,
-    rank_stream,
-    ranking_line,
-)
-
-
-def group(n):
-    rows = tuple(ResponseRow(f"r{i}", "response", "p", f"text {i}") for i in range(n))
-    return ResponseGroup("r0", "p", rows)
+from coala_jax.decoding import preference_probabilities, rank, rank_rewards, score
+from coala_jax.decoding._ranking import group_by_prompt, rank_groups
+from coala_jax.decoding._usable_rows import UsableRows
 
 
 @given(st.lists(st.floats(-1e300, 1e300), min_size=1, max_size=6), st.floats(1e-3, 1e3))
@@ -36,7 +25,7 @@ def test_probabilities_are_those_of_bradley_terry(rewards, beta):
 
 
 def test_equal_rewards_share_a_rank_and_the_order_of_the_file():
-    ranking = rank_responses(group(5), [1.0, 3.0, 1.0, 1.0 + 1e-5, -2.0], beta=1.0)
+    ranking = rank_rewards([1.0, 3.0, 1.0, 1.0 + 1e-5, -2.0])
     assert [(each.rank, each.position) for each in ranking.ranked] == [
         (1, 1),
         (2, 3),
@@ -46,7 +35,8 @@ def test_equal_rewards_share_a_rank_and_the_order_of_the_file():
     ]
     assert (ranking.ties, ranking.near_ties) == (1, 2)
     assert ranking.probabilities[0, 2] == 0.5
-    line = ranking_line(ranking)
+    rows = [ResponseRow(f"r{i}", "response", "p", f"text {i}") for i in range(5)]
+    line = ranking_line(rows, ranking)
     assert line["id"] == "r0" and [each["id"] for each in line["ranking"]][:2] == ["r1", "r3"]
     assert len(line["pairs"]) == 10
     assert all(pair["probability"] >= 0.5 for pair in line["pairs"])
@@ -59,7 +49,7 @@ def test_equal_rewards_share_a_rank_and_the_order_of_the_file():
 
 def test_the_scale_of_the_head_is_in_the_probability():
     for beta in (1.0, 2.0):
-        ranking = rank_responses(group(2), [0.5, 0.0], beta)
+        ranking = rank_rewards([0.5, 0.0], beta)
         assert ranking.probabilities[0, 1] == pytest.approx(1 / (1 + np.exp(-beta / 2)))
 
 
@@ -73,7 +63,7 @@ def test_rows_of_a_prompt_are_grouped_wherever_they_stand_and_lists_by_row():
         ]
     )
     groups = group_by_prompt([row for rows in stream.entries for row in rows])
-    assert [(each.id, [row.response for row in each.responses]) for each in groups] == [
+    assert [(each[0].id, [row.response for row in each]) for each in groups] == [
         ("a", ["1", "3", "4"]),
         ("b", ["2"]),
         ("d", ["5", "6"]),
@@ -92,17 +82,22 @@ def test_responses_are_ranked_by_the_reward_of_the_head(model):
     rewards = [each.reward for each in ranking.ranked]
     assert rewards == sorted(rewards, reverse=True)
     assert found[0] == found[3] and ranking.ties == 1  # equal texts tie to the last bit
+    alone = rank(model, "the student asks", [row.response for row in rows])
+    assert alone.ranked == ranking.ranked
 
 
 def test_a_prompt_with_one_response_has_no_pairs(model):
-    stream = stream_responses([{"prompt": "p", "response": "r"}])
-    ranked = rank_stream(model, stream)
-    line = ranking_line(ranked.rankings[0])
+    rows = [ResponseRow("a", "response", "p", "r")]
+    (ranking,) = rank_groups(model, [rows])
+    line = ranking_line(rows, ranking)
     assert line["pairs"] == [] and line["ranking"][0]["rank"] == 1
-    assert ranked.rankings[0].probabilities.tolist() == [[0.5]]
+    assert ranking.probabilities.tolist() == [[0.5]]
 
 
 def test_nothing_to_rank_is_an_error(model):
     stream = stream_responses([{"prompt": "p", "responses": []}])
-    with pytest.raises(DataError, match=r"no usable row; set aside: empty responses: 1"):
-        rank_stream(model, stream)
+    with (
+        pytest.raises(DataError, match=r"no usable row; set aside: empty responses: 1"),
+        UsableRows(model, stream) as rows,
+    ):
+        rank_groups(model, group_by_prompt(rows.responses()))

@@ -3,6 +3,7 @@
 import json
 import os
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +12,8 @@ from coala_jax._lock import only_writer
 from coala_jax.data import DataError, ResponseRow, stream_responses
 from coala_jax.decoding import _resumed_lines as resumed_lines
 from coala_jax.decoding import score
-from coala_jax.decoding._scoring import score_stream
+from coala_jax.decoding._reward_lines import write_rewards
+from coala_jax.decoding._usable_rows import UsableRows
 from coala_jax.features import FeatureError
 
 CHUNK = 4
@@ -32,10 +34,11 @@ class Killed(BaseException):
 def score_file(model):
     """Score rows in memory to a file: ``score_file(rows, out, **options)``."""
 
-    def run(rows, out, head=None, **options):
-        stream = stream_responses(rows)
-        options = {"chunk_responses": CHUNK, **options}
-        return score_stream(head or model, stream, out, **options)
+    def run(rows, out, other=None, set_aside=None, **options):
+        scoring, options = other or model, {"chunk_responses": CHUNK, **options}
+        with UsableRows(scoring, stream_responses(rows), set_aside) as usable:
+            tally, resumed = write_rewards(scoring, usable, out, **options)
+        return SimpleNamespace(tally=tally, resumed=resumed, set_aside=usable.set_aside)
 
     return run
 
@@ -64,10 +67,10 @@ def test_each_row_gives_its_line(score_file, model, tmp_path):
     np.testing.assert_allclose([single["reward"]], expected[:1], rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(several["rewards"], expected, rtol=1e-4, atol=1e-6)
     right = 1.0 if pair["reward_margin"] > 0 else 0.0
-    assert scored.summary["rewards/accuracies"] == (right + 0.5) / 2  # a tie is half of one
-    assert scored.summary["rewards/margins"] == pair["reward_margin"] / 2
-    assert (scored.summary["lines"], scored.summary["responses"]) == (4, 7)
-    assert scored.summary["pairs"] == 2 and scored.resumed == 0
+    assert scored.tally.metrics()["rewards/accuracies"] == (right + 0.5) / 2  # a tie is half of one
+    assert scored.tally.metrics()["rewards/margins"] == pair["reward_margin"] / 2
+    assert (scored.tally.rows, scored.tally.responses) == (4, 7)
+    assert scored.tally.pairs == 2 and scored.resumed == 0
 
 
 def test_rows_are_scored_as_they_come_and_what_is_finished_is_on_the_disk(score_file, tmp_path):
@@ -93,7 +96,7 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(
     score_file, tmp_path, monkeypatch, within, at
 ):
     whole, cut = tmp_path / "whole.jsonl", tmp_path / "cut.jsonl"
-    expected = score_file(ROWS + PAIRS, whole).summary
+    expected = score_file(ROWS + PAIRS, whole).tally
     calls = 0
 
     def kill_in_time(write):
@@ -123,7 +126,7 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(
         else []
     )
     assert cut.read_bytes() == whole.read_bytes()
-    assert scored.summary == expected
+    assert scored.tally == expected
     assert sorted(os.listdir(tmp_path)) == ["cut.jsonl", "whole.jsonl"]
 
 
@@ -173,7 +176,7 @@ def test_rows_after_what_is_finished_may_change(score_file, interrupted, tmp_pat
 def test_going_on_with_another_head_or_chunk_is_refused(score_file, model, interrupted):
     head = model.head._replace(bias=model.head.bias + 1)
     with pytest.raises(FeatureError, match=r"an earlier run began it otherwise: head was "):
-        score_file(ROWS, interrupted, head=replace(model, head=head))
+        score_file(ROWS, interrupted, other=replace(model, head=head))
     with pytest.raises(FeatureError, match="chunk_responses was 4, is 5; run it as before, or"):
         score_file(ROWS, interrupted, chunk_responses=5)
 
@@ -186,17 +189,17 @@ def test_a_run_whose_state_is_lost_begins_anew(score_file, interrupted, damage):
 
 
 def test_rows_set_aside_are_kept_and_counted(score_file, tmp_path):
-    rejected = tmp_path / "rejected.jsonl"
+    kept = tmp_path / "set_aside.jsonl"
     rows = [{"prompt": "p", "response": ""}, *ROWS, {"prompt": "p"}]
-    scored = score_file(rows, tmp_path / "out.jsonl", rejected=rejected)
-    assert scored.summary["rows"]["set_aside"] == {"empty response": 1, "no response": 1}
-    assert scored.rejected == rejected
-    assert [(line["line"], line["row"]) for line in lines_of(rejected)] == [
+    scored = score_file(rows, tmp_path / "out.jsonl", set_aside=kept)
+    assert scored.set_aside.counts == {"empty response": 1, "no response": 1}
+    assert scored.set_aside.path == kept
+    assert [(line["line"], line["row"]) for line in lines_of(kept)] == [
         (1, rows[0]),
         (12, rows[-1]),
     ]
-    score_file(ROWS, tmp_path / "out.jsonl", rejected=rejected)
-    assert rejected.read_bytes() == b""  # of this run there are none
+    score_file(ROWS, tmp_path / "out.jsonl", set_aside=kept)
+    assert kept.read_bytes() == b""  # of this run there are none
 
 
 @pytest.mark.parametrize(
@@ -208,7 +211,7 @@ def test_rows_set_aside_are_kept_and_counted(score_file, tmp_path):
 )
 def test_no_usable_row_is_an_error_and_leaves_nothing(score_file, tmp_path, rows, message):
     with pytest.raises(DataError, match=message):
-        score_file(rows, tmp_path / "out.jsonl", rejected=tmp_path / "rejected.jsonl")
+        score_file(rows, tmp_path / "out.jsonl", set_aside=tmp_path / "set_aside.jsonl")
     assert os.listdir(tmp_path) == []
 
 
@@ -217,7 +220,7 @@ def test_a_reward_that_is_not_finite_ends_the_run_with_what_is_finished(
 ):
     head = overflowing(model.head)
     with pytest.raises(FeatureError, match="4 of 4 are not finite, the first is of r0"):
-        score_file(ROWS, tmp_path / "out.jsonl", head=replace(model, head=head))
+        score_file(ROWS, tmp_path / "out.jsonl", other=replace(model, head=head))
     assert not (tmp_path / "out.jsonl").exists()
 
 
@@ -229,7 +232,7 @@ def test_a_full_disk_names_it_and_keeps_what_is_finished(score_file, tmp_path, m
         patch.setattr(resumed_lines, "write_files", full)
         with pytest.raises(FeatureError, match="No space left on device .*free some space"):
             score_file(ROWS, tmp_path / "out.jsonl")
-    assert score_file(ROWS, tmp_path / "out.jsonl").summary["lines"] == len(ROWS)
+    assert score_file(ROWS, tmp_path / "out.jsonl").tally.rows == len(ROWS)
 
 
 def test_two_writers_of_one_output_are_told_apart(score_file, tmp_path):

@@ -1,0 +1,176 @@
+"""Rewards of rows as JSON lines, in bounded memory; a run that was killed goes on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from coala_jax._accuracy import pairwise_accuracy
+from coala_jax._progress import Progress
+from coala_jax.data import ResponseRow
+from coala_jax.data._responses import CHOSEN, CHUNK_RESPONSES, RESPONSE
+from coala_jax.decoding._resumed_lines import PassedLines, ResumedLines, open_lines
+from coala_jax.decoding._reward_model import Rewards, TextRewardModel, score
+
+FORMAT = "coala-jax-rewards/1"
+PAIR = ("chosen_reward", "rejected_reward")
+# The responses of some rows, row by row.
+Chunk = Sequence[tuple[ResponseRow, ...]]
+
+
+class Tally(NamedTuple):
+    """Sums over what was scored.
+
+    Attributes:
+        rows: lines written.
+        responses: rewards in them.
+        pairs: lines of preference rows.
+        correct: pairs whose chosen response has the higher reward; a tie is half of one.
+        margin: sum of the reward margins.
+        prompt_cut: responses whose prompt lost tokens to the context's length.
+        response_cut: responses that lost tokens themselves.
+    """
+
+    rows: int = 0
+    responses: int = 0
+    pairs: int = 0
+    correct: float = 0.0
+    margin: float = 0.0
+    prompt_cut: int = 0
+    response_cut: int = 0
+
+    def plus(self, lines: Sequence[Mapping[str, Any]], rewards: Rewards) -> Tally:
+        """The sums with those of a chunk."""
+        pairs = [line for line in lines if "reward_margin" in line]
+        chosen, rejected = (np.array([pair[side] for pair in pairs]) for side in PAIR)
+        return Tally(
+            self.rows + len(lines),
+            self.responses + len(rewards.rewards),
+            self.pairs + len(pairs),
+            self.correct + float(pairwise_accuracy(chosen, rejected).sum()),
+            sum((pair["reward_margin"] for pair in pairs), self.margin),
+            self.prompt_cut + rewards.prompt_cut,
+            self.response_cut + rewards.response_cut,
+        )
+
+    def metrics(self) -> dict[str, float]:
+        """Of preference rows, under TRL's names; empty where there are none."""
+        if not self.pairs:
+            return {}
+        return {
+            "rewards/accuracies": self.correct / self.pairs,
+            "rewards/margins": self.margin / self.pairs,
+        }
+
+
+class Written(NamedTuple):
+    """What `write_rewards` did.
+
+    Attributes:
+        tally: sums over all lines.
+        resumed: lines that an earlier run had finished.
+    """
+
+    tally: Tally
+    resumed: int
+
+
+def write_rewards(
+    model: TextRewardModel,
+    rows: Iterable[tuple[ResponseRow, ...]],
+    out: Path | None,
+    *,
+    chunk_responses: int = CHUNK_RESPONSES,
+    report: Callable[[str], object] = lambda _: None,
+) -> Written:
+    """Score rows, one line each: ``id`` and its reward or rewards.
+
+    Args:
+        model: of the rewards.
+        rows: the responses of each, to be gone through once.
+        out: the JSONL to write; None is standard output, which cannot be resumed.
+        chunk_responses: responses that run together: what a killed run loses at most.
+        report: is told what an earlier run had finished.
+
+    Returns:
+        Sums. The lines are the same whether a run was killed or not, on the same devices.
+
+    Raises:
+        FeatureError: what an earlier run left is of something else, and what differs is named; a
+            feature or reward that is not finite; what going through the rows raises.
+    """
+    request = {
+        "format": FORMAT,
+        "head": model.head_sha256,
+        "chunk_responses": chunk_responses,
+        **model.identity._asdict(),
+    }
+    with open_lines(out, request, report) as lines:
+        resumed = int(lines.progress.get("rows", 0))
+        if resumed:
+            report(f"{resumed} lines are finished by an earlier run; going on from there")
+        tally = _score(model, _chunks(rows, chunk_responses), lines)
+        lines.finish()
+    return Written(tally, resumed)
+
+
+def _score(
+    model: TextRewardModel, chunks: Iterable[Chunk], lines: ResumedLines | PassedLines
+) -> Tally:
+    """Score what is not finished yet; the rows that are must be those of the earlier run."""
+    earlier = lines.progress
+    finished, tally = earlier.get("rows", 0), Tally(**earlier.get("tally", {}))
+    # Lowered for want of memory, or found by the first rows: a later run keeps to it.
+    budget = earlier.get("token_budget")
+    seen, digest = 0, hashlib.sha256()
+    with Progress(None, "score") as progress:
+        for chunk in chunks:
+            start, seen = seen, seen + len(chunk)
+            digest.update(json.dumps(chunk).encode())
+            if start < finished:
+                other = seen == finished and digest.hexdigest() != earlier["rows_sha256"]
+                if seen > finished or other:
+                    raise lines.changed_input()
+                continue
+            responses = [row for each in chunk for row in each]
+            rewards = score(model, responses, progress=progress, token_budget=budget)
+            made = reward_lines(chunk, rewards.rewards.tolist())
+            tally, budget = tally.plus(made, rewards), rewards.token_budget
+            state = {"rows": seen, "rows_sha256": digest.hexdigest(), "token_budget": budget}
+            lines.append(made, {**state, "tally": tally._asdict()})
+    if seen < finished:
+        raise lines.changed_input()
+    return tally
+
+
+def _chunks(rows: Iterable[tuple[ResponseRow, ...]], chunk_responses: int) -> Iterator[Chunk]:
+    """Rows in groups of at least so many responses, the same groups in every run."""
+    chunk: list[tuple[ResponseRow, ...]] = []
+    held = 0
+    for row in rows:
+        chunk.append(row)
+        held += len(row)
+        if held >= chunk_responses:
+            yield chunk
+            chunk, held = [], 0
+    if chunk:
+        yield chunk
+
+
+def reward_lines(chunk: Chunk, rewards: Sequence[float]) -> list[dict[str, Any]]:
+    """One line a row, of the rewards of all responses in their order."""
+    each = iter(rewards)
+    return [_line(row, [next(each) for _ in row]) for row in chunk]
+
+
+def _line(row: tuple[ResponseRow, ...], rewards: list[float]) -> dict[str, Any]:
+    line: dict[str, Any] = {"id": row[0].id}
+    if row[0].side == CHOSEN:
+        chosen, rejected = rewards
+        return {**line, **dict(zip(PAIR, rewards, strict=True)), "reward_margin": chosen - rejected}
+    return {**line, **({"reward": rewards[0]} if row[0].side == RESPONSE else {"rewards": rewards})}

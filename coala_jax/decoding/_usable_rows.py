@@ -1,0 +1,133 @@
+"""Rows that a model can score, as they are read; the others are set aside, counted and kept."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+from coala_jax._files import partial_path
+from coala_jax._head import load_head
+from coala_jax.data import DataError, ResponseRow, RowOptions, SetAsideRow, stream_responses
+from coala_jax.data._responses import ResponseStream
+from coala_jax.data._writing import set_aside_fields
+from coala_jax.decoding._reward_model import TextRewardModel, head_identity
+from coala_jax.features._chat import checkpoint_chat
+
+# Of the options of a model, those that find its tokenizer.
+PLACE = ("revision", "download")
+
+
+def open_inputs(
+    head_folder: str, backbone: str, data: str, rows: RowOptions = RowOptions(), **options: Any
+) -> tuple[TextRewardModel, ResponseStream]:
+    """Open what scores and what is to be scored; no weights are read before both are there.
+
+    Args:
+        head_folder: of a head that knows its backbone.
+        backbone: a checkpoint folder or a hub id.
+        data: the rows, as ``stream_responses`` takes them; ``-`` is standard input.
+        rows: how they are read.
+        options: of the backbone: those of ``load_backbone``.
+
+    Raises:
+        HeadFileError, CheckpointError, FeatureError: as ``TextRewardModel.load`` does.
+        DataError: no such rows, or columns that hold no responses.
+    """
+    head_identity(head_folder, load_head(head_folder)[1])
+    place = {name: options[name] for name in PLACE if name in options}
+    stream = stream_responses(data, rows, lambda: checkpoint_chat(backbone, **place))
+    return TextRewardModel.load(head_folder, backbone, **options), stream
+
+
+class SetAside(NamedTuple):
+    """Rows that could not be used.
+
+    Attributes:
+        counts: how many for each reason.
+        path: where they are; None where there are none, or none were kept.
+    """
+
+    counts: Mapping[str, int]
+    path: Path | None
+
+
+class UsableRows:
+    """The responses of each row, to be gone through once, to the end, within ``with``.
+
+    Where that ends well, the rows set aside have their file, over what an earlier run left there.
+    """
+
+    def __init__(self, model: TextRewardModel, stream: ResponseStream, path: Path | None = None):
+        """Begin before the first row.
+
+        Args:
+            model: that is to score them.
+            stream: from ``stream_responses``.
+            path: where rows go that are set aside; None only counts them.
+        """
+        self._model, self._stream, self._path = model, stream, path
+        self._counts, self._first = Counter[str](), dict[str, int]()
+        self._file: BinaryIO | None = None
+
+    def __enter__(self) -> UsableRows:
+        """The rows themselves."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Keep what was set aside, unless it was broken off: the next run meets it again."""
+        if self._path is None:
+            return
+        if self._file is not None:
+            self._file.close()
+            partial = partial_path(self._path)
+            partial.replace(self._path) if kind is None else partial.unlink()
+        elif kind is None and self._path.exists():
+            self._path.write_bytes(b"")
+
+    def __iter__(self) -> Iterator[tuple[ResponseRow, ...]]:
+        """The responses of each usable row.
+
+        Raises:
+            FeatureError: conversations became text otherwise than those the head was trained on.
+            DataError: at the end, where no row was usable; names the reasons.
+        """
+        found = False
+        for entry in self._stream.entries:
+            if isinstance(entry, SetAsideRow):
+                self._set_aside(entry)
+            else:
+                self._model.require_chat_template(self._stream.chat_template)
+                found = True
+                yield entry
+        if found:
+            return
+        reasons = "; ".join(
+            f"{reason}: {count} (first in line {self._first[reason]})"
+            for reason, count in sorted(self._counts.items())
+        )
+        fault = f"no usable row; set aside: {reasons}" if reasons else "holds no rows"
+        raise DataError(f"{self._stream.name}: {fault}")
+
+    def responses(self) -> Iterator[ResponseRow]:
+        """The responses one by one; raises as the rows do."""
+        return itertools.chain.from_iterable(self)
+
+    @property
+    def set_aside(self) -> SetAside:
+        """What was set aside."""
+        kept = None if self._file is None else self._path
+        return SetAside(dict(sorted(self._counts.items())), kept)
+
+    def _set_aside(self, row: SetAsideRow) -> None:
+        self._counts[row.reason] += 1
+        self._first.setdefault(row.reason, row.number)
+        if self._path is None:
+            return
+        if self._file is None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = partial_path(self._path).open("wb")
+        self._file.write(json.dumps(set_aside_fields(row), default=str).encode() + b"\n")

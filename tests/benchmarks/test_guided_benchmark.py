@@ -14,8 +14,7 @@ ROOT = Path(__file__).parents[2]
 def run(part, out, *options):
     command = [
         sys.executable,
-        str(ROOT / "benchmarks/guided.py"),
-        part,
+        str(ROOT / f"benchmarks/guided_{part}.py"),
         "--out",
         str(out),
         *options,

@@ -67,10 +67,8 @@ def fit_length_rule(train: PairSet) -> LengthRule | None:
     """The direction that is right more often on the training rows; None without text."""
     if train.lengths is None:
         return None
-    longer = LengthRule(longer=True)
-    return (
-        longer if weighted_mean(longer.correct(train), train.weight) >= TIE else LengthRule(False)
-    )
+    right = LengthRule(longer=True).correct(train)
+    return LengthRule(longer=weighted_mean(right, train.weight) >= TIE)
 
 
 def fit_linear_probe(train: PairSet, seed: int) -> LinearProbe | None:
@@ -86,23 +84,37 @@ def fit_linear_probe(train: PairSet, seed: int) -> LinearProbe | None:
     Returns:
         The probe; None where the rows have a single key, so that nothing can be left out.
     """
-    fold = folds_of(train.keys, FOLDS, seed)
-    if fold.max() == 0:
+    parts = fold_parts(train.keys, seed)
+    if not parts:
         return None
-    weight = np.ones(len(fold), np.float32) if train.weight is None else train.weight
     difference = train.chosen - train.rejected
-    correct = np.zeros((len(RIDGE_GRID), len(fold)))
-    for number in range(fold.max() + 1):
-        out = fold == number
-        if not (weight * ~out).any():
+    weight = np.ones(len(difference), np.float32) if train.weight is None else train.weight
+    correct = np.zeros((len(RIDGE_GRID), len(difference)))
+    for part in parts:
+        if not weight[part.train].any():
             continue
         for index, ridge in enumerate(RIDGE_GRID):
-            theta = _fit(difference, weight * ~out, ridge)
-            correct[index, out] = pairwise_accuracy(difference[out] @ theta, np.zeros(out.sum()))
+            theta = _fit(difference, weight * part.train, ridge)
+            correct[index, part.test] = pairwise_accuracy(
+                difference[part.test] @ theta, np.zeros(part.test.sum())
+            )
     validation = [weighted_mean(row, weight) for row in correct]
     best = max(range(len(RIDGE_GRID)), key=lambda index: (validation[index], index))
     theta = _fit(difference, weight, RIDGE_GRID[best])
     return LinearProbe(theta, RIDGE_GRID[best], tuple(validation))
+
+
+class Fold(NamedTuple):
+    """Rows to fit on and rows to judge: (n,) booleans each, no key in both."""
+
+    train: np.ndarray
+    test: np.ndarray
+
+
+def fold_parts(keys: Sequence[str], seed: int) -> list[Fold]:
+    """Folds of rows by their (n,) keys, so that every row is judged once; none of a single key."""
+    fold = folds_of(keys, FOLDS, seed)
+    return [Fold(fold != number, fold == number) for number in range(fold.max() + 1) if fold.max()]
 
 
 def folds_of(keys: Sequence[str], folds: int, seed: int) -> np.ndarray:

@@ -10,12 +10,12 @@ import numpy as np
 from coala_jax._accuracy import pairwise_accuracy
 from coala_jax.data import PreferenceRow
 from coala_jax.data._split import eval_mask, joint_keys, prompt_sha256
+from coala_jax.study._baselines import fold_parts
 from coala_jax.study._intervals import Interval, share_interval
 from coala_jax.study._pairs import BY_GROUP, BY_PROMPT
 from coala_jax.study._repeats import Leaks, Repeats, count_leaks, count_repeats
 from coala_jax.study._simple_rules import (
     Accuracy,
-    fold_parts,
     given_part,
     length_rule,
     vocabulary_probe,
@@ -116,7 +116,7 @@ def inspect_pairs(
         parts = given_part(keys, is_held_out)
         manner = "the held-out file, without rows that share a prompt or group with the other"
     else:
-        parts = list(fold_parts(keys, seed))
+        parts = fold_parts(keys, seed)
         manner = f"{len(parts)} folds by {BY_GROUP if grouped else BY_PROMPT}"
     nothing = Accuracy(None, why_not=NOTHING_LEFT if held_out else ONE_KEY)
     return Inspection(

@@ -63,11 +63,9 @@ def cluster_interval(
     return Interval(mean, mean - reach, mean + reach)
 
 
-def share_interval(values: np.ndarray, clusters: Sequence[str]) -> Interval:
-    """`cluster_interval` of values from 0 to 1, its ends within what a share can be.
-
-    Args:
-        values: (n,) from 0 to 1.
-        clusters: (n,) names.
-    """
-    return Interval(*(float(np.clip(end, 0.0, 1.0)) for end in cluster_interval(values, clusters)))
+def share_interval(
+    values: np.ndarray, clusters: Sequence[str], weight: np.ndarray | None = None
+) -> Interval:
+    """`cluster_interval` of values from 0 to 1, its ends within what a share can be."""
+    interval = cluster_interval(values, clusters, weight)
+    return Interval(*(float(np.clip(end, 0.0, 1.0)) for end in interval))

@@ -173,13 +173,17 @@ def require_two_parts(pairs: PairSet, held_out: np.ndarray) -> None:
             f"{counts['held-out']} held out; each part needs {FEWEST_PAIRS}: give more pairs or "
             "another --eval-fraction"
         )
-    marked = list(zip(pairs.keys, held_out.tolist(), strict=True))
-    shared = {key for key, out in marked if out} & {key for key, out in marked if not out}
-    if shared:
+    if shared := shared_keys(pairs.keys, held_out):
         raise FeatureError(
             f"{pairs.source}: {len(shared)} {pairs.split_by} keys are on both sides of the split, "
             f"such as {min(shared)!r}"
         )
+
+
+def shared_keys(keys: Sequence[str], held_out: np.ndarray) -> set[str]:
+    """Of (n,) keys those that stand on both sides of a split."""
+    marked = list(zip(keys, held_out.tolist(), strict=True))
+    return {key for key, out in marked if out} & {key for key, out in marked if not out}
 
 
 def _taken(array: np.ndarray | None, rows: np.ndarray) -> np.ndarray | None:

@@ -10,6 +10,7 @@ import numpy as np
 
 from coala_jax.data import PreferenceRow
 from coala_jax.data._split import normalise_prompt
+from coala_jax.study._pairs import shared_keys
 
 
 class Repeats(NamedTuple):
@@ -74,8 +75,8 @@ def count_leaks(
         groups: (n,) group of every row; None where they name none.
         is_held_out: (n,) booleans, true where the row is held out.
     """
-    shared_prompts = _shared(prompts, is_held_out)
-    shared_groups = None if groups is None else _shared(groups, is_held_out)
+    shared_prompts = shared_keys(prompts, is_held_out)
+    shared_groups = None if groups is None else shared_keys(groups, is_held_out)
     rows = sum(
         bool(out)
         and (
@@ -90,9 +91,3 @@ def count_leaks(
         rows=rows,
         held_out=int(is_held_out.sum()),
     )
-
-
-def _shared(names: Sequence[str], is_held_out: np.ndarray) -> set[str]:
-    """Names that stand in both parts."""
-    marked = list(zip(names, is_held_out.tolist(), strict=True))
-    return {name for name, out in marked if out} & {name for name, out in marked if not out}

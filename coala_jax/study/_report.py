@@ -12,7 +12,7 @@ from coala_jax._types import RewardMetrics, Status
 from coala_jax.convex._flops import admm_flops
 from coala_jax.study._baselines import RIDGE_GRID, weighted_mean
 from coala_jax.study._experiment import Experiment
-from coala_jax.study._intervals import cluster_interval
+from coala_jax.study._intervals import cluster_interval, share_interval
 from coala_jax.study._pairs import PairSet
 from coala_jax.study._phases import Seconds
 
@@ -52,7 +52,9 @@ def build_report(experiment: Experiment, command: str) -> dict[str, Any]:
         "eval": _metrics(metrics.eval)
         | {
             "initial": _metrics(metrics.eval_initial),
-            "accuracy_interval": _accuracy_interval(experiment.correct.head, held),
+            "accuracy_interval": share_interval(
+                experiment.correct.head, held.keys, held.weight
+            )._asdict(),
         },
         "baseline": _baseline(experiment),
         "params": {
@@ -134,18 +136,9 @@ def _accuracy(correct: np.ndarray | None, pairs: PairSet) -> float | None:
 def _difference(
     correct: np.ndarray, other: np.ndarray | None, pairs: PairSet
 ) -> dict[str, float] | None:
-    return None if other is None else _interval(correct - other, pairs)
-
-
-def _interval(values: np.ndarray, pairs: PairSet) -> dict[str, float]:
-    """Mean and 95 % interval, clustered by what must not be split."""
-    return cluster_interval(values, pairs.keys, pairs.weight)._asdict()
-
-
-def _accuracy_interval(correct: np.ndarray, pairs: PairSet) -> dict[str, float]:
-    """`_interval` within what an accuracy can be; NaN stays NaN."""
-    interval = _interval(correct, pairs)
-    return {name: float(np.clip(value, 0.0, 1.0)) for name, value in interval.items()}
+    if other is None:
+        return None
+    return cluster_interval(correct - other, pairs.keys, pairs.weight)._asdict()
 
 
 def _counts(counts: Mapping[str, int] | None) -> dict[str, int] | None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from coala_jax._accuracy import TIE, pairwise_accuracy
 from coala_jax.data import PreferenceRow
-from coala_jax.study._baselines import FOLDS, folds_of
+from coala_jax.study._baselines import Fold
 from coala_jax.study._intervals import Interval, share_interval
 from coala_jax.study._vocabulary import (
     HOW_TO_INSTALL,
@@ -33,22 +33,6 @@ class Accuracy(NamedTuple):
     interval: Interval | None
     rows: int = 0
     why_not: str = ""
-
-
-class Fold(NamedTuple):
-    """Rows to fit on and rows to judge: (n,) booleans each, no key in both."""
-
-    train: np.ndarray
-    test: np.ndarray
-
-
-def fold_parts(keys: Sequence[str], seed: int) -> Iterator[Fold]:
-    """Folds of rows by their (n,) keys, so that every row is judged once; none of a single key."""
-    fold = folds_of(keys, FOLDS, seed)
-    if fold.max() == 0:
-        return
-    for number in range(fold.max() + 1):
-        yield Fold(fold != number, fold == number)
 
 
 def given_part(keys: Sequence[str], is_held_out: np.ndarray) -> list[Fold]:

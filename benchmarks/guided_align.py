@@ -1,17 +1,16 @@
 """Whether guided decoding aligns: directness, reward and perplexity on the embedded backbone.
 
-    python benchmarks/guided_align.py    # plain, guided, best-of-n: the measured table, 10 minutes
+    PYTHONPATH=. python benchmarks/guided_align.py    # the measured table, 10 minutes
 
 A head is trained as the quickstart does, on pairs about some concepts; the prompts ask one question
 for every aspect of the concepts that it never saw (220 prompts). An answer is *direct* where it has
-the asked aspect's own terms and more of them than of any other aspect
-(`coala_jax.quickstart._truth`): a rule that knows the truth and that the head does not. The scale
-of every method is chosen on as many prompts about training concepts; all scales are shown on the
-held-out ones. Methods share the draws, top-p, top-k and temperature; intervals are clustered by
-pair of neighbouring concepts and differences are paired. Perplexity is that of the responses'
-tokens under the frozen backbone. ``evaluations`` are tokens that the backbone ran a prompt, with
-the reward of every response; best-of-n is there with 16 samples and with as many as cost what the
-guided responses do.
+the asked aspect's own terms and more of them than of any other aspect (`tools.tutoring_truth`): a
+rule that knows the truth and that the head does not. The scale of every method is chosen on as many
+prompts about training concepts; all scales are shown on the held-out ones. Methods share the draws,
+top-p, top-k and temperature; intervals are clustered by pair of neighbouring concepts and
+differences are paired. Perplexity is that of the responses' tokens under the frozen backbone.
+``evaluations`` are tokens that the backbone ran a prompt, with the reward of every response;
+best-of-n is there with 16 samples and with as many as cost what the guided responses do.
 
 Writes a Markdown table, its JSON and a picture.
 """
@@ -41,17 +40,10 @@ from coala_jax.decoding._likelihood import response_log_probs
 from coala_jax.decoding._prompts import encode_prompts
 from coala_jax.quickstart._concepts import Concept
 from coala_jax.quickstart._demo import demo_pairs, embedded_backbone
-from coala_jax.quickstart._truth import is_direct
-from coala_jax.quickstart._tutoring import (
-    EVAL_PAIRS,
-    TRAIN_PAIRS,
-    PlainQuestion,
-    TutoringSplit,
-    plain_questions,
-    tutoring_rows,
-)
+from coala_jax.quickstart._tutoring import EVAL_PAIRS, TRAIN_PAIRS, TutoringSplit, tutoring_rows
 from coala_jax.study._experiment import Settings, run_experiment
 from coala_jax.study._intervals import cluster_interval
+from tools.tutoring_truth import PlainQuestion, is_direct, plain_questions
 
 SCALES = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
 LONGEST_ANSWER = 72

@@ -1,6 +1,6 @@
 """What guided decoding costs: milliseconds a step on one core, against plain sampling and torch.
 
-    python benchmarks/guided_cost.py
+    PYTHONPATH=. python benchmarks/guided_cost.py
 
 Steps on prompts of 12 to 30 tokens that never end, compile time apart, in a process that is bound
 to one core, contenders in turns, the median of several. ``full`` pools (top-p 1) hold all
@@ -46,7 +46,7 @@ def _measure(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     from coala_jax.decoding._config import GenerationConfig
     from coala_jax.features._settings import ExtractSettings, feature_identity
     from coala_jax.quickstart._demo import embedded_backbone
-    from coala_jax.quickstart._tutoring import plain_questions
+    from tools.tutoring_truth import plain_questions
 
     backbone = load_backbone(embedded_backbone())
     # An id that is never drawn, so that no response ends.

@@ -6,14 +6,13 @@ whatever is asked: an answer's kind, style or length says nothing about the labe
 whether the answer addresses the question: asked aspect against answered aspect, an interaction.
 """
 
-import itertools
 from collections.abc import Iterator, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
 
-from coala_jax.data._alternating import alternating_population, flatten
+from coala_jax.data._alternating import alternating_population
 from coala_jax.data._conversations import Conversation
 from coala_jax.data._message import ASSISTANT, USER, Message
 from coala_jax.data._rows import PreferenceRow
@@ -97,14 +96,6 @@ class Turn(NamedTuple):
     answer: str
 
 
-class PlainQuestion(NamedTuple):
-    """A first question: a concept, an aspect, and the prompt that asks about it."""
-
-    concept: Concept
-    aspect: str
-    prompt: str
-
-
 class TutoringSplit(NamedTuple):
     """Rows for the head's training and for its test; they share no concept."""
 
@@ -181,17 +172,6 @@ def make_conversations(
             )
             yield Conversation(f"{name}-{number}", messages, concept.group), turns
             number += 1
-
-
-def plain_questions(seed: int) -> list[PlainQuestion]:
-    """One first-turn prompt for every aspect of every concept, its wording by the seed."""
-    rng = np.random.default_rng(seed)
-    by_name = {concept.name: concept for concept in load_concepts()}
-    questions = []
-    for concept, aspect in itertools.product(load_concepts(), ASPECTS):
-        question = make_question(rng, concept, by_name[concept.neighbour], aspect, first=True)
-        questions.append(PlainQuestion(concept, aspect, flatten([Message(USER, question)])))
-    return questions
 
 
 def tutoring_triplets(

@@ -8,7 +8,6 @@ import pytest
 
 from coala_jax.data import PreferenceRow
 from coala_jax.quickstart._concepts import ASPECTS, load_concepts
-from coala_jax.quickstart._truth import is_direct, names_concept
 from coala_jax.quickstart._tutoring import (
     CLOSERS,
     EVAL_PAIRS,
@@ -18,6 +17,7 @@ from coala_jax.quickstart._tutoring import (
     tutoring_rows,
     tutoring_triplets,
 )
+from tools.tutoring_truth import is_direct, names_concept
 
 BY_NAME = {concept.name: concept for concept in load_concepts()}
 MANY = 6000

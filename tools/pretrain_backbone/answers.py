@@ -9,8 +9,7 @@ import numpy as np
 from coala_jax.backbones import Backbone
 from coala_jax.decoding import GenerationConfig, Sampling, guided_generate
 from coala_jax.quickstart._concepts import ASPECTS
-from coala_jax.quickstart._truth import is_direct, names_concept
-from coala_jax.quickstart._tutoring import plain_questions
+from tools.tutoring_truth import is_direct, names_concept, plain_questions
 
 # The longest answer of the generator is well under this many tokens.
 LONGEST_ANSWER = 72

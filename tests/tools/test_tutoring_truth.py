@@ -3,7 +3,7 @@
 import pytest
 
 from coala_jax.quickstart._concepts import ASPECTS, Concept, load_concepts
-from coala_jax.quickstart._truth import count_terms, is_direct, names_concept
+from tools.tutoring_truth import count_terms, is_direct, names_concept
 
 CONCEPTS = load_concepts()
 BY_NAME = {concept.name: concept for concept in CONCEPTS}

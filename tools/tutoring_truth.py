@@ -1,11 +1,37 @@
-"""The truth rules of the tutoring set: what an answer is about, read from its own terms."""
+"""Plain questions of the tutoring set, and what an answer is about, read from its own terms."""
 
+import itertools
 import re
+from typing import NamedTuple
 
-from coala_jax.quickstart._concepts import ASPECTS, Concept
+import numpy as np
+
+from coala_jax.data._alternating import flatten
+from coala_jax.data._message import USER, Message
+from coala_jax.quickstart._concepts import ASPECTS, Concept, load_concepts
+from coala_jax.quickstart._tutoring import make_question
 
 # One shared word may be chance; two terms of one aspect are not.
 TERMS_NEEDED = 2
+
+
+class PlainQuestion(NamedTuple):
+    """A first question: a concept, an aspect, and the prompt that asks about it."""
+
+    concept: Concept
+    aspect: str
+    prompt: str
+
+
+def plain_questions(seed: int) -> list[PlainQuestion]:
+    """One first-turn prompt for every aspect of every concept, its wording by the seed."""
+    rng = np.random.default_rng(seed)
+    by_name = {concept.name: concept for concept in load_concepts()}
+    questions = []
+    for concept, aspect in itertools.product(load_concepts(), ASPECTS):
+        question = make_question(rng, concept, by_name[concept.neighbour], aspect, first=True)
+        questions.append(PlainQuestion(concept, aspect, flatten([Message(USER, question)])))
+    return questions
 
 
 def count_terms(answer: str, concept: Concept, aspect: str) -> int:

@@ -29,7 +29,7 @@ import optax
 from reporting import SHARED_FOLDER, account, interval, markdown, origin, parser_of, save, say
 from sklearn.neural_network import MLPClassifier
 
-from coala_jax import Config, Params, finetune, refine, solve
+from coala_jax import Config, Params, refine_gates, solve
 from coala_jax._accuracy import pairwise_accuracy
 from coala_jax.study._baselines import fit_length_rule, fit_linear_probe
 from coala_jax.study._intervals import cluster_interval
@@ -71,8 +71,9 @@ def _solved(config: Config) -> Method:
 def _refined(train: PairSet, held_out: PairSet, seed: int) -> np.ndarray:
     features = train.features()
     params = Params(group_lasso=STRENGTHS["relu"])
-    rounds = refine(params, features, config=PAIRWISE, key=jax.random.key(seed), max_rounds=3)
-    return _scores(finetune(params, rounds[-1].head, features, config=PAIRWISE).head, held_out)
+    key = jax.random.key(seed)
+    solution = refine_gates(params, features, config=PAIRWISE, key=key, max_rounds=3)
+    return _scores(solution.head, held_out)
 
 
 def _probe(train: PairSet, held_out: PairSet, seed: int) -> np.ndarray:

@@ -55,13 +55,11 @@ from coala_jax.convex import (
     CronosState,
     Phase1Solution,
     cronos_init,
-    cronos_problem,
     cronos_step,
 )
 from coala_jax.convex._penalties import balance_rows
-from coala_jax.convex._prepare import prepare, strength_of
+from coala_jax.convex._prepare import at_strength, prepare
 from coala_jax.convex._program import column_products, row_products
-from coala_jax.convex.losses import get_loss
 
 FLOAT_BYTES = 4
 # Pairs made at once: float32 rows of 4096 pairs of width 4096 take 134 MB.
@@ -335,7 +333,7 @@ def measure_solve(
 
 def measure_certificate(features: PreferenceFeatures, solution: Phase1Solution) -> Measured:
     """The bounds that a solution's certificate proves, all products in float32."""
-    report = certify(features, solution.certificate)
+    report = certify(Params(), features, solution.certificate)
     figures = {name: value.item() for name, value in report._asdict().items()}
     return Measured({"reported_gap": solution.stats.relative_gap.item(), **figures})
 
@@ -420,25 +418,20 @@ def _prepare(
 ) -> tuple[CronosProblem, CronosState]:
     """As `cronos` begins."""
     with jax.default_matmul_precision(config.precision):
-        loss = get_loss(config.phase1_loss)
         params = prepare_params(params)
-        prepared = prepare(params, prepare_features(features), loss, config, None, None)
-        strength = strength_of(params, config, loss, prepared)
-        problem = cronos_problem(
-            prepared.program, strength.absolute, strength.penalty, prepared.system
-        )
+        prepared = prepare(params, prepare_features(features), config, None, None)
+        problem, _ = at_strength(params, config, prepared)
         return problem, cronos_init(problem, adapt_rows=config.adapt_rows)
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def _steps(config: Config, problem: CronosProblem, state: CronosState) -> CronosState:
     """Bare steps, without any certificate."""
-    loss = get_loss(config.phase1_loss)
     with jax.default_matmul_precision(config.precision):
         return lax.fori_loop(
             0,
             STEPS,
-            lambda _, state: cronos_step(problem, state, loss, config.max_cg_iterations),
+            lambda _, state: cronos_step(problem, state, config.max_cg_iterations),
             state,
         )
 

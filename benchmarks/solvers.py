@@ -31,8 +31,8 @@ from reporting import HERE, SHARED_FOLDER, account, markdown, origin, parser_of,
 
 from coala_jax.convex._certificate import explained_share, feasible_dual, relative_gap
 from coala_jax.convex._certify import certify_weights
-from coala_jax.convex._program import RELU_HALVES, Program
-from coala_jax.convex.losses import SQUARED
+from coala_jax.convex._program import Program
+from coala_jax.losses import SQUARED
 
 ENVIRONMENTS = HERE.parent / ".venvs"
 # rho and whether rows of X get unit norm: the published default first, the others find what serves
@@ -247,13 +247,15 @@ def _report(problem: Problem, stage: Stage) -> dict[str, float]:
             patterns=jnp.asarray(problem.patterns, float),
             labels=jnp.asarray(problem.y, float),
             row_weight=jnp.ones(len(problem.y)),
-            halves=jnp.asarray(RELU_HALVES, float),
+            strength=jnp.asarray(problem.strength, float),
+            loss=SQUARED,
+            model="relu",
         )
         gates, weights = jnp.asarray(problem.gates, float), jnp.asarray(stage.weights, float)
-        report = certify_weights(program, gates, weights, problem.strength, SQUARED)
+        report = certify_weights(program, gates, weights)
         bound = float(report.dual_bound)
         if stage.dual_point is not None:
-            bound = max(bound, _given_bound(program, problem.strength, stage))
+            bound = max(bound, _given_bound(program, stage))
         primal = float(report.primal_value)
         return {
             "primal_value": primal,
@@ -264,11 +266,11 @@ def _report(problem: Problem, stage: Stage) -> dict[str, float]:
         }
 
 
-def _given_bound(program: Program, strength: float, stage: Stage) -> float:
+def _given_bound(program: Program, stage: Stage) -> float:
     """Bound by the dual point that a contender gave, scaled to be feasible."""
     point = jnp.asarray(stage.dual_point, float)
     multipliers = jnp.maximum(jnp.asarray(stage.multipliers, float), 0)
-    return float(feasible_dual(program, SQUARED, strength, point, multipliers).value)
+    return float(feasible_dual(program, point, multipliers).value)
 
 
 def _with_best_bound(problem: Problem, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -16,24 +16,32 @@ from coala_jax._head import (
     load_head,
     save_head,
 )
-from coala_jax._solve import solve
-from coala_jax._types import (
+from coala_jax._solution import (
     Certificate,
-    Config,
     History,
-    Params,
     Phase1History,
+    Phase1Solution,
+    Phase1Stats,
     Phase2History,
-    PreferenceFeatures,
+    Phase2Solution,
+    Phase2Stats,
     RewardMetrics,
     Solution,
-    SolveError,
     Stats,
-    Status,
 )
+from coala_jax._solve import refine_gates, solve
+from coala_jax._status import SolveError, Status
+from coala_jax._types import Config, Params, PreferenceFeatures
 from coala_jax._version import __version__
-from coala_jax.convex import CertificateReport, certify, cronos, refine, regularization_path
-from coala_jax.preference import finetune
+from coala_jax.convex import (
+    CertificateReport,
+    certify,
+    cronos,
+    decompose_gated,
+    regularization_path,
+)
+from coala_jax.losses import Loss
+from coala_jax.preference import evaluate, finetune
 
 __all__ = [
     "Certificate",
@@ -46,9 +54,14 @@ __all__ = [
     "HeadFileError",
     "HeadMetadata",
     "History",
+    "Loss",
     "Params",
     "Phase1History",
+    "Phase1Solution",
+    "Phase1Stats",
     "Phase2History",
+    "Phase2Solution",
+    "Phase2Stats",
     "PreferenceFeatures",
     "RewardMetrics",
     "Solution",
@@ -58,9 +71,11 @@ __all__ = [
     "__version__",
     "certify",
     "cronos",
+    "decompose_gated",
+    "evaluate",
     "finetune",
     "load_head",
-    "refine",
+    "refine_gates",
     "regularization_path",
     "save_head",
     "solve",

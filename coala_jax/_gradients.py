@@ -6,6 +6,7 @@ eager `jax.grad`; under a jit or vmap around it the gradient is NaN instead.
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TypeVar
 
 import jax
@@ -13,7 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from coala_jax._head import Head
-from coala_jax._types import SolveError, Status
+from coala_jax._solution import Result
+from coala_jax._status import SolveError, Status
 
 Tree = TypeVar("Tree")
 
@@ -49,13 +51,17 @@ def _inputs_backward(_: None, cotangent: Tree) -> tuple[Tree]:
 _require_gradient.defvjp(_inputs_forward, _inputs_backward)
 
 
-@jax.custom_vjp
-def require_solved(head: Head, status: jax.Array) -> Head:
-    """The head as it is; its gradient exists only where `status` is SOLVED.
+def require_solved(result: Result) -> Result:
+    """The result as it is; its head has a gradient only where the status is SOLVED.
 
     Elsewhere the backward pass raises `SolveError`, or, under a jit or vmap around it, gives NaN.
     At zero strength there is none: without the penalty nothing holds the weights in place.
     """
+    return dataclasses.replace(result, head=_require_solved(result.head, result.status))
+
+
+@jax.custom_vjp
+def _require_solved(head: Head, status: jax.Array) -> Head:
     return head
 
 
@@ -80,4 +86,4 @@ def _backward(status: jax.Array, cotangent: Head) -> tuple[Head, np.ndarray]:
     return jax.tree.map(mask, cotangent), np.zeros(status.shape, jax.dtypes.float0)
 
 
-require_solved.defvjp(_forward, _backward)
+_require_solved.defvjp(_forward, _backward)

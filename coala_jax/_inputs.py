@@ -7,10 +7,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from coala_jax._types import Params, PreferenceFeatures, Status, float_dtype
+from coala_jax._status import Status
+from coala_jax._types import Params, PreferenceFeatures, float_dtype
 
 # Standardisation needs a spread, and a held-out pair something to be held out from.
 _FEWEST_PAIRS = 2
+_DEFAULT_SEED = 0
 
 _POSITIVE_LEAVES = ("rho", "beta", "ridge", "learning_rate")
 _NON_NEGATIVE_LEAVES = (
@@ -31,6 +33,23 @@ class PairArrays(NamedTuple):
     rejected: jax.Array
     weight: jax.Array
     margin: jax.Array
+
+    @property
+    def rows(self) -> jax.Array:
+        """(m, d) chosen responses followed by the rejected ones.
+
+        A pair without weight stands as a copy of the first one that has some: it then has no part
+        in the cones, the patterns or the loss.
+        """
+        counts = self.weight > 0
+        first = jnp.argmax(counts)
+        sides = (self.chosen, self.rejected)
+        return jnp.concatenate([jnp.where(counts[:, None], x, x[first]) for x in sides])
+
+    @property
+    def row_weight(self) -> jax.Array:
+        """(m,) weight of each of the rows, that of its pair."""
+        return jnp.concatenate([self.weight, self.weight])
 
 
 def prepare_features(features: PreferenceFeatures, name: str = "features") -> PairArrays:
@@ -106,6 +125,11 @@ def prepare_params(params: Params) -> Params:
             )
         leaves.append(array)
     return Params(*leaves)
+
+
+def key_or_default(key: jax.Array | None) -> jax.Array:
+    """The typed key as it is; `jax.random.key(0)` for None."""
+    return jax.random.key(_DEFAULT_SEED) if key is None else key
 
 
 def _float_array(name: str, value: Any) -> jax.Array:

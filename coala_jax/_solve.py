@@ -1,27 +1,18 @@
-"""One call: Phase I, then Phase II."""
+"""One call: Phase I, then Phase II; on sampled gates, on given ones or on refined ones."""
 
 from __future__ import annotations
 
 import functools
 
 import jax
-import jax.numpy as jnp
 
 from coala_jax._gradients import require_gradient, require_solved
-from coala_jax._types import (
-    SUCCESSES,
-    Config,
-    History,
-    Params,
-    PreferenceFeatures,
-    Solution,
-    Stats,
-    Status,
-)
+from coala_jax._inputs import key_or_default
+from coala_jax._solution import History, Phase1Solution, Phase2Solution, Solution, Stats
+from coala_jax._types import Config, Params, PreferenceFeatures
 from coala_jax.convex import cronos
+from coala_jax.convex._refine import refinement_rounds
 from coala_jax.preference import finetune
-
-DEFAULT_SEED = 0
 
 
 def solve(
@@ -30,6 +21,7 @@ def solve(
     *,
     config: Config = Config(),  # noqa: B008 - frozen and hashable
     key: jax.Array | None = None,
+    gates: jax.Array | None = None,
     eval_features: PreferenceFeatures | None = None,
 ) -> Solution:
     """Align a reward head with preference pairs (COALA, arXiv 2605.23244).
@@ -45,6 +37,7 @@ def solve(
             Computed in float32, or in float64 where x64 is on.
         config: static settings.
         key: typed key of gates and minibatches; `jax.random.key(0)` if None.
+        gates: (P, d + 1) gate vectors on standardised features with a bias, instead of sampling.
         eval_features: held-out pairs whose metrics are recorded in the history.
 
     Returns:
@@ -65,10 +58,9 @@ def solve(
         >>> solution.head(chosen).shape
         (64,)
     """
-    key = jax.random.key(DEFAULT_SEED) if key is None else key
     params, features = require_gradient((params, features))
-    solution = _solve(params, features, key, eval_features, config)
-    return solution._replace(head=require_solved(solution.head, solution.status))
+    inputs = (params, features, key_or_default(key), gates, eval_features)
+    return require_solved(_solve(*inputs, config))
 
 
 @functools.partial(jax.jit, static_argnames="config")
@@ -76,23 +68,57 @@ def _solve(
     params: Params,
     features: PreferenceFeatures,
     key: jax.Array,
+    gates: jax.Array | None,
     eval_features: PreferenceFeatures | None,
     config: Config,
 ) -> Solution:
     gate_key, batch_key = jax.random.split(key)
-    phase1 = cronos(params, features, config=config, key=gate_key)
+    phase1 = cronos(params, features, config=config, key=gate_key, gates=gates)
     phase2 = finetune(
         params, phase1.head, features, config=config, key=batch_key, eval_features=eval_features
     )
-    failed = ~jnp.isin(phase1.status, jnp.asarray(SUCCESSES))
-    status = jnp.where(failed | (phase2.status == Status.SOLVED), phase1.status, phase2.status)
-    first, second = phase1.stats._asdict(), phase2.stats._asdict()
-    stats = Stats(
-        status=status,
-        phase1_status=first.pop("status"),
-        phase2_status=second.pop("status"),
-        **first,
-        **second,
+    return _both(phase1, phase2)
+
+
+def refine_gates(
+    params: Params,
+    features: PreferenceFeatures,
+    *,
+    config: Config = Config(),  # noqa: B008 - frozen and hashable
+    key: jax.Array | None = None,
+    eval_features: PreferenceFeatures | None = None,
+    max_rounds: int = 10,
+) -> Solution:
+    """`solve` with gates that the network itself has moved to.
+
+    Phase I is solved, its network descends its own objective across the cones, and the gates that
+    it arrives at make the next program, as long as each lowers the objective by 0.1 %; the strength
+    stays that of the first. Then comes Phase II. Runs rounds on the host: not under jit or vmap.
+
+    Args:
+        params: as for `solve`.
+        features: as for `solve`.
+        config: as for `solve`; `model` must be `"relu"`.
+        key: as for `solve`.
+        eval_features: as for `solve`.
+        max_rounds: largest number of rounds after the first solve.
+
+    Returns:
+        The solution on the best gates. Its Phase I is that of the last round; look at its status:
+        a round that ran into the iteration cap counts by its objective.
+
+    Raises:
+        TypeError, ValueError: as for `solve`; a gated model.
+    """
+    gate_key, batch_key = jax.random.split(key_or_default(key))
+    rounds = refinement_rounds(params, features, config=config, key=gate_key, max_rounds=max_rounds)
+    phase2 = finetune(
+        params, rounds[-1].head, features, config=config, key=batch_key, eval_features=eval_features
     )
+    return _both(rounds[-1], phase2)
+
+
+def _both(phase1: Phase1Solution, phase2: Phase2Solution) -> Solution:
+    stats = Stats(phase1.stats, phase2.stats)
     history = History(phase1.history, phase2.history)
-    return Solution(phase2.head, status, stats, history, phase1.certificate)
+    return Solution(phase2.head, stats.status, stats, history, phase1.certificate)

@@ -67,7 +67,7 @@ PROMISED = {
         "refine",
         "regularization_path",
     ],
-    "coala_jax.convex.losses": [
+    "coala_jax.losses": [
         "BRADLEY_TERRY",
         "HUBER",
         "LOGISTIC",

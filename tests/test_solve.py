@@ -72,7 +72,7 @@ def test_one_bad_element_does_not_spoil_a_sweep():
     swept = jax.vmap(lambda rho: solve(Params(rho=rho), FEATURES, config=CONFIG))(rhos)
     bad = Status.INVALID_PARAMETER
     assert [Status(int(s)) for s in swept.status] == [Status.SOLVED, bad, bad, Status.SOLVED]
-    assert np.isfinite(np.asarray(swept.stats.relative_gap)[[0, 3]]).all()
+    assert np.isfinite(np.asarray(swept.stats.phase1.relative_gap)[[0, 3]]).all()
     with pytest.raises(SolveError, match=r"2 of 4 elements failed: invalid_parameter: a leaf"):
         swept.raise_for_status()
 
@@ -100,8 +100,8 @@ def test_eager_calls_share_one_compilation():
 
 
 def test_features_closed_over_by_a_callers_jit_work():
-    inside = jax.jit(lambda: solve(Params(), FEATURES, config=CONFIG).stats.primal_value)()
-    outside = solve(Params(), FEATURES, config=CONFIG).stats.primal_value
+    inside = jax.jit(lambda: solve(Params(), FEATURES, config=CONFIG).stats.phase1.primal_value)()
+    outside = solve(Params(), FEATURES, config=CONFIG).stats.phase1.primal_value
     assert float(inside) == pytest.approx(float(outside), rel=1e-3)
 
 
@@ -126,11 +126,11 @@ def test_x64_computes_in_float64():
 def test_history_is_as_long_as_the_caps_and_nan_after_the_end():
     solution = solve(Params(), FEATURES, config=CONFIG, eval_features=OTHERS)
     trace = np.asarray(solution.history.phase1.relative_gap)
-    checks = int(solution.stats.iterations) // CONFIG.check_every
+    checks = int(solution.stats.phase1.iterations) // CONFIG.check_every
     assert trace.shape == (CONFIG.max_iterations // CONFIG.check_every,)
     assert np.isfinite(trace[:checks]).all()
     assert np.isnan(trace[checks:]).all()
-    epochs = int(solution.stats.epochs)
+    epochs = int(solution.stats.phase1.epochs)
     for metrics in (solution.history.phase2.train, solution.history.phase2.eval):
         for values in metrics:
             assert values.shape == (CONFIG.max_epochs + 1,)
@@ -162,7 +162,7 @@ def test_not_finite_input_gives_its_status_and_no_gap(field, value):
     array[3] = value
     solution = solve(Params(), features._replace(**{field: array}), config=CONFIG)
     assert int(solution.status) == Status.NOT_FINITE_INPUT
-    assert int(solution.stats.iterations) == 0
+    assert int(solution.stats.phase1.iterations) == 0
 
 
 def test_weights_that_are_negative_or_all_zero_give_a_status():
@@ -200,20 +200,20 @@ def test_identical_chosen_and_rejected_are_the_zero_network():
 
 def test_an_absolute_strength_is_the_same_program():
     fraction = solve(Params(group_lasso=0.2), FEATURES, config=CONFIG)
-    strength = float(fraction.stats.group_lasso_strength)
+    strength = float(fraction.stats.phase1.group_lasso_strength)
     absolute_config = dataclasses.replace(CONFIG, strength_unit="absolute")
     absolute = solve(Params(group_lasso=strength), FEATURES, config=absolute_config)
     assert int(absolute.status) == Status.SOLVED
-    assert float(absolute.stats.group_lasso_strength) == strength
-    assert float(absolute.stats.primal_value) == pytest.approx(
-        float(fraction.stats.primal_value), rel=1e-2
+    assert float(absolute.stats.phase1.group_lasso_strength) == strength
+    assert float(absolute.stats.phase1.primal_value) == pytest.approx(
+        float(fraction.stats.phase1.primal_value), rel=1e-2
     )
-    assert np.isnan(float(absolute.stats.critical_strength))
+    assert np.isnan(float(absolute.stats.phase1.lambda_max))
 
 
 @pytest.mark.parametrize("factor", [1.05, 100.0])
 def test_an_absolute_strength_above_the_critical_one_is_the_zero_network(factor):
-    strength = factor * float(solve(Params(), FEATURES, config=CONFIG).stats.critical_strength)
+    strength = factor * float(solve(Params(), FEATURES, config=CONFIG).stats.phase1.lambda_max)
     config = dataclasses.replace(CONFIG, strength_unit="absolute")
     solution = solve(Params(group_lasso=strength), FEATURES, config=config)
     assert int(solution.status) == Status.ZERO_NETWORK

@@ -25,10 +25,10 @@ from coala_jax.convex import (
     cronos_problem,
     cronos_step,
 )
-from coala_jax.convex._critical_strength import norm_bound
+from coala_jax.convex._lambda_max import norm_bound
 from coala_jax.convex._penalties import guessed_share, suggested_penalty
-from coala_jax.convex._program import RELU_HALVES, Program
-from coala_jax.convex.losses import SQUARED
+from coala_jax.convex._program import Program
+from coala_jax.losses import SQUARED
 
 
 def main() -> None:
@@ -88,28 +88,30 @@ def _bare_stages(problem: Problem, counts: list[int]) -> list[Stage]:
         jnp.asarray(problem.patterns, x.dtype),
         jnp.asarray(problem.y),
         jnp.ones_like(problem.y),
-        jnp.asarray(RELU_HALVES, x.dtype),
+        jnp.asarray(problem.strength, x.dtype),
+        SQUARED,
+        "relu",
     )
 
     @jax.jit
-    def run(program: Program, strength: jax.Array, steps: jax.Array) -> CronosState:
+    def run(program: Program, steps: jax.Array) -> CronosState:
         with jax.default_matmul_precision("highest"):
-            share = guessed_share(strength, norm_bound(program, SQUARED))
-            prepared = cronos_problem(program, strength, suggested_penalty(SQUARED, share))
+            share = guessed_share(program.strength, norm_bound(program))
+            prepared = cronos_problem(program, suggested_penalty(SQUARED, share))
             return jax.lax.fori_loop(
                 0,
                 steps,
-                lambda _, state: cronos_step(prepared, state, SQUARED, Config().max_cg_iterations),
+                lambda _, state: cronos_step(prepared, state, Config().max_cg_iterations),
                 cronos_init(prepared, adapt_rows=False),
             )
 
-    jax.block_until_ready(run(program, problem.strength, 1))
+    jax.block_until_ready(run(program, 1))
     stages = []
     for steps in counts:
         start = time.perf_counter()
-        state = jax.block_until_ready(run(program, problem.strength, steps))
+        state = jax.block_until_ready(run(program, steps))
         seconds = time.perf_counter() - start
-        point = SQUARED.negative_gradient(state.output, program.labels, program.row_weight)
+        point = program.dual_point(state.output)
         multipliers = -state.penalty * state.rows.penalty * state.slack_dual
         arrays = map(np.asarray, (state.weights, point, multipliers))
         stages.append(Stage(f"{steps} bare steps", steps, seconds, *arrays))

@@ -6,7 +6,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 
-from coala_jax._types import SolveError
+from coala_jax._status import SolveError
 from coala_jax._version import __version__
 from coala_jax.cli._inputs_kept import require_inputs_kept
 from coala_jax.cli._output import BAD_INPUT, say

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from coala_jax._types import Config, Params
 from coala_jax.cli._derived_options import add_fields, from_options
 from coala_jax.cli._parser import finite_number, fraction, positive_integer, seed
-from coala_jax.convex.losses import LOSSES
+from coala_jax.losses import LOSSES
 from coala_jax.study._experiment import Settings
 
 if TYPE_CHECKING:

@@ -11,16 +11,15 @@ from coala_jax.convex._cronos import (
 )
 from coala_jax.convex._decompose import decompose_gated
 from coala_jax.convex._path import regularization_path
-from coala_jax.convex._phase1 import Phase1Solution, Phase1Stats, cronos
-from coala_jax.convex._refine import refine
+from coala_jax.convex._phase1 import cronos
+from coala_jax.convex._program import Program
 
 __all__ = [
     "CertificateReport",
     "CronosProblem",
     "CronosResult",
     "CronosState",
-    "Phase1Solution",
-    "Phase1Stats",
+    "Program",
     "certify",
     "cronos",
     "cronos_init",
@@ -28,6 +27,5 @@ __all__ = [
     "cronos_solve",
     "cronos_step",
     "decompose_gated",
-    "refine",
     "regularization_path",
 ]

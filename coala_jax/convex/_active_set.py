@@ -28,7 +28,6 @@ from coala_jax.convex._program import (
     output_adjoint,
     row_products,
 )
-from coala_jax.convex.losses import Loss
 
 # Eigenvalues of the Gram matrix of the tight rows below this many roundings of the largest one
 # are zero: their eigenvectors span the null space.
@@ -105,34 +104,32 @@ def active_set(program: Program, blocks: jax.Array, tight: jax.Array) -> ActiveS
     return ActiveSet(blocks, tight, null, inverse.reshape(shape))
 
 
-def gradient(program: Program, loss: Loss, strength: jax.Array, weights: jax.Array) -> jax.Array:
+def gradient(program: Program, weights: jax.Array) -> jax.Array:
     """Gradient of f on the blocks that are not zero, zero on the others: (H, P, D)."""
     output = network_output(program, row_products(program.features, weights))
-    point = loss.negative_gradient(output, program.labels, program.row_weight)
+    point = program.dual_point(output)
     used = jnp.any(weights != 0, axis=-1, keepdims=True)
-    lasso = strength * weights / block_norms(weights, at_zero=1)
+    lasso = program.strength * weights / block_norms(weights, at_zero=1)
     return jnp.where(used, lasso - output_adjoint(program, point), 0)
 
 
-def newton(
-    program: Program, loss: Loss, strength: jax.Array, active: ActiveSet, weights: jax.Array
-) -> Optimum:
+def newton(program: Program, active: ActiveSet, weights: jax.Array) -> Optimum:
     """Solve the optimality equations from weights near their solution."""
 
     def step(_: int, weights: jax.Array) -> jax.Array:
-        residual = gradient(program, loss, strength, weights)
-        return weights - _solve(program, loss, strength, active, weights, residual)
+        residual = gradient(program, weights)
+        return weights - _solve(program, active, weights, residual)
 
     start = _project(active, weights)
     found = lax.fori_loop(0, _NEWTON_STEPS, step, start)
-    slope = gradient(program, loss, strength, found)
-    size = strength * jnp.sqrt(jnp.maximum(jnp.sum(active.blocks), 1))
+    slope = gradient(program, found)
+    size = program.strength * jnp.sqrt(jnp.maximum(jnp.sum(active.blocks), 1))
     residual = jnp.linalg.norm(_project(active, slope)) / size
     return Optimum(found, tight_values(program, active, slope), residual)
 
 
 def locate(
-    program: Program, loss: Loss, strength: jax.Array, weights: jax.Array, slack: jax.Array
+    program: Program, weights: jax.Array, slack: jax.Array
 ) -> tuple[ActiveSet, Optimum, jax.Array]:
     """The optimum near an iterate of ADMM, by the primal-dual active set method.
 
@@ -141,8 +138,6 @@ def locate(
 
     Args:
         program: the program.
-        loss: its loss.
-        strength: scalar.
         weights: (H, P, D) split v, whose zero blocks are exactly zero.
         slack: (H, P, m) split s, exactly zero on tight rows.
 
@@ -155,7 +150,7 @@ def locate(
     def violations(optimum: Optimum) -> tuple[jax.Array, jax.Array]:
         products = program.signs * row_products(program.features, optimum.weights)
         outside = products < -trust * jnp.max(jnp.abs(products))
-        return outside & program.has_cones, optimum.multipliers < -trust * strength
+        return outside & program.has_cones, optimum.multipliers < -trust * program.strength
 
     def unfinished(state: tuple[ActiveSet, Optimum, jax.Array, jax.Array]) -> jax.Array:
         _, _, found, guesses = state
@@ -172,7 +167,7 @@ def locate(
     def judged(
         active: ActiveSet, guesses: jax.Array
     ) -> tuple[ActiveSet, Optimum, jax.Array, jax.Array]:
-        optimum = newton(program, loss, strength, active, weights)
+        optimum = newton(program, active, weights)
         outside, pulled = violations(optimum)
         whole = jnp.all(jnp.any(optimum.weights != 0, axis=-1) | ~active.blocks)
         found = whole & (optimum.residual <= trust) & ~jnp.any(outside) & ~jnp.any(pulled)
@@ -184,19 +179,12 @@ def locate(
 
 
 def solve_adjoint(
-    program: Program,
-    loss: Loss,
-    strength: jax.Array,
-    active: ActiveSet,
-    optimum: Optimum,
-    right: jax.Array,
+    program: Program, active: ActiveSet, optimum: Optimum, right: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """(p, q) with Hess f p + G_T^T q = right on the active blocks and G_T p = 0.
 
     Args:
         program: the program.
-        loss: its loss.
-        strength: scalar.
         active: the active set.
         optimum: from `newton`.
         right: (H, P, D).
@@ -205,8 +193,8 @@ def solve_adjoint(
         p, (H, P, D), and q, (H, P, m).
     """
     weights = optimum.weights
-    p = _solve(program, loss, strength, active, weights, right)
-    rest = right - _hessian(program, loss, strength, weights)(p)
+    p = _solve(program, active, weights, right)
+    rest = right - _hessian(program, weights)(p)
     return p, tight_values(program, active, rest)
 
 
@@ -220,43 +208,31 @@ def _project(active: ActiveSet, blocks: jax.Array) -> jax.Array:
     return jnp.einsum("hpde,hpe->hpd", active.null, blocks)
 
 
-def _hessian(
-    program: Program, loss: Loss, strength: jax.Array, weights: jax.Array
-) -> Callable[[jax.Array], jax.Array]:
+def _hessian(program: Program, weights: jax.Array) -> Callable[[jax.Array], jax.Array]:
     """Hess f at weights as a function of a direction; zero blocks are left alone."""
     output = network_output(program, row_products(program.features, weights))
     used = jnp.any(weights != 0, axis=-1, keepdims=True)
     norms = block_norms(weights, at_zero=1)
     unit = weights / norms
 
-    def slope(z: jax.Array) -> jax.Array:
-        return loss.negative_gradient(z, program.labels, program.row_weight)
-
     def apply(direction: jax.Array) -> jax.Array:
         moved = network_output(program, row_products(program.features, direction))
-        _, change = jax.jvp(slope, (output,), (moved,))
+        _, change = jax.jvp(program.dual_point, (output,), (moved,))
         along = jnp.sum(unit * direction, axis=-1, keepdims=True)
-        lasso = strength / norms * (direction - along * unit)
+        lasso = program.strength / norms * (direction - along * unit)
         return jnp.where(used, lasso - output_adjoint(program, change), 0)
 
     return apply
 
 
-def _solve(
-    program: Program,
-    loss: Loss,
-    strength: jax.Array,
-    active: ActiveSet,
-    weights: jax.Array,
-    right: jax.Array,
-) -> jax.Array:
+def _solve(program: Program, active: ActiveSet, weights: jax.Array, right: jax.Array) -> jax.Array:
     """Minimiser of p^T Hess p / 2 - right^T p in the null space of the tight rows: (H, P, D)."""
-    hessian = _hessian(program, loss, strength, weights)
+    hessian = _hessian(program, weights)
 
     def apply(p: jax.Array) -> jax.Array:
         inside = _project(active, p)
         # The rest of the space keeps its own, so that rounding outside is no null direction.
-        return _project(active, hessian(inside)) + strength * (p - inside)
+        return _project(active, hessian(inside)) + program.strength * (p - inside)
 
     # A right side that is nearly all outside is known to its own rounding, not to its share inside.
     size = jnp.linalg.norm(right)

@@ -22,8 +22,7 @@ from coala_jax.convex._program import (
     output_adjoint,
     row_products,
 )
-from coala_jax.convex._projection import project_onto_cones, push_inside
-from coala_jax.convex.losses import Loss
+from coala_jax.convex._projection import cones_of, project_onto_cones, push_inside
 
 # Below this relative violation the push inside costs nothing worth another step.
 _PROJECTION_TOLERANCE = 1e-6
@@ -61,8 +60,6 @@ class Dual(NamedTuple):
 
 def feasible_primal(
     program: Program,
-    loss: Loss,
-    strength: jax.Array,
     system: LinearSystem,
     interior: jax.Array,
     weights: jax.Array,
@@ -75,8 +72,6 @@ def feasible_primal(
 
     Args:
         program: the program.
-        loss: its loss.
-        strength: scalar group-lasso strength.
         system: of the features.
         interior: (P, D) points from `interior_points`; not read without cones.
         weights: (H, P, D) any weights.
@@ -85,42 +80,29 @@ def feasible_primal(
     """
     if not program.has_cones:
         output = network_output(program, row_products(program.features, weights))
-        value = objective(program, loss, strength, weights, output)
-        return Primal(weights, output, value, multipliers)
-    signs = program.signs
+        return Primal(weights, output, objective(program, weights, output), multipliers)
+    cones = cones_of(program, system)
     projection = project_onto_cones(
-        program.features,
-        signs,
-        system,
+        cones,
         weights,
         multipliers=multipliers,
         tolerance=_PROJECTION_TOLERANCE,
         max_iterations=max_iterations,
     )
     active = jnp.any(weights != 0, axis=-1, keepdims=True)
-    feasible = push_inside(
-        program.features, signs, interior, jnp.where(active, projection.weights, 0)
-    )
+    feasible = push_inside(cones, interior, jnp.where(active, projection.weights, 0))
     products = row_products(program.features, feasible)
-    inside = jnp.all(signs * products >= 0)
+    inside = jnp.all(cones.signs * products >= 0)
     output = network_output(program, products)
-    value = objective(program, loss, strength, feasible, output)
+    value = objective(program, feasible, output)
     return Primal(feasible, output, jnp.where(inside, value, jnp.inf), projection.multipliers)
 
 
-def feasible_dual(
-    program: Program,
-    loss: Loss,
-    strength: jax.Array,
-    point: jax.Array,
-    multipliers: jax.Array,
-) -> Dual:
+def feasible_dual(program: Program, point: jax.Array, multipliers: jax.Array) -> Dual:
     """Scale (r, alpha) to the best dual feasible multiple.
 
     Args:
         program: the program.
-        loss: its loss.
-        strength: scalar group-lasso strength.
         point: dual point r, one value a label.
         multipliers: (H, P, m) non-negative alpha; not read without cones.
     """
@@ -130,10 +112,10 @@ def feasible_dual(
     if program.has_cones:
         blocks = blocks + column_products(program.features, program.signs * multipliers)
     largest = jnp.max(jnp.linalg.norm(blocks, axis=-1))
-    cap = strength / jnp.maximum(largest, jnp.finfo(point.dtype).tiny)
-    scale = loss.best_scale(point, program.labels, program.row_weight, cap)
+    cap = program.strength / jnp.maximum(largest, jnp.finfo(point.dtype).tiny)
+    scale = program.loss.best_scale(point, program.labels, program.row_weight, cap)
     scaled = scale * point
-    value = loss.dual_value(scaled, program.labels, program.row_weight)
+    value = program.loss.dual_value(scaled, program.labels, program.row_weight)
     return Dual(scaled, scale * multipliers, value)
 
 

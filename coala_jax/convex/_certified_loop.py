@@ -8,7 +8,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from coala_jax._types import Config, Params, Phase1History, Status
+from coala_jax._solution import Phase1History
+from coala_jax._status import Status
+from coala_jax._types import Config, Params
 from coala_jax.convex._certificate import (
     Dual,
     Primal,
@@ -29,7 +31,6 @@ from coala_jax.convex._cronos import (
 )
 from coala_jax.convex._penalties import balance_penalty, balance_rows
 from coala_jax.convex._program import cone_violation
-from coala_jax.convex.losses import Loss
 
 # Steps of one projection, warm-started from the last certificate's; measured on the shared
 # features 50 bring the violation from 1e-2 to 1e-4, and the push inside then costs under 0.3 %.
@@ -40,7 +41,7 @@ _NEAR = 3.0
 _EARLY_PROJECTION_ITERATIONS = 10
 # A dual bound this close to the zero network's objective says that zero is optimal.
 _ZERO_GAP = 1e-5
-# Tolerances this many times as large, all of them, are what `Status.SOLVED_LOOSELY` promises.
+# Tolerances this many times as large, all of them, are what `Status.SOLVED_INACCURATE` promises.
 LOOSER = 3.0
 
 
@@ -72,7 +73,6 @@ def cronos_solve(
     params: Params,
     problem: CronosProblem,
     interior: jax.Array,
-    loss: Loss,
     config: Config,
     status: jax.Array,
     start: CronosState | None = None,
@@ -83,7 +83,6 @@ def cronos_solve(
         params: tolerances are read here.
         problem: from `cronos_problem`.
         interior: (P, D) points from `projection.interior_points`; not read without cones.
-        loss: the program's loss.
         config: caps and the distance between certificates.
         status: int32 `Status` of the input; anything but SOLVED runs no step.
         start: last state of a solve of the same program at another strength, or None for zeros.
@@ -92,7 +91,7 @@ def cronos_solve(
     checks = config.max_iterations // config.check_every
     nan = jnp.full((checks,), jnp.nan, program.features.dtype)
     zero = cronos_init(problem, adapt_rows=config.adapt_rows)
-    zero_value = loss.value(zero.output, program.labels, program.row_weight)
+    zero_value = program.zero_value()
     zero_primal = Primal(zero.weights, zero.output, zero_value, zero.slack)
     zero_dual = Dual(zero.output, zero.slack, jnp.zeros_like(zero_value))
 
@@ -100,7 +99,7 @@ def cronos_solve(
         state = lax.fori_loop(
             0,
             config.check_every,
-            lambda _, state: cronos_step(problem, state, loss, config.max_cg_iterations),
+            lambda _, state: cronos_step(problem, state, config.max_cg_iterations),
             refresh_products(problem, loop.state),
         )
         violation = cone_violation(program, state.weights)
@@ -108,8 +107,6 @@ def cronos_solve(
         steps = jnp.where(near, _PROJECTION_ITERATIONS, _EARLY_PROJECTION_ITERATIONS)
         newest = feasible_primal(
             program,
-            loss,
-            problem.strength,
             problem.system,
             interior,
             state.weights,
@@ -117,7 +114,7 @@ def cronos_solve(
             steps,
         )
         primal = better_primal(loop.primal, newest)
-        dual = better_dual(loop.dual, _best_dual(problem, loss, state, newest))
+        dual = better_dual(loop.dual, _best_dual(problem, state, newest))
         entry = Phase1History(
             iteration=state.iterations.astype(nan.dtype),
             primal_value=primal.value,
@@ -129,7 +126,7 @@ def cronos_solve(
         )
         finite = jnp.isfinite(newest.output).all() & jnp.isfinite(state.dual_residual)
         vanishes = ~jnp.any(primal.weights)
-        status = _status(params, entry, zero_value, problem.strength, vanishes, finite)
+        status = _status(params, entry, zero_value, program.strength, vanishes, finite)
         return _Loop(
             state=state,
             primal=primal,
@@ -138,7 +135,7 @@ def cronos_solve(
             history=jax.tree.map(lambda a, e: a.at[loop.check].set(e), loop.history, entry),
             check=loop.check + 1,
             status=status,
-            finished=(status != Status.ITERATION_LIMIT) & (status != Status.SOLVED_LOOSELY),
+            finished=(status != Status.ITERATION_LIMIT) & (status != Status.SOLVED_INACCURATE),
         )
 
     def adapt(loop: _Loop) -> _Loop:
@@ -195,7 +192,7 @@ def _status(
     """
     no_gap = (strength == 0) & _converged_without_gap(params, entry, zero_value)
     loosely = _meets_tolerances(params, entry, zero_value, LOOSER)
-    status = jnp.where(loosely, Status.SOLVED_LOOSELY, Status.ITERATION_LIMIT)
+    status = jnp.where(loosely, Status.SOLVED_INACCURATE, Status.ITERATION_LIMIT)
     status = jnp.where(no_gap, Status.SOLVED_WITHOUT_GAP, status)
     status = jnp.where(_meets_tolerances(params, entry, zero_value), Status.SOLVED, status)
     status = jnp.where(vanishes & (entry.relative_gap <= _ZERO_GAP), Status.ZERO_NETWORK, status)
@@ -239,13 +236,12 @@ def _converged(params: Params, entry: Phase1History, looser: float = 1.0) -> jax
     )
 
 
-def _best_dual(problem: CronosProblem, loss: Loss, state: CronosState, primal: Primal) -> Dual:
+def _best_dual(problem: CronosProblem, state: CronosState, primal: Primal) -> Dual:
     """The better of the dual points at the split output and at the feasible output."""
     program = problem.program
     multipliers = -state.penalty * state.rows.penalty * state.slack_dual
 
     def bound(output: jax.Array) -> Dual:
-        point = loss.negative_gradient(output, program.labels, program.row_weight)
-        return feasible_dual(program, loss, problem.strength, point, multipliers)
+        return feasible_dual(program, program.dual_point(output), multipliers)
 
     return better_dual(bound(state.output), bound(primal.output))

@@ -30,8 +30,7 @@ from coala_jax.convex._linear_system import (
     uniform_penalties,
 )
 from coala_jax.convex._program import Program, network_output, row_products
-from coala_jax.convex._projection import RELAXATION
-from coala_jax.convex.losses import Loss
+from coala_jax.convex._projection import relax
 
 # Conjugate gradients stop at this share of the last change of the splits: errors then fall with
 # the residuals and are summable, as Theorem 4.2 asks. 0.1 costs 1 to 3 steps per ADMM step.
@@ -44,14 +43,12 @@ class CronosProblem(NamedTuple):
     """What every step of one solve shares.
 
     Attributes:
-        program: data of (3).
-        strength: scalar lambda_g.
+        program: the program (3).
         penalty: scalar rho to start from.
         system: Gram matrix and inverse of the features.
     """
 
     program: Program
-    strength: jax.Array
     penalty: jax.Array
     system: LinearSystem
 
@@ -97,14 +94,11 @@ class CronosState(NamedTuple):
 
 
 def cronos_problem(
-    program: Program,
-    strength: jax.Array,
-    penalty: jax.Array,
-    system: LinearSystem | None = None,
+    program: Program, penalty: jax.Array, system: LinearSystem | None = None
 ) -> CronosProblem:
     """Prepare the linear system, unless it is given."""
     system = factorize(program.features) if system is None else system
-    return CronosProblem(program, strength, penalty, system)
+    return CronosProblem(program, penalty, system)
 
 
 def cronos_init(problem: CronosProblem, *, adapt_rows: bool = True) -> CronosState:
@@ -151,9 +145,7 @@ def cronos_init(problem: CronosProblem, *, adapt_rows: bool = True) -> CronosSta
     )
 
 
-def cronos_step(
-    problem: CronosProblem, state: CronosState, loss: Loss, max_cg_iterations: int
-) -> CronosState:
+def cronos_step(problem: CronosProblem, state: CronosState, max_cg_iterations: int) -> CronosState:
     """One step of Algorithm 2."""
     program, shift, rows = problem.program, problem.system.shift, state.rows
     signs = program.signs
@@ -168,14 +160,14 @@ def cronos_step(
     point = state.point + correction.weights
     products = state.products + correction.products
 
-    relaxed_weights = _relax(point, state.weights) + state.weights_dual
-    relaxed_slack = _relax(signs * products, state.slack) + state.slack_dual
-    relaxed_output = _relax(network_output(program, products), state.output) + state.output_dual
+    relaxed_weights = relax(point, state.weights) + state.weights_dual
+    relaxed_slack = relax(signs * products, state.slack) + state.slack_dual
+    relaxed_output = relax(network_output(program, products), state.output) + state.output_dual
 
-    weights = group_soft_threshold(relaxed_weights, problem.strength / (state.penalty * shift))
+    weights = group_soft_threshold(relaxed_weights, program.strength / (state.penalty * shift))
     slack = jnp.maximum(relaxed_slack, 0) if program.has_cones else relaxed_slack
     step = program.row_weight / (OUTPUT_SHARE * state.penalty)
-    output = loss.prox(relaxed_output, program.labels, step)
+    output = program.loss.prox(relaxed_output, program.labels, step)
 
     new = state._replace(
         weights=weights,
@@ -211,10 +203,6 @@ def group_soft_threshold(weights: jax.Array, threshold: jax.Array) -> jax.Array:
     norms = jnp.linalg.norm(weights, axis=-1, keepdims=True)
     factor = jnp.where(norms > threshold, 1 - threshold / jnp.where(norms > 0, norms, 1), 0)
     return factor * weights
-
-
-def _relax(new: jax.Array, old: jax.Array) -> jax.Array:
-    return RELAXATION * new + (1 - RELAXATION) * old
 
 
 def _cg_tolerance(state: CronosState) -> jax.Array:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from coala_jax.convex._program import GATED_HALVES, RELU_HALVES
+from coala_jax.convex._program import HALVES, Model
 
 # A multiplication and an addition.
 MULTIPLY_ADD = 2
 
 
 def admm_flops(
-    iterations: int, cg_iterations: int, rows: int, width: int, gates: int, model: str
+    iterations: int, cg_iterations: int, rows: int, width: int, gates: int, model: Model
 ) -> int:
     """Operations of the matrix products of ADMM steps and their conjugate gradients.
 
@@ -29,7 +29,7 @@ def admm_flops(
     Returns:
         The count; 2 for a multiplication with its addition.
     """
-    halves = len(RELU_HALVES if model == "relu" else GATED_HALVES)
+    halves = len(HALVES[model])
     block = MULTIPLY_ADD * rows * width * gates
     inverse = MULTIPLY_ADD * halves * gates * width**2
     step = halves * block + inverse

@@ -65,12 +65,17 @@ def distinct_gates(vectors: jax.Array, n_gates: int, features: jax.Array) -> Gat
     useful = _is_new(patterns)
     order = jnp.argsort(~useful, stable=True)[:n_gates]
     useful = useful[order]
-    nowhere = jnp.zeros_like(vectors[0]).at[-1].set(-1)
     return Gates(
-        jnp.where(useful[:, None], vectors[order], nowhere),
+        closed_unless(useful, vectors[order]),
         patterns[order] & useful[:, None],
         jnp.sum(useful, dtype=jnp.int32),
     )
+
+
+def closed_unless(used: jax.Array, vectors: jax.Array) -> jax.Array:
+    """Gates that select no row in place of those not used: (P,) booleans, (P, D) -> (P, D)."""
+    nowhere = jnp.zeros_like(vectors[0]).at[-1].set(-1)
+    return jnp.where(used[:, None], vectors, nowhere)
 
 
 def given_gates(vectors: jax.Array, features: jax.Array) -> Gates:

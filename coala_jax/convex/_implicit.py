@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import functools
+import dataclasses
 from typing import NamedTuple
 
 import jax
@@ -10,7 +10,6 @@ import jax.numpy as jnp
 
 from coala_jax.convex._active_set import gradient, locate, solve_adjoint
 from coala_jax.convex._program import Program, column_products, row_products
-from coala_jax.convex.losses import Loss
 
 
 class Located(NamedTuple):
@@ -29,11 +28,9 @@ class Located(NamedTuple):
     solved: jax.Array
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def differentiable_weights(
-    loss: Loss, program: Program, strength: jax.Array, located: Located
-) -> jax.Array:
-    """The located weights as a function of the program and its strength: (H, P, D).
+@jax.custom_vjp
+def differentiable_weights(program: Program, located: Located) -> jax.Array:
+    """The located weights as a function of the program, its strength included: (H, P, D).
 
     Their value is `located.weights`; their gradient is that of the optimum of (3) with respect to
     features, labels, row weights and strength, patterns and zero blocks held fixed. NaN where the
@@ -42,38 +39,34 @@ def differentiable_weights(
     return located.weights
 
 
-def _forward(
-    loss: Loss, program: Program, strength: jax.Array, located: Located
-) -> tuple[jax.Array, tuple[Program, jax.Array, Located]]:
-    return located.weights, (program, strength, located)
+def _forward(program: Program, located: Located) -> tuple[jax.Array, tuple[Program, Located]]:
+    return located.weights, (program, located)
 
 
-def _backward(
-    loss: Loss, residuals: tuple[Program, jax.Array, Located], cotangent: jax.Array
-) -> tuple[Program, jax.Array, None]:
+def _backward(residuals: tuple[Program, Located], cotangent: jax.Array) -> tuple[Program, None]:
     # Traced outside the solve's own precision: in TF32 the equations would not hold.
     with jax.default_matmul_precision("highest"):
-        return _implicit_gradients(loss, *residuals, cotangent)
+        return _implicit_gradients(*residuals, cotangent)
 
 
 def _implicit_gradients(
-    loss: Loss, program: Program, strength: jax.Array, located: Located, cotangent: jax.Array
-) -> tuple[Program, jax.Array, None]:
-    active, optimum, found = locate(program, loss, strength, located.split, located.slack)
-    p, q = solve_adjoint(program, loss, strength, active, optimum, cotangent)
+    program: Program, located: Located, cotangent: jax.Array
+) -> tuple[Program, None]:
+    active, optimum, found = locate(program, located.split, located.slack)
+    p, q = solve_adjoint(program, active, optimum, cotangent)
 
-    def equations(program: Program, strength: jax.Array) -> jax.Array:
+    def equations(program: Program) -> jax.Array:
         """<p, grad f - G_T^T alpha> + <q, G_T u>, to be differentiated in the data."""
-        slope = gradient(program, loss, strength, optimum.weights)
+        slope = gradient(program, optimum.weights)
         pull = column_products(program.features, program.signs * optimum.multipliers)
         tight = program.signs * row_products(program.features, optimum.weights)
         return jnp.vdot(p, slope - pull) + jnp.vdot(q, tight)
 
     trusted = located.solved & found
-    gradients = jax.grad(equations, argnums=(0, 1))(program, strength)
-    by_program, by_strength = jax.tree.map(lambda g: jnp.where(trusted, -g, jnp.nan), gradients)
-    held = {name: jnp.zeros_like(getattr(program, name)) for name in ("patterns", "halves")}
-    return by_program._replace(**held), by_strength, None
+    by_program = jax.tree.map(
+        lambda g: jnp.where(trusted, -g, jnp.nan), jax.grad(equations)(program)
+    )
+    return dataclasses.replace(by_program, patterns=jnp.zeros_like(program.patterns)), None
 
 
 differentiable_weights.defvjp(_forward, _backward)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from coala_jax.convex._program import block_norms
+from coala_jax.convex._program import HALVES, Model, block_norms
 
 
 class Network(NamedTuple):
@@ -24,7 +24,7 @@ class Network(NamedTuple):
     second_layer: jax.Array
 
 
-def network_from_weights(weights: jax.Array, halves: jax.Array) -> Network:
+def network_from_weights(weights: jax.Array, model: Model) -> Network:
     """theta1 = v / sqrt||v||, theta2 = sqrt||v|| and the same with a minus for w.
 
     For weights inside the cones the network's objective (2), lambda_g / 2 times the sum of
@@ -32,11 +32,12 @@ def network_from_weights(weights: jax.Array, halves: jax.Array) -> Network:
 
     Args:
         weights: (H, P, D).
-        halves: (H,) signs of the halves in the output.
+        model: of the program; `"relu"` has two halves.
     """
     used = jnp.any(weights != 0, axis=-1, keepdims=True)
     roots = jnp.sqrt(block_norms(weights, at_zero=1))
     columns = weights / roots
+    halves = jnp.asarray(HALVES[model], weights.dtype)
     second_layer = halves[:, None] * jnp.where(used, roots, 0)[..., 0]
     return Network(columns.reshape(-1, weights.shape[-1]).T, second_layer.reshape(-1))
 

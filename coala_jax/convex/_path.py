@@ -10,17 +10,18 @@ from jax import lax
 
 from coala_jax._gradients import require_gradient, require_solved
 from coala_jax._inputs import PairArrays, input_status, prepare_features, prepare_params
-from coala_jax._types import Config, Params, PreferenceFeatures, Status, float_dtype
-from coala_jax.convex._cronos import CronosState, cronos_init, cronos_problem
-from coala_jax.convex._phase1 import Phase1Solution, phase1_solution, solve_strength
-from coala_jax.convex._prepare import prepare, strength_of
-from coala_jax.convex.losses import get_loss
+from coala_jax._solution import Phase1Solution
+from coala_jax._status import Status
+from coala_jax._types import Config, Params, PreferenceFeatures, float_dtype
+from coala_jax.convex._cronos import CronosState, cronos_init
+from coala_jax.convex._phase1 import phase1_solution, solve_held, zero_or_status
+from coala_jax.convex._prepare import at_strength, prepare
 
 
 def regularization_path(
-    strengths: jax.Array,
     params: Params,
     features: PreferenceFeatures,
+    strengths: jax.Array,
     *,
     config: Config = Config(),  # noqa: B008 - frozen and hashable
     key: jax.Array | None = None,
@@ -28,15 +29,15 @@ def regularization_path(
 ) -> Phase1Solution:
     """Phase I at several group-lasso strengths, on one program (scikit-learn's `lasso_path`).
 
-    Gates, linear system, cones and the critical strength are prepared once; every solve starts from
+    Gates, linear system, cones and lambda_max are prepared once; every solve starts from
     the splits, multipliers and penalties of the one before. Order the strengths from high to low:
     the network then grows from nothing. Neighbours a fifth apart save steps over single solves;
     where strengths halve from one to the next there is little to inherit.
 
     Args:
-        strengths: (K,) values of `params.group_lasso`, in the unit of `config.strength_unit`.
         params: the other scalars of every solve; `params.group_lasso` is not read.
         features: as for `cronos`.
+        strengths: (K,) values of `params.group_lasso`, in the unit of `config.strength_unit`.
         config: as for `cronos`.
         key: as for `cronos`.
         gates: as for `cronos`.
@@ -53,36 +54,34 @@ def regularization_path(
     if values.ndim != 1 or not values.size:
         raise ValueError(f"strengths must be a vector of at least one value; got {values.shape}")
     with jax.default_matmul_precision(config.precision):
-        inputs = require_gradient((values, prepare_params(params), prepare_features(features)))
+        inputs = require_gradient((prepare_params(params), prepare_features(features), values))
         path = _path(*inputs, config, key, gates)
-    return path._replace(head=require_solved(path.head, path.status))
+    return require_solved(path)
 
 
 @functools.partial(jax.jit, static_argnames="config")
 def _path(
-    strengths: jax.Array,
     params: Params,
     features: PairArrays,
+    strengths: jax.Array,
     config: Config,
     key: jax.Array | None,
     gates: jax.Array | None,
 ) -> Phase1Solution:
-    loss = get_loss(config.phase1_loss)
-    prepared = prepare(params, features, loss, config, key, gates)
-    first = strength_of(params._replace(group_lasso=strengths[0]), config, loss, prepared)
-    problem = cronos_problem(prepared.program, first.absolute, first.penalty, prepared.system)
+    prepared = prepare(params, features, config, key, gates)
+    problem, _ = at_strength(params._replace(group_lasso=strengths[0]), config, prepared)
     start = lax.stop_gradient(cronos_init(problem, adapt_rows=config.adapt_rows))
 
     def one(start: CronosState, value: jax.Array) -> tuple[CronosState, Phase1Solution]:
         here = params._replace(group_lasso=value)
-        strength = strength_of(here, config, loss, prepared)
+        problem, vanishes = at_strength(here, config, prepared)
         # The penalty of a state that has taken a step is the one that its steps have found.
-        penalty = jnp.where(start.size > 0, start.penalty, strength.penalty)
+        penalty = jnp.where(start.size > 0, start.penalty, problem.penalty)
         start = start._replace(penalty=penalty)
-        status = input_status(here, features)
-        result = solve_strength(here, config, loss, prepared, strength, status, start)
+        status = zero_or_status(vanishes, input_status(here, features))
+        result = solve_held(here, config, problem, prepared.interior, status, start)
         broken = result.status == Status.BREAKDOWN
         last = jax.tree.map(lambda old, new: jnp.where(broken, old, new), start, result.state)
-        return last, phase1_solution(loss, prepared, strength, result)
+        return last, phase1_solution(prepared, problem.program, result)
 
     return lax.scan(one, start, strengths)[1]

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from coala_jax.convex._cronos import CronosProblem, CronosState
 from coala_jax.convex._linear_system import tight_penalties
-from coala_jax.convex.losses import Loss
+from coala_jax.losses import Loss
 
 # The best penalty grows with the strength, since weights shrink and multipliers do not; measured
 # on the shared features at 0.05, 0.1 and 0.2 of the critical strength it is near 0.2, 0.3 and 0.8.

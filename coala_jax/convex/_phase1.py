@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,61 +12,17 @@ from jax.custom_batching import sequential_vmap
 from coala_jax._gradients import require_gradient, require_solved
 from coala_jax._head import ConvexHead, GatedHead, Head
 from coala_jax._inputs import PairArrays, input_status, prepare_features, prepare_params
-from coala_jax._types import (
-    Certificate,
-    Config,
-    Params,
-    Phase1History,
-    PreferenceFeatures,
-    Status,
-)
+from coala_jax._solution import Certificate, Phase1Solution, Phase1Stats
+from coala_jax._status import Status
+from coala_jax._types import Config, Params, PreferenceFeatures
 from coala_jax.convex._certificate import explained_share, relative_gap
 from coala_jax.convex._certified_loop import CronosResult, cronos_solve
-from coala_jax.convex._cronos import CronosProblem, CronosState, cronos_problem
+from coala_jax.convex._cronos import CronosProblem, CronosState
 from coala_jax.convex._implicit import Located, differentiable_weights
 from coala_jax.convex._network import active_neurons, network_from_weights
-from coala_jax.convex._prepare import Prepared, Strength, prepare, strength_of
+from coala_jax.convex._prepare import Prepared, at_strength, prepare
+from coala_jax.convex._program import Program
 from coala_jax.convex._standardize import unstandardize_layer
-from coala_jax.convex.losses import Loss, get_loss
-
-
-class Phase1Stats(NamedTuple):
-    """Scalars of Phase I; see `coala_jax.Stats` for their meaning."""
-
-    status: jax.Array
-    iterations: jax.Array
-    cg_iterations: jax.Array
-    primal_value: jax.Array
-    dual_bound: jax.Array
-    relative_gap: jax.Array
-    explained: jax.Array
-    cone_violation: jax.Array
-    primal_residual: jax.Array
-    dual_residual: jax.Array
-    critical_strength: jax.Array
-    group_lasso_strength: jax.Array
-    distinct_gates: jax.Array
-    active_neurons: jax.Array
-    constant_features: jax.Array
-
-
-class Phase1Solution(NamedTuple):
-    """Result of `cronos`.
-
-    Attributes:
-        head: the network of Phase I on raw features: a `ConvexHead` of (d, 2P) with unused neurons
-            zero, or a `GatedHead` of (d, P) for `Config(model="gated_relu")`.
-        status: int32 `Status`.
-        stats: scalars.
-        history: one entry a certificate.
-        certificate: what certifies it.
-    """
-
-    head: Head
-    status: jax.Array
-    stats: Phase1Stats
-    history: Phase1History
-    certificate: Certificate
 
 
 def cronos(
@@ -108,7 +63,7 @@ def cronos(
     with jax.default_matmul_precision(config.precision):
         inputs = require_gradient((prepare_params(params), prepare_features(features)))
         solution = _cronos(*inputs, config, key, gates)
-    return solution._replace(head=require_solved(solution.head, solution.status))
+    return require_solved(solution)
 
 
 @functools.partial(jax.jit, static_argnames="config")
@@ -119,28 +74,28 @@ def _cronos(
     key: jax.Array | None,
     gates: jax.Array | None,
 ) -> Phase1Solution:
-    loss = get_loss(config.phase1_loss)
-    status = input_status(params, features)
-    prepared = prepare(params, features, loss, config, key, gates)
-    strength = strength_of(params, config, loss, prepared)
-    result = solve_strength(params, config, loss, prepared, strength, status)
-    return phase1_solution(loss, prepared, strength, result)
+    prepared = prepare(params, features, config, key, gates)
+    problem, vanishes = at_strength(params, config, prepared)
+    status = zero_or_status(vanishes, input_status(params, features))
+    result = solve_held(params, config, problem, prepared.interior, status)
+    return phase1_solution(prepared, problem.program, result)
 
 
-def solve_strength(
+def zero_or_status(vanishes: jax.Array, status: jax.Array) -> jax.Array:
+    """`ZERO_NETWORK` where a valid program is known to have a zero optimum: int32."""
+    known = vanishes & (status == Status.SOLVED)
+    return jnp.where(known, Status.ZERO_NETWORK, status).astype(jnp.int32)
+
+
+def solve_held(
     params: Params,
     config: Config,
-    loss: Loss,
-    prepared: Prepared,
-    strength: Strength,
+    problem: CronosProblem,
+    interior: jax.Array,
     status: jax.Array,
     start: CronosState | None = None,
 ) -> CronosResult:
-    """Solve a prepared program at one strength; gradients do not enter the iteration."""
-    params, held, strength = lax.stop_gradient((params, prepared, strength))
-    problem = cronos_problem(held.program, strength.absolute, strength.penalty, held.system)
-    valid = status == Status.SOLVED
-    status = jnp.where(valid & strength.vanishes, Status.ZERO_NETWORK, status).astype(jnp.int32)
+    """`cronos_solve` in the order of `Config.sweep`; gradients do not enter the iteration."""
 
     def run(
         params: Params,
@@ -149,25 +104,25 @@ def solve_strength(
         status: jax.Array,
         start: CronosState | None,
     ) -> CronosResult:
-        return cronos_solve(params, problem, interior, loss, config, status, start)
+        return cronos_solve(params, problem, interior, config, status, start)
 
     if config.sweep == "sequential":
         run = sequential_vmap(run)
-    return run(params, problem, held.interior, status, start)
+    return run(*lax.stop_gradient((params, problem, interior)), status, start)
 
 
-def phase1_solution(
-    loss: Loss, prepared: Prepared, strength: Strength, result: CronosResult
-) -> Phase1Solution:
-    """Network, statistics and certificate of one result."""
-    program, primal, dual, state = prepared.program, result.primal, result.dual, result.state
-    held = lax.stop_gradient(prepared)
-    zero_value = loss.value(
-        jnp.zeros_like(primal.output), held.program.labels, held.program.row_weight
-    )
+def phase1_solution(prepared: Prepared, program: Program, result: CronosResult) -> Phase1Solution:
+    """Network, statistics and certificate of one result.
+
+    Args:
+        prepared: what the program was made from.
+        program: at its strength.
+        result: of the program.
+    """
+    primal, dual, state = result.primal, result.dual, result.state
     located = Located(primal.weights, state.weights, state.slack, result.status == Status.SOLVED)
-    weights = differentiable_weights(loss, program, strength.absolute, located)
-    absolute = lax.stop_gradient(strength.absolute)
+    head = _head(differentiable_weights(program, located), prepared)
+    prepared, program = lax.stop_gradient((prepared, program))
     stats = Phase1Stats(
         status=result.status,
         iterations=state.iterations,
@@ -175,38 +130,36 @@ def phase1_solution(
         primal_value=primal.value,
         dual_bound=dual.value,
         relative_gap=relative_gap(primal.value, dual.value),
-        explained=explained_share(zero_value, primal.value, dual.value),
+        explained=explained_share(program.zero_value(), primal.value, dual.value),
         cone_violation=result.violation,
         primal_residual=state.primal_residual,
         dual_residual=state.dual_residual,
-        critical_strength=held.critical,
-        group_lasso_strength=absolute,
-        distinct_gates=held.gates.distinct,
+        lambda_max=prepared.lambda_max,
+        group_lasso_strength=program.strength,
+        distinct_gates=prepared.gates.distinct,
         active_neurons=active_neurons(primal.weights),
-        constant_features=held.standardization.constant,
+        constant_features=jnp.sum(prepared.standardization.constant, dtype=jnp.int32),
     )
     certificate = Certificate(
-        mean=held.standardization.mean,
-        scale=held.standardization.scale,
-        gates=held.gates.vectors,
-        patterns=held.gates.patterns,
-        labels=held.program.labels,
-        row_weight=held.program.row_weight,
+        mean=prepared.standardization.mean,
+        scale=prepared.standardization.scale,
+        gates=prepared.gates.vectors,
+        patterns=prepared.gates.patterns,
+        labels=program.labels,
+        row_weight=program.row_weight,
         weights=primal.weights,
         dual_point=dual.point,
         multipliers=dual.multipliers,
-        group_lasso_strength=absolute,
+        group_lasso_strength=program.strength,
         primal_value=primal.value,
         dual_bound=dual.value,
     )
-    return Phase1Solution(
-        _head(weights, prepared), result.status, stats, result.history, certificate
-    )
+    return Phase1Solution(head, result.status, stats, result.history, certificate)
 
 
 def _head(weights: jax.Array, prepared: Prepared) -> Head:
     """The network of the weights on raw features."""
-    network = network_from_weights(weights, prepared.program.halves)
+    network = network_from_weights(weights, prepared.program.model)
     theta1, bias = unstandardize_layer(network.first_layer, prepared.standardization)
     if prepared.program.has_cones:
         return ConvexHead(theta1, bias, network.second_layer)

@@ -13,51 +13,70 @@ Weights u are (H, P, D): two halves v and w of a ReLU program, one of a gated on
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import dataclasses
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 
 from coala_jax._inputs import PairArrays
-from coala_jax.convex.losses import Loss
+from coala_jax._types import Config, Params
+from coala_jax.losses import Loss
 
-# Signs of the halves of u in the output, by model.
-RELU_HALVES = (1.0, -1.0)
-GATED_HALVES = (1.0,)
+Model = Literal["relu", "gated_relu"]
+# Signs of the halves of u in the output.
+HALVES: dict[Model, tuple[float, ...]] = {"relu": (1.0, -1.0), "gated_relu": (1.0,)}
 
 
-class Program(NamedTuple):
-    """Data of one convex program.
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """One convex program: its data, strength, loss and kind.
 
     Attributes:
         features: (m, D) standardised rows X with a bias column.
         patterns: (P, m) D_i as 0 and 1 in the solver's dtype.
         labels: (m,) targets y; (n,) offsets of the pairs where the loss is pairwise.
         row_weight: weights in the loss, shaped as the labels.
-        halves: (H,) signs with which the halves of u enter the output: (1, -1) for v and w of a
-            ReLU program, (1,) for a gated one.
+        strength: scalar lambda_g.
+        loss: l, static.
+        model: static; `"relu"` has the cones, `"gated_relu"` does not.
     """
 
     features: jax.Array
     patterns: jax.Array
     labels: jax.Array
     row_weight: jax.Array
-    halves: jax.Array
+    strength: jax.Array
+    loss: Loss = dataclasses.field(metadata={"static": True})
+    model: Model = dataclasses.field(metadata={"static": True})
 
     @property
     def has_cones(self) -> bool:
-        """Whether G u >= 0 binds the weights; known from the shapes."""
-        return self.halves.shape[0] == len(RELU_HALVES)
+        """Whether G u >= 0 binds the weights."""
+        return self.model == "relu"
 
     @property
-    def pairwise(self) -> bool:
-        """Whether S takes differences of chosen and rejected rows; known from the shapes."""
-        return self.labels.shape[0] != self.features.shape[0]
+    def halves(self) -> jax.Array:
+        """(H,) signs with which the halves of u enter the output: (1, -1) for v and w, or (1,)."""
+        return jnp.asarray(HALVES[self.model], self.features.dtype)
 
     @property
     def signs(self) -> jax.Array:
         """E = 2 D - 1: (P, m) of +-1."""
         return 2 * self.patterns - 1
+
+    def value(self, output: jax.Array) -> jax.Array:
+        """The loss of outputs S F u, one a label: scalar."""
+        return self.loss.value(output, self.labels, self.row_weight)
+
+    def zero_value(self) -> jax.Array:
+        """The objective of the zero network: scalar."""
+        return self.value(jnp.zeros_like(self.labels))
+
+    def dual_point(self, output: jax.Array) -> jax.Array:
+        """R = -grad l at outputs S F u, one a label."""
+        return self.loss.negative_gradient(output, self.labels, self.row_weight)
 
 
 def loss_targets(loss: Loss, pairs: PairArrays, gamma: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -65,7 +84,25 @@ def loss_targets(loss: Loss, pairs: PairArrays, gamma: jax.Array) -> tuple[jax.A
     if loss.pairwise:
         return gamma + pairs.margin, pairs.weight
     ones = jnp.ones_like(pairs.weight)
-    return jnp.concatenate([ones, -ones]), jnp.concatenate([pairs.weight, pairs.weight])
+    return jnp.concatenate([ones, -ones]), pairs.row_weight
+
+
+def make_program(
+    x: jax.Array, patterns: jax.Array, pairs: PairArrays, params: Params, config: Config
+) -> Program:
+    """The program of standardised rows and patterns; its strength is NaN until it is set.
+
+    Args:
+        x: (m, D) rows of `pairs`, standardised, with a bias column.
+        patterns: (P, m) booleans.
+        pairs: margins and weights are read.
+        params: `gamma` is read.
+        config: `phase1_loss` and `model` are read.
+    """
+    labels, row_weight = loss_targets(config.loss, pairs, params.gamma)
+    unset = jnp.full((), jnp.nan, x.dtype)
+    patterns = patterns.astype(x.dtype)
+    return Program(x, patterns, labels, row_weight, unset, config.loss, config.model)
 
 
 def row_products(features: jax.Array, weights: jax.Array) -> jax.Array:
@@ -86,7 +123,12 @@ def network_output(program: Program, products: jax.Array) -> jax.Array:
     """
     advantage = products[0] - products[1] if program.has_cones else products[0]
     output = jnp.einsum("pm,pm->m", program.patterns, advantage)
-    if not program.pairwise:
+    return from_rows(program, output)
+
+
+def from_rows(program: Program, output: jax.Array) -> jax.Array:
+    """S z: outputs of rows (m,) -> one value a label."""
+    if not program.loss.pairwise:
         return output
     pairs = program.labels.shape[0]
     return output[:pairs] - output[pairs:]
@@ -94,7 +136,7 @@ def network_output(program: Program, products: jax.Array) -> jax.Array:
 
 def spread_to_rows(program: Program, residual: jax.Array) -> jax.Array:
     """S^T r: one value a label -> (m,)."""
-    return jnp.concatenate([residual, -residual]) if program.pairwise else residual
+    return jnp.concatenate([residual, -residual]) if program.loss.pairwise else residual
 
 
 def output_adjoint(program: Program, residual: jax.Array) -> jax.Array:
@@ -118,12 +160,9 @@ def block_norms(weights: jax.Array, at_zero: float = 0.0) -> jax.Array:
     return jnp.where(used, norms, at_zero)
 
 
-def objective(
-    program: Program, loss: Loss, strength: jax.Array, weights: jax.Array, output: jax.Array
-) -> jax.Array:
+def objective(program: Program, weights: jax.Array, output: jax.Array) -> jax.Array:
     """Value of program (3) at weights with output S F u; its constraints are not looked at."""
-    value = loss.value(output, program.labels, program.row_weight)
-    return value + strength * jnp.sum(block_norms(weights))
+    return program.value(output) + program.strength * jnp.sum(block_norms(weights))
 
 
 def cone_violation(program: Program, weights: jax.Array) -> jax.Array:

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from coala_jax.convex._linear_system import LinearSystem, solve_blocks
-from coala_jax.convex._program import column_products, row_products
+from coala_jax.convex._program import Program, column_products, row_products
 
 # Over-relaxation of every ADMM here; 1.5 to 1.8 is the textbook range, 1.9 measured worse.
 RELAXATION = 1.6
@@ -26,6 +26,29 @@ _ROUNDING_SHARE = 4.0
 # shared features: up to 140 steps, where 0.9 takes 230 for points a third shorter.
 _INTERIOR_MARGIN = 0.5
 _INTERIOR_ITERATIONS = 500
+
+
+class Cones(NamedTuple):
+    """The cones K_i of a program.
+
+    Attributes:
+        features: (m, D) rows X.
+        signs: (P, m) of +-1, E.
+        system: Gram matrix and inverse of X.
+    """
+
+    features: jax.Array
+    signs: jax.Array
+    system: LinearSystem
+
+    def products(self, points: jax.Array) -> jax.Array:
+        """E_i X v of every block: (..., P, D) -> (..., P, m)."""
+        return self.signs * row_products(self.features, points)
+
+
+def cones_of(program: Program, system: LinearSystem) -> Cones:
+    """The cones of a program, with the system of its features."""
+    return Cones(program.features, program.signs, system)
 
 
 class Projection(NamedTuple):
@@ -43,9 +66,7 @@ class Projection(NamedTuple):
 
 
 def project_onto_cones(
-    features: jax.Array,
-    signs: jax.Array,
-    system: LinearSystem,
+    cones: Cones,
     points: jax.Array,
     *,
     multipliers: jax.Array | None = None,
@@ -56,9 +77,7 @@ def project_onto_cones(
     """Project every block onto its cone, or onto {v : E_i X v >= floor}.
 
     Args:
-        features: (m, D) rows X.
-        signs: (P, m) of +-1, E.
-        system: Gram matrix and inverse of X.
+        cones: K_i.
         points: (..., P, D) points p.
         multipliers: (..., P, m) non-negative warm start, or None for zeros.
         floor: scalar or (..., P, m), non-negative.
@@ -66,8 +85,8 @@ def project_onto_cones(
             a slack exceeds this share of the largest |X v|.
         max_iterations: cap of steps.
     """
-    slack = jnp.maximum(signs * row_products(features, points), floor)
-    start = jnp.zeros_like(slack) if multipliers is None else -system.shift * multipliers
+    slack = jnp.maximum(cones.products(points), floor)
+    start = jnp.zeros_like(slack) if multipliers is None else -cones.system.shift * multipliers
     zero = jnp.zeros((), jnp.int32)
 
     def unfinished(state: tuple[jax.Array, ...]) -> jax.Array:
@@ -76,17 +95,35 @@ def project_onto_cones(
 
     def step(state: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
         _, slack, dual, _, iterations = state
-        pull = column_products(features, signs * (slack - dual))
-        weights = solve_blocks(system, system.shift * points + pull)
-        products = signs * row_products(features, weights)
-        relaxed = RELAXATION * products + (1 - RELAXATION) * slack + dual
-        new_slack = jnp.maximum(relaxed, floor)
+        weights, products, new_slack, dual = _split_step(cones, points, slack, dual, floor)
         residual = _residual(products, floor, jnp.abs(new_slack - slack))
-        return weights, new_slack, relaxed - new_slack, residual, iterations + 1
+        return weights, new_slack, dual, residual, iterations + 1
 
     first: tuple[jax.Array, ...] = (points, slack, start, jnp.full((), jnp.inf, points.dtype), zero)
     weights, _, dual, _, iterations = lax.while_loop(unfinished, step, first)
-    return Projection(weights, -dual / system.shift, iterations)
+    return Projection(weights, -dual / cones.system.shift, iterations)
+
+
+def _split_step(
+    cones: Cones,
+    target: jax.Array,
+    slack: jax.Array,
+    dual: jax.Array,
+    floor: float | jax.Array,
+) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+    """One step of ADMM on s = E X v >= floor with ||v - target||^2: (v, E X v, s, multiplier)."""
+    system = cones.system
+    pull = column_products(cones.features, cones.signs * (slack - dual))
+    points = solve_blocks(system, system.shift * target + pull)
+    products = cones.products(points)
+    relaxed = relax(products, slack) + dual
+    slack = jnp.maximum(relaxed, floor)
+    return points, products, slack, relaxed - slack
+
+
+def relax(new: jax.Array, old: jax.Array) -> jax.Array:
+    """RELAXATION new + (1 - RELAXATION) old: over-relaxed ADMM."""
+    return RELAXATION * new + (1 - RELAXATION) * old
 
 
 def _residual(products: jax.Array, floor: float | jax.Array, change: jax.Array) -> jax.Array:
@@ -96,9 +133,7 @@ def _residual(products: jax.Array, floor: float | jax.Array, change: jax.Array) 
     return jnp.max(jnp.where(largest > 0, worst / jnp.where(largest > 0, largest, 1), 0))
 
 
-def interior_points(
-    features: jax.Array, signs: jax.Array, system: LinearSystem, gates: jax.Array
-) -> jax.Array:
+def interior_points(cones: Cones, gates: jax.Array) -> jax.Array:
     """A point of every cone with E_i X v >= 1, of small norm: (P, D).
 
     Proximal ADMM on the feasibility problem from the origin. A least-norm point (a support vector
@@ -114,24 +149,20 @@ def interior_points(
 
     def step(state: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
         points, slack, dual, _, iterations = state
-        pull = column_products(features, signs * (slack - dual))
-        points = solve_blocks(system, system.shift * points + pull)
-        products = signs * row_products(features, points)
-        relaxed = RELAXATION * products + (1 - RELAXATION) * slack + dual
-        slack = jnp.maximum(relaxed, 1)
-        return points, slack, relaxed - slack, jnp.min(products, axis=-1), iterations + 1
+        points, products, slack, dual = _split_step(cones, points, slack, dual, 1.0)
+        return points, slack, dual, jnp.min(products, axis=-1), iterations + 1
 
     first: tuple[jax.Array, ...] = (
         jnp.zeros_like(gates),
-        jnp.ones_like(signs),
-        jnp.zeros_like(signs),
+        jnp.ones_like(cones.signs),
+        jnp.zeros_like(cones.signs),
         jnp.zeros_like(gates[:, 0]),
         jnp.zeros((), jnp.int32),
     )
     found, *_ = lax.while_loop(unfinished, step, first)
 
     def scaled(points: jax.Array) -> jax.Array:
-        least = jnp.min(signs * row_products(features, points), axis=-1, keepdims=True)
+        least = jnp.min(cones.products(points), axis=-1, keepdims=True)
         return jnp.where(least > 0, points / jnp.where(least > 0, least, 1), 0)
 
     candidate, fallback = scaled(found), scaled(gates)
@@ -139,15 +170,13 @@ def interior_points(
     return jnp.where(works, candidate, fallback)
 
 
-def push_inside(
-    features: jax.Array, signs: jax.Array, interior: jax.Array, weights: jax.Array
-) -> jax.Array:
+def push_inside(cones: Cones, interior: jax.Array, weights: jax.Array) -> jax.Array:
     """Make nearly feasible blocks feasible in floating point; zero blocks stay zero.
 
     Adds the interior point times the worst violation plus a rounding allowance:
     (..., P, D) -> (..., P, D).
     """
-    products = signs * row_products(features, weights)
+    products = cones.products(weights)
     worst = jnp.max(jnp.maximum(-products, 0), axis=-1)
     largest = jnp.max(jnp.abs(products), axis=-1)
     allowance = _ROUNDING_SHARE * jnp.finfo(weights.dtype).eps * largest

@@ -1,4 +1,4 @@
-"""Better gates from the solved network itself: `refine`.
+"""Better gates from the solved network itself, for `refine_gates`.
 
 An optimum lies inside the cones of its gates, so its own patterns say nothing new. Local descent on
 the network's own objective (2) crosses them and arrives at a network that is no worse, whose
@@ -17,25 +17,25 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
-from coala_jax._inputs import PairArrays, prepare_features
+from coala_jax._inputs import PairArrays, prepare_features, prepare_params
+from coala_jax._solution import Certificate, Phase1Solution
 from coala_jax._types import Config, Params, PreferenceFeatures
-from coala_jax.convex._gates import distinct_gates
+from coala_jax.convex._gates import closed_unless, distinct_gates
 from coala_jax.convex._network import Network, network_from_weights
-from coala_jax.convex._phase1 import Phase1Solution, cronos
-from coala_jax.convex._program import RELU_HALVES, loss_targets
-from coala_jax.convex._standardize import Standardization, standardize
-from coala_jax.convex.losses import get_loss
+from coala_jax.convex._phase1 import cronos
+from coala_jax.convex._program import from_rows
+from coala_jax.convex._rebuild import program_of
 
 _DESCENT_STEPS = 100
 # A round that lowers the objective by less than this share is the last.
 _LEAST_GAIN = 1e-3
 
 
-def refine(
+def refinement_rounds(
     params: Params,
     features: PreferenceFeatures,
     *,
-    config: Config = Config(),  # noqa: B008 - frozen and hashable
+    config: Config,
     key: jax.Array | None = None,
     max_rounds: int = 10,
 ) -> list[Phase1Solution]:
@@ -60,19 +60,18 @@ def refine(
     """
     if config.model != "relu":
         raise ValueError(
-            f"refine needs Config.model='relu', got {config.model!r}: the descent is one of the "
-            "ReLU network's own objective"
+            f"refine_gates needs Config.model='relu', got {config.model!r}: the descent is one of "
+            "the ReLU network's own objective"
         )
     solutions = [cronos(params, features, config=config, key=key)]
     if int(solutions[0].stats.active_neurons) == 0:
         return solutions
-    strength = solutions[0].stats.group_lasso_strength
-    fixed = params._replace(group_lasso=strength)
-    pairs = prepare_features(features)
+    fixed = params._replace(group_lasso=solutions[0].stats.group_lasso_strength)
     absolute = dataclasses.replace(config, strength_unit="absolute")
+    pairs = prepare_features(features)
     for _ in range(max_rounds):
         with jax.default_matmul_precision(config.precision):
-            gates = _next_gates(solutions[-1], pairs, fixed, absolute)
+            gates = _next_gates(prepare_params(params), pairs, solutions[-1].certificate, config)
         latest = cronos(fixed, features, config=absolute, gates=gates)
         before, after = (float(s.stats.primal_value) for s in (solutions[-1], latest))
         if not after <= before * (1 - _LEAST_GAIN):
@@ -83,39 +82,27 @@ def refine(
 
 @functools.partial(jax.jit, static_argnames="config")
 def _next_gates(
-    solution: Phase1Solution, pairs: PairArrays, params: Params, config: Config
+    params: Params, pairs: PairArrays, certificate: Certificate, config: Config
 ) -> jax.Array:
     """First layer of the network after descent, largest neurons first, then the old gates: (P, D).
 
     Repeated patterns are left out.
     """
-    certificate, loss = solution.certificate, get_loss(config.phase1_loss)
-    standardization = Standardization(
-        certificate.mean, certificate.scale, solution.stats.constant_features
-    )
-    x = standardize(jnp.concatenate([pairs.chosen, pairs.rejected]), standardization)
-    labels, row_weight = loss_targets(loss, pairs, params.gamma)
-    start = network_from_weights(certificate.weights, jnp.asarray(RELU_HALVES, x.dtype))
-
-    def output(network: Network) -> jax.Array:
-        rewards = jax.nn.relu(x @ network.first_layer) @ network.second_layer
-        half = rewards.shape[0] // 2
-        return rewards[:half] - rewards[half:] if loss.pairwise else rewards
+    program, gates, weights, _ = program_of(params, pairs, certificate, config)
+    x = program.features
 
     def network_objective(network: Network) -> jax.Array:
         """Objective (2): the loss and lambda_g / 2 times the squares of both layers."""
+        rewards = jax.nn.relu(x @ network.first_layer) @ network.second_layer
         squares = sum(jnp.sum(layer**2) for layer in network)
-        value = loss.value(output(network), labels, row_weight)
-        return value + params.group_lasso / 2 * squares
+        return program.value(from_rows(program, rewards)) + program.strength / 2 * squares
 
-    network = _descend(network_objective, start)
+    network = _descend(network_objective, network_from_weights(weights, program.model))
     size = jnp.linalg.norm(network.first_layer, axis=0) * jnp.abs(network.second_layer)
     order = jnp.argsort(-size)
     # A zero neuron has no pattern: its gate is made one that selects no row, and is left out.
-    nowhere = jnp.zeros_like(x[0]).at[-1].set(-1)
-    moved = jnp.where(size[order, None] > 0, network.first_layer.T[order], nowhere)
-    candidates = jnp.concatenate([moved, certificate.gates])
-    return distinct_gates(candidates, certificate.gates.shape[0], x).vectors
+    moved = closed_unless(size[order] > 0, network.first_layer.T[order])
+    return distinct_gates(jnp.concatenate([moved, gates]), gates.shape[0], x).vectors
 
 
 def _descend(value: Callable[[Network], jax.Array], start: Network) -> Network:

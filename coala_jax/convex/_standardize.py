@@ -19,7 +19,7 @@ class Standardization(NamedTuple):
     Attributes:
         mean: (d,) column means.
         scale: (d,) column standard deviations, 1 for a constant feature.
-        constant: scalar int32, how many features are constant.
+        constant: (d,) booleans, features that do not vary.
     """
 
     mean: jax.Array
@@ -27,20 +27,23 @@ class Standardization(NamedTuple):
     constant: jax.Array
 
 
-def fit_standardization(rows: jax.Array) -> Standardization:
-    """Two-pass column statistics of (m, d) rows, of any scale that their dtype can hold."""
+def fit_standardization(rows: jax.Array, weight: jax.Array) -> Standardization:
+    """Two-pass column statistics of (m, d) rows, of any scale that their dtype can hold.
+
+    Args:
+        rows: (m, d).
+        weight: (m,) weights with mean 1: a row of weight 2 counts as two.
+    """
     largest = jnp.max(jnp.abs(rows), axis=0)
     # In units of the largest magnitude no square overflows. Its scale is a unit, no function of
     # the rows to differentiate.
     unit = lax.stop_gradient(jnp.where(largest > 0, largest, 1))
     units = rows / unit
-    mean = jnp.mean(units, axis=0)
-    variance = jnp.mean((units - mean) ** 2, axis=0)
+    mean = jnp.mean(weight[:, None] * units, axis=0)
+    variance = jnp.mean(weight[:, None] * (units - mean) ** 2, axis=0)
     constant = variance <= _CONSTANT_SPREAD**2
     scale = unit * jnp.sqrt(jnp.where(constant, 1, variance))
-    return Standardization(
-        unit * mean, jnp.where(constant, 1, scale), jnp.sum(constant, dtype=jnp.int32)
-    )
+    return Standardization(unit * mean, jnp.where(constant, 1, scale), constant)
 
 
 def standardize(rows: jax.Array, standardization: Standardization) -> jax.Array:

@@ -1,6 +1,6 @@
 """Phase II: the COALA preference loss, its optimum and reward metrics."""
 
-from coala_jax.preference._finetune import Phase2Solution, Phase2Stats, balance_neurons, finetune
+from coala_jax.preference._finetune import balance_neurons, evaluate, finetune
 from coala_jax.preference._newton import NewtonResult, newton_optimum
 from coala_jax.preference._objective import (
     LogisticProblem,
@@ -14,9 +14,8 @@ from coala_jax.preference._rewards import reward_metrics
 __all__ = [
     "LogisticProblem",
     "NewtonResult",
-    "Phase2Solution",
-    "Phase2Stats",
     "balance_neurons",
+    "evaluate",
     "finetune",
     "logistic_problem",
     "newton_optimum",

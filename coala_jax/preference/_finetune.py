@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from typing import NamedTuple
 
@@ -12,15 +13,16 @@ from jax import lax
 
 from coala_jax._gradients import require_solved
 from coala_jax._head import Head
-from coala_jax._inputs import PairArrays, input_status, prepare_features, prepare_params
-from coala_jax._types import (
-    Config,
-    Params,
-    Phase2History,
-    PreferenceFeatures,
-    RewardMetrics,
-    Status,
+from coala_jax._inputs import (
+    PairArrays,
+    input_status,
+    key_or_default,
+    prepare_features,
+    prepare_params,
 )
+from coala_jax._solution import Phase2History, Phase2Solution, Phase2Stats, RewardMetrics
+from coala_jax._status import Status
+from coala_jax._types import Config, Params, PreferenceFeatures
 from coala_jax.preference._implicit import differentiable_theta2
 from coala_jax.preference._objective import (
     LogisticProblem,
@@ -30,8 +32,6 @@ from coala_jax.preference._objective import (
     preference_loss,
 )
 from coala_jax.preference._rewards import reward_metrics
-
-DEFAULT_SEED = 0
 
 # An epoch that raises the objective is undone, its moments are forgotten and the step is halved;
 # every epoch that lowers it lets the step grow, at first to learning_rate and on to _LARGEST_SCALE
@@ -43,29 +43,13 @@ _GROWTH = 1.1
 _LARGEST_SCALE = 30.0
 
 
-class Phase2Stats(NamedTuple):
-    """Scalars of Phase II; see `coala_jax.Stats` for their meaning."""
+class _Inputs(NamedTuple):
+    """What Phase II is about, prepared; `head` is balanced."""
 
-    status: jax.Array
-    epochs: jax.Array
-    loss: jax.Array
-    gradient_norm: jax.Array
-
-
-class Phase2Solution(NamedTuple):
-    """Result of `finetune`.
-
-    Attributes:
-        head: the same first layer (neurons rescaled to unit reward differences), new theta2.
-        status: int32 `Status`.
-        stats: scalars.
-        history: one entry an epoch.
-    """
-
+    params: Params
     head: Head
-    status: jax.Array
-    stats: Phase2Stats
-    history: Phase2History
+    features: PairArrays
+    eval_features: PairArrays | None
 
 
 class _PairNeurons(NamedTuple):
@@ -126,38 +110,26 @@ def finetune(
         held_out = (
             None if eval_features is None else prepare_features(eval_features, "eval_features")
         )
-        solution = _finetune(prepare_params(params), head, prepared, config, key, held_out)
-    return solution._replace(head=require_solved(solution.head, solution.status))
+        inputs = _Inputs(prepare_params(params), head, prepared, held_out)
+        solution = _finetune(inputs, config, key_or_default(key))
+    return require_solved(solution)
 
 
 @functools.partial(jax.jit, static_argnames="config")
-def _finetune(
-    params: Params,
-    head: Head,
-    features: PairArrays,
-    config: Config,
-    key: jax.Array | None,
-    eval_features: PairArrays | None,
-) -> Phase2Solution:
+def _finetune(inputs: _Inputs, config: Config, key: jax.Array) -> Phase2Solution:
+    params, head, features, _ = inputs
     head = balance_neurons(head, features)
     # Gradients are those of the optimum; they do not enter the iteration.
-    held = lax.stop_gradient((params, head, features, eval_features))
-    trained = _train(*held[:3], config, key, held[3])
+    trained = _train(lax.stop_gradient(inputs._replace(head=head)), config, key)
     problem = _pair_neurons(params, head, features, config).problem
     solved = trained.status == Status.SOLVED
     theta2 = differentiable_theta2(params, problem, trained.head.theta2, solved)
-    return trained._replace(head=head._replace(theta2=theta2))
+    return dataclasses.replace(trained, head=head._replace(theta2=theta2))
 
 
-def _train(
-    params: Params,
-    head: Head,
-    features: PairArrays,
-    config: Config,
-    key: jax.Array | None,
-    eval_features: PairArrays | None,
-) -> Phase2Solution:
+def _train(inputs: _Inputs, config: Config, key: jax.Array) -> Phase2Solution:
     """AdamW on the second layer of a balanced head."""
+    params, head, features, eval_features = inputs
     status = input_status(params, features)
     train = _pair_neurons(params, head, features, config)
     held_out = None if eval_features is None else _pair_neurons(params, head, eval_features, config)
@@ -219,7 +191,7 @@ def _train(
         step_scale=jnp.ones_like(value),
         history=record(empty, none, value, theta2),
         epoch=none,
-        key=jax.random.key(DEFAULT_SEED) if key is None else key,
+        key=key,
     )
     last = lax.while_loop(unfinished, advance, first)
     gradient_norm = jnp.linalg.norm(last.gradient)
@@ -230,6 +202,33 @@ def _train(
     status = jnp.where(valid, finished, status).astype(jnp.int32)
     stats = Phase2Stats(status, last.epoch, last.value, gradient_norm)
     return Phase2Solution(head._replace(theta2=last.theta2), status, stats, last.history)
+
+
+def evaluate(
+    params: Params,
+    head: Head,
+    features: PreferenceFeatures,
+    *,
+    config: Config = Config(),  # noqa: B008 - frozen and hashable
+) -> RewardMetrics:
+    """How well a head orders pairs: what `solve` records of `eval_features`, of any head and pairs.
+
+    Args:
+        params: `beta`, `gamma` and `ridge` are read, which loss and margins depend on.
+        head: takes raw features of width d.
+        features: pairs, (n, d).
+        config: `phase2_objective` and `precision` are read.
+
+    Returns:
+        Scalars.
+
+    Raises:
+        TypeError, ValueError: shapes or dtypes that do not fit, with the argument named.
+    """
+    with jax.default_matmul_precision(config.precision):
+        params, prepared = prepare_params(params), prepare_features(features)
+        pairs = _pair_neurons(params, head, prepared, config)
+        return _metrics(params, pairs, jnp.asarray(head.theta2))
 
 
 def balance_neurons(head: Head, features: PairArrays) -> Head:

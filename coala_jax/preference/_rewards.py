@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from coala_jax._accuracy import pairwise_accuracy
-from coala_jax._types import RewardMetrics
+from coala_jax._solution import RewardMetrics
 
 
 def reward_metrics(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import jax.numpy as jnp
 import numpy as np
 
+from coala_jax._inputs import prepare_features
 from coala_jax.convex._standardize import fit_standardization
 from coala_jax.features import FeatureError
 from coala_jax.study._pairs import PairSet
@@ -19,18 +19,14 @@ def constant_columns(pairs: PairSet) -> tuple[int, ...]:
     Raises:
         FeatureError: no column varies.
     """
-    rows = np.concatenate([pairs.chosen, pairs.rejected])
-    count = int(fit_standardization(jnp.asarray(rows)).constant)
-    width = rows.shape[1]
-    if count == width:
+    arrays = prepare_features(pairs.features())
+    constant = np.asarray(fit_standardization(arrays.rows, arrays.row_weight).constant)
+    if constant.all():
         raise FeatureError(
-            f"{pairs.source}: all {width} columns of chosen and rejected are constant over the "
-            f"{len(pairs.chosen)} training pairs; there is nothing to learn from"
+            f"{pairs.source}: all {constant.size} columns of chosen and rejected are constant over "
+            f"the {len(pairs.chosen)} training pairs; there is nothing to learn from"
         )
-    largest = np.abs(rows).max(axis=0)
-    # The solver's count decides; the columns are those with the smallest spread for their size.
-    relative = rows.std(axis=0, dtype=np.float64) / np.where(largest > 0, largest, 1)
-    return tuple(sorted(np.argsort(relative, kind="stable")[:count].tolist()))
+    return tuple(np.flatnonzero(constant).tolist())
 
 
 def constant_columns_warning(pairs: PairSet, columns: tuple[int, ...]) -> str:

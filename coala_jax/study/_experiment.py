@@ -10,7 +10,9 @@ import numpy as np
 
 from coala_jax._accuracy import pairwise_accuracy
 from coala_jax._head import Head
-from coala_jax._types import Config, Params, Phase2History, RewardMetrics, SolveError, Status
+from coala_jax._solution import Phase2History, RewardMetrics
+from coala_jax._status import SolveError, Status
+from coala_jax._types import Config, Params
 from coala_jax.features import FeatureIdentity
 from coala_jax.preference import reward_metrics
 from coala_jax.study._baselines import (

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from coala_jax._types import Phase2History, RewardMetrics
+from coala_jax._solution import Phase2History, RewardMetrics
 
 # Blue and vermilion of the Okabe-Ito palette, which colour-blind readers tell apart; the dashes
 # do it in grey.

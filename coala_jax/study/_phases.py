@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 import jax
 
 from coala_jax._inputs import prepare_params
-from coala_jax._types import SUCCESSES, Config, Params, PreferenceFeatures, Status
+from coala_jax._solution import Phase1Solution, Phase2Solution, Stats
+from coala_jax._status import Status
+from coala_jax._types import Config, Params, PreferenceFeatures
 from coala_jax.convex import cronos
-from coala_jax.convex._phase1 import Phase1Solution
-from coala_jax.preference import Phase2Solution, finetune
+from coala_jax.preference import finetune
 
 
 class Seconds(NamedTuple):
@@ -33,9 +34,7 @@ class TimedPhases(NamedTuple):
     @property
     def status(self) -> Status:
         """The first phase that failed, else that of Phase I: as `Solution.status`."""
-        first = Status(int(self.phase1.status))
-        second = Status(int(self.phase2.status))
-        return first if first not in SUCCESSES or second is Status.SOLVED else second
+        return Status(int(Stats(self.phase1.stats, self.phase2.stats).status))
 
 
 def run_phases(

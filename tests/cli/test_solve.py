@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import coala_jax
-from coala_jax._types import SolveError
+from coala_jax._status import SolveError
 from coala_jax.cli._main import main
 
 FAST = ["--n-gates", "3", "--ridge", "0.1", "--max-epochs", "300"]

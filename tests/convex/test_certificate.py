@@ -125,7 +125,7 @@ def test_critical_strength_is_well_below_the_norm_bound():
     certificate = jax.tree.map(np.asarray, solution.certificate)
     x = standardised_rows(features, certificate)
     bound = np.linalg.norm((certificate.patterns * certificate.labels) @ x, axis=1).max()
-    assert float(solution.stats.critical_strength) < 0.9 * bound
+    assert float(solution.stats.lambda_max) < 0.9 * bound
 
 
 def test_constant_features_are_counted_and_ignored():

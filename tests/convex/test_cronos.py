@@ -15,8 +15,8 @@ from coala_jax.convex._linear_system import (
     tight_penalties,
     uniform_penalties,
 )
-from coala_jax.convex._program import RELU_HALVES, Program
-from coala_jax.convex.losses import LOSSES
+from coala_jax.convex._program import Program
+from coala_jax.losses import LOSSES
 from tests.helpers import draw_pairs
 
 CONFIG = Config(n_gates=4, max_iterations=2000)
@@ -83,7 +83,7 @@ def dense_system(program: Program, shift: float, penalty: np.ndarray) -> np.ndar
     blocks, width = len(d), x.shape[1]
     f = np.hstack([d[i][:, None] * x for i in range(blocks)])
     f = np.hstack([f, -f])
-    if program.pairwise:
+    if program.loss.pairwise:
         pairs = len(x) // 2
         f = f[:pairs] - f[pairs:]
     matrix = shift * np.eye(2 * blocks * width) + OUTPUT_SHARE * f.T @ f
@@ -105,7 +105,9 @@ def test_the_linear_system_is_the_dense_one(pairwise, rows):
             patterns=jnp.asarray(rng.integers(0, 2, (blocks, m)), float),
             labels=jnp.zeros(m // 2 if pairwise else m),
             row_weight=jnp.ones(m // 2 if pairwise else m),
-            halves=jnp.asarray(RELU_HALVES),
+            strength=jnp.ones(()),
+            loss=LOSSES["bradley_terry" if pairwise else "squared"],
+            model="relu",
         )
         system = factorize(x)
         multipliers = jnp.asarray(np.maximum(rng.standard_normal((2, blocks, m)) - 1, 0))

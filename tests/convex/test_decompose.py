@@ -5,8 +5,7 @@ import jax
 import numpy as np
 import pytest
 
-from coala_jax import Config, ConvexHead, GatedHead, Params, Status, cronos
-from coala_jax.convex import decompose_gated
+from coala_jax import Config, ConvexHead, GatedHead, Params, Status, cronos, decompose_gated
 from tests.helpers import draw_pairs, standardised_rows
 
 CONFIG = Config(n_gates=6, max_iterations=2000, model="gated_relu")

@@ -20,10 +20,9 @@ from coala_jax import (
 from coala_jax._inputs import prepare_features, prepare_params
 from coala_jax.convex._active_set import find_active_set, gradient, newton, solve_adjoint
 from coala_jax.convex._cronos import CronosState
-from coala_jax.convex._phase1 import solve_strength
-from coala_jax.convex._prepare import prepare, strength_of
+from coala_jax.convex._phase1 import solve_held
+from coala_jax.convex._prepare import at_strength, prepare
 from coala_jax.convex._program import Program
-from coala_jax.convex.losses import Loss, get_loss
 from tests.helpers import draw_pairs
 
 TIGHT = {
@@ -151,8 +150,6 @@ class Solved(NamedTuple):
     """An optimum of a pairwise ReLU program, as ADMM found it."""
 
     program: Program
-    loss: Loss
-    strength: jax.Array
     state: CronosState
 
 
@@ -160,27 +157,27 @@ class Solved(NamedTuple):
 def located() -> Solved:
     with jax.enable_x64(True):
         params, features = draw_problem()
-        loss, config = get_loss("bradley_terry"), Config(max_iterations=40_000)
+        config = Config(max_iterations=40_000, phase1_loss="bradley_terry")
         params, pairs = prepare_params(params._replace(group_lasso=0.2)), prepare_features(features)
-        prepared = prepare(params, pairs, loss, config, None, jnp.asarray(GATES))
-        strength = strength_of(params, config, loss, prepared)
-        result = solve_strength(params, config, loss, prepared, strength, jnp.int32(0))
+        prepared = prepare(params, pairs, config, None, jnp.asarray(GATES))
+        problem, _ = at_strength(params, config, prepared)
+        result = solve_held(params, config, problem, prepared.interior, jnp.int32(0))
         assert int(result.status) == Status.SOLVED
-        return Solved(prepared.program, loss, strength.absolute, result.state)
+        return Solved(problem.program, result.state)
 
 
 def test_the_adjoint_solves_the_dense_optimality_equations(located):
     """The matrix [[Hess, G_T^T], [G_T, 0]] built entry by entry."""
-    program, loss, strength, state = located
+    program, state = located
     with jax.enable_x64(True):
         active = find_active_set(program, state.weights, state.slack)
-        optimum = newton(program, loss, strength, active, state.weights)
+        optimum = newton(program, active, state.weights)
         noise = np.random.default_rng(3).standard_normal(state.weights.shape)
         right = jnp.where(active.blocks[..., None], noise, 0)
-        p, q = solve_adjoint(program, loss, strength, active, optimum, right)
+        p, q = solve_adjoint(program, active, optimum, right)
 
         def slope(flat):
-            return gradient(program, loss, strength, flat.reshape(state.weights.shape)).ravel()
+            return gradient(program, flat.reshape(state.weights.shape)).ravel()
 
         hessian = np.asarray(jax.jacobian(slope)(optimum.weights.ravel()))
         x, signs, tight = (np.asarray(a) for a in (program.features, program.signs, active.tight))
@@ -201,13 +198,13 @@ def test_the_adjoint_solves_the_dense_optimality_equations(located):
 
 
 def test_newton_takes_a_rough_solution_to_the_accuracy_of_the_arithmetic(located):
-    program, loss, strength, state = located
+    program, state = located
     with jax.enable_x64(True):
         active = find_active_set(program, state.weights, state.slack)
         rough = state.weights * (
             1 + 1e-3 * jnp.cos(jnp.arange(state.weights.size)).reshape(state.weights.shape)
         )
-        optimum = newton(program, loss, strength, active, rough)
+        optimum = newton(program, active, rough)
         np.testing.assert_allclose(optimum.weights, state.weights, atol=1e-6)
     assert float(optimum.residual) < 1e-12
 
@@ -219,7 +216,7 @@ def test_elements_of_a_path_have_gradients_of_their_own():
         config = Config(n_gates=1, strength_unit="absolute", max_iterations=40_000)
 
         def first_layer(strengths):
-            head = regularization_path(strengths, params, features, config=config, key=KEY).head
+            head = regularization_path(params, features, strengths, config=config, key=KEY).head
             return jnp.sum(head.theta1, axis=(1, 2))
 
         def single(strength):

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 
-from coala_jax.convex.losses import LOSSES, get_loss
+from coala_jax.losses import LOSSES, get_loss
 
 NAMES = sorted(LOSSES)
 LABELS = st.sampled_from([-1.0, 1.0])

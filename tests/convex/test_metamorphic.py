@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from coala_jax import Config, Params, PreferenceFeatures, Status, cronos
-from coala_jax.convex.losses import LOSSES
+from coala_jax.losses import LOSSES
 from tests.helpers import draw_pairs, enumerate_gates
 
 GAP = 1e-8

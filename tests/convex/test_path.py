@@ -37,7 +37,7 @@ def run_path(features):
         if model not in solvers:
 
             def path(values, params):
-                return regularization_path(values, params, features, config=config_of(model))
+                return regularization_path(params, features, values, config=config_of(model))
 
             path.__name__ = f"path_{model}"
             solvers[model] = jax.jit(chex.assert_max_traces(path, n=1))
@@ -173,4 +173,4 @@ def test_new_strengths_and_parameters_never_retrace(run_path):
 @pytest.mark.parametrize("strengths", [0.1, [[0.1, 0.2]], []])
 def test_strengths_that_are_not_a_vector_raise_and_are_named(strengths, features):
     with pytest.raises(ValueError, match="strengths must be a vector of at least one value"):
-        regularization_path(np.asarray(strengths), Params(), features)
+        regularization_path(Params(), features, np.asarray(strengths))

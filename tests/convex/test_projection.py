@@ -8,7 +8,7 @@ from scipy.optimize import nnls
 
 from coala_jax.convex._linear_system import factorize
 from coala_jax.convex._program import row_products
-from coala_jax.convex._projection import interior_points, project_onto_cones, push_inside
+from coala_jax.convex._projection import Cones, interior_points, project_onto_cones, push_inside
 
 
 def draw_cones(seed: int, rows: int = 40, width: int = 5, blocks: int = 3):
@@ -25,9 +25,7 @@ def test_projection_agrees_with_nnls(seed):
     x, _, signs, points = draw_cones(seed)
     with jax.enable_x64(True):
         found = project_onto_cones(
-            jnp.asarray(x),
-            jnp.asarray(signs),
-            factorize(jnp.asarray(x)),
+            Cones(jnp.asarray(x), jnp.asarray(signs), factorize(jnp.asarray(x))),
             jnp.asarray(points),
             tolerance=1e-12,
             max_iterations=20_000,
@@ -47,16 +45,16 @@ def test_projection_agrees_with_nnls(seed):
 def test_interior_points_lie_inside_by_one(rows):
     x, gates, signs, _ = draw_cones(0, rows=rows)
     x, gates, signs = (jnp.asarray(a, jnp.float32) for a in (x, gates, signs))
-    interior = interior_points(x, signs, factorize(x), gates)
+    interior = interior_points(Cones(x, signs, factorize(x)), gates)
     assert float(jnp.min(signs * row_products(x, interior))) == pytest.approx(1, abs=1e-3)
 
 
 def test_push_inside_makes_float32_weights_feasible_and_keeps_zero():
     x, gates, signs, points = draw_cones(1, rows=300)
     x, gates, signs, points = (jnp.asarray(a, jnp.float32) for a in (x, gates, signs, points))
-    interior = interior_points(x, signs, factorize(x), gates)
+    interior = interior_points(Cones(x, signs, factorize(x)), gates)
     points = points.at[0, 0].set(0)
-    inside = push_inside(x, signs, interior, points)
+    inside = push_inside(Cones(x, signs, factorize(x)), interior, points)
     assert float(jnp.min(signs * row_products(x, inside))) >= 0
     assert not np.any(np.asarray(inside[0, 0]))
 
@@ -65,5 +63,5 @@ def test_a_row_on_the_hyperplane_leaves_no_interior_point():
     x = jnp.asarray([[1.0, 1.0], [-1.0, -1.0], [0.5, 1.0]])
     gates = jnp.asarray([[1.0, -1.0]])
     signs = jnp.where(gates @ x.T >= 0, 1.0, -1.0)
-    interior = interior_points(x, signs, factorize(x), gates)
+    interior = interior_points(Cones(x, signs, factorize(x)), gates)
     assert not np.any(np.asarray(interior))

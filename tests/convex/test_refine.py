@@ -1,11 +1,12 @@
-"""`refine`: better gates round by round, every round certified for its own."""
+"""`refine_gates`: better gates round by round, every round certified for its own."""
 
 import cvxpy as cp
 import jax
 import numpy as np
 import pytest
 
-from coala_jax import Config, Params, Status, certify, cronos, refine
+from coala_jax import Config, Params, Status, certify, cronos
+from coala_jax.convex._refine import refinement_rounds
 from tests.helpers import draw_pairs, standardised_rows
 
 LOSSES = ["squared", "bradley_terry"]
@@ -24,9 +25,9 @@ def config_of(loss: str) -> Config:
 
 @pytest.fixture(scope="module", params=LOSSES)
 def refined(request):
-    """A loss, its features and the solutions of `refine`."""
+    """A loss, its features and the solutions of all rounds."""
     with jax.enable_x64(True):
-        solutions = refine(PARAMS, FEATURES, config=config_of(request.param), key=KEY)
+        solutions = refinement_rounds(PARAMS, FEATURES, config=config_of(request.param), key=KEY)
     return request.param, FEATURES, jax.tree.map(np.asarray, solutions)
 
 
@@ -87,7 +88,7 @@ def test_the_last_is_certified_for_its_own_gates(refined):
     loss, features, solutions = refined
     last = solutions[-1]
     with jax.enable_x64(True):
-        report = certify(features, last.certificate, loss=loss)
+        report = certify(PARAMS, features, last.certificate, config=config_of(loss))
     assert float(report.primal_value) == pytest.approx(float(last.stats.primal_value), rel=1e-9)
     assert float(report.dual_bound) >= float(last.stats.dual_bound) * (1 - 1e-9)
     assert float(report.relative_gap) <= 1e-5 * (1 + 1e-6)
@@ -115,7 +116,7 @@ def test_no_round_is_below_the_optimum_of_all_gates_and_the_last_comes_near(refi
 def test_no_rounds_give_the_plain_solution(refined):
     loss, features, solutions = refined
     with jax.enable_x64(True):
-        only = refine(PARAMS, FEATURES, config=config_of(loss), key=KEY, max_rounds=0)
+        only = refinement_rounds(PARAMS, FEATURES, config=config_of(loss), key=KEY, max_rounds=0)
         plain = cronos(PARAMS, features, config=config_of(loss), key=KEY)
     assert len(only) == 1
     np.testing.assert_array_equal(only[0].head.theta1, plain.head.theta1)
@@ -125,7 +126,7 @@ def test_no_rounds_give_the_plain_solution(refined):
 def test_rounds_are_capped(refined):
     loss, _, solutions = refined
     with jax.enable_x64(True):
-        capped = refine(PARAMS, FEATURES, config=config_of(loss), key=KEY, max_rounds=1)
+        capped = refinement_rounds(PARAMS, FEATURES, config=config_of(loss), key=KEY, max_rounds=1)
     assert len(capped) == 2
     np.testing.assert_array_equal(capped[1].head.theta1, solutions[1].head.theta1)
 
@@ -133,7 +134,7 @@ def test_rounds_are_capped(refined):
 def test_another_key_starts_from_other_gates(refined):
     loss, features, solutions = refined
     with jax.enable_x64(True):
-        other = refine(
+        other = refinement_rounds(
             PARAMS, features, config=config_of(loss), key=jax.random.key(5), max_rounds=0
         )
     assert not np.array_equal(other[0].certificate.gates, solutions[0].certificate.gates)
@@ -144,11 +145,11 @@ def test_a_first_solve_without_a_network_ends_it(strength, refined):
     loss, features, _ = refined
     with jax.enable_x64(True):
         params = PARAMS._replace(group_lasso=strength)
-        solutions = refine(params, features, config=config_of(loss), key=KEY)
+        solutions = refinement_rounds(params, features, config=config_of(loss), key=KEY)
     expected = Status.ZERO_NETWORK if strength == 1 else Status.INVALID_PARAMETER
     assert [int(solution.status) for solution in solutions] == [expected]
 
 
 def test_a_gated_model_is_refused():
-    with pytest.raises(ValueError, match=r"refine needs Config\.model='relu', got 'gated_relu'"):
-        refine(Params(), FEATURES, config=Config(model="gated_relu"))
+    with pytest.raises(ValueError, match=r"needs Config\.model='relu', got 'gated_relu'"):
+        refinement_rounds(Params(), FEATURES, config=Config(model="gated_relu"))

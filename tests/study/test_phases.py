@@ -16,7 +16,7 @@ from coala_jax.study._phases import TimedPhases
         (Status.SOLVED, Status.EPOCH_LIMIT, Status.EPOCH_LIMIT),
         (Status.SOLVED_WITHOUT_GAP, Status.SOLVED, Status.SOLVED_WITHOUT_GAP),
         (Status.SOLVED_WITHOUT_GAP, Status.EPOCH_LIMIT, Status.EPOCH_LIMIT),
-        (Status.SOLVED_LOOSELY, Status.SOLVED, Status.SOLVED_LOOSELY),
+        (Status.SOLVED_INACCURATE, Status.SOLVED, Status.SOLVED_INACCURATE),
         (Status.BREAKDOWN, Status.EPOCH_LIMIT, Status.BREAKDOWN),
     ],
 )

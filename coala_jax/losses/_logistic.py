@@ -5,8 +5,8 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from coala_jax.convex.losses._base import Loss, scaled_dual
-from coala_jax.convex.losses._softplus import entropy_dual, entropy_scale, softplus_prox
+from coala_jax.losses._base import Loss, scaled_dual
+from coala_jax.losses._softplus import entropy_dual, entropy_scale, softplus_prox
 
 
 def _value(z: jax.Array, labels: jax.Array, weight: jax.Array) -> jax.Array:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from coala_jax.convex.losses._base import Loss, scaled_dual
+from coala_jax.losses._base import Loss, scaled_dual
 
 
 def _value(z: jax.Array, labels: jax.Array, weight: jax.Array) -> jax.Array:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from coala_jax.convex.losses._base import Loss, scaled_dual
+from coala_jax.losses._base import Loss, scaled_dual
 
 # Labels are +-1: a row whose output is on the wrong side, further than zero is, pulls no harder.
 THRESHOLD = 1.0

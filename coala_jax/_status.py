@@ -1,0 +1,65 @@
+"""How a solve ends: `Status`, and the error that one turns into."""
+
+import enum
+
+from coala_jax._errors import CoalaError
+
+
+class Status(enum.IntEnum):
+    """How a solve ended. An int32 array under transforms: `Status(int(array))` prints the name."""
+
+    SOLVED = 0
+    ITERATION_LIMIT = 1
+    EPOCH_LIMIT = 2
+    ZERO_NETWORK = 3
+    INVALID_PARAMETER = 4
+    NOT_FINITE_INPUT = 5
+    BREAKDOWN = 6
+    SOLVED_INACCURATE = 7
+    SOLVED_WITHOUT_GAP = 8
+
+    @property
+    def text(self) -> str:
+        """What happened and what to change, for people."""
+        return _STATUS_TEXT[self]
+
+    @property
+    def ok(self) -> bool:
+        """Whether `raise_for_status` lets it pass: solved, or solved where no gap exists."""
+        return self in SUCCESSES
+
+    def __str__(self) -> str:
+        return self.name
+
+    def __format__(self, spec: str) -> str:
+        return format(self.name, spec)
+
+
+SUCCESSES = (Status.SOLVED, Status.SOLVED_WITHOUT_GAP)
+
+_STATUS_TEXT = {
+    Status.SOLVED: "solved: certified gap, cone violation, residuals and explained share are all "
+    "within their tolerances, and Phase II reached its gradient tolerance",
+    Status.ITERATION_LIMIT: "Phase I reached Config.max_iterations before its tolerances were met: "
+    "raise the cap, move Params.rho (lower when the gap lags, higher when the cone violation "
+    "lags), or loosen the tolerance that Stats shows unmet",
+    Status.EPOCH_LIMIT: "Phase II reached Config.max_epochs above Params.gradient_tolerance: raise "
+    "the cap, Params.ridge or Params.learning_rate, or loosen the tolerance",
+    Status.ZERO_NETWORK: "the optimal network is zero: Params.group_lasso is at or above "
+    "lambda_max, lower it; or chosen and rejected have the same features, so that there is "
+    "nothing to learn",
+    Status.INVALID_PARAMETER: "a leaf of Params is out of its range: rho, beta, ridge and "
+    "learning_rate must be > 0, group_lasso, weight_decay and the tolerances >= 0, and all finite",
+    Status.NOT_FINITE_INPUT: "the features, weights or margins hold NaN or infinity, or the "
+    "weights are negative or all zero: clean the input",
+    Status.BREAKDOWN: "the iteration produced NaN or infinity from finite input: lower Params.rho "
+    "or Params.learning_rate, or enable x64",
+    Status.SOLVED_INACCURATE: "solved to tolerances three times as large: Phase I reached "
+    "Config.max_iterations short of those of Params; raise the cap, or accept what Stats shows",
+    Status.SOLVED_WITHOUT_GAP: "solved as far as residuals and cone violation tell: with "
+    "Params.group_lasso = 0 the dual bound is trivial and certifies no gap",
+}
+
+
+class SolveError(CoalaError, RuntimeError):
+    """A solve did not end in a success (`Solution.raise_for_status`), or has no gradient."""

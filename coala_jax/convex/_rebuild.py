@@ -1,0 +1,72 @@
+"""The program that a certificate speaks of, made again from the features: `program_of`."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from coala_jax._inputs import PairArrays, gate_vectors
+from coala_jax._solution import Certificate
+from coala_jax._types import Config, Params, float_dtype
+from coala_jax.convex._gates import activation_patterns
+from coala_jax.convex._program import HALVES, Program, make_program
+from coala_jax.convex._standardize import Standardization, standardize
+
+
+class Rebuilt(NamedTuple):
+    """A program and the weights that a certificate claims for it.
+
+    Attributes:
+        program: (3), of the features.
+        gates: (P, D) its gate vectors.
+        weights: (H, P, D) as claimed.
+        standardization: as claimed.
+    """
+
+    program: Program
+    gates: jax.Array
+    weights: jax.Array
+    standardization: Standardization
+
+
+def program_of(
+    params: Params, pairs: PairArrays, certificate: Certificate, config: Config
+) -> Rebuilt:
+    """Rows, patterns and labels anew from the features; map, gates, strength as certified.
+
+    Args:
+        params: `gamma` is read.
+        pairs: the features that were solved, prepared.
+        certificate: `mean`, `scale`, `gates`, `weights` and `group_lasso_strength` are read.
+        config: `phase1_loss` and `model` are read.
+
+    Raises:
+        ValueError: shapes that do not fit the features or the model, named.
+    """
+    width = pairs.chosen.shape[1] + 1
+    gates = gate_vectors("certificate.gates", certificate.gates, width)
+    columns = (width - 1,)
+    mean = certified("mean", certificate.mean, columns)
+    scale = certified("scale", certificate.scale, columns)
+    shape = (len(HALVES[config.model]), gates.shape[0], width)
+    weights = certified("weights", certificate.weights, shape, f" of a {config.model} program")
+    strength = certified("group_lasso_strength", certificate.group_lasso_strength, ())
+    standardization = Standardization(mean, scale, jnp.zeros(columns, bool))
+    x = standardize(pairs.rows, standardization)
+    program = make_program(x, activation_patterns(x, gates), pairs, params, config)
+    program = dataclasses.replace(program, strength=strength)
+    return Rebuilt(program, gates, weights, standardization)
+
+
+def certified(name: str, value: Any, shape: tuple[int, ...], what: str = "") -> jax.Array:
+    """A field of a certificate in the solver's dtype; a ValueError for another shape."""
+    array = jnp.asarray(value, float_dtype())
+    if array.shape != shape:
+        raise ValueError(
+            f"certificate.{name}{what} must be {shape} for these features and gates; got "
+            f"{array.shape}"
+        )
+    return array

@@ -47,7 +47,10 @@ def build_report(experiment: Experiment, command: str) -> dict[str, Any]:
         },
         "rows": {"set_aside": _counts(train.set_aside_counts), "cut": _counts(train.cut)},
         "phase1": _phase(phases.phase1.stats, phases.seconds1)
-        | {"admm_flops": _admm_flops(experiment)},
+        | {
+            "admm_flops": _admm_flops(experiment),
+            "critical_strength": float(phases.phase1.stats.lambda_max),  # its key in 0.1
+        },
         "phase2": _phase(phases.phase2.stats, phases.seconds2),
         "train": _metrics(metrics.train) | {"initial": _metrics(metrics.train_initial)},
         "eval": _metrics(metrics.eval)

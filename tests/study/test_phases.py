@@ -22,7 +22,7 @@ from coala_jax.study._phases import TimedPhases
 )
 def test_the_first_phase_that_failed_decides(first, second, both):
     parts = dict.fromkeys(TimedPhases._fields) | {
-        "phase1": SimpleNamespace(status=np.int32(first)),
-        "phase2": SimpleNamespace(status=np.int32(second)),
+        "phase1": SimpleNamespace(stats=SimpleNamespace(status=np.int32(first))),
+        "phase2": SimpleNamespace(stats=SimpleNamespace(status=np.int32(second))),
     }
     assert TimedPhases(**parts).status is both

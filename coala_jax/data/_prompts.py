@@ -11,6 +11,7 @@ from coala_jax.data._rows import RowFault, row_name
 from coala_jax.data._shapes._conversation import is_conversation, messages
 from coala_jax.data._shapes._prompts import system_of, with_system
 from coala_jax.data._sources import open_source
+from coala_jax.data._sources._row import SourceRow
 
 TEXT_SUFFIX = ".txt"
 
@@ -40,37 +41,37 @@ def read_prompts(path: str | os.PathLike[str]) -> list[PromptRow]:
             response that is missing from the output would be missed late.
     """
     file = Path(path)
-    if file.suffix == TEXT_SUFFIX:
-        rows = [PromptRow(str(n), line) for n, line in _lines(file) if line.strip()]
-    else:
-        rows = [
-            _prompt_row(row.number, row.fields, row.reason, file) for row in open_source(path).rows
-        ]
-    if not rows:
+    rows = _lines(file) if file.suffix == TEXT_SUFFIX else open_source(path).rows
+    if not (prompts := [_prompt_row(row, file) for row in rows]):
         raise DataError(f"{file}: holds no prompt")
-    return rows
+    return prompts
 
 
-def _lines(file: Path) -> list[tuple[int, str]]:
+def _lines(file: Path) -> list[SourceRow]:
     if not file.is_file():
         raise DataError(f"{file}: no such file")
     try:
-        return list(enumerate(file.read_text(encoding="utf-8-sig").split("\n"), 1))
+        lines = file.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{file}: cannot be read as text ({error})") from None
+    return [
+        SourceRow(n, {"id": n, "prompt": line}) for n, line in enumerate(lines, 1) if line.strip()
+    ]
 
 
-def _prompt_row(number: int, fields: Any, reason: str, file: Path) -> PromptRow:
-    if fields is None:
-        raise DataError(f"{file}: row {number}: {reason}")
+def _prompt_row(row: SourceRow, file: Path) -> PromptRow:
     try:
-        prompt = _prompt(fields)
-        _texts(prompt).encode()
+        if row.fields is None:
+            raise RowFault(row.reason)
+        prompt = _prompt(row.fields)
+        "".join(prompt if isinstance(prompt, str) else map("".join, prompt)).encode()
     except RowFault as fault:
-        raise DataError(f"{file}: row {number}: {fault}") from None
+        raise DataError(f"{file}: row {row.number}: {fault}") from None
     except UnicodeEncodeError as error:
-        raise DataError(f"{file}: row {number}: prompt is not valid Unicode ({error})") from None
-    return PromptRow(row_name(fields, number), prompt)
+        raise DataError(
+            f"{file}: row {row.number}: prompt is not valid Unicode ({error})"
+        ) from None
+    return PromptRow(row_name(row.fields, row.number), prompt)
 
 
 def _prompt(fields: Mapping[str, Any]) -> str | list[Message]:
@@ -88,8 +89,3 @@ def _prompt(fields: Mapping[str, Any]) -> str | list[Message]:
     if not isinstance(prompt, str) or not prompt.strip():
         raise RowFault(f"prompt is {prompt!r}; give a text or messages")
     return with_system(prompt, system)
-
-
-def _texts(prompt: str | list[Message]) -> str:
-    """All that a prompt says."""
-    return prompt if isinstance(prompt, str) else "".join(map("".join, prompt))

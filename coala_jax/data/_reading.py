@@ -12,16 +12,16 @@ from coala_jax.data._errors import DataError
 from coala_jax.data._options import Format, RowOptions
 from coala_jax.data._rows import (
     PreferenceRow,
+    RowFault,
     RowSet,
     SetAsideRow,
     preference_row,
     require_sound,
     require_usable,
-    row_fault,
 )
 from coala_jax.data._shapes import SHAPES, TELLING_COLUMNS, Conversations, told_format
 from coala_jax.data._sources import Source, open_source
-from coala_jax.data._sources._row import SourceRow, first_rows
+from coala_jax.data._sources._row import SourceRow, each_row, first_rows
 
 REPEATED_ID = "id of an earlier row"
 
@@ -90,19 +90,17 @@ def _checked(
     usable: list[PreferenceRow] = []
     set_aside: list[SetAsideRow] = []
     ids: set[str] = set()
-    for row in rows:
-        fields = row.fields
-        reason = row.reason if fields is None else row_fault(fields)
-        if fields is not None and not reason:
-            made = preference_row(fields, row.number)
-            if options.keep_messages:
-                made = made._replace(messages=row.messages)
-            if fields.get("id") is None or made.id not in ids:
-                ids.add(made.id)
-                usable.append(made)
-                continue
-            reason = REPEATED_ID
-        set_aside.append(row.as_set_aside(reason))
+
+    def keep(row: SourceRow, fields: Mapping[str, Any]) -> tuple[()]:
+        made = preference_row(fields, row.number)
+        if fields.get("id") is not None and made.id in ids:
+            raise RowFault(REPEATED_ID)
+        ids.add(made.id)
+        usable.append(made._replace(messages=row.messages) if options.keep_messages else made)
+        return ()
+
+    for row in each_row(rows, keep):
+        set_aside.append(row.as_set_aside())
         if options.strict:
             require_sound(set_aside[-1], name)
     return usable, set_aside

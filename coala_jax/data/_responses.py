@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from coala_jax.data._chat import ChatFormat, plain_chat
@@ -10,7 +11,7 @@ from coala_jax.data._column_names import named_rows
 from coala_jax.data._errors import DataError
 from coala_jax.data._message import ASSISTANT, USER
 from coala_jax.data._options import RESPONSE, RESPONSES, Format, RowOptions
-from coala_jax.data._rows import RowFault, SetAsideRow, require_sound, row_name, text_fault
+from coala_jax.data._rows import RowFault, SetAsideRow, require_sound, require_texts, row_name
 from coala_jax.data._shapes import SHAPES, TELLING_COLUMNS, Conversations, told_format
 from coala_jax.data._shapes._conversation import is_conversation, messages
 from coala_jax.data._shapes._prompts import system_of, with_system
@@ -98,9 +99,9 @@ def stream_responses(
     conversations = Conversations(chat)
     format = options.format or _detected_format(seen, opened.name)
     if format is None:
-        entries = _given(rows, conversations)
+        entries = _entries(rows, partial(_own, conversations))
     else:
-        entries = _pairs(SHAPES[format](rows, options, conversations))
+        entries = _entries(SHAPES[format](rows, options, conversations), _sides)
     if options.strict:
         entries = _strictly(entries, opened.name)
     return ResponseStream(opened.name, entries, conversations)
@@ -126,37 +127,26 @@ def _detected_format(seen: Sequence[Mapping[str, Any]], name: str) -> Format | N
     )
 
 
-def _given(rows: Iterable[SourceRow], conversations: Conversations) -> Iterator[ResponseEntry]:
-    """Responses of rows that hold their own; preference rows may stand among them."""
+def _entries(
+    rows: Iterable[SourceRow],
+    responses: Callable[[Mapping[str, Any]], tuple[str, Mapping[str, str]]],
+) -> Iterator[ResponseEntry]:
+    """The responses of each row, of its prompt and its sides; or the row as it is set aside."""
     for row in rows:
-        if row.fields is None:
-            yield row.as_set_aside()
-            continue
         try:
-            given = _responses_of(row.fields)
-            prompt, texts = _as_text(row.fields, given, conversations)
+            if row.fields is not None:
+                name, (prompt, sides) = row_name(row.fields, row.number), responses(row.fields)
+                yield tuple(ResponseRow(name, side, prompt, text) for side, text in sides.items())
+                continue
         except RowFault as fault:
-            yield row.as_set_aside(str(fault))
-        else:
-            name = row_name(row.fields, row.number)
-            yield tuple(
-                ResponseRow(name, side, prompt, text)
-                for side, text in zip(given, texts, strict=True)
-            )
+            row = row.set_aside(str(fault))
+        yield row.as_set_aside()
 
 
-def _pairs(rows: Iterable[SourceRow]) -> Iterator[ResponseEntry]:
-    """Both sides of rows that a format made into pairs."""
-    for row in rows:
-        fields = row.fields
-        fault = "" if fields is None else text_fault(fields, ("prompt", CHOSEN, REJECTED))
-        if fields is None or fault:
-            yield row.as_set_aside(fault)
-            continue
-        name = row_name(fields, row.number)
-        yield tuple(
-            ResponseRow(name, side, fields["prompt"], fields[side]) for side in (CHOSEN, REJECTED)
-        )
+def _sides(fields: Mapping[str, Any]) -> tuple[str, Mapping[str, str]]:
+    """Prompt and both sides of a row that a format made into a pair."""
+    require_texts(fields, ("prompt", CHOSEN, REJECTED))
+    return fields["prompt"], {side: fields[side] for side in (CHOSEN, REJECTED)}
 
 
 def _strictly(entries: Iterable[ResponseEntry], name: str) -> Iterator[ResponseEntry]:
@@ -184,26 +174,20 @@ def _responses_of(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {side: fields.get(side) for side in ((CHOSEN, REJECTED) if is_pair else (RESPONSE,))}
 
 
-def _as_text(
-    fields: Mapping[str, Any], given: Mapping[str, Any], conversations: Conversations
-) -> tuple[str, list[str]]:
-    """Prompt and responses as text.
-
-    Raises:
-        RowFault: one is missing, empty, or neither text nor messages.
-    """
-    prompt, texts, system = fields.get("prompt"), list(given.values()), system_of(fields)
+def _own(conversations: Conversations, fields: Mapping[str, Any]) -> tuple[str, Mapping[str, str]]:
+    """Prompt and responses of a row that holds its own; preference rows may stand among them."""
+    given, system = _responses_of(fields), system_of(fields)
+    prompt, texts = fields.get("prompt"), list(given.values())
     if prompt and all(texts) and any(map(is_conversation, (prompt, *texts))):
         answers = [messages(_conversation(each, ASSISTANT)) for each in texts]
         prompt, texts = conversations.texts(messages(_conversation(prompt, USER), system), answers)
         system = None  # in the text now
-    # Of a list the reasons name no number: equal faults are counted together.
-    names = [side if side in (CHOSEN, REJECTED) else RESPONSE for side in given]
-    for key, text in (("prompt", prompt), *zip(names, texts, strict=True)):
-        if fault := text_fault({key: text}, (key,)):
-            raise RowFault(fault)
-    assert isinstance(prompt, str)  # text_fault has seen to it
-    return with_system(prompt, system), texts
+    require_texts({"prompt": prompt}, ("prompt",))
+    for side, text in zip(given, texts, strict=True):
+        # Of a list the reasons name no number: equal faults are counted together.
+        key = side if side in (CHOSEN, REJECTED) else RESPONSE
+        require_texts({key: text}, (key,))
+    return with_system(str(prompt), system), dict(zip(given, texts, strict=True))
 
 
 def _conversation(value: Any, role: str) -> Any:

@@ -112,36 +112,59 @@ def require_sound(row: SetAsideRow, source: str) -> None:
         )
 
 
-def row_fault(fields: Mapping[str, Any]) -> str:
-    """Why a row cannot be used, or an empty string where it can.
+def preference_row(fields: Mapping[str, Any], number: int) -> PreferenceRow:
+    """The row of fields as JSON gives them.
 
-    Args:
-        fields: the row's fields as JSON gives them.
-
-    Returns:
-        The reason, the same text for every row with the same fault.
+    Raises:
+        RowFault: they make none.
     """
-    fault = text_fault(fields, TEXT_KEYS) or _label_fault(fields)
-    if fault:
-        return fault
-    return EQUAL if fields["chosen"].strip() == fields["rejected"].strip() else ""
+    require_texts(fields, TEXT_KEYS)
+    for key in NUMBER_KEYS:
+        if fields.get(key) is not None:
+            require_number(key, fields[key])
+    margin, weight, group = fields.get("margin"), fields.get("weight"), fields.get("group")
+    if weight is not None and weight < 0:
+        raise RowFault("weight is negative")
+    if fields["chosen"].strip() == fields["rejected"].strip():
+        raise RowFault(EQUAL)
+    return PreferenceRow(
+        id=row_name(fields, number),
+        prompt=fields["prompt"],
+        chosen=fields["chosen"],
+        rejected=fields["rejected"],
+        margin=None if margin is None else float(margin),
+        weight=None if weight is None else float(weight),
+        group=None if group is None else str(group),
+        extra={key: value for key, value in fields.items() if key not in ROW_KEYS} or NO_EXTRA,
+    )
 
 
-def text_fault(fields: Mapping[str, Any], keys: Sequence[str]) -> str:
-    """Why one of these keys holds no usable text, or an empty string where all do."""
+def require_texts(fields: Mapping[str, Any], keys: Iterable[str]) -> None:
+    """Raise `RowFault` where one of these keys holds no usable text."""
     for key in keys:
         value = fields.get(key)
         if value is None:
-            return f"no {key}"
+            raise RowFault(f"no {key}")
         if not isinstance(value, str):
-            return f"{key} is not a string"
+            raise RowFault(f"{key} is not a string")
         if not value.strip():
-            return f"empty {key}"
+            raise RowFault(f"empty {key}")
         if not value.isascii() and _SURROGATE.search(value):
-            return f"{key} is not valid Unicode"
+            raise RowFault(f"{key} is not valid Unicode")
         if len(value) > MAX_CHARACTERS:
-            return f"{key} is longer than {MAX_CHARACTERS:,} characters"
-    return ""
+            raise RowFault(f"{key} is longer than {MAX_CHARACTERS:,} characters")
+
+
+def require_number(key: str, value: Any) -> None:
+    """Raise `RowFault` where a value is no finite number."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise RowFault(f"{key} is not a number")
+    try:
+        finite = math.isfinite(value)
+    except OverflowError:  # an integer beyond the range of floats
+        finite = False
+    if not finite:
+        raise RowFault(f"{key} is not finite")
 
 
 def row_name(fields: Mapping[str, Any], number: int) -> str:
@@ -175,41 +198,3 @@ def fingerprint_rows(rows: Iterable[PreferenceRow]) -> str:
         line = json.dumps(row[: PreferenceRow._fields.index("extra")], ensure_ascii=True)
         digest.update(line.encode() + b"\n")
     return digest.hexdigest()
-
-
-def _label_fault(fields: Mapping[str, Any]) -> str:
-    """Why a number or the group of a row cannot be used."""
-    for key in NUMBER_KEYS:
-        value = fields.get(key)
-        if value is None:
-            continue
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            return f"{key} is not a number"
-        if not _is_finite(value):
-            return f"{key} is not finite"
-    weight = fields.get("weight")
-    if weight is not None and weight < 0:
-        return "weight is negative"
-    return ""
-
-
-def _is_finite(value: float) -> bool:
-    try:
-        return math.isfinite(value)
-    except OverflowError:  # an integer beyond the range of floats
-        return False
-
-
-def preference_row(fields: Mapping[str, Any], number: int) -> PreferenceRow:
-    """The row of fields in which `row_fault` finds none."""
-    margin, weight, group = fields.get("margin"), fields.get("weight"), fields.get("group")
-    return PreferenceRow(
-        id=row_name(fields, number),
-        prompt=fields["prompt"],
-        chosen=fields["chosen"],
-        rejected=fields["rejected"],
-        margin=None if margin is None else float(margin),
-        weight=None if weight is None else float(weight),
-        group=None if group is None else str(group),
-        extra={key: value for key, value in fields.items() if key not in ROW_KEYS} or NO_EXTRA,
-    )

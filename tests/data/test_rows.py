@@ -2,13 +2,14 @@
 
 import gzip
 import json
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from coala_jax.data import DataError, PreferenceRow, read_rows
-from coala_jax.data._rows import fingerprint_rows, row_fault
+from coala_jax.data._rows import RowFault, fingerprint_rows, preference_row
 from tests.data.all_responses import read_responses
 
 GOOD = {"id": "a", "prompt": "Why?", "chosen": "Because.", "rejected": "No."}
@@ -113,8 +114,9 @@ def test_a_file_that_cannot_be_read_is_one_clear_error(tmp_path, reader, name, c
     )
 )
 def test_any_json_object_is_either_usable_or_has_a_reason(fields):
-    if not row_fault(fields):
-        texts = [fields[key].strip() for key in ("prompt", "chosen", "rejected")]
+    with suppress(RowFault):
+        row = preference_row(fields, 1)
+        texts = [text.strip() for text in (row.prompt, row.chosen, row.rejected)]
         assert all(texts) and texts[1] != texts[2]
 
 

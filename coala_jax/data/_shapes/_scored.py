@@ -5,9 +5,9 @@ from itertools import combinations
 from typing import Any
 
 from coala_jax.data._options import RowOptions
-from coala_jax.data._rows import TIED, RowFault, row_name
+from coala_jax.data._rows import TIED, RowFault, require_number, row_name
 from coala_jax.data._shapes._conversation import Conversations
-from coala_jax.data._shapes._several import number_fault, prompt_and_completions
+from coala_jax.data._shapes._several import prompt_and_completions
 from coala_jax.data._sources._row import SourceRow, each_row
 
 KEYS = ("prompt", "completions", "scores", "system", "id", "margin")
@@ -62,8 +62,7 @@ def _scores(fields: Mapping[str, Any]) -> Sequence[float]:
     if len(scores) < 2:
         raise RowFault(TOO_FEW)
     for score in scores:
-        if fault := number_fault("a score", score):
-            raise RowFault(fault)
+        require_number("a score", score)
     return scores
 
 

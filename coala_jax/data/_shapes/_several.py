@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from coala_jax.data._message import USER, Message, PairMessages
 from coala_jax.data._options import RowOptions
-from coala_jax.data._rows import RowFault, text_fault
+from coala_jax.data._rows import RowFault, require_texts
 from coala_jax.data._shapes._conversation import Conversations, is_conversation, messages
 from coala_jax.data._shapes._prompts import (
     PROMPT_REPEATED,
@@ -60,19 +60,10 @@ def prompt_and_completions(
         answers = [tuple(messages(completion)) for completion in completions]
         return Responses(*conversations.texts(turns, answers), turns, answers)
     for completion in completions:
-        if fault := text_fault(
-            {"prompt": prompt, "completion": completion}, ("prompt", "completion")
-        ):
-            raise RowFault(fault)
+        texts = {"prompt": prompt, "completion": completion}
+        require_texts(texts, texts)
     if all(repeats_prompt(prompt, completion) for completion in completions):
         if not options.strip_prompt:
             raise RowFault(PROMPT_REPEATED.format("completion"))
         completions = [without_prompt(prompt, completion) for completion in completions]
     return Responses(with_system(prompt, system), list(completions))
-
-
-def number_fault(key: str, value: Any) -> str:
-    """Why a value is no finite number, or an empty string where it is one."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return f"{key} is not a number"
-    return "" if abs(value) < float("inf") else f"{key} is not finite"

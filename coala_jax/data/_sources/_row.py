@@ -46,9 +46,9 @@ class SourceRow(NamedTuple):
         """What to keep of the entry where it is set aside."""
         return self.fields if self.content is None else self.content
 
-    def as_set_aside(self, reason: str = "") -> SetAsideRow:
-        """What is told of an entry that cannot be used: its own reason, or another one."""
-        return SetAsideRow(self.number, reason or self.reason, self.file, self.kept())
+    def as_set_aside(self) -> SetAsideRow:
+        """What is told of an entry without fields."""
+        return SetAsideRow(self.number, self.reason, self.file, self.kept())
 
 
 def first_rows(rows: Iterable[SourceRow]) -> tuple[list[Mapping[str, Any]], Iterator[SourceRow]]:

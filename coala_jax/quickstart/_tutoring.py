@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from coala_jax._errors import CoalaError
 from coala_jax.data._alternating import alternating_population
 from coala_jax.data._conversations import Conversation
 from coala_jax.data._message import ASSISTANT, USER, Message
@@ -190,12 +191,12 @@ def tutoring_triplets(
         ``turn`` (from 0).
 
     Raises:
-        ValueError: a negative number of pairs, or no concept in ``groups``.
+        CoalaError: a negative number of pairs, or no concept in ``groups``.
     """
     wanted = None if groups is None else set(groups)
     concepts = [c for c in load_concepts() if wanted is None or c.group in wanted]
     if pairs < 0 or not concepts:
-        raise ValueError(f"pairs={pairs!r}, concepts to talk about: {len(concepts)}")
+        raise CoalaError(f"pairs={pairs!r}, concepts to talk about: {len(concepts)}")
     rng = np.random.default_rng(seed)
     rows: dict[tuple[str, str, str], PreferenceRow] = {}
     for conversation, turns in make_conversations(rng, concepts, f"tutor-{seed}"):

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from coala_jax._accuracy import TIE, pairwise_accuracy
+from coala_jax._errors import CoalaError
 from coala_jax._types import Params
 from coala_jax.preference import LogisticProblem, newton_optimum
 from coala_jax.study._pairs import PairSet
@@ -49,10 +50,10 @@ class LengthRule(NamedTuple):
         """(n,) 1 where the rule picks the chosen response, 0.5 for a tie, else 0.
 
         Raises:
-            ValueError: pairs without text.
+            CoalaError: pairs without text.
         """
         if pairs.lengths is None:
-            raise ValueError(f"{pairs.source}: no text, so no lengths")
+            raise CoalaError(f"{pairs.source}: no text, so no lengths")
         chosen, rejected = pairs.lengths.T
         right = pairwise_accuracy(chosen, rejected)
         return right if self.longer else 1 - right

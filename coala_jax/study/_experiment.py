@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from coala_jax._accuracy import pairwise_accuracy
+from coala_jax._errors import CoalaError
 from coala_jax._head import Head
 from coala_jax._solution import Phase2History, RewardMetrics
 from coala_jax._status import SolveError, Status
@@ -111,7 +112,7 @@ def run_experiment(
 
     Raises:
         FeatureError: a split that leaks or leaves too little, or features without any variance.
-        ValueError: a parameter out of its range.
+        CoalaError: a parameter out of its range.
         SolveError: the iteration broke down; there is no head to keep.
     """
     require_two_parts(pairs, held_out)
@@ -148,7 +149,7 @@ def run_experiment(
 
 def _require_usable(phases: TimedPhases) -> None:
     if phases.status in (Status.INVALID_PARAMETER, Status.NOT_FINITE_INPUT):
-        raise ValueError(phases.status.text)
+        raise CoalaError(phases.status.text)
     if not all(np.isfinite(leaf).all() for leaf in phases.phase2.head):
         raise SolveError(f"no head was written; {_name(phases.status)}: {phases.status.text}")
 

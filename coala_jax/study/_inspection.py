@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from coala_jax._accuracy import pairwise_accuracy
+from coala_jax._errors import CoalaError
 from coala_jax.data import PreferenceRow
 from coala_jax.data._split import eval_mask, joint_keys, prompt_sha256
 from coala_jax.study._baselines import fold_parts
@@ -97,10 +98,10 @@ def inspect_pairs(
         The figures.
 
     Raises:
-        ValueError: no rows.
+        CoalaError: no rows.
     """
     if not rows:
-        raise ValueError("rows: none to inspect")
+        raise CoalaError("rows: none to inspect")
     given = [*rows, *held_out]
     prompts = [prompt_sha256(row.prompt) for row in given]
     groups = [row.group for row in given if row.group is not None]

@@ -8,6 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import stdtrit
 
+from coala_jax._errors import CoalaError
+
 LEVEL = 0.95
 
 
@@ -45,10 +47,10 @@ def cluster_interval(
         The mean and the interval, not clipped to [0, 1].
 
     Raises:
-        ValueError: no values, or another number of clusters.
+        CoalaError: no values, or another number of clusters.
     """
     if len(values) == 0 or len(values) != len(clusters):
-        raise ValueError(f"{len(values)} values and {len(clusters)} clusters, expected as many")
+        raise CoalaError(f"{len(values)} values and {len(clusters)} clusters, expected as many")
     weight = np.ones(len(values)) if weight is None else np.asarray(weight, np.float64)
     _, place = np.unique(np.asarray(clusters, dtype=str), return_inverse=True)
     sums = np.bincount(place, weight * np.asarray(values, np.float64))

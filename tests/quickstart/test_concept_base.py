@@ -23,7 +23,8 @@ def _of(field: str) -> list[Concept]:
     return [concept for concept in CONCEPTS if concept.field == field]
 
 
-def test_eleven_fields_have_twelve_concepts_at_least() -> None:
+def test_eleven_fields_have_twelve_concepts_at_least_each_with_a_name_of_its_own() -> None:
+    assert len(BY_NAME) == len(CONCEPTS)
     assert len(FIELDS) == 11
     for field in FIELDS:
         assert len(_of(field)) >= 12

@@ -1,17 +1,18 @@
 """Names of a package that are imported when they are asked for, not with the package."""
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 
-def lazy_names(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
+def lazy_names(package: str, modules: Mapping[str, Sequence[str]]) -> Callable[[str], Any]:
     """The ``__getattr__`` of a package whose names live in modules that need optional packages.
 
     Args:
         package: its ``__name__``.
-        homes: the module, relative to the package, that each lazy name lives in.
+        modules: of the package, with the lazy names that live in each.
     """
+    homes = {name: module for module, names in modules.items() for name in names}
 
     def find(name: str) -> Any:
         if name not in homes:

@@ -123,7 +123,6 @@ PROMISED = {
         "GenerationError",
         "Guidance",
         "NeuronAccount",
-        "RankedResponse",
         "Ranking",
         "Rewards",
         "Sampling",

@@ -28,7 +28,7 @@ FORMAT = "coala-jax-stablehlo/1"
 # All that jax lowers to by itself: one file serves every machine.
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 NOTE_SUFFIX = ".json"
-INSTALL = "install it: pip install 'coala-jax[export]'"
+NEEDED = "StableHLO needs flatbuffers; install it: pip install 'coala-jax[export]'"
 
 
 def note_path(path: str | os.PathLike[str]) -> Path:
@@ -62,7 +62,10 @@ def export_stablehlo(head_folder: str | os.PathLike[str], out: str | os.PathLike
     """
     head, metadata = load_head(head_folder)
     exported = export_function(head)
-    content = _serialized(exported)
+    try:
+        content = bytes(exported.serialize())
+    except ImportError as error:
+        raise ValueError(NEEDED) from error
     file = Path(out)
     note = {
         "format": FORMAT,
@@ -109,7 +112,14 @@ def load_stablehlo(
         raise HeadFileError(f"{note_file}: not a note of format {FORMAT}; export the head again")
     if hashlib.sha256(content).hexdigest() != note.get("sha256"):
         raise HeadFileError(f"{file}: its bytes are not those of its note; export the head again")
-    exported = _deserialized(file, content)
+    try:
+        exported = export.deserialize(bytearray(content))
+    except ImportError as error:
+        raise ValueError(NEEDED) from error
+    except Exception as error:  # what the reader raises at a version it does not know varies
+        raise HeadFileError(
+            f"{file}: this jax ({jax.__version__}) cannot read it ({error}); export the head again"
+        ) from error
     width = note["features"]
 
     def rewards(features: np.ndarray | jax.Array) -> jax.Array:
@@ -124,22 +134,3 @@ def load_stablehlo(
         return made
 
     return rewards, note
-
-
-def _serialized(exported: export.Exported) -> bytes:
-    try:
-        return bytes(exported.serialize())
-    except ImportError as error:
-        raise ValueError(f"writing StableHLO needs flatbuffers; {INSTALL}") from error
-
-
-def _deserialized(file: Path, content: bytes) -> export.Exported:
-    try:
-        exported: export.Exported = export.deserialize(bytearray(content))
-    except ImportError as error:
-        raise ValueError(f"reading StableHLO needs flatbuffers; {INSTALL}") from error
-    except Exception as error:  # what the reader raises at a version it does not know varies
-        raise HeadFileError(
-            f"{file}: this jax ({jax.__version__}) cannot read it ({error}); export the head again"
-        ) from error
-    return exported

@@ -10,7 +10,7 @@ import numpy as np
 from coala_jax.backbones import Backbone
 from coala_jax.decoding._candidates import SamplingOptions
 from coala_jax.decoding._config import GenerationConfig, GenerationError, Guidance, shared_guidance
-from coala_jax.decoding._reward_model import TextRewardModel, backbone_of, reward_model_of
+from coala_jax.decoding._reward_model import TextRewardModel, backbone_of
 from coala_jax.decoding._state import Plan, round_up
 from coala_jax.features._tokens import RESPONSE_FIELD
 
@@ -36,7 +36,8 @@ def make_plan(
             template puts words around a response; ``top_k`` beyond the vocabulary; rows that do not
             go together.
     """
-    backbone, reward_model = backbone_of(model), reward_model_of(model)
+    backbone = backbone_of(model)
+    reward_model = model if isinstance(model, TextRewardModel) else None
     require_generates(backbone)
     guidance = shared_guidance(configs)
     if guidance and reward_model is None:

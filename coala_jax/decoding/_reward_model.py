@@ -6,8 +6,9 @@ import hashlib
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import KW_ONLY, dataclass, field, replace
-from typing import Any, NamedTuple, TypeAlias
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -23,6 +24,10 @@ from coala_jax.features._settings import ExtractSettings, feature_identity
 
 # Of a head that does not record it: the scale of `coala_jax.Params`.
 DEFAULT_BETA = 1.0
+BARE = (
+    "says nothing of the backbone (it was solved from bare arrays); only a head solved from a "
+    "feature store, or from an export of one, can score texts"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,8 +40,6 @@ class TextRewardModel:
         identity: by what the features that the head was trained on are known, as
             `coala_jax.features.load_features` gives it.
         beta: the reward scale that the Bradley-Terry loss of Phase II had (eq 7).
-        settings: template, layers, pooling and chat template that make those features again; they
-            follow from the identity.
 
     Raises:
         FeatureError: another backbone, tokenizer, type or end token than the head's; every
@@ -45,26 +48,25 @@ class TextRewardModel:
             identity or a beta that cannot be.
 
     Example:
-        >>> features = load_features("features")
-        >>> solution = solve(Params(), features.train).raise_for_status()
-        >>> backbone = load_backbone("models/gpt2")
-        >>> model = TextRewardModel(backbone, solution.head, features.identity)
+        >>> table = load_features("features")
+        >>> features = PreferenceFeatures(table.chosen, table.rejected)
+        >>> head = solve(Params(), features).raise_for_status().head
+        >>> model = TextRewardModel(load_backbone("models/gpt2"), head, table.identity)
     """
 
     backbone: Backbone
     head: Head
     identity: FeatureIdentity
-    _: KW_ONLY
     beta: float = DEFAULT_BETA
-    settings: ExtractSettings = field(init=False)
 
     def __post_init__(self) -> None:
         """Check that the head takes what the backbone makes."""
+        if not isinstance(self.identity, FeatureIdentity):
+            raise HeadError(f"identity is {self.identity!r}, which {BARE}")
         try:
-            settings = ExtractSettings.from_identity(self.identity)
+            settings = self.settings
         except ValueError as error:
             raise HeadError(str(error)) from None
-        object.__setattr__(self, "settings", settings)
         require_same_backbone(self.identity, feature_identity(self.backbone, settings))
         if not all(np.isfinite(value).all() for value in self.head):
             raise HeadError("the head holds NaN or infinity; solve again")
@@ -87,6 +89,11 @@ class TextRewardModel:
         beta = self.beta
         if isinstance(beta, bool) or not isinstance(beta, int | float) or not 0 < beta < math.inf:
             raise HeadError(f"params.beta is {beta!r}, not a finite number above 0; solve again")
+
+    @cached_property
+    def settings(self) -> ExtractSettings:
+        """Template, layers, pooling and chat template that make features of the identity."""
+        return ExtractSettings.from_identity(self.identity)
 
     @classmethod
     def load(
@@ -118,7 +125,7 @@ class TextRewardModel:
             backbone = load_backbone(backbone, dtype=dtype, **options)
         beta = metadata.params.get("beta", DEFAULT_BETA)
         try:
-            return cls(backbone, head, identity, beta=beta)
+            return cls(backbone, head, identity, beta)
         except HeadError as error:
             raise HeadFileError(f"{head_folder}/head.json: {error}") from None
         except FeatureError as error:
@@ -153,18 +160,9 @@ class TextRewardModel:
             )
 
 
-# What generates: plainly, or guided and rewarded by the head, too.
-Generator: TypeAlias = Backbone | TextRewardModel
-
-
-def backbone_of(model: Generator) -> Backbone:
-    """The backbone of a model, with a head or without."""
+def backbone_of(model: Backbone | TextRewardModel) -> Backbone:
+    """The backbone of what generates, plainly or with a head."""
     return model.backbone if isinstance(model, TextRewardModel) else model
-
-
-def reward_model_of(model: Generator) -> TextRewardModel | None:
-    """The model, where it has a head."""
-    return model if isinstance(model, TextRewardModel) else None
 
 
 def head_identity(folder: str | os.PathLike[str], metadata: HeadMetadata) -> FeatureIdentity:
@@ -174,10 +172,7 @@ def head_identity(folder: str | os.PathLike[str], metadata: HeadMetadata) -> Fea
         HeadFileError: they do not.
     """
     if metadata.identity is None:
-        raise HeadFileError(
-            f"{folder}/head.json: says nothing of the backbone (it was solved from bare arrays); "
-            "only a head solved from a feature store, or from an export of one, can score texts"
-        )
+        raise HeadFileError(f"{folder}/head.json: {BARE}")
     try:
         return FeatureIdentity.from_dict(metadata.identity)
     except FeatureError as error:

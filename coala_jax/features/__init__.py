@@ -44,11 +44,10 @@ __all__ = [
 __getattr__ = lazy_names(
     __name__,
     {
-        "ExtractSettings": "_settings",
-        "ResponseFeatures": "_responses",
-        "TextTemplate": "_tokens",
-        "checkpoint_chat": "_chat",
-        "extract_store": "_build",
-        "features_of_responses": "_responses",
+        "_build": ["extract_store"],
+        "_chat": ["checkpoint_chat"],
+        "_responses": ["ResponseFeatures", "features_of_responses"],
+        "_settings": ["ExtractSettings"],
+        "_tokens": ["TextTemplate"],
     },
 )

@@ -115,6 +115,8 @@ def test_a_head_in_memory_is_checked_as_one_on_disk_is(model):
         TextRewardModel(other, model.head, model.identity)
     with pytest.raises(HeadError, match="takes 8 features, and its identity speaks of 16"):
         replace(model, head=random_head(8))
+    with pytest.raises(HeadError, match="identity is None, which says nothing of the backbone"):
+        replace(model, identity=None)
     with pytest.raises(HeadError, match="beta is 0.0, not a finite number above 0"):
         replace(model, beta=0.0)
 

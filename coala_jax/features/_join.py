@@ -138,6 +138,7 @@ def _sorted_parts(
         if PART not in manifest:
             raise FeatureError(f"{folder}: a whole store, not a part of one; nothing to join")
     first, settings = found[0][0], _whole_settings(found[0][1])
+    count = found[0][1][PART]["of"]
     by_number: dict[int, tuple[Path, dict[str, Any]]] = {}
     for folder, manifest in found:
         if differing := setting_differences(settings, _whole_settings(manifest), "here"):
@@ -146,16 +147,13 @@ def _sorted_parts(
                 "the same"
             )
         number, of = manifest[PART]["number"], manifest[PART]["of"]
-        if of != found[0][1][PART]["of"]:
-            raise FeatureError(
-                f"{folder}: a part of {of}, but {first} is one of {found[0][1][PART]['of']}"
-            )
+        if of != count:
+            raise FeatureError(f"{folder}: a part of {of}, but {first} is one of {count}")
         if number in by_number:
             raise FeatureError(
                 f"{folder}: part {number} is there twice, {by_number[number][0]} too"
             )
         by_number[number] = folder, manifest
-    count = found[0][1][PART]["of"]
     if missing := [str(number) for number in range(count) if number not in by_number]:
         raise FeatureError(f"parts: {', '.join(missing)} of {count} missing; give all of them")
     n_shards = -(-settings[ROWS] // settings["shard_rows"])

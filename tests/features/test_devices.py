@@ -98,7 +98,6 @@ def test_rows_are_shared_and_the_manifest_says_by_how_many(case):
 
 def test_each_device_holds_its_part_of_a_parameter_and_no_more(case):
     data, model = case["mesh"]
-    assert case["moved_alike"]
     split = {}
     for name, (axes, rank, whole, each, devices) in case["placement"].items():
         assert devices == data * model

@@ -103,7 +103,7 @@ def _layer(
     """X weights + bias in the dtype of the weights: (..., d), (d, k), (k,) -> (..., k)."""
     width = weights.shape[-2]
     if features.shape[-1] != width:
-        raise ValueError(
+        raise CoalaError(
             f"features have {features.shape[-1]} columns, the head was made for {width}: "
             "use the backbone, layer and pooling that it was trained on"
         )

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from coala_jax._errors import CoalaError
 from coala_jax._status import Status
 from coala_jax._types import Params, PreferenceFeatures, float_dtype
 
@@ -74,13 +75,13 @@ def prepare_features(features: PreferenceFeatures, name: str = "features") -> Pa
     chosen = _float_array(f"{name}.chosen", features.chosen)
     rejected = _float_array(f"{name}.rejected", features.rejected)
     if chosen.ndim != 2 or chosen.shape != rejected.shape:
-        raise ValueError(
+        raise CoalaError(
             f"{name}.chosen and {name}.rejected must both be (n, d) with row j of each answering "
             f"the same prompt; got {chosen.shape} and {rejected.shape}"
         )
     pairs, width = chosen.shape
     if pairs < _FEWEST_PAIRS or width < 1:
-        raise ValueError(
+        raise CoalaError(
             f"{name} holds {pairs} pairs of {width} features; at least {_FEWEST_PAIRS} pairs and "
             "one feature are needed"
         )
@@ -119,7 +120,7 @@ def prepare_params(params: Params) -> Params:
     for name, leaf in params._asdict().items():
         array = jnp.asarray(leaf, float_dtype())
         if array.ndim:
-            raise ValueError(
+            raise CoalaError(
                 f"params.{name} must be a scalar, got shape {array.shape}: use jax.vmap over "
                 "solve to sweep it"
             )
@@ -147,7 +148,7 @@ def gate_vectors(name: str, value: Any, width: int) -> jax.Array:
     """(P, width) gates in the solver's dtype; a ValueError for another shape."""
     array = jnp.asarray(value, float_dtype())
     if array.ndim != 2 or array.shape[1] != width:
-        raise ValueError(
+        raise CoalaError(
             f"{name} must be (P, {width}): one column a standardised feature and one for the bias; "
             f"got {array.shape}"
         )
@@ -159,5 +160,5 @@ def _per_pair(name: str, value: Any, pairs: int, default: float) -> jax.Array:
         return jnp.full((pairs,), default, float_dtype())
     array = jnp.asarray(value).astype(float_dtype())
     if array.shape != (pairs,):
-        raise ValueError(f"{name} must have one value a pair, ({pairs},); got {array.shape}")
+        raise CoalaError(f"{name} must have one value a pair, ({pairs},); got {array.shape}")
     return array

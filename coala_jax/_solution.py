@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from coala_jax._errors import CoalaError
 from coala_jax._head import Head
 from coala_jax._status import SUCCESSES, SolveError, Status
 
@@ -167,7 +168,7 @@ def _trim(traces: Traces, clock: jax.Array) -> Traces:
     """Entries of (k,) traces up to the last one where `clock` is a number."""
     told = np.asarray(clock)
     if told.ndim != 1:
-        raise ValueError(
+        raise CoalaError(
             f"history: trim() takes that of one solve, and its traces are {told.shape}: take an "
             "element first, jax.tree.map(lambda leaf: leaf[k], solution.history)"
         )

@@ -13,6 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from coala_jax._choices import require_choices
+from coala_jax._errors import CoalaError
 from coala_jax.losses import Loss, get_loss
 
 # A float, a numpy or jax scalar, traced or batched: what a leaf of Params may be.
@@ -138,18 +140,14 @@ class Config:
         if self.batch_size is not None:
             _require_positive_integer("batch_size", self.batch_size)
         if self.check_every > self.max_iterations:
-            raise ValueError(
+            raise CoalaError(
                 f"check_every={self.check_every} exceeds max_iterations={self.max_iterations}: "
                 "no certificate would ever be made; lower check_every"
             )
         unit = _RENAMED_UNITS.get(self.strength_unit, self.strength_unit)
         object.__setattr__(self, "strength_unit", unit)
         get_loss(self.phase1_loss)
-        _require_one_of("strength_unit", self.strength_unit, ("lambda_max", "absolute"))
-        _require_one_of("model", self.model, ("relu", "gated_relu"))
-        _require_one_of("phase2_objective", self.phase2_objective, ("pairwise", "pointwise"))
-        _require_one_of("sweep", self.sweep, ("sequential", "lockstep"))
-        _require_one_of("precision", self.precision, ("highest", "high", "default"))
+        require_choices(self, CoalaError)
 
     @property
     def loss(self) -> Loss:
@@ -159,12 +157,7 @@ class Config:
 
 def _require_positive_integer(name: str, value: object) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"Config.{name} must be a positive integer, got {value!r}")
-
-
-def _require_one_of(name: str, value: object, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise ValueError(f"Config.{name} must be one of {', '.join(allowed)}; got {value!r}")
+        raise CoalaError(f"Config.{name} must be a positive integer, got {value!r}")
 
 
 def float_dtype() -> jnp.dtype:

@@ -266,7 +266,7 @@ def test_wrong_containers_raise():
         ("batch_size", True, "positive integer"),
         ("check_every", 5000, "exceeds max_iterations"),
         ("model", "gated", "one of relu"),
-        ("strength_unit", "relative", "one of critical, absolute"),
+        ("strength_unit", "relative", "one of lambda_max, absolute"),
         ("phase2_objective", "listwise", "one of pairwise, pointwise"),
         ("precision", "tf32", "one of highest, high, default"),
     ],

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from coala_jax._errors import CoalaError
 from coala_jax._head import ConvexHead
 from coala_jax._inputs import prepare_features
 from coala_jax._solution import Certificate
@@ -46,14 +47,14 @@ def decompose_gated(features: PreferenceFeatures, certificate: Certificate) -> C
     """
     shape = np.shape(certificate.weights)
     if len(shape) != 3 or shape[0] != 1:
-        raise ValueError(
+        raise CoalaError(
             f"certificate.weights must be (1, P, d + 1), of a gated solve; got {shape}: a "
             "ReLU solve has its network in `head`"
         )
     pairs = prepare_features(features)
     width = pairs.chosen.shape[1]
     if shape[2] != width + 1:
-        raise ValueError(
+        raise CoalaError(
             f"features have {width} columns, certificate.weights are for {shape[2] - 1}: "
             "give the features that were solved"
         )

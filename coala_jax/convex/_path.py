@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from coala_jax._errors import CoalaError
 from coala_jax._gradients import require_gradient, require_solved
 from coala_jax._inputs import PairArrays, input_status, prepare_features, prepare_params
 from coala_jax._solution import Phase1Solution
@@ -52,7 +53,7 @@ def regularization_path(
     """
     values = jnp.asarray(strengths, float_dtype())
     if values.ndim != 1 or not values.size:
-        raise ValueError(f"strengths must be a vector of at least one value; got {values.shape}")
+        raise CoalaError(f"strengths must be a vector of at least one value; got {values.shape}")
     with jax.default_matmul_precision(config.precision):
         inputs = require_gradient((prepare_params(params), prepare_features(features), values))
         path = _path(*inputs, config, key, gates)

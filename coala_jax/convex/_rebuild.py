@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from coala_jax._errors import CoalaError
 from coala_jax._inputs import PairArrays, gate_vectors
 from coala_jax._solution import Certificate
 from coala_jax._types import Config, Params, float_dtype
@@ -65,7 +66,7 @@ def certified(name: str, value: Any, shape: tuple[int, ...], what: str = "") -> 
     """A field of a certificate in the solver's dtype; a ValueError for another shape."""
     array = jnp.asarray(value, float_dtype())
     if array.shape != shape:
-        raise ValueError(
+        raise CoalaError(
             f"certificate.{name}{what} must be {shape} for these features and gates; got "
             f"{array.shape}"
         )

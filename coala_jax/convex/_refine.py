@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
+from coala_jax._errors import CoalaError
 from coala_jax._inputs import PairArrays, prepare_features, prepare_params
 from coala_jax._solution import Certificate, Phase1Solution
 from coala_jax._types import Config, Params, PreferenceFeatures
@@ -59,7 +60,7 @@ def refinement_rounds(
         ValueError: a gated model.
     """
     if config.model != "relu":
-        raise ValueError(
+        raise CoalaError(
             f"refine_gates needs Config.model='relu', got {config.model!r}: the descent is one of "
             "the ReLU network's own objective"
         )

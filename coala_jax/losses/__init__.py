@@ -1,5 +1,6 @@
 """Losses of Phase I, one a file: value, prox and conjugate; `LOSSES` has them by name."""
 
+from coala_jax._errors import CoalaError
 from coala_jax.losses._base import Loss
 from coala_jax.losses._bradley_terry import BRADLEY_TERRY
 from coala_jax.losses._huber import HUBER
@@ -37,7 +38,7 @@ def get_loss(loss: str | Loss) -> Loss:
         return loss
     if loss not in LOSSES:
         known = ", ".join(LOSSES)
-        raise ValueError(
+        raise CoalaError(
             f"the loss (Config.phase1_loss) must be one of {known}, or a Loss; got {loss!r}"
         )
     return LOSSES[loss]

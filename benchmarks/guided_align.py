@@ -26,6 +26,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from likelihood import response_log_probs
 from reporting import account, interval, markdown, origin, parser_of, save, say
 
 from coala_jax.backbones import load_backbone
@@ -36,7 +37,6 @@ from coala_jax.decoding import (
     best_of_n,
     guided_generate,
 )
-from coala_jax.decoding._likelihood import response_log_probs
 from coala_jax.decoding._prompts import encode_prompts
 from coala_jax.quickstart._concepts import Concept
 from coala_jax.quickstart._demo import demo_pairs, embedded_backbone

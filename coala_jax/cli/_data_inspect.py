@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 EXAMPLE = """  coala-jax data inspect pairs.jsonl.gz --out pairs.html
   coala-jax data inspect survey.csv --columns prompt=question,chosen=best,rejected=other"""
+EXAMPLE_PARTS = ("id", "prompt", "chosen", "rejected")
 # Of a text on the terminal; the page shows all of it.
 SHOWN_CHARACTERS = 600
 
@@ -87,7 +88,7 @@ def run(arguments: argparse.Namespace) -> int:
         counts_of["eval"] = held_out.set_aside_counts
     result = inspection_report(found) | {
         "set_aside": counts_of,
-        "examples": [_example(row) for row in examples],
+        "examples": [{part: getattr(row, part) for part in EXAMPLE_PARTS} for row in examples],
         "out": out,
     }
     lines = _lines(found)
@@ -173,13 +174,8 @@ def _length_lines(unit: str, lengths: Lengths) -> list[str]:
     return lines
 
 
-def _example(row: PreferenceRow) -> dict[str, str]:
-    return {"id": row.id, "prompt": row.prompt, "chosen": row.chosen, "rejected": row.rejected}
-
-
 def _example_lines(row: PreferenceRow) -> list[str]:
-    texts = ("prompt", row.prompt), ("chosen", row.chosen), ("rejected", row.rejected)
-    shown = [f"{part}: {_printable(text)}" for part, text in texts]
+    shown = [f"{part}: {_printable(getattr(row, part))}" for part in EXAMPLE_PARTS[1:]]
     return [f"--- {_printable(row.id)}", *shown]
 
 

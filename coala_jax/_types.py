@@ -27,8 +27,9 @@ class PreferenceFeatures(NamedTuple):
     Attributes:
         chosen: (n, d) features of the preferred responses; float16, bfloat16, float32 or float64.
         rejected: (n, d) features of the other responses, same shape and dtype kind.
-        weight: (n,) non-negative weight of each pair in both losses, or None for 1 each. Weights
-            are divided by their mean, so only their ratios matter.
+        weight: (n,) non-negative weight of each pair, or None for 1 each: a pair of weight 2 counts
+            as two pairs and one of weight 0 as none, in standardisation, gates and both losses.
+            Weights are divided by their mean, so only their ratios matter.
         margin: (n,) extra margin of each pair in the Bradley-Terry loss (TRL's `margin` column),
             added to `Params.gamma`, or None for 0 each.
     """

@@ -20,19 +20,21 @@ def partial_path(path: Path) -> Path:
     return path.with_name(path.name + PARTIAL_SUFFIX)
 
 
-def write_files(files: Mapping[Path, Callable[[BinaryIO], object]]) -> None:
+def write_files(files: Mapping[Path, bytes | Callable[[BinaryIO], object]]) -> None:
     """Write files under temporary names and rename them when the last one is on the disk.
 
     Args:
-        files: what writes each into an open file. They are renamed in this order.
+        files: the bytes of each, or what writes them into an open file. They are renamed in this
+            order; their folders are made.
 
     Raises:
         OSError: one cannot be written; the temporary files are removed.
     """
     try:
-        for path, write in files.items():
+        for path, content in files.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
             with partial_path(path).open("wb") as file:
-                write(file)
+                file.write(content) if isinstance(content, bytes) else content(file)
                 # A rename may reach the disk before the bytes do, unless these are sent first.
                 file.flush()
                 os.fsync(file.fileno())
@@ -46,15 +48,9 @@ def write_files(files: Mapping[Path, Callable[[BinaryIO], object]]) -> None:
         sync_folder(folder)
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write one file as `write_files` does; its folder is made."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_files({path: lambda file: file.write(content)})
-
-
 def write_text(path: Path, text: str) -> None:
-    """Write one file in UTF-8 as `write_files` does; its folder is made."""
-    write_bytes(path, text.encode())
+    """Write one file in UTF-8 as `write_files` does."""
+    write_files({path: text.encode()})
 
 
 def write_folder(folder: Path, names: tuple[str, ...], fill: Callable[[Path], None]) -> list[Path]:

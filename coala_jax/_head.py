@@ -133,13 +133,7 @@ def save_head(folder: str | os.PathLike[str], head: Head, info: Mapping[str, Any
     document = {"format": HEAD_FORMAT, "features": width, "neurons": neurons, **info}
     tensors = safetensors.numpy.save(arrays, {"format": HEAD_FORMAT})
     text = json.dumps(document, indent=2) + "\n"
-    path.mkdir(parents=True, exist_ok=True)
-    write_files(
-        {
-            path / WEIGHTS: lambda file: file.write(tensors),
-            path / ACCOUNT: lambda file: file.write(text.encode()),
-        }
-    )
+    write_files({path / WEIGHTS: tensors, path / ACCOUNT: text.encode()})
 
 
 def load_head(folder: str | os.PathLike[str]) -> tuple[Head, HeadMetadata]:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from coala_jax import ConvexHead, load_head, save_head
-from coala_jax._files import file_sha256, write_bytes, write_files, write_text
+from coala_jax._files import file_sha256, write_files, write_text
 from coala_jax._hub_ids import DATA_SET_ID, MODEL_ID
 from coala_jax.data import DataError
 from coala_jax.data._writing import write_json_lines
@@ -34,9 +34,9 @@ def test_of_several_files_none_is_renamed_before_the_last_one_is_whole(tmp_path,
         raise error
 
     first, second = tmp_path / "first", tmp_path / "second"
-    write_bytes(first, b"old")
+    first.write_bytes(b"old")
     with pytest.raises(error):
-        write_files({first: lambda file: file.write(b"new"), second: fail})
+        write_files({first: b"new", second: fail})
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"first": b"old"}
 
 
@@ -70,7 +70,7 @@ def test_lines_that_break_off_leave_no_file(tmp_path, name):
 
 def test_a_hash_is_of_the_bytes(tmp_path):
     content = b"\x00\xff" * 100_000
-    write_bytes(tmp_path / "file", content)
+    (tmp_path / "file").write_bytes(content)
     assert file_sha256(tmp_path / "file") == hashlib.sha256(content).hexdigest()
 
 

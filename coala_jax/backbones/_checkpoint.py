@@ -183,13 +183,7 @@ def save_module(
     text = json.dumps(fields, indent=2, sort_keys=True) + "\n"
     # transformers refuses a file whose metadata does not name a framework.
     weights = save(tensors, metadata={"format": "pt"})
-    path.mkdir(parents=True, exist_ok=True)
-    write_files(
-        {
-            path / CONFIG_NAME: lambda file: file.write(text.encode()),
-            path / WEIGHTS_NAME: lambda file: file.write(weights),
-        }
-    )
+    write_files({path / CONFIG_NAME: text.encode(), path / WEIGHTS_NAME: weights})
     return path
 
 

@@ -41,7 +41,6 @@ def write_json_lines(path: str | os.PathLike[str], lines: Iterable[Mapping[str, 
     """
     require_suffix(path)
     file = Path(path)
-    file.parent.mkdir(parents=True, exist_ok=True)
 
     def write(raw: BinaryIO) -> None:
         packed = file.suffix == ".gz"

@@ -79,8 +79,7 @@ def export_stablehlo(head_folder: str | os.PathLike[str], out: str | os.PathLike
         "head": metadata.document,
     }
     text = (json.dumps(note, indent=2) + "\n").encode()
-    file.parent.mkdir(parents=True, exist_ok=True)
-    write_files({file: lambda to: to.write(content), note_path(file): lambda to: to.write(text)})
+    write_files({file: content, note_path(file): text})
     return file
 
 

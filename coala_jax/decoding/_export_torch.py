@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import importlib.resources
 import os
-from functools import partial
 from pathlib import Path
-from typing import BinaryIO
 
 from coala_jax._files import write_files
-from coala_jax._head import load_head
+from coala_jax._head import ACCOUNT, WEIGHTS, load_head
 
-MODULE, WEIGHTS, ACCOUNT = "reward_head.py", "head.safetensors", "head.json"
+MODULE = "reward_head.py"
 SOURCE = "_torch_reward_head.py"
 
 
@@ -30,15 +28,8 @@ def export_torch(head_folder: str | os.PathLike[str], out: str | os.PathLike[str
     """
     load_head(head_folder)
     source = importlib.resources.files("coala_jax.decoding").joinpath(SOURCE).read_bytes()
-    contents = {
-        MODULE: source,
-        **{name: (Path(head_folder) / name).read_bytes() for name in (WEIGHTS, ACCOUNT)},
-    }
-    folder = Path(out)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_files({folder / name: partial(_write, content) for name, content in contents.items()})
-    return [folder / name for name in contents]
-
-
-def _write(content: bytes, file: BinaryIO) -> None:
-    file.write(content)
+    head = {name: (Path(head_folder) / name).read_bytes() for name in (WEIGHTS, ACCOUNT)}
+    contents = {MODULE: source, **head}
+    files = {Path(out) / name: content for name, content in contents.items()}
+    write_files(files)
+    return list(files)

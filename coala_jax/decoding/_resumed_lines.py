@@ -84,7 +84,7 @@ class ResumedLines:
                 "progress": progress,
                 "bytes": self._file.tell(),
             }
-            write_files({self._state: lambda file: file.write(json.dumps(state).encode())})
+            write_files({self._state: json.dumps(state).encode()})
             self._any_finished = True
         except OSError as error:
             if error.errno not in FULL:

@@ -55,7 +55,7 @@ def write_manifest(
         "shards": shards,
     }
     text = json.dumps({**header, **results}, indent=2, sort_keys=True)
-    write_files({folder / MANIFEST_NAME: lambda file: file.write(f"{text}\n".encode())})
+    write_files({folder / MANIFEST_NAME: f"{text}\n".encode()})
 
 
 def _totals(shards: Sequence[Mapping[str, Any]], field: str, keys: Sequence[str]) -> dict[str, int]:

@@ -82,7 +82,7 @@ def write_shard(folder: Path, number: int, shard: Shard) -> dict[str, Any]:
         {
             paths.chosen: partial(save_array, array=shard.chosen),
             paths.rejected: partial(save_array, array=shard.rejected),
-            paths.rows: lambda file: file.write("".join(lines).encode()),
+            paths.rows: "".join(lines).encode(),
         }
     )
     return {

@@ -107,12 +107,12 @@ def _steps_of(model: Any, prompts: Sequence[str], config: Any) -> Callable[[], f
     """Seconds of all steps of a batch whose prompts have run."""
     import jax
 
-    from coala_jax.decoding._plan import make_plan, slots_needed
+    from coala_jax.decoding._plan import make_plan
     from coala_jax.decoding._session import Request, Session
 
     plan = make_plan(model, [config])
     encoded = model.backbone.tokenizer.encode_batch(list(prompts))
-    slots = slots_needed(plan, max(map(len, encoded)))
+    slots = plan.slots(max(map(len, encoded)) + plan.new_tokens)
     session = Session(model, plan, len(prompts), slots)
     keys = [jax.random.fold_in(jax.random.key(0), number) for number in range(len(prompts))]
 

@@ -10,7 +10,7 @@ from flax import nnx
 from coala_jax.backbones import Backbone, BackboneModule
 from coala_jax.backbones._attention import plain_batch
 from coala_jax.decoding._plan import require_generates
-from coala_jax.decoding._state import prompt_batch
+from coala_jax.decoding._state import PromptBatch, prompt_batch
 
 # Texts that run together.
 BATCH_SIZE = 32
@@ -38,8 +38,8 @@ def response_log_probs(
         part = slice(start, start + BATCH_SIZE)
         texts = [[*p, *r] for p, r in zip(prompts[part], responses[part], strict=True)]
         texts += [[backbone.tokenizer.pad_id]] * (min(BATCH_SIZE, len(prompts)) - len(texts))
-        tokens, lengths = prompt_batch(texts, backbone.tokenizer.pad_id)
-        scores = np.asarray(_log_probs(backbone.module, jnp.asarray(tokens), jnp.asarray(lengths)))
+        batch = prompt_batch(texts, backbone.tokenizer.pad_id)
+        scores = np.asarray(_log_probs(backbone.module, batch))
         for row, (prompt, response) in enumerate(zip(prompts[part], responses[part], strict=True)):
             first = len(prompt) - 1
             found.append(scores[row, first : first + len(response)])
@@ -47,8 +47,9 @@ def response_log_probs(
 
 
 @nnx.jit
-def _log_probs(module: BackboneModule, tokens: jax.Array, lengths: jax.Array) -> jax.Array:
+def _log_probs(module: BackboneModule, batch: PromptBatch) -> jax.Array:
     """(rows, length - 1) log probability of every token given those before it."""
+    tokens, lengths = batch
     real = jnp.arange(tokens.shape[1]) < lengths[:, None]
     hidden = module.states(plain_batch(tokens, real)).hidden[0]
     log_probs = jax.nn.log_softmax(module.logits(hidden).astype(jnp.float32))

@@ -128,6 +128,8 @@ PROMISED = {
         "Sampling",
         "TextRewardModel",
         "best_of_n",
+        "compare_plain_and_guided",
+        "comparison_page",
         "explain",
         "export_stablehlo",
         "export_torch",
@@ -139,6 +141,7 @@ PROMISED = {
         "rank_rewards",
         "reward_function",
         "score",
+        "token_rewards",
     ],
     "coala_jax.features": [
         "ExtractSettings",

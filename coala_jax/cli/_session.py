@@ -12,15 +12,11 @@ import jax
 from coala_jax.cli._output import BAD_INPUT, say
 from coala_jax.cli._side_by_side import Columns
 from coala_jax.decoding._config import GenerationConfig
-from coala_jax.decoding._plan import make_plan, slots_needed
-from coala_jax.decoding._prompts import (
-    ResponseText,
-    encode_prompts,
-    prompt_text,
-    template_of,
-)
-from coala_jax.decoding._reward_model import TextRewardModel, reward_of_text
-from coala_jax.decoding._session import Request, Session, require_sound, response_of
+from coala_jax.decoding._generate import generations
+from coala_jax.decoding._plan import make_plan
+from coala_jax.decoding._prompts import encode_prompts, prompt_text, template_of
+from coala_jax.decoding._reward_model import TextRewardModel
+from coala_jax.decoding._session import Request, Session
 
 TITLES = ("plain", "guided")
 # Steps between two looks: text that comes word by word.
@@ -59,15 +55,13 @@ class _Rows:
         self._plan = make_plan(model, configs)
         self._session: Session | None = None
 
-    def admit(self, ids: list[int], key: jax.Array) -> Session:
-        """The session, with a prompt in all of its rows."""
+    def admit(self, requests: list[Request]) -> Session:
+        """The session, with requests for one prompt in its rows."""
         # A cache of the whole context may be larger than the model: twice as many slots, as needed.
-        needed = slots_needed(self._plan, len(ids))
+        needed = self._plan.slots(len(requests[0].prompt) + self._plan.new_tokens)
         if self._session is None or self._session.capacity < needed:
             slots = 1 << (needed - 1).bit_length()
-            rows = len(self.configs)
-            self._session = Session(self.model, self._plan, rows, slots)
-        requests = [Request(ids, config, key) for config in self.configs]
+            self._session = Session(self.model, self._plan, len(requests), slots)
         self._session.admit(requests, range(len(requests)))
         return self._session
 
@@ -92,29 +86,14 @@ def _answer(rows: _Rows, line: str, key: jax.Array, chat: bool) -> None:
     model = rows.model
     prompt: Any = [{"role": "user", "content": line}] if chat else line
     text = prompt_text(model, prompt, "prompt")
-    tokenizer, template = model.backbone.tokenizer, template_of(model)
-    (ids,) = encode_prompts(tokenizer, [text], template)
-    session = rows.admit(ids, key)
-    stops = [config.sampling.stop for config in rows.configs]
-    written = [ResponseText(tokenizer, template, stop) for stop in stops]
+    (ids,) = encode_prompts(model.backbone.tokenizer, [text], template_of(model))
+    requests = [Request(ids, config, key, text=text) for config in rows.configs]
+    session = rows.admit(requests)
     columns = Columns(TITLES)
-    while True:
-        progress = session.advance(STEPS_A_LOOK)
-        for row, response in enumerate(written):
-            fresh = response_of(progress, row, session.plan)[len(response.tokens) :]
-            response.extend(fresh, last=bool(progress.done[row]))
-        columns.show([response.text for response in written])
-        going = [row for row in range(len(written)) if not progress.done[row]]
-        stopped = [row for row in going if written[row].stopped]
-        if len(stopped) == len(going):
-            break
-        if stopped:
-            session.drop(stopped)
-    rewards = session.rewards()[0].tolist()
-    for row, response in enumerate(written):
-        if response.stopped:  # the rows hold what the stop text cut off, too
-            rewards[row] = reward_of_text(model, text, response.text)
-        require_sound(progress, row, "prompt", rewards[row])
+    while session.going:
+        session.write(STEPS_A_LOOK)
+        columns.show([session.texts[row].text for row in range(len(requests))])
+    made = generations(session, requests)
     columns.finish(
-        [f"{title} ({reward:+.3f})" for title, reward in zip(TITLES, rewards, strict=True)]
+        [f"{title} ({one.reward:+.3f})" for title, one in zip(TITLES, made, strict=True)]
     )

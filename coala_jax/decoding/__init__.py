@@ -10,6 +10,7 @@ from coala_jax._lazy import lazy_names
 
 if TYPE_CHECKING:
     from coala_jax.decoding._best_of import best_of_n
+    from coala_jax.decoding._comparison import compare_plain_and_guided
     from coala_jax.decoding._config import GenerationConfig, GenerationError, Guidance, Sampling
     from coala_jax.decoding._explanation import (
         Explained,
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from coala_jax.decoding._export_stablehlo import export_stablehlo, load_stablehlo
     from coala_jax.decoding._export_torch import export_torch
     from coala_jax.decoding._generate import Generation, guided_generate
+    from coala_jax.decoding._page import comparison_page
     from coala_jax.decoding._ranking import (
         Ranking,
         preference_probabilities,
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     )
     from coala_jax.decoding._reward_function import reward_function
     from coala_jax.decoding._reward_model import Rewards, TextRewardModel, score
+    from coala_jax.decoding._token_rewards import token_rewards
 
 __all__ = [
     "Explained",
@@ -43,6 +46,8 @@ __all__ = [
     "Sampling",
     "TextRewardModel",
     "best_of_n",
+    "compare_plain_and_guided",
+    "comparison_page",
     "explain",
     "export_stablehlo",
     "export_torch",
@@ -54,18 +59,22 @@ __all__ = [
     "rank_rewards",
     "reward_function",
     "score",
+    "token_rewards",
 ]
 __getattr__ = lazy_names(
     __name__,
     {
         "_best_of": ["best_of_n"],
+        "_comparison": ["compare_plain_and_guided"],
         "_config": ["GenerationConfig", "GenerationError", "Guidance", "Sampling"],
         "_explanation": ["Explained", "Explanation", "NeuronAccount", "explain", "neuron_shares"],
         "_export_stablehlo": ["export_stablehlo", "load_stablehlo"],
         "_export_torch": ["export_torch"],
         "_generate": ["Generation", "guided_generate"],
+        "_page": ["comparison_page"],
         "_ranking": ["Ranking", "preference_probabilities", "rank", "rank_rewards"],
         "_reward_function": ["reward_function"],
         "_reward_model": ["Rewards", "TextRewardModel", "score"],
+        "_token_rewards": ["token_rewards"],
     },
 )

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import jax
 
 from coala_jax.decoding._config import BATCH_SIZE, GenerationConfig, GenerationError
-from coala_jax.decoding._generate import Generation, answer_prompts
+from coala_jax.decoding._generate import Generation, guided_generate
 from coala_jax.decoding._prompts import Prompt
 from coala_jax.decoding._reward_model import TextRewardModel
 
@@ -50,7 +50,7 @@ def best_of_n(
         for sample in range(n)
     ]
     repeated = [prompt for prompt in prompts for _ in range(n)]
-    made = answer_prompts(model, repeated, [config] * len(keys), keys, batch_size=batch_size)
+    made = guided_generate(model, repeated, config, keys, batch_size=batch_size)
     return [
         sorted(made[start : start + n], key=lambda one: -_reward(one))
         for start in range(0, len(made), n)

@@ -12,8 +12,6 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from coala_jax._head import Head
-from coala_jax.backbones import BackboneModule
 from coala_jax.backbones._attention import (
     OPEN_END,
     KeyValueCache,
@@ -21,27 +19,8 @@ from coala_jax.backbones._attention import (
     insert,
     put_tokens,
 )
-from coala_jax.decoding._running_pool import (
-    RunningPools,
-    add_token,
-    branched,
-    forget_response,
-    pooled_vector,
-    select_rows,
-)
-from coala_jax.decoding._state import DecodeState, Plan
-
-
-class Reward(NamedTuple):
-    """What turns pooled states into rewards.
-
-    Attributes:
-        head: on features of the plan's layers and pooling.
-        query: (layers, width) of attention pooling, or None.
-    """
-
-    head: Head
-    query: jax.Array | None
+from coala_jax.decoding._running_pool import RunningPools, branched, select_rows
+from coala_jax.decoding._state import DecodeState, Policy
 
 
 class Branches(NamedTuple):
@@ -54,9 +33,6 @@ class Branches(NamedTuple):
         near_ties: (rows, branches) int32, decisions on the way within ``NEAR_TIE`` of another.
         hidden: (rows, branches, width) last hidden state of the last of them.
         pools: of prefix and branch, with the axis of branches.
-        scores: (rows, branches) float32 rewards.
-        keys: (layers, rows, branches, depth, heads, head_dim) of the tokens.
-        values: same shape.
     """
 
     tokens: jax.Array
@@ -65,26 +41,36 @@ class Branches(NamedTuple):
     near_ties: jax.Array
     hidden: jax.Array
     pools: RunningPools
+
+
+class ScoredBranches(NamedTuple):
+    """Branches that have run to their ends.
+
+    Attributes:
+        branches: of every row.
+        scores: (rows, branches) float32 rewards.
+        keys: (layers, rows, branches, depth, heads, head_dim) of the tokens.
+        values: same shape.
+    """
+
+    branches: Branches
     scores: jax.Array
     keys: jax.Array
     values: jax.Array
 
 
-def score_candidates(
-    module: BackboneModule, reward: Reward, state: DecodeState, tokens: jax.Array, plan: Plan
-) -> Branches:
-    """Score prefixes that are extended by one token each, in one pass.
+def score_candidates(policy: Policy, state: DecodeState, tokens: jax.Array) -> ScoredBranches:
+    """Score rows, each extended by one token in turn, in one pass.
 
     Args:
-        module: the backbone.
-        reward: the head.
+        policy: of the batch.
         state: the rows.
         tokens: (rows, candidates) int32.
-        plan: of the batch.
 
     Returns:
         Branches of depth 1.
     """
+    reward, plan = policy.reward, policy.plan
     rows, candidates = tokens.shape
     per_branch = 1 + plan.closes
     lengths = state.cache.lengths[:, None]
@@ -93,7 +79,7 @@ def score_candidates(
     slots = lengths + jnp.arange(candidates * per_branch)
     laid_out = jnp.where(offset == 0, jnp.repeat(tokens, per_branch, axis=1), plan.end_id)
     batch = TokenBatch(laid_out, lengths + offset, slots - offset + per_branch)
-    states = module.states(batch, state.cache, layers=(-1, *plan.layers), keep=True)
+    states = policy.run(batch, state.cache)
     assert states.keys is not None and states.values is not None
 
     def each(part: jax.Array, axis: int) -> jax.Array:
@@ -101,23 +87,21 @@ def score_candidates(
         return part.reshape(shape)
 
     hidden = [each(layer, 1) for layer in states.hidden]
+    own, *end = (tuple(layer[:, :, at] for layer in hidden[1:]) for at in range(per_branch))
     ended = tokens == plan.end_id
-    pools = _add(branched(state.pools), [layer[:, :, 0] for layer in hidden[1:]], reward, plan)
+    pools = reward.add(branched(state.pools), own)
     scored = pools
     if plan.guidance.scored == "token":
-        fresh = branched(forget_response(state.pools, plan.pooling))
-        scored = _add(fresh, [layer[:, :, 0] for layer in hidden[1:]], reward, plan)
+        scored = reward.add(branched(reward.forget_response(state.pools)), own)
     if plan.closes:
-        closed = _add(pools, [layer[:, :, 1] for layer in hidden[1:]], reward, plan)
-        scored = select_rows(~ended, closed, pools)
-    return Branches(
-        tokens=tokens[..., None],
-        length=jnp.ones((rows, candidates), jnp.int32),
-        ended=ended,
-        near_ties=jnp.zeros((rows, candidates), jnp.int32),
-        hidden=hidden[0][:, :, 0],
-        pools=pools,
-        scores=_rewards(reward, scored, plan),
+        scored = select_rows(~ended, reward.add(pools, *end), pools)
+    one = jnp.ones((rows, candidates), jnp.int32)
+    branches = Branches(
+        tokens[..., None], one, ended, jnp.zeros_like(one), hidden[0][:, :, 0], pools
+    )
+    return ScoredBranches(
+        branches,
+        scores=reward.score(scored),
         keys=each(states.keys, 2)[:, :, :, :1],
         values=each(states.values, 2)[:, :, :, :1],
     )
@@ -128,129 +112,108 @@ class Growing(NamedTuple):
 
     Attributes:
         cache: the rows' tokens, and behind them those of the branches.
-        tokens: as in `Branches`, and so the next five.
-        length: as there.
-        ended: as there.
-        near_ties: as there.
-        hidden: as there.
-        pools: as there.
+        branches: so far.
         own: pools that only tokens of the branch have reached.
     """
 
     cache: KeyValueCache
-    tokens: jax.Array
-    length: jax.Array
-    ended: jax.Array
-    near_ties: jax.Array
-    hidden: jax.Array
-    pools: RunningPools
+    branches: Branches
     own: RunningPools
 
 
-# Branches so far, logits of what follows (rows, branches, vocab) and the depth reached, to the next
-# token of each and whether it was a near tie, both (rows, branches).
-NextTokens = Callable[[Growing, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
+class NextTokens(NamedTuple):
+    """The next token of every branch.
+
+    Attributes:
+        tokens: (rows, branches) int32.
+        near_tie: (rows, branches) booleans.
+    """
+
+    tokens: jax.Array
+    near_tie: jax.Array
+
+
+# Branches so far, logits of what follows (rows, branches, vocab) and the depth reached.
+Following = Callable[[Branches, jax.Array, jax.Array], NextTokens]
 
 
 def grow_branches(
-    module: BackboneModule,
-    reward: Reward,
-    state: DecodeState,
-    first: jax.Array,
-    first_near: jax.Array,
-    following: NextTokens,
-    most: jax.Array,
-    depth: int,
-    plan: Plan,
-) -> Branches:
-    """Continue every row by branches of several tokens, and score them at their ends.
+    policy: Policy, state: DecodeState, first: NextTokens, following: Following, most: jax.Array
+) -> ScoredBranches:
+    """Continue every row by branches of up to ``Plan.depth`` tokens, and score them at their ends.
 
     Args:
-        module: the backbone.
-        reward: the head.
+        policy: of the batch.
         state: the rows.
-        first: (rows, branches) int32, the first token of each.
-        first_near: (rows, branches) booleans, whether it was a near tie.
+        first: the first token of each branch.
         following: gives the others.
         most: (rows,) int32, the most tokens of a branch.
-        depth: the most tokens of any branch, at least 1.
-        plan: of the batch.
-
-    Returns:
-        The branches.
     """
-    rows, branches = first.shape
-    width = depth + plan.closes
+    module, reward, plan = policy
+    rows, count = first.tokens.shape
+    depth, width = plan.depth, plan.reach
     lengths = state.cache.lengths[:, None]
-    start = lengths + width * jnp.arange(branches)
+    start = lengths + width * jnp.arange(count)
 
-    def run(growing: Growing, tokens: jax.Array, at: jax.Array) -> tuple[Growing, list[jax.Array]]:
-        """One token a branch at depth ``at``, kept in the cache."""
+    def run(
+        cache: KeyValueCache, tokens: jax.Array, at: jax.Array
+    ) -> tuple[KeyValueCache, tuple[jax.Array, ...]]:
+        """One token a branch at depth ``at``: the cache with it, and its hidden states."""
         positions = jnp.broadcast_to(lengths + at, tokens.shape)
         batch = TokenBatch(tokens, positions, start + width, start + at)
-        states = module.states(batch, growing.cache, layers=(-1, *plan.layers), keep=True)
-        return growing._replace(cache=insert(growing.cache, batch, states)), list(states.hidden)
+        states = policy.run(batch, cache)
+        return insert(cache, batch, states), states.hidden
 
-    def add(growing: Growing, tokens: jax.Array, near: jax.Array, at: jax.Array) -> Growing:
-        going = ~growing.ended & (at < most[:, None])
-        growing, states = run(growing, jnp.where(going, tokens, plan.end_id), at)
-        hidden, *layers = states
-        pools = _add(growing.pools, layers, reward, plan)
-        own = _add(growing.own, layers, reward, plan)
-        return growing._replace(
-            tokens=growing.tokens.at[:, :, at].set(jnp.where(going, tokens, plan.end_id)),
-            length=growing.length + going,
-            ended=growing.ended | (going & (tokens == plan.end_id)),
-            near_ties=growing.near_ties + (going & near),
-            hidden=jnp.where(going[..., None], hidden, growing.hidden),
-            pools=select_rows(going, pools, growing.pools),
-            own=select_rows(going, own, growing.own),
+    def add(growing: Growing, chosen: NextTokens, at: jax.Array) -> Growing:
+        branches = growing.branches
+        going = ~branches.ended & (at < most[:, None])
+        tokens = jnp.where(going, chosen.tokens, plan.end_id)
+        cache, (hidden, *layers) = run(growing.cache, tokens, at)
+        pools = reward.add(branches.pools, tuple(layers))
+        own = reward.add(growing.own, tuple(layers))
+        branches = Branches(
+            tokens=branches.tokens.at[:, :, at].set(tokens),
+            length=branches.length + going,
+            ended=branches.ended | (going & (tokens == plan.end_id)),
+            near_ties=branches.near_ties + (going & chosen.near_tie),
+            hidden=jnp.where(going[..., None], hidden, branches.hidden),
+            pools=select_rows(going, pools, branches.pools),
         )
+        return Growing(cache, branches, select_rows(going, own, growing.own))
 
-    def spread(pools: RunningPools) -> RunningPools:
-        def one(kept: jax.Array) -> jax.Array:
-            return jnp.broadcast_to(kept, (rows, branches, kept.shape[-1]))
+    def spread(part: jax.Array) -> jax.Array:
+        """(rows, width) to (rows, branches, width)."""
+        return jnp.broadcast_to(part[:, None], (rows, count, part.shape[-1]))
 
-        return jax.tree.map(one, branched(pools))
-
-    growing = Growing(
-        cache=state.cache,
-        tokens=jnp.full((rows, branches, depth), plan.end_id, jnp.int32),
-        length=jnp.zeros((rows, branches), jnp.int32),
-        ended=jnp.zeros((rows, branches), bool),
-        near_ties=jnp.zeros((rows, branches), jnp.int32),
-        hidden=jnp.broadcast_to(state.hidden[:, None], (rows, branches, state.hidden.shape[-1])),
-        pools=spread(state.pools),
-        own=spread(forget_response(state.pools, plan.pooling)),
+    none = jnp.zeros((rows, count), jnp.int32)
+    branches = Branches(
+        tokens=jnp.full((rows, count, depth), plan.end_id, jnp.int32),
+        length=none,
+        ended=jnp.zeros((rows, count), bool),
+        near_ties=none,
+        hidden=spread(state.hidden),
+        pools=jax.tree.map(spread, state.pools),
     )
-    growing = add(growing, first, first_near, jnp.int32(0))
+    own = jax.tree.map(spread, reward.forget_response(state.pools))
+    growing = add(Growing(state.cache, branches, own), first, jnp.int32(0))
 
     def lengthen(at: jax.Array, growing: Growing) -> Growing:
-        return add(growing, *following(growing, module.logits(growing.hidden), at), at)
+        branches = growing.branches
+        return add(growing, following(branches, module.logits(branches.hidden), at), at)
 
-    growing = jax.lax.fori_loop(1, depth, lengthen, growing)
-    scored = growing.own if plan.guidance.scored == "token" else growing.pools
+    cache, branches, own = jax.lax.fori_loop(1, depth, lengthen, growing)
+    scored = own if plan.guidance.scored == "token" else branches.pools
     if plan.closes:
-        ends = jnp.full((rows, branches), plan.end_id, jnp.int32)
+        ends = jnp.full((rows, count), plan.end_id, jnp.int32)
         # Where a branch ended early its end token stands at the place of the first one left out.
-        _, (_, *layers) = run(growing, ends, growing.length)
-        closed = _add(growing.pools, layers, reward, plan)
-        scored = select_rows(~growing.ended, closed, growing.pools)
-    keys, values = (_branch_slots(part, start, depth) for part in growing.cache[:2])
-    return Branches(
-        tokens=growing.tokens,
-        length=growing.length,
-        ended=growing.ended,
-        near_ties=growing.near_ties,
-        hidden=growing.hidden,
-        pools=growing.pools,
-        scores=_rewards(reward, scored, plan),
-        keys=keys,
-        values=values,
-    )
+        _, (_, *layers) = run(cache, ends, branches.length)
+        closed = reward.add(branches.pools, tuple(layers))
+        scored = select_rows(~branches.ended, closed, branches.pools)
+    keys, values = (_branch_slots(part, start, depth) for part in (cache.keys, cache.values))
+    return ScoredBranches(branches, reward.score(scored), keys, values)
 
 
-class Kept(NamedTuple):
+class CacheUpdate(NamedTuple):
     """Keys and values that have yet to go into the cache.
 
     Attributes:
@@ -265,63 +228,51 @@ class Kept(NamedTuple):
 
 
 def take_branch(
-    state: DecodeState, branches: Branches, index: jax.Array, count: jax.Array
-) -> tuple[DecodeState, Kept]:
+    state: DecodeState, scored: ScoredBranches, index: jax.Array, count: jax.Array
+) -> tuple[DecodeState, CacheUpdate]:
     """Rows that go on from the end of one of their branches, whose tokens have run already.
 
     Args:
         state: the rows.
-        branches: of the rows.
+        scored: branches of the rows.
         index: (rows,) int32, the branch of each.
         count: (rows,) int32, how many tokens that branch has; 0 leaves a row as it is.
 
     Returns:
         The rows, with hidden states and pools of their branches' ends, and the keys and values of
-        their tokens, for `put_kept`.
+        their tokens, for `update_cache`.
     """
-    rows = jnp.arange(len(index))
-    depth = branches.tokens.shape[2]
-    order = jnp.arange(depth)
-    keys, values = (part[:, rows, index] for part in (branches.keys, branches.values))
+    branches, rows = scored.branches, jnp.arange(len(index))
+    order = jnp.arange(branches.tokens.shape[2])
+    keys, values = (part[:, rows, index] for part in (scored.keys, scored.values))
     lengths = state.cache.lengths
-    taken = order < count[:, None]
-    slots = jnp.where(taken, lengths[:, None] + order, state.cache.capacity)
-
-    def put(whole: jax.Array, part: jax.Array, slots: jax.Array) -> jax.Array:
-        return whole.at[slots].set(part, mode="drop")
-
-    by_row = jax.vmap(put)
-    cache = state.cache._replace(
-        positions=by_row(state.cache.positions, lengths[:, None] + order, slots),
-        ends=by_row(state.cache.ends, jnp.full_like(slots, OPEN_END), slots),
-        lengths=lengths + count,
-    )
+    places = lengths[:, None] + order
+    slots = jnp.where(order < count[:, None], places, state.cache.capacity)
     goes_on = count > 0
     pools = jax.tree.map(lambda kept: kept[rows, index], branches.pools)
     state = state._replace(
-        cache=cache,
+        cache=put_positions(state.cache, places, slots)._replace(lengths=lengths + count),
         hidden=jnp.where(goes_on[:, None], branches.hidden[rows, index], state.hidden),
         pools=select_rows(goes_on, pools, state.pools),
     )
-    return state, Kept(keys, values, slots)
+    return state, CacheUpdate(keys, values, slots)
 
 
-def put_kept(state: DecodeState, kept: Kept) -> DecodeState:
+def put_positions(cache: KeyValueCache, positions: jax.Array, slots: jax.Array) -> KeyValueCache:
+    """The cache with tokens that all behind them see; positions and slots are (rows, depth)."""
+    rows = jnp.arange(len(slots))[:, None]
+    return cache._replace(
+        positions=cache.positions.at[rows, slots].set(positions, mode="drop"),
+        ends=cache.ends.at[rows, slots].set(OPEN_END, mode="drop"),
+    )
+
+
+def update_cache(state: DecodeState, update: CacheUpdate) -> DecodeState:
     """The rows with keys and values in their cache."""
     cache = state.cache
-    keys, values = (
-        put_tokens(whole, part, kept.slots)
-        for whole, part in ((cache.keys, kept.keys), (cache.values, kept.values))
-    )
+    keys = put_tokens(cache.keys, update.keys, update.slots)
+    values = put_tokens(cache.values, update.values, update.slots)
     return state._replace(cache=cache._replace(keys=keys, values=values))
-
-
-def _add(pools: RunningPools, states: list[jax.Array], reward: Reward, plan: Plan) -> RunningPools:
-    return add_token(pools, tuple(states), plan.pooling, reward.query)
-
-
-def _rewards(reward: Reward, pools: RunningPools, plan: Plan) -> jax.Array:
-    return reward.head(pooled_vector(pools, plan.pooling)).astype(jnp.float32)
 
 
 def _branch_slots(part: jax.Array, start: jax.Array, depth: int) -> jax.Array:

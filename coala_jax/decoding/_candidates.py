@@ -9,8 +9,8 @@ import jax.numpy as jnp
 NEAR_TIE = 1e-4
 
 
-class SamplingOptions(NamedTuple):
-    """What may differ from row to row.
+class SamplingArrays(NamedTuple):
+    """What may differ from row to row, as arrays: `coala_jax.decoding.Sampling`, and keys.
 
     Attributes:
         key: (rows,) typed keys; a row's draws depend on its own alone.
@@ -67,7 +67,7 @@ def penalise(logits: jax.Array, seen: jax.Array, penalty: jax.Array) -> jax.Arra
     return jnp.where(seen, moved, logits)
 
 
-def propose(logits: jax.Array, options: SamplingOptions, size: int) -> Pool:
+def propose(logits: jax.Array, options: SamplingArrays, size: int) -> Pool:
     """The nucleus (Holtzman et al. 2020) of the ``top_k`` most probable tokens.
 
     Args:

@@ -1,6 +1,5 @@
 """`guided_generate`: prompts in, responses out."""
 
-import functools
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import NamedTuple
@@ -15,21 +14,14 @@ from coala_jax.decoding._plan import (
     make_plan,
     require_generates,
     room_for_response,
-    slots_needed,
 )
-from coala_jax.decoding._prompts import (
-    Prompt,
-    ResponseText,
-    encode_prompts,
-    prompt_text,
-    template_of,
-)
+from coala_jax.decoding._prompts import Prompt, encode_prompts, prompt_text, template_of
 from coala_jax.decoding._reward_model import TextRewardModel, backbone_of, reward_of_text
-from coala_jax.decoding._session import Request, Session, require_sound, response_of
+from coala_jax.decoding._session import Request, Session, require_sound
+from coala_jax.decoding._state import Trace
 
 # Steps between two looks at the text, where someone wants it as it comes or it may stop.
 STEPS_A_LOOK = 8
-STOPPED, FULL = "stop", "length"
 
 
 class GuidedStep(NamedTuple):
@@ -87,10 +79,9 @@ def guided_generate(
     model: Backbone | TextRewardModel,
     prompts: Sequence[Prompt],
     config: GenerationConfig | Sequence[GenerationConfig],
-    key: jax.Array,
+    key: jax.Array | Sequence[jax.Array],
     *,
     batch_size: int = BATCH_SIZE,
-    rewards: bool = True,
     trace: bool = False,
     on_text: Callable[[int, str], None] | None = None,
 ) -> list[Generation]:
@@ -105,9 +96,8 @@ def guided_generate(
             with ``scale=0``.
         prompts: texts, or conversations as messages, which the tokenizer's chat template writes.
         config: for all prompts, or one for each.
-        key: typed key; prompt i draws with ``fold_in(key, i)``.
+        key: typed key, of which prompt i draws with ``fold_in(key, i)``; or a list, one for each.
         batch_size: prompts that run together.
-        rewards: score every response as a whole.
         trace: keep what every guided step saw.
         on_text: called with the index of a prompt and the next piece of its response, as it comes.
 
@@ -124,184 +114,109 @@ def guided_generate(
         >>> config = GenerationConfig(Sampling(scale=2.0, max_new_tokens=64))
         >>> guided_generate(model, ["What is a cell?"], config, jax.random.key(0))[0].text
     """
-    configs = _configs(config, len(prompts))
-    keys = [jax.random.fold_in(key, number) for number in range(len(prompts))]
-    return answer_prompts(
-        model,
-        prompts,
-        configs,
-        keys,
-        batch_size=batch_size,
-        rewards=rewards,
-        trace=trace,
-        on_text=on_text,
-    )
-
-
-def answer_prompts(
-    model: Backbone | TextRewardModel,
-    prompts: Sequence[Prompt],
-    configs: Sequence[GenerationConfig],
-    keys: Sequence[jax.Array],
-    *,
-    batch_size: int = BATCH_SIZE,
-    rewards: bool = True,
-    trace: bool = False,
-    on_text: Callable[[int, str], None] | None = None,
-) -> list[Generation]:
-    """`guided_generate` with a key for each prompt; a prompt may be there several times.
-
-    Args:
-        model: as there.
-        prompts: (n,) as there.
-        configs: (n,) one a prompt.
-        keys: (n,) typed keys, one a prompt.
-        batch_size: as there.
-        rewards: as there.
-        trace: as there.
-        on_text: as there.
-
-    Raises:
-        GenerationError, FeatureError: as `guided_generate` does.
-    """
     backbone = backbone_of(model)
     require_generates(backbone)
     if batch_size < 1:
         raise GenerationError(f"batch_size={batch_size} must be at least 1")
+    count = len(prompts)
+    configs = [config] * count if isinstance(config, GenerationConfig) else config
+    keys = key
+    if isinstance(key, jax.Array):
+        keys = [jax.random.fold_in(key, number) for number in range(count)]
+    for name, given in (("config", configs), ("key", keys)):
+        if len(given) != count:
+            raise GenerationError(
+                f"{name}: {len(given)} of them for {count} prompts; give one, or one each"
+            )
     if not prompts:
         return []
     plan = make_plan(model, configs, traced=trace)
     texts = [prompt_text(model, prompt, f"prompt {n}") for n, prompt in enumerate(prompts)]
     encoded = encode_prompts(backbone.tokenizer, texts, template_of(model))
     requests = [
-        Request(ids, config, key, f"prompt {n}")
-        for n, (ids, config, key) in enumerate(zip(encoded, configs, keys, strict=True))
+        Request(ids, config, key, f"prompt {n}", text)
+        for n, (ids, config, key, text) in enumerate(
+            zip(encoded, configs, keys, texts, strict=True)
+        )
     ]
     rows = min(batch_size, len(requests))
-    session = Session(model, plan, rows, slots_needed(plan, max(map(len, encoded))))
+    longest = max(map(len, encoded)) + plan.new_tokens
+    session = Session(model, plan, rows, plan.slots(longest))
     for request in requests:  # before any of them runs
         room_for_response(backbone, plan, request.prompt, request.config, request.name)
-    rewarded = rewards and isinstance(model, TextRewardModel)
+    looks = on_text is not None or any(config.sampling.stop for config in configs)
     found: list[Generation] = []
     # Who is told the text as it comes wants no bar between it.
     with nullcontext() if on_text else Progress(len(requests), "generate") as progress:
         for start in range(0, len(requests), rows):
             part = requests[start : start + rows]
-            tell = None if on_text is None else functools.partial(_tell, on_text, start)
-            written = _run_batch(session, model, part, tell)
-            made = _generations(session, part, written, rewarded=rewarded)
-            for row, text in enumerate(written):
-                # Rows hold what a stop text cut off, too.
-                if text.stopped and rewards and isinstance(model, TextRewardModel):
-                    reward = reward_of_text(model, texts[start + row], text.text)
-                    made[row] = made[row]._replace(reward=reward)
+            session.admit(part, range(len(part)))
+            while session.going:
+                for row, piece in session.write(STEPS_A_LOOK if looks else plan.new_tokens).items():
+                    if piece and on_text is not None:
+                        on_text(start + row, piece)
+            made = generations(session, part)
             found += made
             if progress is not None:
                 progress.advance(len(made), sum(len(one.tokens) for one in made))
     return found
 
 
-def _tell(on_text: Callable[[int, str], None], start: int, row: int, piece: str) -> None:
-    on_text(start + row, piece)
+def generations(session: Session, requests: Sequence[Request]) -> list[Generation]:
+    """What became of the requests in the first rows of a session.
 
-
-def _configs(
-    config: GenerationConfig | Sequence[GenerationConfig], count: int
-) -> list[GenerationConfig]:
-    if isinstance(config, GenerationConfig):
-        return [config] * count
-    if len(config) != count:
-        raise GenerationError(
-            f"config: {len(config)} of them for {count} prompts; give one, or one each"
-        )
-    return list(config)
-
-
-def _run_batch(
-    session: Session,
-    model: Backbone | TextRewardModel,
-    requests: Sequence[Request],
-    on_text: Callable[[int, str], None] | None,
-) -> list[ResponseText]:
-    """Answer as many requests as the session has rows, or fewer; gives their texts."""
-    tokenizer, template = backbone_of(model).tokenizer, template_of(model)
-    stops = [one.config.sampling.stop for one in requests]
-    written = [ResponseText(tokenizer, template, stop) for stop in stops]
-    session.admit(requests, range(len(requests)))
-    looks = on_text is not None or any(stops)
-    while True:
-        progress = session.advance(STEPS_A_LOOK if looks else session.plan.new_tokens)
-        for row, text in enumerate(written):
-            fresh = response_of(progress, row, session.plan)[len(text.tokens) :]
-            piece = text.extend(fresh, last=bool(progress.done[row]))
-            if piece and on_text is not None:
-                on_text(row, piece)
-        going = [row for row in range(len(written)) if not progress.done[row]]
-        stopped = [row for row in going if written[row].stopped]
-        if stopped:
-            session.drop(stopped)
-        if len(stopped) == len(going):
-            return written
-
-
-def _generations(
-    session: Session,
-    requests: Sequence[Request],
-    written: Sequence[ResponseText],
-    *,
-    rewarded: bool,
-) -> list[Generation]:
-    """What became of the requests in the session's rows."""
-    progress, plan = session.progress(), session.plan
-    evaluations, rewards = progress.evaluations, None
-    if rewarded:
+    Raises:
+        FeatureError: a reward that is not finite.
+    """
+    progress, model = session.progress(), session.model
+    evaluations, rewards = progress.counts.evaluations, None
+    if isinstance(model, TextRewardModel):
         rewards, evaluations = session.rewards()
-    traced = session.trace() if plan.traced else None
+    trace = session.trace() if session.plan.traced else None
     found = []
-    for row, (request, text) in enumerate(zip(requests, written, strict=True)):
+    for row, request in enumerate(requests):
+        text, guided = session.texts[row], int(progress.counts.guided[row])
         reward = None if rewards is None else float(rewards[row])
         require_sound(progress, row, request.name, reward)
-        ended = plan.end_id in progress.tokens[row, : progress.length[row]] and not text.stopped
-        tokens = (*text.tokens, plan.end_id) if ended else tuple(text.tokens)
-        guided = int(progress.guided[row])
+        if text.stopped and isinstance(model, TextRewardModel):  # rows hold what was cut off, too
+            reward = reward_of_text(model, request.text, text.text)
+        assert text.finish_reason is not None
         found.append(
             Generation(
                 text=text.text,
-                tokens=tokens,
-                finish_reason=STOPPED if ended or text.stopped else FULL,
+                tokens=tuple(text.tokens),
+                finish_reason=text.finish_reason,
                 reward=reward,
                 prompt_tokens=len(request.prompt),
                 evaluations=int(evaluations[row]),
                 guided_steps=guided,
-                scored=int(progress.scored[row]),
-                near_ties=int(progress.near_ties[row]),
-                steps=() if traced is None else guided_steps(traced, row, guided, len(tokens)),
+                scored=int(progress.counts.scored[row]),
+                near_ties=int(progress.counts.near_ties[row]),
+                steps=guided_steps(trace, row, guided, len(text.tokens)) if trace else (),
             )
         )
     return found
 
 
-def guided_steps(
-    trace: dict[str, np.ndarray], row: int, count: int, length: int
-) -> tuple[GuidedStep, ...]:
+def guided_steps(trace: Trace, row: int, count: int, length: int) -> tuple[GuidedStep, ...]:
     """The first ``count`` guided steps of a row, candidates alone.
 
     Those behind the response of ``length`` tokens are left out: a stop text cut them off.
     """
     steps = []
     for number in range(count):
-        if trace["step"][row, number] >= length:
+        step = Trace(*(part[row, number] for part in trace))
+        if step.step >= length:
             break
-        log_probs = trace["log_probs"][row, number]
-        inside = int(np.isfinite(log_probs).sum())
+        inside = slice(int(np.isfinite(step.log_probs).sum()))
         steps.append(
             GuidedStep(
-                place=int(trace["step"][row, number]),
-                tokens=tuple(trace["tokens"][row, number, :inside].tolist()),
-                log_probs=tuple(log_probs[:inside].tolist()),
-                scores=tuple(trace["scores"][row, number, :inside].tolist()),
-                chosen=int(trace["chosen"][row, number]),
-                plain=int(trace["plain"][row, number]),
+                place=int(step.step),
+                tokens=tuple(step.tokens[inside].tolist()),
+                log_probs=tuple(step.log_probs[inside].tolist()),
+                scores=tuple(step.scores[inside].tolist()),
+                chosen=int(step.chosen),
+                plain=int(step.plain),
             )
         )
     return tuple(steps)

@@ -9,9 +9,9 @@ import numpy as np
 
 from coala_jax.backbones import Tokenizer
 from coala_jax.data import Message
-from coala_jax.decoding._generate import STOPPED, Generation, GuidedStep
+from coala_jax.decoding._generate import Generation, GuidedStep
 from coala_jax.decoding._moved_steps import MovedStep, is_moved
-from coala_jax.decoding._prompts import Prompt
+from coala_jax.decoding._prompts import STOPPED, Prompt
 from coala_jax.decoding._reward_colours import RewardColours, signed
 from coala_jax.decoding._token_text import token_pieces, visible_token
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from coala_jax.backbones import Backbone
-from coala_jax.decoding._candidates import SamplingOptions
+from coala_jax.decoding._candidates import SamplingArrays
 from coala_jax.decoding._config import GenerationConfig, GenerationError, Guidance, shared_guidance
 from coala_jax.decoding._reward_model import TextRewardModel, backbone_of
 from coala_jax.decoding._state import Plan, round_up
@@ -59,8 +59,6 @@ def make_plan(
         new_tokens=min(longest, backbone.config.max_length),
         candidates=candidates,
         guidance=replace(guidance or Guidance(), num_candidates=None),
-        pooling="mean" if reward_model is None else reward_model.settings.pooling,
-        layers=() if reward_model is None else reward_model.settings.layers,
         end_id=backbone.tokenizer.end_id,
         penalised=any(sampling.repetition_penalty != 1 for sampling in samplings),
         traced=traced,
@@ -107,8 +105,7 @@ def room_for_response(
     """
     if not prompt:
         raise GenerationError(f"{name} is empty; a response needs something to answer")
-    # One place for the end token that closes the response under the head.
-    room = backbone.config.max_length - len(prompt) - max(plan.reach, 1)
+    room = backbone.config.max_length - len(prompt) - plan.reach
     if room < 1:
         raise GenerationError(
             f"{name} has {len(prompt)} tokens: with at least one new token it does not fit the "
@@ -119,7 +116,7 @@ def room_for_response(
 
 def row_options(
     configs: Sequence[GenerationConfig], keys: jax.Array, rooms: Sequence[int]
-) -> SamplingOptions:
+) -> SamplingArrays:
     """Options of rows as arrays.
 
     Args:
@@ -128,20 +125,13 @@ def row_options(
         rooms: (rows,) most new tokens.
     """
 
-    def column(name: str, dtype: type) -> jax.Array:
-        return jnp.asarray(np.array([getattr(config.sampling, name) for config in configs], dtype))
+    def column(name: str) -> jax.Array:
+        values = [getattr(config.sampling, name) for config in configs]
+        return jnp.asarray(np.array(values, np.int32 if name == "top_k" else np.float32))
 
-    return SamplingOptions(
+    own = ("temperature", "top_p", "top_k", "repetition_penalty", "scale")
+    return SamplingArrays(
         key=keys,
-        temperature=column("temperature", np.float32),
-        top_p=column("top_p", np.float32),
-        top_k=column("top_k", np.int32),
-        repetition_penalty=column("repetition_penalty", np.float32),
-        scale=column("scale", np.float32),
         max_new_tokens=jnp.asarray(np.array(rooms, np.int32)),
+        **{name: column(name) for name in own},
     )
-
-
-def slots_needed(plan: Plan, prompt_slots: int) -> int:
-    """Slots of a cache row for prompts of so many slots, their responses and branches."""
-    return round_up(prompt_slots + plan.new_tokens + max(plan.branch_slots, 1))

@@ -15,6 +15,8 @@ from coala_jax.features._tokens import PROMPT_FIELD, RESPONSE_FIELD, TextTemplat
 Prompt = str | Sequence[Message | Mapping[str, Any]]
 # What a tokenizer decodes an unfinished character to.
 UNFINISHED = "\N{REPLACEMENT CHARACTER}"
+# Why a response ended: at an end token or stop text; where its tokens ran out.
+STOPPED, FULL = "stop", "length"
 
 
 def template_of(model: Backbone | TextRewardModel) -> TextTemplate:
@@ -92,8 +94,10 @@ class ResponseText:
     Attributes:
         text: what is certain of it: no unfinished character, and nothing that may turn out to be
             the beginning of a stop text.
+        tokens: ids so far, an end token among them; up to the one that completed a stop text.
         stopped: a stop text was found; the text ends before it.
-        tokens: ids of the response; up to the one that completed the stop text, where one did.
+        finish_reason: ``STOPPED`` at an end token or stop text, ``FULL`` where tokens ran out; None
+            while it goes on.
     """
 
     def __init__(self, tokenizer: Tokenizer, template: TextTemplate, stop: Sequence[str] = ()):
@@ -102,15 +106,16 @@ class ResponseText:
         self._tokenizer, self._before, self._stop = tokenizer, before, tuple(stop)
         self.text, self.stopped = "", False
         self.tokens: list[int] = []
+        self.finish_reason: str | None = None
 
     def extend(self, tokens: Sequence[int], *, last: bool = False) -> str:
-        """Take more tokens, without the end token; gives the text that became certain.
+        """Take more tokens; gives the text that became certain.
 
         Args:
             tokens: that follow those given before.
             last: nothing follows: what was held back is certain now.
         """
-        if self.stopped:
+        if self.finish_reason:
             return ""
         known = self.text
         for token in tokens if self._stop else ():
@@ -118,20 +123,26 @@ class ResponseText:
             cut = self._first_stop(self._decoded())
             if cut is not None:
                 self.text, self.stopped = self._decoded()[:cut], True
+                self.finish_reason = STOPPED
                 return self.text[len(known) :]
         if not self._stop:
             self.tokens.extend(tokens)
         whole = self._decoded()
         if last:
-            self.text = whole
+            self.text, self.finish_reason = whole, STOPPED if self._ended else FULL
         else:
             sure = whole.rstrip(UNFINISHED)
             held = max((_overlap(sure, stop) for stop in self._stop), default=0)
             self.text = sure[: len(sure) - held] if len(sure) - held > len(known) else known
         return self.text[len(known) :]
 
+    @property
+    def _ended(self) -> bool:
+        return self.tokens[-1:] == [self._tokenizer.end_id]
+
     def _decoded(self) -> str:
-        return self._tokenizer.decode(self.tokens).removeprefix(self._before)
+        tokens = self.tokens[:-1] if self._ended else self.tokens
+        return self._tokenizer.decode(tokens).removeprefix(self._before)
 
     def _first_stop(self, text: str) -> int | None:
         found = [at for at in (text.find(stop) for stop in self._stop) if at >= 0]

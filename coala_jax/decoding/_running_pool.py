@@ -1,20 +1,26 @@
-"""Pooling that goes on: the vector of a text that grows by a token, without its earlier states."""
+"""Pooling that goes on: rewards of a text that grows by a token, without its earlier states."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from coala_jax._head import ConvexHead, Head
+from coala_jax.backbones import Backbone
+from coala_jax.decoding._reward_model import TextRewardModel
 from coala_jax.features._pooling import ATTENTION, pooling_parts
+from coala_jax.features._query import query_array
 
 # What one pooling of one layer keeps of the tokens so far; arrays of (..., width) or (..., 1).
-Kept = tuple[jax.Array, ...]
+PoolState = tuple[jax.Array, ...]
 # By layer, by pooling in the order they are named.
-RunningPools = tuple[tuple[Kept, ...], ...]
+RunningPools = tuple[tuple[PoolState, ...], ...]
 
 
-class Running(NamedTuple):
+class RunningPooling(NamedTuple):
     """A pooling of `coala_jax.features._pooling.POOLINGS` by steps.
 
     Attributes:
@@ -24,58 +30,58 @@ class Running(NamedTuple):
         value: what is kept to the pooled vector (..., width).
     """
 
-    begin: Callable[[jax.Array, jax.Array], Kept]
-    add: Callable[[Kept, jax.Array, jax.Array | None], Kept]
-    value: Callable[[Kept], jax.Array]
+    begin: Callable[[jax.Array, jax.Array], PoolState]
+    add: Callable[[PoolState, jax.Array, jax.Array | None], PoolState]
+    value: Callable[[PoolState], jax.Array]
 
 
-def _no_tokens(hidden: jax.Array, _: jax.Array) -> Kept:
+def _no_tokens(hidden: jax.Array, _: jax.Array) -> PoolState:
     zeros = jnp.zeros((*hidden.shape[:-2], hidden.shape[-1]), jnp.float32)
     return zeros, zeros[..., :1]
 
 
-def _all_tokens(hidden: jax.Array, mask: jax.Array) -> Kept:
+def _all_tokens(hidden: jax.Array, mask: jax.Array) -> PoolState:
     used = jnp.where(mask[..., None], hidden, 0).astype(jnp.float32)
     return used.sum(-2), mask.sum(-1, keepdims=True).astype(jnp.float32)
 
 
-def _add_to_sum(kept: Kept, state: jax.Array, _: jax.Array | None) -> Kept:
+def _add_to_sum(kept: PoolState, state: jax.Array, _: jax.Array | None) -> PoolState:
     total, count = kept
     return total + state, count + 1
 
 
-def _mean(kept: Kept) -> jax.Array:
+def _mean(kept: PoolState) -> jax.Array:
     total, count = kept
     return total / jnp.maximum(count, 1)
 
 
-def _nothing_yet(hidden: jax.Array, _: jax.Array) -> Kept:
+def _nothing_yet(hidden: jax.Array, _: jax.Array) -> PoolState:
     return (jnp.zeros((*hidden.shape[:-2], hidden.shape[-1]), jnp.float32),)
 
 
-def _replace(_: Kept, state: jax.Array, __: jax.Array | None) -> Kept:
+def _replace(_: PoolState, state: jax.Array, __: jax.Array | None) -> PoolState:
     return (state,)
 
 
-def _first_token(hidden: jax.Array, mask: jax.Array) -> Kept:
+def _first_token(hidden: jax.Array, mask: jax.Array) -> PoolState:
     first = jnp.argmax(mask, axis=-1)[..., None, None]
     return (jnp.take_along_axis(hidden, first, axis=-2)[..., 0, :].astype(jnp.float32),)
 
 
-def _keep(kept: Kept, _: jax.Array, __: jax.Array | None) -> Kept:
+def _keep(kept: PoolState, _: jax.Array, __: jax.Array | None) -> PoolState:
     return kept
 
 
-def _alone(kept: Kept) -> jax.Array:
+def _alone(kept: PoolState) -> jax.Array:
     return kept[0]
 
 
-def _no_attention(hidden: jax.Array, _: jax.Array) -> Kept:
+def _no_attention(hidden: jax.Array, _: jax.Array) -> PoolState:
     zeros = jnp.zeros((*hidden.shape[:-2], hidden.shape[-1]), jnp.float32)
     return zeros, zeros[..., :1], jnp.full_like(zeros[..., :1], -jnp.inf)
 
 
-def _attend(kept: Kept, state: jax.Array, query: jax.Array | None) -> Kept:
+def _attend(kept: PoolState, state: jax.Array, query: jax.Array | None) -> PoolState:
     """A softmax by steps: sums of weighted states and of weights, both relative to the largest."""
     assert query is not None  # the settings of a head with this pooling hold one
     total, weight, largest = kept
@@ -85,63 +91,111 @@ def _attend(kept: Kept, state: jax.Array, query: jax.Array | None) -> Kept:
     return total * before + state * own, weight * before + own, top
 
 
-def _attended(kept: Kept) -> jax.Array:
+def _attended(kept: PoolState) -> jax.Array:
     total, weight, _ = kept
     return total / jnp.where(weight > 0, weight, 1)
 
 
-RUNNING: Mapping[str, Running] = {
-    "mean": Running(_no_tokens, _add_to_sum, _mean),
-    "last": Running(_nothing_yet, _replace, _alone),
-    ATTENTION: Running(_no_attention, _attend, _attended),
-    "text_mean": Running(_all_tokens, _add_to_sum, _mean),
-    "first": Running(_first_token, _keep, _alone),
+RUNNING: Mapping[str, RunningPooling] = {
+    "mean": RunningPooling(_no_tokens, _add_to_sum, _mean),
+    "last": RunningPooling(_nothing_yet, _replace, _alone),
+    ATTENTION: RunningPooling(_no_attention, _attend, _attended),
+    "text_mean": RunningPooling(_all_tokens, _add_to_sum, _mean),
+    "first": RunningPooling(_first_token, _keep, _alone),
 }
 
 
-def begin_pools(hidden: tuple[jax.Array, ...], mask: jax.Array, pooling: str) -> RunningPools:
-    """What is kept of prompts.
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["head", "query"],
+    meta_fields=["pooling", "layers"],
+)
+@dataclass(frozen=True)
+class RunningReward:
+    """A head that scores texts in the making.
 
-    Args:
-        hidden: for every layer, (rows, length, width).
-        mask: (rows, length) booleans, true at prompt tokens.
-        pooling: names joined by ``+``.
-    """
-    parts = pooling_parts(pooling)
-    return tuple(tuple(RUNNING[part].begin(layer, mask) for part in parts) for layer in hidden)
-
-
-def add_token(
-    pools: RunningPools, states: tuple[jax.Array, ...], pooling: str, query: jax.Array | None
-) -> RunningPools:
-    """What is kept once a response token has run.
-
-    Args:
-        pools: what was kept, of shape (..., width); broadcasts against the states.
-        states: the token's hidden state in every layer, (..., width).
-        pooling: as in `begin_pools`.
+    Attributes:
+        head: the network.
         query: (layers, width) of attention pooling, or None.
+        pooling: of the head's features, names joined by ``+``.
+        layers: of the head's features; none where there is no head.
     """
-    parts = pooling_parts(pooling)
-    grown = []
-    for number, (layer, state) in enumerate(zip(pools, states, strict=True)):
-        own = None if query is None else query[number]
-        wide = state.astype(jnp.float32)
-        added = [RUNNING[p].add(kept, wide, own) for p, kept in zip(parts, layer, strict=True)]
-        grown.append(tuple(added))
-    return tuple(grown)
+
+    head: Head
+    query: jax.Array | None
+    pooling: str
+    layers: tuple[int, ...]
+
+    @classmethod
+    def of(cls, model: Backbone | TextRewardModel) -> "RunningReward":
+        """That of a model, on the device; of a backbone alone, one that nothing may look at."""
+        if not isinstance(model, TextRewardModel):
+            none = jnp.zeros((model.config.hidden_size, 0))
+            return cls(ConvexHead(none, none[0], none[0]), None, "mean", ())
+        settings, query = model.settings, None
+        if settings.query:
+            shape = len(settings.layers), model.backbone.config.hidden_size
+            query = jnp.asarray(query_array(settings.query, *shape))
+        head = jax.tree.map(jnp.asarray, model.head)
+        return cls(head, query, settings.pooling, settings.layers)
+
+    def begin(self, hidden: tuple[jax.Array, ...], mask: jax.Array) -> RunningPools:
+        """What is kept of prompts.
+
+        Args:
+            hidden: for every layer, (rows, length, width).
+            mask: (rows, length) booleans, true at prompt tokens.
+        """
+        return tuple(tuple(part.begin(layer, mask) for part in self._parts) for layer in hidden)
+
+    def add(self, pools: RunningPools, states: tuple[jax.Array, ...]) -> RunningPools:
+        """What is kept once a response token has run.
+
+        Args:
+            pools: what was kept, of shape (..., width); broadcasts against the states.
+            states: the token's hidden state in every layer, (..., width).
+        """
+        grown = []
+        for number, (layer, state) in enumerate(zip(pools, states, strict=True)):
+            own = None if self.query is None else self.query[number]
+            wide = state.astype(jnp.float32)
+            parts = zip(self._parts, layer, strict=True)
+            grown.append(tuple(part.add(kept, wide, own) for part, kept in parts))
+        return tuple(grown)
+
+    def score(self, pools: RunningPools) -> jax.Array:
+        """(...) float32 rewards of the texts so far."""
+        vectors = [
+            part.value(kept)
+            for layer in pools
+            for part, kept in zip(self._parts, layer, strict=True)
+        ]
+        whole = jnp.broadcast_shapes(*(vector.shape[:-1] for vector in vectors))
+        wide = [jnp.broadcast_to(vector, (*whole, vector.shape[-1])) for vector in vectors]
+        return self.head(jnp.concatenate(wide, -1)).astype(jnp.float32)
+
+    def forget_response(self, pools: RunningPools) -> RunningPools:
+        """Pools of the same shape that no token has reached, for scoring tokens without their text.
+
+        The first token of a text stays what it was: it is no response token.
+        """
+        first = RUNNING["first"]
+        return tuple(
+            tuple(
+                kept if part is first else _untouched(part, kept)
+                for part, kept in zip(self._parts, layer, strict=True)
+            )
+            for layer in pools
+        )
+
+    @property
+    def _parts(self) -> list[RunningPooling]:
+        return [RUNNING[name] for name in pooling_parts(self.pooling)]
 
 
-def pooled_vector(pools: RunningPools, pooling: str) -> jax.Array:
-    """(..., d) the features of the text so far, as `features._pooling.pool` gives them."""
-    parts = pooling_parts(pooling)
-    vectors = [
-        RUNNING[part].value(kept)
-        for layer in pools
-        for part, kept in zip(parts, layer, strict=True)
-    ]
-    whole = jnp.broadcast_shapes(*(vector.shape[:-1] for vector in vectors))
-    return jnp.concatenate([jnp.broadcast_to(v, (*whole, v.shape[-1])) for v in vectors], -1)
+def _untouched(part: RunningPooling, kept: PoolState) -> PoolState:
+    hidden = jnp.zeros((*kept[0].shape[:-1], 1, kept[0].shape[-1]))
+    return part.begin(hidden, jnp.zeros(hidden.shape[:-1], bool))
 
 
 def select_rows(taken: jax.Array, new: RunningPools, old: RunningPools) -> RunningPools:
@@ -152,22 +206,3 @@ def select_rows(taken: jax.Array, new: RunningPools, old: RunningPools) -> Runni
 def branched(pools: RunningPools) -> RunningPools:
     """Pools with an axis for branches before the width: (rows, width) to (rows, 1, width)."""
     return jax.tree.map(lambda kept: kept[..., None, :], pools)
-
-
-def forget_response(pools: RunningPools, pooling: str) -> RunningPools:
-    """Pools of the same shape that no token has reached, for scoring tokens apart from their text.
-
-    The first token of a text stays what it was: it is no response token.
-    """
-    parts = pooling_parts(pooling)
-    return tuple(
-        tuple(_forgotten(part, kept) for part, kept in zip(parts, layer, strict=True))
-        for layer in pools
-    )
-
-
-def _forgotten(part: str, kept: Kept) -> Kept:
-    if part == "first":
-        return kept
-    hidden = jnp.zeros((*kept[0].shape[:-1], 1, kept[0].shape[-1]))
-    return RUNNING[part].begin(hidden, jnp.zeros(hidden.shape[:-1], bool))

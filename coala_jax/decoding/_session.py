@@ -9,16 +9,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from coala_jax._head import ConvexHead
 from coala_jax.backbones import Backbone
-from coala_jax.decoding._branches import Reward
 from coala_jax.decoding._config import GenerationConfig
 from coala_jax.decoding._plan import room_for_response, row_options
+from coala_jax.decoding._prompts import ResponseText, template_of
 from coala_jax.decoding._reward_model import TextRewardModel, backbone_of
-from coala_jax.decoding._state import DecodeState, Plan, begin, prompt_batch
+from coala_jax.decoding._running_pool import RunningReward
+from coala_jax.decoding._state import Counts, DecodeState, Plan, Trace, begin, prompt_batch
 from coala_jax.decoding._step import advance, close
 from coala_jax.features._errors import FeatureError
-from coala_jax.features._query import query_array
 
 
 class Request(NamedTuple):
@@ -29,12 +28,14 @@ class Request(NamedTuple):
         config: how to answer.
         key: typed key; the response depends on it and the prompt, not on the other rows.
         name: for messages.
+        text: of the prompt, for the reward of a response that a stop text cut off.
     """
 
     prompt: Sequence[int]
     config: GenerationConfig
     key: jax.Array
     name: str = "prompt"
+    text: str = ""
 
 
 class RowProgress(NamedTuple):
@@ -44,27 +45,15 @@ class RowProgress(NamedTuple):
         tokens: (rows, new_tokens) int32 responses so far, end tokens among them.
         length: (rows,) how many there are of each.
         done: (rows,) booleans.
-        evaluations: (rows,) tokens that the backbone ran.
-        guided: (rows,) guided steps.
-        scored: (rows,) branches scored in them.
-        near_ties: (rows,) decisions that rounding may turn.
+        counts: of what they took.
         unsound: (rows,) booleans, a score was not finite: `require_sound`.
     """
 
     tokens: np.ndarray
     length: np.ndarray
     done: np.ndarray
-    evaluations: np.ndarray
-    guided: np.ndarray
-    scored: np.ndarray
-    near_ties: np.ndarray
+    counts: Counts
     unsound: np.ndarray
-
-
-def response_of(progress: RowProgress, row: int, plan: Plan) -> list[int]:
-    """The response of a row so far, without its end token."""
-    tokens = progress.tokens[row, : progress.length[row]].tolist()
-    return tokens[:-1] if tokens[-1:] == [plan.end_id] else tokens
 
 
 def require_sound(progress: RowProgress, row: int, name: str, reward: float | None = None) -> None:
@@ -87,12 +76,15 @@ def require_sound(progress: RowProgress, row: int, name: str, reward: float | No
 
 
 class Session:
-    """Rows of one plan; not for several threads at once.
+    """Rows of one plan, and the texts that they become; not for several threads at once.
 
     Attributes:
+        model: that answers.
         plan: what was compiled.
         rows: how many requests run together.
         capacity: slots of each.
+        texts: by row, of the response to its last request.
+        going: rows whose response goes on.
     """
 
     def __init__(self, model: Backbone | TextRewardModel, plan: Plan, rows: int, capacity: int):
@@ -103,15 +95,12 @@ class Session:
             plan: from `coala_jax.decoding._plan.make_plan` for configurations as general as those
                 to come.
             rows: the most requests at a time.
-            capacity: slots a row, from `coala_jax.decoding._plan.slots_needed`.
+            capacity: slots a row, from ``plan.slots``.
         """
-        self._backbone, self.plan, self.rows, self.capacity = (
-            backbone_of(model),
-            plan,
-            rows,
-            capacity,
-        )
-        self._reward = reward_of(model)
+        self.model, self.plan, self.rows, self.capacity = model, plan, rows, capacity
+        self.texts: dict[int, ResponseText] = {}
+        self.going: set[int] = set()
+        self._backbone, self._reward = backbone_of(model), RunningReward.of(model)
         self._state: DecodeState | None = None
 
     def admit(self, requests: Sequence[Request], places: Sequence[int]) -> None:
@@ -128,13 +117,13 @@ class Session:
             room_for_response(self._backbone, self.plan, one.prompt, one.config, one.name)
             for one in requests
         ]
+        tokenizer = self._backbone.tokenizer
         # A compilation for every power of two. What fills up has a prompt of no length, the last.
         size = self.rows if self._state is None else _power_of_two(len(requests), self.rows)
         filling = size - len(requests)
         known = list(dict.fromkeys(tuple(one.prompt) for one in requests))
         places_of = {prompt: number for number, prompt in enumerate(known)}
         known += [()] * (_power_of_two(len(known) + (filling > 0), size) - len(known))
-        tokens, lengths = prompt_batch(known, self._backbone.tokenizer.pad_id)
         answers = [places_of[tuple(one.prompt)] for one in requests] + [len(known) - 1] * filling
         filled = [*requests, *[requests[0]] * filling]
         options = row_options(
@@ -144,8 +133,8 @@ class Session:
         )
         fresh = begin(
             self._backbone.module,
-            jnp.asarray(tokens),
-            jnp.asarray(lengths),
+            self._reward,
+            prompt_batch(known, tokenizer.pad_id),
             jnp.asarray(np.array(answers, np.int32)),
             options,
             plan=self.plan,
@@ -158,6 +147,28 @@ class Session:
             empty = jax.tree.map(jnp.copy, fresh)
             self._state = empty._replace(done=jnp.ones_like(fresh.done))
         self._state = _place(self._state, fresh, jnp.asarray(order))
+        for row, request in zip(places, requests, strict=True):
+            stop = request.config.sampling.stop
+            self.texts[row] = ResponseText(tokenizer, template_of(self.model), stop)
+        self.going |= set(places)
+
+    def write(self, steps: int) -> dict[int, str]:
+        """Take up to so many steps and go on with the texts; a stop text ends its row.
+
+        Returns:
+            Of every row that went on, what became certain of its text.
+        """
+        progress = self.advance(steps)
+        pieces = {}
+        for row in sorted(self.going):
+            text = self.texts[row]
+            fresh = progress.tokens[row, len(text.tokens) : progress.length[row]].tolist()
+            pieces[row] = text.extend(fresh, last=bool(progress.done[row]))
+        stopped = [row for row in pieces if self.texts[row].stopped and not progress.done[row]]
+        if stopped:
+            self.drop(stopped)
+        self.going -= {row for row in pieces if self.texts[row].finish_reason}
+        return pieces
 
     def advance(self, steps: int) -> RowProgress:
         """Take up to so many steps; fewer where all rows are done before."""
@@ -175,6 +186,7 @@ class Session:
         """End rows before they are done."""
         state = self._begun
         self._state = state._replace(done=state.done.at[jnp.asarray(places)].set(True))
+        self.going -= set(places)
 
     def rewards(self) -> tuple[np.ndarray, np.ndarray]:
         """(rows,) rewards of the responses as they stand, and (rows,) evaluations with them."""
@@ -182,29 +194,15 @@ class Session:
             close(self._backbone.module, self._reward, self._begun, plan=self.plan)
         )
 
-    def trace(self) -> dict[str, np.ndarray]:
-        """What the guided steps saw, as `coala_jax.decoding._state.Trace` has it."""
-        return jax.device_get(self._begun.trace._asdict())
+    def trace(self) -> Trace:
+        """What the guided steps saw, on the host."""
+        return jax.device_get(self._begun.trace)
 
     @property
     def _begun(self) -> DecodeState:
         if self._state is None:
             raise RuntimeError("no request was admitted yet")
         return self._state
-
-
-def reward_of(model: Backbone | TextRewardModel) -> Reward:
-    """A head and its query on the device; one that rewards nothing where there is none."""
-    # Else a network without neurons, which no plan without candidates looks at.
-    if not isinstance(model, TextRewardModel):
-        none = jnp.zeros((model.config.hidden_size, 0))
-        return Reward(ConvexHead(none, none[0], none[0]), None)
-    settings = model.settings
-    query = None
-    if settings.query:
-        shape = len(settings.layers), model.backbone.config.hidden_size
-        query = jnp.asarray(query_array(settings.query, *shape))
-    return Reward(jax.tree.map(jnp.asarray, model.head), query)
 
 
 def _power_of_two(least: int, most: int) -> int:

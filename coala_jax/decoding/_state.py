@@ -1,7 +1,7 @@
 """Responses in the making: what a batch of rows keeps between steps, and how it begins."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,10 +9,10 @@ import numpy as np
 from flax import nnx
 
 from coala_jax.backbones import BackboneModule
-from coala_jax.backbones._attention import OPEN_END, KeyValueCache, TokenBatch, append
-from coala_jax.decoding._candidates import SamplingOptions
+from coala_jax.backbones._attention import OPEN_END, KeyValueCache, States, TokenBatch, append
+from coala_jax.decoding._candidates import SamplingArrays
 from coala_jax.decoding._config import Guidance
-from coala_jax.decoding._running_pool import RunningPools, begin_pools
+from coala_jax.decoding._running_pool import RunningPools, RunningReward
 
 # Slots of a cache and lengths of prompts are multiples of this: a compilation each.
 SLOT_MULTIPLE = 64
@@ -28,8 +28,6 @@ class Plan(NamedTuple):
         new_tokens: the largest ``max_new_tokens`` of the rows.
         candidates: how many are scored where guidance acts; 0 where no row is guided.
         guidance: of the guided rows, but for ``num_candidates``, which ``candidates`` says.
-        pooling: of the head's features.
-        layers: of the head's features.
         end_id: the token that closes a response.
         penalised: whether any row has a repetition penalty.
         traced: keep candidates and scores of every guided step.
@@ -39,8 +37,6 @@ class Plan(NamedTuple):
     new_tokens: int
     candidates: int
     guidance: Guidance
-    pooling: str
-    layers: tuple[int, ...]
     end_id: int
     penalised: bool
     traced: bool
@@ -68,23 +64,41 @@ class Plan(NamedTuple):
     @property
     def branch_slots(self) -> int:
         """Slots of the cache that all branches of a row take; candidates alone take none."""
-        if not self.candidates:
-            return 0
-        if self.guidance.continuations or self.guidance.lookahead:
-            return self.candidates * self.reach
-        return 0
+        ahead = self.guidance.continuations or self.guidance.lookahead
+        return self.candidates * self.reach if ahead else 0
 
     @property
     def reach(self) -> int:
-        """Positions behind a row's last token that a guided step looks at."""
-        if not self.candidates:
-            return 0
-        return self.depth + self.closes
+        """Positions behind a row's last token that are looked at, at least for an end token."""
+        return self.depth + self.closes if self.candidates else 1
+
+    def slots(self, context: int) -> int:
+        """Slots of a cache row for so many tokens of prompt and response, and branches."""
+        return round_up(context + max(self.branch_slots, 1))
 
     @property
     def guided_steps(self) -> int:
         """The most guided steps of a row."""
         return -(-self.new_tokens // self.guidance.guide_every) if self.candidates else 0
+
+
+class Policy(NamedTuple):
+    """What gives the next tokens, the same at every step.
+
+    Attributes:
+        module: the backbone.
+        reward: the head; not looked at where the plan has no candidates.
+        plan: of the batch.
+    """
+
+    module: BackboneModule
+    reward: RunningReward
+    plan: Plan
+
+    def run(self, batch: TokenBatch, cache: KeyValueCache | None = None) -> States:
+        """A pass, with keys and values: the last hidden states, and those of the head's layers."""
+        layers = (-1, *self.reward.layers)
+        return self.module.states(batch, cache, layers=layers, keep=True)
 
 
 class Trace(NamedTuple):
@@ -107,6 +121,23 @@ class Trace(NamedTuple):
     plain: jax.Array
 
 
+class Counts(NamedTuple):
+    """What responses took; every field is (rows,) int32, of jax or of numpy.
+
+    Attributes:
+        evaluations: tokens that the backbone ran for this row, its prompt among them, which other
+            rows may share.
+        guided: guided steps taken: those with more than one candidate, and blocks.
+        scored: branches scored in them.
+        near_ties: decisions within ``NEAR_TIE`` of another.
+    """
+
+    evaluations: Any = 0
+    guided: Any = 0
+    scored: Any = 0
+    near_ties: Any = 0
+
+
 class DecodeState(NamedTuple):
     """Rows of responses in the making.
 
@@ -120,17 +151,13 @@ class DecodeState(NamedTuple):
         pools: of the prompt and the response tokens that have run.
         seen: (rows, vocab) booleans, tokens of prompt and response; (rows, 0) where none counts.
         done: (rows,) booleans.
-        evaluations: (rows,) int32, tokens that the backbone ran for this row, its prompt among
-            them, which other rows may share.
-        guided: (rows,) int32, guided steps taken: those with more than one candidate, and blocks.
-        scored: (rows,) int32, branches scored in them.
-        near_ties: (rows,) int32, decisions within ``NEAR_TIE`` of another.
+        counts: of what it took.
         unsound: (rows,) booleans, a score was not finite.
         trace: of guided steps; of no steps unless it is kept.
     """
 
     cache: KeyValueCache
-    options: SamplingOptions
+    options: SamplingArrays
     tokens: jax.Array
     length: jax.Array
     pending: jax.Array
@@ -138,12 +165,17 @@ class DecodeState(NamedTuple):
     pools: RunningPools
     seen: jax.Array
     done: jax.Array
-    evaluations: jax.Array
-    guided: jax.Array
-    scored: jax.Array
-    near_ties: jax.Array
+    counts: Counts
     unsound: jax.Array
     trace: Trace
+
+    def counted(self, rows: jax.Array, more: Counts) -> "DecodeState":
+        """The state with more counted of ``rows``, booleans."""
+
+        def add(count: jax.Array, amount: jax.Array | int) -> jax.Array:
+            return count + jnp.where(rows, amount, 0)
+
+        return self._replace(counts=Counts(*map(add, self.counts, more)))
 
 
 def round_up(length: int, multiple: int = SLOT_MULTIPLE) -> int:
@@ -151,22 +183,34 @@ def round_up(length: int, multiple: int = SLOT_MULTIPLE) -> int:
     return -(-length // multiple) * multiple
 
 
-def prompt_batch(prompts: Sequence[Sequence[int]], pad_id: int) -> tuple[np.ndarray, np.ndarray]:
-    """(rows, length) ids padded on the right, and (rows,) lengths."""
+class PromptBatch(NamedTuple):
+    """Prompts side by side.
+
+    Attributes:
+        tokens: (prompts, length) int32 ids, padded on the right.
+        lengths: (prompts,) int32.
+    """
+
+    tokens: jax.Array
+    lengths: jax.Array
+
+
+def prompt_batch(prompts: Sequence[Sequence[int]], pad_id: int) -> PromptBatch:
+    """Prompts as arrays, padded to a multiple of ``SLOT_MULTIPLE``."""
     lengths = np.array([len(prompt) for prompt in prompts], np.int32)
     tokens = np.full((len(prompts), round_up(int(lengths.max()))), pad_id, np.int32)
     for row, prompt in enumerate(prompts):
         tokens[row, : len(prompt)] = prompt
-    return tokens, lengths
+    return PromptBatch(jnp.asarray(tokens), jnp.asarray(lengths))
 
 
 @nnx.jit(static_argnames=("plan", "capacity"))
 def begin(
     module: BackboneModule,
-    tokens: jax.Array,
-    lengths: jax.Array,
-    prompt: jax.Array,
-    options: SamplingOptions,
+    reward: RunningReward,
+    prompts: PromptBatch,
+    answers: jax.Array,
+    options: SamplingArrays,
     *,
     plan: Plan,
     capacity: int,
@@ -175,59 +219,60 @@ def begin(
 
     Args:
         module: of a backbone that generates.
-        tokens: (prompts, length) ids, padded on the right.
-        lengths: (prompts,) their lengths; a row of a prompt of length 0 is done.
-        prompt: (rows,) int32, which of the prompts each row answers.
+        reward: the head.
+        prompts: to run; a row of a prompt of length 0 is done.
+        answers: (rows,) int32, which of the prompts each row answers.
         options: of the rows.
         plan: of the batch.
         capacity: slots a row; room for prompt, response and branches.
     """
-    prompts, length = tokens.shape
-    rows, capacity = len(prompt), max(capacity, length)
+    tokens, lengths = prompts
+    count, length = tokens.shape
+    rows, capacity = len(answers), max(capacity, length)
     slots = jnp.broadcast_to(jnp.arange(length, dtype=jnp.int32), tokens.shape)
     real = slots < lengths[:, None]
     batch = TokenBatch(tokens, slots, jnp.where(real, OPEN_END, slots + 1))
-    states = module.states(batch, layers=(-1, *plan.layers), keep=True)
-    cache = append(module.new_cache(prompts, capacity), batch, states)
+    states = Policy(module, reward, plan).run(batch)
+    cache = append(module.new_cache(count, capacity), batch, states)
     # Padding becomes empty slots, which the response fills.
     ends = cache.ends.at[:, :length].set(jnp.where(real, OPEN_END, 0))
     last = jnp.maximum(lengths - 1, 0)[:, None, None]
-    vocab = module.config.vocab_size if plan.penalised else 0
-    seen = jnp.zeros((prompts, vocab), bool)
+    seen = jnp.zeros((count, module.config.vocab_size if plan.penalised else 0), bool)
     if plan.penalised:
-        seen = jax.vmap(lambda row, ids, own: row.at[ids].max(own))(seen, tokens, real)
-    cache = cache._replace(ends=ends, lengths=lengths)
+        seen = mark_seen(seen, tokens, real)
     hidden = jnp.take_along_axis(states.hidden[0], last, axis=1)[:, 0]
-    pools = begin_pools(states.hidden[1:], real, plan.pooling) if plan.layers else ()
-    nothing = jnp.zeros(rows, jnp.int32)
-    kept = rows, plan.guided_steps if plan.traced else 0, plan.candidates
+    pools = reward.begin(states.hidden[1:], real)
+    nothing, no = jnp.zeros(rows, jnp.int32), jnp.zeros(rows, bool)
+    steps = rows, plan.guided_steps if plan.traced else 0
     return DecodeState(
-        cache=cache._replace(
-            keys=cache.keys[:, prompt],
-            values=cache.values[:, prompt],
-            positions=cache.positions[prompt],
-            ends=cache.ends[prompt],
-            lengths=cache.lengths[prompt],
+        cache=KeyValueCache(
+            keys=cache.keys[:, answers],
+            values=cache.values[:, answers],
+            positions=cache.positions[answers],
+            ends=ends[answers],
+            lengths=lengths[answers],
         ),
         options=options,
         tokens=jnp.full((rows, plan.new_tokens), plan.end_id, jnp.int32),
         length=nothing,
-        pending=jnp.zeros(rows, bool),
-        hidden=hidden[prompt],
-        pools=jax.tree.map(lambda kept: kept[prompt], pools),
-        seen=seen[prompt],
-        done=(lengths[prompt] == 0) | (options.max_new_tokens == 0),
-        evaluations=lengths[prompt],
-        guided=nothing,
-        scored=nothing,
-        near_ties=nothing,
-        unsound=jnp.zeros(rows, bool),
+        pending=no,
+        hidden=hidden[answers],
+        pools=jax.tree.map(lambda kept: kept[answers], pools),
+        seen=seen[answers],
+        done=(lengths[answers] == 0) | (options.max_new_tokens == 0),
+        counts=Counts(lengths[answers], nothing, nothing, nothing),
+        unsound=no,
         trace=Trace(
-            step=jnp.zeros(kept[:2], jnp.int32),
-            tokens=jnp.zeros(kept, jnp.int32),
-            log_probs=jnp.full(kept, -jnp.inf, jnp.float32),
-            scores=jnp.zeros(kept, jnp.float32),
-            chosen=jnp.zeros(kept[:2], jnp.int32),
-            plain=jnp.zeros(kept[:2], jnp.int32),
+            step=jnp.zeros(steps, jnp.int32),
+            tokens=jnp.zeros((*steps, plan.candidates), jnp.int32),
+            log_probs=jnp.full((*steps, plan.candidates), -jnp.inf, jnp.float32),
+            scores=jnp.zeros((*steps, plan.candidates), jnp.float32),
+            chosen=jnp.zeros(steps, jnp.int32),
+            plain=jnp.zeros(steps, jnp.int32),
         ),
     )
+
+
+def mark_seen(seen: jax.Array, tokens: jax.Array, own: jax.Array) -> jax.Array:
+    """(rows, vocab) booleans with those tokens of (rows, n) that are their ``own``, booleans."""
+    return jax.vmap(lambda row, ids, own: row.at[ids].max(own))(seen, tokens, own)

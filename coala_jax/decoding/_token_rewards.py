@@ -8,12 +8,10 @@ import numpy as np
 from flax import nnx
 
 from coala_jax.backbones import Backbone, BackboneModule, TokenBatch
-from coala_jax.decoding._branches import Reward
 from coala_jax.decoding._config import GenerationError
 from coala_jax.decoding._plan import require_generates
 from coala_jax.decoding._reward_model import TextRewardModel
-from coala_jax.decoding._running_pool import RunningPools, add_token, begin_pools, pooled_vector
-from coala_jax.decoding._session import reward_of
+from coala_jax.decoding._running_pool import RunningPools, RunningReward
 from coala_jax.decoding._state import SLOT_MULTIPLE
 from coala_jax.features import FeatureError
 
@@ -104,26 +102,14 @@ def _run(model: TextRewardModel, texts: Sequence[tuple[list[int], list[int]]]) -
         tokens[row, : len(prompt)] = prompt
         tokens[row, len(prompt) + 1 : len(prompt) + 2 * len(response) : 2] = response
         sizes[row] = len(prompt), len(response)
-    rewards = _prefix_rewards(
-        model.backbone.module,
-        reward_of(model),
-        jnp.asarray(tokens),
-        jnp.asarray(sizes),
-        pooling=model.settings.pooling,
-        layers=model.settings.layers,
-    )
+    module, reward = model.backbone.module, RunningReward.of(model)
+    rewards = _prefix_rewards(module, reward, jnp.asarray(tokens), jnp.asarray(sizes))
     return np.asarray(rewards)[: len(texts)]
 
 
-@nnx.jit(static_argnames=("pooling", "layers"))
+@nnx.jit
 def _prefix_rewards(
-    module: BackboneModule,
-    reward: Reward,
-    tokens: jax.Array,
-    sizes: jax.Array,
-    *,
-    pooling: str,
-    layers: tuple[int, ...],
+    module: BackboneModule, reward: RunningReward, tokens: jax.Array, sizes: jax.Array
 ) -> jax.Array:
     """(rows, 1 + length // 2) rewards of the prefixes of responses, the empty one first.
 
@@ -133,8 +119,6 @@ def _prefix_rewards(
         tokens: (rows, length) trees: a prompt, an end token, and every response token with an end
             token behind it.
         sizes: (rows, 2) tokens of every prompt and of its response.
-        pooling: of the head's features.
-        layers: of the head's features.
     """
     prompt, response = sizes[:, :1], sizes[:, 1:]
     total = prompt + 2 * response + 1
@@ -148,7 +132,7 @@ def _prefix_rewards(
         positions=jnp.where(real, depth, 0),
         ends=jnp.where(real & ~closing, total, slots + 1),
     )
-    states = module.states(batch, layers=layers).hidden
+    states = module.states(batch, layers=reward.layers).hidden
     steps = tokens.shape[1] // 2
 
     def each(first: int) -> tuple[jax.Array, ...]:
@@ -158,17 +142,16 @@ def _prefix_rewards(
         return tuple(jnp.swapaxes(layer, 0, 1) for layer in taken)
 
     def closed(pools: RunningPools, end: tuple[jax.Array, ...]) -> jax.Array:
-        whole = add_token(pools, end, pooling, reward.query)
-        return reward.head(pooled_vector(whole, pooling)).astype(jnp.float32)
+        return reward.score(reward.add(pools, end))
 
     def lengthen(
         pools: RunningPools, run: tuple[tuple[jax.Array, ...], tuple[jax.Array, ...]]
     ) -> tuple[RunningPools, jax.Array]:
         token, end = run
-        pools = add_token(pools, token, pooling, reward.query)
+        pools = reward.add(pools, token)
         return pools, closed(pools, end)
 
-    pools = begin_pools(states, behind < 0, pooling)
+    pools = reward.begin(states, behind < 0)
     empty = closed(pools, tuple(layer[0] for layer in each(0)))
     rewards = jax.lax.scan(lengthen, pools, (each(1), each(2)))[1]
     return jnp.concatenate([empty[None], rewards]).T

@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from coala_jax.decoding._config import GenerationError
+from coala_jax.decoding._reward_model import Rewards
 from coala_jax.serving._engine import Engine
 from coala_jax.serving._errors import ApiError, stopping, timed_out
 from coala_jax.serving._fields import json_object
@@ -23,7 +24,7 @@ from coala_jax.serving._requests import (
     completion_request,
     score_request,
 )
-from coala_jax.serving._tickets import Failed, Finished, Piece, Scored, Ticket
+from coala_jax.serving._tickets import Failed, Finished, Piece, Ticket
 
 OWNER = "coala-jax"
 # A client that does not read what it is sent is given up so long after its request timed out.
@@ -122,9 +123,9 @@ class Api(NamedTuple):
         ticket = Ticket()
         self.engine.score(ticket, rows)
         async with self.attended(ticket, request.receive, until):
-            scored = await ticket.next()
-        assert isinstance(scored, Scored)
-        return JSONResponse(scores(self.model, scored))
+            made = await ticket.next()
+        assert isinstance(made, Rewards)
+        return JSONResponse(scores(self.model, made))
 
     async def _body(self, request: Request) -> dict[str, Any]:
         return json_object(await read_body(request.scope, request.receive, self.intake.limits))

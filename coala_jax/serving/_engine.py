@@ -16,9 +16,9 @@ from coala_jax.decoding._state import Plan
 from coala_jax.features import FeatureError
 from coala_jax.serving._errors import ApiError, internal_error, overloaded, stopping
 from coala_jax.serving._intake import Choice
-from coala_jax.serving._lane import Lane, Shape
+from coala_jax.serving._lane import Job, Lane, LaneShape
 from coala_jax.serving._limits import Limits
-from coala_jax.serving._tickets import Failed, Scored, Ticket
+from coala_jax.serving._tickets import Failed, Ticket
 
 # Programs of so many lanes are kept; with one more all are freed, and compiled anew where they are
 # needed: jax forgets none by itself.
@@ -43,7 +43,7 @@ class Engine:
         self._model, self._limits, self._log = model, limits, log
         self._changed = threading.Condition()
         # Guarded by the condition, as the six after it are.
-        self._waiting: deque[tuple[Ticket, Choice]] = deque()
+        self._waiting: deque[Job] = deque()
         self._to_score: deque[tuple[Ticket, Sequence[ResponseRow]]] = deque()
         self._tickets: set[Ticket] = set()
         self._refusing = self._stopped = False
@@ -51,8 +51,8 @@ class Engine:
         self._plans: set[Plan] = set()
         self._compiling, self._closed_until = False, -math.inf
         # The thread's own.
-        self._lanes: dict[Shape, Lane] = {}
-        self._compiled: set[Shape] = set()
+        self._lanes: dict[LaneShape, Lane] = {}
+        self._compiled: set[LaneShape] = set()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
 
     def start(self) -> None:
@@ -70,7 +70,7 @@ class Engine:
             self._require_room(len(choices))
             self._require_leave({choice.plan for choice in choices})
             self._tickets.add(ticket)
-            self._waiting.extend((ticket, choice) for choice in choices)
+            self._waiting.extend(Job(ticket, choice) for choice in choices)
             self._changed.notify()
 
     def score(self, ticket: Ticket, rows: Sequence[ResponseRow]) -> None:
@@ -90,7 +90,7 @@ class Engine:
         with self._changed:
             ticket.cancelled = True
             self._tickets.discard(ticket)
-            self._waiting = deque(one for one in self._waiting if one[0] is not ticket)
+            self._waiting = deque(job for job in self._waiting if job.ticket is not ticket)
             self._to_score = deque(one for one in self._to_score if one[0] is not ticket)
             self._changed.notify()
 
@@ -175,33 +175,33 @@ class Engine:
                 self._changed.wait()
             return not self._stopped
 
-    def _taken(self) -> list[tuple[Lane, list[tuple[Ticket, Choice]]]]:
+    def _taken(self) -> list[tuple[Lane, list[Job]]]:
         """Who gets a free row, in the order they came; they wait no longer."""
-        taken: dict[Shape, list[tuple[Ticket, Choice]]] = {}
+        taken: dict[LaneShape, list[Job]] = {}
         with self._changed:
             waiting, self._waiting = list(self._waiting), deque()
             alone = len(waiting) == 1 and not self.running
-            for n, (ticket, choice) in enumerate(waiting):
-                shape = self._shape(choice, alone=alone)
+            for n, job in enumerate(waiting):
+                shape = self._shape(job.choice, alone=alone)
                 lane = self._lane(shape, kept=taken)
                 if lane is None:  # those behind it must not keep the lanes busy for ever
                     self._waiting.extend(waiting[n:])
                     break
                 mine = taken.setdefault(shape, [])
                 if len(mine) < lane.free:
-                    mine.append((ticket, choice))
+                    mine.append(job)
                 else:
-                    self._waiting.append((ticket, choice))
+                    self._waiting.append(job)
         return [(self._lanes[shape], each) for shape, each in taken.items() if each]
 
-    def _shape(self, choice: Choice, *, alone: bool) -> Shape:
+    def _shape(self, choice: Choice, *, alone: bool) -> LaneShape:
         """Of the lane for a choice, the smallest that does."""
         plan, limits = choice.plan, self._limits
-        needed = len(choice.prompt) + choice.config.sampling.max_new_tokens + max(plan.reach, 1)
+        needed = len(choice.prompt) + choice.config.sampling.max_new_tokens + plan.reach
         context = SHORT_CONTEXT if needed <= SHORT_CONTEXT < limits.context else limits.context
-        return Shape(plan, ALONE if alone else limits.rows, context)
+        return LaneShape(plan, ALONE if alone else limits.rows, context)
 
-    def _lane(self, shape: Shape, kept: Container[Shape]) -> Lane | None:
+    def _lane(self, shape: LaneShape, kept: Container[LaneShape]) -> Lane | None:
         """The lane of a shape, made where there is none; None where all others are in use."""
         lane = self._lanes.pop(shape, None)
         if lane is None and len(self._lanes) >= self._limits.lanes:
@@ -222,7 +222,7 @@ class Engine:
             self._compiled = set(self._lanes)
             with self._changed:
                 self._plans = {shape.plan for shape in self._lanes}
-                self._plans |= {choice.plan for _, choice in self._waiting}
+                self._plans |= {job.choice.plan for job in self._waiting}
 
     def _note_compiled(self) -> None:
         """What was new has taken its first steps."""
@@ -256,8 +256,7 @@ class Engine:
             self._log_fault()
             ticket.tell(Failed(internal_error()))
         else:
-            rewards = tuple(made.rewards.tolist())
-            ticket.tell(Scored(rewards, made.prompt_cut, made.response_cut))
+            ticket.tell(made)
 
     def _log_fault(self) -> None:
         """Where it failed; not what was said, which may hold what a client sent."""

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from coala_jax.data import ResponseRow
 from coala_jax.decoding._config import GenerationConfig, GenerationError
-from coala_jax.decoding._plan import make_plan, room_for_response
+from coala_jax.decoding._plan import make_plan
 from coala_jax.decoding._prompts import Prompt, encode_prompts, prompt_text, template_of
 from coala_jax.decoding._reward_model import TextRewardModel
 from coala_jax.decoding._state import Plan, round_up
@@ -172,20 +172,14 @@ class Intake:
         """
         config, field = request.config, request.field
         asked_for = config.sampling.max_new_tokens
-        # One place for the end token that closes the response under the head.
-        behind = max(plan.reach, 1)
-        room = self.limits.context - len(prompt) - behind
-        try:
-            room = min(room, room_for_response(self._backbone, plan, prompt, config, field))
-        except GenerationError:
-            room = 0
+        room = self.limits.context - len(prompt) - plan.reach if prompt else 0
         if room < 1 or (request.stated_tokens and room < asked_for):
             asked = asked_for if request.stated_tokens else 1
             raise bad_field(
                 field,
-                f"{field} has {len(prompt)} tokens: with {asked} new ones and {behind} behind them "
-                f"that is more than the context of {self.limits.context} tokens; shorten it, or "
-                "ask for fewer",
+                f"{field} has {len(prompt)} tokens: with {asked} new ones and {plan.reach} behind "
+                f"them that is more than the context of {self.limits.context} tokens; shorten it, "
+                "or ask for fewer",
                 "context_length_exceeded",
             )
         return config.with_options(max_new_tokens=min(room, asked_for))

@@ -1,16 +1,14 @@
 """Rows of one plan that many requests share: taken, advanced, freed."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import jax
 
-from coala_jax.decoding._generate import FULL, STOPPED
-from coala_jax.decoding._prompts import ResponseText, template_of
 from coala_jax.decoding._reward_model import TextRewardModel, reward_of_text
-from coala_jax.decoding._session import Request, RowProgress, Session, response_of
-from coala_jax.decoding._state import Plan, round_up
+from coala_jax.decoding._session import Request, Session
+from coala_jax.decoding._state import Plan
 from coala_jax.features import FeatureError
 from coala_jax.serving._intake import Choice
 from coala_jax.serving._tickets import Finished, Piece, Ticket
@@ -22,7 +20,7 @@ STEPS = 4
 MOST_STEPS = 16
 
 
-class Shape(NamedTuple):
+class LaneShape(NamedTuple):
     """What is compiled for a lane.
 
     Attributes:
@@ -36,24 +34,22 @@ class Shape(NamedTuple):
     context: int
 
 
-class Place(NamedTuple):
-    """A choice in a row.
+class Job(NamedTuple):
+    """A choice that waits for a row, or has one.
 
     Attributes:
         ticket: of its request.
         choice: what is generated.
-        written: its text so far.
     """
 
     ticket: Ticket
     choice: Choice
-    written: ResponseText
 
 
 class Lane:
     """Rows of one shape; not for several threads at once."""
 
-    def __init__(self, model: TextRewardModel, shape: Shape):
+    def __init__(self, model: TextRewardModel, shape: LaneShape):
         """Begin with free rows; their memory is taken when the first is used.
 
         Args:
@@ -62,103 +58,92 @@ class Lane:
         """
         plan = shape.plan
         self._model, self._plan = model, plan
-        self._capacity = round_up(shape.context + max(plan.branch_slots, 1))
-        self._places: list[Place | None] = [None] * shape.rows
+        self._capacity = plan.slots(shape.context)
+        self._jobs: list[Job | None] = [None] * shape.rows
         self._session: Session | None = None
         self._steps = steps_between_looks(plan)
 
     @property
     def free(self) -> int:
         """How many rows are free."""
-        return self._places.count(None)
+        return self._jobs.count(None)
 
     @property
     def taken(self) -> int:
         """How many rows are taken."""
-        return len(self._places) - self.free
+        return len(self._jobs) - self.free
 
     @property
     def tickets(self) -> set[Ticket]:
         """Whose choices are in the rows."""
-        return {place.ticket for place in self._places if place}
+        return {job.ticket for job in self._jobs if job}
 
-    def admit(self, taken: Sequence[tuple[Ticket, Choice]]) -> None:
+    def admit(self, jobs: Sequence[Job]) -> None:
         """Put choices into free rows; there must be as many.
 
         Prompts run one by one: every number of them at a time would be compiled for itself, and
         all requests would wait for that.
         """
-        free = [row for row, place in enumerate(self._places) if place is None][: len(taken)]
-        tokenizer, template = self._model.backbone.tokenizer, template_of(self._model)
-        # All have their places before one runs: where that fails, `tickets` are all who must hear.
-        for row, (ticket, choice) in zip(free, taken, strict=True):
-            text = ResponseText(tokenizer, template, choice.config.sampling.stop)
-            self._places[row] = Place(ticket, choice, text)
-        for row, (_, choice) in zip(free, taken, strict=True):
+        free = [row for row, job in enumerate(self._jobs) if job is None][: len(jobs)]
+        # All have their rows before one runs: where that fails, `tickets` are all who must hear.
+        for row, job in zip(free, jobs, strict=True):
+            self._jobs[row] = job
+        for row, (_, choice) in zip(free, jobs, strict=True):
             key = jax.random.fold_in(jax.random.key(choice.seed), choice.number)
             self._opened.admit([Request(choice.prompt, choice.config, key)], [row])
 
     def turn(self) -> None:
         """Free the rows of those who left, advance the others, and tell what came of it."""
-        self._free([row for row, place in enumerate(self._places) if _left(place)])
+        left = [row for row, job in enumerate(self._jobs) if job and job.ticket.cancelled]
+        if left:
+            self._opened.drop(left)
+        for row in left:
+            self._jobs[row] = None
         if not self.taken:
             return
-        progress = self._opened.advance(self._steps)
-        ended: list[tuple[int, Place]] = []
-        cut: list[tuple[int, Place]] = []
-        for row, place in enumerate(self._places):
-            if place is None:
-                continue
-            done = bool(progress.done[row])
-            fresh = response_of(progress, row, self._plan)[len(place.written.tokens) :]
-            if piece := place.written.extend(fresh, last=done):
-                place.ticket.tell(Piece(place.choice.number, piece))
-            if done or place.written.stopped:
-                (cut if place.written.stopped else ended).append((row, place))
-        told = [(place.ticket, self._cut_outcome(place)) for _, place in cut]
-        if ended:
-            rewards, _ = self._opened.rewards()
-            told += [
-                (place.ticket, self._outcome(place, row, progress, float(rewards[row])))
-                for row, place in ended
-            ]
-        # A row that a stop text ended goes on until it is dropped.
-        self._free([row for row, _ in cut if not progress.done[row]])
-        for row, _ in (*ended, *cut):
-            self._places[row] = None
+        session, ended = self._opened, dict[int, Job]()
+        for row, piece in session.write(self._steps).items():
+            job = self._jobs[row]
+            assert job is not None  # what goes on is somebody's
+            if piece:
+                job.ticket.tell(Piece(job.choice.number, piece))
+            if session.texts[row].finish_reason:
+                ended[row] = job
+        told = self._outcomes(ended)
+        for row in ended:
+            self._jobs[row] = None
         # Last: who hears of an end finds the row free.
         for ticket, outcome in told:
             ticket.tell(outcome)
 
+    def _outcomes(self, ended: Mapping[int, Job]) -> list[tuple[Ticket, Finished]]:
+        """What to tell of rows that are done."""
+        texts, told = self._opened.texts, []
+        rewards = None
+        if not all(texts[row].stopped for row in ended):
+            rewards = self._opened.rewards()[0]
+        for row, (ticket, choice) in ended.items():
+            text = texts[row]
+            assert text.finish_reason is not None
+            if text.stopped or rewards is None:  # the row holds what was cut off, too
+                reward = self._reward_of(choice, text.text)
+            else:
+                reward = float(rewards[row])
+            end = Finished(choice.number, text.finish_reason, reward, len(text.tokens))
+            told.append((ticket, end))
+        return told
+
+    def _reward_of(self, choice: Choice, response: str) -> float:
+        try:
+            return reward_of_text(self._model, choice.text, response)
+        except FeatureError:  # not finite; no fault of the other rows
+            return math.nan
+
     @property
     def _opened(self) -> Session:
         if self._session is None:
-            self._session = Session(self._model, self._plan, len(self._places), self._capacity)
+            self._session = Session(self._model, self._plan, len(self._jobs), self._capacity)
         return self._session
-
-    def _free(self, rows: Sequence[int]) -> None:
-        if rows:
-            self._opened.drop(rows)
-        for row in rows:
-            self._places[row] = None
-
-    def _outcome(self, place: Place, row: int, progress: RowProgress, reward: float) -> Finished:
-        tokens = progress.tokens[row, : progress.length[row]].tolist()
-        reason = STOPPED if tokens[-1] == self._plan.end_id else FULL
-        return Finished(place.choice.number, reason, reward, len(tokens))
-
-    def _cut_outcome(self, place: Place) -> Finished:
-        """Of a response that a stop text ended: the row holds what was cut off, too."""
-        choice, written = place.choice, place.written
-        try:
-            reward = reward_of_text(self._model, choice.text, written.text)
-        except FeatureError:  # not finite; no fault of the other rows
-            reward = math.nan
-        return Finished(choice.number, STOPPED, reward, len(written.tokens))
-
-
-def _left(place: Place | None) -> bool:
-    return place is not None and place.ticket.cancelled
 
 
 def steps_between_looks(plan: Plan) -> int:

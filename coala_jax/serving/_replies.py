@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from coala_jax.data._conversations import ASSISTANT
-from coala_jax.serving._tickets import Finished, Scored
+from coala_jax.decoding._reward_model import Rewards
+from coala_jax.serving._tickets import Finished
 
 # Ends a stream.
 STREAM_END = "[DONE]"
@@ -102,12 +103,13 @@ class Reply:
         }
 
 
-def scores(model: str, scored: Scored) -> dict[str, Any]:
+def scores(model: str, made: Rewards) -> dict[str, Any]:
     """The answer to a request for rewards."""
     data = [
-        {"object": "score", "index": n, "reward": reward} for n, reward in enumerate(scored.rewards)
+        {"object": "score", "index": n, "reward": reward}
+        for n, reward in enumerate(made.rewards.tolist())
     ]
-    cut = {"prompt": scored.prompt_cut, "response": scored.response_cut}
+    cut = {"prompt": made.prompt_cut, "response": made.response_cut}
     return {"object": "list", "model": model, "data": data, "cut": cut}
 
 

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from typing import NamedTuple
 
+from coala_jax.decoding._reward_model import Rewards
 from coala_jax.serving._errors import ApiError
 
 
@@ -35,20 +36,6 @@ class Finished(NamedTuple):
     tokens: int
 
 
-class Scored(NamedTuple):
-    """Rewards of the rows of a request.
-
-    Attributes:
-        rewards: in the order of the rows.
-        prompt_cut: how many rows lost prompt tokens to the context's length.
-        response_cut: how many lost response tokens.
-    """
-
-    rewards: tuple[float, ...]
-    prompt_cut: int
-    response_cut: int
-
-
 class Failed(NamedTuple):
     """The request is over.
 
@@ -59,7 +46,8 @@ class Failed(NamedTuple):
     error: ApiError
 
 
-Event = Piece | Finished | Scored | Failed
+# Rewards are those of the rows of a request.
+Event = Piece | Finished | Rewards | Failed
 
 
 class Ticket:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from coala_jax.decoding._candidates import (
     Pool,
-    SamplingOptions,
+    SamplingArrays,
     draw,
     penalise,
     propose,
@@ -30,7 +30,7 @@ def options(rows=1, **fields):
     } | fields
     types = {"top_k": jnp.int32, "max_new_tokens": jnp.int32}
     columns = {n: jnp.full(rows, v, types.get(n, jnp.float32)) for n, v in values.items()}
-    return SamplingOptions(key=jax.random.split(jax.random.key(0), rows), **columns)
+    return SamplingArrays(key=jax.random.split(jax.random.key(0), rows), **columns)
 
 
 LOGITS = jnp.log(jnp.array([[0.1, 0.4, 0.05, 0.3, 0.15]]))

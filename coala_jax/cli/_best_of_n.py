@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from statistics import fmean
 
 from coala_jax.cli._generation_options import (
     add_generation_options,
     generation_config,
     given_prompts,
     keep_responses,
-    mean,
 )
 from coala_jax.cli._options import open_head
 from coala_jax.cli._output import output_file, report
@@ -60,8 +60,8 @@ def run(arguments: argparse.Namespace) -> int:
         for row, samples in zip(rows, accounts, strict=True)
     ]
     rewards = {
-        "best": mean([samples[0]["reward"] for samples in accounts]),
-        "samples": mean([sample["reward"] for samples in accounts for sample in samples]),
+        "best": fmean(samples[0]["reward"] for samples in accounts),
+        "samples": fmean(sample["reward"] for samples in accounts for sample in samples),
     }
     result = {
         "prompts": len(rows),

@@ -57,7 +57,7 @@ def add_fields(
         default = getattr(defaults, name)
         made[name] = _kind_of_option(hints[name], default, takes.get(name))
         group.add_argument(
-            names.get(name, _option(f"no-{name}" if default is True else name)),
+            names.get(name, option_of(f"no-{name}" if default is True else name)),
             dest=f"{kind.__name__}.{name}",
             default=[] if default == () else default,
             help=_help(texts.get(name, ""), default),
@@ -92,7 +92,7 @@ def field_texts(kind: type) -> dict[str, str]:
         text = " ".join(entry.split())
         first = _FIRST_SENTENCE.match(text)
         text = _REFERENCE.sub("", first[1] if first else text)
-        text = _FIELD.sub(lambda field: _option(field[1]), text)
+        text = _FIELD.sub(lambda field: option_of(field[1]), text)
         texts[name] = re.sub(r"[`\"]", "", text)
     return texts
 
@@ -106,7 +106,8 @@ def _values(arguments: argparse.Namespace, kind: type) -> dict[str, Any]:
     }
 
 
-def _option(field: str) -> str:
+def option_of(field: str) -> str:
+    """What an option is called unless a command says otherwise."""
     return f"--{field.replace('_', '-')}"
 
 

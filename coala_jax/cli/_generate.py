@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from statistics import fmean
 
 from coala_jax._files import write_text
 from coala_jax.cli._generation_options import (
@@ -10,7 +11,6 @@ from coala_jax.cli._generation_options import (
     generation_config,
     given_prompts,
     keep_responses,
-    mean,
 )
 from coala_jax.cli._options import open_head
 from coala_jax.cli._output import output_file, report
@@ -60,7 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
     )
     responses = [{"id": row.id, **pair.account()} for row, pair in zip(rows, pairs, strict=True)]
     rewards = {
-        side: mean([getattr(pair, side).reward for pair in pairs]) for side in ("plain", "guided")
+        side: fmean(getattr(pair, side).reward for pair in pairs) for side in ("plain", "guided")
     }
     written = [path for path in (out, page) if path is not None]
     result = {

@@ -116,8 +116,3 @@ def keep_responses(out: Path | None, lines: Sequence[Mapping[str, Any]]) -> dict
         return {"responses": lines}
     write_json_lines(out, map(valid_json, lines))
     return {}
-
-
-def mean(values: Sequence[float]) -> float:
-    """Of rewards."""
-    return sum(values) / len(values)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from coala_jax._files import require_writable
-from coala_jax.cli._derived_options import add_fields, from_options, given_fields
+from coala_jax.cli._derived_options import add_fields, from_options, given_fields, option_of
 from coala_jax.cli._options import add_head, model_options
 from coala_jax.cli._output import counts_line
 from coala_jax.data import RowOptions, SetAsideRow, write_set_aside
@@ -26,23 +26,15 @@ RESPONSE_HELP = (
     "rows with prompt and response, or prompt and responses (a list), or those that extract "
     "takes: any kind of file, a folder, a hub id with --download; - is standard input, JSON lines"
 )
-# The options of rows; what models have too is called otherwise.
-OPTIONS = {
-    "columns": "--columns",
-    "format": "--format",
-    "pairs": "--pairs",
-    "strip_prompt": "--strip-prompt",
-    "config": "--data-config",
-    "split": "--split",
-    "revision": "--data-revision",
-    "strict": "--strict",
-}
+# The fields of `RowOptions` with an option; what models have too is called otherwise.
+FIELDS = ("columns", "format", "pairs", "strip_prompt", "config", "split", "revision", "strict")
+NAMES = {"config": "--data-config", "revision": "--data-revision"}
 
 
 def add_row_options(parser: argparse.ArgumentParser) -> None:
     """Add what `row_options` reads, but ``--download``, which models and rows share."""
     group = parser.add_argument_group("rows")
-    add_fields(group, RowOptions, tuple(OPTIONS), names=OPTIONS)
+    add_fields(group, RowOptions, FIELDS, names=NAMES)
 
 
 def add_set_aside(parser: argparse._ActionsContainer, default: str) -> None:
@@ -62,7 +54,7 @@ def row_options(arguments: argparse.Namespace) -> RowOptions:
 
 def given_row_options(arguments: argparse.Namespace) -> list[str]:
     """The options of `add_row_options` that were given, as they are written."""
-    return [OPTIONS[name] for name in given_fields(arguments, RowOptions)]
+    return [NAMES.get(name, option_of(name)) for name in given_fields(arguments, RowOptions)]
 
 
 def set_aside_path(

@@ -30,7 +30,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
     parser.add_argument(
         "file",
-        help=".jsonl or .jsonl.gz with messages [{role, content}] or utterances [[speaker, text]]",
+        help="a file or folder of rows with messages [{role, content}] or utterances "
+        "[[speaker, text]]",
     )
     parser.add_argument("--out", required=True, help=".jsonl or .jsonl.gz of pairs to make")
     add_fields(parser, AlternatingOptions, OPTIONS)

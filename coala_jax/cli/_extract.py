@@ -21,7 +21,7 @@ from coala_jax.cli._row_options import (
 )
 from coala_jax.data._writing import SET_ASIDE_NAME
 from coala_jax.features import FeatureStore, Part
-from coala_jax.features._settings import STORE_TYPES, ExtractSettings
+from coala_jax.features._settings import ExtractSettings
 
 EXAMPLE = "  coala-jax extract --model models/gpt2 --data pairs.jsonl.gz --out store"
 SETTINGS = ("pooling", "layers", "token_budget", "shard_rows", "share_prefixes", "dtype")
@@ -34,13 +34,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--data", required=True, help=DATA_HELP)
     parser.add_argument("--out", required=True, help="feature store to make")
-    add_fields(
-        parser,
-        ExtractSettings,
-        SETTINGS,
-        takes={"dtype": STORE_TYPES},
-        old={"--no-sharing": "share_prefixes"},
-    )
+    add_fields(parser, ExtractSettings, SETTINGS, old={"--no-sharing": "share_prefixes"})
     add_model_options(parser, engine=True)
     group = parser.add_argument_group(
         "several processes", "each extracts its part, OUT.part-I-of-N, for coala-jax join"

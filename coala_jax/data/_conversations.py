@@ -1,7 +1,7 @@
 """Conversations: what they hold, and how they are read."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -51,32 +51,33 @@ class ConversationSet(NamedTuple):
 
 
 def read_conversations(
-    path: str | os.PathLike[str], speakers: Mapping[str, str] = SPEAKERS
+    source: str | os.PathLike[str] | Iterable[Mapping[str, Any]],
+    speakers: Mapping[str, str] = SPEAKERS,
 ) -> ConversationSet:
-    """Read conversations; lines that hold none are set aside with their reason.
+    """Read conversations; rows that hold none are set aside with their reason.
 
-    A line has ``messages``, a list of ``{"role": ..., "content": ...}``, or EduFeedback's
+    A row has ``messages``, a list of ``{"role": ..., "content": ...}``, or EduFeedback's
     ``utterances``, a list of ``[speaker, text]``. ``id`` (else ``line-<number>``) and ``group`` are
     optional. Texts may be blank: what becomes of a blank turn is the strategy's matter.
 
     Args:
-        path: a file or what else `open_source` takes.
+        source: a file, a folder or records in memory, as `open_source` takes it.
         speakers: name of a speaker in lower case to its role. Other names are roles as they stand.
 
     Returns:
-        Conversations in the order of the file, and the lines set aside.
+        Conversations in the order of the source, and the rows set aside.
 
     Raises:
-        DataError: a missing, empty or unreadable file, or one without a conversation.
+        DataError: a missing, empty or unreadable source, or one without a conversation.
     """
-    conversations: list[Conversation] = []
+    opened, conversations = open_source(source), list[Conversation]()
 
     def keep(row: SourceRow, fields: Mapping[str, Any]) -> tuple[()]:
         conversations.append(conversation_of(fields, row.number, speakers))
         return ()
 
-    set_aside = [row.as_set_aside() for row in each_row(open_source(path).rows, keep)]
-    require_usable(str(path), conversations, set_aside)
+    set_aside = [row.as_set_aside() for row in each_row(opened.rows, keep)]
+    require_usable(opened.name, conversations, set_aside)
     return ConversationSet(tuple(conversations), tuple(set_aside))
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
+from coala_jax._choices import require_choices
 from coala_jax.data._chat import HASHED
 from coala_jax.features._errors import FeatureError
 from coala_jax.features._identity import FeatureIdentity, layer_name, layer_numbers
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from coala_jax.backbones import Backbone
 
 # Types that numpy reads back by itself; bfloat16 is none of them.
-STORE_TYPES = ("float32", "float16")
+StoreType = Literal["float32", "float16"]
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class ExtractSettings:
     pooling: str = "mean+last"
     layers: tuple[int, ...] = (-1,)
     template: TextTemplate = TextTemplate()
-    dtype: str = "float32"
+    dtype: StoreType = "float32"
     token_budget: int | None = None
     shard_rows: int = 2048
     share_prefixes: bool = True
@@ -56,14 +57,13 @@ class ExtractSettings:
         Raises:
             FeatureError: names the field, its value and what it may be.
         """
+        require_choices(self, FeatureError)
         pooling_parts(self.pooling)
         if not self.layers or len(set(self.layers)) < len(self.layers):
             raise FeatureError(f"layers={self.layers} must name at least one layer, each once")
         if self.query and ATTENTION not in pooling_parts(self.pooling):
             raise FeatureError(f"query: pooling={self.pooling!r} uses none; leave it out")
         self.template.check()
-        if self.dtype not in STORE_TYPES:
-            raise FeatureError(f"dtype={self.dtype!r} must be one of {', '.join(STORE_TYPES)}")
         for name in ("token_budget", "shard_rows"):
             value = getattr(self, name)
             if value is not None and value < 1:

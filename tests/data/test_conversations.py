@@ -37,6 +37,15 @@ def test_messages_and_utterances_are_read(write):
     )
 
 
+def test_conversations_are_read_from_any_kind_of_source(tmp_path):
+    row = {"id": "a", "messages": MESSAGES}
+    (tmp_path / "talks.json").write_text(json.dumps([row, {"messages": []}]))
+    for source in (tmp_path / "talks.json", tmp_path, [row, {"messages": []}]):
+        read = read_conversations(source)
+        assert [talk.id for talk in read.conversations] == ["a"]
+        assert read.set_aside_counts == {"empty messages": 1}
+
+
 def test_speakers_are_the_callers(write):
     path = write({"utterances": [["Pupil A", "one?"], ["Student", "1"]]})
     (talk,) = read_conversations(path, {"pupil a": "user"}).conversations

@@ -41,13 +41,13 @@ class ConvexHead(NamedTuple):
     bias: jax.Array | np.ndarray
     theta2: jax.Array | np.ndarray
 
-    def __call__(self, features: jax.Array | np.ndarray) -> jax.Array:
-        """Rewards of raw features: (..., d) -> (...). Computed in the head's own dtype."""
-        return self.neurons(features) @ self.theta2
-
     def neurons(self, features: jax.Array | np.ndarray) -> jax.Array:
         """First-layer outputs of raw features: (..., d) -> (..., k)."""
         return jax.nn.relu(_layer(features, self.theta1, self.bias))
+
+    def __call__(self, features: jax.Array | np.ndarray) -> jax.Array:
+        """Rewards of raw features: (..., d) -> (...). Computed in the head's own dtype."""
+        return self.neurons(features) @ self.theta2
 
 
 class GatedHead(NamedTuple):
@@ -68,14 +68,14 @@ class GatedHead(NamedTuple):
     gates: jax.Array | np.ndarray
     gate_bias: jax.Array | np.ndarray
 
-    def __call__(self, features: jax.Array | np.ndarray) -> jax.Array:
-        """Rewards, as those of a `ConvexHead`."""
-        return self.neurons(features) @ self.theta2
-
     def neurons(self, features: jax.Array | np.ndarray) -> jax.Array:
         """First-layer outputs of raw features, 0 behind a closed gate: (..., d) -> (..., k)."""
         opened = _layer(features, self.gates, self.gate_bias) >= 0
         return jnp.where(opened, _layer(features, self.theta1, self.bias), 0)
+
+    def __call__(self, features: jax.Array | np.ndarray) -> jax.Array:
+        """Rewards, as those of a `ConvexHead`."""
+        return self.neurons(features) @ self.theta2
 
 
 Head: TypeAlias = ConvexHead | GatedHead

@@ -45,14 +45,13 @@ class ResumedLines:
         self._state = self._partial.with_name(self._partial.name + STATE_SUFFIX)
         path.parent.mkdir(parents=True, exist_ok=True)
         earlier = self._earlier()
-        self.progress: Mapping[str, Any] = {}
         if earlier is not None:
             self._require_same(earlier["request"])
-            self.progress = earlier["progress"]
         self._any_finished = earlier is not None
-        self._file: BinaryIO = self._partial.open("wb" if earlier is None else "r+b")
+        self.progress: Mapping[str, Any] = earlier["progress"] if earlier else {}
+        self._file: BinaryIO = self._partial.open("r+b" if earlier else "wb")
         # Of a piece that was not finished, something may have been written.
-        self._file.truncate(0 if earlier is None else earlier["bytes"])
+        self._file.truncate(earlier["bytes"] if earlier else 0)
         self._file.seek(0, os.SEEK_END)
 
     def __enter__(self) -> ResumedLines:
@@ -79,11 +78,8 @@ class ResumedLines:
             self._file.write(b"".join(json_line(line) for line in lines))
             self._file.flush()
             os.fsync(self._file.fileno())
-            state = {
-                "request": self._request,
-                "progress": progress,
-                "bytes": self._file.tell(),
-            }
+            size = self._file.tell()
+            state = {"request": self._request, "progress": progress, "bytes": size}
             write_files({self._state: json.dumps(state).encode()})
             self._any_finished = True
         except OSError as error:

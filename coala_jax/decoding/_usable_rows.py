@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import itertools
 import json
 from collections import Counter
@@ -71,7 +72,7 @@ class UsableRows:
         """
         self._model, self._stream, self._path = model, stream, path
         self._counts, self._first = Counter[str](), dict[str, int]()
-        self._file: BinaryIO | None = None
+        self._file: BinaryIO | gzip.GzipFile | None = None
 
     def __enter__(self) -> UsableRows:
         """The rows themselves."""
@@ -129,5 +130,6 @@ class UsableRows:
             return
         if self._file is None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = partial_path(self._path).open("wb")
+            file, packed = partial_path(self._path), self._path.suffix == ".gz"
+            self._file = gzip.GzipFile(file, "wb", mtime=0) if packed else file.open("wb")
         self._file.write(json.dumps(set_aside_fields(row), default=str).encode() + b"\n")

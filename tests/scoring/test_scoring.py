@@ -1,5 +1,6 @@
 """Streaming rewards: bounded memory, and a killed run ends with the bytes of one that was not."""
 
+import gzip
 import json
 import os
 from dataclasses import replace
@@ -200,6 +201,13 @@ def test_rows_set_aside_are_kept_and_counted(score_file, tmp_path):
     ]
     score_file(ROWS, tmp_path / "out.jsonl", set_aside=kept)
     assert kept.read_bytes() == b""  # of this run there are none
+
+
+def test_rows_set_aside_are_packed_where_the_name_says_so(score_file, tmp_path):
+    kept = tmp_path / "set_aside.jsonl.gz"
+    score_file([{"prompt": "p"}, *ROWS], tmp_path / "out.jsonl", set_aside=kept)
+    (line,) = gzip.decompress(kept.read_bytes()).splitlines()
+    assert json.loads(line)["row"] == {"prompt": "p"}
 
 
 @pytest.mark.parametrize(

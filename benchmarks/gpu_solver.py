@@ -48,12 +48,11 @@ from jax import lax
 from problems import SIGNAL, SPECTRUM_EXPONENT, TEACHER_NEURONS
 from reporting import Measured, Recorder, best_seconds, figure, markdown, origin, parser_of
 
-from coala_jax import Config, Params, PreferenceFeatures, Status, certify, cronos
+from coala_jax import Config, Params, Phase1Solution, PreferenceFeatures, Status, certify, cronos
 from coala_jax._inputs import prepare_features, prepare_params
 from coala_jax.convex import (
     CronosProblem,
     CronosState,
-    Phase1Solution,
     cronos_init,
     cronos_step,
 )

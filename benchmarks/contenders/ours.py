@@ -17,10 +17,9 @@ import jax.numpy as jnp
 import numpy as np
 from protocol import Problem, Stage, parser, read_problem, write_result
 
-from coala_jax import Config, Params, PreferenceFeatures, Status, cronos
+from coala_jax import Config, Params, Phase1Solution, PreferenceFeatures, Status, cronos
 from coala_jax.convex import (
     CronosState,
-    Phase1Solution,
     cronos_init,
     cronos_problem,
     cronos_step,

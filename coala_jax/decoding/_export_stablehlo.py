@@ -22,7 +22,7 @@ import numpy as np
 from jax import export
 
 from coala_jax._files import write_files
-from coala_jax._head import Head, HeadFileError, load_head
+from coala_jax._head import HeadFileError, load_head
 
 FORMAT = "coala-jax-stablehlo/1"
 # All that jax lowers to by itself: one file serves every machine.
@@ -35,15 +35,6 @@ def note_path(path: str | os.PathLike[str]) -> Path:
     """Where the note beside an exported function stands."""
     file = Path(path)
     return file.with_name(file.name + NOTE_SUFFIX)
-
-
-def export_function(head: Head) -> export.Exported:
-    """The head as a function of (n, d) float32 features, n >= 1 being free."""
-    (n,) = export.symbolic_shape("n")
-    features = jax.ShapeDtypeStruct((n, head.theta1.shape[0]), jnp.float32)
-    function = jax.jit(lambda features: head(features))
-    exported: export.Exported = export.export(function, platforms=PLATFORMS)(features)
-    return exported
 
 
 def export_stablehlo(head_folder: str | os.PathLike[str], out: str | os.PathLike[str]) -> Path:
@@ -61,7 +52,10 @@ def export_stablehlo(head_folder: str | os.PathLike[str], out: str | os.PathLike
         ValueError: flatbuffers is not installed.
     """
     head, metadata = load_head(head_folder)
-    exported = export_function(head)
+    width = head.theta1.shape[0]
+    features = jax.ShapeDtypeStruct((*export.symbolic_shape("n"), width), jnp.float32)
+    function = jax.jit(lambda features: head(features))
+    exported = export.export(function, platforms=PLATFORMS)(features)
     try:
         content = bytes(exported.serialize())
     except ImportError as error:
@@ -70,8 +64,8 @@ def export_stablehlo(head_folder: str | os.PathLike[str], out: str | os.PathLike
     note = {
         "format": FORMAT,
         "sha256": hashlib.sha256(content).hexdigest(),
-        "features": head.theta1.shape[0],
-        "input": f"(n, {head.theta1.shape[0]}) float32",
+        "features": width,
+        "input": f"(n, {width}) float32",
         "output": "(n,) float32",
         "platforms": list(PLATFORMS),
         "jax": jax.__version__,

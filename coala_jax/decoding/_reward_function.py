@@ -7,8 +7,8 @@ lists of one length, texts or conversations, and a list of floats back.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from coala_jax.data import Message, ResponseRow
 from coala_jax.data._chat import ChatFormat
@@ -18,19 +18,9 @@ from coala_jax.decoding._reward_model import TextRewardModel, score
 from coala_jax.features._chat import tokenizer_chat
 
 
-class RewardFunction(Protocol):
-    """What `reward_function` gives."""
-
-    __name__: str
-
-    def __call__(
-        self, prompts: Sequence[Any], completions: Sequence[Any], **columns: Any
-    ) -> list[float]:
-        """Rewards of completions."""
-        ...
-
-
-def reward_function(model: TextRewardModel, name: str = "coala_reward") -> RewardFunction:
+def reward_function(
+    model: TextRewardModel, name: str = "coala_reward"
+) -> Callable[..., list[float]]:
     """A function of prompts and completions to rewards.
 
     Args:

@@ -68,18 +68,6 @@ class Tally(NamedTuple):
         }
 
 
-class Written(NamedTuple):
-    """What `write_rewards` did.
-
-    Attributes:
-        tally: sums over all lines.
-        resumed: lines that an earlier run had finished.
-    """
-
-    tally: Tally
-    resumed: int
-
-
 def write_rewards(
     model: TextRewardModel,
     rows: Iterable[tuple[ResponseRow, ...]],
@@ -87,7 +75,7 @@ def write_rewards(
     *,
     chunk_responses: int = CHUNK_RESPONSES,
     report: Callable[[str], object] = lambda _: None,
-) -> Written:
+) -> tuple[Tally, int]:
     """Score rows, one line each: ``id`` and its reward or rewards.
 
     Args:
@@ -98,7 +86,8 @@ def write_rewards(
         report: is told what an earlier run had finished.
 
     Returns:
-        Sums. The lines are the same whether a run was killed or not, on the same devices.
+        Sums over all lines, and how many lines an earlier run had finished. The lines are the same
+        whether a run was killed or not, on the same devices.
 
     Raises:
         FeatureError: what an earlier run left is of something else, and what differs is named; a
@@ -116,7 +105,7 @@ def write_rewards(
             report(f"{resumed} lines are finished by an earlier run; going on from there")
         tally = _score(model, _chunks(rows, chunk_responses), lines)
         lines.finish()
-    return Written(tally, resumed)
+    return tally, resumed
 
 
 def _score(

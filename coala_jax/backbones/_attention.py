@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 
+from coala_jax._errors import CoalaError
 from coala_jax.backbones._ops import matmul_precision, wide
 
 # Queries that a CPU scores at once. A row's scores of 4 heads by 128 queries by 512 keys take 1 MB
@@ -104,12 +105,12 @@ def plain_batch(
     """
     length = tokens.shape[1]
     if max_length is not None and length > max_length:
-        raise ValueError(f"tokens: length {length} exceeds the model's {max_length} positions")
+        raise CoalaError(f"tokens: length {length} exceeds the model's {max_length} positions")
     slots = jnp.broadcast_to(jnp.arange(length), tokens.shape)
     if attention_mask is None:
         return TokenBatch(tokens, slots, jnp.full_like(slots, length))
     if attention_mask.shape != tokens.shape:
-        raise ValueError(
+        raise CoalaError(
             f"attention_mask: shape {attention_mask.shape} differs from that of tokens, "
             f"{tokens.shape}"
         )
@@ -165,7 +166,7 @@ def insert(cache: KeyValueCache, batch: TokenBatch, states: States) -> KeyValueC
         ValueError: the pass did not keep its keys and values.
     """
     if states.keys is None or states.values is None:
-        raise ValueError("states: no keys and values in them; run the pass with keep=True")
+        raise CoalaError("states: no keys and values in them; run the pass with keep=True")
     slots = token_slots(batch, cache)
 
     def put(whole: jax.Array, part: jax.Array, slots: jax.Array) -> jax.Array:

@@ -15,6 +15,7 @@ import numpy as np
 from flax import nnx
 from jax.typing import DTypeLike
 
+from coala_jax._errors import CoalaError
 from coala_jax.backbones._attention import (
     KeyValueCache,
     States,
@@ -125,14 +126,14 @@ class DecoderConfig:
         )
         require_activation(owner, "hidden_act", self.hidden_act)
         if self.num_attention_heads % self.num_key_value_heads:
-            raise ValueError(
+            raise CoalaError(
                 f"{owner} config: num_key_value_heads={self.num_key_value_heads} must divide "
                 f"num_attention_heads={self.num_attention_heads}"
             )
         if self.head_dim % 2:
-            raise ValueError(f"{owner} config: head_dim={self.head_dim} must be even")
+            raise CoalaError(f"{owner} config: head_dim={self.head_dim} must be even")
         if self.windows and len(self.windows) != self.num_hidden_layers:
-            raise ValueError(
+            raise CoalaError(
                 f"{owner} config: {len(self.windows)} layer_types for "
                 f"{self.num_hidden_layers} layers (num_hidden_layers)"
             )
@@ -296,7 +297,7 @@ def read_decoder_config(model_type: str, fields: Mapping[str, Any]) -> DecoderCo
     try:
         rope = rope_parameters(fields, given["max_position_embeddings"])
     except ValueError as error:
-        raise ValueError(f"{model_type} config: {error}") from error
+        raise CoalaError(f"{model_type} config: {error}") from error
     eos = given.get("eos_token_id")
     return DecoderConfig(
         model_type=model_type,
@@ -337,7 +338,7 @@ def _windows(variant: _Variant, fields: Mapping[str, Any], layers: int) -> tuple
         first = fields["max_window_layers"]
         kinds = [SLIDING if layer >= first else FULL for layer in range(layers)]
     if unknown := sorted({str(kind) for kind in kinds} - {SLIDING, FULL}):
-        raise ValueError(f"layer_types: {', '.join(unknown)} not supported; {SLIDING}, {FULL} are")
+        raise CoalaError(f"layer_types: {', '.join(unknown)} not supported; {SLIDING}, {FULL} are")
     return tuple(window if kind == SLIDING else None for kind in kinds)
 
 

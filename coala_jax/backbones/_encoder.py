@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
+from coala_jax._errors import CoalaError
 from coala_jax.backbones._attention import (
     KeyValueCache,
     States,
@@ -103,7 +104,7 @@ class EncoderConfig:
         )
         require_activation(owner, "hidden_act", self.hidden_act)
         if self.hidden_size % self.num_attention_heads:
-            raise ValueError(
+            raise CoalaError(
                 f"{owner} config: num_attention_heads={self.num_attention_heads} must divide "
                 f"hidden_size={self.hidden_size}"
             )
@@ -111,7 +112,7 @@ class EncoderConfig:
             return
         last = self.max_position_embeddings - 2
         if not isinstance(self.pad_token_id, int) or not 0 <= self.pad_token_id <= last:
-            raise ValueError(
+            raise CoalaError(
                 f"{owner} config: pad_token_id={self.pad_token_id!r} must be an integer from 0 to "
                 f"{last}: positions start behind it, of max_position_embeddings="
                 f"{self.max_position_embeddings}"
@@ -209,10 +210,10 @@ def read_encoder_config(model_type: str, fields: Mapping[str, Any]) -> EncoderCo
     refuse_quantised(model_type, fields)
     for name in ("is_decoder", "add_cross_attention"):
         if fields.get(name, False):
-            raise ValueError(f"{model_type} config: {name}=true is not supported")
+            raise CoalaError(f"{model_type} config: {name}=true is not supported")
     kind = fields.get("position_embedding_type", "absolute")
     if kind != "absolute":
-        raise ValueError(
+        raise CoalaError(
             f"{model_type} config: position_embedding_type={kind!r} is not supported; 'absolute' is"
         )
     given = {**VARIANTS[model_type].defaults, **fields, "model_type": model_type}
@@ -311,7 +312,7 @@ class Encoder(BackboneModule):
         """
         config = self.config
         if cache is not None or keep:
-            raise ValueError(
+            raise CoalaError(
                 f"{'keep' if cache is None else 'cache'}: {config.model_type} is an encoder, whose "
                 "tokens see those behind them; run whole texts, without a cache"
             )

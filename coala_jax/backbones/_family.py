@@ -10,6 +10,7 @@ import numpy as np
 from flax import nnx
 from jax.typing import DTypeLike
 
+from coala_jax._errors import CoalaError
 from coala_jax.backbones._attention import KeyValueCache, States, TokenBatch, empty_cache
 
 
@@ -177,7 +178,7 @@ def require_sizes(owner: str, config: Any, names: Sequence[str]) -> None:
     for name in names:
         value = config.get(name) if isinstance(config, Mapping) else getattr(config, name)
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise ValueError(f"{owner} config: {name} must be a positive integer, got {value!r}")
+            raise CoalaError(f"{owner} config: {name} must be a positive integer, got {value!r}")
 
 
 def refuse_quantised(owner: str, fields: Mapping[str, Any]) -> None:
@@ -187,7 +188,7 @@ def refuse_quantised(owner: str, fields: Mapping[str, Any]) -> None:
         ValueError: says what to use instead.
     """
     if fields.get("quantization_config") is not None:
-        raise ValueError(
+        raise CoalaError(
             f"{owner} config: quantization_config is set; quantised weights are not supported, "
             "use the checkpoint in float32, float16 or bfloat16"
         )

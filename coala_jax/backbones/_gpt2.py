@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
+from coala_jax._errors import CoalaError
 from coala_jax.backbones._attention import (
     KeyValueCache,
     Sight,
@@ -88,7 +89,7 @@ class GPT2Config:
         sizes = ("vocab_size", "n_positions", "n_embd", "n_layer", "n_head", "inner_width")
         require_sizes("GPT-2", self, sizes)
         if self.n_embd % self.n_head:
-            raise ValueError(f"GPT-2 config: n_head={self.n_head} must divide n_embd={self.n_embd}")
+            raise CoalaError(f"GPT-2 config: n_head={self.n_head} must divide n_embd={self.n_embd}")
         require_activation("GPT-2", "activation_function", self.activation_function)
 
     @property
@@ -137,9 +138,9 @@ class GPT2Config:
             ValueError: a value that this module cannot honour, named with its key.
         """
         if fields.get("add_cross_attention", False):
-            raise ValueError("GPT-2 config: add_cross_attention=true is not supported")
+            raise CoalaError("GPT-2 config: add_cross_attention=true is not supported")
         if not fields.get("tie_word_embeddings", True):
-            raise ValueError("GPT-2 config: tie_word_embeddings=false is not supported")
+            raise CoalaError("GPT-2 config: tie_word_embeddings=false is not supported")
         refuse_quantised("GPT-2", fields)
         known = {name: fields[name] for name in cls.__dataclass_fields__ if name in fields}
         return cls(**known)

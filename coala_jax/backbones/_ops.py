@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
+from coala_jax._errors import CoalaError
+
 
 def _gelu_tanh(x: jax.Array) -> jax.Array:
     return jax.nn.gelu(x, approximate=True)
@@ -35,7 +37,7 @@ def require_activation(owner: str, field: str, name: str) -> None:
         ValueError: names the configuration's owner, the field and what it may be.
     """
     if name not in ACTIVATIONS:
-        raise ValueError(
+        raise CoalaError(
             f"{owner} config: {field}={name!r} is not supported; choose one of "
             f"{', '.join(ACTIVATIONS)}"
         )

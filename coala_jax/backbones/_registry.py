@@ -17,6 +17,7 @@ from flax import nnx
 from jax.sharding import Mesh
 from jax.typing import DTypeLike
 
+from coala_jax._errors import CoalaError
 from coala_jax.backbones import _decoder as decoder
 from coala_jax.backbones import _encoder as encoder
 from coala_jax.backbones import _gpt2 as gpt2
@@ -132,15 +133,15 @@ def load_backbone(
         ValueError: another engine, or what the torch engine does not do.
     """
     if engine not in ENGINES:
-        raise ValueError(f"engine={engine!r} must be one of {', '.join(ENGINES)}")
+        raise CoalaError(f"engine={engine!r} must be one of {', '.join(ENGINES)}")
     path, name = find_checkpoint(folder, revision=revision, download=download)
     if engine == ENGINE:
         if adapter is not None:
-            raise ValueError(
+            raise CoalaError(
                 f"engine={engine!r} takes no adapter; merge it with PEFT first, or use engine='jax'"
             )
         if mesh is not None and mesh.size > 1:
-            raise ValueError(
+            raise CoalaError(
                 f"engine={engine!r} runs on one device of its own; leave out the mesh (--devices, "
                 "--model-parallel), or use engine='jax'"
             )

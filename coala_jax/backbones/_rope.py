@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from coala_jax._errors import CoalaError
+
 DEFAULT_THETA = 10_000.0
 
 
@@ -40,7 +42,7 @@ def rope_parameters(fields: Mapping[str, Any], positions: int) -> dict[str, Any]
     """
     given = fields.get("rope_scaling") or fields.get("rope_parameters") or {}
     if not isinstance(given, Mapping) or any(isinstance(v, Mapping) for v in given.values()):
-        raise ValueError(
+        raise CoalaError(
             f"rope_parameters={given!r} is not supported: one set of numbers for all layers is"
         )
     theta = fields.get("rope_theta", DEFAULT_THETA)
@@ -48,16 +50,16 @@ def rope_parameters(fields: Mapping[str, Any], positions: int) -> dict[str, Any]
     kind = parameters.setdefault("rope_type", parameters.pop("type", "default"))
     parameters.pop("type", None)
     if kind not in ROPE_TYPES:
-        raise ValueError(f"rope_type={kind!r} is not supported; supported: {', '.join(ROPE_TYPES)}")
+        raise CoalaError(f"rope_type={kind!r} is not supported; supported: {', '.join(ROPE_TYPES)}")
     partial = parameters.get("partial_rotary_factor", fields.get("partial_rotary_factor"))
     if partial not in (None, 1, 1.0):
-        raise ValueError(f"partial_rotary_factor={partial!r} is not supported; 1 is")
+        raise CoalaError(f"partial_rotary_factor={partial!r} is not supported; 1 is")
     for name in ("rope_theta", *REQUIRED.get(kind, ())):
         value = parameters.get(name)
         if not isinstance(value, int | float) or isinstance(value, bool) or not value > 0:
-            raise ValueError(f"rope_type={kind!r} needs {name} as a positive number, got {value!r}")
+            raise CoalaError(f"rope_type={kind!r} needs {name} as a positive number, got {value!r}")
     if kind == "llama3" and not parameters["high_freq_factor"] > parameters["low_freq_factor"]:
-        raise ValueError(
+        raise CoalaError(
             f"rope_type='llama3' needs high_freq_factor={parameters['high_freq_factor']} above "
             f"low_freq_factor={parameters['low_freq_factor']}"
         )

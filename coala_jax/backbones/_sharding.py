@@ -9,6 +9,7 @@ import jax
 from flax import nnx
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from coala_jax._errors import CoalaError
 from coala_jax.backbones._family import Split
 
 DATA, MODEL = "data", "model"
@@ -31,12 +32,12 @@ def device_mesh(devices: int | None = None, model_parallel: int = 1) -> Mesh:
     local = jax.local_devices()
     count = len(local) if devices is None else devices
     if not 1 <= count <= len(local):
-        raise ValueError(
+        raise CoalaError(
             f"devices={count}: this process has {len(local)} ({local[0].platform}); give 1 to "
             f"{len(local)}"
         )
     if model_parallel < 1 or count % model_parallel:
-        raise ValueError(f"model_parallel={model_parallel} must divide the {count} devices")
+        raise CoalaError(f"model_parallel={model_parallel} must divide the {count} devices")
     return jax.make_mesh(
         (count // model_parallel, model_parallel),
         (DATA, MODEL),

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
+from coala_jax._errors import CoalaError
 from coala_jax.backbones._attention import KeyValueCache, States
 from coala_jax.backbones._family import Slot, Split
 from coala_jax.backbones._ops import random_normal
@@ -112,7 +113,7 @@ def layer_indices(layers: Sequence[int], depth: int) -> tuple[int, ...]:
     """
     bad = [layer for layer in layers if not -depth - 1 <= layer <= depth]
     if bad or not layers:
-        raise ValueError(
+        raise CoalaError(
             f"layers={tuple(layers)}: the model has layers 0 (the embedding) to {depth}, or "
             f"-1 (the last) to {-depth - 1}"
         )

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 
+from coala_jax._errors import CoalaError
 from coala_jax.backbones._attention import KeyValueCache, States, TokenBatch, plain_batch
 from coala_jax.backbones._checkpoint import read_config
 from coala_jax.backbones._errors import CheckpointError
@@ -111,7 +112,7 @@ class TorchModule(BackboneModule):
             ValueError: a cache, or one asked for.
         """
         if cache is not None or keep:
-            raise ValueError("cache: the torch engine keeps no keys and values; run whole texts")
+            raise CoalaError("cache: the torch engine keeps no keys and values; run whole texts")
         wanted = layer_indices(layers, self.config.depth)
         shape = (len(wanted), *batch.tokens.shape, self.config.hidden_size)
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from coala_jax._errors import CoalaError
 from coala_jax.data._alternating import flatten
 from coala_jax.data._message import ASSISTANT, SYSTEM, USER, Message
 
@@ -36,7 +37,7 @@ class ChatFormat(NamedTuple):
             return completion[0].content
         before, whole = self.prompt(prompt), self.whole([*prompt, *completion])
         if not whole.startswith(before):
-            raise ValueError("the chat template writes a prompt otherwise once it is answered")
+            raise CoalaError("the chat template writes a prompt otherwise once it is answered")
         return whole[len(before) :].strip()
 
 

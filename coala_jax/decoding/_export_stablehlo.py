@@ -21,6 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import export
 
+from coala_jax._errors import CoalaError
 from coala_jax._files import write_files
 from coala_jax._head import HeadFileError, load_head
 
@@ -59,7 +60,7 @@ def export_stablehlo(head_folder: str | os.PathLike[str], out: str | os.PathLike
     try:
         content = bytes(exported.serialize())
     except ImportError as error:
-        raise ValueError(NEEDED) from error
+        raise CoalaError(NEEDED) from error
     file = Path(out)
     note = {
         "format": FORMAT,
@@ -108,7 +109,7 @@ def load_stablehlo(
     try:
         exported = export.deserialize(bytearray(content))
     except ImportError as error:
-        raise ValueError(NEEDED) from error
+        raise CoalaError(NEEDED) from error
     except Exception as error:  # what the reader raises at a version it does not know varies
         raise HeadFileError(
             f"{file}: this jax ({jax.__version__}) cannot read it ({error}); export the head again"
@@ -117,7 +118,7 @@ def load_stablehlo(
 
     def rewards(features: np.ndarray | jax.Array) -> jax.Array:
         if features.ndim != 2 or features.shape[1] != width:
-            raise ValueError(
+            raise CoalaError(
                 f"features have shape {tuple(features.shape)}, expected (n, {width}): use the "
                 "backbone, layer and pooling that the head was trained on"
             )

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from coala_jax._errors import CoalaError
 from coala_jax.data import Message, ResponseRow
 from coala_jax.data._chat import ChatFormat
 from coala_jax.data._responses import RESPONSE
@@ -39,7 +40,7 @@ def reward_function(
 
     def rewards(prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> list[float]:
         if len(prompts) != len(completions):
-            raise ValueError(
+            raise CoalaError(
                 f"completions: {len(completions)} of them for {len(prompts)} prompts; give one a "
                 "prompt"
             )

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from coala_jax._errors import CoalaError
+
 TOKEN_VARIABLE = "COALA_JAX_TOKEN"
 # A shorter one can be guessed.
 SHORTEST_TOKEN = 16
@@ -69,12 +71,12 @@ def read_token(
     else:
         return None
     if len(token) < SHORTEST_TOKEN:
-        raise ValueError(
+        raise CoalaError(
             f"{source}: the token has {len(token)} characters and needs {SHORTEST_TOKEN}; "
             "make one: openssl rand -hex 32"
         )
     if not (token.isascii() and token.isprintable() and " " not in token):
-        raise ValueError(f"{source}: the token must be of printable ASCII without spaces")
+        raise CoalaError(f"{source}: the token must be of printable ASCII without spaces")
     return digest(token)
 
 
@@ -91,7 +93,7 @@ def require_guarded(host: str, token: bytes | None, *, unguarded: bool) -> None:
         OSError: a name that has no address.
     """
     if token is None and not unguarded and not is_loopback(host):
-        raise ValueError(
+        raise CoalaError(
             f"--host {host} can be reached from other machines: give --token-file (or "
             f"{TOKEN_VARIABLE}), or --without-token to serve whoever reaches it"
         )
@@ -120,7 +122,7 @@ def allowed_hosts(host: str, more: tuple[str, ...]) -> frozenset[str]:
     names = set(LOOPBACK_NAMES)
     for name in more:
         if not name or host_name(f"[{name}]" if ":" in name else name) != name.lower():
-            raise ValueError(f"--allow-host {name} must be a bare name such as gpu.example.org")
+            raise CoalaError(f"--allow-host {name} must be a bare name such as gpu.example.org")
         names.add(name.lower())
     try:
         if not ipaddress.ip_address(host).is_unspecified:
@@ -140,7 +142,7 @@ def allowed_origins(origins: tuple[str, ...]) -> frozenset[str]:
         parts = urlsplit(origin)
         bare = parts.scheme in ("http", "https") and bool(parts.netloc)
         if not bare or f"{parts.scheme}://{parts.netloc}" != origin:
-            raise ValueError(
+            raise CoalaError(
                 f"--allow-origin {origin} must be scheme, name and port, such as "
                 "https://app.example.org, as browsers send it"
             )

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, fields
 
+from coala_jax._errors import CoalaError
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -58,9 +60,9 @@ class Limits:
         for field in fields(self):
             value = getattr(self, field.name)
             if not (value > 0 or (field.name == "plan_seconds" and value == 0)):
-                raise ValueError(f"{field.name}={value!r} must be above 0")
+                raise CoalaError(f"{field.name}={value!r} must be above 0")
         if self.choices > self.waiting:
-            raise ValueError(
+            raise CoalaError(
                 f"choices={self.choices} must be at most waiting={self.waiting}: a request for as "
                 "many would always be refused"
             )

@@ -1,0 +1,33 @@
+"""The losses by name."""
+
+from coala_jax._errors import CoalaError
+from coala_jax.losses._base import Loss
+from coala_jax.losses._bradley_terry import BRADLEY_TERRY
+from coala_jax.losses._huber import HUBER
+from coala_jax.losses._logistic import LOGISTIC
+from coala_jax.losses._squared import SQUARED
+from coala_jax.losses._squared_hinge import SQUARED_HINGE
+
+LOSSES: dict[str, Loss] = {
+    "squared": SQUARED,
+    "logistic": LOGISTIC,
+    "squared_hinge": SQUARED_HINGE,
+    "huber": HUBER,
+    "bradley_terry": BRADLEY_TERRY,
+}
+
+
+def get_loss(loss: str | Loss) -> Loss:
+    """A `Loss` as it is, or the one of a name.
+
+    Raises:
+        ValueError: no such name; the known ones are listed.
+    """
+    if isinstance(loss, Loss):
+        return loss
+    if loss not in LOSSES:
+        known = ", ".join(LOSSES)
+        raise CoalaError(
+            f"the loss (Config.phase1_loss) must be one of {known}, or a Loss; got {loss!r}"
+        )
+    return LOSSES[loss]

@@ -57,6 +57,10 @@ class Proposal(NamedTuple):
     noise: jax.Array
     plain: Draw
 
+    def first(self, count: int) -> "Proposal":
+        """The most probable candidates alone; what is taken plainly may be another."""
+        return self._replace(pool=self.pool.first(count), noise=self.noise[:, :count])
+
 
 @nnx.jit(static_argnames=("plan",), donate_argnames=("state",))
 def advance(
@@ -121,16 +125,12 @@ def take_step(policy: Policy, state: DecodeState) -> DecodeState:
     sizes = pool.first(plan.candidates).inside.sum(-1)
     due = due & (sizes > 1)
     accepted = _accept(state, pool, plain, going & ~due, plan)
-    paths = [
-        functools.partial(
-            _choose_guided,
-            policy,
-            accepted,
-            Proposal(pool.first(width), noise[:, :width], plain),
-            due,
-        )
-        for width in plan.widths
-    ]
+
+    def guide(width: int) -> Stepped:
+        # Cut within the path: with slices outside of it XLA sorts the vocabulary for the pool.
+        return _choose_guided(policy, accepted, proposal.first(width), due)
+
+    paths = [functools.partial(guide, width) for width in plan.widths]
     largest = jnp.where(due, sizes, 0).max()
     fitting = 1 + jnp.searchsorted(jnp.array(plan.widths), largest)
     return _choose_path(accepted, jnp.where(due.any(), fitting, 0), paths)

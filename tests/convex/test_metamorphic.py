@@ -56,29 +56,35 @@ def per_pair(function, features: PreferenceFeatures) -> PreferenceFeatures:
     return features._replace(**{name: function(c) for name, c in columns if c is not None})
 
 
-def require_same_optimum(one, other, features, sign=1):
-    """The same value and bound, and the same rewards up to ``sign`` of these pairs."""
+def require_same_optimum(one, other, features, loss, sign=1):
+    """The same value, bound and, up to ``sign``, rewards: of each response, or of a pair's two."""
     same = partial(pytest.approx, rel=3 * GAP)
     assert float(one.stats.primal_value) == same(float(other.stats.primal_value))
     assert float(one.stats.dual_bound) == same(float(other.stats.dual_bound))
-    rows = np.concatenate([features.chosen, features.rejected])
     with jax.enable_x64(True):
-        rewards, others = one.head(rows), sign * other.head(rows)
-    np.testing.assert_allclose(rewards, others, atol=1e-6 * np.abs(rewards).max())
+        rewards, others = (
+            np.stack([solution.head(features.chosen), solution.head(features.rejected)])
+            for solution in (one, other)
+        )
+    if LOSSES[loss].pairwise:  # what both sides share is free
+        rewards, others = rewards[0] - rewards[1], others[0] - others[1]
+    # The squared loss is strongly convex: |z - z*|^2 / 2 is at most the gap.
+    farthest = np.sqrt(2 * GAP * float(one.stats.primal_value))
+    np.testing.assert_allclose(rewards, sign * others, atol=2 * farthest)
 
 
 @every_problem
 def test_the_order_of_pairs_does_not_matter(model, loss):
     solve, gates = solver_of(model, loss), every_gate(FEATURES)
     permuted = per_pair(lambda column: column[[3, 0, 5, 1, 4, 2]], FEATURES)
-    require_same_optimum(solve(FEATURES, gates), solve(permuted, gates), FEATURES)
+    require_same_optimum(solve(FEATURES, gates), solve(permuted, gates), FEATURES, loss)
 
 
 @every_problem
 def test_swapped_sides_negate_the_rewards(model, loss):
     solve, gates = solver_of(model, loss), every_gate(FEATURES)
     swapped = FEATURES._replace(chosen=FEATURES.rejected, rejected=FEATURES.chosen)
-    require_same_optimum(solve(FEATURES, gates), solve(swapped, gates), FEATURES, sign=-1)
+    require_same_optimum(solve(FEATURES, gates), solve(swapped, gates), FEATURES, loss, sign=-1)
 
 
 @some_problems
@@ -88,7 +94,32 @@ def test_sampled_gates_of_no_key_go_below_the_bound_of_all_gates(model, loss):
     strength, bound = every.stats.group_lasso_strength, float(every.stats.dual_bound)
     values = []
     for seed in (1, 2, 3):
-        share = strength / solve(FEATURES, seed=seed).stats.critical_strength
+        share = strength / solve(FEATURES, seed=seed).stats.lambda_max
         values.append(float(solve(FEATURES, seed=seed, group_lasso=share).stats.primal_value))
     assert min(values) >= bound * (1 - 1e-12)
     assert max(values) > bound * (1 + 10 * GAP)  # eight gates are few
+
+
+# A pair without weight, far from all others, and one that counts twice; what they stand for.
+WEIGHTED = FEATURES._replace(
+    chosen=np.r_[[[9.0]], FEATURES.chosen[1:]],
+    rejected=np.r_[[[-5.0]], FEATURES.rejected[1:]],
+    weight=np.array([0.0, 1, 1, 1, 2, 1]),
+)
+REPEATED = per_pair(lambda column: column[[4, 1, 2, 3, 4, 5]], FEATURES)
+
+
+@every_problem
+def test_weights_are_repeated_pairs(model, loss):
+    """Of weight 2 a pair is there twice and of 0 not at all, in every part of the program."""
+    solve, gates = solver_of(model, loss), every_gate(REPEATED)
+    require_same_optimum(solve(WEIGHTED, gates), solve(REPEATED, gates), REPEATED, loss)
+
+
+@some_problems
+@pytest.mark.parametrize("seed", [1, 2])
+def test_weights_are_repeated_pairs_for_sampled_gates(model, loss, seed):
+    solve = solver_of(model, loss)
+    weighted, repeated = solve(WEIGHTED, seed=seed), solve(REPEATED, seed=seed)
+    np.testing.assert_array_equal(weighted.certificate.gates, repeated.certificate.gates)
+    require_same_optimum(weighted, repeated, REPEATED, loss)

@@ -1,5 +1,6 @@
 """`guided_generate`: prompts in, responses out."""
 
+import math
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import NamedTuple
@@ -10,15 +11,12 @@ import numpy as np
 from coala_jax._progress import Progress
 from coala_jax.backbones import Backbone
 from coala_jax.decoding._config import BATCH_SIZE, GenerationConfig, GenerationError
-from coala_jax.decoding._plan import (
-    make_plan,
-    require_generates,
-    room_for_response,
-)
+from coala_jax.decoding._plan import make_plan, require_generates
 from coala_jax.decoding._prompts import Prompt, encode_prompts, prompt_text, template_of
 from coala_jax.decoding._reward_model import TextRewardModel, backbone_of, reward_of_text
-from coala_jax.decoding._session import Request, Session, require_sound
+from coala_jax.decoding._session import Request, Session
 from coala_jax.decoding._state import Trace
+from coala_jax.features import FeatureError
 
 # Steps between two looks at the text, where someone wants it as it comes or it may stop.
 STEPS_A_LOOK = 8
@@ -143,7 +141,7 @@ def guided_generate(
     longest = max(map(len, encoded)) + plan.new_tokens
     session = Session(model, plan, rows, plan.slots(longest))
     for request in requests:  # before any of them runs
-        room_for_response(backbone, plan, request.prompt, request.config, request.name)
+        session.room(request)
     looks = on_text is not None or any(config.sampling.stop for config in configs)
     found: list[Generation] = []
     # Who is told the text as it comes wants no bar between it.
@@ -177,7 +175,11 @@ def generations(session: Session, requests: Sequence[Request]) -> list[Generatio
     for row, request in enumerate(requests):
         text, guided = session.texts[row], int(progress.counts.guided[row])
         reward = None if rewards is None else float(rewards[row])
-        require_sound(progress, row, request.name, reward)
+        if progress.unsound[row] or not (reward is None or math.isfinite(reward)):
+            raise FeatureError(
+                f"{request.name}: the head's reward is not finite; its weights overflow on this "
+                "text: solve it again with a larger ridge"
+            )
         if text.stopped and isinstance(model, TextRewardModel):  # rows hold what was cut off, too
             reward = reward_of_text(model, request.text, text.text)
         assert text.finish_reason is not None

@@ -1,14 +1,9 @@
-"""From configurations to what is compiled for a batch, and what of it differs by row."""
+"""From configurations to what is compiled for a batch."""
 
 from collections.abc import Sequence
 from dataclasses import replace
 
-import jax
-import jax.numpy as jnp
-import numpy as np
-
 from coala_jax.backbones import Backbone
-from coala_jax.decoding._candidates import SamplingArrays
 from coala_jax.decoding._config import GenerationConfig, GenerationError, Guidance, shared_guidance
 from coala_jax.decoding._reward_model import TextRewardModel, backbone_of
 from coala_jax.decoding._state import Plan, round_up
@@ -86,52 +81,3 @@ def require_generates(backbone: Backbone) -> None:
             f"{backbone.identity.name}: a {backbone.identity.model_type} backbone does not "
             "generate; use a causal model that jax runs (GPT-2, Llama, Mistral, Qwen)"
         )
-
-
-def room_for_response(
-    backbone: Backbone, plan: Plan, prompt: Sequence[int], config: GenerationConfig, name: str
-) -> int:
-    """The most new tokens of a prompt: what was asked for, as far as the context reaches.
-
-    Args:
-        backbone: the model.
-        plan: of the batch.
-        prompt: token ids.
-        config: of the prompt.
-        name: of the prompt, for messages.
-
-    Raises:
-        GenerationError: an empty prompt, or one that leaves no room.
-    """
-    if not prompt:
-        raise GenerationError(f"{name} is empty; a response needs something to answer")
-    room = backbone.config.max_length - len(prompt) - plan.reach
-    if room < 1:
-        raise GenerationError(
-            f"{name} has {len(prompt)} tokens: with at least one new token it does not fit the "
-            f"model's context of {backbone.config.max_length}; shorten it"
-        )
-    return min(config.sampling.max_new_tokens, room)
-
-
-def row_options(
-    configs: Sequence[GenerationConfig], keys: jax.Array, rooms: Sequence[int]
-) -> SamplingArrays:
-    """Options of rows as arrays.
-
-    Args:
-        configs: (rows,) configurations.
-        keys: (rows,) typed keys.
-        rooms: (rows,) most new tokens.
-    """
-
-    def column(name: str) -> jax.Array:
-        values = [getattr(config.sampling, name) for config in configs]
-        return jnp.asarray(np.array(values, np.int32 if name == "top_k" else np.float32))
-
-    own = ("temperature", "top_p", "top_k", "repetition_penalty", "scale")
-    return SamplingArrays(
-        key=keys,
-        max_new_tokens=jnp.asarray(np.array(rooms, np.int32)),
-        **{name: column(name) for name in own},
-    )

@@ -1,6 +1,5 @@
 """A batch of rows on the device: requests come in, tokens come out, rows are used again."""
 
-import math
 from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
@@ -10,14 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from coala_jax.backbones import Backbone
-from coala_jax.decoding._config import GenerationConfig
-from coala_jax.decoding._plan import room_for_response, row_options
+from coala_jax.decoding._candidates import SamplingArrays
+from coala_jax.decoding._config import GenerationConfig, GenerationError
 from coala_jax.decoding._prompts import ResponseText, template_of
 from coala_jax.decoding._reward_model import TextRewardModel, backbone_of
 from coala_jax.decoding._running_pool import RunningReward
 from coala_jax.decoding._state import Counts, DecodeState, Plan, Trace, begin, prompt_batch
 from coala_jax.decoding._step import advance, close
-from coala_jax.features._errors import FeatureError
 
 
 class Request(NamedTuple):
@@ -46,7 +44,7 @@ class RowProgress(NamedTuple):
         length: (rows,) how many there are of each.
         done: (rows,) booleans.
         counts: of what they took.
-        unsound: (rows,) booleans, a score was not finite: `require_sound`.
+        unsound: (rows,) booleans, a score was not finite.
     """
 
     tokens: np.ndarray
@@ -54,25 +52,6 @@ class RowProgress(NamedTuple):
     done: np.ndarray
     counts: Counts
     unsound: np.ndarray
-
-
-def require_sound(progress: RowProgress, row: int, name: str, reward: float | None = None) -> None:
-    """Raise where a head's score of a row was not finite.
-
-    Args:
-        progress: of the session.
-        row: of the request.
-        name: of the prompt, for messages.
-        reward: of the response, where it was computed.
-
-    Raises:
-        FeatureError: names the prompt.
-    """
-    if progress.unsound[row] or not (reward is None or math.isfinite(reward)):
-        raise FeatureError(
-            f"{name}: the head's reward is not finite; its weights overflow on this text: solve it "
-            "again with a larger ridge"
-        )
 
 
 class Session:
@@ -103,6 +82,23 @@ class Session:
         self._backbone, self._reward = backbone_of(model), RunningReward.of(model)
         self._state: DecodeState | None = None
 
+    def room(self, request: Request) -> int:
+        """The most new tokens of a request: what it asks for, as far as the context reaches.
+
+        Raises:
+            GenerationError: an empty prompt, or one that leaves no room.
+        """
+        name, count, most = request.name, len(request.prompt), self._backbone.config.max_length
+        if not count:
+            raise GenerationError(f"{name} is empty; a response needs something to answer")
+        room = most - count - self.plan.reach
+        if room < 1:
+            raise GenerationError(
+                f"{name} has {count} tokens: with at least one new token it does not fit the "
+                f"model's context of {most}; shorten it"
+            )
+        return min(request.config.sampling.max_new_tokens, room)
+
     def admit(self, requests: Sequence[Request], places: Sequence[int]) -> None:
         """Run the prompts of requests and put them into rows.
 
@@ -113,10 +109,7 @@ class Session:
         Raises:
             GenerationError: a prompt that is empty or too long; nothing was changed.
         """
-        rooms = [
-            room_for_response(self._backbone, self.plan, one.prompt, one.config, one.name)
-            for one in requests
-        ]
+        rooms = [self.room(request) for request in requests]
         tokenizer = self._backbone.tokenizer
         # A compilation for every power of two. What fills up has a prompt of no length, the last.
         size = self.rows if self._state is None else _power_of_two(len(requests), self.rows)
@@ -126,11 +119,7 @@ class Session:
         known += [()] * (_power_of_two(len(known) + (filling > 0), size) - len(known))
         answers = [places_of[tuple(one.prompt)] for one in requests] + [len(known) - 1] * filling
         filled = [*requests, *[requests[0]] * filling]
-        options = row_options(
-            [one.config for one in filled],
-            jnp.stack([one.key for one in filled]),
-            [*rooms, *[0] * filling],
-        )
+        options = _arrays(filled, [*rooms, *[0] * filling])
         fresh = begin(
             self._backbone.module,
             self._reward,
@@ -203,6 +192,21 @@ class Session:
         if self._state is None:
             raise RuntimeError("no request was admitted yet")
         return self._state
+
+
+def _arrays(requests: Sequence[Request], rooms: Sequence[int]) -> SamplingArrays:
+    """What requests ask for, with the most new tokens that there is room for."""
+
+    def column(name: str) -> jax.Array:
+        values = [getattr(one.config.sampling, name) for one in requests]
+        return jnp.asarray(np.array(values, np.int32 if name == "top_k" else np.float32))
+
+    own = ("temperature", "top_p", "top_k", "repetition_penalty", "scale")
+    return SamplingArrays(
+        key=jnp.stack([one.key for one in requests]),
+        max_new_tokens=jnp.asarray(np.array(rooms, np.int32)),
+        **{name: column(name) for name in own},
+    )
 
 
 def _power_of_two(least: int, most: int) -> int:

@@ -264,7 +264,7 @@ def test_two_pairs_and_one_gate_are_solved(model):
     solution = solve_smallest(model)
     assert solution.raise_for_status() is solution
     assert status_of(solution) == Status.SOLVED
-    assert int(solution.stats.distinct_gates) == 1
+    assert int(solution.stats.phase1.distinct_gates) == 1
     assert np.all(solution.head(SMALLEST.chosen) > solution.head(SMALLEST.rejected))
 
 

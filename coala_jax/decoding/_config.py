@@ -151,6 +151,18 @@ class GenerationConfig:
     sampling: Sampling = Sampling()
     guidance: Guidance = Guidance()
 
+    def __post_init__(self) -> None:
+        """Check that the parts are what they should be; they have checked their fields.
+
+        Raises:
+            GenerationError: names the part, and what it may be.
+        """
+        for name, kind in (("sampling", Sampling), ("guidance", Guidance)):
+            if not isinstance(part := getattr(self, name), kind):
+                raise GenerationError(
+                    f"{name}={part!r} must be a {kind.__name__}; from_options takes fields by name"
+                )
+
     @classmethod
     def from_options(cls, **options: Any) -> "GenerationConfig":
         """One from fields of both parts by name; the others have their defaults.

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from coala_jax.decoding._comparison import compare_plain_and_guided
-from coala_jax.decoding._config import GenerationConfig, GenerationError
+from coala_jax.decoding._config import GenerationConfig, GenerationError, Guidance, Sampling
 from coala_jax.decoding._generate import guided_generate
 from coala_jax.decoding._page import comparison_page
 from coala_jax.features import FeatureError
@@ -34,6 +34,10 @@ def test_a_key_gives_its_text_whatever_runs_beside_it(backbone, make_model, key,
     require_same(together, guided_generate(model, PROMPTS, config, key, batch_size=3))
     if not changes:
         require_same(together, guided_generate(model, PROMPTS[:2], config, key))
+    keys = [jax.random.fold_in(key, number) for number in range(len(PROMPTS))]
+    if not changes:
+        turned = guided_generate(model, PROMPTS[::-1], config, keys[::-1])
+        require_same(together, turned[::-1])
     other = guided_generate(model, PROMPTS, config, jax.random.key(99))
     assert [one.text for one in together] != [one.text for one in other]
 
@@ -93,6 +97,8 @@ def test_prompts_may_have_options_of_their_own(backbone, make_model, key):
         guided_generate(model, PROMPTS[:2], [CONFIG, CONFIG.with_options(guide_every=2)], key)
     with pytest.raises(GenerationError, match="config: 1 of them for 2 prompts"):
         guided_generate(model, PROMPTS[:2], [CONFIG], key)
+    with pytest.raises(GenerationError, match="key: 3 of them for 2 prompts"):
+        guided_generate(model, PROMPTS[:2], CONFIG, [key] * 3)
 
 
 def test_a_second_call_compiles_nothing(backbone, make_model, key, caplog):
@@ -250,6 +256,18 @@ def test_options_out_of_range_are_named_with_their_value(field, value):
     with pytest.raises(GenerationError) as error:
         GenerationConfig.from_options(**{field: value})
     assert field in str(error.value) and repr(value) in str(error.value)
+
+
+def test_options_by_name_make_both_parts():
+    made = GenerationConfig.from_options(scale=8.0, guide_every=1)
+    assert made == GenerationConfig(Sampling(scale=8.0), Guidance(guide_every=1))
+    assert made.with_options(guide_every=5, scale=1.0) == GenerationConfig()
+    with pytest.raises(GenerationError, match="heat=2: no such option; known are .*temperature"):
+        made.with_options(heat=2)
+    with pytest.raises(GenerationError, match="sampling=0.5 must be a Sampling; from_options"):
+        GenerationConfig(0.5)
+    with pytest.raises(GenerationError, match="guidance=Sampling.* must be a Guidance"):
+        GenerationConfig(guidance=Sampling())
 
 
 def test_a_lookahead_within_blocks_is_refused():

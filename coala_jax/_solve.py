@@ -19,7 +19,7 @@ def solve(
     params: Params,
     features: PreferenceFeatures,
     *,
-    config: Config = Config(),  # noqa: B008 - frozen and hashable
+    config: Config = Config(),
     key: jax.Array | None = None,
     gates: jax.Array | None = None,
     eval_features: PreferenceFeatures | None = None,
@@ -84,7 +84,7 @@ def refine_gates(
     params: Params,
     features: PreferenceFeatures,
     *,
-    config: Config = Config(),  # noqa: B008 - frozen and hashable
+    config: Config = Config(),
     key: jax.Array | None = None,
     eval_features: PreferenceFeatures | None = None,
     max_rounds: int = 10,

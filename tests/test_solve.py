@@ -19,7 +19,7 @@ PAIRS, WIDTH = 40, 3
 FEATURES, OTHERS = (draw_pairs(seed, PAIRS, WIDTH, dtype="float32") for seed in (0, 1))
 
 
-def status_of(params: Params = Params(), features: PreferenceFeatures = FEATURES) -> Status:  # noqa: B008
+def status_of(params: Params = Params(), features: PreferenceFeatures = FEATURES) -> Status:
     return Status(int(solve(params, features, config=CONFIG).status))
 
 

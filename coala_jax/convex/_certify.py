@@ -55,7 +55,7 @@ def certify(
     features: PreferenceFeatures,
     certificate: Certificate,
     *,
-    config: Config = Config(),  # noqa: B008 - frozen and hashable
+    config: Config = Config(),
 ) -> CertificateReport:
     """Recompute a certificate from the features it speaks of, trusting none of its claims.
 

@@ -24,7 +24,7 @@ def regularization_path(
     features: PreferenceFeatures,
     strengths: jax.Array,
     *,
-    config: Config = Config(),  # noqa: B008 - frozen and hashable
+    config: Config = Config(),
     key: jax.Array | None = None,
     gates: jax.Array | None = None,
 ) -> Phase1Solution:

@@ -29,7 +29,7 @@ def cronos(
     params: Params,
     features: PreferenceFeatures,
     *,
-    config: Config = Config(),  # noqa: B008 - frozen and hashable
+    config: Config = Config(),
     key: jax.Array | None = None,
     gates: jax.Array | None = None,
 ) -> Phase1Solution:

@@ -79,7 +79,7 @@ def finetune(
     head: Head,
     features: PreferenceFeatures,
     *,
-    config: Config = Config(),  # noqa: B008 - frozen and hashable
+    config: Config = Config(),
     key: jax.Array | None = None,
     eval_features: PreferenceFeatures | None = None,
 ) -> Phase2Solution:
@@ -209,7 +209,7 @@ def evaluate(
     head: Head,
     features: PreferenceFeatures,
     *,
-    config: Config = Config(),  # noqa: B008 - frozen and hashable
+    config: Config = Config(),
 ) -> RewardMetrics:
     """How well a head orders pairs: what `solve` records of `eval_features`, of any head and pairs.
 

@@ -29,12 +29,15 @@ $(VENV)/.dev: pyproject.toml | $(BIN)/python
 quickstart: $(VENV)/.quickstart
 	$(BIN)/coala-jax quickstart --out $(OUT)
 
-# CI adds --cov, which takes a third more time.
+# A file of tests stays in one process, which compiles once what its tests share. CI adds --cov, which
+# takes a third more time.
+PYTEST := $(BIN)/python -m pytest --numprocesses=auto --dist=loadfile
+
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest --numprocesses=auto --durations=25 $(TEST_OPTIONS)
+	$(PYTEST) --durations=25 $(TEST_OPTIONS)
 
 test-slow: $(VENV)/.dev
-	$(BIN)/python -m pytest -m slow
+	$(PYTEST) -m slow
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

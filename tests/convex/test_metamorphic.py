@@ -21,12 +21,19 @@ PARAMS = Params(
 PAIRS = 6
 FEATURES = draw_pairs(3, PAIRS, 1)._replace(margin=np.linspace(0, 1, PAIRS))
 MODELS = ["relu", "gated_relu"]
+# Every case is compiled anew; the cone solver checks the weights of all losses.
+FAST = ("squared", "bradley_terry")
 every_problem = pytest.mark.parametrize(
-    ("model", "loss"), [(model, loss) for model in MODELS for loss in sorted(LOSSES)]
+    ("model", "loss"),
+    [
+        pytest.param(model, loss, marks=[] if loss in FAST else [pytest.mark.slow])
+        for model in MODELS
+        for loss in sorted(LOSSES)
+    ],
 )
-# Gates do not depend on the loss; every case is compiled anew.
+# Gates do not depend on the loss.
 some_problems = pytest.mark.parametrize(
-    ("model", "loss"), [(model, loss) for model in MODELS for loss in ("squared", "bradley_terry")]
+    ("model", "loss"), [(model, loss) for model in MODELS for loss in FAST]
 )
 
 

@@ -39,7 +39,7 @@ SETS = ("alpaca_eval_v2", "qa_feedback", "expert_small", "autoj_pairwise", "webg
 HELD_OUT = 0.2
 TRAINED_ON = 0.75
 # Real labels are noisy and want strong penalties: one strength a model, for every loss and set,
-# as a share of its critical strength.
+# as a share of its lambda_max.
 STRENGTHS = {"relu": 0.5, "gated_relu": 0.8}
 POINTWISE = Config(phase1_loss="squared")
 PAIRWISE = Config(phase1_loss="bradley_terry")
@@ -270,7 +270,7 @@ def _write(arguments: argparse.Namespace, rows: list[dict[str, Any]]) -> None:
 def _table(result: dict[str, Any]) -> str:
     head = (
         f"Accuracy on held-out pairs over {result['splits']} splits by prompt, strengths "
-        f"{result['group_lasso']} of the critical one; 95 % intervals clustered by prompt. "
+        f"{result['group_lasso']} of lambda_max; 95 % intervals clustered by prompt. "
         f"{origin(result)}."
     )
     rows = [

@@ -17,7 +17,7 @@ from coala_jax.convex._standardize import fit_standardization, standardize
 SHARED = ("alpaca_eval_v2", "qa_feedback")
 SHARED_GATES = 16
 # Strength as a share of max_i ||X^T D_i y||, the bound that ignores the cones: 0.05 of it is about
-# a quarter of the true critical strength on the shared features.
+# a quarter of the true lambda_max on the shared features.
 STRENGTH = 0.05
 # Singular values of made features fall like j^-0.5; those of the standardised qa_feedback do so
 # overall (232 to 12.3 from the first to the 301st), more slowly before the 100th.

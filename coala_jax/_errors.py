@@ -1,4 +1,4 @@
-"""The base of every error that the package raises on purpose."""
+"""The base of the errors that the package raises on purpose, TypeErrors of arguments aside."""
 
 
 class CoalaError(ValueError):

@@ -112,6 +112,15 @@ def _layer(
     return jnp.matmul(raw, weights, precision=jax.lax.Precision.HIGHEST) + bias
 
 
+def require_one_head(head: Head) -> None:
+    """Raise where a head is one of a sweep's, with leading axes."""
+    if np.ndim(head.theta2) != 1:
+        raise HeadError(
+            f"head: its theta2 is {np.shape(head.theta2)}, a batch of heads; take one of them, "
+            "jax.tree.map(lambda leaf: leaf[k], head)"
+        )
+
+
 def save_head(folder: str | os.PathLike[str], head: Head, info: Mapping[str, Any]) -> None:
     """Write `head.safetensors` (float32, zero neurons pruned) and `head.json` into a folder.
 
@@ -121,8 +130,10 @@ def save_head(folder: str | os.PathLike[str], head: Head, info: Mapping[str, Any
         info: JSON-serialisable account of how it was made, on what features, with what result.
 
     Raises:
+        HeadError: a batch of heads.
         HeadFileError: the head holds NaN or infinity; such a head is never written.
     """
+    require_one_head(head)
     arrays = {name: np.asarray(value, np.float32) for name, value in head._asdict().items()}
     if not all(np.isfinite(value).all() for value in arrays.values()):
         raise HeadFileError(f"{folder}: the head holds NaN or infinity; it was not solved")

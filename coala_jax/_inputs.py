@@ -87,13 +87,14 @@ def prepare_features(features: PreferenceFeatures, name: str = "features") -> Pa
         )
     weight = _per_pair(f"{name}.weight", features.weight, pairs, default=1.0)
     margin = _per_pair(f"{name}.margin", features.margin, pairs, default=0.0)
-    return PairArrays(chosen, rejected, weight / jnp.mean(weight), margin)
+    # A sign survives: `input_status` tells weights below zero, all of them too.
+    return PairArrays(chosen, rejected, weight / jnp.mean(jnp.abs(weight)), margin)
 
 
-def input_status(params: Params, features: PairArrays) -> jax.Array:
-    """int32 `Status` of prepared features and parameters: SOLVED where nothing is wrong."""
+def input_status(params: Params, features: PairArrays, gates: jax.Array | None = None) -> jax.Array:
+    """int32 `Status` of prepared features, parameters and gates: SOLVED where nothing is wrong."""
     finite = jnp.array(True)
-    for array in features:
+    for array in features if gates is None else (*features, gates):
         finite = finite & jnp.isfinite(array).all()
     finite = finite & (features.weight >= 0).all()
     valid = jnp.array(True)
@@ -145,9 +146,9 @@ def _float_array(name: str, value: Any) -> jax.Array:
 
 
 def gate_vectors(name: str, value: Any, width: int) -> jax.Array:
-    """(P, width) gates in the solver's dtype; a ValueError for another shape."""
+    """(P, width) gates in the solver's dtype, P >= 1; a ValueError for another shape."""
     array = jnp.asarray(value, float_dtype())
-    if array.ndim != 2 or array.shape[1] != width:
+    if array.ndim != 2 or array.shape[1] != width or not array.size:
         raise CoalaError(
             f"{name} must be (P, {width}): one column a standardised feature and one for the bias; "
             f"got {array.shape}"

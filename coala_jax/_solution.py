@@ -247,8 +247,8 @@ class _Ended:
         return "\n".join(lines)
 
     def __repr__(self) -> str:
-        width, neurons = jnp.shape(self.head.theta1)[-2:]
-        head = f"{type(self.head).__name__}({width} -> {neurons} -> 1)"
+        sizes = (*getattr(self.head.theta1, "shape", ())[-2:], 1)
+        head = f"{type(self.head).__name__}({' -> '.join(map(str, sizes))})"
         return f"{type(self).__name__}(status={_names(self.status)}, head={head})"
 
 
@@ -308,9 +308,9 @@ class Solution(_Ended):
     certificate: Certificate
 
 
-def _names(status: jax.Array) -> str:
-    """Names of statuses, with their counts where there are several; a tracer as it is."""
-    if isinstance(status, jax.core.Tracer):
+def _names(status: Any) -> str:
+    """Names of statuses, with their counts where there are several."""
+    if not _is_known(status):
         return str(status)
     codes, counts = np.unique(np.asarray(status), return_counts=True)
     names = [Status(int(code)).name for code in codes]
@@ -319,9 +319,15 @@ def _names(status: jax.Array) -> str:
     return ", ".join(f"{count} {name}" for name, count in zip(names, counts, strict=True))
 
 
-def _figure(value: jax.Array) -> str:
-    """A figure to four digits; of several the least and the largest; a tracer as it is."""
-    if isinstance(value, jax.core.Tracer):
+def _figure(value: Any) -> str:
+    """A figure to four digits; of several the least and the largest."""
+    if not _is_known(value):
         return str(value)
     ends = [f"{end.item():.4g}" for end in (np.min(value), np.max(value))]
     return ends[0] if np.ndim(value) == 0 else " .. ".join(ends)
+
+
+def _is_known(value: Any) -> bool:
+    """Whether it has values to print: no tracer, no shape alone, not empty."""
+    concrete = isinstance(value, jax.Array | np.ndarray | np.generic)
+    return concrete and not isinstance(value, jax.core.Tracer) and np.size(value) > 0

@@ -32,7 +32,10 @@ class Status(enum.IntEnum):
         return self.name
 
     def __format__(self, spec: str) -> str:
-        return format(self.name, spec)
+        try:
+            return format(self.name, spec)
+        except ValueError:  # the spec of a number
+            return format(int(self), spec)
 
 
 SUCCESSES = (Status.SOLVED, Status.SOLVED_WITHOUT_GAP)
@@ -50,7 +53,7 @@ _STATUS_TEXT = {
     "nothing to learn",
     Status.INVALID_PARAMETER: "a leaf of Params is out of its range: rho, beta, ridge and "
     "learning_rate must be > 0, group_lasso, weight_decay and the tolerances >= 0, and all finite",
-    Status.NOT_FINITE_INPUT: "the features, weights or margins hold NaN or infinity, or the "
+    Status.NOT_FINITE_INPUT: "the features, weights, margins or gates hold NaN or infinity, or "
     "weights are negative or all zero: clean the input",
     Status.BREAKDOWN: "the iteration produced NaN or infinity from finite input: lower Params.rho "
     "or Params.learning_rate, or enable x64",

@@ -29,7 +29,8 @@ class PreferenceFeatures(NamedTuple):
         rejected: (n, d) features of the other responses, same shape and dtype kind.
         weight: (n,) non-negative weight of each pair, or None for 1 each: a pair of weight 2 counts
             as two pairs and one of weight 0 as none, in standardisation, gates and both losses.
-            Weights are divided by their mean, so only their ratios matter.
+            Weights are divided by their mean, so only their ratios matter. Features must be finite
+            whatever their weight.
         margin: (n,) extra margin of each pair in the Bradley-Terry loss (TRL's `margin` column),
             added to `Params.gamma`, or None for 0 each.
     """
@@ -45,7 +46,7 @@ class Params(NamedTuple):
 
     Attributes:
         rho: ADMM penalty of Algorithm 2 as a multiple of the one that suits the strength and the
-            loss (`convex.penalties.PENALTY_SHARE`); > 0. It moves the path to the optimum, not the
+            loss; > 0. It moves the path to the optimum, not the
             optimum: lower it when the dual bound lags, raise it when the cones do.
         group_lasso: strength of the group penalty of eq 3, as a fraction of lambda_max, at which
             the optimal network vanishes, unless `Config.strength_unit` says otherwise; >= 0.
@@ -80,8 +81,6 @@ class Params(NamedTuple):
     gradient_tolerance: Scalar = 1e-4
 
 
-# What 0.1 called them.
-_RENAMED_UNITS = {"critical": "lambda_max"}
 Precision = Literal["highest", "high", "default"]
 
 
@@ -145,8 +144,9 @@ class Config:
                 f"check_every={self.check_every} exceeds max_iterations={self.max_iterations}: "
                 "no certificate would ever be made; lower check_every"
             )
-        unit = _RENAMED_UNITS.get(self.strength_unit, self.strength_unit)
-        object.__setattr__(self, "strength_unit", unit)
+        unit: object = self.strength_unit
+        if unit == "critical":  # its name in 0.1
+            object.__setattr__(self, "strength_unit", "lambda_max")
         get_loss(self.phase1_loss)
         require_choices(self, CoalaError)
 

@@ -9,6 +9,8 @@ import pytest
 
 HOUSE = Path(__file__).parents[1] / "coala_jax"
 TEXT = (HOUSE.parent / "docs" / "architecture.md").read_text()
+# What `export-head --to torch` writes.
+WRITTEN = {"reward_head.py"}
 # Their modules are one a command, or few; the floors say what they are for.
 WITHOUT_TABLE = {"cli", "quickstart", "study"}
 
@@ -131,6 +133,13 @@ def test_the_tables_of_the_doc_list_every_file_that_there_is_once():
     ]
     assert missing == []
     assert not WITHOUT_TABLE & {entry.split("/")[0] for entry in listed}
+
+
+@pytest.mark.parametrize("doc", sorted((HOUSE.parent / "docs").glob("*.md")), ids=lambda f: f.name)
+def test_files_that_a_doc_names_are_there(doc):
+    there = {file.name for file in HOUSE.parent.rglob("*.py")}
+    named = re.findall(r"([\w/]+\.py)\b", doc.read_text())
+    assert {Path(name).name for name in named} - there - WRITTEN == set()
 
 
 def test_every_module_is_private_and_names_are_promised_by_packages():

@@ -30,6 +30,7 @@ def sweep():
 def test_statuses_print_by_name_and_say_whether_they_pass():
     assert f"{Status.SOLVED}" == str(Status.SOLVED) == "SOLVED"
     assert f"{Status.BREAKDOWN:>12}" == "   BREAKDOWN"
+    assert f"{Status.BREAKDOWN:d}" == str(int(Status.BREAKDOWN))
     assert {status for status in Status if status.ok} == {
         Status.SOLVED,
         Status.SOLVED_WITHOUT_GAP,
@@ -67,6 +68,13 @@ def test_solutions_print_under_a_transformation():
 
     jax.jit(traced)(0.1)
     assert "ConvexHead(3 -> 6 -> 1)" in seen[0][0]
+
+
+def test_solutions_of_shapes_alone_or_of_nothing_print(solution):
+    shapes = jax.eval_shape(lambda: solve(PARAMS, FEATURES, config=CONFIG))
+    assert "ConvexHead(3 -> 6 -> 1)" in repr(shapes)
+    assert "ShapeDtypeStruct" in shapes.summary()
+    assert "status=None" in repr(jax.tree.map(lambda _: None, solution))
 
 
 @pytest.mark.parametrize("phase", ["first", "second"])
@@ -122,11 +130,28 @@ def test_evaluate_is_the_loss_of_eq_6_by_hand(solution):
     assert float(found.accuracy) == pytest.approx(correct.mean())
 
 
+def test_a_batch_of_heads_is_refused_where_one_is_needed(sweep, tmp_path):
+    refused = pytest.raises(CoalaError, match=r"head: its theta2 is \(3, 6\), a batch of heads")
+    with refused:
+        evaluate(PARAMS, sweep.head, OTHERS)
+    with refused:
+        coala_jax.finetune(PARAMS, sweep.head, OTHERS)
+    with refused:
+        coala_jax.save_head(tmp_path / "head", sweep.head, {})
+    assert not (tmp_path / "head").exists()
+
+
 def test_a_loss_may_be_given_itself():
     own = Loss(*HUBER)
     by_name = solve(PARAMS, FEATURES, config=Config(n_gates=3, phase1_loss="huber"))
     given = solve(PARAMS, FEATURES, config=Config(n_gates=3, phase1_loss=own))
     np.testing.assert_array_equal(given.head.theta1, by_name.head.theta1)
+
+
+@pytest.mark.parametrize("field", ["phase1_loss", "strength_unit"])
+def test_a_field_of_another_type_is_named_when_the_config_is_made(field):
+    with pytest.raises(CoalaError, match=rf"{field}.* must be one of"):
+        Config(**{field: ["squared"]})
 
 
 def test_an_unknown_loss_is_named_when_the_config_is_made():
@@ -142,8 +167,11 @@ def test_gates_may_be_given(solution):
     gates = solution.certificate.gates
     again = solve(PARAMS, FEATURES, config=CONFIG, gates=gates, eval_features=OTHERS)
     np.testing.assert_allclose(again.head.theta1, solution.head.theta1, rtol=1e-5, atol=1e-7)
-    with pytest.raises(CoalaError, match=r"gates must be \(P, 4\)"):
-        solve(PARAMS, FEATURES, config=CONFIG, gates=np.zeros((3, 3)))
+    for misshapen in (np.zeros((3, 3)), np.zeros((0, 4))):
+        with pytest.raises(CoalaError, match=r"gates must be \(P, 4\)"):
+            solve(PARAMS, FEATURES, config=CONFIG, gates=misshapen)
+    poisoned = solve(PARAMS, FEATURES, config=CONFIG, gates=np.full((3, 4), np.nan))
+    assert int(poisoned.status) == Status.NOT_FINITE_INPUT
 
 
 def test_no_round_of_refinement_is_the_plain_solution(solution):

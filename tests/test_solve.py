@@ -166,7 +166,7 @@ def test_not_finite_input_gives_its_status_and_no_gap(field, value):
 
 
 def test_weights_that_are_negative_or_all_zero_give_a_status():
-    for weight in (np.zeros(PAIRS), np.r_[-1.0, np.ones(PAIRS - 1)]):
+    for weight in (np.zeros(PAIRS), np.r_[-1.0, np.ones(PAIRS - 1)], -np.ones(PAIRS)):
         assert status_of(features=FEATURES._replace(weight=weight)) == Status.NOT_FINITE_INPUT
 
 
@@ -190,7 +190,7 @@ def test_a_leaf_out_of_range_gives_a_status(leaf, value):
 
 
 @pytest.mark.parametrize("strength", [1.0, 1.7])
-def test_a_strength_at_or_above_the_critical_one_is_the_zero_network(strength):
+def test_a_strength_at_or_above_lambda_max_is_the_zero_network(strength):
     assert status_of(Params(group_lasso=strength)) == Status.ZERO_NETWORK
 
 
@@ -212,7 +212,7 @@ def test_an_absolute_strength_is_the_same_program():
 
 
 @pytest.mark.parametrize("factor", [1.05, 100.0])
-def test_an_absolute_strength_above_the_critical_one_is_the_zero_network(factor):
+def test_an_absolute_strength_above_lambda_max_is_the_zero_network(factor):
     strength = factor * float(solve(Params(), FEATURES, config=CONFIG).stats.phase1.lambda_max)
     config = dataclasses.replace(CONFIG, strength_unit="absolute")
     solution = solve(Params(group_lasso=strength), FEATURES, config=config)

@@ -79,7 +79,7 @@ def _path(
         # The penalty of a state that has taken a step is the one that its steps have found.
         penalty = jnp.where(start.size > 0, start.penalty, problem.penalty)
         start = start._replace(penalty=penalty)
-        status = zero_or_status(vanishes, input_status(here, features))
+        status = zero_or_status(vanishes, input_status(here, features, gates))
         result = solve_held(here, config, problem, prepared.interior, status, start)
         broken = result.status == Status.BREAKDOWN
         last = jax.tree.map(lambda old, new: jnp.where(broken, old, new), start, result.state)

@@ -15,12 +15,12 @@ from coala_jax.convex._linear_system import tight_penalties
 from coala_jax.losses import Loss
 
 # The best penalty grows with the strength, since weights shrink and multipliers do not; measured
-# on the shared features at 0.05, 0.1 and 0.2 of the critical strength it is near 0.2, 0.3 and 0.8.
+# on the shared features at 0.05, 0.1 and 0.2 of lambda_max it is near 0.2, 0.3 and 0.8.
 # With the adaptation below neither half nor twice as much takes fewer steps in 13 of 18 cases.
 PENALTY_SHARE = 4.0
-# Below this share of the critical strength the penalty falls no further.
+# Below this share of lambda_max the penalty falls no further.
 _LEAST_SHARE = 0.01
-# Where the critical strength is not computed: its usual share of the norm bound, which decides
+# Where lambda_max is not computed: its usual share of the norm bound, which decides
 # only where the penalty starts. Measured on the shared features: 0.19 to 0.25.
 _CRITICAL_SHARE = 0.25
 # Residuals within this ratio of each other are left alone, and rho never moves by more than
@@ -30,12 +30,12 @@ _LARGEST_MOVE = 4.0
 
 
 def suggested_penalty(loss: Loss, share: jax.Array) -> jax.Array:
-    """The rho to start from, scalar, for a strength that is this share of the critical one."""
+    """The rho to start from, scalar, for a strength that is this share of lambda_max."""
     return PENALTY_SHARE * jnp.clip(share, _LEAST_SHARE, 1) * loss.curvature
 
 
 def guessed_share(strength: jax.Array, norm_bound: jax.Array) -> jax.Array:
-    """Share of the critical strength that an absolute one is, by the norm bound alone: scalar."""
+    """Share of lambda_max that an absolute strength is, by the norm bound alone: scalar."""
     return strength / (_CRITICAL_SHARE * jnp.where(norm_bound > 0, norm_bound, 1))
 
 

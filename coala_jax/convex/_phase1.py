@@ -76,7 +76,7 @@ def _cronos(
 ) -> Phase1Solution:
     prepared = prepare(params, features, config, key, gates)
     problem, vanishes = at_strength(params, config, prepared)
-    status = zero_or_status(vanishes, input_status(params, features))
+    status = zero_or_status(vanishes, input_status(params, features, gates))
     result = solve_held(params, config, problem, prepared.interior, status)
     return phase1_solution(prepared, problem.program, result)
 

@@ -53,7 +53,9 @@ def program_of(
     mean = certified("mean", certificate.mean, columns)
     scale = certified("scale", certificate.scale, columns)
     shape = (len(HALVES[config.model]), gates.shape[0], width)
-    weights = certified("weights", certificate.weights, shape, f" of a {config.model} program")
+    weights = certified(
+        "weights", certificate.weights, shape, f" of Config(model={config.model!r})"
+    )
     strength = certified("group_lasso_strength", certificate.group_lasso_strength, ())
     standardization = Standardization(mean, scale, jnp.zeros(columns, bool))
     x = standardize(pairs.rows, standardization)
@@ -68,6 +70,6 @@ def certified(name: str, value: Any, shape: tuple[int, ...], what: str = "") -> 
     if array.shape != shape:
         raise CoalaError(
             f"certificate.{name}{what} must be {shape} for these features and gates; got "
-            f"{array.shape}"
+            f"{array.shape}: give the features and the config that were solved"
         )
     return array

@@ -25,7 +25,7 @@ def get_loss(loss: str | Loss) -> Loss:
     """
     if isinstance(loss, Loss):
         return loss
-    if loss not in LOSSES:
+    if not isinstance(loss, str) or loss not in LOSSES:
         known = ", ".join(LOSSES)
         raise CoalaError(
             f"the loss (Config.phase1_loss) must be one of {known}, or a Loss; got {loss!r}"

@@ -12,7 +12,7 @@ import optax
 from jax import lax
 
 from coala_jax._gradients import require_solved
-from coala_jax._head import Head
+from coala_jax._head import Head, require_one_head
 from coala_jax._inputs import (
     PairArrays,
     input_status,
@@ -105,6 +105,7 @@ def finetune(
         SolveError: a gradient was asked for above `params.gradient_tolerance` (outside jit; under
             it such a gradient is NaN).
     """
+    require_one_head(head)
     with jax.default_matmul_precision(config.precision):
         prepared = prepare_features(features)
         held_out = (
@@ -213,8 +214,11 @@ def evaluate(
 ) -> RewardMetrics:
     """How well a head orders pairs: what `solve` records of `eval_features`, of any head and pairs.
 
+    `loss` has the ridge on theta2 as it stands: it is Phase II's objective where `finetune` or
+    `solve` has scaled the neurons. The other metrics depend on the rewards alone.
+
     Args:
-        params: `beta`, `gamma` and `ridge` are read, which loss and margins depend on.
+        params: `beta`, `gamma` and `ridge` are read.
         head: takes raw features of width d.
         features: pairs, (n, d).
         config: `phase2_objective` and `precision` are read.
@@ -225,6 +229,7 @@ def evaluate(
     Raises:
         TypeError, ValueError: shapes or dtypes that do not fit, with the argument named.
     """
+    require_one_head(head)
     with jax.default_matmul_precision(config.precision):
         params, prepared = prepare_params(params), prepare_features(features)
         pairs = _pair_neurons(params, head, prepared, config)

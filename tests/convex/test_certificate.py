@@ -105,7 +105,7 @@ def test_an_unsolved_run_still_carries_a_valid_certificate():
     assert np.isfinite(float(solution.stats.relative_gap))
 
 
-def test_critical_strength_is_where_the_network_vanishes():
+def test_lambda_max_is_where_the_network_vanishes():
     """Just below it the optimum beats the zero network; just above it nothing does."""
     features = draw_pairs(5, pairs=30, width=4)
     tight = {"gap_tolerance": 1e-7, "violation_tolerance": 1e-5, "explained_minimum": 0.0}
@@ -119,7 +119,7 @@ def test_critical_strength_is_where_the_network_vanishes():
     assert not np.any(np.asarray(above.head.theta2))
 
 
-def test_critical_strength_is_well_below_the_norm_bound():
+def test_lambda_max_is_well_below_the_norm_bound():
     features = draw_pairs(6, pairs=200, width=10)
     solution = cronos(Params(), features)
     certificate = jax.tree.map(np.asarray, solution.certificate)

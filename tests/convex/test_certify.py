@@ -113,6 +113,12 @@ def test_zero_weights_explain_nothing(solved):
     assert report.explained == pytest.approx(0, abs=1e-12)
 
 
+def test_a_certificate_of_another_model_asks_for_its_config(solved):
+    features, solution = solved
+    with pytest.raises(ValueError, match=r"weights of Config\(model='gated_relu'\) must be \(1, "):
+        certify(Params(), features, solution.certificate, config=Config(model="gated_relu"))
+
+
 @pytest.mark.parametrize("name", ["gates", "mean", "weights", "dual_point", "multipliers"])
 def test_misshapen_fields_are_named(solved, name):
     features, solution = solved

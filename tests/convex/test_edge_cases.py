@@ -63,9 +63,9 @@ CASES = {
     "duplicate column": (with_columns([0, 0, 1]), 1.0, GATES),
     "duplicate column in another order": (with_columns([0, 1, 0]), 1.0, GATES[:, SWAPPED]),
     "one row a side": (one_row_a_side(), 4.0, GATES),
-    "below the critical strength": (one_row_a_side(), 36.0, GATES),
-    "above the critical strength": (one_row_a_side(), 69.4, GATES),
-    "far above the critical strength": (PLAIN, 1e6, GATES),
+    "below lambda_max": (one_row_a_side(), 36.0, GATES),
+    "above lambda_max": (one_row_a_side(), 69.4, GATES),
+    "far above lambda_max": (PLAIN, 1e6, GATES),
     "each row with both labels": (with_both_labels(), 1.0, GATES),
     "one row": (PLAIN._replace(rejected=PLAIN.chosen), 1.0, GATES),
     "zero strength": (PLAIN, 0.0, GATES),
@@ -169,7 +169,7 @@ def test_duplicate_columns_share_their_weight_and_their_order_is_no_matter(cases
 def test_one_row_a_side_has_the_optimum_in_closed_form(cases):
     """A neuron a side of norm t / 2 for output t; one for both sides, of norm t / sqrt(3)."""
     model, solutions = cases
-    for name in ("one row a side", "below the critical strength"):
+    for name in ("one row a side", "below lambda_max"):
         solution, strength = solutions[name], CASES[name][1]
         cost = strength if model == "relu" else strength / np.sqrt(3)
         best = cost - cost**2 / (4 * PAIRS)
@@ -184,8 +184,8 @@ def test_one_row_a_side_has_the_optimum_in_closed_form(cases):
 @pytest.mark.parametrize(
     "name",
     [
-        "above the critical strength",
-        "far above the critical strength",
+        "above lambda_max",
+        "far above lambda_max",
         "each row with both labels",
         "one row",
         "zero strength and nothing to learn",
@@ -269,7 +269,7 @@ def test_two_pairs_and_one_gate_are_solved(model):
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_the_zero_network_in_the_unit_of_the_critical_strength(model):
+def test_the_zero_network_in_the_unit_of_lambda_max(model):
     for strength in (1.0, 3.0):
         solution = solve_smallest(model, group_lasso=strength)
         assert status_of(solution) == Status.ZERO_NETWORK

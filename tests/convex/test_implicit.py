@@ -100,7 +100,7 @@ def test_gradients_of_phase_one_agree_with_finite_differences(model, loss):
         check_against_differences(function, (params.group_lasso, params.gamma, *features))
 
 
-def test_gradients_pass_through_both_phases_and_the_critical_strength():
+def test_gradients_pass_through_both_phases_and_lambda_max():
     """As hyper-gradients need it: a held-out loss in the strength, the ridge and the scale."""
     with jax.enable_x64(True):
         params, features = draw_problem()

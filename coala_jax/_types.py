@@ -97,14 +97,14 @@ class Config:
         model: kind of convex network; `"relu"` (with the cone constraints of eq 3), or
             `"gated_relu"` (without them, Mishkin et al. 2022), whose head carries its gates; one
             of the sampled gates is then open everywhere, so that linear rewards are included.
-        phase1_loss: loss of Phase I: a `Loss`, or a name in `coala_jax.losses.LOSSES`:
-            `"squared"` (the paper), `"logistic"`, `"squared_hinge"` and `"huber"` on labels +-1 of
-            single responses, or `"bradley_terry"` on pairs, with `Params.gamma` and margins.
+        phase1_loss: loss of Phase I: `"squared"` (the paper), `"logistic"`, `"squared_hinge"` and
+            `"huber"` on labels +-1 of single responses, or `"bradley_terry"` on pairs, with
+            `Params.gamma` and margins. Or a `Loss` of your own.
         phase2_objective: `"pairwise"` (eq 6) or `"pointwise"` (eq 9).
         max_iterations: cap of ADMM steps in Phase I.
         check_every: ADMM steps between two certificates.
-        adapt_rho: let Phase I move rho towards equal residuals, after certificates 1, 2, 4, 8, ...;
-            `Params.rho` is then where it starts.
+        adapt_rho: let Phase I move rho away from `Params.rho`, towards equal residuals, after
+            certificates 1, 2, 4, 8 and so on.
         adapt_rows: give tight and slack rows of the cones penalties of their own, at the same
             certificates. Far fewer steps, for one inverse a block each time and
             2 P (d + 1)^2 floats of memory; without, one inverse serves the whole solve.

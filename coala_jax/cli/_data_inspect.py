@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from coala_jax._files import write_text
+from coala_jax._unseen import printable
 from coala_jax.cli._options import add_hub_id, add_seed
 from coala_jax.cli._output import counts_line, output_file, report
 from coala_jax.cli._parser import UsageError, positive_integer
@@ -175,12 +176,12 @@ def _length_lines(unit: str, lengths: Lengths) -> list[str]:
 
 
 def _example_lines(row: PreferenceRow) -> list[str]:
-    shown = [f"{part}: {_printable(getattr(row, part))}" for part in EXAMPLE_PARTS[1:]]
-    return [f"--- {_printable(row.id)}", *shown]
+    shown = [f"{part}: {_beginning(getattr(row, part))}" for part in EXAMPLE_PARTS[1:]]
+    return [f"--- {_beginning(row.id)}", *shown]
 
 
-def _printable(text: str) -> str:
-    """The beginning of a text, without the characters by which a terminal is steered."""
+def _beginning(text: str) -> str:
+    """The beginning of a text; what a terminal would obey is named."""
     cut = text[:SHOWN_CHARACTERS]
     more = f" ... ({len(text) - len(cut)} more characters)" if len(cut) < len(text) else ""
-    return "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in cut) + more
+    return printable(cut) + more

@@ -25,7 +25,7 @@ _READERS: dict[Any, tuple[Takes, str]] = {
 _ENTRY = re.compile(r"^ {4}(\w+): (.*(?:\n {8}.*)*)", re.MULTILINE)
 _FIRST_SENTENCE = re.compile(r"(.+?)\.(?=\s+[A-Z`(]|$)")
 # What a reader of help has no use for, and what is called otherwise there.
-_REFERENCE, _FIELD = re.compile(r" \(`[^`]*`\)"), re.compile(r"`(?:Params|Config)\.(\w+)`")
+_REFERENCE, _FIELD = re.compile(r" \(`[^`]*`\)"), re.compile(r"`+((?:Params|Config)\.)?(\w+)`+")
 
 
 def add_fields(
@@ -87,12 +87,16 @@ def given_fields(arguments: argparse.Namespace, kind: type) -> list[str]:
 def field_texts(kind: type) -> dict[str, str]:
     """The first sentence about each field; nothing where ``python -OO`` leaves no docstring."""
     docs = (inspect.cleandoc(each.__doc__ or "") for each in reversed(kind.__mro__))
-    texts = {}
-    for name, entry in _ENTRY.findall("\n".join(docs)):
+    entries, texts = dict(_ENTRY.findall("\n".join(docs))), {}
+
+    def as_option(field: re.Match[str]) -> str:
+        return option_of(field[2]) if field[1] or field[2] in entries else field[0]
+
+    for name, entry in entries.items():
         text = " ".join(entry.split())
         first = _FIRST_SENTENCE.match(text)
         text = _REFERENCE.sub("", first[1] if first else text)
-        text = _FIELD.sub(lambda field: option_of(field[1]), text)
+        text = _FIELD.sub(as_option, text)
         texts[name] = re.sub(r"[`\"]", "", text)
     return texts
 

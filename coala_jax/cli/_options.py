@@ -6,16 +6,26 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from coala_jax._types import Config, Params
-from coala_jax.cli._derived_options import add_fields, from_options
-from coala_jax.cli._parser import finite_number, fraction, positive_integer, seed
+from coala_jax.cli._derived_options import Takes, add_fields, from_options
+from coala_jax.cli._parser import (
+    finite_number,
+    fraction,
+    non_negative_number,
+    positive_integer,
+    seed,
+)
 from coala_jax.losses import LOSSES
 from coala_jax.study._experiment import Settings
 
 if TYPE_CHECKING:
     from coala_jax.decoding import TextRewardModel
 
-# Options of the solver whose values may be zero or below.
-FINITE = ("gamma", "weight_decay", "explained_minimum")
+# Leaves of `Params` that must be above 0; the others may be 0, and `gamma` below it too.
+POSITIVE = ("rho", "beta", "ridge", "learning_rate")
+LEAVES: dict[str, Takes] = {
+    **{name: non_negative_number for name in Params._fields if name not in POSITIVE},
+    "gamma": finite_number,
+}
 # Of the fields of `Config`, what a command has no use for: it solves one program.
 LEFT_OUT = ("sweep",)
 
@@ -150,7 +160,7 @@ def add_solver_options(parser: argparse.ArgumentParser, model: str = "--model") 
         names={"model": model},
         old=old if model == "--network" else {**old, "--network": "model"},
     )
-    add_fields(group, Params, Params._fields, takes=dict.fromkeys(FINITE, finite_number))
+    add_fields(group, Params, Params._fields, takes=LEAVES)
 
 
 def solver_settings(arguments: argparse.Namespace) -> Settings:

@@ -10,6 +10,7 @@ from typing import Any
 
 from coala_jax._files import require_writable, write_text
 from coala_jax._json import json_text
+from coala_jax._unseen import printable
 from coala_jax.data._writing import require_suffix
 
 # Exit code of a command that cannot work with what it was given.
@@ -21,19 +22,6 @@ EXCERPT = 60
 def say(line: str) -> None:
     """A line of progress or a warning."""
     print(f"coala-jax: {line}", file=sys.stderr, flush=True)
-
-
-def printable(text: str) -> str:
-    """Text for a terminal, which would obey the control characters that a model may write."""
-    return text.translate(_PICTURES)
-
-
-# Of control characters but tab and line break Unicode has pictures; those beyond ASCII have none.
-_PICTURES: dict[int, int | str] = {
-    **{code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n"},
-    0x7F: 0x2421,
-    **dict.fromkeys(range(0x80, 0xA0), "\N{REPLACEMENT CHARACTER}"),
-}
 
 
 def report(

@@ -111,6 +111,14 @@ def finite_number(text: str) -> float:
     return value
 
 
+def non_negative_number(text: str) -> float:
+    """A finite number of at least 0."""
+    value = finite_number(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{text!r} must be at least 0")
+    return value
+
+
 def positive_number(text: str) -> float:
     """A finite number above 0."""
     value = finite_number(text)

@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Sequence
 from itertools import zip_longest
 
-from coala_jax.cli._output import printable
+from coala_jax._unseen import printable
 
 GUTTER = " | "
 # Where a terminal does not tell how large it is.

@@ -18,6 +18,7 @@ from coala_jax._choices import require_choices
 from coala_jax.data._conversations import Conversation
 from coala_jax.data._errors import DataError
 from coala_jax.data._message import ASSISTANT, SYSTEM, USER, Message
+from coala_jax.data._options import require_options
 from coala_jax.data._rows import EQUAL, PreferenceRow
 
 # Why a user turn makes no triplet ...
@@ -110,6 +111,7 @@ def alternating_population(
         of merged ones it is the first), grouped by the conversation's group or else its id. A
         conversation with a role without a label, or without a user turn, makes no row.
     """
+    require_options(options, AlternatingOptions)
     rows: list[PreferenceRow] = []
     dialogues: list[tuple[Message, ...]] = []
     skipped: Counter[str] = Counter()

@@ -17,6 +17,12 @@ COLUMNS = (*ROW_KEYS, "system", "completion", "label", "completions", "scores", 
 MAX_UNPACKED_BYTES = 64 * 2**30
 
 
+def require_options(options: object, kind: type) -> None:
+    """Raise a `DataError` where the options of a reader are not of the kind it takes."""
+    if not isinstance(options, kind):
+        raise DataError(f"options={options!r} must be {kind.__name__}(...)")
+
+
 @dataclass(frozen=True, kw_only=True)
 class SourceOptions:
     """Which rows of a source are meant.
@@ -51,7 +57,9 @@ class RowOptions(SourceOptions):
     """Which rows of a source are meant, and how pairs are made of them.
 
     Attributes:
-        columns: what columns are called there, by their name here, such as prompt=question.
+        columns: what columns are called there, by their name here, such as prompt=question;
+            names here are id, prompt, chosen, rejected, margin, weight, group, system, completion,
+            label, completions, scores, response and responses.
         format: format of the rows (default: by the columns).
         pairs: of unpaired and scored rows: one pair a response or row, or all.
         strict: stop at the first row that cannot be used.

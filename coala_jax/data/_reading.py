@@ -9,7 +9,7 @@ from typing import Any
 from coala_jax.data._chat import ChatFormat, plain_chat
 from coala_jax.data._column_names import named_rows
 from coala_jax.data._errors import DataError
-from coala_jax.data._options import Format, RowOptions
+from coala_jax.data._options import Format, RowOptions, require_options
 from coala_jax.data._rows import (
     PreferenceRow,
     RowFault,
@@ -53,6 +53,7 @@ def read_rows(
         DataError: a source that is missing, empty or unreadable, columns of no format, no usable
             row, or with ``strict`` any that is not.
     """
+    require_options(options, RowOptions)
     return rows_of_source(open_source(source, options), options, chat)
 
 

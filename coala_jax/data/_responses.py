@@ -10,7 +10,7 @@ from coala_jax.data._chat import ChatFormat, plain_chat
 from coala_jax.data._column_names import named_rows
 from coala_jax.data._errors import DataError
 from coala_jax.data._message import ASSISTANT, USER
-from coala_jax.data._options import RESPONSE, RESPONSES, Format, RowOptions
+from coala_jax.data._options import RESPONSE, RESPONSES, Format, RowOptions, require_options
 from coala_jax.data._rows import RowFault, SetAsideRow, require_sound, require_texts, row_name
 from coala_jax.data._shapes import SHAPES, TELLING_COLUMNS, Conversations, told_format
 from coala_jax.data._shapes._conversation import is_conversation, messages
@@ -90,6 +90,7 @@ def stream_responses(
         DataError: a source that is missing, empty or unreadable, or rows whose columns hold no
             responses; with ``strict`` while reading, a row that cannot be used.
     """
+    require_options(options, RowOptions)
     if isinstance(source, str) and source == STANDARD_INPUT:
         options.require_whole(STANDARD_INPUT_NAME)
         opened = Source(STANDARD_INPUT_NAME, parse_lines(sys.stdin.buffer, STANDARD_INPUT_NAME))

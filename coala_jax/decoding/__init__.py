@@ -10,20 +10,22 @@ from coala_jax._lazy import lazy_names
 
 if TYPE_CHECKING:
     from coala_jax.decoding._best_of import best_of_n
-    from coala_jax.decoding._comparison import compare_plain_and_guided
+    from coala_jax.decoding._comparison import Comparison, compare_plain_and_guided
     from coala_jax.decoding._config import GenerationConfig, GenerationError, Guidance, Sampling
     from coala_jax.decoding._explanation import (
         Explained,
         Explanation,
+        Moved,
         NeuronAccount,
         explain,
         neuron_shares,
     )
     from coala_jax.decoding._export_stablehlo import export_stablehlo, load_stablehlo
     from coala_jax.decoding._export_torch import export_torch
-    from coala_jax.decoding._generate import Generation, guided_generate
+    from coala_jax.decoding._generate import Generation, GuidedStep, guided_generate
     from coala_jax.decoding._page import comparison_page
     from coala_jax.decoding._ranking import (
+        RankedResponse,
         Ranking,
         preference_probabilities,
         rank,
@@ -34,13 +36,17 @@ if TYPE_CHECKING:
     from coala_jax.decoding._token_rewards import token_rewards
 
 __all__ = [
+    "Comparison",
     "Explained",
     "Explanation",
     "Generation",
     "GenerationConfig",
     "GenerationError",
     "Guidance",
+    "GuidedStep",
+    "Moved",
     "NeuronAccount",
+    "RankedResponse",
     "Ranking",
     "Rewards",
     "Sampling",
@@ -65,14 +71,27 @@ __getattr__ = lazy_names(
     __name__,
     {
         "_best_of": ["best_of_n"],
-        "_comparison": ["compare_plain_and_guided"],
+        "_comparison": ["Comparison", "compare_plain_and_guided"],
         "_config": ["GenerationConfig", "GenerationError", "Guidance", "Sampling"],
-        "_explanation": ["Explained", "Explanation", "NeuronAccount", "explain", "neuron_shares"],
+        "_explanation": [
+            "Explained",
+            "Explanation",
+            "Moved",
+            "NeuronAccount",
+            "explain",
+            "neuron_shares",
+        ],
         "_export_stablehlo": ["export_stablehlo", "load_stablehlo"],
         "_export_torch": ["export_torch"],
-        "_generate": ["Generation", "guided_generate"],
+        "_generate": ["Generation", "GuidedStep", "guided_generate"],
         "_page": ["comparison_page"],
-        "_ranking": ["Ranking", "preference_probabilities", "rank", "rank_rewards"],
+        "_ranking": [
+            "RankedResponse",
+            "Ranking",
+            "preference_probabilities",
+            "rank",
+            "rank_rewards",
+        ],
         "_reward_function": ["reward_function"],
         "_reward_model": ["Rewards", "TextRewardModel", "score"],
         "_token_rewards": ["token_rewards"],

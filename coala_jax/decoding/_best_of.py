@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import jax
 
 from coala_jax.decoding._config import BATCH_SIZE, GenerationConfig, GenerationError
-from coala_jax.decoding._generate import Generation, guided_generate
+from coala_jax.decoding._generate import Generation, guided_generate, require_key
 from coala_jax.decoding._prompts import Prompt
-from coala_jax.decoding._reward_model import TextRewardModel
+from coala_jax.decoding._reward_model import TextRewardModel, require_reward_model
 
 
 def best_of_n(
@@ -37,9 +37,11 @@ def best_of_n(
         For every prompt its n generations, the best first; the earlier sample of equals.
 
     Raises:
-        GenerationError, FeatureError: as ``guided_generate`` does; ``n`` below 1, or samples that
-            cannot differ.
+        GenerationError, FeatureError: as ``guided_generate`` does; a backbone without a head, ``n``
+            below 1, or samples that cannot differ.
     """
+    require_reward_model(model, GenerationError)
+    require_key(key)
     if n < 1:
         raise GenerationError(f"n={n} must be at least 1")
     if n > 1 and config.sampling.temperature == 0:

@@ -5,10 +5,10 @@ from typing import Any, NamedTuple
 
 import jax
 
-from coala_jax.decoding._config import BATCH_SIZE, GenerationConfig
+from coala_jax.decoding._config import BATCH_SIZE, GenerationConfig, GenerationError
 from coala_jax.decoding._generate import Generation, guided_generate
 from coala_jax.decoding._prompts import Prompt
-from coala_jax.decoding._reward_model import TextRewardModel
+from coala_jax.decoding._reward_model import TextRewardModel, require_reward_model
 
 
 class Comparison(NamedTuple):
@@ -64,6 +64,7 @@ def compare_plain_and_guided(
     Raises:
         GenerationError, FeatureError: as `guided_generate` does.
     """
+    require_reward_model(model, GenerationError)
     key = jax.random.key(seed)
     plain, guided = (
         guided_generate(model, prompts, one, key, batch_size=batch_size, trace=traced)

@@ -25,7 +25,7 @@ from coala_jax._head import Head
 from coala_jax._progress import Progress
 from coala_jax.data import DataError, ResponseRow
 from coala_jax.data._responses import CHUNK_RESPONSES
-from coala_jax.decoding._reward_model import TextRewardModel
+from coala_jax.decoding._reward_model import TextRewardModel, require_reward_model
 from coala_jax.features import FeatureError
 from coala_jax.features._responses import features_of_responses
 
@@ -129,9 +129,11 @@ def explain(
         examples: how many responses an account names on either side; equal ones once.
 
     Raises:
+        HeadError: no `TextRewardModel`.
         FeatureError: as ``features_of_responses`` does; a share that is not finite.
         DataError: an id that no row has.
     """
+    require_reward_model(model)
     head = model.head
     explanations: list[tuple[ResponseRow, Explanation]] = []
     extremes = _Extremes(head.theta2.shape[0], examples)

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from typing import NamedTuple
+from typing import NamedTuple, TypeGuard
 
 import jax
 import numpy as np
@@ -94,7 +94,8 @@ def guided_generate(
             with ``scale=0``.
         prompts: texts, or conversations as messages, which the tokenizer's chat template writes.
         config: for all prompts, or one for each.
-        key: typed key, of which prompt i draws with ``fold_in(key, i)``; or a list, one for each.
+        key: typed key, of which prompt i draws with ``fold_in(key, i)``; or one for each, in a list
+            or an (n,) array.
         batch_size: prompts that run together.
         trace: keep what every guided step saw.
         on_text: called with the index of a prompt and the next piece of its response, as it comes.
@@ -118,9 +119,7 @@ def guided_generate(
         raise GenerationError(f"batch_size={batch_size} must be at least 1")
     count = len(prompts)
     configs = [config] * count if isinstance(config, GenerationConfig) else config
-    keys = key
-    if isinstance(key, jax.Array):
-        keys = [jax.random.fold_in(key, number) for number in range(count)]
+    keys = _each_key(key, count)
     for name, given in (("config", configs), ("key", keys)):
         if len(given) != count:
             raise GenerationError(
@@ -158,6 +157,30 @@ def guided_generate(
             if progress is not None:
                 progress.advance(len(made), sum(len(one.tokens) for one in made))
     return found
+
+
+def require_key(key: object) -> None:
+    """Raise a `GenerationError` for anything but one typed key."""
+    if not _is_key(key):
+        raise GenerationError(f"key={key!r} must be a typed key, as jax.random.key(seed) makes it")
+
+
+def _is_key(key: object, axes: int = 0) -> TypeGuard[jax.Array]:
+    return (
+        isinstance(key, jax.Array)
+        and jax.dtypes.issubdtype(key.dtype, jax.dtypes.prng_key)
+        and key.ndim == axes
+    )
+
+
+def _each_key(key: jax.Array | Sequence[jax.Array], count: int) -> list[jax.Array]:
+    """The keys of so many prompts, of one for all of them or as they were given."""
+    if _is_key(key):
+        return [jax.random.fold_in(key, number) for number in range(count)]
+    keys = list(key) if isinstance(key, Sequence) or _is_key(key, 1) else [key]
+    for one in keys:
+        require_key(one)
+    return keys
 
 
 def generations(session: Session, requests: Sequence[Request]) -> list[Generation]:

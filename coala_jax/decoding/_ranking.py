@@ -24,7 +24,7 @@ import numpy as np
 from coala_jax._progress import Progress
 from coala_jax.data import ResponseRow
 from coala_jax.data._responses import CHUNK_RESPONSES, RESPONSE
-from coala_jax.decoding._reward_model import TextRewardModel, score
+from coala_jax.decoding._reward_model import TextRewardModel, require_reward_model, score
 
 # Rewards that differ by less are ordered by the rounding of float32, which follows the batches that
 # ran together.
@@ -71,7 +71,7 @@ def rank(model: TextRewardModel, prompt: str, responses: Sequence[str]) -> Ranki
         responses: (n,) texts; equal ones are run once, so that they tie.
 
     Raises:
-        FeatureError: as `score` does.
+        HeadError, FeatureError: as `score` does.
     """
     rows = [
         ResponseRow("prompt", f"{RESPONSE}-{number}", prompt, text)
@@ -87,6 +87,7 @@ def rank_groups(model: TextRewardModel, groups: Sequence[Sequence[ResponseRow]])
         model: of the rewards, and of the beta in the probabilities.
         groups: each to one prompt, from `group_by_prompt`.
     """
+    require_reward_model(model)
     distinct = [{row.response: row for row in reversed(group)} for group in groups]
     rows = [row for each in distinct for row in each.values()]
     rewards: list[float] = []
@@ -115,13 +116,14 @@ def group_by_prompt(rows: Iterable[ResponseRow]) -> list[list[ResponseRow]]:
     return list(groups.values())
 
 
-def rank_rewards(rewards: Sequence[float], beta: float = 1.0) -> Ranking:
+def rank_rewards(rewards: Sequence[float] | np.ndarray, beta: float = 1.0) -> Ranking:
     """Rank responses whose rewards are known.
 
     Args:
         rewards: (n,) finite rewards.
         beta: reward scale of the Bradley-Terry model.
     """
+    rewards = np.asarray(rewards, np.float64).tolist()
     order = sorted(range(len(rewards)), key=lambda position: -rewards[position])
     ranked = tuple(
         RankedResponse(1 + sum(other > rewards[at] for other in rewards), at, rewards[at])
@@ -136,7 +138,9 @@ def rank_rewards(rewards: Sequence[float], beta: float = 1.0) -> Ranking:
     )
 
 
-def preference_probabilities(rewards: Sequence[float], beta: float = 1.0) -> np.ndarray:
+def preference_probabilities(
+    rewards: Sequence[float] | np.ndarray, beta: float = 1.0
+) -> np.ndarray:
     """The Bradley-Terry probability of each pair: sigmoid(beta (r_i - r_j)).
 
     Args:

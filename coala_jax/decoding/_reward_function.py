@@ -15,7 +15,7 @@ from coala_jax.data import Message, ResponseRow
 from coala_jax.data._chat import ChatFormat
 from coala_jax.data._responses import RESPONSE
 from coala_jax.data._shapes._conversation import is_conversation
-from coala_jax.decoding._reward_model import TextRewardModel, score
+from coala_jax.decoding._reward_model import TextRewardModel, require_reward_model, score
 from coala_jax.features._chat import tokenizer_chat
 
 
@@ -36,6 +36,7 @@ def reward_function(
         ValueError for lists of two lengths, TypeError for what is neither text nor messages, and
         what `score` raises.
     """
+    require_reward_model(model)
     chat = tokenizer_chat(model.backbone.tokenizer)
 
     def rewards(prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> list[float]:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from coala_jax._errors import CoalaError
 from coala_jax._head import Head, HeadError, HeadFileError, HeadMetadata, load_head
 from coala_jax._progress import Progress
 from coala_jax.backbones import Backbone, load_backbone
@@ -165,6 +166,15 @@ def backbone_of(model: Backbone | TextRewardModel) -> Backbone:
     return model.backbone if isinstance(model, TextRewardModel) else model
 
 
+def require_reward_model(model: object, error: type[CoalaError] = HeadError) -> None:
+    """Raise where what should be a model with a head is something else, such as a backbone."""
+    if not isinstance(model, TextRewardModel):
+        raise error(
+            f"model must be a TextRewardModel, got {type(model).__name__}: load one with "
+            "TextRewardModel.load(head, model)"
+        )
+
+
 def head_identity(folder: str | os.PathLike[str], metadata: HeadMetadata) -> FeatureIdentity:
     """How the features of a head were made, as its files say.
 
@@ -214,9 +224,11 @@ def score(
         (n,) rewards in the order of the rows, and how many rows were cut.
 
     Raises:
+        HeadError: no `TextRewardModel`.
         FeatureError: a feature or a reward that is not finite, or a token that the model does not
             know; named by its row.
     """
+    require_reward_model(model)
     if not rows:
         return Rewards(np.empty(0, np.float64), 0, 0, None)
     settings = replace(model.settings, token_budget=token_budget)

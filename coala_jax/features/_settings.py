@@ -25,7 +25,7 @@ class ExtractSettings:
 
     Attributes:
         pooling: mean, last or attention over the response, text_mean, first, or several joined by
-            ``+`` (`coala_jax.features._pooling.POOLINGS`).
+            ``+``.
         layers: hidden states to pool, such as -1,-8, as Hugging Face numbers ``hidden_states``; -1
             is the last, after its norm. Several are concatenated.
         template: what stands around prompt and response.
@@ -35,10 +35,9 @@ class ExtractSettings:
         shard_rows: pairs of a shard of the store: what a killed run loses at most, and what several
             processes share out. Prefixes are shared within a shard.
         chat_template: by what conversations became the prompts, as a ``RowSet`` records it.
-        share_prefixes: run the tokens that sequences begin alike with once, where the model is
-            causal.
-        query: of ``attention`` pooling, from `coala_jax.features._query.query_text`; empty means
-            that `extract_store` derives one from the data.
+        share_prefixes: share the tokens that sequences begin alike with, where the model is causal.
+        query: of ``attention`` pooling, base64 of the little-endian float32 of a (layers, width)
+            array; empty means that `extract_store` derives one from the data.
     """
 
     pooling: str = "mean+last"

@@ -73,6 +73,7 @@ def test_features_that_cannot_be_solved(npz, tmp_path, capsys, arrays, parts):
         (["solve", "x.npz"], "required: --out"),
         (["solve", "x.npz", "--out", "h", "--rho", "-1"], "--rho: '-1' must be above 0"),
         (["solve", "x.npz", "--out", "h", "--rho", "nan"], "'nan' is not a finite number"),
+        (["solve", "x.npz", "--out", "h", "--weight-decay", "-1"], "'-1' must be at least 0"),
         (["solve", "x.npz", "--out", "h", "--n-gates", "0"], "not an integer of at least 1"),
         (["solve", "x.npz", "--out", "h", "--seed", "-1"], "at most 4294967295"),
         (["solve", "x.npz", "--out", "h", "--eval-fraction", "1"], "must be below 1"),

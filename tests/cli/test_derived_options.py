@@ -1,5 +1,6 @@
 """Options made of the fields of a class: names, types, defaults and help."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -8,13 +9,22 @@ from typing import Literal, NamedTuple
 
 import pytest
 
-from coala_jax import Config, Params
-from coala_jax.cli._derived_options import add_fields, field_texts, from_options, given_fields
+from coala_jax import Config, Params, Status
+from coala_jax._inputs import input_status, prepare_features
+from coala_jax.cli._derived_options import (
+    add_fields,
+    field_texts,
+    from_options,
+    given_fields,
+    option_of,
+)
 from coala_jax.cli._main import build_parser
 from coala_jax.cli._parser import OneLineParser, UsageError, finite_number
 from coala_jax.data import RowOptions
+from coala_jax.data._options import COLUMNS
 from coala_jax.features._settings import ExtractSettings
 from coala_jax.serving._limits import Limits
+from tests.helpers import draw_pairs
 
 
 @dataclass(frozen=True)
@@ -36,7 +46,7 @@ class Settings(Base):
     Attributes:
         kind: ``a`` or `"b"`; None means both.
         share: e.g. of `Params.rho`, as Yuan et al. 2020 do. Not shown.
-        text: words.
+        text: words of ``kind``.
         eager: begin at once.
         lazy: wait.
         layers: which.
@@ -119,7 +129,8 @@ def test_help_is_the_first_sentence_with_the_default(parser):
     text = " ".join(parser.format_help().split())
     assert "--count-limit N how many at most, of 100 % --kind {a,b} a or b (default: both)" in text
     assert "--share X e.g. of --rho, as Yuan et al. 2020 do (default: 0.0)" in text
-    assert "--words TEXT words (default: x) --no-eager do not begin at once --lazy wait" in text
+    assert "--words TEXT words of --kind (default: x) --no-eager do not begin at once" in text
+    assert "--no-eager do not begin at once --lazy wait" in text
     assert "--layers N,N which (default: -1) --stop TEXT texts; may be repeated" in text
     assert text.endswith("--rho X (default: 1.0)")
 
@@ -128,6 +139,29 @@ def test_help_is_the_first_sentence_with_the_default(parser):
 def test_every_field_of_the_settings_has_a_text(kind):
     names = getattr(kind, "_fields", None) or kind.__dataclass_fields__
     assert set(names) <= field_texts(kind).keys()
+
+
+@pytest.mark.parametrize("value", [-1.0, 0.0, 1.0])
+@pytest.mark.parametrize("leaf", Params._fields)
+def test_the_solver_takes_the_numbers_that_its_options_take(leaf, value):
+    params = Params(**{leaf: value})
+    features = prepare_features(draw_pairs(0, pairs=2, width=1))
+    taken = input_status(params, features) != Status.INVALID_PARAMETER
+    words = ["solve", "x.npz", "--out", "h", option_of(leaf), str(value)]
+    if taken:
+        assert from_options(build_parser().parse_args(words), Params) == params
+    else:
+        with pytest.raises(UsageError, match=f"'{value}' must be"):
+            build_parser().parse_args(words)
+
+
+def test_the_help_of_columns_names_every_column_with_a_meaning():
+    assert set(COLUMNS) <= set(re.findall(r"\w+", field_texts(RowOptions)["columns"]))
+
+
+def test_help_of_what_is_on_by_default_can_be_denied():
+    assert "; " not in field_texts(Config)["adapt_rho"]
+    assert field_texts(ExtractSettings)["share_prefixes"].startswith("share the tokens")
 
 
 def test_names_from_before_the_fields_had_theirs_still_say_the_same():

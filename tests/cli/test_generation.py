@@ -9,6 +9,7 @@ import threading
 import pytest
 
 from coala_jax._head import save_head
+from coala_jax._unseen import printable
 from coala_jax.backbones import load_backbone
 from coala_jax.cli._main import main
 from coala_jax.cli._side_by_side import side_by_side, text_width
@@ -189,6 +190,12 @@ def test_a_session_at_a_terminal_draws_two_columns(generate, monkeypatch):
     up = [int(frame.rsplit("\x1b[", 1)[1].rstrip("A")) for frame in frames[:-1]]
     heights = [frame.split("\x1b[")[0].count("\n") for frame in frames[1:-1]]
     assert up[1:] == heights  # every frame is drawn over the one before
+
+
+def test_what_a_terminal_or_page_would_obey_is_named():
+    left, right = "\u2039U+", "\u203a"
+    shown = printable("a\r\n\tb\rc\x1b\x7f\x9b\u202e\u2067")
+    assert shown == f"a\n\tb\u240dc\u241b\u2421{left}009B{right}{left}202E{right}{left}2067{right}"
 
 
 def test_columns_keep_their_width_whatever_is_in_them():

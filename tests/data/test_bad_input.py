@@ -7,7 +7,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coala_jax.data import DataError, RowOptions, read_rows, write_rows, write_set_aside
+from coala_jax.data import (
+    DataError,
+    RowOptions,
+    SourceOptions,
+    alternating_population,
+    load_named,
+    open_source,
+    read_rows,
+    stream_responses,
+    write_rows,
+    write_set_aside,
+)
 
 GOOD = {"id": "good", "prompt": "Why?", "chosen": "Because.", "rejected": "No."}
 
@@ -282,3 +293,20 @@ def test_conversations_that_kept_their_messages_are_read_back_the_same(tmp_path,
 def test_rows_of_text_have_no_messages_to_keep():
     (row,) = read_rows([GOOD], RowOptions(keep_messages=True)).rows
     assert row.messages is None
+
+
+@pytest.mark.parametrize(
+    ("read", "options", "kind"),
+    [
+        (read_rows, {"columns": {"prompt": "q"}}, "RowOptions"),
+        (read_rows, SourceOptions(), "RowOptions"),
+        (stream_responses, {}, "RowOptions"),
+        (open_source, {}, "SourceOptions"),
+        (alternating_population, {}, "AlternatingOptions"),
+    ],
+)
+def test_options_of_another_type_are_named(read, options, kind):
+    with pytest.raises(DataError, match=rf"options=.* must be {kind}\(\.\.\.\)"):
+        read([GOOD], options)
+    with pytest.raises(DataError, match="must be RowOptions"):
+        load_named("edufeedback", options={})

@@ -7,10 +7,12 @@ import jax
 import numpy as np
 import pytest
 
+from coala_jax.decoding._best_of import best_of_n
 from coala_jax.decoding._comparison import compare_plain_and_guided
 from coala_jax.decoding._config import GenerationConfig, GenerationError, Guidance, Sampling
 from coala_jax.decoding._generate import guided_generate
 from coala_jax.decoding._page import comparison_page
+from coala_jax.decoding._token_rewards import token_rewards
 from coala_jax.features import FeatureError
 from tests.helpers import PROMPTS
 
@@ -286,6 +288,35 @@ def test_what_does_not_fit_the_model_is_refused(backbone, make_model, key):
     with pytest.raises(GenerationError, match="batch_size=0"):
         guided_generate(backbone, ["a"], CONFIG.with_options(scale=0.0), key, batch_size=0)
     assert guided_generate(backbone, [], CONFIG.with_options(scale=0.0), key) == []
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda backbone, key: best_of_n(backbone, PROMPTS, 2, CONFIG, key),
+        lambda backbone, key: compare_plain_and_guided(backbone, PROMPTS, CONFIG, 0),
+        lambda backbone, key: token_rewards(backbone, [[1]], [[1]]),
+    ],
+)
+def test_what_needs_a_head_says_so_of_a_backbone(backbone, key, use):
+    with pytest.raises(GenerationError, match="model must be a TextRewardModel, got Backbone"):
+        use(backbone, key)
+
+
+def test_an_array_of_keys_has_one_a_prompt(backbone, key):
+    config, keys = CONFIG.with_options(scale=0.0), jax.random.split(key, len(PROMPTS))
+    of_array, of_list = (guided_generate(backbone, PROMPTS, config, k) for k in (keys, list(keys)))
+    assert [made.tokens for made in of_array] == [made.tokens for made in of_list]
+    with pytest.raises(GenerationError, match="key: 4 of them for 2 prompts"):
+        guided_generate(backbone, PROMPTS[:2], config, keys)
+
+
+@pytest.mark.parametrize("key", [0, "seed", [0], np.uint32([0, 1]), jax.random.PRNGKey(0)])
+def test_what_is_no_typed_key_is_named(backbone, make_model, key):
+    with pytest.raises(GenerationError, match=r"key=.* must be a typed key, as jax.random.key"):
+        guided_generate(backbone, ["a"], CONFIG.with_options(scale=0.0), key)
+    with pytest.raises(GenerationError, match=r"key=.* must be a typed key, as jax.random.key"):
+        best_of_n(make_model(backbone), ["a"], 2, CONFIG, key)
 
 
 def test_models_that_do_not_generate_are_refused(backbone, key):

@@ -1,5 +1,7 @@
 """The order of responses, ties, and what the probability of a pair is."""
 
+import json
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -45,6 +47,14 @@ def test_equal_rewards_share_a_rank_and_the_order_of_the_file():
         "second": 3,
         "probability": float(ranking.probabilities[1, 3]),
     }
+
+
+def test_a_ranking_of_an_array_can_be_written_as_json():
+    rewards = [1.0, 3.0, 1.0]
+    ranking = rank_rewards(np.array(rewards, np.float32))
+    assert ranking.ranked == rank_rewards(rewards).ranked
+    assert json.loads(json.dumps(ranking.ranked)) == [[1, 1, 3.0], [2, 0, 1.0], [2, 2, 1.0]]
+    assert type(ranking.ties) is type(ranking.near_ties) is int
 
 
 def test_the_scale_of_the_head_is_in_the_probability():

@@ -10,7 +10,7 @@ import safetensors.numpy
 from coala_jax._head import HeadError, HeadFileError
 from coala_jax.backbones import load_backbone
 from coala_jax.data import ResponseRow
-from coala_jax.decoding import TextRewardModel, score
+from coala_jax.decoding import TextRewardModel, explain, rank, reward_function, score
 from coala_jax.features import FeatureError
 from coala_jax.features._responses import features_of_responses
 from tests.helpers import random_head
@@ -29,6 +29,20 @@ def test_rewards_are_those_of_the_head_on_the_features_it_was_trained_on(model):
     np.testing.assert_allclose(rewards.rewards, model.head(features), atol=1e-6)
     assert rewards.rewards[0] != rewards.rewards[1]
     assert (rewards.prompt_cut, rewards.response_cut) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda backbone: score(backbone, []),
+        lambda backbone: rank(backbone, "p", []),
+        lambda backbone: explain(backbone, ROWS),
+        reward_function,
+    ],
+)
+def test_a_backbone_without_a_head_gives_no_rewards(backbone, use):
+    with pytest.raises(HeadError, match=r"model must be a TextRewardModel, got Backbone: load one"):
+        use(backbone)
 
 
 def test_no_rows_have_no_rewards(model):

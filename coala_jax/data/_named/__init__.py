@@ -14,7 +14,7 @@ from coala_jax.data._named._helpsteer import HELPSTEER
 from coala_jax.data._named._imdb import IMDB
 from coala_jax.data._named._known_set import KnownSet
 from coala_jax.data._named._ultrafeedback import ULTRAFEEDBACK
-from coala_jax.data._options import RowOptions
+from coala_jax.data._options import RowOptions, require_options
 from coala_jax.data._reading import rows_of_source
 from coala_jax.data._rows import PreferenceRow, RowSet
 from coala_jax.data._sources import Source, open_source
@@ -83,6 +83,7 @@ def load_named(
         DataError: an unknown name or attribute, no such source, columns that are not the documented
             ones, or no usable row.
     """
+    require_options(options, RowOptions)
     if name not in KNOWN_SETS:
         raise DataError(f"name={name!r} must be one of {', '.join(KNOWN_SETS)}")
     known = KNOWN_SETS[name]

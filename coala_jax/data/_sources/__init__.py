@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from coala_jax._hub_ids import DATA_SET_ID
 from coala_jax.data._errors import DataError
-from coala_jax.data._options import SourceOptions
+from coala_jax.data._options import SourceOptions, require_options
 from coala_jax.data._sources import _arrow as arrow
 from coala_jax.data._sources import _csv_table as csv_table
 from coala_jax.data._sources import _json_array as json_array
@@ -60,6 +60,7 @@ def open_source(
     Raises:
         DataError: nothing of the kind, or options that do not fit it.
     """
+    require_options(options, SourceOptions)
     if not isinstance(source, str | os.PathLike):
         return _in_memory(source, options.split)
     path, most = Path(source), options.max_unpacked_bytes

@@ -14,6 +14,7 @@ import pytest
 README = Path(__file__).parents[1] / "README.md"
 
 
+@pytest.mark.slow
 def test_the_research_code_of_the_readme_runs(tmp_path):
     """In a process of its own, with the optimisations of XLA that the other tests do without."""
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)

@@ -79,8 +79,7 @@ def test_solutions_of_shapes_alone_or_of_nothing_print(solution):
 
 @pytest.mark.parametrize("phase", ["first", "second"])
 def test_each_phase_raises_for_its_own_status(phase):
-    cap = {"first": {"max_iterations": 25}, "second": {"max_epochs": 1}}[phase]
-    config = Config(n_gates=3, **cap)
+    config = Config(n_gates=3, max_iterations=25, max_epochs=1)
     tight = Params(gap_tolerance=1e-9, gradient_tolerance=1e-9)
     first = coala_jax.cronos(tight, FEATURES, config=config)
     if phase == "first":
@@ -142,9 +141,12 @@ def test_a_batch_of_heads_is_refused_where_one_is_needed(sweep, tmp_path):
 
 
 def test_a_loss_may_be_given_itself():
-    own = Loss(*HUBER)
-    by_name = solve(PARAMS, FEATURES, config=Config(n_gates=3, phase1_loss="huber"))
-    given = solve(PARAMS, FEATURES, config=Config(n_gates=3, phase1_loss=own))
+    by_name, given = (
+        coala_jax.cronos(
+            PARAMS, FEATURES, config=Config(n_gates=3, max_iterations=25, phase1_loss=loss)
+        )
+        for loss in ("huber", Loss(*HUBER))
+    )
     np.testing.assert_array_equal(given.head.theta1, by_name.head.theta1)
 
 

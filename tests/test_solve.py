@@ -130,7 +130,7 @@ def test_history_is_as_long_as_the_caps_and_nan_after_the_end():
     assert trace.shape == (CONFIG.max_iterations // CONFIG.check_every,)
     assert np.isfinite(trace[:checks]).all()
     assert np.isnan(trace[checks:]).all()
-    epochs = int(solution.stats.phase1.epochs)
+    epochs = int(solution.stats.phase2.epochs)
     for metrics in (solution.history.phase2.train, solution.history.phase2.eval):
         for values in metrics:
             assert values.shape == (CONFIG.max_epochs + 1,)

@@ -20,9 +20,18 @@ from coala_jax.losses import LOSSES
 from tests.helpers import draw_pairs
 
 CONFIG = Config(n_gates=4, max_iterations=2000)
+USUAL = {"squared", "bradley_terry"}
 
 
-@pytest.mark.parametrize("loss", sorted(LOSSES))
+# test_against_clarabel.py solves with every loss and model too.
+@pytest.mark.parametrize(
+    "loss",
+    [
+        "squared",
+        "bradley_terry",
+        *(pytest.param(loss, marks=pytest.mark.slow) for loss in sorted(set(LOSSES) - USUAL)),
+    ],
+)
 @pytest.mark.parametrize("model", ["relu", "gated_relu"])
 def test_every_loss_and_model_solves_bare_in_float32_and_under_vmap_in_float64(model, loss):
     features = draw_pairs(4, pairs=30)

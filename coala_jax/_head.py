@@ -113,7 +113,12 @@ def _layer(
 
 
 def require_one_head(head: Head) -> None:
-    """Raise where a head is one of a sweep's, with leading axes."""
+    """Raise where it is no head, or one of a sweep's, with leading axes."""
+    if not isinstance(head, KINDS):
+        raise TypeError(
+            f"head must be a ConvexHead or a GatedHead, as `solution.head` is; got "
+            f"{type(head).__name__}"
+        )
     if np.ndim(head.theta2) != 1:
         raise HeadError(
             f"head: its theta2 is {np.shape(head.theta2)}, a batch of heads; take one of them, "

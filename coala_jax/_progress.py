@@ -6,14 +6,14 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
-from tqdm import tqdm
-
 
 class Progress:
     """Texts done, tokens a second, time left: on stderr, and silent where that is no terminal."""
 
     def __init__(self, total: int | None, title: str, *, hidden: bool = False):
         """A bar of ``total`` texts; None counts without an end; a hidden one is never shown."""
+        from tqdm import tqdm  # of the extra `text`; who shows no bar does without
+
         self._bar = tqdm(total=total, desc=title, unit="text", disable=hidden or None, leave=False)
         self._tokens = 0
 
@@ -51,7 +51,7 @@ class Progress:
 
     def say(self, line: str) -> None:
         """A line on stderr, above the bar."""
-        tqdm.write(line, file=sys.stderr)
+        self._bar.write(line, file=sys.stderr)
 
 
 @contextmanager

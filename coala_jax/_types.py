@@ -92,8 +92,8 @@ class Config:
         n_gates: number P of sampled gates, with distinct patterns; the network has at most 2P
             neurons, or P gated ones.
         strength_unit: `"lambda_max"` takes `Params.group_lasso` as a fraction of lambda_max, so
-            that one value serves every data set; `"absolute"` as lambda_g itself, and then
-            lambda_max is not computed (NaN in `Stats`). (`"critical"` is read as the first.)
+            that one value serves every data set; `"absolute"` as lambda_g itself.
+            lambda_max is then not computed, NaN in `Stats`. (`"critical"` is read as the first.)
         model: kind of convex network; `"relu"` (with the cone constraints of eq 3), or
             `"gated_relu"` (without them, Mishkin et al. 2022), whose head carries its gates; one
             of the sampled gates is then open everywhere, so that linear rewards are included.

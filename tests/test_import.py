@@ -10,6 +10,30 @@ COMMANDS = ["solve", "extract", "generate", "serve", "explain", "data_get", "dat
 SERVER = ["starlette", "uvicorn", "h11", "openai"]
 
 
+# What `pip install .` does not bring.
+EXTRAS = [
+    *HEAVY,
+    *SERVER,
+    "tqdm",
+    "jinja2",
+    "huggingface_hub",
+    "pyarrow",
+    "zstandard",
+    "flatbuffers",
+]
+
+
+@pytest.mark.parametrize("command", [["--version"], ["solve", "--help"], ["export", "--help"]])
+def test_the_solver_alone_has_its_commands(command):
+    """Without any of the extras, whose absence is told when they are needed."""
+    code = (
+        f"import sys; sys.modules.update(dict.fromkeys({EXTRAS!r})); import coala_jax.features; "
+        f"from coala_jax.cli._main import main; main({command!r})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 @pytest.mark.parametrize(
     "statement",
     [

@@ -120,6 +120,13 @@ def test_evaluate_is_what_the_history_records(solution):
         np.testing.assert_allclose(found, recorded, rtol=1e-4)
 
 
+def test_evaluate_makes_no_figures_of_what_solve_would_not_take(solution):
+    negative = OTHERS._replace(weight=-np.ones(30))
+    assert all(np.isnan(metric) for metric in evaluate(PARAMS, solution.head, negative))
+    with pytest.raises(TypeError, match="head must be a ConvexHead or a GatedHead.*got Solution"):
+        evaluate(PARAMS, solution, OTHERS)
+
+
 def test_evaluate_is_the_loss_of_eq_6_by_hand(solution):
     margins = solution.head(OTHERS.chosen) - solution.head(OTHERS.rejected)
     expected = np.mean(np.logaddexp(0, 0.3 - np.asarray(margins, np.float64)))

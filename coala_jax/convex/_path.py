@@ -51,11 +51,12 @@ def regularization_path(
     Raises:
         TypeError, ValueError: as for `cronos`; strengths that are not a vector.
     """
+    params, pairs = prepare_params(params), prepare_features(features)
     values = jnp.asarray(strengths, float_dtype())
     if values.ndim != 1 or not values.size:
         raise CoalaError(f"strengths must be a vector of at least one value; got {values.shape}")
     with jax.default_matmul_precision(config.precision):
-        inputs = require_gradient((prepare_params(params), prepare_features(features), values))
+        inputs = require_gradient((params, pairs, values))
         path = _path(*inputs, config, key, gates)
     return require_solved(path)
 

@@ -13,7 +13,12 @@ from coala_jax.backbones import Backbone
 from coala_jax.decoding._config import BATCH_SIZE, GenerationConfig, GenerationError
 from coala_jax.decoding._plan import make_plan, require_generates
 from coala_jax.decoding._prompts import Prompt, encode_prompts, prompt_text, template_of
-from coala_jax.decoding._reward_model import TextRewardModel, backbone_of, reward_of_text
+from coala_jax.decoding._reward_model import (
+    TextRewardModel,
+    backbone_of,
+    require_several,
+    reward_of_text,
+)
 from coala_jax.decoding._session import Request, Session
 from coala_jax.decoding._state import Trace
 from coala_jax.features import FeatureError
@@ -115,6 +120,7 @@ def guided_generate(
     """
     backbone = backbone_of(model)
     require_generates(backbone)
+    require_several("prompts", prompts)
     if batch_size < 1:
         raise GenerationError(f"batch_size={batch_size} must be at least 1")
     count = len(prompts)

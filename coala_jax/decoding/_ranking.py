@@ -21,10 +21,16 @@ from typing import NamedTuple
 
 import numpy as np
 
+from coala_jax._head import HeadError
 from coala_jax._progress import Progress
 from coala_jax.data import ResponseRow
 from coala_jax.data._responses import CHUNK_RESPONSES, RESPONSE
-from coala_jax.decoding._reward_model import TextRewardModel, require_reward_model, score
+from coala_jax.decoding._reward_model import (
+    TextRewardModel,
+    require_reward_model,
+    require_several,
+    score,
+)
 
 # Rewards that differ by less are ordered by the rounding of float32, which follows the batches that
 # ran together.
@@ -73,6 +79,7 @@ def rank(model: TextRewardModel, prompt: str, responses: Sequence[str]) -> Ranki
     Raises:
         HeadError, FeatureError: as `score` does.
     """
+    require_several("responses", responses)
     rows = [
         ResponseRow("prompt", f"{RESPONSE}-{number}", prompt, text)
         for number, text in enumerate(responses)
@@ -122,8 +129,14 @@ def rank_rewards(rewards: Sequence[float] | np.ndarray, beta: float = 1.0) -> Ra
     Args:
         rewards: (n,) finite rewards.
         beta: reward scale of the Bradley-Terry model.
+
+    Raises:
+        HeadError: a reward that is not finite.
     """
-    rewards = np.asarray(rewards, np.float64).tolist()
+    given = np.asarray(rewards, np.float64)
+    if not np.isfinite(given).all():
+        raise HeadError(f"rewards: {given.tolist()} are not all finite; they have no order")
+    rewards = given.tolist()
     order = sorted(range(len(rewards)), key=lambda position: -rewards[position])
     ranked = tuple(
         RankedResponse(1 + sum(other > rewards[at] for other in rewards), at, rewards[at])

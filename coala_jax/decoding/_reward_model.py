@@ -162,8 +162,18 @@ class TextRewardModel:
 
 
 def backbone_of(model: Backbone | TextRewardModel) -> Backbone:
-    """The backbone of what generates, plainly or with a head."""
-    return model.backbone if isinstance(model, TextRewardModel) else model
+    """The backbone of what generates, plainly or with a head; a TypeError for anything else."""
+    if isinstance(model, Backbone):
+        return model
+    if isinstance(model, TextRewardModel):
+        return model.backbone
+    raise TypeError(f"model must be a Backbone or a TextRewardModel, got {type(model).__name__}")
+
+
+def require_several(name: str, texts: object) -> None:
+    """Raise a TypeError where one text stands for a list of them: its characters would be taken."""
+    if isinstance(texts, str):
+        raise TypeError(f"{name} must be a list, got one text; put it in a list: [{texts[:20]!r}]")
 
 
 def require_reward_model(model: object, error: type[CoalaError] = HeadError) -> None:

@@ -224,7 +224,7 @@ def evaluate(
         config: `phase2_objective` and `precision` are read.
 
     Returns:
-        Scalars.
+        Scalars; NaN for values that `solve` would not take, such as negative weights.
 
     Raises:
         TypeError, ValueError: shapes or dtypes that do not fit, with the argument named.
@@ -233,7 +233,9 @@ def evaluate(
     with jax.default_matmul_precision(config.precision):
         params, prepared = prepare_params(params), prepare_features(features)
         pairs = _pair_neurons(params, head, prepared, config)
-        return _metrics(params, pairs, jnp.asarray(head.theta2))
+        metrics = _metrics(params, pairs, jnp.asarray(head.theta2))
+        valid = input_status(params, prepared) == Status.SOLVED
+        return jax.tree.map(lambda metric: jnp.where(valid, metric, jnp.nan), metrics)
 
 
 def balance_neurons(head: Head, features: PairArrays) -> Head:

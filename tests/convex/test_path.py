@@ -170,6 +170,11 @@ def test_new_strengths_and_parameters_never_retrace(run_path):
     assert np.all(one.status == SOLVED) and np.all(other.status == SOLVED)
 
 
+def test_strengths_in_the_place_of_features_are_named(features):
+    with pytest.raises(TypeError, match=r"features must be coala_jax\.PreferenceFeatures"):
+        regularization_path(Params(), np.array([0.1, 0.2]), features)
+
+
 @pytest.mark.parametrize("strengths", [0.1, [[0.1, 0.2]], []])
 def test_strengths_that_are_not_a_vector_raise_and_are_named(strengths, features):
     with pytest.raises(ValueError, match="strengths must be a vector of at least one value"):

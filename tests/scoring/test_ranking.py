@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from coala_jax import CoalaError
 from coala_jax.cli._rank import ranking_line
 from coala_jax.data import DataError, ResponseRow, stream_responses
 from coala_jax.decoding import preference_probabilities, rank, rank_rewards, score
@@ -111,3 +112,10 @@ def test_nothing_to_rank_is_an_error(model):
         UsableRows(model, stream) as rows,
     ):
         rank_groups(model, group_by_prompt(rows.responses()))
+
+
+def test_rewards_without_order_and_texts_without_a_list_are_refused(model):
+    with pytest.raises(CoalaError, match=r"rewards: \[1.0, nan\] are not all finite"):
+        rank_rewards([1.0, float("nan")])
+    with pytest.raises(TypeError, match=r"responses must be a list, got one text"):
+        rank(model, "a prompt", "a response")

@@ -31,7 +31,7 @@ BARE = (
 )
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class TextRewardModel:
     """A backbone and a head that was trained on its features; none is made where they do not fit.
 
@@ -90,6 +90,11 @@ class TextRewardModel:
         beta = self.beta
         if isinstance(beta, bool) or not isinstance(beta, int | float) or not 0 < beta < math.inf:
             raise HeadError(f"params.beta is {beta!r}, not a finite number above 0; solve again")
+
+    def __repr__(self) -> str:
+        width, neurons = self.head.theta1.shape
+        head = f"{type(self.head).__name__}({width} -> {neurons} -> 1)"
+        return f"TextRewardModel({self.backbone.identity.name!r}, {head}, beta={self.beta})"
 
     @cached_property
     def settings(self) -> ExtractSettings:

@@ -45,6 +45,13 @@ def test_a_backbone_without_a_head_gives_no_rewards(backbone, use):
         use(backbone)
 
 
+def test_it_prints_as_its_parts_in_a_line(model):
+    width, neurons = model.head.theta1.shape
+    name = model.backbone.identity.name
+    head = f"ConvexHead({width} -> {neurons} -> 1)"
+    assert repr(model) == f"TextRewardModel({name!r}, {head}, beta={model.beta})"
+
+
 def test_no_rows_have_no_rewards(model):
     assert score(model, []).rewards.shape == (0,)
 

@@ -1,5 +1,6 @@
 """The optimum of program (3) against a cone solver, in float64."""
 
+import warnings
 from functools import partial
 
 import cvxpy as cp
@@ -14,6 +15,14 @@ from tests.helpers import draw_pairs, standardised_rows
 LOSSES = ["squared", "logistic", "squared_hinge", "huber", "bradley_terry"]
 MODELS = ["relu", "gated_relu"]
 PAIRS, GAMMA = 15, 0.3
+# The last digits are a matter of rounding, and so of how XLA has compiled the rows.
+SETTINGS = (
+    {},
+    {"equilibrate_enable": False},
+    {"tol_feas": 1e-7},
+    {"tol_feas": 1e-7, "equilibrate_enable": False},
+    {"max_step_fraction": 0.9},
+)
 TIGHT = {"gap_tolerance": 1e-5, "violation_tolerance": 1e-4, "residual_tolerance": 1e-3}
 
 
@@ -50,9 +59,18 @@ def cone_optimum(model, loss, x, d, targets, strength) -> float:
         "bradley_terry": lambda: weight @ cp.logistic(y - z[: len(y)] + z[len(y) :]),
     }[loss]()
     problem = cp.Problem(cp.Minimize(value + strength * sum(map(cp.norm, v + w))), cones)
-    # A tighter feasibility is beyond Clarabel on one of the weighted Huber programs.
-    tolerances = {"tol_gap_rel": 1e-8, "tol_gap_abs": 1e-8, "tol_feas": 1e-7}
-    return problem.solve(solver=cp.CLARABEL, **tolerances)
+    return eight_digits(problem)
+
+
+def eight_digits(problem: cp.Problem) -> float:
+    """The optimum by Clarabel, with other settings where it falls short of its tolerances."""
+    for settings in SETTINGS:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Solution may be inaccurate")
+            best = problem.solve(solver=cp.CLARABEL, tol_gap_rel=1e-8, tol_gap_abs=1e-8, **settings)
+        if problem.status == cp.OPTIMAL:
+            return best
+    raise AssertionError("Clarabel meets its tolerances with none of the settings")
 
 
 def targets_of(loss: str, features: PreferenceFeatures) -> tuple[np.ndarray, np.ndarray]:

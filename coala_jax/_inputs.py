@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from coala_jax._errors import CoalaError
+from coala_jax._relative_weights import over_their_mean
 from coala_jax._status import Status
 from coala_jax._types import Params, PreferenceFeatures, float_dtype
 
@@ -61,7 +62,8 @@ def prepare_features(features: PreferenceFeatures, name: str = "features") -> Pa
         name: how the caller calls it, for messages.
 
     Returns:
-        All four arrays in float32 (float64 under x64); weights divided by their mean.
+        All four arrays in float32 (float64 under x64); weights divided by their mean, all NaN
+        where one is below zero or none above it.
 
     Raises:
         TypeError: not `PreferenceFeatures`, or arrays that are not floating point.
@@ -85,10 +87,11 @@ def prepare_features(features: PreferenceFeatures, name: str = "features") -> Pa
             f"{name} holds {pairs} pairs of {width} features; at least {_FEWEST_PAIRS} pairs and "
             "one feature are needed"
         )
-    weight = _per_pair(f"{name}.weight", features.weight, pairs, default=1.0)
+    weight = over_their_mean(
+        _per_pair(f"{name}.weight", features.weight, pairs, default=1.0), float_dtype()
+    )
     margin = _per_pair(f"{name}.margin", features.margin, pairs, default=0.0)
-    # A sign survives: `input_status` tells weights below zero, all of them too.
-    return PairArrays(chosen, rejected, weight / jnp.mean(jnp.abs(weight)), margin)
+    return PairArrays(chosen, rejected, weight, margin.astype(float_dtype()))
 
 
 def input_status(params: Params, features: PairArrays, gates: jax.Array | None = None) -> jax.Array:
@@ -96,7 +99,6 @@ def input_status(params: Params, features: PairArrays, gates: jax.Array | None =
     finite = jnp.array(True)
     for array in features if gates is None else (*features, gates):
         finite = finite & jnp.isfinite(array).all()
-    finite = finite & (features.weight >= 0).all()
     valid = jnp.array(True)
     for name in _POSITIVE_LEAVES:
         valid = valid & (getattr(params, name) > 0)
@@ -159,7 +161,7 @@ def gate_vectors(name: str, value: Any, width: int) -> jax.Array:
 def _per_pair(name: str, value: Any, pairs: int, default: float) -> jax.Array:
     if value is None:
         return jnp.full((pairs,), default, float_dtype())
-    array = jnp.asarray(value).astype(float_dtype())
+    array = jnp.asarray(value)
     if array.shape != (pairs,):
         raise CoalaError(f"{name} must have one value a pair, ({pairs},); got {array.shape}")
     return array

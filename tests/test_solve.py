@@ -165,11 +165,6 @@ def test_not_finite_input_gives_its_status_and_no_gap(field, value):
     assert int(solution.stats.phase1.iterations) == 0
 
 
-def test_weights_that_are_negative_or_all_zero_give_a_status():
-    for weight in (np.zeros(PAIRS), np.r_[-1.0, np.ones(PAIRS - 1)], -np.ones(PAIRS)):
-        assert status_of(features=FEATURES._replace(weight=weight)) == Status.NOT_FINITE_INPUT
-
-
 @pytest.mark.parametrize(
     ("leaf", "value"),
     [

@@ -1,0 +1,126 @@
+"""Which claims of a solve are false: what it reports against what an independent judge found."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from adversary.phase1 import Phase1Truth
+from adversary.phase2 import Phase2Truth
+
+from coala_jax import Status
+
+# Tolerances of Params may be exceeded by this share, and shares missed by this much.
+_GAP_SLACK = 1.01
+_SHARE_SLACK = 0.01
+# Claimed values and bounds may be off by this share of the zero network's objective: rounding of
+# float32 sums.
+_VALUE_SLACK = 1e-5
+# A zero network is not optimal where another is better by this share of its objective.
+_BETTER = 1e-4
+# lambda_max is promised from above within 1 %.
+_LAMBDA_BELOW, _LAMBDA_ABOVE = 1 - 1e-3, 1.012
+# A pull this small beside its terms is rounding: nothing to learn, and nothing promised.
+_NOTHING = 1e-5
+# A mean of 1e6 deviations has no nearer float32.
+_STANDARDISATION_SLACK = 0.1
+_LOST_WEIGHT = 1e-30
+_LOOSER = 3.0
+# Norms of gradients may be off by this share and by this much.
+_GRADIENT_SHARE, _GRADIENT_SLACK = 0.05, 2e-5
+# Where Phase II promises no excess, as a share of the loss of zero weights.
+_EXCESS = 1e-2
+_WITH_BOUNDS = {
+    "SOLVED",
+    "SOLVED_INACCURATE",
+    "SOLVED_WITHOUT_GAP",
+    "ITERATION_LIMIT",
+    "NOTHING_TO_EXPLAIN",
+    "HEAD_DIFFERS",
+}
+_OF_A_ZERO_NETWORK = {"ZERO_NETWORK", "NOTHING_TO_EXPLAIN"}
+_REFUSED = {"NOT_FINITE_INPUT", "INVALID_PARAMETER"}
+
+
+def status_name(code: Any) -> str:
+    """The name of a status."""
+    return Status(int(code)).name
+
+
+def input_claims(valid: bool, status: str) -> list[str]:
+    """False statements about the input."""
+    if valid:
+        return ["valid input refused"] if status in _REFUSED else []
+    return [] if status == "NOT_FINITE_INPUT" else ["invalid input taken"]
+
+
+def phase1_claims(stats: Any, params: Any, truth: Phase1Truth) -> list[str]:
+    """Kinds of false claims of Phase I.
+
+    Args:
+        stats: `Phase1Stats` with Python numbers.
+        params: of the solve.
+        truth: of its saved head.
+    """
+    status = status_name(stats.status)
+    found = []
+    if status in ("SOLVED", "SOLVED_INACCURATE"):
+        looser = 1.0 if status == "SOLVED" else _LOOSER
+        unexplained = looser * (1 - params.explained_minimum)
+        if not truth.gap <= _GAP_SLACK * looser * params.gap_tolerance + 1e-6:
+            found.append("gap")
+        if not 1 - truth.explained <= unexplained + _SHARE_SLACK:
+            found.append("explained")
+        if not stats.relative_gap >= 0:
+            found.append("negative gap")
+        if not stats.explained <= 1:
+            found.append("explained above one")
+    slack = _VALUE_SLACK * truth.zero_value
+    if status in _WITH_BOUNDS:
+        if stats.dual_bound > stats.primal_value:
+            found.append("bound above value")
+        if stats.dual_bound > truth.dual_bound + slack:
+            found.append("bound")
+        if status != "HEAD_DIFFERS" and not truth.primal_value <= stats.primal_value + slack:
+            found.append("value")
+    best = min(truth.primal_value, truth.zero_value)
+    if status in _OF_A_ZERO_NETWORK and truth.better_value < best - _BETTER * truth.zero_value:
+        found.append("zero")
+    if status in _WITH_BOUNDS | _OF_A_ZERO_NETWORK:
+        found += _premises(stats, truth)
+    return found
+
+
+def _premises(stats: Any, truth: Phase1Truth) -> list[str]:
+    """What every certificate says beside its bounds."""
+    found = []
+    if truth.wrong_patterns:
+        found.append("patterns")
+    if truth.standardisation_error > _STANDARDISATION_SLACK:
+        found.append("standardisation")
+    if truth.lost_weight > _LOST_WEIGHT:
+        found.append("lost weight")
+    known = np.isfinite(truth.lambda_max) and np.isfinite(stats.lambda_max)
+    if known and truth.lambda_max > _NOTHING * truth.pull_size:
+        ratio = stats.lambda_max / truth.lambda_max
+        if not _LAMBDA_BELOW <= ratio <= _LAMBDA_ABOVE:
+            found.append("lambda_max")
+    return found
+
+
+def phase2_claims(stats: Any, params: Any, truth: Phase2Truth) -> list[str]:
+    """Kinds of false claims of Phase II; arguments as for `phase1_claims`."""
+    solved = status_name(stats.status) == "SOLVED"
+    allowed = getattr(params, "excess_tolerance", _EXCESS) * truth.zero_loss
+    slack = _VALUE_SLACK * truth.zero_loss
+    found = []
+    if solved and not truth.excess <= _GAP_SLACK * allowed + slack:
+        found.append("excess")
+    if solved and hasattr(stats, "excess") and not truth.excess <= stats.excess + slack:
+        found.append("bound of the excess")
+    if solved and not truth.loss <= stats.loss + slack:
+        found.append("loss")
+    steepest = (1 + _GRADIENT_SHARE) * stats.gradient_norm + _GRADIENT_SLACK
+    if solved and not truth.gradient_norm <= steepest:
+        found.append("gradient")
+    return found

@@ -1,0 +1,134 @@
+"""What the saved head of Phase I and its certificate are worth, on raw features in float64."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from adversary.bounds import dual_bound, least_along, steepest_ray
+from adversary.losses import Array
+from adversary.program import Pairs, Program
+
+Tensors = dict[str, Array]
+
+
+class Phase1Truth(NamedTuple):
+    """Figures that the claims of Phase I are compared with.
+
+    Attributes:
+        primal_value: the network's own objective; the larger one of its outputs in float64 and of
+            those in the caller's arithmetic, infinite where one is NaN.
+        exact_primal_value: that of the outputs in float64.
+        dual_bound: of the certificate's dual point and multipliers, scaled until feasible.
+        zero_value: objective of the zero network.
+        better_value: least objective found beside the head's: that of zero, or of the one neuron
+            that lowers the loss most for its norm.
+        lambda_max: exact; NaN where a projection did not converge.
+        pull_size: largest pull of a block at zero if no term cancelled another.
+        gap: (P - D) / |D|.
+        explained: (P(0) - P) / (P(0) - D); zero where nothing is possible.
+        wrong_patterns: rows on the other side of a gate than the certificate says.
+        standardisation_error: largest error of a column's mean or deviation, in deviations.
+        lost_weight: largest weight of a pair that the certificate counts as none.
+    """
+
+    primal_value: float
+    exact_primal_value: float
+    dual_bound: float
+    zero_value: float
+    better_value: float
+    lambda_max: float
+    pull_size: float
+    gap: float
+    explained: float
+    wrong_patterns: int
+    standardisation_error: float
+    lost_weight: float
+
+
+def judge_phase1(
+    program: Program, pairs: Pairs, certificate: Any, tensors: Tensors, rewards: Array
+) -> Phase1Truth:
+    """Judge a head of Phase I.
+
+    Args:
+        program: of the certificate.
+        pairs: of the solve.
+        certificate: with numpy leaves.
+        tensors: of the head's file.
+        rewards: (2n,) of the head that was loaded, in the caller's arithmetic.
+    """
+    primal, exact = _primal_values(program, pairs, certificate, tensors, rewards)
+    dual = dual_bound(program, certificate.dual_point, certificate.multipliers)
+    zero = program.value(np.zeros(len(program.x)))
+    ray = steepest_ray(program)
+    counts = program.weight[: len(pairs.weight)] > 0
+    return Phase1Truth(
+        primal_value=primal,
+        exact_primal_value=exact,
+        dual_bound=dual,
+        zero_value=zero,
+        better_value=min(zero, least_along(program, ray)),
+        lambda_max=ray.lambda_max,
+        pull_size=ray.size,
+        gap=(primal - dual) / abs(dual) if dual else np.inf,
+        explained=(zero - primal) / (zero - dual) if zero > dual else 0.0,
+        wrong_patterns=int(np.sum(program.patterns != np.asarray(certificate.patterns))),
+        standardisation_error=_standardisation_error(program, pairs),
+        lost_weight=float(np.max(np.where(counts, 0, pairs.weight))),
+    )
+
+
+def neurons(tensors: Tensors, rows: Array) -> Array:
+    """First-layer outputs of a head in float64: (m, d) -> (m, k)."""
+    rows = rows - centre_of(tensors)
+    first = rows @ tensors["theta1"].astype(np.float64) + tensors["bias"]
+    if "gates" not in tensors:
+        return np.maximum(first, 0)
+    gates = rows @ tensors["gates"].astype(np.float64) + tensors["gate_bias"]
+    return np.where(gates >= 0, first, 0)
+
+
+def centre_of(tensors: Tensors) -> Array:
+    """What a head takes off its features: (d,)."""
+    none = np.zeros(len(tensors["theta1"]))
+    return tensors.get("center", tensors.get("centre", none)).astype(np.float64)
+
+
+def _primal_values(
+    program: Program, pairs: Pairs, certificate: Any, tensors: Tensors, rewards: Array
+) -> tuple[float, float]:
+    exact = neurons(tensors, pairs.rows) @ tensors["theta2"].astype(np.float64)
+    called = np.asarray(rewards, np.float64)
+    if program.gated:
+        # Of a row on a hyperplane the certificate says on which side it is.
+        weights = np.asarray(certificate.weights, np.float64)[0]
+        near = program.near.any(axis=0)
+        told = np.sum(program.patterns * (weights @ program.x.T), axis=0)
+        exact, called = np.where(near, told, exact), np.where(near, told, called)
+    penalty = program.strength * _group_norms(tensors, certificate).sum()
+    values = [program.value(rewards) + penalty for rewards in (exact, called)]
+    return float(np.max(np.nan_to_num(values, nan=np.inf))), float(values[0])
+
+
+def _group_norms(tensors: Tensors, certificate: Any) -> Array:
+    """||v_i|| or ||w_i|| of every neuron, on standardised rows: (k,).
+
+    Half the squares of both layers come to as much where a neuron is balanced, and to more where it
+    is not.
+    """
+    theta1 = tensors["theta1"].astype(np.float64)
+    mean, scale = (np.asarray(leaf, np.float64) for leaf in (certificate.mean, certificate.scale))
+    bias = tensors["bias"] + (mean - centre_of(tensors)) @ theta1
+    first = np.concatenate([theta1 * scale[:, None], bias[None]])
+    return np.linalg.norm(first, axis=0) * abs(tensors["theta2"].astype(np.float64))
+
+
+def _standardisation_error(program: Program, pairs: Pairs) -> float:
+    x = program.x[:, :-1]
+    x = x[:, np.any(x != 0, axis=0)]
+    counts = program.weight[: len(pairs.weight)] > 0
+    weight = np.tile(np.where(counts, pairs.weight, 0), 2) / (2 * len(pairs.weight))
+    mean = weight @ x
+    deviation = np.sqrt(weight @ (x - mean) ** 2)
+    return float(np.max([*abs(mean), *abs(deviation - 1)], initial=0.0))

@@ -1,0 +1,261 @@
+"""An adversary of the solver: random problems, and every claim judged on the saved head in float64.
+
+    python benchmarks/fuzz_certificate.py                   # benchmarks/results/fuzz-certificate.md
+    python benchmarks/fuzz_certificate.py --problems 500 --families offset scaled
+    python benchmarks/fuzz_certificate.py --replay offset:3
+
+Every head is written, read back and run on raw features; its objective, the dual bound, the share
+explained, the critical strength and what Phase II left are recomputed without the solver
+(`adversary/`). A false claim is a good status, a bound or a figure that this does not bear out. A
+status short of solved is honest, and counted. Exits with 1 where there is a false claim.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import concurrent.futures
+import multiprocessing
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from adversary.claims import input_claims, phase1_claims, phase2_claims, status_name
+from adversary.phase1 import judge_phase1
+from adversary.phase2 import judge_phase2
+from adversary.problems import FAMILIES, ISSUE, SETTINGS, FuzzProblem, problem_of
+from adversary.program import pairs_of, program_of
+from reporting import account, markdown, origin, parser_of, save, say
+
+from coala_jax import Status, cronos, finetune, load_head, save_head
+from coala_jax._head import Head
+from coala_jax._json import json_text
+
+PROBLEMS = 10_000
+# Pairs from which on the defaults have to solve a problem.
+ENOUGH_PAIRS = 20
+# Leaves of a head with a last axis of neurons.
+NEURONS = ("theta1", "bias", "theta2", "gates", "gate_bias")
+ENDED_WELL = {"ZERO_NETWORK", "NOTHING_TO_EXPLAIN"}
+
+
+class Name(NamedTuple):
+    """Of a problem."""
+
+    family: str
+    index: int
+
+
+class Verdict(NamedTuple):
+    """What came of one problem.
+
+    Attributes:
+        name: ``family:index``.
+        setting: in words.
+        status: of the whole solve, by name.
+        counted: whether the defaults have to solve it.
+        false_claims: kinds.
+        figures: claimed and true, by phase.
+    """
+
+    name: str
+    setting: str
+    status: str
+    counted: bool
+    false_claims: list[str]
+    figures: dict[str, Any]
+
+    @property
+    def family(self) -> str:
+        """The part of its name before the colon."""
+        return self.name.partition(":")[0]
+
+    @property
+    def well(self) -> bool:
+        """Whether it ended in a success, or with nothing to learn."""
+        return Status[self.status].ok or self.status in ENDED_WELL
+
+
+def judge(problem: FuzzProblem) -> Verdict:
+    """Solve a problem and judge all that is claimed of it."""
+    with jax.enable_x64(problem.setting.x64), np.errstate(all="ignore"):
+        return _judge(problem)
+
+
+def _judge(problem: FuzzProblem) -> Verdict:
+    config, params = problem.setting.config, problem.params
+    gate_key, batch_key = jax.random.split(jax.random.key(problem.seed))
+    # As `solve` does it, with the head of Phase I kept.
+    phase1 = cronos(params, problem.features, config=config, key=gate_key)
+    phase2 = finetune(params, phase1.head, problem.features, config=config, key=batch_key)
+    first, second, certificate, heads = jax.tree.map(
+        np.asarray, (phase1.stats, phase2.stats, phase1.certificate, (phase1.head, phase2.head))
+    )
+    statuses = status_name(first.status), status_name(second.status)
+    status = statuses[0] if not Status[statuses[0]].ok or statuses[1] == "SOLVED" else statuses[1]
+    claims = input_claims(problem.valid, statuses[0])
+    figures: dict[str, Any] = {"phase1": _numbers(first), "phase2": _numbers(second)}
+    if problem.valid and not claims and statuses[0] != "BREAKDOWN":
+        pairs = pairs_of(problem.features)
+        program = program_of(pairs, certificate, config, params.gamma)
+        rows = np.concatenate(problem.features[:2])
+        tensors, rewards = _through_a_file(heads[0], rows)
+        truth1 = judge_phase1(program, pairs, certificate, tensors, rewards)
+        claims += [f"I: {kind}" for kind in phase1_claims(first, params, truth1)]
+        figures["phase1_true"] = _numbers(truth1)
+        if statuses[1] == "SOLVED" and not (program.gated and program.near.any()):
+            tensors, _ = _through_a_file(heads[1], rows)
+            truth2 = judge_phase2(pairs, tensors, params, config.phase2_objective)
+            claims += [f"II: {kind}" for kind in phase2_claims(second, params, truth2)]
+            figures["phase2_true"] = _numbers(truth2)
+    counted = problem.valid and problem.plain and problem.setting.shape.pairs >= ENOUGH_PAIRS
+    return Verdict(problem.name, str(problem.setting), status, counted, claims, figures)
+
+
+def _through_a_file(head: Head, rows: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Leaves of a head after a way through its file, and the rewards that it then gives rows."""
+    with tempfile.TemporaryDirectory() as folder:
+        save_head(folder, head, {})
+        loaded, _ = load_head(folder)
+    leaves = loaded._asdict()
+    # Neurons that the file leaves out are zeros here, so that a shape is compiled once.
+    missing = head.theta2.shape[0] - loaded.theta2.shape[0]
+    padded = {
+        name: np.concatenate([leaf, np.zeros((*leaf.shape[:-1], missing), leaf.dtype)], axis=-1)
+        for name, leaf in leaves.items()
+        if name in NEURONS
+    }
+    return leaves, np.asarray(loaded._replace(**padded)(rows))
+
+
+def _numbers(figures: Any) -> dict[str, float]:
+    return {name: np.asarray(value).item() for name, value in figures._asdict().items()}
+
+
+def judge_together(names: Sequence[Name], seed: int) -> list[Verdict]:
+    """Verdicts of problems that share a compiled program, which is forgotten afterwards."""
+    verdicts = [judge(problem_of(name.family, name.index, seed)) for name in names]
+    jax.clear_caches()
+    return verdicts
+
+
+def grouped(families: Sequence[str], problems: int) -> list[list[Name]]:
+    """Names of so many problems, those together that share shapes and `Config`."""
+    groups = collections.defaultdict(list)
+    random = [family for family in families if family != "issue"]
+    if "issue" in families:
+        for index, (setting, _) in enumerate(ISSUE):
+            groups[setting].append(Name("issue", index))
+    left = max(0, problems - sum(map(len, groups.values()))) if random else 0
+    for place in range(left):
+        index, family = divmod(place, len(random))
+        groups[SETTINGS[index % len(SETTINGS)]].append(Name(random[family], index))
+    return list(groups.values())
+
+
+def run(arguments: argparse.Namespace) -> list[Verdict]:
+    """All verdicts, by worker processes."""
+    groups = grouped(arguments.families, arguments.problems)
+    verdicts: list[Verdict] = []
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(arguments.workers, mp_context=context) as pool:
+        running = [pool.submit(judge_together, names, arguments.seed) for names in groups]
+        for done, future in enumerate(concurrent.futures.as_completed(running), 1):
+            verdicts += future.result()
+            false = sum(bool(verdict.false_claims) for verdict in verdicts)
+            say(
+                f"{done}/{len(groups)} settings, {len(verdicts)} problems, {false} with false "
+                f"claims; last {verdicts[-1].setting}"
+            )
+    return verdicts
+
+
+def result_of(arguments: argparse.Namespace, verdicts: Sequence[Verdict]) -> dict[str, Any]:
+    """Counts by family, and all of every problem with a false claim."""
+    order = {family: place for place, family in enumerate(arguments.families)}
+    by_family = collections.defaultdict(list)
+    for verdict in sorted(verdicts, key=lambda verdict: order[verdict.family]):
+        by_family[verdict.family].append(verdict)
+    return account(
+        seed=arguments.seed,
+        problems=len(verdicts),
+        families=[_counts(family, own) for family, own in by_family.items()],
+        false_claims=[verdict._asdict() for verdict in verdicts if verdict.false_claims],
+        not_solved=[
+            {"name": verdict.name, "setting": verdict.setting, "status": verdict.status}
+            for verdict in verdicts
+            if verdict.counted and not verdict.well
+        ],
+    )
+
+
+def _counts(family: str, verdicts: Sequence[Verdict]) -> dict[str, Any]:
+    counted = [verdict for verdict in verdicts if verdict.counted]
+    kinds = collections.Counter(kind for verdict in verdicts for kind in verdict.false_claims)
+    return {
+        "family": family,
+        "problems": len(verdicts),
+        "false": sum(bool(verdict.false_claims) for verdict in verdicts),
+        "kinds": dict(kinds.most_common()),
+        "statuses": dict(collections.Counter(verdict.status for verdict in verdicts).most_common()),
+        "counted": len(counted),
+        "counted_well": sum(verdict.well for verdict in counted),
+    }
+
+
+def table_of(result: dict[str, Any]) -> str:
+    """The counts as Markdown."""
+    families = result["families"]
+    counted, well = (sum(row[name] for row in families) for name in ("counted", "counted_well"))
+    head = (
+        f"{result['problems']} problems of seed {result['seed']}, "
+        f"{sum(row['false'] for row in families)} with a false claim; of {counted} with defaults, "
+        f"valid input and at least {ENOUGH_PAIRS} pairs {well} ended solved or with nothing to "
+        f"learn ({well / max(counted, 1):.1%}). {origin(result)}."
+    )
+    rows = [
+        [
+            row["family"],
+            row["problems"],
+            row["false"],
+            _listed(row["kinds"]),
+            f"{row['counted_well']} of {row['counted']}",
+            _listed(row["statuses"]),
+        ]
+        for row in families
+    ]
+    columns = ("family", "problems", "false", "kinds", "defaults solved", "statuses")
+    return markdown(head, columns, rows)
+
+
+def _listed(counts: dict[str, int]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in counts.items()) or "-"
+
+
+def main() -> None:
+    """Fuzz, or replay one problem."""
+    families = (*FAMILIES, "issue")
+    parser = parser_of(__doc__, "fuzz-certificate")
+    parser.add_argument("--problems", type=int, default=PROBLEMS, help="how many in all")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--families", nargs="+", choices=families, default=families)
+    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes")
+    parser.add_argument("--replay", metavar="FAMILY:INDEX", help="print one verdict, write nothing")
+    arguments = parser.parse_args()
+    if arguments.replay:
+        family, _, index = arguments.replay.partition(":")
+        verdict = judge(problem_of(family, int(index), arguments.seed))
+        sys.stdout.write(json_text(verdict._asdict()))
+        sys.exit(bool(verdict.false_claims))
+    result = result_of(arguments, run(arguments))
+    save(arguments, result, table_of(result))
+    sys.stdout.write(table_of(result))
+    sys.exit(any(row["false"] for row in result["families"]))
+
+
+if __name__ == "__main__":
+    main()

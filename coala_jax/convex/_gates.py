@@ -54,22 +54,39 @@ def sample_gates(
 def distinct_gates(vectors: jax.Array, n_gates: int, features: jax.Array) -> Gates:
     """The first P candidates that select a row and do not repeat an earlier pattern.
 
-    Where there are fewer, the gates left over select no row: their blocks stay zero.
+    They are moved away from the rows (`widen_margins`). Where there are fewer, the gates left over
+    select no row: their blocks stay zero.
 
     Args:
         vectors: (K, D) candidates, K >= P, in order of preference.
         n_gates: P.
         features: (m, D) rows X, the last column being ones.
     """
-    patterns = activation_patterns(features, vectors)
-    useful = _is_new(patterns)
+    useful = _is_new(activation_patterns(features, vectors))
     order = jnp.argsort(~useful, stable=True)[:n_gates]
     useful = useful[order]
-    return Gates(
-        closed_unless(useful, vectors[order]),
-        patterns[order] & useful[:, None],
-        jnp.sum(useful, dtype=jnp.int32),
-    )
+    kept = closed_unless(useful, widen_margins(vectors[order], features))
+    patterns = activation_patterns(features, kept)
+    return Gates(kept, patterns, jnp.sum(useful, dtype=jnp.int32))
+
+
+def widen_margins(vectors: jax.Array, features: jax.Array) -> jax.Array:
+    """The same patterns by hyperplanes halfway between the nearest rows on either side.
+
+    Only the bias moves. No row is then so near to a hyperplane that rounding decides its side,
+    unless two rows are that near to each other; nor is any row on it, where a cone has no interior.
+
+    Args:
+        vectors: (P, D) gates h_i.
+        features: (m, D) rows X, the last column being ones.
+    """
+    products = vectors @ features.T
+    opened = products >= 0
+    # A side without rows counts as beginning where the farthest row of the other one is.
+    farthest = jnp.max(jnp.abs(products), axis=1, keepdims=True)
+    above = jnp.min(jnp.where(opened, products, farthest), axis=1)
+    below = jnp.max(jnp.where(opened, -farthest, products), axis=1)
+    return vectors.at[:, -1].add(-(above + below) / 2)
 
 
 def closed_unless(used: jax.Array, vectors: jax.Array) -> jax.Array:

@@ -13,6 +13,7 @@ from coala_jax.convex._gates import (
     distinct_gates,
     given_gates,
     sample_gates,
+    widen_margins,
 )
 
 LINE = np.array([-1.3, -0.2, 0.4, 1.1])
@@ -106,15 +107,51 @@ def test_candidates_are_taken_in_order_of_preference():
     empty, first, again, second = [0.0, -1.0], [1.0, 0.0], [2.0, 0.1], [-1.0, 0.0]
     candidates = jnp.asarray([empty, first, again, second])
     gates = distinct_gates(candidates, 3, x)
-    np.testing.assert_array_equal(gates.vectors, jnp.asarray([first, second, [0.0, -1.0]]))
+    np.testing.assert_array_equal(gates.vectors[:, 0], [first[0], second[0], 0])
+    np.testing.assert_array_equal(gates.patterns[:2], activation_patterns(x, candidates[1::2]))
     assert int(gates.distinct) == 2
 
 
 def test_the_first_draws_are_kept_when_all_are_distinct():
     x, key = rows(200, 5), jax.random.key(7)
     gates = sample_gates(key, 6, x)
-    np.testing.assert_array_equal(gates.vectors, jax.random.normal(key, (6, 6), x.dtype))
+    draws = jax.random.normal(key, (6, 6), x.dtype)
+    np.testing.assert_array_equal(gates.vectors[:, :-1], draws[:, :-1])
+    np.testing.assert_array_equal(gates.patterns, activation_patterns(x, draws))
     assert int(gates.distinct) == 6
+
+
+@pytest.mark.parametrize(
+    ("points", "gate", "middle"),
+    [
+        (LINE, [1.0, 0.15], 0.1),  # between -0.2 and 0.4
+        (LINE, [2.0, -0.8], 0.1),  # one row on the hyperplane
+        (LINE, [-1.0, 0.35], 0.1),
+        (LINE, [1.0, 1.3], None),  # all open, one row on the hyperplane
+        (LINE, [1.0, -1.3], None),  # all closed
+        (LINE, [0.0, 1.0], None),
+    ],
+)
+def test_a_hyperplane_moves_halfway_between_the_nearest_rows(points, gate, middle):
+    x = jnp.c_[jnp.asarray(points), jnp.ones(len(points))]
+    vectors = jnp.asarray([gate])
+    slope, bias = np.asarray(widen_margins(vectors, x), np.float64)[0]
+    assert slope == gate[0]
+    products = slope * points + bias
+    np.testing.assert_array_equal(products > 0, np.asarray(activation_patterns(x, vectors))[0])
+    if middle is None:
+        assert np.abs(products).min() >= np.abs(products).max() / 3
+    else:
+        np.testing.assert_allclose(-bias / slope, middle, rtol=1e-5)
+
+
+def test_sampled_gates_leave_the_widest_margin_on_both_sides():
+    x = rows(200, 5)
+    gates = sample_gates(jax.random.key(7), 6, x)
+    products = np.asarray(gates.vectors, np.float64) @ np.asarray(x, np.float64).T
+    above = np.min(products, axis=1, where=products >= 0, initial=np.inf)
+    below = np.max(products, axis=1, where=products < 0, initial=-np.inf)
+    np.testing.assert_allclose(above, -below, rtol=1e-4)
 
 
 def test_an_open_gate_comes_first_where_it_is_asked_for():
@@ -122,7 +159,8 @@ def test_an_open_gate_comes_first_where_it_is_asked_for():
     gates = sample_gates(key, 6, x, open_first=True)
     assert np.all(gates.patterns[0]) and not np.any(np.all(gates.patterns[1:], axis=1))
     np.testing.assert_array_equal(gates.vectors[0], [0, 0, 0, 0, 0, 1])
-    np.testing.assert_array_equal(gates.vectors[1:], jax.random.normal(key, (6, 6), x.dtype)[:5])
+    draws = jax.random.normal(key, (6, 6), x.dtype)[:5]
+    np.testing.assert_array_equal(gates.vectors[1:, :-1], draws[:, :-1])
     assert int(gates.distinct) == 6
 
 

@@ -7,11 +7,12 @@ eager `jax.grad`; under a jit or vmap around it the gradient is NaN instead.
 from __future__ import annotations
 
 import dataclasses
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.custom_derivatives import CustomVJPPrimal, SymbolicZero
 
 from coala_jax._head import Head
 from coala_jax._solution import Result
@@ -21,7 +22,11 @@ Tree = TypeVar("Tree")
 
 
 def require_gradient(inputs: Tree) -> Tree:
-    """The inputs of a solve as they are; a NaN gradient of them raises `SolveError`."""
+    """The inputs of a solve as they are; a NaN gradient by one asked for raises `SolveError`.
+
+    What the caller does not differentiate by has no say: its gradient may be NaN where theirs is
+    right, such as that of a strength, of Phase I, beside that of `ridge`, of Phase II alone.
+    """
     traced = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(inputs))
     return _require_gradient(inputs) if traced else inputs
 
@@ -31,13 +36,21 @@ def _require_gradient(inputs: Tree) -> Tree:
     return inputs
 
 
-def _inputs_forward(inputs: Tree) -> tuple[Tree, None]:
-    return inputs, None
+def _inputs_forward(inputs: Tree) -> tuple[Tree, list[bool | None]]:
+    """Inputs come as (value, perturbed); what is perturbed is known from the residual's shape."""
+    primals = jax.tree.leaves(inputs, is_leaf=_is_primal)
+    differentiated = [True if primal.perturbed else None for primal in primals]
+    return jax.tree.map(lambda primal: primal.value, inputs, is_leaf=_is_primal), differentiated
 
 
-def _inputs_backward(_: None, cotangent: Tree) -> tuple[Tree]:
-    for leaf in jax.tree.leaves(cotangent):
-        if leaf.dtype == jax.dtypes.float0 or isinstance(leaf, jax.core.Tracer):
+def _is_primal(node: Any) -> bool:
+    return isinstance(node, CustomVJPPrimal)
+
+
+def _inputs_backward(differentiated: list[bool | None], cotangent: Tree) -> tuple[Tree]:
+    leaves = jax.tree.leaves(cotangent)
+    for leaf, asked in zip(leaves, differentiated, strict=True):
+        if asked is None or isinstance(leaf, SymbolicZero | jax.core.Tracer):
             continue
         if bool(jnp.any(jnp.isnan(leaf))):
             raise SolveError(
@@ -48,7 +61,7 @@ def _inputs_backward(_: None, cotangent: Tree) -> tuple[Tree]:
     return (cotangent,)
 
 
-_require_gradient.defvjp(_inputs_forward, _inputs_backward)
+_require_gradient.defvjp(_inputs_forward, _inputs_backward, symbolic_zeros=True)
 
 
 def require_solved(result: Result) -> Result:

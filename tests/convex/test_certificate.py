@@ -5,36 +5,15 @@ import numpy as np
 import pytest
 
 import coala_jax
+from benchmarks.adversary.losses import LOSSES
 from coala_jax import Config, Params, PreferenceFeatures, Status, cronos
 from tests.helpers import draw_pairs, standardised_rows
-
-LOSSES = ["squared", "logistic", "squared_hinge", "huber", "bradley_terry"]
 
 
 def loss_value(name: str, z: np.ndarray, y: np.ndarray, weight: np.ndarray) -> float:
     """Of outputs z of all rows; y are labels of rows, or offsets of pairs."""
-    row = {
-        "bradley_terry": lambda: np.logaddexp(0, y - z[: len(y)] + z[len(y) :]),
-        "squared": lambda: 0.5 * (z - y) ** 2,
-        "logistic": lambda: np.logaddexp(0, -y * z),
-        "squared_hinge": lambda: 0.5 * np.maximum(1 - y * z, 0) ** 2,
-        "huber": lambda: np.where(abs(z - y) <= 1, 0.5 * (z - y) ** 2, abs(z - y) - 0.5),
-    }[name]()
-    return np.sum(weight * row)
-
-
-def dual_value(name: str, r: np.ndarray, y: np.ndarray, weight: np.ndarray) -> float:
-    if name in ("squared", "huber"):
-        assert name == "squared" or np.all(abs(r) <= weight)
-        return r @ y - 0.5 * np.sum(r**2 / weight)
-    q = r / weight if name == "bradley_terry" else y * r / weight
-    assert np.all(q >= 0)
-    if name == "squared_hinge":
-        return np.sum(weight * (q - 0.5 * q**2))
-    assert np.all(q <= 1 + 1e-12)
-    q = np.clip(q, 1e-300, 1 - 1e-16)
-    offset = y if name == "bradley_terry" else 0
-    return np.sum(weight * (offset * q - q * np.log(q) - (1 - q) * np.log1p(-q)))
+    outputs = z[: len(y)] - z[len(y) :] if name == "bradley_terry" else z
+    return LOSSES[name].value(outputs, y, weight)
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -72,7 +51,7 @@ def test_reported_certificate_is_the_one_recomputed_in_numpy(loss, seed):
     pulled = (d * rows) @ x
     blocks = np.stack([pulled, -pulled]) + ((2 * d - 1) * alpha) @ x
     assert np.linalg.norm(blocks, axis=-1).max() <= strength * (1 + 1e-9)
-    dual = dual_value(loss, r, y, w)
+    dual = LOSSES[loss].dual_value(r, y, w)
     assert dual == pytest.approx(float(solution.stats.dual_bound), rel=1e-9)
 
     zero = loss_value(loss, np.zeros(len(x)), y, w)

@@ -1,0 +1,144 @@
+"""The adversary of the solver: it finds the lies that are planted, and none where there is none."""
+
+import dataclasses
+import importlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import coala_jax
+from coala_jax import Config, Params, Status
+from tests.helpers import draw_pairs
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+
+
+@pytest.fixture(scope="module")
+def fuzz():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(BENCHMARKS))
+        yield importlib.import_module("fuzz_certificate")
+
+
+@pytest.fixture(params=["relu", "gated_relu"])
+def problem(fuzz, request):
+    from adversary.problems import FuzzProblem, Setting, Shape
+
+    shape = Shape(20, 3, 8)
+    setting = Setting(shape, Config(n_gates=shape.gates, model=request.param), x64=False)
+    features = draw_pairs(0, shape.pairs, shape.width, dtype="float32")
+    return FuzzProblem("gaussian:0", setting, features, Params(), True, True, 0)
+
+
+def with_stats(**factors):
+    """A solution whose statistics are off by factors."""
+
+    def lie(solution):
+        changed = {name: getattr(solution.stats, name) * by for name, by in factors.items()}
+        return dataclasses.replace(solution, stats=solution.stats._replace(**changed))
+
+    return lie
+
+
+def with_status(status):
+    def lie(solution):
+        code = jnp.asarray(int(status))
+        return dataclasses.replace(solution, stats=solution.stats._replace(status=code))
+
+    return lie
+
+
+def with_second_layer(factor):
+    def lie(solution):
+        head = solution.head._replace(theta2=factor * solution.head.theta2)
+        return dataclasses.replace(solution, head=head)
+
+    return lie
+
+
+def with_certificate(name, change):
+    def lie(solution):
+        changed = {name: change(getattr(solution.certificate, name))}
+        return dataclasses.replace(solution, certificate=solution.certificate._replace(**changed))
+
+    return lie
+
+
+def zero_network(solution):
+    return with_status(Status.ZERO_NETWORK)(with_second_layer(0.0)(solution))
+
+
+LIES = {
+    "bound": with_stats(dual_bound=1.01),
+    "bound above value": with_stats(dual_bound=2.0),
+    "negative gap": with_stats(relative_gap=-1.0),
+    "explained above one": with_stats(explained=1.2),
+    "value": with_stats(primal_value=0.99),
+    "lambda_max": with_stats(lambda_max=1.02),
+    "zero": zero_network,
+    "explained": with_second_layer(0.1),
+    "gap": with_certificate("dual_point", jnp.zeros_like),
+    "patterns": with_certificate("patterns", lambda patterns: ~patterns),
+    "standardisation": with_certificate("mean", lambda mean: mean + 1),
+    "lost weight": with_certificate("row_weight", lambda weight: weight.at[0].set(0)),
+}
+
+
+def false_claims(fuzz, problem, monkeypatch, phase, lie):
+    honest = getattr(coala_jax, phase)
+    monkeypatch.setattr(fuzz, phase, lambda *inputs, **named: lie(honest(*inputs, **named)))
+    return fuzz.judge(problem).false_claims
+
+
+@pytest.mark.parametrize("kind", LIES)
+def test_a_planted_lie_of_phase_one_is_found(fuzz, problem, monkeypatch, kind):
+    assert f"I: {kind}" in false_claims(fuzz, problem, monkeypatch, "cronos", LIES[kind])
+
+
+@pytest.mark.parametrize(
+    ("kind", "lie"),
+    [
+        ("excess", with_second_layer(0.1)),
+        ("gradient", with_second_layer(0.98)),
+        ("loss", with_stats(loss=0.99)),
+    ],
+)
+def test_a_planted_lie_of_phase_two_is_found(fuzz, problem, monkeypatch, kind, lie):
+    assert f"II: {kind}" in false_claims(fuzz, problem, monkeypatch, "finetune", lie)
+
+
+def test_an_honest_solve_is_believed(fuzz, problem):
+    verdict = fuzz.judge(problem)
+    assert verdict.status == "SOLVED"
+    assert not verdict.false_claims
+    true = verdict.figures["phase1_true"]
+    claimed = verdict.figures["phase1"]
+    assert true["gap"] == pytest.approx(claimed["relative_gap"], abs=1e-5)
+    assert true["lambda_max"] == pytest.approx(claimed["lambda_max"], rel=1e-2)
+
+
+def test_input_that_may_not_be_taken_has_a_status_of_its_own(fuzz, problem):
+    bad = problem._replace(
+        features=problem.features._replace(weight=-np.ones(20, "float32")), valid=False
+    )
+    verdict = fuzz.judge(bad)
+    assert verdict.status == "NOT_FINITE_INPUT"
+    assert not verdict.false_claims
+    assert fuzz.judge(problem._replace(valid=False)).false_claims == ["invalid input taken"]
+    refused = fuzz.judge(bad._replace(valid=True)).false_claims
+    assert refused == ["valid input refused"]
+
+
+def test_a_run_counts_what_it_found(tmp_path):
+    script = str(BENCHMARKS / "fuzz_certificate.py")
+    options = ["--families", "separable", "--problems", "2", "--workers", "1"]
+    command = [sys.executable, script, *options, "--out", str(tmp_path)]
+    subprocess.run(command, check=True, capture_output=True)
+    (row,) = json.loads((tmp_path / "fuzz-certificate.json").read_text())["families"]
+    assert (row["problems"], row["false"], sum(row["statuses"].values())) == (2, 0, 2)
+    assert "| separable | 2 | 0 |" in (tmp_path / "fuzz-certificate.md").read_text()

@@ -7,7 +7,8 @@
 Every head is written, read back and run on raw features; its objective, the dual bound, the share
 explained, the critical strength and what Phase II left are recomputed without the solver
 (`adversary/`). A false claim is a good status, a bound or a figure that this does not bear out. A
-status short of solved is honest, and counted. Exits with 1 where there is a false claim.
+status short of solved is honest, and counted. Results are written after every setting. Exits with 1
+where there is a false claim.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import multiprocessing
 import os
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -157,8 +158,8 @@ def grouped(families: Sequence[str], problems: int) -> list[list[Name]]:
     return list(groups.values())
 
 
-def run(arguments: argparse.Namespace) -> list[Verdict]:
-    """All verdicts, by worker processes."""
+def run(arguments: argparse.Namespace) -> Iterator[list[Verdict]]:
+    """The verdicts so far, after every setting, by worker processes."""
     groups = grouped(arguments.families, arguments.problems)
     verdicts: list[Verdict] = []
     context = multiprocessing.get_context("spawn")
@@ -171,7 +172,7 @@ def run(arguments: argparse.Namespace) -> list[Verdict]:
                 f"{done}/{len(groups)} settings, {len(verdicts)} problems, {false} with false "
                 f"claims; last {verdicts[-1].setting}"
             )
-    return verdicts
+            yield verdicts
 
 
 def result_of(arguments: argparse.Namespace, verdicts: Sequence[Verdict]) -> dict[str, Any]:
@@ -251,8 +252,9 @@ def main() -> None:
         verdict = judge(problem_of(family, int(index), arguments.seed))
         sys.stdout.write(json_text(verdict._asdict()))
         sys.exit(bool(verdict.false_claims))
-    result = result_of(arguments, run(arguments))
-    save(arguments, result, table_of(result))
+    for verdicts in run(arguments):
+        result = result_of(arguments, verdicts)
+        save(arguments, result, table_of(result))
     sys.stdout.write(table_of(result))
     sys.exit(any(row["false"] for row in result["families"]))
 

@@ -16,18 +16,22 @@ _SHARE_SLACK = 0.01
 # Claimed values and bounds may be off by this share of the zero network's objective: rounding of
 # float32 sums.
 _VALUE_SLACK = 1e-5
-# A zero network is not optimal where another is better by this share of its objective.
+# A zero network is not optimal where another is better by this share of its objective, and where
+# the pull at zero is more than a few roundings of its terms.
 _BETTER = 1e-4
-# lambda_max is promised from above within 1 %.
+_FEW_ROUNDINGS = 10
+# lambda_max is promised from above within 1 %, where a hundredth of it is not rounding.
 _LAMBDA_BELOW, _LAMBDA_ABOVE = 1 - 1e-3, 1.012
-# A pull this small beside its terms is rounding: nothing to learn, and nothing promised.
-_NOTHING = 1e-5
+_MANY_ROUNDINGS = 100
 # A mean of 1e6 deviations has no nearer float32.
 _STANDARDISATION_SLACK = 0.1
 _LOST_WEIGHT = 1e-30
 _LOOSER = 3.0
 # Norms of gradients may be off by this share and by this much.
 _GRADIENT_SHARE, _GRADIENT_SLACK = 0.05, 2e-5
+# The loss of Phase II may be off by this share of that of zero weights: rounding of differences of
+# pairs that are nearly equal.
+_LOSS_SLACK = 1e-4
 # Where Phase II promises no excess, as a share of the loss of zero weights.
 _EXCESS = 1e-2
 _WITH_BOUNDS = {
@@ -83,12 +87,18 @@ def phase1_claims(stats: Any, params: Any, truth: Phase1Truth) -> list[str]:
             found.append("bound")
         if status != "HEAD_DIFFERS" and not truth.primal_value <= stats.primal_value + slack:
             found.append("value")
-    best = min(truth.primal_value, truth.zero_value)
-    if status in _OF_A_ZERO_NETWORK and truth.better_value < best - _BETTER * truth.zero_value:
+    if status in _OF_A_ZERO_NETWORK and _better_is_known(truth):
         found.append("zero")
     if status in _WITH_BOUNDS | _OF_A_ZERO_NETWORK:
         found += _premises(stats, truth)
     return found
+
+
+def _better_is_known(truth: Phase1Truth) -> bool:
+    """Whether a network is better than both the head and zero, and not by rounding."""
+    best = min(truth.primal_value, truth.zero_value)
+    pulled = truth.lambda_max > _FEW_ROUNDINGS * truth.pull_rounding
+    return bool(pulled and truth.better_value < best - _BETTER * truth.zero_value)
 
 
 def _premises(stats: Any, truth: Phase1Truth) -> list[str]:
@@ -101,7 +111,7 @@ def _premises(stats: Any, truth: Phase1Truth) -> list[str]:
     if truth.lost_weight > _LOST_WEIGHT:
         found.append("lost weight")
     known = np.isfinite(truth.lambda_max) and np.isfinite(stats.lambda_max)
-    if known and truth.lambda_max > _NOTHING * truth.pull_size:
+    if known and truth.lambda_max > _MANY_ROUNDINGS * truth.pull_rounding:
         ratio = stats.lambda_max / truth.lambda_max
         if not _LAMBDA_BELOW <= ratio <= _LAMBDA_ABOVE:
             found.append("lambda_max")
@@ -118,7 +128,7 @@ def phase2_claims(stats: Any, params: Any, truth: Phase2Truth) -> list[str]:
         found.append("excess")
     if solved and hasattr(stats, "excess") and not truth.excess <= stats.excess + slack:
         found.append("bound of the excess")
-    if solved and not truth.loss <= stats.loss + slack:
+    if solved and not truth.loss <= stats.loss + _LOSS_SLACK * truth.zero_loss:
         found.append("loss")
     steepest = (1 + _GRADIENT_SHARE) * stats.gradient_norm + _GRADIENT_SLACK
     if solved and not truth.gradient_norm <= steepest:

@@ -24,7 +24,8 @@ class Phase1Truth(NamedTuple):
         better_value: least objective found beside the head's: that of zero, or of the one neuron
             that lowers the loss most for its norm.
         lambda_max: exact; NaN where a projection did not converge.
-        pull_size: largest pull of a block at zero if no term cancelled another.
+        pull_rounding: a rounding, in the solver's dtype, of the largest pull on a block at zero
+            if no term cancelled another.
         gap: (P - D) / |D|.
         explained: (P(0) - P) / (P(0) - D); zero where nothing is possible.
         wrong_patterns: rows on the other side of a gate than the certificate says.
@@ -38,7 +39,7 @@ class Phase1Truth(NamedTuple):
     zero_value: float
     better_value: float
     lambda_max: float
-    pull_size: float
+    pull_rounding: float
     gap: float
     explained: float
     wrong_patterns: int
@@ -70,7 +71,7 @@ def judge_phase1(
         zero_value=zero,
         better_value=min(zero, least_along(program, ray)),
         lambda_max=ray.lambda_max,
-        pull_size=ray.size,
+        pull_rounding=ray.size * float(np.finfo(certificate.gates.dtype).eps),
         gap=(primal - dual) / abs(dual) if dual else np.inf,
         explained=(zero - primal) / (zero - dual) if zero > dual else 0.0,
         wrong_patterns=int(np.sum(program.patterns != np.asarray(certificate.patterns))),

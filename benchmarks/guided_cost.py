@@ -99,8 +99,8 @@ def _random_head(width: int) -> Any:
     from coala_jax._head import ConvexHead
 
     rng = np.random.default_rng(0)
-    first = rng.standard_normal((width, 32)).astype(np.float32)
-    return ConvexHead(first, *(rng.standard_normal(32).astype(np.float32) for _ in range(2)))
+    shapes = (width, 32), (32,), (32,), (width,)
+    return ConvexHead(*(rng.standard_normal(shape).astype(np.float32) for shape in shapes))
 
 
 def _steps_of(model: Any, prompts: Sequence[str], config: Any) -> Callable[[], float]:

@@ -16,7 +16,9 @@ import safetensors.numpy
 from coala_jax._errors import CoalaError
 from coala_jax._files import write_files
 
-HEAD_FORMAT = "coala-jax-head/1"
+HEAD_FORMAT = "coala-jax-head/2"
+# Heads of 0.1 have no centre: the product with it was in their biases, rounded.
+_WITHOUT_CENTER = "coala-jax-head/1"
 WEIGHTS, ACCOUNT = "head.safetensors", "head.json"
 
 
@@ -29,37 +31,43 @@ class HeadFileError(HeadError):
 
 
 class ConvexHead(NamedTuple):
-    """Reward head relu(x theta1 + bias) theta2 (eq 2 of the paper); a pytree of three arrays.
+    """Reward head relu((x - center) theta1 + bias) theta2 (eq 2); a pytree of four arrays.
+
+    The centre is subtracted and not folded into the bias: the product with it is large where a
+    column's mean is many times its spread, and its rounding would be the reward.
 
     Attributes:
-        theta1: (d, k) first layer, standardisation folded in.
+        theta1: (d, k) first layer, the scale of the features folded in.
         bias: (k,) first-layer bias.
         theta2: (k,) second layer. A zero neuron has zeros in all three.
+        center: (d,) where the features are centred; zeros in a head of no centre.
     """
 
     theta1: jax.Array | np.ndarray
     bias: jax.Array | np.ndarray
     theta2: jax.Array | np.ndarray
+    center: jax.Array | np.ndarray
 
     def neurons(self, features: jax.Array | np.ndarray) -> jax.Array:
         """First-layer outputs of raw features: (..., d) -> (..., k)."""
-        return jax.nn.relu(_layer(features, self.theta1, self.bias))
+        return jax.nn.relu(_layer(_centred(features, self), self.theta1, self.bias))
 
     def __call__(self, features: jax.Array | np.ndarray) -> jax.Array:
         """Rewards of raw features: (..., d) -> (...). Computed in the head's own dtype."""
-        return self.neurons(features) @ self.theta2
+        return _product(self.neurons(features), self.theta2)
 
 
 class GatedHead(NamedTuple):
-    """Reward head (1(x gates + gate_bias >= 0) * (x theta1 + bias)) theta2 (Mishkin et al. 2022).
+    """Reward head (1(c gates + gate_bias >= 0) * (c theta1 + bias)) theta2, c = x - center.
 
-    A gated neuron is switched by its gate and not by its own sign, so its weights are not those
-    of a ReLU network; `coala_jax.convex.decompose_gated` makes one of them.
+    A gated neuron (Mishkin et al. 2022) is switched by its gate and not by its own sign, so its
+    weights are not those of a ReLU network; `coala_jax.decompose_gated` makes one of them.
 
     Attributes:
         theta1, bias, theta2: as a `ConvexHead` has them.
-        gates: (d, k) gate vectors, standardisation folded in.
+        gates: (d, k) gate vectors, the scale of the features folded in.
         gate_bias: (k,) their offsets.
+        center: (d,) as a `ConvexHead` has it.
     """
 
     theta1: jax.Array | np.ndarray
@@ -67,15 +75,17 @@ class GatedHead(NamedTuple):
     theta2: jax.Array | np.ndarray
     gates: jax.Array | np.ndarray
     gate_bias: jax.Array | np.ndarray
+    center: jax.Array | np.ndarray
 
     def neurons(self, features: jax.Array | np.ndarray) -> jax.Array:
         """First-layer outputs of raw features, 0 behind a closed gate: (..., d) -> (..., k)."""
-        opened = _layer(features, self.gates, self.gate_bias) >= 0
-        return jnp.where(opened, _layer(features, self.theta1, self.bias), 0)
+        centred = _centred(features, self)
+        opened = _layer(centred, self.gates, self.gate_bias) >= 0
+        return jnp.where(opened, _layer(centred, self.theta1, self.bias), 0)
 
     def __call__(self, features: jax.Array | np.ndarray) -> jax.Array:
         """Rewards, as those of a `ConvexHead`."""
-        return self.neurons(features) @ self.theta2
+        return _product(self.neurons(features), self.theta2)
 
 
 Head: TypeAlias = ConvexHead | GatedHead
@@ -97,19 +107,29 @@ class HeadMetadata(NamedTuple):
     document: Mapping[str, Any]
 
 
-def _layer(
-    features: jax.Array | np.ndarray, weights: jax.Array | np.ndarray, bias: jax.Array | np.ndarray
-) -> jax.Array:
-    """X weights + bias in the dtype of the weights: (..., d), (d, k), (k,) -> (..., k)."""
-    width = weights.shape[-2]
+def _centred(features: jax.Array | np.ndarray, head: Head) -> jax.Array:
+    """Features less the head's centre, in the dtype of its weights: (..., d) -> (..., d)."""
+    width = head.theta1.shape[-2]
     if features.shape[-1] != width:
         raise CoalaError(
             f"features have {features.shape[-1]} columns, the head was made for {width}: "
             "use the backbone, layer and pooling that it was trained on"
         )
-    weights = jnp.asarray(weights)
-    raw = jnp.asarray(features).astype(weights.dtype)
-    return jnp.matmul(raw, weights, precision=jax.lax.Precision.HIGHEST) + bias
+    # The wider dtype of the two subtracts: what is left may be small beside the features.
+    centred = jnp.asarray(features) - jnp.asarray(head.center)
+    return centred.astype(jnp.asarray(head.theta1).dtype)
+
+
+def _layer(
+    centred: jax.Array, weights: jax.Array | np.ndarray, bias: jax.Array | np.ndarray
+) -> jax.Array:
+    """Centred weights + bias: (..., d), (d, k), (k,) -> (..., k)."""
+    return _product(centred, weights) + bias
+
+
+def _product(rows: jax.Array, weights: jax.Array | np.ndarray) -> jax.Array:
+    """A matrix product that GPUs do not round to TF32."""
+    return jnp.matmul(rows, jnp.asarray(weights), precision=jax.lax.Precision.HIGHEST)
 
 
 def require_one_head(head: Head) -> None:
@@ -129,6 +149,8 @@ def require_one_head(head: Head) -> None:
 def save_head(folder: str | os.PathLike[str], head: Head, info: Mapping[str, Any]) -> None:
     """Write `head.safetensors` (float32, zero neurons pruned) and `head.json` into a folder.
 
+    Of a float64 head the biases take up what rounding the centre to float32 moves.
+
     Args:
         folder: created if missing; existing head files are replaced when the new ones are whole.
         head: one head, not a batch.
@@ -139,11 +161,14 @@ def save_head(folder: str | os.PathLike[str], head: Head, info: Mapping[str, Any
         HeadFileError: the head holds NaN or infinity; such a head is never written.
     """
     require_one_head(head)
-    arrays = {name: np.asarray(value, np.float32) for name, value in head._asdict().items()}
+    arrays = _in_float32(head)
     if not all(np.isfinite(value).all() for value in arrays.values()):
         raise HeadFileError(f"{folder}: the head holds NaN or infinity; it was not solved")
     keep = arrays["theta2"] != 0
-    arrays = {name: np.ascontiguousarray(value[..., keep]) for name, value in arrays.items()}
+    arrays = {
+        name: value if name == "center" else np.ascontiguousarray(value[..., keep])
+        for name, value in arrays.items()
+    }
     path = Path(folder)
     width, neurons = arrays["theta1"].shape
     document = {"format": HEAD_FORMAT, "features": width, "neurons": neurons, **info}
@@ -152,8 +177,19 @@ def save_head(folder: str | os.PathLike[str], head: Head, info: Mapping[str, Any
     write_files({path / WEIGHTS: tensors, path / ACCOUNT: text.encode()})
 
 
+def _in_float32(head: Head) -> dict[str, np.ndarray]:
+    """The tensors of a head, the same function up to the rounding of its weights."""
+    wide = {name: np.asarray(value, np.float64) for name, value in head._asdict().items()}
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite stays so
+        moved = wide["center"].astype(np.float32) - wide["center"]
+        wide["bias"] = wide["bias"] + moved @ wide["theta1"]
+        if "gates" in wide:
+            wide["gate_bias"] = wide["gate_bias"] + moved @ wide["gates"]
+        return {name: value.astype(np.float32) for name, value in wide.items()}
+
+
 def load_head(folder: str | os.PathLike[str]) -> tuple[Head, HeadMetadata]:
-    """Read a head and the account beside it.
+    """Read a head and the account beside it; one of version 0.1 has a centre of zeros.
 
     Returns:
         The head with numpy leaves in float32, and what `head.json` says of it.
@@ -167,18 +203,21 @@ def load_head(folder: str | os.PathLike[str]) -> tuple[Head, HeadMetadata]:
             raise HeadFileError(f"{folder}: no head here, {file.name} is missing")
     arrays = _read(weights, safetensors.numpy.load_file)
     document = _read(account, lambda file: json.loads(file.read_text("utf-8")))
-    if not isinstance(document, dict) or document.get("format") != HEAD_FORMAT:
+    version = document.get("format") if isinstance(document, dict) else None
+    if version not in (HEAD_FORMAT, _WITHOUT_CENTER):
         raise HeadFileError(f"{account}: not a head of format {HEAD_FORMAT}")
+    if version == _WITHOUT_CENTER and "theta1" in arrays:
+        arrays["center"] = np.zeros(arrays["theta1"].shape[:1], np.float32)
     kind = next((kind for kind in KINDS if set(kind._fields) == set(arrays)), None)
     if kind is None:
         known = " or ".join(str(kind._fields) for kind in KINDS)
         raise HeadFileError(f"{weights}: holds {sorted(arrays)}, not {known}")
     head = kind(**arrays)
     shapes = {name: value.shape for name, value in head._asdict().items()}
-    first, neurons = shapes["theta1"], shapes["theta1"][1:]
+    first = shapes["theta1"]
+    fitting = {"theta1": first, "gates": first, "center": first[:1]}
     if len(first) != 2 or any(
-        shape != (first if name in ("theta1", "gates") else neurons)
-        for name, shape in shapes.items()
+        shape != fitting.get(name, first[1:]) for name, shape in shapes.items()
     ):
         raise HeadFileError(f"{weights}: the shapes of its tensors do not fit")
     identity, params = document.get("identity"), document.get("params")

@@ -180,10 +180,10 @@ class Certificate(NamedTuple):
     """All that an outsider needs to recompute the certified gap of Phase I in plain numpy.
 
     Rows are the n chosen responses followed by the n rejected ones (m = 2n); features are
-    standardised with `mean` and `scale` and carry a last column of ones (D = d + 1).
+    standardised with `center` and `scale` and carry a last column of ones (D = d + 1).
 
     Attributes:
-        mean: (d,) subtracted from the features.
+        center: (d,) subtracted from the features, as the head does.
         scale: (d,) divides the features; 1 where a feature is constant.
         gates: (P, D) gate vectors h_i.
         patterns: (P, m) boolean; D_i = 1(X h_i >= 0).
@@ -199,7 +199,7 @@ class Certificate(NamedTuple):
         dual_bound: dual objective at (`dual_point`, `multipliers`).
     """
 
-    mean: jax.Array
+    center: jax.Array
     scale: jax.Array
     gates: jax.Array
     patterns: jax.Array

@@ -17,6 +17,7 @@ class Status(enum.IntEnum):
     BREAKDOWN = 6
     SOLVED_INACCURATE = 7
     SOLVED_WITHOUT_GAP = 8
+    HEAD_DIFFERS = 10
 
     @property
     def text(self) -> str:
@@ -61,6 +62,11 @@ _STATUS_TEXT = {
     "Config.max_iterations short of those of Params; raise the cap, or accept what Stats shows",
     Status.SOLVED_WITHOUT_GAP: "solved as far as residuals and cone violation tell: with "
     "Params.group_lasso = 0 the dual bound is trivial and certifies no gap",
+    Status.HEAD_DIFFERS: "Phase I met its tolerances, but on the features it was solved from "
+    "the head does not surely give the outputs that were certified: rounding opens or closes gates "
+    "on rows next to them, or weights are out of the range of the dtype; use other gates (another "
+    "key, or none of your own), rescale features whose spread is below 1e-30 or above 1e30, or "
+    "enable x64",
 }
 
 

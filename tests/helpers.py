@@ -34,7 +34,7 @@ def draw_pairs(
 def standardised_rows(features: PreferenceFeatures, certificate: Certificate) -> np.ndarray:
     """X of the program, with its column of ones."""
     rows = np.concatenate([features.chosen, features.rejected]).astype(np.float64)
-    rows = (rows - np.asarray(certificate.mean)) / np.asarray(certificate.scale)
+    rows = (rows - np.asarray(certificate.center)) / np.asarray(certificate.scale)
     return np.concatenate([rows, np.ones((len(rows), 1))], axis=1)
 
 
@@ -53,11 +53,14 @@ def random_head(
 ) -> ConvexHead | GatedHead:
     """A head of Gaussian weights in float32."""
     rng = np.random.default_rng(seed)
-    shapes = (width, neurons), (neurons,), (neurons,)
+    shapes = {"theta1": (width, neurons), "bias": (neurons,), "theta2": (neurons,)}
     if kind == "gated":
-        shapes += (width, neurons), (neurons,)
+        shapes |= {"gates": (width, neurons), "gate_bias": (neurons,)}
+    shapes["center"] = (width,)
     make = ConvexHead if kind == "relu" else GatedHead
-    return make(*(rng.standard_normal(shape).astype(np.float32) for shape in shapes))
+    return make(
+        **{name: rng.standard_normal(size).astype(np.float32) for name, size in shapes.items()}
+    )
 
 
 def random_reward_model(backbone, settings, seed: Seed = 0):

@@ -47,7 +47,7 @@ def test_the_temporary_file_of_a_killed_run_is_written_over(tmp_path):
 
 
 def test_a_head_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
-    head = ConvexHead(*(jnp.ones(shape) for shape in ((2, 1), (1,), (1,))))
+    head = ConvexHead(*(jnp.ones(shape) for shape in ((2, 1), (1,), (1,), (2,))))
     save_head(tmp_path, head, {"run": 1})
     monkeypatch.setattr("coala_jax._files.os.fsync", full)
     with pytest.raises(OSError, match="full"):

@@ -2,28 +2,31 @@
 
 import json
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from coala_jax import ConvexHead, GatedHead, HeadFileError, load_head, save_head
+from coala_jax._head import ACCOUNT, WEIGHTS
 
 
 def make_head() -> ConvexHead:
     rng = np.random.default_rng(0)
     theta2 = np.array([1.0, 0.0, -2.0, 0.5])
-    return ConvexHead(rng.standard_normal((3, 4)), rng.standard_normal(4), theta2)
+    theta1, bias, center = (rng.standard_normal(shape) for shape in ((3, 4), 4, 3))
+    return ConvexHead(theta1, bias, theta2, center)
 
 
 def make_gated_head() -> GatedHead:
     rng = np.random.default_rng(2)
     gates, gate_bias = rng.standard_normal((3, 4)), rng.standard_normal(4)
-    return GatedHead(*make_head(), gates, gate_bias)
+    return GatedHead(**make_head()._asdict(), gates=gates, gate_bias=gate_bias)
 
 
 def test_reward_is_relu_of_the_first_layer_times_the_second():
     head, x = make_head(), np.random.default_rng(1).standard_normal((5, 3))
-    expected = np.maximum(x @ head.theta1 + head.bias, 0) @ head.theta2
+    expected = np.maximum((x - head.center) @ head.theta1 + head.bias, 0) @ head.theta2
     np.testing.assert_allclose(head(x), expected, rtol=1e-5)
     assert head(x[0]).shape == ()
     assert head(x.reshape(5, 1, 3)).shape == (5, 1)
@@ -31,7 +34,8 @@ def test_reward_is_relu_of_the_first_layer_times_the_second():
 
 def test_a_gated_reward_is_the_first_layer_where_its_gate_is_open_times_the_second():
     head, x = make_gated_head(), np.random.default_rng(1).standard_normal((50, 3))
-    layer, opened = x @ head.theta1 + head.bias, x @ head.gates + head.gate_bias >= 0
+    centred = x - head.center
+    layer, opened = centred @ head.theta1 + head.bias, centred @ head.gates + head.gate_bias >= 0
     # Both signs on both sides of the gates: a gate is not the sign of its neuron.
     assert all(np.any(opened == gate, where=layer > 0) for gate in (False, True))
     assert all(np.any(opened == gate, where=layer < 0) for gate in (False, True))
@@ -44,8 +48,8 @@ def test_a_gated_reward_is_the_first_layer_where_its_gate_is_open_times_the_seco
 
 def test_a_gate_is_open_on_its_own_hyperplane():
     """As its pattern is: 1(X h >= 0)."""
-    head = GatedHead(*(np.array(a) for a in ([[2.0]], [3.0], [1.0], [[1.0]], [-1.0])))
-    np.testing.assert_array_equal(head(np.array([[1.0], [0.999], [2.0]])), [5.0, 0.0, 7.0])
+    head = GatedHead(*(np.array(a) for a in ([[2.0]], [3.0], [1.0], [[1.0]], [-1.0], [5.0])))
+    np.testing.assert_array_equal(head(np.array([[6.0], [5.999], [7.0]])), [5.0, 0.0, 7.0])
 
 
 def test_saving_a_gated_head_prunes_zero_neurons_and_keeps_the_function(tmp_path):
@@ -57,7 +61,8 @@ def test_saving_a_gated_head_prunes_zero_neurons_and_keeps_the_function(tmp_path
     assert (document["features"], document["neurons"], document["seed"]) == (3, 3, 3)
     kept = [0, 2, 3]
     for name, value in head._asdict().items():
-        np.testing.assert_array_equal(getattr(loaded, name), np.float32(value[..., kept]))
+        expected = value if name == "center" else value[..., kept]
+        np.testing.assert_allclose(getattr(loaded, name), expected, rtol=1e-6)
     np.testing.assert_allclose(loaded(x), head(x), rtol=1e-5, atol=1e-6)
 
 
@@ -90,6 +95,55 @@ def test_a_head_that_is_not_finite_is_never_written(tmp_path):
     with pytest.raises(HeadFileError, match="NaN or infinity"):
         save_head(tmp_path / "head", head, {})
     assert not (tmp_path / "head").exists()
+
+
+def write_old_head(folder, tensors) -> None:
+    """As version 0.1 wrote it: the centre is in the bias."""
+    from safetensors.numpy import save_file
+
+    folder.mkdir()
+    save_file({name: np.float32(value) for name, value in tensors.items()}, folder / WEIGHTS)
+    (folder / ACCOUNT).write_text(json.dumps({"format": "coala-jax-head/1", "neurons": 4}))
+
+
+@pytest.mark.parametrize("make", [make_head, make_gated_head])
+def test_a_head_of_version_one_gives_the_rewards_that_it_gave(make, tmp_path):
+    head, x = make(), np.random.default_rng(1).standard_normal((50, 3))
+    tensors = head._asdict()
+    del tensors["center"]
+    write_old_head(tmp_path / "old", tensors)
+    loaded, metadata = load_head(tmp_path / "old")
+    assert type(loaded) is type(head) and metadata.document["neurons"] == 4
+    np.testing.assert_array_equal(loaded.center, np.zeros(3, np.float32))
+    layer = x @ head.theta1 + head.bias
+    opened = x @ head.gates + head.gate_bias if "gates" in tensors else layer
+    expected = np.where(opened >= 0, layer, 0) @ head.theta2
+    np.testing.assert_allclose(loaded(x), expected, rtol=1e-5, atol=1e-6)
+    save_head(tmp_path / "new", loaded, {})
+    np.testing.assert_allclose(load_head(tmp_path / "new")[0](x), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("make", [make_head, make_gated_head])
+def test_a_float64_head_saved_in_float32_stays_the_function_far_from_zero(make, tmp_path):
+    """Rounding the centre moves the rows by 0.03, which the biases take up."""
+    rng = np.random.default_rng(1)
+    head = make()._replace(center=1e6 + rng.standard_normal(3))
+    x = 1e6 + rng.standard_normal((200, 3)).astype(np.float32).astype(np.float64)
+    save_head(tmp_path, head, {})
+    loaded, _ = load_head(tmp_path)
+    assert np.abs(loaded.center - head.center).max() > 1e-3
+    with jax.enable_x64(True):
+        expected, found = head(x), loaded(x)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
+def test_a_centre_is_subtracted_before_anything_is_rounded(dtype):
+    x = (1000 + 64 * np.random.default_rng(1).standard_normal((50, 3))).astype(jnp.dtype(dtype))
+    head = jax.tree.map(np.float32, make_head()._replace(center=np.full(3, 1001.7)))
+    centred = x.astype(np.float64) - head.center
+    expected = np.maximum(centred @ head.theta1.astype(np.float64) + head.bias, 0) @ head.theta2
+    np.testing.assert_allclose(head(x), expected, rtol=1e-5, atol=1e-4)
 
 
 def test_features_of_another_width_are_refused():
@@ -141,7 +195,8 @@ def test_tensors_that_do_not_fit_are_refused(tmp_path):
 
     save_head(tmp_path, make_head(), {})
     file = tmp_path / "head.safetensors"
-    save_file({"theta1": np.zeros((3, 2)), "bias": np.zeros(3), "theta2": np.zeros(2)}, file)
+    shapes = {"theta1": (3, 2), "bias": 3, "theta2": 2, "center": 3}
+    save_file({name: np.zeros(shape) for name, shape in shapes.items()}, file)
     with pytest.raises(HeadFileError, match="shapes of its tensors do not fit"):
         load_head(tmp_path)
     save_file({"theta1": np.zeros((3, 2))}, file)
@@ -159,6 +214,8 @@ def test_tensors_that_do_not_fit_are_refused(tmp_path):
         ("gates", (2, 3)),
         ("gates", (3,)),
         ("gate_bias", (4,)),
+        ("center", (4,)),
+        ("center", (3, 1)),
     ],
 )
 def test_tensors_of_a_gated_head_that_do_not_fit_are_refused(tmp_path, name, shape):
@@ -179,5 +236,6 @@ def test_a_gated_head_without_a_tensor_is_refused(tmp_path):
     arrays = load_file(file)
     del arrays["gate_bias"]
     save_file(arrays, file)
-    with pytest.raises(HeadFileError, match=r"holds \['bias', 'gates', 'theta1', 'theta2'\], not"):
+    left = r"holds \['bias', 'center', 'gates', 'theta1', 'theta2'\], not"
+    with pytest.raises(HeadFileError, match=left):
         load_head(tmp_path)

@@ -59,7 +59,7 @@ def certify(
 ) -> CertificateReport:
     """Recompute a certificate from the features it speaks of, trusting none of its claims.
 
-    Rows, patterns and labels come from `features` and the certificate's `mean`, `scale` and
+    Rows, patterns and labels come from `features` and the certificate's `center`, `scale` and
     `gates`. Its dual point is rescaled until it is feasible, and a second one is derived from its
     weights; the better bound counts. For the weights of another solver use
     `certificate._replace(weights=...)`: any (2, P, d + 1) array, inside the cones or not, or
@@ -68,7 +68,7 @@ def certify(
     Args:
         params: as they were solved; `gamma` is read, which a pairwise loss depends on.
         features: n pairs of (n, d) features, as they were solved.
-        certificate: `mean`, `scale`, `gates`, `weights`, `dual_point`, `multipliers` and
+        certificate: `center`, `scale`, `gates`, `weights`, `dual_point`, `multipliers` and
             `group_lasso_strength` are read.
         config: as they were solved; `phase1_loss` and `model` are read.
 

@@ -64,7 +64,7 @@ def decompose_gated(features: PreferenceFeatures, certificate: Certificate) -> C
         halves = _decompose(rebuilt.program, rebuilt.gates, rebuilt.weights[0])
         network = network_from_weights(halves, "relu")
         theta1, bias = unstandardize_layer(network.first_layer, rebuilt.standardization)
-    return ConvexHead(theta1, bias, network.second_layer)
+    return ConvexHead(theta1, bias, network.second_layer, rebuilt.standardization.center)
 
 
 @jax.jit

@@ -84,6 +84,6 @@ def _path(
         result = solve_held(here, config, problem, prepared.interior, status, start)
         broken = result.status == Status.BREAKDOWN
         last = jax.tree.map(lambda old, new: jnp.where(broken, old, new), start, result.state)
-        return last, phase1_solution(prepared, problem.program, result)
+        return last, phase1_solution(here, features, prepared, problem.program, result)
 
     return lax.scan(one, start, strengths)[1]

@@ -18,6 +18,7 @@ from coala_jax._types import Config, Params, PreferenceFeatures
 from coala_jax.convex._certificate import explained_share, relative_gap
 from coala_jax.convex._certified_loop import CronosResult, cronos_solve
 from coala_jax.convex._cronos import CronosProblem, CronosState
+from coala_jax.convex._head_check import claims_a_network, confirmed_status, doubt_at_gates
 from coala_jax.convex._implicit import Located, differentiable_weights
 from coala_jax.convex._network import active_neurons, network_from_weights
 from coala_jax.convex._prepare import Prepared, at_strength, prepare
@@ -78,7 +79,7 @@ def _cronos(
     problem, vanishes = at_strength(params, config, prepared)
     status = zero_or_status(vanishes, input_status(params, features, gates))
     result = solve_held(params, config, problem, prepared.interior, status)
-    return phase1_solution(prepared, problem.program, result)
+    return phase1_solution(params, features, prepared, problem.program, result)
 
 
 def zero_or_status(vanishes: jax.Array, status: jax.Array) -> jax.Array:
@@ -111,10 +112,18 @@ def solve_held(
     return run(*lax.stop_gradient((params, problem, interior)), status, start)
 
 
-def phase1_solution(prepared: Prepared, program: Program, result: CronosResult) -> Phase1Solution:
+def phase1_solution(
+    params: Params,
+    features: PairArrays,
+    prepared: Prepared,
+    program: Program,
+    result: CronosResult,
+) -> Phase1Solution:
     """Network, statistics and certificate of one result.
 
     Args:
+        params: the tolerances are read.
+        features: raw, for the head to run on.
         prepared: what the program was made from.
         program: at its strength.
         result: of the program.
@@ -122,9 +131,17 @@ def phase1_solution(prepared: Prepared, program: Program, result: CronosResult) 
     primal, dual, state = result.primal, result.dual, result.state
     located = Located(primal.weights, state.weights, state.slack, result.status == Status.SOLVED)
     head = _head(differentiable_weights(program, located), prepared)
-    prepared, program = lax.stop_gradient((prepared, program))
+    prepared, program, held = lax.stop_gradient((prepared, program, head))
+    sides = lax.stop_gradient((features.chosen, features.rejected))
+
+    def confirmed() -> jax.Array:
+        rewards = jnp.concatenate([held(side) for side in sides])
+        doubt = doubt_at_gates(program, prepared.gates.vectors, primal.weights)
+        return confirmed_status(params, program, result, rewards, doubt)
+
+    status = lax.cond(claims_a_network(result.status), confirmed, lambda: result.status)
     stats = Phase1Stats(
-        status=result.status,
+        status=status,
         iterations=state.iterations,
         cg_iterations=state.cg_iterations,
         primal_value=primal.value,
@@ -141,7 +158,7 @@ def phase1_solution(prepared: Prepared, program: Program, result: CronosResult) 
         constant_features=jnp.sum(prepared.standardization.constant, dtype=jnp.int32),
     )
     certificate = Certificate(
-        mean=prepared.standardization.mean,
+        center=prepared.standardization.center,
         scale=prepared.standardization.scale,
         gates=prepared.gates.vectors,
         patterns=prepared.gates.patterns,
@@ -154,14 +171,15 @@ def phase1_solution(prepared: Prepared, program: Program, result: CronosResult) 
         primal_value=primal.value,
         dual_bound=dual.value,
     )
-    return Phase1Solution(head, result.status, stats, result.history, certificate)
+    return Phase1Solution(head, status, stats, result.history, certificate)
 
 
 def _head(weights: jax.Array, prepared: Prepared) -> Head:
     """The network of the weights on raw features."""
+    center = prepared.standardization.center
     network = network_from_weights(weights, prepared.program.model)
     theta1, bias = unstandardize_layer(network.first_layer, prepared.standardization)
     if prepared.program.has_cones:
-        return ConvexHead(theta1, bias, network.second_layer)
+        return ConvexHead(theta1, bias, network.second_layer, center)
     gates, gate_bias = unstandardize_layer(prepared.gates.vectors.T, prepared.standardization)
-    return GatedHead(theta1, bias, network.second_layer, gates, gate_bias)
+    return GatedHead(theta1, bias, network.second_layer, gates, gate_bias, center)

@@ -41,7 +41,7 @@ def program_of(
     Args:
         params: `gamma` is read.
         pairs: the features that were solved, prepared.
-        certificate: `mean`, `scale`, `gates`, `weights` and `group_lasso_strength` are read.
+        certificate: `center`, `scale`, `gates`, `weights` and `group_lasso_strength` are read.
         config: `phase1_loss` and `model` are read.
 
     Raises:
@@ -50,14 +50,14 @@ def program_of(
     width = pairs.chosen.shape[1] + 1
     gates = gate_vectors("certificate.gates", certificate.gates, width)
     columns = (width - 1,)
-    mean = certified("mean", certificate.mean, columns)
+    center = certified("center", certificate.center, columns)
     scale = certified("scale", certificate.scale, columns)
     shape = (len(HALVES[config.model]), gates.shape[0], width)
     weights = certified(
         "weights", certificate.weights, shape, f" of Config(model={config.model!r})"
     )
     strength = certified("group_lasso_strength", certificate.group_lasso_strength, ())
-    standardization = Standardization(mean, scale, jnp.zeros(columns, bool))
+    standardization = Standardization(center, scale, jnp.zeros(columns, bool))
     x = standardize(pairs.rows, standardization)
     program = make_program(x, activation_patterns(x, gates), pairs, params, config)
     program = dataclasses.replace(program, strength=strength)

@@ -130,8 +130,9 @@ class RunningReward:
     def of(cls, model: Backbone | TextRewardModel) -> "RunningReward":
         """That of a model, on the device; of a backbone alone, one that nothing may look at."""
         if not isinstance(model, TextRewardModel):
-            none = jnp.zeros((model.config.hidden_size, 0))
-            return cls(ConvexHead(none, none[0], none[0]), None, "mean", ())
+            center = jnp.zeros(model.config.hidden_size)
+            none = jnp.zeros((*center.shape, 0))
+            return cls(ConvexHead(none, none[0], none[0], center), None, "mean", ())
         settings, query = model.settings, None
         if settings.query:
             shape = len(settings.layers), model.backbone.config.hidden_size

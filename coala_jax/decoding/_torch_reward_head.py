@@ -19,21 +19,27 @@ GATED = RELU | {"gates", "gate_bias"}
 
 
 class RewardHead(torch.nn.Module):
-    """Reward relu(x theta1 + bias) theta2, or with gates 1(x gates + gate_bias >= 0) for the relu.
+    """Reward relu(c theta1 + bias) theta2, c = x - center.
 
-    Its tensors are buffers: they follow ``.to(...)`` and are not trained.
+    With gates 1(c gates + gate_bias >= 0) stands for the relu. Its tensors are buffers: they follow
+    ``.to(...)`` and are not trained.
     """
 
     def __init__(self, tensors: dict[str, torch.Tensor]) -> None:
-        """Take the tensors of a head: theta1 (d, k), bias (k,), theta2 (k,), and gates if any.
+        """Take the tensors of a head: theta1 (d, k), bias (k,), theta2 (k,), center (d,), gates.
+
+        Heads of version 0.1 have no center, and those of relu no gates.
 
         Raises:
             ValueError: tensors that are not those of a head.
         """
         super().__init__()
-        if set(tensors) not in (RELU, GATED):
+        names = set(tensors) - {"center"}
+        if names not in (RELU, GATED):
             raise ValueError(f"tensors: {sorted(tensors)} are not those of a head, {sorted(RELU)}")
-        self.gated = set(tensors) == GATED
+        self.gated = names == GATED
+        if "center" not in tensors:
+            tensors = {**tensors, "center": torch.zeros_like(tensors["theta1"][:, 0])}
         for name, tensor in tensors.items():
             self.register_buffer(name, tensor)
 
@@ -54,10 +60,10 @@ class RewardHead(torch.nn.Module):
                 f"features have {features.shape[-1]} columns, the head was made for "
                 f"{theta1.shape[0]}: use the backbone, layer and pooling that it was trained on"
             )
-        features = features.to(theta1.dtype)
-        neurons = features @ theta1 + self.get_buffer("bias")
+        centred = (features - self.get_buffer("center")).to(theta1.dtype)
+        neurons = centred @ theta1 + self.get_buffer("bias")
         if self.gated:
-            opened = features @ self.get_buffer("gates") + self.get_buffer("gate_bias") >= 0
+            opened = centred @ self.get_buffer("gates") + self.get_buffer("gate_bias") >= 0
             neurons = torch.where(opened, neurons, torch.zeros_like(neurons))
         else:
             neurons = torch.relu(neurons)

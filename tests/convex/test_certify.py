@@ -119,7 +119,7 @@ def test_a_certificate_of_another_model_asks_for_its_config(solved):
         certify(Params(), features, solution.certificate, config=Config(model="gated_relu"))
 
 
-@pytest.mark.parametrize("name", ["gates", "mean", "weights", "dual_point", "multipliers"])
+@pytest.mark.parametrize("name", ["gates", "center", "weights", "dual_point", "multipliers"])
 def test_misshapen_fields_are_named(solved, name):
     features, solution = solved
     bad = solution.certificate._replace(**{name: np.zeros((7, 2))})

@@ -60,10 +60,9 @@ def network_objective(loss, features, solution) -> float:
     """Objective (2) of the head: the first layer counts on standardised rows with a bias."""
     head, certificate = solution.head, solution.certificate
     raw = np.concatenate([features.chosen, features.rejected])
-    rewards = np.maximum(raw @ head.theta1 + head.bias, 0) @ head.theta2
+    rewards = np.maximum((raw - head.center) @ head.theta1 + head.bias, 0) @ head.theta2
     weights = head.theta1 * certificate.scale[:, None]
-    bias = head.bias + certificate.mean @ head.theta1
-    squares = (weights**2).sum() + (bias**2).sum() + (head.theta2**2).sum()
+    squares = (weights**2).sum() + (head.bias**2).sum() + (head.theta2**2).sum()
     return loss_value(loss, rewards) + certificate.group_lasso_strength / 2 * squares
 
 

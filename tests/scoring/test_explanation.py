@@ -44,11 +44,12 @@ def test_shares_add_up_to_the_reward_exactly_and_the_reward_is_the_heads(kind):
         sizes = np.abs(each.shares)
         assert (sizes[:-1] >= sizes[1:]).all()
         # Against the formula of the head, in float64.
-        on = x.astype(np.float64) @ head.theta1 + head.bias
+        centred = x.astype(np.float64) - head.center
+        on = centred @ head.theta1 + head.bias
         if kind == "relu":
             on = np.maximum(on, 0)
         else:
-            on = np.where(x.astype(np.float64) @ head.gates + head.gate_bias >= 0, on, 0)
+            on = np.where(centred @ head.gates + head.gate_bias >= 0, on, 0)
         expected = on * head.theta2
         np.testing.assert_allclose(each.shares, expected[each.neurons], rtol=1e-4, atol=1e-5)
         assert np.flatnonzero(expected).tolist() == sorted(each.neurons)

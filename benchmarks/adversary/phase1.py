@@ -119,8 +119,10 @@ def _group_norms(tensors: Tensors, certificate: Any) -> Array:
     is not.
     """
     theta1 = tensors["theta1"].astype(np.float64)
-    mean, scale = (np.asarray(leaf, np.float64) for leaf in (certificate.mean, certificate.scale))
-    bias = tensors["bias"] + (mean - centre_of(tensors)) @ theta1
+    center, scale = (
+        np.asarray(leaf, np.float64) for leaf in (certificate.center, certificate.scale)
+    )
+    bias = tensors["bias"] + (center - centre_of(tensors)) @ theta1
     first = np.concatenate([theta1 * scale[:, None], bias[None]])
     return np.linalg.norm(first, axis=0) * abs(tensors["theta2"].astype(np.float64))
 

@@ -1,6 +1,6 @@
 """Program (3) of docs/solver.md in float64, from raw features and a certificate's gates.
 
-Shares no code with the solver. What is taken from a certificate are gates, strength, and mean and
+Shares no code with the solver. What is taken from a certificate are gates, strength, and centre and
 scale of the standardisation. A row within float rounding of a gate's hyperplane may lie on either
 side of it: there, and nowhere else, the certificate's own pattern counts.
 """
@@ -136,8 +136,10 @@ def _standardised_rows(pairs: Pairs, counts: Array, certificate: Any) -> Array:
     first = int(np.argmax(counts))
     sides = (pairs.chosen, pairs.rejected)
     rows = np.concatenate([np.where(counts[:, None], side, side[first]) for side in sides])
-    mean, scale = (np.asarray(leaf, np.float64) for leaf in (certificate.mean, certificate.scale))
-    x = np.where(_ignored(pairs, scale), 0, (rows - mean) / scale)
+    center, scale = (
+        np.asarray(leaf, np.float64) for leaf in (certificate.center, certificate.scale)
+    )
+    x = np.where(_ignored(pairs, scale), 0, (rows - center) / scale)
     return np.concatenate([x, np.ones((len(x), 1))], axis=1)
 
 

@@ -84,7 +84,7 @@ LIES = {
     "explained": with_second_layer(0.1),
     "gap": with_certificate("dual_point", jnp.zeros_like),
     "patterns": with_certificate("patterns", lambda patterns: ~patterns),
-    "standardisation": with_certificate("mean", lambda mean: mean + 1),
+    "standardisation": with_certificate("center", lambda center: center + 1),
     "lost weight": with_certificate("row_weight", lambda weight: weight.at[0].set(0)),
 }
 

@@ -32,7 +32,7 @@ from adversary.problems import FAMILIES, ISSUE, SETTINGS, FuzzProblem, problem_o
 from adversary.program import pairs_of, program_of
 from reporting import account, markdown, origin, parser_of, save, say
 
-from coala_jax import Status, cronos, finetune, load_head, save_head
+from coala_jax import Stats, Status, cronos, finetune, load_head, save_head
 from coala_jax._head import Head
 from coala_jax._json import json_text
 
@@ -97,7 +97,7 @@ def _judge(problem: FuzzProblem) -> Verdict:
         np.asarray, (phase1.stats, phase2.stats, phase1.certificate, (phase1.head, phase2.head))
     )
     statuses = status_name(first.status), status_name(second.status)
-    status = statuses[0] if not Status[statuses[0]].ok or statuses[1] == "SOLVED" else statuses[1]
+    status = status_name(Stats(first, second).status)
     claims = input_claims(problem.valid, statuses[0])
     figures: dict[str, Any] = {"phase1": _numbers(first), "phase2": _numbers(second)}
     if problem.valid and not claims and statuses[0] != "BREAKDOWN":

@@ -20,8 +20,9 @@ _VALUE_SLACK = 1e-5
 # the pull at zero is more than a few roundings of its terms.
 _BETTER = 1e-4
 _FEW_ROUNDINGS = 10
-# lambda_max is promised from above within 1 %, where a hundredth of it is not rounding.
-_LAMBDA_BELOW, _LAMBDA_ABOVE = 1 - 1e-3, 1.012
+# lambda_max is promised from both sides, or from above within 1 %, where a hundredth of it is not
+# rounding.
+_LAMBDA_SLACK, _LAMBDA_ABOVE = 1e-3, 1.01
 _MANY_ROUNDINGS = 100
 # A mean of 1e6 deviations has no nearer float32.
 _STANDARDISATION_SLACK = 0.1
@@ -32,8 +33,10 @@ _GRADIENT_SHARE, _GRADIENT_SLACK = 0.05, 2e-5
 # The loss of Phase II may be off by this share of that of zero weights: rounding of differences of
 # pairs that are nearly equal.
 _LOSS_SLACK = 1e-4
-# Where Phase II promises no excess, as a share of the loss of zero weights.
+# Where Phase II promises no excess, as a share of the loss of zero weights; and how far off a
+# promise may be.
 _EXCESS = 1e-2
+_EXCESS_SLACK = 1e-8
 _WITH_BOUNDS = {
     "SOLVED",
     "SOLVED_INACCURATE",
@@ -112,8 +115,9 @@ def _premises(stats: Any, truth: Phase1Truth) -> list[str]:
         found.append("lost weight")
     known = np.isfinite(truth.lambda_max) and np.isfinite(stats.lambda_max)
     if known and truth.lambda_max > _MANY_ROUNDINGS * truth.pull_rounding:
-        ratio = stats.lambda_max / truth.lambda_max
-        if not _LAMBDA_BELOW <= ratio <= _LAMBDA_ABOVE:
+        lower = getattr(stats, "lambda_max_lower", stats.lambda_max / _LAMBDA_ABOVE)
+        low, high = lower * (1 - _LAMBDA_SLACK), stats.lambda_max * (1 + _LAMBDA_SLACK)
+        if not low <= truth.lambda_max <= high:
             found.append("lambda_max")
     return found
 
@@ -122,9 +126,9 @@ def phase2_claims(stats: Any, params: Any, truth: Phase2Truth) -> list[str]:
     """Kinds of false claims of Phase II; arguments as for `phase1_claims`."""
     solved = status_name(stats.status) == "SOLVED"
     allowed = getattr(params, "excess_tolerance", _EXCESS) * truth.zero_loss
-    slack = _VALUE_SLACK * truth.zero_loss
+    slack = _EXCESS_SLACK * truth.zero_loss
     found = []
-    if solved and not truth.excess <= _GAP_SLACK * allowed + slack:
+    if solved and not truth.excess <= allowed + slack:
         found.append("excess")
     if solved and hasattr(stats, "excess") and not truth.excess <= stats.excess + slack:
         found.append("bound of the excess")

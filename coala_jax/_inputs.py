@@ -24,7 +24,7 @@ _NON_NEGATIVE_LEAVES = (
     "violation_tolerance",
     "residual_tolerance",
     "explained_minimum",
-    "gradient_tolerance",
+    "excess_tolerance",
 )
 
 

@@ -63,13 +63,16 @@ class Phase2Stats(NamedTuple):
         status: int32 `Status` of Phase II.
         epochs: passes over the data.
         loss: Phase II objective at the head, ridge included.
-        gradient_norm: Euclidean norm of its gradient at the head.
+        gradient_norm: Euclidean norm of its gradient in theta2 at the head, as computed.
+        excess: upper bound of loss - optimum, in nats a pair: gradient_norm^2 / (2 ridge) and
+            what rounding may add to it, or the loss where that is smaller.
     """
 
     status: jax.Array
     epochs: jax.Array
     loss: jax.Array
     gradient_norm: jax.Array
+    excess: jax.Array
 
 
 class Stats(NamedTuple):

@@ -18,6 +18,7 @@ class Status(enum.IntEnum):
     SOLVED_INACCURATE = 7
     SOLVED_WITHOUT_GAP = 8
     HEAD_DIFFERS = 10
+    ROUNDING_LIMIT = 11
 
     @property
     def text(self) -> str:
@@ -43,12 +44,14 @@ SUCCESSES = (Status.SOLVED, Status.SOLVED_WITHOUT_GAP)
 
 _STATUS_TEXT = {
     Status.SOLVED: "solved: certified gap, cone violation, residuals and explained share are all "
-    "within their tolerances, and Phase II reached its gradient tolerance",
+    "within their tolerances, and Phase II is proven to be within Params.excess_tolerance of its "
+    "optimum",
     Status.ITERATION_LIMIT: "Phase I reached Config.max_iterations before its tolerances were met: "
     "raise the cap, move Params.rho (lower when the gap lags, higher when the cone violation "
     "lags), or loosen the tolerance that Stats shows unmet",
-    Status.EPOCH_LIMIT: "Phase II reached Config.max_epochs above Params.gradient_tolerance: raise "
-    "the cap, Params.ridge or Params.learning_rate, or loosen the tolerance",
+    Status.EPOCH_LIMIT: "Phase II reached Config.max_epochs with its excess above "
+    "Params.excess_tolerance: raise the cap, Params.ridge or Params.learning_rate, leave "
+    "Params.weight_decay at 0 and Config.batch_size at None, or loosen the tolerance",
     Status.ZERO_NETWORK: "the optimal network is zero: Params.group_lasso is at or above "
     "lambda_max, lower it; or chosen and rejected have the same features, so that there is "
     "nothing to learn",
@@ -67,6 +70,9 @@ _STATUS_TEXT = {
     "on rows next to them, or weights are out of the range of the dtype; use other gates (another "
     "key, or none of your own), rescale features whose spread is below 1e-30 or above 1e30, or "
     "enable x64",
+    Status.ROUNDING_LIMIT: "Phase II's gradient is down to its rounding, which proves no excess "
+    "within Params.excess_tolerance: enable x64, raise Params.ridge, or loosen the tolerance to "
+    "what Stats shows",
 }
 
 

@@ -56,7 +56,8 @@ class Params(NamedTuple):
         gamma: offset of the Bradley-Terry loss (eq 6), in Phase II and in a pairwise Phase I.
         ridge: coefficient of ||theta2||^2 / 2 in the Phase II objective, in which every neuron's
             reward difference has unit root mean square; > 0, so that an optimum exists.
-        learning_rate: AdamW step size that Phase II starts from; > 0. It adapts by itself.
+        learning_rate: AdamW step size that Phase II starts from; > 0. It adapts by itself. Steps
+            are those of beta theta2, the log-odds, so that it means the same at every `beta`.
         weight_decay: decoupled decay of AdamW; >= 0. The default is 0 because decoupled decay
             minimises no fixed objective; use `ridge`.
         gap_tolerance: largest certified relative duality gap that counts as solved.
@@ -64,7 +65,8 @@ class Params(NamedTuple):
         residual_tolerance: largest relative ADMM residual (primal and dual) that counts.
         explained_minimum: smallest share of the possible improvement over the zero network that
             counts (`Stats.explained`).
-        gradient_tolerance: Phase II stops when the Euclidean norm of its gradient is below this.
+        excess_tolerance: Phase II stops when its objective is proven to be above its optimum by at
+            most this share of the objective of theta2 = 0.
     """
 
     rho: Scalar = 1.0
@@ -78,7 +80,7 @@ class Params(NamedTuple):
     violation_tolerance: Scalar = 1e-2
     residual_tolerance: Scalar = 1e-2
     explained_minimum: Scalar = 0.9
-    gradient_tolerance: Scalar = 1e-4
+    excess_tolerance: Scalar = 1e-5
 
 
 Precision = Literal["highest", "high", "default"]

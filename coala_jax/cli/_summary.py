@@ -38,7 +38,7 @@ def _lines(report: dict[str, Any], out: Path, files: list[Path]) -> list[str]:
         f"          {first['iterations']} iterations, {first['active_neurons']} active neurons, "
         f"{_seconds(first)}",
         f"Phase II  {second['status']}: {second['epochs']} epochs, loss {second['loss']:.4f}, "
-        f"gradient norm {second['gradient_norm']:.1e}, {_seconds(second)}",
+        f"at most {second['excess']:.1e} nats above its optimum, {_seconds(second)}",
         f"held out  accuracy {held['rewards/accuracies']:.3f} [{low:.3f}, {high:.3f}] on "
         f"{report['pairs']['eval']} pairs ({report['pairs']['train']} trained on, split by "
         f"{report['split']['by']})",

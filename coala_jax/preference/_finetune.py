@@ -23,6 +23,7 @@ from coala_jax._inputs import (
 from coala_jax._solution import Phase2History, Phase2Solution, Phase2Stats, RewardMetrics
 from coala_jax._status import Status
 from coala_jax._types import Config, Params, PreferenceFeatures
+from coala_jax.preference._excess import Excess, excess_bound, in_blocks
 from coala_jax.preference._implicit import differentiable_theta2
 from coala_jax.preference._objective import (
     LogisticProblem,
@@ -66,7 +67,7 @@ class _Loop(NamedTuple):
 
     theta2: jax.Array
     value: jax.Array
-    gradient: jax.Array
+    excess: Excess
     moments: optax.OptState
     step_scale: jax.Array
     history: Phase2History
@@ -86,11 +87,12 @@ def finetune(
     """Fit theta2 to the Bradley-Terry loss with offset (eq 6 or 9), the first layer frozen.
 
     AdamW (an optax chain) from the head's own theta2, on all pairs or on minibatches. Stops when
-    the gradient norm of the objective falls below `params.gradient_tolerance`. Reverse-mode
-    gradients of the head are those of the optimum, by implicit differentiation.
+    the objective is proven to be within `params.excess_tolerance` of its optimum, in units of the
+    loss of theta2 = 0. Reverse-mode gradients of the head are those of the optimum, by implicit
+    differentiation.
 
     Args:
-        params: `beta`, `gamma`, `ridge`, `learning_rate`, `weight_decay`, `gradient_tolerance`.
+        params: `beta`, `gamma`, `ridge`, `learning_rate`, `weight_decay`, `excess_tolerance`.
         head: from `cronos`, on raw features of width d.
         features: training pairs, (n, d).
         config: `phase2_objective`, `max_epochs`, `batch_size`, `precision`.
@@ -102,8 +104,8 @@ def finetune(
 
     Raises:
         TypeError, ValueError: shapes or dtypes that do not fit, with the argument named.
-        SolveError: a gradient was asked for above `params.gradient_tolerance` (outside jit; under
-            it such a gradient is NaN).
+        SolveError: a gradient was asked for of a head that is not solved (outside jit; under it
+            such a gradient is NaN).
     """
     require_one_head(head)
     with jax.default_matmul_precision(config.precision):
@@ -141,9 +143,7 @@ def _train(inputs: _Inputs, config: Config, key: jax.Array) -> Phase2Solution:
     )
     entries = config.max_epochs + 1
     valid = status == Status.SOLVED
-
-    def value_and_grad(theta2: jax.Array) -> tuple[jax.Array, jax.Array]:
-        return jax.value_and_grad(lambda t: objective(params, train.problem, t))(theta2)
+    blocked = in_blocks(train.problem)
 
     def record(
         history: Phase2History, epoch: jax.Array, value: jax.Array, theta2: jax.Array
@@ -160,26 +160,26 @@ def _train(inputs: _Inputs, config: Config, key: jax.Array) -> Phase2Solution:
         theta2, moments = _run_epoch(
             params, train.problem, optimizer, config.batch_size, loop, epoch_key
         )
-        value, gradient = value_and_grad(theta2)
         accepted = objective_change(params, train.problem, loop.theta2, theta2) <= 0
         theta2 = jnp.where(accepted, theta2, loop.theta2)
         # The exact change decides; the rounding of the sum is not shown as a rise.
-        value = jnp.where(accepted, jnp.minimum(value, loop.value), loop.value)
-        gradient = jnp.where(accepted, gradient, loop.gradient)
+        value = jnp.minimum(objective(params, train.problem, theta2), loop.value)
+        excess = excess_bound(params, blocked, theta2, value)
         fresh = optimizer.init(theta2)
         moments = jax.tree.map(lambda a, b: jnp.where(accepted, a, b), moments, fresh)
         grown = jnp.minimum(_GROWTH * loop.step_scale, _LARGEST_SCALE)
         step_scale = jnp.where(accepted, grown, _SHRINK * loop.step_scale)
         epoch = loop.epoch + 1
         history = record(loop.history, epoch, value, theta2)
-        return _Loop(theta2, value, gradient, moments, step_scale, history, epoch, key)
+        return _Loop(theta2, value, excess, moments, step_scale, history, epoch, key)
 
     def unfinished(loop: _Loop) -> jax.Array:
-        steep = jnp.linalg.norm(loop.gradient) > params.gradient_tolerance
-        return valid & steep & (loop.epoch < config.max_epochs)
+        improvable = (loop.excess.bound > tolerance) & ~_is_unprovable(loop.excess, tolerance)
+        return valid & improvable & (loop.epoch < config.max_epochs)
 
     theta2 = jnp.asarray(head.theta2)
-    value, gradient = value_and_grad(theta2)
+    value = objective(params, train.problem, theta2)
+    tolerance = params.excess_tolerance * objective(params, train.problem, jnp.zeros_like(theta2))
     nan = jnp.full((entries,), jnp.nan, value.dtype)
     traces = RewardMetrics(*[nan] * len(RewardMetrics._fields))
     empty = Phase2History(traces, None if held_out is None else traces)
@@ -187,7 +187,7 @@ def _train(inputs: _Inputs, config: Config, key: jax.Array) -> Phase2Solution:
     first = _Loop(
         theta2=theta2,
         value=value,
-        gradient=gradient,
+        excess=excess_bound(params, blocked, theta2, value),
         moments=optimizer.init(theta2),
         step_scale=jnp.ones_like(value),
         history=record(empty, none, value, theta2),
@@ -195,14 +195,27 @@ def _train(inputs: _Inputs, config: Config, key: jax.Array) -> Phase2Solution:
         key=key,
     )
     last = lax.while_loop(unfinished, advance, first)
-    gradient_norm = jnp.linalg.norm(last.gradient)
-    finished = jnp.where(
-        gradient_norm <= params.gradient_tolerance, Status.SOLVED, Status.EPOCH_LIMIT
+    ended = _ended(last.excess, tolerance, last.value)
+    status = jnp.where(valid, ended, status).astype(jnp.int32)
+    stats = Phase2Stats(
+        status, last.epoch, last.value, last.excess.gradient_norm, last.excess.bound
     )
-    finished = jnp.where(jnp.isfinite(gradient_norm), finished, Status.BREAKDOWN)
-    status = jnp.where(valid, finished, status).astype(jnp.int32)
-    stats = Phase2Stats(status, last.epoch, last.value, gradient_norm)
     return Phase2Solution(head._replace(theta2=last.theta2), status, stats, last.history)
+
+
+def _is_unprovable(excess: Excess, tolerance: jax.Array) -> jax.Array:
+    """Whether the gradient is down to a rounding that proves less than the tolerance."""
+    return (excess.resolution > tolerance) & excess.is_rounding
+
+
+def _ended(excess: Excess, tolerance: jax.Array, value: jax.Array) -> jax.Array:
+    """`Status` of the last epoch."""
+    finite = jnp.isfinite(excess.bound) & jnp.isfinite(tolerance) & jnp.isfinite(value)
+    return jnp.select(
+        [~finite, excess.bound <= tolerance, _is_unprovable(excess, tolerance)],
+        [Status.BREAKDOWN, Status.SOLVED, Status.ROUNDING_LIMIT],
+        Status.EPOCH_LIMIT,
+    )
 
 
 def evaluate(
@@ -286,9 +299,9 @@ def _run_epoch(
     ) -> tuple[tuple[jax.Array, optax.OptState], None]:
         theta2, moments = carry
         gradient = jax.grad(lambda t: objective(params, batch, t))(theta2)
-        updates, moments = optimizer.update(gradient, moments, theta2)
-        updates = jax.tree.map(lambda u: loop.step_scale * u, updates)
-        return (optax.apply_updates(theta2, updates), moments), None
+        # In units of the log-odds: a step means the same at every beta.
+        updates, moments = optimizer.update(gradient / params.beta, moments, params.beta * theta2)
+        return (theta2 + loop.step_scale * updates / params.beta, moments), None
 
     rows = problem.weight.shape[0]
     if batch_size is None or batch_size >= rows:

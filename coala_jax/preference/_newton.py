@@ -42,11 +42,11 @@ def newton_optimum(
     Args:
         params: `beta` and `ridge` are read; ridge must be > 0.
         problem: from `logistic_problem`.
-        tolerance: largest gradient norm; None for 100 times the dtype's resolution.
+        tolerance: largest gradient norm; None for 100 times the dtype's resolution of the one at
+            zero.
     """
     design = problem.design
     width = design.shape[1]
-    limit = 100 * jnp.finfo(design.dtype).eps if tolerance is None else tolerance
 
     def value_and_grad(theta2: jax.Array) -> tuple[jax.Array, jax.Array]:
         return jax.value_and_grad(lambda t: objective(params, problem, t))(theta2)
@@ -59,7 +59,8 @@ def newton_optimum(
         def too_long(search: tuple[jax.Array, jax.Array]) -> jax.Array:
             length, halvings = search
             change = objective_change(params, problem, theta2, theta2 + length * direction)
-            return (change > _ARMIJO * length * slope) & (halvings < _MAX_HALVINGS)
+            # NaN, of a step that overflows, is no descent.
+            return ~(change <= _ARMIJO * length * slope) & (halvings < _MAX_HALVINGS)
 
         def halve(search: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
             return search[0] / 2, search[1] + 1
@@ -76,12 +77,11 @@ def newton_optimum(
         return (jnp.linalg.norm(gradient) > limit) & (steps < _MAX_STEPS) & ~stalled
 
     origin = jnp.zeros((width,), design.dtype)
-    first: tuple[jax.Array, ...] = (
-        origin,
-        *value_and_grad(origin),
-        jnp.zeros((), jnp.int32),
-        jnp.array(False),
-    )
+    value, gradient = value_and_grad(origin)
+    accuracy = 100 * jnp.finfo(design.dtype).eps
+    limit = accuracy * jnp.linalg.norm(gradient) if tolerance is None else tolerance
+    none, sound = jnp.zeros((), jnp.int32), jnp.array(False)
+    first: tuple[jax.Array, ...] = (origin, value, gradient, none, sound)
     theta2, value, gradient, steps, _ = lax.while_loop(unfinished, step, first)
     return NewtonResult(theta2, value, jnp.linalg.norm(gradient), steps)
 

@@ -19,7 +19,9 @@ REPORT_KEYS = {
         *("compile_seconds", "active_neurons", "critical_strength", "primal_value", "dual_bound"),
         "admm_flops",
     ),
-    "phase2": ("status", "seconds", "compile_seconds", "epochs", "loss", "gradient_norm"),
+    "phase2": (
+        *("status", "seconds", "compile_seconds", "epochs", "loss", "gradient_norm", "excess"),
+    ),
     "train": ("rewards/accuracies", "rewards/margins", "sigmoid_margin"),
     "eval": ("rewards/accuracies", "rewards/margins", "sigmoid_margin"),
     "baseline": ("linear_probe_accuracy", "length_accuracy"),

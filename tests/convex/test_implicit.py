@@ -29,7 +29,7 @@ TIGHT = {
     "gap_tolerance": 1e-9,
     "violation_tolerance": 1e-8,
     "residual_tolerance": 1e-8,
-    "gradient_tolerance": 1e-10,
+    "excess_tolerance": 1e-18,
 }
 PAIRS, WIDTH = 20, 3
 GATES = np.random.default_rng(7).standard_normal((4, WIDTH + 1))

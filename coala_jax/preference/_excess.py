@@ -1,0 +1,147 @@
+"""How far the Phase II objective can be above its optimum, as floating point proves it.
+
+The objective is mean_j w_j softplus(t_j) + mu / 2 ||theta||^2 with t_j = o_j - beta a_j theta. Its
+dual has a point p_j in [0, 1] a row, and the gap between the two at p_j = sigmoid(s_j) is
+
+    ||mu theta - beta mean_j w_j p_j a_j||^2 / (2 mu) + mean_j w_j B(t_j, s_j)
+
+where B <= (t - s)^2 / 8 is the Bregman divergence of softplus. At s = t it is ||g||^2 / (2 mu),
+which strong convexity gives too (Nesterov 2018, theorem 2.1.10). Here s_j is the logit as computed:
+what rounding does to it counts by its square. What rounding does to the sum over the rows is
+bounded and added to the norm (Higham 2002, sections 3.1 and 4.2): a norm below that would prove
+nothing. Neurons, offsets and weights count as exact.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from coala_jax._types import Params
+from coala_jax.preference._objective import LogisticProblem
+
+# Roundings of one term beside those of its sum: sigmoid (at most 8 units in the last place), the
+# products with weight, row, beta and 1 / m, the ridge and the difference.
+_OF_A_TERM = 16
+# For the rounding of the bounds themselves.
+_MARGIN = 1.01
+
+
+class BlockedRows(NamedTuple):
+    """Rows of the regression in b blocks of s, b and s about the root of m.
+
+    Sums of blocks, and then over blocks, round in proportion to b + s instead of m.
+
+    Attributes:
+        problem: (b, s, k) design, (b, s) offset and weight; rows that fill the last block are zero.
+        lengths: (b, s) Euclidean norms of the rows that have weight, else 0.
+        rows: m.
+        neurons: scalar, columns that are not zero.
+    """
+
+    problem: LogisticProblem
+    lengths: jax.Array
+    rows: int
+    neurons: jax.Array
+
+
+class Excess(NamedTuple):
+    """What is certified at some theta2; scalars.
+
+    Attributes:
+        bound: objective - optimum is at most this.
+        resolution: what the bound would be if the gradient were computed as zero.
+        gradient_norm: Euclidean norm of the gradient as computed.
+        is_rounding: whether its share of the bound is at most four resolutions, as it is where
+            the norm is below its rounding error.
+    """
+
+    bound: jax.Array
+    resolution: jax.Array
+    gradient_norm: jax.Array
+    is_rounding: jax.Array
+
+
+def in_blocks(problem: LogisticProblem) -> BlockedRows:
+    """The rows of a problem, prepared for `excess_bound`."""
+    rows = problem.weight.shape[0]
+    size = math.isqrt(rows - 1) + 1
+    blocks = -(-rows // size)
+
+    def split(leaf: jax.Array) -> jax.Array:
+        filled = jnp.pad(leaf, [(0, blocks * size - rows), *[(0, 0)] * (leaf.ndim - 1)])
+        return filled.reshape(blocks, size, *leaf.shape[1:])
+
+    blocked = LogisticProblem(*(split(leaf) for leaf in problem))
+    lengths = jnp.where(blocked.weight > 0, _norm(blocked.design), 0)
+    neurons = jnp.sum(jnp.any(problem.design != 0, axis=0))
+    return BlockedRows(blocked, lengths, rows, neurons)
+
+
+def excess_bound(
+    params: Params, blocked: BlockedRows, theta2: jax.Array, value: jax.Array
+) -> Excess:
+    """Bound objective - optimum at (k,) theta2.
+
+    Args:
+        params: `beta` and `ridge` are read.
+        blocked: rows of the problem.
+        theta2: (k,).
+        value: objective there; it is a bound too, since no objective is below zero.
+    """
+    pulled, gradient = _gradient(params, blocked, theta2)
+    gradient_norm = _norm(gradient)
+    in_sums, in_logits = _rounding(params, blocked, theta2, pulled)
+    in_sums = in_sums + _relative_error(0, theta2.dtype) * gradient_norm
+    root = jnp.sqrt(2 * params.ridge)
+    by_gradient = ((gradient_norm + in_sums) / root) ** 2
+    resolution = (in_sums / root) ** 2 + in_logits
+    return Excess(
+        bound=_MARGIN * jnp.minimum(by_gradient + in_logits, value),
+        resolution=resolution,
+        gradient_norm=gradient_norm,
+        is_rounding=by_gradient <= 4 * resolution,
+    )
+
+
+def _gradient(
+    params: Params, blocked: BlockedRows, theta2: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """w_j p_j, (b, s), and the gradient, (k,)."""
+    design, offset, weight = blocked.problem
+    with jax.default_matmul_precision("highest"):
+        logit = offset - params.beta * jnp.einsum("bsk,k->bs", design, theta2)
+        pulled = weight * jax.nn.sigmoid(logit)
+        # The barrier keeps XLA from making one sum of the two.
+        sums = lax.optimization_barrier(jnp.einsum("bs,bsk->bk", pulled, design))
+    return pulled, params.ridge * theta2 - params.beta * jnp.sum(sums, axis=0) / blocked.rows
+
+
+def _rounding(
+    params: Params, blocked: BlockedRows, theta2: jax.Array, pulled: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Bounds of the error of the gradient's sums in norm, and of mean_j w_j (t_j - s_j)^2 / 8."""
+    offset, weight = blocked.problem.offset, blocked.problem.weight
+    dtype, size = theta2.dtype, _norm(theta2)
+    pull = params.beta * jnp.sum(pulled * blocked.lengths) / blocked.rows
+    in_sums = _relative_error(sum(offset.shape), dtype) * (pull + params.ridge * size)
+    reach = jnp.abs(offset) + params.beta * blocked.lengths * size
+    moved = _relative_error(blocked.neurons, dtype) * jnp.where(weight > 0, reach, 0)
+    return in_sums, jnp.sum(weight * moved**2) / (8 * blocked.rows)
+
+
+def _relative_error(summands: int | jax.Array, dtype: jnp.dtype) -> jax.Array:
+    """Of a sum of so many terms: n u / (1 - n u) after n roundings."""
+    total = (summands + _OF_A_TERM) * (jnp.finfo(dtype).eps / 2)
+    return jnp.asarray(total / (1 - total), dtype)
+
+
+def _norm(rows: jax.Array) -> jax.Array:
+    """Euclidean norms along the last axis, whose squares may overflow or vanish."""
+    tiny = float(jnp.finfo(rows.dtype).tiny)
+    unit = jnp.clip(jnp.max(jnp.abs(rows), axis=-1), tiny, 1 / tiny)
+    return unit * jnp.linalg.norm(rows / unit[..., None], axis=-1)

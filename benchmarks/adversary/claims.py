@@ -24,8 +24,7 @@ _FEW_ROUNDINGS = 10
 # rounding.
 _LAMBDA_SLACK, _LAMBDA_ABOVE = 1e-3, 1.01
 _MANY_ROUNDINGS = 100
-# A mean of 1e6 deviations has no nearer float32.
-_STANDARDISATION_SLACK = 0.1
+_STANDARDISATION_SLACK = 1e-2
 _LOST_WEIGHT = 1e-30
 _LOOSER = 3.0
 # Norms of gradients may be off by this share and by this much.
@@ -33,9 +32,7 @@ _GRADIENT_SHARE, _GRADIENT_SLACK = 0.05, 2e-5
 # The loss of Phase II may be off by this share of that of zero weights: rounding of differences of
 # pairs that are nearly equal.
 _LOSS_SLACK = 1e-4
-# Where Phase II promises no excess, as a share of the loss of zero weights; and how far off a
-# promise may be.
-_EXCESS = 1e-2
+# The excess may be off by this share of it.
 _EXCESS_SLACK = 1e-8
 _WITH_BOUNDS = {
     "SOLVED",
@@ -125,12 +122,12 @@ def _premises(stats: Any, truth: Phase1Truth) -> list[str]:
 def phase2_claims(stats: Any, params: Any, truth: Phase2Truth) -> list[str]:
     """Kinds of false claims of Phase II; arguments as for `phase1_claims`."""
     solved = status_name(stats.status) == "SOLVED"
-    allowed = getattr(params, "excess_tolerance", _EXCESS) * truth.zero_loss
+    allowed = params.excess_tolerance * truth.zero_loss
     slack = _EXCESS_SLACK * truth.zero_loss
     found = []
     if solved and not truth.excess <= allowed + slack:
         found.append("excess")
-    if solved and hasattr(stats, "excess") and not truth.excess <= stats.excess + slack:
+    if solved and not truth.excess <= stats.excess + slack:
         found.append("bound of the excess")
     if solved and not truth.loss <= stats.loss + _LOSS_SLACK * truth.zero_loss:
         found.append("loss")

@@ -10,6 +10,8 @@ from adversary.losses import Array
 from adversary.program import Pairs, Program
 
 Tensors = dict[str, Array]
+# No column counts as varying by less than this share of its half range.
+_LEAST_DEVIATION = 1e-6
 
 
 class Phase1Truth(NamedTuple):
@@ -29,7 +31,7 @@ class Phase1Truth(NamedTuple):
         gap: (P - D) / |D|.
         explained: (P(0) - P) / (P(0) - D); zero where nothing is possible.
         wrong_patterns: rows on the other side of a gate than the certificate says.
-        standardisation_error: largest error of a column's mean or deviation, in deviations.
+        standardisation_error: largest error of a column's centre or scale, in deviations.
         lost_weight: largest weight of a pair that the certificate counts as none.
     """
 
@@ -75,25 +77,19 @@ def judge_phase1(
         gap=(primal - dual) / abs(dual) if dual else np.inf,
         explained=(zero - primal) / (zero - dual) if zero > dual else 0.0,
         wrong_patterns=int(np.sum(program.patterns != np.asarray(certificate.patterns))),
-        standardisation_error=_standardisation_error(program, pairs),
+        standardisation_error=_standardisation_error(program, pairs, certificate),
         lost_weight=float(np.max(np.where(counts, 0, pairs.weight))),
     )
 
 
 def neurons(tensors: Tensors, rows: Array) -> Array:
     """First-layer outputs of a head in float64: (m, d) -> (m, k)."""
-    rows = rows - centre_of(tensors)
+    rows = rows - tensors["center"]
     first = rows @ tensors["theta1"].astype(np.float64) + tensors["bias"]
     if "gates" not in tensors:
         return np.maximum(first, 0)
     gates = rows @ tensors["gates"].astype(np.float64) + tensors["gate_bias"]
     return np.where(gates >= 0, first, 0)
-
-
-def centre_of(tensors: Tensors) -> Array:
-    """What a head takes off its features: (d,)."""
-    none = np.zeros(len(tensors["theta1"]))
-    return tensors.get("center", tensors.get("centre", none)).astype(np.float64)
 
 
 def _primal_values(
@@ -119,19 +115,28 @@ def _group_norms(tensors: Tensors, certificate: Any) -> Array:
     is not.
     """
     theta1 = tensors["theta1"].astype(np.float64)
-    center, scale = (
-        np.asarray(leaf, np.float64) for leaf in (certificate.center, certificate.scale)
-    )
-    bias = tensors["bias"] + (center - centre_of(tensors)) @ theta1
+    center, scale = _standardisation(certificate)
+    bias = tensors["bias"] + (center - tensors["center"]) @ theta1
     first = np.concatenate([theta1 * scale[:, None], bias[None]])
     return np.linalg.norm(first, axis=0) * abs(tensors["theta2"].astype(np.float64))
 
 
-def _standardisation_error(program: Program, pairs: Pairs) -> float:
-    x = program.x[:, :-1]
-    x = x[:, np.any(x != 0, axis=0)]
+def _standardisation(certificate: Any) -> tuple[Array, Array]:
+    center, scale = certificate.center, certificate.scale
+    return np.asarray(center, np.float64), np.asarray(scale, np.float64)
+
+
+def _standardisation_error(program: Program, pairs: Pairs, certificate: Any) -> float:
+    """What centre and scale are off by, beside the rounding of the centre, in deviations."""
+    center, scale = _standardisation(certificate)
     counts = program.weight[: len(pairs.weight)] > 0
-    weight = np.tile(np.where(counts, pairs.weight, 0), 2) / (2 * len(pairs.weight))
-    mean = weight @ x
-    deviation = np.sqrt(weight @ (x - mean) ** 2)
-    return float(np.max([*abs(mean), *abs(deviation - 1)], initial=0.0))
+    rows = pairs.rows[np.tile(counts, 2)]
+    half_range = (rows.max(axis=0) - rows.min(axis=0)) / 2
+    varies = half_range > 0
+    weight = np.tile(pairs.weight[counts], 2) / (2 * len(pairs.weight))
+    mean = np.where(varies, weight @ rows, rows[0])
+    deviation = np.sqrt(weight @ ((rows - center) / np.where(varies, half_range, 1)) ** 2)
+    wanted = np.where(varies, np.maximum(deviation, _LEAST_DEVIATION) * half_range, 1)
+    rounding = np.finfo(certificate.center.dtype).eps * abs(center)
+    off_center = np.maximum(abs(mean - center) - rounding, 0) / wanted
+    return float(np.max([off_center, abs(scale / wanted - 1)]))

@@ -188,8 +188,8 @@ def _scaled(rng: Generator, shape: Shape) -> _Draft:
 
 
 def _offset(rng: Generator, shape: Shape) -> _Draft:
-    """Means of 1e2 to 1e6 deviations."""
-    size = 10 ** rng.uniform(2, 6, shape.width) * rng.choice([-1, 1], shape.width)
+    """Means of 1e2 to 1e8 deviations, beyond what the dtype can tell apart."""
+    size = 10 ** rng.uniform(2, 8, shape.width) * rng.choice([-1, 1], shape.width)
     offset = np.where(_columns(rng, shape), size, 0)
     scale = 10 ** rng.uniform(-2, 2)
     return _both(_gaussian(rng, shape), lambda side: scale * (side + offset))

@@ -12,9 +12,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from adversary.losses import LOSSES, Array, Loss
 
-# A column whose spread is below this share of its largest value may be taken for constant: twice
-# the solver's bar, which it compares with a spread in float32.
-_CONSTANT_SPREAD = 2e-6
 # A product of D terms is off by this many roundings more than terms, of their absolute sum.
 _ROUNDINGS = 4
 
@@ -43,7 +40,7 @@ class Program(NamedTuple):
     """Program (3).
 
     Attributes:
-        x: (m, D) standardised rows with a column of ones; a constant column is zero.
+        x: (m, D) standardised rows with a column of ones.
         patterns: (P, m) booleans D_i.
         near: (P, m), rows within rounding of a gate.
         labels: (m,), or (n,) offsets of pairs.
@@ -139,17 +136,7 @@ def _standardised_rows(pairs: Pairs, counts: Array, certificate: Any) -> Array:
     center, scale = (
         np.asarray(leaf, np.float64) for leaf in (certificate.center, certificate.scale)
     )
-    x = np.where(_ignored(pairs, scale), 0, (rows - center) / scale)
-    return np.concatenate([x, np.ones((len(x), 1))], axis=1)
-
-
-def _ignored(pairs: Pairs, scale: Array) -> Array:
-    """Which features the certificate takes for constant, and may: (d,)."""
-    largest = np.max(abs(pairs.rows), axis=0)
-    units = pairs.rows / np.where(largest > 0, largest, 1)
-    weight = np.tile(pairs.weight, 2) / (2 * len(pairs.weight))
-    spread = np.sqrt(weight @ (units - weight @ units) ** 2)
-    return (scale == 1) & (spread <= _CONSTANT_SPREAD)
+    return np.concatenate([(rows - center) / scale, np.ones((len(rows), 1))], axis=1)
 
 
 def _rounding(x: Array, gates: Any) -> Array:

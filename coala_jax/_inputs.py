@@ -94,10 +94,16 @@ def prepare_features(features: PreferenceFeatures, name: str = "features") -> Pa
     return PairArrays(chosen, rejected, weight, margin.astype(float_dtype()))
 
 
-def input_status(params: Params, features: PairArrays, gates: jax.Array | None = None) -> jax.Array:
-    """int32 `Status` of prepared features, parameters and gates: SOLVED where nothing is wrong."""
+def input_status(params: Params, features: PairArrays, others: Any = None) -> jax.Array:
+    """int32 `Status` of prepared features and parameters: SOLVED where nothing is wrong.
+
+    Args:
+        params: prepared.
+        features: prepared.
+        others: arrays that must be finite too: gates or a head.
+    """
     finite = jnp.array(True)
-    for array in features if gates is None else (*features, gates):
+    for array in (*features, *jax.tree.leaves(others)):
         finite = finite & jnp.isfinite(array).all()
     valid = jnp.array(True)
     for name in _POSITIVE_LEAVES:

@@ -57,8 +57,8 @@ _STATUS_TEXT = {
     "nothing to learn",
     Status.INVALID_PARAMETER: "a leaf of Params is out of its range: rho, beta, ridge and "
     "learning_rate must be > 0, group_lasso, weight_decay and the tolerances >= 0, and all finite",
-    Status.NOT_FINITE_INPUT: "the features, weights, margins or gates hold NaN or infinity, or "
-    "weights are negative or all zero: clean the input",
+    Status.NOT_FINITE_INPUT: "the features, weights, margins, gates or head hold NaN or "
+    "infinity, or weights are negative or all zero: clean the input",
     Status.BREAKDOWN: "the iteration produced NaN or infinity from finite input: lower Params.rho "
     "or Params.learning_rate, or enable x64",
     Status.SOLVED_INACCURATE: "solved to tolerances three times as large: Phase I reached "

@@ -133,7 +133,7 @@ def _finetune(inputs: _Inputs, config: Config, key: jax.Array) -> Phase2Solution
 def _train(inputs: _Inputs, config: Config, key: jax.Array) -> Phase2Solution:
     """AdamW on the second layer of a balanced head."""
     params, head, features, eval_features = inputs
-    status = input_status(params, features)
+    status = input_status(params, features, head)
     train = _pair_neurons(params, head, features, config)
     held_out = None if eval_features is None else _pair_neurons(params, head, eval_features, config)
     optimizer = optax.chain(
@@ -258,19 +258,26 @@ def balance_neurons(head: Head, features: PairArrays) -> Head:
     without any difference over the pairs keeps its scale and gets theta2 = 0.
     """
     difference = head.neurons(features.chosen) - head.neurons(features.rejected)
-    square = jnp.mean(features.weight[:, None] * difference**2, axis=0)
+    weight = features.weight[:, None]
+    # In units of the largest one no square overflows or vanishes.
+    largest = jnp.max(jnp.abs(jnp.where(weight > 0, difference, 0)), axis=0)
+    unit = lax.stop_gradient(jnp.where(largest > 0, largest, 1))
+    square = jnp.mean(weight * (difference / unit) ** 2, axis=0)
     # The root of zero has no gradient: take that of one and drop it.
-    spread = jnp.sqrt(jnp.where(square > 0, square, 1))
+    spread = unit * jnp.sqrt(jnp.where(square > 0, square, 1))
     theta2 = jnp.where(square > 0, head.theta2 * spread, 0)
     return head._replace(theta1=head.theta1 / spread, bias=head.bias / spread, theta2=theta2)
 
 
 def _pair_neurons(params: Params, head: Head, features: PairArrays, config: Config) -> _PairNeurons:
+    """Weights, and so all figures, are NaN where the pairs or the head are not finite."""
     chosen, rejected = head.neurons(features.chosen), head.neurons(features.rejected)
+    finite = input_status(params, features, head) != Status.NOT_FINITE_INPUT
+    weight = jnp.where(finite, features.weight, jnp.nan)
     problem = logistic_problem(
-        config.phase2_objective, chosen, rejected, features.weight, features.margin, params.gamma
+        config.phase2_objective, chosen, rejected, weight, features.margin, params.gamma
     )
-    return _PairNeurons(chosen, rejected, features.weight, problem)
+    return _PairNeurons(chosen, rejected, weight, problem)
 
 
 def _metrics(params: Params, pairs: _PairNeurons, theta2: jax.Array) -> RewardMetrics:

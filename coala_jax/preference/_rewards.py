@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from coala_jax._accuracy import pairwise_accuracy
+from coala_jax._relative_weights import over_their_mean
 from coala_jax._solution import RewardMetrics
 
 
@@ -26,18 +27,20 @@ def reward_metrics(
         loss: scalar to be carried along.
         log_loss: scalar to be carried along.
         beta: reward scale inside the sigmoid.
-        weight: (n,) weights of the pairs, or None for 1 each.
+        weight: (n,) weights of the pairs, or None for 1 each; as `PreferenceFeatures` has them.
+
+    Returns:
+        The metrics; those of rewards are NaN where a reward or the weights are.
     """
-    weight = jnp.ones_like(chosen) if weight is None else weight
-    total = jnp.sum(weight)
-
-    def mean(values: jax.Array) -> jax.Array:
-        return jnp.sum(weight * values) / total
-
+    weight = jnp.ones_like(chosen) if weight is None else over_their_mean(weight, chosen.dtype)
+    margin = jnp.mean(weight * (chosen - rejected))
+    sigmoids = jax.nn.sigmoid(beta * chosen) - jax.nn.sigmoid(beta * rejected)
+    accuracy = jnp.mean(weight * pairwise_accuracy(chosen, rejected))
     return RewardMetrics(
         loss=loss,
         log_loss=log_loss,
-        reward_margin=mean(chosen - rejected),
-        sigmoid_margin=mean(jax.nn.sigmoid(beta * chosen) - jax.nn.sigmoid(beta * rejected)),
-        accuracy=mean(pairwise_accuracy(chosen, rejected)),
+        reward_margin=margin,
+        sigmoid_margin=jnp.mean(weight * sigmoids),
+        # No order of NaN is a wrong one.
+        accuracy=jnp.where(jnp.isnan(margin), margin, accuracy),
     )

@@ -61,7 +61,7 @@ class LengthRule(NamedTuple):
 
 def weighted_mean(values: np.ndarray, weight: np.ndarray | None) -> float:
     """Mean of (n,) values, by (n,) weights where there are any."""
-    return float(np.average(values, weights=weight))
+    return float(np.average(values, weights=None if weight is None else np.float64(weight)))
 
 
 def fit_length_rule(train: PairSet) -> LengthRule | None:
@@ -131,12 +131,14 @@ def folds_of(keys: Sequence[str], folds: int, seed: int) -> np.ndarray:
 
 def _fit(difference: np.ndarray, weight: np.ndarray, ridge: float) -> np.ndarray:
     """(d,) weights on raw features; rows of weight 0 do not count, for the scale neither."""
-    weight = np.asarray(weight / weight.mean(), np.float32)
-    scale = np.sqrt(np.mean(weight[:, None] * difference**2, axis=0))
+    # In float64 neither the sum of weights nor the squares of float32 features overflow.
+    weight = weight.astype(np.float64)
+    weight = weight / weight.mean()
+    scale = np.sqrt(np.mean(weight[:, None] * np.float64(difference) ** 2, axis=0))
     # A column without any difference decides nothing: its weight stays 0.
     scale = np.where(scale > 0, scale, np.inf)
     problem = LogisticProblem(
-        jnp.asarray(difference / scale),
+        jnp.asarray(difference / scale, difference.dtype),
         jnp.zeros(len(weight), difference.dtype),
         jnp.asarray(weight, difference.dtype),
     )

@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from coala_jax import Config, ConvexHead, Params, PreferenceFeatures, Status, finetune
+from coala_jax import (
+    Config,
+    ConvexHead,
+    Params,
+    PreferenceFeatures,
+    Status,
+    evaluate,
+    finetune,
+)
 from coala_jax._inputs import prepare_features, prepare_params
 from coala_jax.preference import (
     balance_neurons,
@@ -150,6 +158,67 @@ def test_balancing_keeps_the_function_and_drops_dead_neurons():
     difference = balanced.neurons(features.chosen) - balanced.neurons(features.rejected)
     spread = jnp.sqrt(jnp.mean(difference**2, axis=0))
     np.testing.assert_allclose(spread[1:], 1, rtol=1e-4)
+
+
+@pytest.mark.parametrize("unit", [1e-30, 1e-20, 1e25])
+def test_the_unit_of_the_neurons_is_no_matter(unit):
+    """Their squares need not be float32 numbers."""
+    head, features = draw_problem()
+    scaled = head._replace(
+        theta1=unit * head.theta1, bias=unit * head.bias, theta2=head.theta2 / unit
+    )
+    plain, found = (finetune(Params(), each, features) for each in (head, scaled))
+    assert int(found.status) == Status.SOLVED
+    np.testing.assert_allclose(found.head.theta2, plain.head.theta2, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(
+        found.head(features.chosen), plain.head(features.chosen), rtol=1e-3, atol=1e-3
+    )
+
+
+@pytest.mark.parametrize("leaf", ["theta1", "bias", "theta2"])
+def test_a_head_that_is_not_finite_is_no_start(leaf):
+    head, features = draw_problem()
+    broken = head._replace(**{leaf: getattr(head, leaf).at[..., 0].set(jnp.nan)})
+    result = finetune(Params(), broken, features)
+    assert int(result.status) == Status.NOT_FINITE_INPUT
+    assert int(result.stats.epochs) == 0
+    assert np.isnan(evaluate(Params(), broken, features)).all()
+
+
+BAD_PAIRS = {
+    "chosen": np.full((PAIRS, WIDTH), np.nan, np.float32),
+    "margin": np.full(PAIRS, np.nan),
+    "weight": np.r_[-1.0, np.ones(PAIRS - 1)],
+}
+
+
+@pytest.mark.parametrize("field", BAD_PAIRS)
+def test_held_out_pairs_that_solve_would_not_take_have_no_metrics(field):
+    head, features = draw_problem()
+    held_out = features._replace(**{field: BAD_PAIRS[field]})
+    result = finetune(Params(), head, features, eval_features=held_out)
+    assert int(result.status) == Status.SOLVED
+    history = result.history.trim()
+    assert np.isfinite(np.stack(history.train)).all()
+    assert np.isnan(np.stack(history.eval)).all()
+
+
+def test_one_reward_of_nan_is_no_wrong_order():
+    rewards = jnp.asarray([1.0, 2.0, jnp.nan])
+    metrics = reward_metrics(rewards, jnp.zeros(3), loss=0.0, log_loss=0.0, beta=1.0)
+    assert np.isnan(metrics.accuracy) and np.isnan(metrics.reward_margin)
+
+
+@pytest.mark.parametrize("unit", [1e37, 1e-42])
+def test_metrics_take_weights_of_any_unit(unit):
+    rng = np.random.default_rng(0)
+    chosen, rejected = jnp.asarray(rng.standard_normal((2, 40)), jnp.float32)
+    weight = rng.integers(1, 4, 40).astype(float)
+    plain, found = (
+        reward_metrics(chosen, rejected, loss=0.0, log_loss=0.0, beta=1.0, weight=jnp.float32(w))
+        for w in (weight, unit * weight)
+    )
+    np.testing.assert_allclose(found, plain, rtol=2e-3)
 
 
 def test_weight_decay_shrinks_the_second_layer():

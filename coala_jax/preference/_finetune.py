@@ -28,6 +28,7 @@ from coala_jax.preference._implicit import differentiable_theta2
 from coala_jax.preference._objective import (
     LogisticProblem,
     logistic_problem,
+    neuron_differences,
     objective,
     objective_change,
     preference_loss,
@@ -257,7 +258,7 @@ def balance_neurons(head: Head, features: PairArrays) -> Head:
     relu is positively homogeneous, so a neuron's scale can move between the layers. A neuron
     without any difference over the pairs keeps its scale and gets theta2 = 0.
     """
-    difference = head.neurons(features.chosen) - head.neurons(features.rejected)
+    difference = neuron_differences(head, features)
     weight = features.weight[:, None]
     # In units of the largest one no square overflows or vanishes.
     largest = jnp.max(jnp.abs(jnp.where(weight > 0, difference, 0)), axis=0)
@@ -271,12 +272,11 @@ def balance_neurons(head: Head, features: PairArrays) -> Head:
 
 def _pair_neurons(params: Params, head: Head, features: PairArrays, config: Config) -> _PairNeurons:
     """Weights, and so all figures, are NaN where the pairs or the head are not finite."""
-    chosen, rejected = head.neurons(features.chosen), head.neurons(features.rejected)
     finite = input_status(params, features, head) != Status.NOT_FINITE_INPUT
     weight = jnp.where(finite, features.weight, jnp.nan)
-    problem = logistic_problem(
-        config.phase2_objective, chosen, rejected, weight, features.margin, params.gamma
-    )
+    features = features._replace(weight=weight)
+    problem = logistic_problem(config.phase2_objective, head, features, params.gamma)
+    chosen, rejected = head.neurons(features.chosen), head.neurons(features.rejected)
     return _PairNeurons(chosen, rejected, weight, problem)
 
 

@@ -16,6 +16,8 @@ from typing import Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from coala_jax._head import Head
+from coala_jax._inputs import PairArrays
 from coala_jax._types import Params
 
 
@@ -34,21 +36,28 @@ class LogisticProblem(NamedTuple):
 
 
 def logistic_problem(
-    kind: Literal["pairwise", "pointwise"],
-    chosen_neurons: jax.Array,
-    rejected_neurons: jax.Array,
-    weight: jax.Array,
-    margin: jax.Array,
-    gamma: jax.Array,
+    kind: Literal["pairwise", "pointwise"], head: Head, pairs: PairArrays, gamma: jax.Array
 ) -> LogisticProblem:
-    """Design matrix of eq 6 or eq 9 from (n, k) first-layer outputs."""
+    """Design matrix of eq 6 or eq 9 from the first-layer outputs of pairs."""
     if kind == "pairwise":
-        return LogisticProblem(chosen_neurons - rejected_neurons, gamma + margin, weight)
+        design = neuron_differences(head, pairs)
+        return LogisticProblem(design, gamma + pairs.margin, pairs.weight)
     return LogisticProblem(
-        jnp.concatenate([chosen_neurons, -rejected_neurons]),
-        gamma + jnp.concatenate([margin, margin]),
-        jnp.concatenate([weight, weight]),
+        jnp.concatenate([head.neurons(pairs.chosen), -head.neurons(pairs.rejected)]),
+        gamma + jnp.concatenate([pairs.margin, pairs.margin]),
+        pairs.row_weight,
     )
+
+
+def neuron_differences(head: Head, pairs: PairArrays) -> jax.Array:
+    """phi(chosen) - phi(rejected): (n, k).
+
+    A neuron that sees both is linear between them, and their outputs may agree in most digits: the
+    difference of the features does not cancel.
+    """
+    chosen, rejected = head.neurons(pairs.chosen), head.neurons(pairs.rejected)
+    step = jnp.matmul(pairs.chosen - pairs.rejected, head.theta1, precision="highest")
+    return jnp.where((chosen != 0) & (rejected != 0), step, chosen - rejected)
 
 
 def preference_loss(params: Params, problem: LogisticProblem, theta2: jax.Array) -> jax.Array:

@@ -144,9 +144,7 @@ def truth_of(params: Params, features: PreferenceFeatures, kind: str = "pairwise
     """In the neurons that `finetune` makes of `HEAD`, which carry over to its result."""
     params, pairs = prepare_params(params), prepare_features(features)
     head = balance_neurons(HEAD, pairs)
-    neurons = head.neurons(pairs.chosen), head.neurons(pairs.rejected)
-    problem = logistic_problem(kind, *neurons, pairs.weight, pairs.margin, params.gamma)
-    return Regression(params, problem)
+    return Regression(params, logistic_problem(kind, head, pairs, params.gamma))
 
 
 SETTINGS = {

@@ -24,6 +24,7 @@ from coala_jax.preference import (
     objective_change,
     reward_metrics,
 )
+from coala_jax.preference._objective import neuron_differences
 from tests.helpers import draw_pairs, random_head
 
 PAIRS, WIDTH, NEURONS = 120, 5, 8
@@ -39,14 +40,7 @@ def draw_problem(seed: int = 0, **columns) -> tuple[ConvexHead, PreferenceFeatur
 def newton_of(params, head, features, kind="pairwise"):
     params, pairs = prepare_params(params), prepare_features(features)
     head = balance_neurons(head, pairs)
-    problem = logistic_problem(
-        kind,
-        head.neurons(pairs.chosen),
-        head.neurons(pairs.rejected),
-        pairs.weight,
-        pairs.margin,
-        params.gamma,
-    )
+    problem = logistic_problem(kind, head, pairs, params.gamma)
     return newton_optimum(params, problem), problem
 
 
@@ -252,3 +246,17 @@ def test_reward_metrics_by_hand():
     one, two = (1 / (1 + np.exp(-2.0 * k)) for k in (1, 2))
     expected = (two - 0.5) + (0.5 - one) + 3 * (one - (1 - one))
     assert float(metrics.sigmoid_margin) == pytest.approx(expected / 6)
+
+
+@pytest.mark.parametrize("kind", ["relu", "gated"])
+def test_differences_of_nearly_equal_responses_keep_their_digits(kind):
+    rng = np.random.default_rng(0)
+    head = random_head(WIDTH, kind, neurons=NEURONS)
+    chosen = rng.standard_normal((PAIRS, WIDTH)).astype(np.float32)
+    rejected = (chosen + 1e-5 * rng.standard_normal((PAIRS, WIDTH))).astype(np.float32)
+    found = neuron_differences(head, prepare_features(PreferenceFeatures(chosen, rejected)))
+    with jax.enable_x64(True):
+        exact = jax.tree.map(lambda leaf: jnp.asarray(leaf, float), head)
+        expected = exact.neurons(jnp.float64(chosen)) - exact.neurons(jnp.float64(rejected))
+    assert np.count_nonzero(expected) > PAIRS
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-9)

@@ -57,8 +57,8 @@ def program_of(
         "weights", certificate.weights, shape, f" of Config(model={config.model!r})"
     )
     strength = certified("group_lasso_strength", certificate.group_lasso_strength, ())
-    standardization = Standardization(center, scale, jnp.zeros(columns, bool))
-    x = standardize(pairs.rows, standardization)
+    x = standardize(pairs.rows, Standardization(center, scale, jnp.zeros(columns, bool)))
+    standardization = Standardization(center, scale, jnp.all(x[:, :-1] == 0, axis=0))
     program = make_program(x, activation_patterns(x, gates), pairs, params, config)
     program = dataclasses.replace(program, strength=strength)
     return Rebuilt(program, gates, weights, standardization)

@@ -70,6 +70,8 @@ def unstandardize_layer(
 ) -> tuple[jax.Array, jax.Array]:
     """Weights and bias on centred features of a layer on standardised ones.
 
+    Constant features get no weight: gates have some there, which other rows would see.
+
     Args:
         layer: (d + 1, k), the last row being the bias.
         standardization: its scale is folded in; the centre stays the head's.
@@ -77,4 +79,5 @@ def unstandardize_layer(
     Returns:
         (d, k) weights and (k,) bias.
     """
-    return layer[:-1] / standardization.scale[:, None], layer[-1]
+    weights = layer[:-1] / standardization.scale[:, None]
+    return jnp.where(standardization.constant[:, None], 0, weights), layer[-1]

@@ -18,6 +18,7 @@ from coala_jax import (
     Status,
     certify,
     cronos,
+    decompose_gated,
     finetune,
     load_head,
     regularization_path,
@@ -245,3 +246,21 @@ def test_columns_are_constant_where_all_values_are_equal_and_only_there():
     x = standardised_rows(PreferenceFeatures(*sides), certificate)
     assert not np.any(x[:, -6:-1])
     np.testing.assert_allclose(np.mean(x[:, :-6] ** 2, axis=0), 1, rtol=1e-5)
+
+
+@pytest.mark.parametrize("x64", [False, True])
+def test_no_row_is_moved_by_another_value_of_a_column_that_was_constant(x64, tmp_path):
+    """Gates have weights on every standardised column, constant ones too."""
+    constants = [0.1, -7e5, 1e20 + 3e4]
+    sides = [np.c_[x, np.ones((PAIRS, 1)) * constants] for x in CASES["plain"][:2]]
+    features = PreferenceFeatures(*(side.astype("float64" if x64 else "float32") for side in sides))
+    with jax.enable_x64(x64):
+        solution = cronos(PARAMS, features, config=Config(model="gated_relu"))
+        saved = save_and_run(tmp_path, features, solution)
+        moved = np.asarray(solution.head(features.chosen + np.array([0, 0, 0, 0, 5, 5, 5])))
+        decomposed = decompose_gated(features, solution.certificate)
+    assert int(solution.status) == Status.SOLVED
+    certified = certified_outputs(saved)
+    assert np.abs(saved.called - certified).max() <= EXACT * np.abs(certified).max()
+    np.testing.assert_allclose(moved, certified[:PAIRS], atol=EXACT)
+    assert not np.any(np.asarray(decomposed.theta1)[-3:])

@@ -82,8 +82,9 @@ class Reference:
                     vectors.append(shares @ own / shares.sum())
                 else:
                     raise AssertionError(name)
-        theta1, bias, theta2 = (np.asarray(part, np.float64) for part in self.model.head)
-        return float(np.maximum(np.concatenate(vectors) @ theta1 + bias, 0) @ theta2)
+        theta1, bias, theta2, center = (np.asarray(part, np.float64) for part in self.model.head)
+        centred = np.concatenate(vectors) - center
+        return float(np.maximum(centred @ theta1 + bias, 0) @ theta2)
 
     def score(self, prompt, response, added):
         """Of a prefix that was extended by ``added`` tokens, as the configuration scores it."""

@@ -36,8 +36,8 @@ class Standardization(NamedTuple):
 def fit_standardization(rows: jax.Array, weight: jax.Array) -> Standardization:
     """Column statistics of (m, d) rows, of any offset and scale that their dtype can hold.
 
-    A column is constant where all its values are equal, or nearer to each other than the least
-    normal number of the dtype.
+    A column is constant where all its values are equal, or so near to zero and to each other that
+    their differences are lost: in float32 less than 3e-35 apart.
 
     Args:
         rows: (m, d).
@@ -48,7 +48,8 @@ def fit_standardization(rows: jax.Array, weight: jax.Array) -> Standardization:
     # range no square overflows.
     upper, lower = (0.5 * end(lax.stop_gradient(rows), axis=0) for end in (jnp.max, jnp.min))
     middle, spread = upper + lower, upper - lower
-    constant = spread < jnp.finfo(rows.dtype).tiny
+    # Differences below the least normal number are flushed to zero.
+    constant = spread < jnp.finfo(rows.dtype).tiny / jnp.sqrt(jnp.finfo(rows.dtype).eps)
     unit = jnp.where(constant, 1, spread)
     share = weight / weight.shape[0]
     center = middle + jnp.dot(share, rows - middle, precision=lax.Precision.HIGHEST)

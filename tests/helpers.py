@@ -51,16 +51,15 @@ def enumerate_gates(x: np.ndarray) -> np.ndarray:
 def random_head(
     width: int, kind: str = "relu", seed: Seed = 0, *, neurons: int = 6
 ) -> ConvexHead | GatedHead:
-    """A head of Gaussian weights in float32."""
+    """A head of Gaussian weights in float32; its centre is small, as tiny models' features are."""
     rng = np.random.default_rng(seed)
     shapes = {"theta1": (width, neurons), "bias": (neurons,), "theta2": (neurons,)}
     if kind == "gated":
         shapes |= {"gates": (width, neurons), "gate_bias": (neurons,)}
     shapes["center"] = (width,)
-    make = ConvexHead if kind == "relu" else GatedHead
-    return make(
-        **{name: rng.standard_normal(size).astype(np.float32) for name, size in shapes.items()}
-    )
+    leaves = {name: rng.standard_normal(size).astype(np.float32) for name, size in shapes.items()}
+    leaves["center"] /= 10
+    return (ConvexHead if kind == "relu" else GatedHead)(**leaves)
 
 
 def random_reward_model(backbone, settings, seed: Seed = 0):

@@ -126,6 +126,18 @@ def test_the_torch_module_refuses_what_does_not_fit():
         RewardHead({"theta1": tensors["theta1"]})
 
 
+@pytest.mark.parametrize("kind", ["relu", "gated"])
+def test_the_torch_module_takes_tensors_of_version_one(kind):
+    torch = pytest.importorskip("torch")
+    from coala_jax.decoding._torch_reward_head import RewardHead
+
+    head = random_head(WIDTH, kind)._replace(center=np.zeros(WIDTH, np.float32))
+    tensors = {name: torch.from_numpy(value) for name, value in head._asdict().items()}
+    del tensors["center"]
+    found = RewardHead(tensors)(torch.from_numpy(FEATURES)).numpy()
+    np.testing.assert_allclose(found, head(FEATURES), rtol=TOLERANCE, atol=TOLERANCE)
+
+
 @pytest.mark.parametrize("export", [export_torch, export_stablehlo])
 def test_no_head_is_no_export(export, tmp_path):
     with pytest.raises(HeadFileError, match="no head here"):

@@ -31,8 +31,9 @@ class Phase1Stats(NamedTuple):
         cone_violation: max(-Gv)+ / max|Xv| of the ADMM weights before projection.
         primal_residual: relative primal residual of ADMM at its last check.
         dual_residual: relative dual residual of ADMM at its last check.
-        lambda_max: group-lasso strength at which the optimal network vanishes, from above within
-            1 %; NaN where `Config.strength_unit` does not ask for it.
+        lambda_max: group-lasso strength at which the optimal network certainly vanishes; NaN where
+            `Config.strength_unit` does not ask for it.
+        lambda_max_lower: strength at which it certainly does not, usually within 1 % of the other.
         group_lasso_strength: the absolute strength that was used.
         distinct_gates: gates with a pattern of their own that selects a row.
         active_neurons: neurons of the head that are not zero.
@@ -50,6 +51,7 @@ class Phase1Stats(NamedTuple):
     primal_residual: jax.Array
     dual_residual: jax.Array
     lambda_max: jax.Array
+    lambda_max_lower: jax.Array
     group_lasso_strength: jax.Array
     distinct_gates: jax.Array
     active_neurons: jax.Array

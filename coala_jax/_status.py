@@ -17,6 +17,7 @@ class Status(enum.IntEnum):
     BREAKDOWN = 6
     SOLVED_INACCURATE = 7
     SOLVED_WITHOUT_GAP = 8
+    NOTHING_TO_EXPLAIN = 9
     HEAD_DIFFERS = 10
     ROUNDING_LIMIT = 11
 
@@ -63,6 +64,10 @@ _STATUS_TEXT = {
     "or Params.learning_rate, or enable x64",
     Status.SOLVED_INACCURATE: "solved to tolerances three times as large: Phase I reached "
     "Config.max_iterations short of those of Params; raise the cap, or accept what Stats shows",
+    Status.NOTHING_TO_EXPLAIN: "no network of these gates improves on the zero network by more "
+    "than the rounding of the objective, so that a share of it would be noise: the pairs are equal "
+    "up to noise or contradict each other, or Params.group_lasso is next to lambda_max; enable x64 "
+    "if the improvement is wanted all the same",
     Status.SOLVED_WITHOUT_GAP: "solved as far as residuals and cone violation tell: with "
     "Params.group_lasso = 0 the dual bound is trivial and certifies no gap",
     Status.HEAD_DIFFERS: "Phase I met its tolerances, but on the features it was solved from "

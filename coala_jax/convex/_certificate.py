@@ -3,7 +3,8 @@
 Primal: the objective at weights inside the cones; outside them it bounds nothing. Dual: with
 r = -grad l(z) and alpha >= 0, (t r, t alpha) is feasible while
 t ||block of F^T S^T r + G^T alpha|| <= lambda_g for every block, and -l*(-t r) is then a lower
-bound. Both belong to the program with these gates, not to every two-layer ReLU network.
+bound. Both belong to the program with these gates, not to every two-layer ReLU network. Both carry
+an allowance for rounding, so that they are bounds in the arithmetic that they are computed in.
 """
 
 from __future__ import annotations
@@ -13,19 +14,26 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from coala_jax.convex._linear_system import LinearSystem
 from coala_jax.convex._program import (
     Program,
-    column_products,
+    block_norms,
     network_output,
-    objective,
-    output_adjoint,
     row_products,
+    row_values,
 )
-from coala_jax.convex._projection import cones_of, project_onto_cones, push_inside
+from coala_jax.convex._projection import Cones, project_onto_cones, push_inside
+from coala_jax.convex._rounding import (
+    chunked_column_products,
+    chunked_sum,
+    column_products_error,
+    gamma,
+)
 
 # Below this relative violation the push inside costs nothing worth another step.
 _PROJECTION_TOLERANCE = 1e-6
+# Standard deviations of the rounding of outputs, taken as independent from row to row (Higham &
+# Mary 2019), that the primal bound allows for.
+_DEVIATIONS = 6.0
 
 
 class Primal(NamedTuple):
@@ -34,14 +42,12 @@ class Primal(NamedTuple):
     Attributes:
         weights: (H, P, D) weights inside the cones.
         output: S F u, one value a label.
-        value: objective (3), scalar.
-        multipliers: (H, P, m) of the projection, to warm-start the next one.
+        value: objective (3) from above, scalar.
     """
 
     weights: jax.Array
     output: jax.Array
     value: jax.Array
-    multipliers: jax.Array
 
 
 class Dual(NamedTuple):
@@ -60,10 +66,8 @@ class Dual(NamedTuple):
 
 def feasible_primal(
     program: Program,
-    system: LinearSystem,
-    interior: jax.Array,
+    cones: Cones,
     weights: jax.Array,
-    multipliers: jax.Array,
     max_iterations: int | jax.Array,
 ) -> Primal:
     """Project weights onto the cones, push them inside and evaluate (3) there.
@@ -72,30 +76,44 @@ def feasible_primal(
 
     Args:
         program: the program.
-        system: of the features.
-        interior: (P, D) points from `interior_points`; not read without cones.
+        cones: of the program; not read where it has none.
         weights: (H, P, D) any weights.
-        multipliers: (H, P, m) warm start of the projection.
         max_iterations: cap of the projection's steps.
     """
     if not program.has_cones:
-        output = network_output(program, row_products(program.features, weights))
-        return Primal(weights, output, objective(program, weights, output), multipliers)
-    cones = cones_of(program, system)
+        return evaluated(program, weights)
     projection = project_onto_cones(
         cones,
         weights,
-        multipliers=multipliers,
         tolerance=_PROJECTION_TOLERANCE,
         max_iterations=max_iterations,
     )
     active = jnp.any(weights != 0, axis=-1, keepdims=True)
-    feasible = push_inside(cones, interior, jnp.where(active, projection.weights, 0))
-    products = row_products(program.features, feasible)
-    inside = jnp.all(cones.signs * products >= 0)
+    feasible = push_inside(cones, jnp.where(active, projection.weights, 0))
+    return evaluated(program, feasible)
+
+
+def evaluated(program: Program, weights: jax.Array) -> Primal:
+    """(H, P, D) weights with the value of (3) from above; infinite where they leave their cones."""
+    products = row_products(program.features, weights)
+    inside = jnp.all(program.signs * products >= 0) if program.has_cones else jnp.array(True)
     output = network_output(program, products)
-    value = objective(program, feasible, output)
-    return Primal(feasible, output, jnp.where(inside, value, jnp.inf), projection.multipliers)
+    value = objective_from_above(program, weights, output)
+    return Primal(weights, output, jnp.where(inside, value, jnp.inf))
+
+
+def objective_from_above(program: Program, weights: jax.Array, output: jax.Array) -> jax.Array:
+    """The value of (3), scalar, rounding allowed for.
+
+    Of sums in the worst case, of the products in `output` as independent errors of each row.
+    """
+    rows, width = program.features.shape
+    norms = jnp.sum(block_norms(weights))
+    value = chunked_sum(program.loss.value, output, program.labels, program.row_weight)
+    value = (value + program.strength * norms) * (1 + gamma(rows, output.dtype))
+    unit = float(jnp.finfo(output.dtype).eps) / 2
+    error = width**0.5 * unit * norms * jnp.sqrt(jnp.max(jnp.sum(program.features**2, axis=1)))
+    return value + _DEVIATIONS * error * jnp.linalg.norm(program.dual_point(output))
 
 
 def feasible_dual(program: Program, point: jax.Array, multipliers: jax.Array) -> Dual:
@@ -108,15 +126,26 @@ def feasible_dual(program: Program, point: jax.Array, multipliers: jax.Array) ->
     """
     # The conjugate of a row without weight is infinite but at zero.
     point = jnp.where(program.row_weight > 0, point, 0)
-    blocks = output_adjoint(program, point)
+    values = row_values(program, point)
     if program.has_cones:
-        blocks = blocks + column_products(program.features, program.signs * multipliers)
-    largest = jnp.max(jnp.linalg.norm(blocks, axis=-1))
-    cap = program.strength / jnp.maximum(largest, jnp.finfo(point.dtype).tiny)
+        values = values + program.signs * multipliers
+    norms = block_norms(chunked_column_products(program.features, values))[..., 0]
+    largest = jnp.max(norms + column_products_error(program.features, values))
+    shrink = 1 - gamma(len(point), point.dtype)
+    cap = shrink * program.strength / jnp.maximum(largest, jnp.finfo(point.dtype).tiny)
     scale = program.loss.best_scale(point, program.labels, program.row_weight, cap)
-    scaled = scale * point
-    value = program.loss.dual_value(scaled, program.labels, program.row_weight)
-    return Dual(scaled, scale * multipliers, value)
+    return Dual(scale * point, scale * multipliers, dual_from_below(program, scale * point))
+
+
+def dual_from_below(program: Program, point: jax.Array) -> jax.Array:
+    """-l*(-r) less what rounding may have added: scalar.
+
+    Its terms are r y and a conjugate that is zero at zero, so that their magnitudes sum to at most
+    |-l*(-r)| + 2 sum |r y|.
+    """
+    value = chunked_sum(program.loss.dual_value, point, program.labels, program.row_weight)
+    terms = jnp.abs(value) + 2 * jnp.vdot(jnp.abs(point), jnp.abs(program.labels))
+    return jnp.where(jnp.isfinite(value), value - gamma(len(point), value.dtype) * terms, value)
 
 
 def better_dual(first: Dual, second: Dual) -> Dual:
@@ -126,10 +155,9 @@ def better_dual(first: Dual, second: Dual) -> Dual:
 
 
 def better_primal(first: Primal, second: Primal) -> Primal:
-    """The one with the smaller value, with the newer multipliers; NaN loses."""
+    """The one with the smaller value; NaN loses."""
     better = (second.value < first.value) | jnp.isnan(first.value)
-    best = jax.tree.map(lambda a, b: jnp.where(better, b, a), first, second)
-    return best._replace(multipliers=second.multipliers)
+    return jax.tree.map(lambda a, b: jnp.where(better, b, a), first, second)
 
 
 def relative_gap(primal_value: jax.Array, dual_bound: jax.Array) -> jax.Array:

@@ -16,6 +16,7 @@ from coala_jax.convex._certificate import (
     Primal,
     better_dual,
     better_primal,
+    evaluated,
     explained_share,
     feasible_dual,
     feasible_primal,
@@ -29,18 +30,22 @@ from coala_jax.convex._cronos import (
     refresh_products,
     restart,
 )
-from coala_jax.convex._penalties import balance_penalty, balance_rows
+from coala_jax.convex._penalties import balance_penalty, balance_rows, rows_pay, update_is_due
 from coala_jax.convex._program import cone_violation
+from coala_jax.convex._projection import Cones
+from coala_jax.convex._rays import best_lengths
+from coala_jax.convex._rounding import gamma
 
-# Steps of one projection, warm-started from the last certificate's; measured on the shared
-# features 50 bring the violation from 1e-2 to 1e-4, and the push inside then costs under 0.3 %.
-_PROJECTION_ITERATIONS = 50
-# A certificate cannot be the last one while the violation is above its tolerance: until it is
-# within a factor of _NEAR few steps of the projection do, which are most of its cost.
+# Steps of one projection.
+_PROJECTION_ITERATIONS = 60
+# Residuals and violation this many times their tolerances away, a certificate cannot be the last
+# one: it is then made at checks 4, 8, 16, ... only, for statuses that do not ask for residuals.
 _NEAR = 3.0
-_EARLY_PROJECTION_ITERATIONS = 10
-# A dual bound this close to the zero network's objective says that zero is optimal.
-_ZERO_GAP = 1e-5
+_FIRST_CHECK = 4
+# A possible improvement below this many times the rounding allowance of a bound is none.
+_RESOLUTION = 16.0
+# Steps since the penalties of rows were updated, before they ever were.
+_NEVER = 1_000_000
 # Tolerances this many times as large, all of them, are what `Status.SOLVED_INACCURATE` promises.
 LOOSER = 3.0
 
@@ -57,7 +62,7 @@ class CronosResult(NamedTuple):
 
 
 class _Loop(NamedTuple):
-    """Carry of the loop over certificates."""
+    """Carry of the loop over checks."""
 
     state: CronosState
     primal: Primal
@@ -65,14 +70,14 @@ class _Loop(NamedTuple):
     violation: jax.Array
     history: Phase1History
     check: jax.Array
+    updated: jax.Array
     status: jax.Array
-    finished: jax.Array
 
 
 def cronos_solve(
     params: Params,
     problem: CronosProblem,
-    interior: jax.Array,
+    cones: Cones,
     config: Config,
     status: jax.Array,
     start: CronosState | None = None,
@@ -82,18 +87,18 @@ def cronos_solve(
     Args:
         params: tolerances are read here.
         problem: from `cronos_problem`.
-        interior: (P, D) points from `projection.interior_points`; not read without cones.
-        config: caps and the distance between certificates.
+        cones: of the program, from `projection.cones_of`.
+        config: caps and the distance between checks.
         status: int32 `Status` of the input; anything but SOLVED runs no step.
         start: last state of a solve of the same program at another strength, or None for zeros.
     """
     program = problem.program
     checks = config.max_iterations // config.check_every
     nan = jnp.full((checks,), jnp.nan, program.features.dtype)
-    zero = cronos_init(problem, adapt_rows=config.adapt_rows)
-    zero_value = program.zero_value()
-    zero_primal = Primal(zero.weights, zero.output, zero_value, zero.slack)
-    zero_dual = Dual(zero.output, zero.slack, jnp.zeros_like(zero_value))
+    by_rows = rows_pay(config, program)
+    zero = cronos_init(problem, adapt_rows=by_rows)
+    zero_primal = evaluated(program, zero.weights)
+    zero_value = zero_primal.value
 
     def advance(loop: _Loop) -> _Loop:
         state = lax.fori_loop(
@@ -102,19 +107,18 @@ def cronos_solve(
             lambda _, state: cronos_step(problem, state, config.max_cg_iterations),
             refresh_products(problem, loop.state),
         )
+        check = loop.check + 1
         violation = cone_violation(program, state.weights)
-        near = violation <= _NEAR * params.violation_tolerance
-        steps = jnp.where(near, _PROJECTION_ITERATIONS, _EARLY_PROJECTION_ITERATIONS)
-        newest = feasible_primal(
-            program,
-            problem.system,
-            interior,
-            state.weights,
-            loop.primal.multipliers,
-            steps,
+        residual = jnp.maximum(state.primal_residual, state.dual_residual)
+        near = (violation <= _NEAR * params.violation_tolerance) & (
+            residual <= _NEAR * params.residual_tolerance
         )
-        primal = better_primal(loop.primal, newest)
-        dual = better_dual(loop.dual, _best_dual(problem, state, newest))
+        doubled = (check >= _FIRST_CHECK) & (check & (check - 1) == 0)
+        primal, dual = lax.cond(
+            near | doubled | (check == checks),
+            lambda: _certify(problem, cones, state, loop),
+            lambda: (loop.primal, loop.dual),
+        )
         entry = Phase1History(
             iteration=state.iterations.astype(nan.dtype),
             primal_value=primal.value,
@@ -124,52 +128,69 @@ def cronos_solve(
             primal_residual=state.primal_residual,
             dual_residual=state.dual_residual,
         )
-        finite = jnp.isfinite(newest.output).all() & jnp.isfinite(state.dual_residual)
+        finite = jnp.isfinite(violation) & jnp.isfinite(state.dual_residual)
         vanishes = ~jnp.any(primal.weights)
         status = _status(params, entry, zero_value, program.strength, vanishes, finite)
-        return _Loop(
-            state=state,
-            primal=primal,
-            dual=dual,
-            violation=violation,
-            history=jax.tree.map(lambda a, e: a.at[loop.check].set(e), loop.history, entry),
-            check=loop.check + 1,
-            status=status,
-            finished=(status != Status.ITERATION_LIMIT) & (status != Status.SOLVED_INACCURATE),
-        )
+        history = jax.tree.map(lambda a, e: a.at[loop.check].set(e), loop.history, entry)
+        state, updated = adapt(state, check, loop.updated)
+        return _Loop(state, primal, dual, violation, history, check, updated, status)
 
-    def adapt(loop: _Loop) -> _Loop:
-        state = loop.state
+    def adapt(
+        state: CronosState, check: jax.Array, updated: jax.Array
+    ) -> tuple[CronosState, jax.Array]:
         if config.adapt_rho:
-            state = balance_penalty(state)
-        if config.adapt_rows and program.has_cones:
-            state = balance_rows(problem, state)
-        return loop._replace(state=state)
+            state = lax.cond(check & (check - 1) == 0, balance_penalty, lambda s: s, state)
+        if not by_rows:
+            return state, updated
+        due = update_is_due(program, state.iterations - updated)
+        state = lax.cond(due, lambda s: balance_rows(problem, s), lambda s: s, state)
+        return state, jnp.where(due, state.iterations, updated)
 
-    def stretch(loop: _Loop) -> _Loop:
-        """Certificates up to the next power of two, then new penalties.
-
-        In a loop of its own, so that a vmapped solve factorises once a stretch, not a certificate.
-        """
-        end = jnp.minimum(jnp.maximum(2 * loop.check, 1), checks)
-        loop = lax.while_loop(lambda x: ~x.finished & (x.check < end), advance, loop)
-        return lax.cond(loop.finished | (loop.check >= checks), lambda x: x, adapt, loop)
+    def unfinished(loop: _Loop) -> jax.Array:
+        going = (loop.status == Status.ITERATION_LIMIT) | (loop.status == Status.SOLVED_INACCURATE)
+        return going & (loop.check < checks)
 
     valid = status == Status.SOLVED
     first = _Loop(
         state=zero if start is None else restart(start),
-        primal=zero_primal,
-        dual=zero_dual,
+        primal=lax.cond(
+            valid, lambda: _first_primal(problem, cones, zero_primal), lambda: zero_primal
+        ),
+        dual=Dual(zero.output, zero.slack, jnp.zeros_like(zero_value)),
         violation=jnp.full_like(zero_value, jnp.nan),
         history=Phase1History(*[nan] * len(Phase1History._fields)),
         check=jnp.zeros((), jnp.int32),
+        updated=jnp.full((), -_NEVER, jnp.int32),
         status=jnp.where(valid, Status.ITERATION_LIMIT, status).astype(jnp.int32),
-        finished=~valid,
     )
-    last = lax.while_loop(lambda loop: ~loop.finished & (loop.check < checks), stretch, first)
+    last = lax.while_loop(unfinished, advance, first)
     return CronosResult(
         last.primal, last.dual, last.state, last.violation, last.history, last.status
     )
+
+
+def _first_primal(problem: CronosProblem, cones: Cones, zero: Primal) -> Primal:
+    """The optimum on the rays of the cones, where it is better than the zero network."""
+    if not problem.program.has_cones:
+        return zero
+    rays = best_lengths(problem.program, jnp.stack([cones.interior, cones.interior]), 0.0)
+    return better_primal(zero, evaluated(problem.program, rays))
+
+
+def _certify(
+    problem: CronosProblem, cones: Cones, state: CronosState, last: _Loop
+) -> tuple[Primal, Dual]:
+    """The better of the last bounds and those of this state."""
+    program = problem.program
+    by_rows = state.rows.inverse.ndim > 2
+    if by_rows:
+        cones = cones._replace(system=problem.system, rows=state.rows)
+    primal = feasible_primal(program, cones, state.weights, _PROJECTION_ITERATIONS)
+    if by_rows:
+        primal = better_primal(primal, evaluated(program, best_lengths(program, primal.weights)))
+    multipliers = -state.penalty * state.rows.penalty * state.slack_dual
+    dual = feasible_dual(program, program.dual_point(state.output), multipliers)
+    return better_primal(last.primal, primal), better_dual(last.dual, dual)
 
 
 def _status(
@@ -192,10 +213,13 @@ def _status(
     """
     no_gap = (strength == 0) & _converged_without_gap(params, entry, zero_value)
     loosely = _meets_tolerances(params, entry, zero_value, LOOSER)
+    resolution = _RESOLUTION * gamma(1, zero_value.dtype) * zero_value
+    nothing = zero_value - entry.dual_bound <= resolution
     status = jnp.where(loosely, Status.SOLVED_INACCURATE, Status.ITERATION_LIMIT)
     status = jnp.where(no_gap, Status.SOLVED_WITHOUT_GAP, status)
     status = jnp.where(_meets_tolerances(params, entry, zero_value), Status.SOLVED, status)
-    status = jnp.where(vanishes & (entry.relative_gap <= _ZERO_GAP), Status.ZERO_NETWORK, status)
+    status = jnp.where(nothing, Status.NOTHING_TO_EXPLAIN, status)
+    status = jnp.where(nothing & vanishes, Status.ZERO_NETWORK, status)
     return jnp.where(finite, status, Status.BREAKDOWN).astype(jnp.int32)
 
 
@@ -234,14 +258,3 @@ def _converged(params: Params, entry: Phase1History, looser: float = 1.0) -> jax
     return (entry.cone_violation <= looser * params.violation_tolerance) & (
         residual <= looser * params.residual_tolerance
     )
-
-
-def _best_dual(problem: CronosProblem, state: CronosState, primal: Primal) -> Dual:
-    """The better of the dual points at the split output and at the feasible output."""
-    program = problem.program
-    multipliers = -state.penalty * state.rows.penalty * state.slack_dual
-
-    def bound(output: jax.Array) -> Dual:
-        return feasible_dual(program, program.dual_point(output), multipliers)
-
-    return better_dual(bound(state.output), bound(primal.output))

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from coala_jax._inputs import input_status, prepare_features, prepare_params
 from coala_jax._solution import Certificate
@@ -15,14 +16,19 @@ from coala_jax.convex._certificate import (
     Dual,
     Primal,
     better_dual,
+    evaluated,
     explained_share,
     feasible_dual,
-    feasible_primal,
     relative_gap,
 )
 from coala_jax.convex._linear_system import factorize
 from coala_jax.convex._program import Program, cone_violation, output_adjoint
-from coala_jax.convex._projection import Cones, cones_of, interior_points, project_onto_cones
+from coala_jax.convex._projection import (
+    Cones,
+    cones_of,
+    project_with_row_penalties,
+    push_inside,
+)
 from coala_jax.convex._rebuild import certified, program_of
 
 # Weights of a stranger bring no multipliers to start from, and a projection from zero is slow:
@@ -121,40 +127,43 @@ def certify_weights(
         dual_point: another dual point to try, one value a label, or None.
         multipliers: (H, P, m) its non-negative multipliers, or None.
     """
-    system = factorize(program.features)
-    cones = cones_of(program, system)
-    primal = _project_weights(program, gates, weights, cones)
+    cones = cones_of(program, factorize(program.features), gates)
+    primal = _project_weights(program, weights, cones)
     dual = _derived_dual(program, cones, primal)
     if dual_point is not None and multipliers is not None:
         dual = better_dual(dual, feasible_dual(program, dual_point, multipliers))
+    zero = evaluated(program, jnp.zeros_like(weights))
     return CertificateReport(
         primal_value=primal.value,
         dual_bound=dual.value,
         relative_gap=relative_gap(primal.value, dual.value),
-        explained=explained_share(program.zero_value(), primal.value, dual.value),
+        explained=explained_share(zero.value, primal.value, dual.value),
         cone_violation=cone_violation(program, weights),
     )
 
 
-def _project_weights(
-    program: Program, gates: jax.Array, weights: jax.Array, cones: Cones
-) -> Primal:
+def _project_weights(program: Program, weights: jax.Array, cones: Cones) -> Primal:
     """The weights, projected unless they are feasible, pushed inside by what rounding needs."""
-    products = cones.products(weights)
-    interior = jnp.zeros_like(gates)
-    if program.has_cones:
-        interior = interior_points(cones, gates)
-    steps = jnp.where(jnp.all(products >= 0), 0, _MAX_ITERATIONS)
-    start = jnp.zeros_like(products)
-    return feasible_primal(program, cones.system, interior, weights, start, steps)
+    if not program.has_cones:
+        return evaluated(program, weights)
+
+    def projected() -> jax.Array:
+        found = project_with_row_penalties(
+            cones, weights, tolerance=_TOLERANCE, max_iterations=_MAX_ITERATIONS
+        )
+        return jnp.where(jnp.any(weights != 0, axis=-1, keepdims=True), found.weights, 0)
+
+    inside = jnp.all(cones.products(weights) >= 0)
+    nearest = lax.cond(inside, lambda: weights, projected)
+    return evaluated(program, push_inside(cones, nearest))
 
 
 def _derived_dual(program: Program, cones: Cones, primal: Primal) -> Dual:
     """The dual point at the primal's output, with the multipliers that suit it best."""
     point = program.dual_point(primal.output)
     if not program.has_cones:
-        return feasible_dual(program, point, primal.multipliers)
-    multipliers = project_onto_cones(
+        return feasible_dual(program, point, jnp.zeros_like(cones.signs[None]))
+    multipliers = project_with_row_penalties(
         cones,
         output_adjoint(program, point),
         tolerance=_TOLERANCE,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,12 +16,7 @@ from coala_jax._types import Config, Params, PreferenceFeatures
 from coala_jax.convex._linear_system import factorize
 from coala_jax.convex._network import network_from_weights
 from coala_jax.convex._program import Program
-from coala_jax.convex._projection import (
-    cones_of,
-    interior_points,
-    project_onto_cones,
-    push_inside,
-)
+from coala_jax.convex._projection import cones_of, project_with_row_penalties, push_inside
 from coala_jax.convex._rebuild import program_of
 from coala_jax.convex._standardize import unstandardize_layer
 
@@ -74,14 +71,19 @@ def _decompose(program: Program, gates: jax.Array, weights: jax.Array) -> jax.Ar
     With v = u + w both lie inside where E X w >= max(0, -E X u), and ||v||^2 + ||w||^2 is twice
     ||w + u / 2||^2 up to a constant: w is a projection of -u / 2.
     """
-    cones = cones_of(program, factorize(program.features))
+    program = dataclasses.replace(program, model="relu")
+    cones = cones_of(program, factorize(program.features), gates)
     floor = jnp.maximum(-cones.products(weights), 0)
-    w = project_onto_cones(
-        cones, -weights / 2, floor=floor, tolerance=_TOLERANCE, max_iterations=_MAX_ITERATIONS
-    ).weights
+    w = project_with_row_penalties(
+        cones,
+        -weights[None] / 2,
+        floor=floor,
+        tolerance=_TOLERANCE,
+        max_iterations=_MAX_ITERATIONS,
+    ).weights[0]
     halves = jnp.stack([weights + w, w])
     # The same push for both halves leaves their difference as it is.
-    push = push_inside(cones, interior_points(cones, gates), halves) - halves
+    push = push_inside(cones, halves) - halves
     largest = jnp.argmax(jnp.linalg.norm(push, axis=-1), axis=0)
     halves = halves + jnp.take_along_axis(push, largest[None, :, None], axis=0)
     return jnp.where(jnp.any(weights != 0, axis=-1, keepdims=True), halves, 0)

@@ -3,22 +3,43 @@
 With g_i = X^T D_i S^T (-grad l(0)) it is max_i max(||Pi_{K_i}(g_i)||, ||Pi_{K_i}(-g_i)||): zero is
 optimal exactly where every block of F^T S^T r lies within lambda_g of the polar cone of K_i. The
 familiar max_i ||g_i|| ignores the cones and is several times too large; without cones it is exact.
+
+Multipliers bound every block's norm from above and a point of its cone bounds it from below, so
+only the blocks whose upper bound exceeds the best lower one are followed to the end.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from coala_jax.convex._linear_system import LinearSystem
-from coala_jax.convex._program import Program, block_norms, column_products, output_adjoint
-from coala_jax.convex._projection import cones_of, project_onto_cones
+from coala_jax.convex._linear_system import tight_penalties
+from coala_jax.convex._program import Program, block_norms, column_products, row_values
+from coala_jax.convex._projection import Cones, project_onto_cones, push_inside
+from coala_jax.convex._rounding import chunked_column_products, column_products_error
 
-# The strength is a fraction of this value: one digit would do. Measured on the shared features,
-# 150 steps are within 0.3 %.
-_TOLERANCE = 1e-4
-_MAX_ITERATIONS = 150
+# The bounds are this close when the search ends: the strength is a fraction of lambda_max.
+_TOLERANCE = 1e-2
+# Steps of all blocks, and of those that are followed, a few at a time with penalties of their own.
+_FIRST_STEPS = 30
+_STEPS = 20
+_FOLLOWED = 8
+_ROUNDS = 60
+
+
+class Interval(NamedTuple):
+    """Bounds of lambda_max; scalars.
+
+    Attributes:
+        lower: largest g^T v / ||v|| of a v in its cone.
+        upper: a strength at which zero is certainly optimal.
+    """
+
+    lower: jax.Array
+    upper: jax.Array
 
 
 def norm_bound(program: Program) -> jax.Array:
@@ -26,25 +47,107 @@ def norm_bound(program: Program) -> jax.Array:
     return jnp.max(block_norms(_gradients_at_zero(program)))
 
 
-def lambda_max(program: Program, system: LinearSystem) -> jax.Array:
-    """Smallest strength with a zero optimum, from above: a scalar.
+def lambda_max(program: Program, cones: Cones, *, adapt_rows: bool) -> Interval:
+    """Smallest strength with a zero optimum, from both sides, within 1 % unless the steps run out.
 
-    The multipliers of the projection bound its norm from above whatever their accuracy, so zero
-    is certainly optimal at the value returned.
+    Args:
+        program: the program.
+        cones: of the program.
+        adapt_rows: whether the blocks that are followed get row penalties of their own.
     """
-    if not program.has_cones:
-        return norm_bound(program)
     points = _gradients_at_zero(program)
+    values = row_values(program, _residual_at_zero(program))
+    if not program.has_cones:
+        error = jnp.max(column_products_error(program.features, values))
+        norm = jnp.max(block_norms(points))
+        return Interval(jnp.maximum(norm - error, 0), norm + error)
+    multipliers, lower = _search(*lax.stop_gradient((cones, points)), adapt_rows)
     # At the best multipliers the norm does not change with them (Danskin): gradients hold them.
-    multipliers = project_onto_cones(
-        *lax.stop_gradient((cones_of(program, system), points)),
-        tolerance=_TOLERANCE,
-        max_iterations=_MAX_ITERATIONS,
-    ).multipliers
-    projected = points + column_products(program.features, program.signs * multipliers)
-    return jnp.max(block_norms(projected))
+    pulled = values + program.signs * multipliers
+    error = jnp.max(column_products_error(program.features, pulled))
+    upper = jnp.max(block_norms(chunked_column_products(program.features, pulled)))
+    return Interval(jnp.maximum(lower - error, 0), upper + error)
+
+
+def _residual_at_zero(program: Program) -> jax.Array:
+    return program.dual_point(jnp.zeros_like(program.labels))
 
 
 def _gradients_at_zero(program: Program) -> jax.Array:
     """F^T S^T r at the zero network, that is g_i and -g_i: (H, P, D)."""
-    return output_adjoint(program, program.dual_point(jnp.zeros_like(program.labels)))
+    return chunked_column_products(
+        program.features, row_values(program, _residual_at_zero(program))
+    )
+
+
+class _Search(NamedTuple):
+    """Last and best multipliers (2 P, m) and bounds (2 P,) of every block, and rounds so far."""
+
+    multipliers: jax.Array
+    best: jax.Array
+    lower: jax.Array
+    upper: jax.Array
+    rounds: jax.Array
+
+
+def _search(cones: Cones, points: jax.Array, adapt_rows: bool) -> tuple[jax.Array, jax.Array]:
+    """Multipliers (H, P, m) and the largest lower bound of (H, P, D) blocks."""
+    flat = points.reshape(-1, points.shape[-1])
+    first = project_onto_cones(cones, points, max_iterations=_FIRST_STEPS)
+    signs = jnp.tile(cones.signs, (points.shape[0], 1))
+    interior = jnp.tile(cones.interior, (points.shape[0], 1))
+    everything = cones._replace(signs=signs, interior=interior)
+    multipliers = first.multipliers.reshape(signs.shape)
+    followed = min(_FOLLOWED, len(flat))
+
+    def unfinished(search: _Search) -> jax.Array:
+        wide = jnp.max(search.upper) > (1 + _TOLERANCE) * jnp.max(search.lower)
+        return wide & (search.rounds < _ROUNDS)
+
+    def follow(search: _Search) -> _Search:
+        _, index = lax.top_k(search.upper, followed)
+        some = cones._replace(signs=signs[index], interior=interior[index])
+        start = search.multipliers[index]
+        if adapt_rows:
+            rows = tight_penalties(cones.features, cones.system, start[None])
+            some = some._replace(rows=rows)
+        found = project_onto_cones(
+            some, flat[index][None], multipliers=start[None], max_iterations=_STEPS
+        )
+        multipliers = found.multipliers[0]
+        upper = _upper(cones.features, some.signs, flat[index], multipliers)
+        better = upper < search.upper[index]
+        best = jnp.where(better[:, None], multipliers, search.best[index])
+        lower = _lower(some, flat[index], found.weights[0])
+        return _Search(
+            search.multipliers.at[index].set(multipliers),
+            search.best.at[index].set(best),
+            search.lower.at[index].max(lower),
+            search.upper.at[index].min(upper),
+            search.rounds + 1,
+        )
+
+    start = _Search(
+        multipliers,
+        multipliers,
+        _lower(everything, flat, first.weights.reshape(flat.shape)),
+        _upper(cones.features, signs, flat, multipliers),
+        jnp.zeros((), jnp.int32),
+    )
+    last = lax.while_loop(unfinished, follow, start)
+    return last.best.reshape(*points.shape[:2], -1), jnp.max(last.lower)
+
+
+def _upper(
+    features: jax.Array, signs: jax.Array, points: jax.Array, multipliers: jax.Array
+) -> jax.Array:
+    """||g + X^T E alpha|| of every block: (..., P)."""
+    return block_norms(points + column_products(features, signs * multipliers))[..., 0]
+
+
+def _lower(cones: Cones, points: jax.Array, weights: jax.Array) -> jax.Array:
+    """g^T v / ||v|| of every block at the nearest v inside its cone: (P,)."""
+    inside = push_inside(cones, weights)
+    feasible = jnp.all(cones.products(inside) >= 0, axis=-1)
+    along = jnp.sum(points * inside, axis=-1) / block_norms(inside, at_zero=1)[..., 0]
+    return jnp.where(feasible, jnp.maximum(along, 0), 0)

@@ -15,6 +15,7 @@ from coala_jax._solution import Phase1Solution
 from coala_jax._status import Status
 from coala_jax._types import Config, Params, PreferenceFeatures, float_dtype
 from coala_jax.convex._cronos import CronosState, cronos_init
+from coala_jax.convex._penalties import rows_pay
 from coala_jax.convex._phase1 import phase1_solution, solve_held, zero_or_status
 from coala_jax.convex._prepare import at_strength, prepare
 
@@ -72,7 +73,7 @@ def _path(
 ) -> Phase1Solution:
     prepared = prepare(params, features, config, key, gates)
     problem, _ = at_strength(params._replace(group_lasso=strengths[0]), config, prepared)
-    start = lax.stop_gradient(cronos_init(problem, adapt_rows=config.adapt_rows))
+    start = lax.stop_gradient(cronos_init(problem, adapt_rows=rows_pay(config, problem.program)))
 
     def one(start: CronosState, value: jax.Array) -> tuple[CronosState, Phase1Solution]:
         here = params._replace(group_lasso=value)
@@ -81,7 +82,7 @@ def _path(
         penalty = jnp.where(start.size > 0, start.penalty, problem.penalty)
         start = start._replace(penalty=penalty)
         status = zero_or_status(vanishes, input_status(here, features, gates))
-        result = solve_held(here, config, problem, prepared.interior, status, start)
+        result = solve_held(here, config, problem, prepared.cones, status, start)
         broken = result.status == Status.BREAKDOWN
         last = jax.tree.map(lambda old, new: jnp.where(broken, old, new), start, result.state)
         return last, phase1_solution(here, features, prepared, problem.program, result)

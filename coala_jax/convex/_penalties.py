@@ -1,8 +1,8 @@
 """The penalties of ADMM: where rho starts, how it follows the residuals and Sigma the tight rows.
 
-Convergence asks for finitely many changes; `certified_loop` makes them at certificates 1, 2, 4,
-8, ... Neither moves the optimum. Multipliers are scaled by their penalty, so a change rescales
-them.
+Convergence asks for finitely many changes: of rho at checks 1, 2, 4, 8, ..., of Sigma as long as
+the tight rows change. Neither moves the optimum. Multipliers are scaled by their penalty, so a
+change rescales them.
 """
 
 from __future__ import annotations
@@ -10,8 +10,10 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from coala_jax._types import Config
 from coala_jax.convex._cronos import CronosProblem, CronosState
 from coala_jax.convex._linear_system import tight_penalties
+from coala_jax.convex._program import Program
 from coala_jax.losses import Loss
 
 # The best penalty grows with the strength, since weights shrink and multipliers do not; measured
@@ -27,6 +29,36 @@ _CRITICAL_SHARE = 0.25
 # _LARGEST_MOVE at once: measured on the shared features, larger moves overshoot.
 _BALANCED = 4.0
 _LARGEST_MOVE = 4.0
+
+
+# 2 P inverses of D x D over a step's passes of X (m x D) and X^T over the 2 P blocks: by count of
+# operations, and by the speeds of Cholesky factors and of products on 2 cores.
+_UPDATE_COST = 1.0
+# Row penalties pay where an update costs at most this many steps ...
+_DEAREST_UPDATE = 40.0
+# ... and is followed by so many times what it costs.
+_STEPS_BETWEEN = 1.0
+
+
+def update_cost(program: Program) -> float:
+    """Steps of ADMM that take as long as new penalties of the rows, about."""
+    rows, width = program.features.shape
+    return _UPDATE_COST * width**2 / rows
+
+
+def rows_pay(config: Config, program: Program) -> bool:
+    """Whether rows of the cones get penalties of their own, by the cost rule.
+
+    Where rows are many the cones are narrow, and new penalties save hundreds of steps for a few;
+    where they are few the cones are wide, and nothing is slow but the inverses.
+    """
+    affordable = update_cost(program) <= _DEAREST_UPDATE
+    return config.adapt_rows and program.has_cones and affordable
+
+
+def update_is_due(program: Program, steps: jax.Array) -> jax.Array:
+    """Whether the steps since the last update have paid for the next one: scalar boolean."""
+    return steps >= _STEPS_BETWEEN * update_cost(program)
 
 
 def suggested_penalty(loss: Loss, share: jax.Array) -> jax.Array:

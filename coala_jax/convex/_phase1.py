@@ -15,7 +15,7 @@ from coala_jax._inputs import PairArrays, input_status, prepare_features, prepar
 from coala_jax._solution import Certificate, Phase1Solution, Phase1Stats
 from coala_jax._status import Status
 from coala_jax._types import Config, Params, PreferenceFeatures
-from coala_jax.convex._certificate import explained_share, relative_gap
+from coala_jax.convex._certificate import evaluated, explained_share, relative_gap
 from coala_jax.convex._certified_loop import CronosResult, cronos_solve
 from coala_jax.convex._cronos import CronosProblem, CronosState
 from coala_jax.convex._head_check import claims_a_network, confirmed_status, doubt_at_gates
@@ -23,6 +23,7 @@ from coala_jax.convex._implicit import Located, differentiable_weights
 from coala_jax.convex._network import active_neurons, network_from_weights
 from coala_jax.convex._prepare import Prepared, at_strength, prepare
 from coala_jax.convex._program import Program
+from coala_jax.convex._projection import Cones
 from coala_jax.convex._standardize import unstandardize_layer
 
 
@@ -78,7 +79,7 @@ def _cronos(
     prepared = prepare(params, features, config, key, gates)
     problem, vanishes = at_strength(params, config, prepared)
     status = zero_or_status(vanishes, input_status(params, features, gates))
-    result = solve_held(params, config, problem, prepared.interior, status)
+    result = solve_held(params, config, problem, prepared.cones, status)
     return phase1_solution(params, features, prepared, problem.program, result)
 
 
@@ -92,7 +93,7 @@ def solve_held(
     params: Params,
     config: Config,
     problem: CronosProblem,
-    interior: jax.Array,
+    cones: Cones,
     status: jax.Array,
     start: CronosState | None = None,
 ) -> CronosResult:
@@ -101,15 +102,15 @@ def solve_held(
     def run(
         params: Params,
         problem: CronosProblem,
-        interior: jax.Array,
+        cones: Cones,
         status: jax.Array,
         start: CronosState | None,
     ) -> CronosResult:
-        return cronos_solve(params, problem, interior, config, status, start)
+        return cronos_solve(params, problem, cones, config, status, start)
 
     if config.sweep == "sequential":
         run = sequential_vmap(run)
-    return run(*lax.stop_gradient((params, problem, interior)), status, start)
+    return run(*lax.stop_gradient((params, problem, cones)), status, start)
 
 
 def phase1_solution(
@@ -140,6 +141,7 @@ def phase1_solution(
         return confirmed_status(params, program, result, rewards, doubt)
 
     status = lax.cond(claims_a_network(result.status), confirmed, lambda: result.status)
+    zero_value = evaluated(program, jnp.zeros_like(primal.weights)).value
     stats = Phase1Stats(
         status=status,
         iterations=state.iterations,
@@ -147,11 +149,12 @@ def phase1_solution(
         primal_value=primal.value,
         dual_bound=dual.value,
         relative_gap=relative_gap(primal.value, dual.value),
-        explained=explained_share(program.zero_value(), primal.value, dual.value),
+        explained=explained_share(zero_value, primal.value, dual.value),
         cone_violation=result.violation,
         primal_residual=state.primal_residual,
         dual_residual=state.dual_residual,
-        lambda_max=prepared.lambda_max,
+        lambda_max=prepared.lambda_max.upper,
+        lambda_max_lower=prepared.lambda_max.lower,
         group_lasso_strength=program.strength,
         distinct_gates=prepared.gates.distinct,
         active_neurons=active_neurons(primal.weights),

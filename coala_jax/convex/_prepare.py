@@ -13,11 +13,11 @@ from coala_jax._inputs import PairArrays, gate_vectors, key_or_default
 from coala_jax._types import Config, Params
 from coala_jax.convex._cronos import CronosProblem, cronos_problem
 from coala_jax.convex._gates import Gates, given_gates, sample_gates
-from coala_jax.convex._lambda_max import lambda_max, norm_bound
+from coala_jax.convex._lambda_max import Interval, lambda_max, norm_bound
 from coala_jax.convex._linear_system import LinearSystem, factorize
-from coala_jax.convex._penalties import guessed_share, suggested_penalty
+from coala_jax.convex._penalties import guessed_share, rows_pay, suggested_penalty
 from coala_jax.convex._program import Program, make_program
-from coala_jax.convex._projection import cones_of, interior_points
+from coala_jax.convex._projection import Cones, cones_of
 from coala_jax.convex._standardize import Standardization, fit_standardization, standardize
 
 # A norm bound below this many roundings of a sum over the rows is zero: nothing to learn.
@@ -32,19 +32,19 @@ class Prepared(NamedTuple):
         gates: its gates.
         standardization: from raw features to the rows of the program.
         system: Gram matrix and inverse of the rows.
-        interior: (P, D) strictly feasible points; zeros without cones.
+        cones: of the program, with what projections onto them need.
         norm_bound: scalar, max_i ||g_i||.
-        lambda_max: scalar, the strength at which the network vanishes, or NaN where
-            `Config.strength_unit` does not ask for it.
+        lambda_max: bounds of the strength at which the network vanishes, or NaN where
+            `Config.strength_unit` does not ask for them.
     """
 
     program: Program
     gates: Gates
     standardization: Standardization
     system: LinearSystem
-    interior: jax.Array
+    cones: Cones
     norm_bound: jax.Array
-    lambda_max: jax.Array
+    lambda_max: Interval
 
 
 def prepare(
@@ -70,14 +70,13 @@ def prepare(
         found = given_gates(lax.stop_gradient(gate_vectors("gates", gates, x.shape[1])), held)
     program = make_program(x, found.patterns, features, params, config)
     system = factorize(held)
-    interior = jnp.zeros_like(found.vectors)
-    if program.has_cones:
-        interior = interior_points(cones_of(lax.stop_gradient(program), system), found.vectors)
+    cones = cones_of(lax.stop_gradient(program), system, found.vectors)
     bound = norm_bound(program)
-    vanishing = jnp.full_like(bound, jnp.nan)
+    unknown = jnp.full_like(bound, jnp.nan)
+    vanishing = Interval(unknown, unknown)
     if config.strength_unit == "lambda_max":
-        vanishing = lambda_max(program, system)
-    return Prepared(program, found, standardization, system, interior, bound, vanishing)
+        vanishing = lambda_max(program, cones, adapt_rows=rows_pay(config, program))
+    return Prepared(program, found, standardization, system, cones, bound, vanishing)
 
 
 def at_strength(
@@ -87,13 +86,13 @@ def at_strength(
 
     Returns:
         What CRONOS starts from, with the rho that suits the strength times `Params.rho`, and
-        whether the optimum is known to be zero.
+        whether the optimum is known to be zero, up to the rounding of what pulls at it.
     """
     program, bound = prepared.program, prepared.norm_bound
     rounding = _ROUNDING * jnp.finfo(bound.dtype).eps * program.features.shape[0]
     if config.strength_unit == "lambda_max":
-        absolute, share = params.group_lasso * prepared.lambda_max, params.group_lasso
-        vanishes = (bound <= rounding) | (params.group_lasso >= 1)
+        absolute, share = params.group_lasso * prepared.lambda_max.upper, params.group_lasso
+        vanishes = (prepared.lambda_max.lower <= 0) | (params.group_lasso >= 1)
     else:
         absolute = params.group_lasso
         share = guessed_share(absolute, bound)

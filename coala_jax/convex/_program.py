@@ -139,6 +139,11 @@ def spread_to_rows(program: Program, residual: jax.Array) -> jax.Array:
     return jnp.concatenate([residual, -residual]) if program.loss.pairwise else residual
 
 
+def row_values(program: Program, residual: jax.Array) -> jax.Array:
+    """D_i S^T r with the sign of each half, of which X^T makes F^T S^T r: (H, P, m)."""
+    return by_halves(program, program.patterns * spread_to_rows(program, residual))
+
+
 def output_adjoint(program: Program, residual: jax.Array) -> jax.Array:
     """F^T S^T r: one value a label -> (H, P, D)."""
     values = program.patterns * spread_to_rows(program, residual)

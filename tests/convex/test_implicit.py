@@ -161,7 +161,7 @@ def located() -> Solved:
         params, pairs = prepare_params(params._replace(group_lasso=0.2)), prepare_features(features)
         prepared = prepare(params, pairs, config, None, jnp.asarray(GATES))
         problem, _ = at_strength(params, config, prepared)
-        result = solve_held(params, config, problem, prepared.interior, jnp.int32(0))
+        result = solve_held(params, config, problem, prepared.cones, jnp.int32(0))
         assert int(result.status) == Status.SOLVED
         return Solved(problem.program, result.state)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.optimize import nnls
 
-from coala_jax.convex._linear_system import factorize
+from coala_jax.convex._linear_system import factorize, uniform_penalties
 from coala_jax.convex._program import row_products
 from coala_jax.convex._projection import Cones, interior_points, project_onto_cones, push_inside
 
@@ -19,13 +19,20 @@ def draw_cones(seed: int, rows: int = 40, width: int = 5, blocks: int = 3):
     return x, gates, signs, rng.standard_normal((2, blocks, width))
 
 
+def cones_at(x: jax.Array, signs: jax.Array) -> Cones:
+    """Cones without interior points."""
+    system = factorize(x)
+    nowhere = jnp.zeros((len(signs), x.shape[1]), x.dtype)
+    return Cones(x, signs, nowhere, system, uniform_penalties(system))
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_projection_agrees_with_nnls(seed):
     """Pi_K(p) = p + A^T alpha with alpha the non-negative least-squares solution (Moreau)."""
     x, _, signs, points = draw_cones(seed)
     with jax.enable_x64(True):
         found = project_onto_cones(
-            Cones(jnp.asarray(x), jnp.asarray(signs), factorize(jnp.asarray(x))),
+            cones_at(jnp.asarray(x), jnp.asarray(signs)),
             jnp.asarray(points),
             tolerance=1e-12,
             max_iterations=20_000,
@@ -45,16 +52,19 @@ def test_projection_agrees_with_nnls(seed):
 def test_interior_points_lie_inside_by_one(rows):
     x, gates, signs, _ = draw_cones(0, rows=rows)
     x, gates, signs = (jnp.asarray(a, jnp.float32) for a in (x, gates, signs))
-    interior = interior_points(Cones(x, signs, factorize(x)), gates)
+    interior = interior_points(cones_at(x, signs), gates)
     assert float(jnp.min(signs * row_products(x, interior))) == pytest.approx(1, abs=1e-3)
+    own = gates / jnp.min(signs * row_products(x, gates), axis=-1, keepdims=True)
+    longest = jnp.linalg.norm(own, axis=-1) * (1 + 1e-3)
+    assert np.all(jnp.linalg.norm(interior, axis=-1) <= longest)  # never worse than the gate
 
 
 def test_push_inside_makes_float32_weights_feasible_and_keeps_zero():
     x, gates, signs, points = draw_cones(1, rows=300)
     x, gates, signs, points = (jnp.asarray(a, jnp.float32) for a in (x, gates, signs, points))
-    interior = interior_points(Cones(x, signs, factorize(x)), gates)
+    interior = interior_points(cones_at(x, signs), gates)
     points = points.at[0, 0].set(0)
-    inside = push_inside(Cones(x, signs, factorize(x)), interior, points)
+    inside = push_inside(cones_at(x, signs)._replace(interior=interior), points)
     assert float(jnp.min(signs * row_products(x, inside))) >= 0
     assert not np.any(np.asarray(inside[0, 0]))
 
@@ -63,5 +73,5 @@ def test_a_row_on_the_hyperplane_leaves_no_interior_point():
     x = jnp.asarray([[1.0, 1.0], [-1.0, -1.0], [0.5, 1.0]])
     gates = jnp.asarray([[1.0, -1.0]])
     signs = jnp.where(gates @ x.T >= 0, 1.0, -1.0)
-    interior = interior_points(Cones(x, signs, factorize(x)), gates)
+    interior = interior_points(cones_at(x, signs), gates)
     assert not np.any(np.asarray(interior))

@@ -1,0 +1,86 @@
+"""Many rows and few features make narrow cones: solves there end solved, and within a budget."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from coala_jax import Config, Params, PreferenceFeatures, Status, cronos
+from coala_jax._inputs import prepare_features, prepare_params
+from coala_jax.convex._certificate import evaluated
+from coala_jax.convex._lambda_max import lambda_max
+from coala_jax.convex._penalties import rows_pay
+from coala_jax.convex._prepare import at_strength, prepare
+from coala_jax.convex._rays import best_lengths
+from tests.helpers import draw_pairs
+
+BUDGET = 500
+
+
+def gaussian(pairs: int, width: int, seed: int = 0) -> PreferenceFeatures:
+    """Gaussian pairs whose chosen side is half a deviation ahead in the first column."""
+    rng = np.random.default_rng(seed)
+    chosen, rejected = rng.standard_normal((2, pairs, width)).astype("f4")
+    chosen[:, 0] += 0.5
+    return PreferenceFeatures(chosen, rejected)
+
+
+def solved_within(pairs: int, width: int, gates: int) -> None:
+    config = Config(n_gates=gates, max_iterations=BUDGET)
+    solution = cronos(Params(), gaussian(pairs, width), config=config)
+    assert Status(int(solution.status)) == Status.SOLVED, solution.summary()
+    assert float(solution.stats.explained) >= 0.9
+    assert int(solution.stats.active_neurons) > 0
+
+
+@pytest.mark.parametrize(("pairs", "width", "gates"), [(1000, 64, 8), (1000, 16, 8)])
+def test_default_programs_are_solved_in_the_budget(pairs, width, gates):
+    solved_within(pairs, width, gates)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("gates", [8, 16, 32])
+@pytest.mark.parametrize("width", [64, 256])
+@pytest.mark.parametrize("pairs", [1000, 4000, 16_000])
+def test_programs_of_many_rows_are_solved_in_the_budget(pairs, width, gates):
+    solved_within(pairs, width, gates)
+
+
+def test_no_solve_ends_worse_than_the_rays_of_its_cones():
+    params, config = prepare_params(Params()), Config(n_gates=6, max_iterations=25)
+    features = gaussian(2000, 12)
+    solution = cronos(params, features, config=config)
+    prepared = prepare(params, prepare_features(features), config, None, None)
+    problem, _ = at_strength(params, config, prepared)
+    interior = prepared.cones.interior
+    rays = best_lengths(problem.program, jnp.stack([interior, interior]), 0.0)
+    on_rays = float(evaluated(problem.program, rays).value)
+    assert float(solution.stats.primal_value) <= on_rays * (1 + 1e-6)
+    assert on_rays < float(problem.program.zero_value()) * (1 - 1e-3)
+    assert int(solution.stats.active_neurons) > 0
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(("adapt_rows", "ratio"), [(True, 1.011), (False, 1.03)])
+def test_lambda_max_is_certified_from_both_sides(seed, adapt_rows, ratio):
+    """At the upper bound zero is optimal; below the lower one a network is better."""
+    features = draw_pairs(seed, pairs=150, width=6, dtype="float32")
+    params, config = prepare_params(Params()), Config(n_gates=6)
+    prepared = prepare(params, prepare_features(features), config, None, None)
+    bounds = lambda_max(prepared.program, prepared.cones, adapt_rows=adapt_rows)
+    assert float(bounds.lower) <= float(bounds.upper) <= ratio * float(bounds.lower)
+    absolute = Config(n_gates=6, strength_unit="absolute")
+    above = cronos(Params(group_lasso=bounds.upper * 1.001), features, config=absolute)
+    below = cronos(Params(group_lasso=bounds.lower * 0.95), features, config=absolute)
+    assert int(above.stats.active_neurons) == 0
+    assert int(below.stats.active_neurons) > 0
+
+
+def test_row_penalties_pay_by_the_shapes_alone():
+    def pays(pairs: int, width: int) -> bool:
+        features, config = gaussian(pairs, width), Config(n_gates=2)
+        params = prepare_params(Params())
+        program = prepare(params, prepare_features(features), config, None, None).program
+        return rows_pay(config, program)
+
+    assert pays(200, 20)
+    assert not pays(60, 100)

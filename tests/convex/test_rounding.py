@@ -1,0 +1,85 @@
+"""Chunked sums are off by no more than they say, and bounds made of them are bounds."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from coala_jax import Config, Params, PreferenceFeatures, Status, certify, cronos
+from coala_jax.convex._rounding import (
+    chunked_column_products,
+    chunked_sum,
+    column_products_error,
+    gamma,
+)
+
+
+def cancelling(rows: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows in pairs that differ by a few roundings, and values of opposite sign for them."""
+    rng = np.random.default_rng(0)
+    half = rng.standard_normal((rows // 2, width)).astype("f4")
+    x = np.concatenate([half, half * (1 + 3e-7)]).astype("f4")
+    values = rng.uniform(0.5, 1, (3, rows // 2)).astype("f4")
+    return x, np.concatenate([values, -values], axis=1)
+
+
+@pytest.mark.parametrize("rows", [2, 64, 1000, 5000])
+def test_column_products_are_off_by_at_most_the_bound(rows):
+    x, values = cancelling(rows, 7)
+    truth = values.astype("f8") @ x.astype("f8")
+    computed = np.asarray(chunked_column_products(jnp.asarray(x), jnp.asarray(values)), "f8")
+    error = np.linalg.norm(computed - truth, axis=-1)
+    bound = np.asarray(column_products_error(jnp.asarray(x), jnp.asarray(values)))
+    assert np.all(error <= bound)
+    # No looser than it must be: the bound in plain order is rows / 50 times as large.
+    assert np.all(bound <= 1e-5 * (np.abs(values) @ np.linalg.norm(x, axis=1)))
+
+
+def test_a_chunked_sum_is_within_gamma_of_the_exact_one():
+    values = np.random.default_rng(1).uniform(0, 1e4, 12_345).astype("f4")
+    exact = values.astype("f8").sum()
+    computed = float(chunked_sum(jnp.sum, jnp.asarray(values)))
+    assert abs(computed - exact) <= gamma(len(values), jnp.float32) * exact
+
+
+def test_two_nearly_equal_pairs_are_not_solved_with_a_gap_of_zero():
+    """The block norm cancels in float32: the bound was above the objective and read as solved."""
+    features = PreferenceFeatures(
+        np.array([[0.0024003962], [0.33966628]], "f4"),
+        np.array([[0.0024003899], [0.33966538]], "f4"),
+        weight=np.array([0.0631, 4.311], "f4"),
+    )
+    params, config = Params(group_lasso=1e-3), Config(n_gates=1)
+    solution = cronos(params, features, config=config)
+    with jax.enable_x64(True):
+        report = certify(params, features, solution.certificate, config=config)
+    assert float(solution.stats.dual_bound) <= float(report.primal_value)
+    assert float(solution.stats.dual_bound) <= float(solution.stats.primal_value)
+    if int(solution.status) == Status.SOLVED:
+        assert float(report.relative_gap) <= 2 * float(params.gap_tolerance)
+
+
+@pytest.mark.parametrize("spread", [1e-6, 1e-5, 1e-3])
+@pytest.mark.parametrize("strength", [0.05, 0.9, 0.999])
+def test_nothing_is_explained_below_the_resolution(spread, strength):
+    """Where P(0) - D is rounding, a share of it is noise: the status says so."""
+    rng = np.random.default_rng(0)
+    chosen = rng.standard_normal((40, 3)).astype("f4")
+    rejected = (chosen + spread * rng.standard_normal((40, 3))).astype("f4")
+    config = Config(n_gates=4, max_iterations=1000)
+    features = PreferenceFeatures(chosen, rejected)
+    solution = cronos(Params(group_lasso=strength), features, config=config)
+    with jax.enable_x64(True):
+        exact = cronos(Params(group_lasso=strength), features, config=config)
+    stats, nothing = solution.stats, (Status.NOTHING_TO_EXPLAIN, Status.ZERO_NETWORK)
+    assert float(stats.dual_bound) <= float(stats.primal_value)
+    status = Status(int(solution.status))
+    improvement = 1 - float(exact.stats.primal_value) / 40
+    if spread < 1e-4:
+        assert status in nothing
+    if improvement <= 1e-6:
+        assert status not in (Status.SOLVED, Status.BREAKDOWN)
+    if improvement >= 1e-4:
+        assert status not in nothing
+    if status == Status.SOLVED:
+        assert 1 - float(stats.dual_bound) / 40 >= improvement * (1 - 1e-6)

@@ -79,7 +79,7 @@ LIES = {
     "negative gap": with_stats(relative_gap=-1.0),
     "explained above one": with_stats(explained=1.2),
     "value": with_stats(primal_value=0.99),
-    "lambda_max": with_stats(lambda_max=1.02),
+    "lambda_max": with_stats(lambda_max=0.95),
     "zero": zero_network,
     "explained": with_second_layer(0.1),
     "gap": with_certificate("dual_point", jnp.zeros_like),
@@ -118,7 +118,8 @@ def test_an_honest_solve_is_believed(fuzz, problem):
     assert not verdict.false_claims
     true = verdict.figures["phase1_true"]
     claimed = verdict.figures["phase1"]
-    assert true["gap"] == pytest.approx(claimed["relative_gap"], abs=1e-5)
+    # What is claimed allows for rounding.
+    assert 0 <= claimed["relative_gap"] - true["gap"] <= 1e-4
     assert true["lambda_max"] == pytest.approx(claimed["lambda_max"], rel=1e-2)
 
 

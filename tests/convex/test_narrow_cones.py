@@ -1,5 +1,6 @@
 """Many rows and few features make narrow cones: solves there end solved, and within a budget."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -10,7 +11,9 @@ from coala_jax.convex._certificate import evaluated
 from coala_jax.convex._lambda_max import lambda_max
 from coala_jax.convex._penalties import rows_pay
 from coala_jax.convex._prepare import at_strength, prepare
+from coala_jax.convex._program import Program
 from coala_jax.convex._rays import best_lengths
+from coala_jax.losses import get_loss
 from tests.helpers import draw_pairs
 
 BUDGET = 500
@@ -50,7 +53,9 @@ def test_no_solve_ends_worse_than_the_rays_of_its_cones():
     params, config = prepare_params(Params()), Config(n_gates=6, max_iterations=25)
     features = gaussian(2000, 12)
     solution = cronos(params, features, config=config)
-    prepared = prepare(params, prepare_features(features), config, None, None)
+    prepared = jax.jit(prepare, static_argnums=(2, 3, 4))(
+        params, prepare_features(features), config, None, None
+    )
     problem, _ = at_strength(params, config, prepared)
     interior = prepared.cones.interior
     rays = best_lengths(problem.program, jnp.stack([interior, interior]), 0.0)
@@ -66,8 +71,11 @@ def test_lambda_max_is_certified_from_both_sides(seed, adapt_rows, ratio):
     """At the upper bound zero is optimal; below the lower one a network is better."""
     features = draw_pairs(seed, pairs=150, width=6, dtype="float32")
     params, config = prepare_params(Params()), Config(n_gates=6)
-    prepared = prepare(params, prepare_features(features), config, None, None)
-    bounds = lambda_max(prepared.program, prepared.cones, adapt_rows=adapt_rows)
+    prepared = jax.jit(prepare, static_argnums=(2, 3, 4))(
+        params, prepare_features(features), config, None, None
+    )
+    search = jax.jit(lambda_max, static_argnames="adapt_rows")
+    bounds = search(prepared.program, prepared.cones, adapt_rows=adapt_rows)
     assert float(bounds.lower) <= float(bounds.upper) <= ratio * float(bounds.lower)
     absolute = Config(n_gates=6, strength_unit="absolute")
     above = cronos(Params(group_lasso=bounds.upper * 1.001), features, config=absolute)
@@ -76,12 +84,19 @@ def test_lambda_max_is_certified_from_both_sides(seed, adapt_rows, ratio):
     assert int(below.stats.active_neurons) > 0
 
 
-def test_row_penalties_pay_by_the_shapes_alone():
-    def pays(pairs: int, width: int) -> bool:
-        features, config = gaussian(pairs, width), Config(n_gates=2)
-        params = prepare_params(Params())
-        program = prepare(params, prepare_features(features), config, None, None).program
-        return rows_pay(config, program)
-
-    assert pays(200, 20)
-    assert not pays(60, 100)
+@pytest.mark.parametrize(
+    ("rows", "width", "model", "pays"),
+    [
+        (400, 21, "relu", True),
+        (8726, 385, "relu", True),
+        (1920, 641, "relu", False),
+        (400, 21, "gated_relu", False),
+    ],
+)
+def test_row_penalties_pay_by_the_shapes_alone(rows, width, model, pays):
+    ones = jnp.ones(rows)
+    program = Program(
+        jnp.ones((rows, width)), ones[None], ones, ones, jnp.ones(()), get_loss("squared"), model
+    )
+    assert rows_pay(Config(), program) == pays
+    assert not rows_pay(Config(adapt_rows=False), program)

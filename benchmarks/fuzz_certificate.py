@@ -25,23 +25,27 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from adversary.claims import input_claims, phase1_claims, phase2_claims, status_name
+from adversary.claims import MANY_ROUNDINGS, input_claims, phase1_claims, phase2_claims, status_name
 from adversary.phase1 import judge_phase1
 from adversary.phase2 import judge_phase2
 from adversary.problems import FAMILIES, ISSUE, SETTINGS, FuzzProblem, problem_of
 from adversary.program import pairs_of, program_of
 from reporting import account, markdown, origin, parser_of, save, say
 
-from coala_jax import Stats, Status, cronos, finetune, load_head, save_head
+from coala_jax import Stats, cronos, finetune, load_head, save_head
 from coala_jax._head import Head
 from coala_jax._json import json_text
+from coala_jax._status import SUCCESSES
 
 PROBLEMS = 10_000
+WIDE = "lambda_max off by over 1 %"
 # Pairs from which on the defaults have to solve a problem.
 ENOUGH_PAIRS = 20
 # Leaves of a head with a last axis of neurons.
 NEURONS = ("theta1", "bias", "theta2", "gates", "gate_bias")
-ENDED_WELL = {"ZERO_NETWORK", "NOTHING_TO_EXPLAIN"}
+# Statuses that promise no head that can be saved.
+WITHOUT_HEAD = {"BREAKDOWN", "HEAD_DIFFERS"}
+WELL = {"ZERO_NETWORK", "NOTHING_TO_EXPLAIN", *(status.name for status in SUCCESSES)}
 
 
 class Name(NamedTuple):
@@ -57,7 +61,7 @@ class Verdict(NamedTuple):
     Attributes:
         name: ``family:index``.
         setting: in words.
-        status: of the whole solve, by name.
+        status: of the whole solve, by name; RAISED where it ended in an exception.
         counted: whether the defaults have to solve it.
         false_claims: kinds.
         figures: claimed and true, by phase.
@@ -76,18 +80,32 @@ class Verdict(NamedTuple):
         return self.name.partition(":")[0]
 
     @property
+    def wide(self) -> bool:
+        """Whether the critical strength that was used is off by more than 1 %."""
+        true = self.figures.get("phase1_true", {}).get("lambda_max", 0.0)
+        used = self.figures.get("phase1", {}).get("lambda_max", 0.0)
+        return used > 1.01 * true > MANY_ROUNDINGS * self.figures["phase1_true"]["pull_rounding"]
+
+    @property
     def well(self) -> bool:
         """Whether it ended in a success, or with nothing to learn."""
-        return Status[self.status].ok or self.status in ENDED_WELL
+        return self.status in WELL
 
 
 def judge(problem: FuzzProblem) -> Verdict:
     """Solve a problem and judge all that is claimed of it."""
-    with jax.enable_x64(problem.setting.x64), np.errstate(all="ignore"):
-        return _judge(problem)
+    counted = problem.valid and problem.plain and problem.setting.shape.pairs >= ENOUGH_PAIRS
+    try:
+        with jax.enable_x64(problem.setting.x64), np.errstate(all="ignore"):
+            found = _judge(problem)
+    except Exception as error:  # whatever it was, it is a finding
+        found = "RAISED", [f"raised {type(error).__name__}: {error}"], {}
+    status, claims, figures = found
+    return Verdict(problem.name, str(problem.setting), status, counted, claims, figures)
 
 
-def _judge(problem: FuzzProblem) -> Verdict:
+def _judge(problem: FuzzProblem) -> tuple[str, list[str], dict[str, Any]]:
+    """Status, false claims and figures."""
     config, params = problem.setting.config, problem.params
     gate_key, batch_key = jax.random.split(jax.random.key(problem.seed))
     # As `solve` does it, with the head of Phase I kept.
@@ -100,7 +118,10 @@ def _judge(problem: FuzzProblem) -> Verdict:
     status = status_name(Stats(first, second).status)
     claims = input_claims(problem.valid, statuses[0])
     figures: dict[str, Any] = {"phase1": _numbers(first), "phase2": _numbers(second)}
-    if problem.valid and not claims and statuses[0] != "BREAKDOWN":
+    savable = all(np.isfinite(leaf).all() for leaf in heads[0])
+    if not savable and not claims and problem.valid and statuses[0] not in WITHOUT_HEAD:
+        claims.append("I: no head")
+    if savable and problem.valid and not claims and statuses[0] != "BREAKDOWN":
         pairs = pairs_of(problem.features)
         program = program_of(pairs, certificate, config, params.gamma)
         rows = np.concatenate(problem.features[:2])
@@ -113,8 +134,7 @@ def _judge(problem: FuzzProblem) -> Verdict:
             truth2 = judge_phase2(pairs, tensors, params, config.phase2_objective)
             claims += [f"II: {kind}" for kind in phase2_claims(second, params, truth2)]
             figures["phase2_true"] = _numbers(truth2)
-    counted = problem.valid and problem.plain and problem.setting.shape.pairs >= ENOUGH_PAIRS
-    return Verdict(problem.name, str(problem.setting), status, counted, claims, figures)
+    return status, claims, figures
 
 
 def _through_a_file(head: Head, rows: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
@@ -203,6 +223,7 @@ def _counts(family: str, verdicts: Sequence[Verdict]) -> dict[str, Any]:
         "false": sum(bool(verdict.false_claims) for verdict in verdicts),
         "kinds": dict(kinds.most_common()),
         "statuses": dict(collections.Counter(verdict.status for verdict in verdicts).most_common()),
+        "wide": sum(verdict.wide for verdict in verdicts),
         "counted": len(counted),
         "counted_well": sum(verdict.well for verdict in counted),
     }
@@ -224,12 +245,13 @@ def table_of(result: dict[str, Any]) -> str:
             row["problems"],
             row["false"],
             _listed(row["kinds"]),
+            row["wide"],
             f"{row['counted_well']} of {row['counted']}",
             _listed(row["statuses"]),
         ]
         for row in families
     ]
-    columns = ("family", "problems", "false", "kinds", "defaults solved", "statuses")
+    columns = ("family", "problems", "false", "kinds", WIDE, "defaults solved", "statuses")
     return markdown(head, columns, rows)
 
 

@@ -20,10 +20,9 @@ _VALUE_SLACK = 1e-5
 # the pull at zero is more than a few roundings of its terms.
 _BETTER = 1e-4
 _FEW_ROUNDINGS = 10
-# lambda_max is promised from both sides, or from above within 1 %, where a hundredth of it is not
-# rounding.
-_LAMBDA_SLACK, _LAMBDA_ABOVE = 1e-3, 1.01
-_MANY_ROUNDINGS = 100
+# lambda_max is promised from both sides, where a hundredth of it is not rounding.
+_LAMBDA_SLACK = 1e-3
+MANY_ROUNDINGS = 100
 _STANDARDISATION_SLACK = 1e-2
 _LOST_WEIGHT = 1e-30
 _LOOSER = 3.0
@@ -111,10 +110,9 @@ def _premises(stats: Any, truth: Phase1Truth) -> list[str]:
     if truth.lost_weight > _LOST_WEIGHT:
         found.append("lost weight")
     known = np.isfinite(truth.lambda_max) and np.isfinite(stats.lambda_max)
-    if known and truth.lambda_max > _MANY_ROUNDINGS * truth.pull_rounding:
-        lower = getattr(stats, "lambda_max_lower", stats.lambda_max / _LAMBDA_ABOVE)
-        low, high = lower * (1 - _LAMBDA_SLACK), stats.lambda_max * (1 + _LAMBDA_SLACK)
-        if not low <= truth.lambda_max <= high:
+    if known and truth.lambda_max > MANY_ROUNDINGS * truth.pull_rounding:
+        low, high = stats.lambda_max_lower, stats.lambda_max
+        if not (1 - _LAMBDA_SLACK) * low <= truth.lambda_max <= (1 + _LAMBDA_SLACK) * high:
             found.append("lambda_max")
     return found
 

@@ -127,7 +127,7 @@ def _standardisation(certificate: Any) -> tuple[Array, Array]:
 
 
 def _standardisation_error(program: Program, pairs: Pairs, certificate: Any) -> float:
-    """What centre and scale are off by, beside the rounding of the centre, in deviations."""
+    """What centre and scale are off by, in deviations, beside the rounding of a sum of all rows."""
     center, scale = _standardisation(certificate)
     counts = program.weight[: len(pairs.weight)] > 0
     rows = pairs.rows[np.tile(counts, 2)]
@@ -137,6 +137,6 @@ def _standardisation_error(program: Program, pairs: Pairs, certificate: Any) -> 
     mean = np.where(varies, weight @ rows, rows[0])
     deviation = np.sqrt(weight @ ((rows - center) / np.where(varies, half_range, 1)) ** 2)
     wanted = np.where(varies, np.maximum(deviation, _LEAST_DEVIATION) * half_range, 1)
-    rounding = np.finfo(certificate.center.dtype).eps * abs(center)
-    off_center = np.maximum(abs(mean - center) - rounding, 0) / wanted
-    return float(np.max([off_center, abs(scale / wanted - 1)]))
+    rounding = np.finfo(certificate.center.dtype).eps * (abs(center) + len(rows) * half_range)
+    errors = np.array([abs(mean - center), abs(scale - wanted)])
+    return float(np.max(np.maximum(errors - rounding, 0) / wanted))

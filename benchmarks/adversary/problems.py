@@ -68,7 +68,7 @@ class FuzzProblem(NamedTuple):
         features: with numpy leaves.
         params: Python floats.
         valid: whether the solver may take it; else it must end in NOT_FINITE_INPUT.
-        plain: whether all of `Params` but what the family is about is at its defaults.
+        plain: whether `Params` are the defaults, margins with their gamma.
         seed: of the key.
     """
 
@@ -124,6 +124,7 @@ def problem_of(family: str, index: int, seed: int = 0) -> FuzzProblem:
     plain = bool(rng.random() < 0.5)
     if not plain:
         draft = draft._replace(params=_other_params(rng, draft.params, TOLERANCES[setting.x64]))
+    plain = draft.params._replace(gamma=Params().gamma) == Params()
     return _problem(f"{family}:{index}", setting, draft, plain=plain, seed=seed)
 
 

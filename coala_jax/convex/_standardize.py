@@ -52,7 +52,9 @@ def fit_standardization(rows: jax.Array, weight: jax.Array) -> Standardization:
     constant = spread < jnp.finfo(rows.dtype).tiny / jnp.sqrt(jnp.finfo(rows.dtype).eps)
     unit = jnp.where(constant, 1, spread)
     share = weight / weight.shape[0]
-    center = middle + jnp.dot(share, rows - middle, precision=lax.Precision.HIGHEST)
+    # No product with the shares: XLA (of jax 0.8) adds its terms onto the middle one by one, where
+    # each may be less than a rounding.
+    center = middle + jnp.sum(share[:, None] * (rows - middle), axis=0)
     squares = ((rows - center) / unit) ** 2
     square = jnp.dot(share, squares, precision=lax.Precision.HIGHEST)
     deviation = jnp.sqrt(jnp.maximum(jnp.where(constant, 1, square), _LEAST_DEVIATION**2))

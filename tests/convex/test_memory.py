@@ -25,7 +25,7 @@ def formula(pairs: int, width: int, config: Config) -> int:
     if config.model == "gated_relu":
         return features + 10 * gates * rows + 4 * columns**2 + 60 * rows
     pays = config.adapt_rows and columns**2 <= 40 * rows
-    inverses = 6 * gates * columns**2 if pays else 4 * columns**2
+    inverses = (6 * gates if pays else 5) * columns**2
     return features + 15 * (2 * gates * rows) + inverses + 60 * rows
 
 

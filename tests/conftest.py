@@ -8,6 +8,8 @@ from pathlib import Path
 # Compiling is most of what tests of tiny shapes do, and this halves it. XLA reads it once, so it
 # stands before anything that imports jax.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+# No test reads or writes the user's own cache.
+os.environ["COALA_JAX_COMPILE_CACHE"] = "off"
 
 import pytest
 from hypothesis import HealthCheck, settings

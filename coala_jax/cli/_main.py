@@ -6,6 +6,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 
+from coala_jax._compile_cache import keep_compiled_programs
 from coala_jax._status import SolveError
 from coala_jax._version import __version__
 from coala_jax.cli._inputs_kept import require_inputs_kept
@@ -80,6 +81,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments = build_parser().parse_args(words)
         arguments.command_line = shlex.join([PROGRAM, *words])
         require_inputs_kept(arguments)
+        if getattr(arguments, "compile_cache", False):
+            keep_compiled_programs(say)
         code: int = arguments.run(arguments)
     except SolveError as error:
         return _fail(error, NOT_SOLVED)

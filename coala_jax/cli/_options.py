@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from coala_jax._compile_cache import VARIABLE
 from coala_jax._types import Config, Params
 from coala_jax.cli._derived_options import Takes, add_fields, from_options
 from coala_jax.cli._parser import (
@@ -63,6 +64,7 @@ def add_model_options(
         dtype: default of the model's type; None means the one that a head's features were made in.
         engine: whether torch may run the model.
     """
+    add_compile_cache(parser)
     group = add_checkpoint_options(parser)
     group.add_argument(
         "--model-dtype",
@@ -111,6 +113,17 @@ def model_options(arguments: argparse.Namespace) -> dict[str, Any]:
     return options
 
 
+def add_compile_cache(parser: argparse.ArgumentParser) -> None:
+    """Add ``--no-compile-cache``, which a command has that compiles: others keep nothing."""
+    parser.add_argument(
+        "--no-compile-cache",
+        dest="compile_cache",
+        action="store_false",
+        help="keep no compiled programs in the user's cache folder for the next run, and read none "
+        f"(also: {VARIABLE}=off, or =DIR for another folder)",
+    )
+
+
 def add_head(parser: argparse.ArgumentParser, *, engine: bool = False) -> None:
     """Add what `open_head` reads: a head and its backbone."""
     parser.add_argument("head", help="folder of a head")
@@ -149,6 +162,7 @@ def add_solver_options(parser: argparse.ArgumentParser, model: str = "--model") 
         parser: of the command.
         model: what `Config.model` is called where ``--model`` is a backbone.
     """
+    add_compile_cache(parser)
     group = parser.add_argument_group("solver")
     fields = tuple(name for name in Config.__dataclass_fields__ if name not in LEFT_OUT)
     old = {"--gates": "n_gates", "--loss": "phase1_loss", "--objective": "phase2_objective"}

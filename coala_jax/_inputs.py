@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from coala_jax._errors import CoalaError
 from coala_jax._relative_weights import over_their_mean
@@ -87,11 +88,12 @@ def prepare_features(features: PreferenceFeatures, name: str = "features") -> Pa
             f"{name} holds {pairs} pairs of {width} features; at least {_FEWEST_PAIRS} pairs and "
             "one feature are needed"
         )
-    weight = over_their_mean(
-        _per_pair(f"{name}.weight", features.weight, pairs, default=1.0), float_dtype()
-    )
-    margin = _per_pair(f"{name}.margin", features.margin, pairs, default=0.0)
-    return PairArrays(chosen, rejected, weight, margin.astype(float_dtype()))
+    weight, margin = jnp.ones(pairs, float_dtype()), jnp.zeros(pairs, float_dtype())
+    if features.weight is not None:
+        weight = over_their_mean(_per_pair(f"{name}.weight", features.weight, pairs), weight.dtype)
+    if features.margin is not None:
+        margin = _per_pair(f"{name}.margin", features.margin, pairs).astype(margin.dtype)
+    return PairArrays(chosen, rejected, weight, margin)
 
 
 def input_status(params: Params, features: PairArrays, others: Any = None) -> jax.Array:
@@ -105,14 +107,13 @@ def input_status(params: Params, features: PairArrays, others: Any = None) -> ja
     finite = jnp.array(True)
     for array in (*features, *jax.tree.leaves(others)):
         finite = finite & jnp.isfinite(array).all()
-    valid = jnp.array(True)
-    for name in _POSITIVE_LEAVES:
-        valid = valid & (getattr(params, name) > 0)
-    for name in _NON_NEGATIVE_LEAVES:
-        valid = valid & (getattr(params, name) >= 0)
-    for leaf in params:
-        valid = valid & jnp.isfinite(leaf)
-    status = jnp.where(valid, Status.SOLVED, Status.INVALID_PARAMETER)
+    positive, bounded = (
+        np.array([name in names for name in Params._fields])
+        for names in (_POSITIVE_LEAVES, _POSITIVE_LEAVES + _NON_NEGATIVE_LEAVES)
+    )
+    leaves = jnp.stack(params)
+    valid = jnp.isfinite(leaves) & ((leaves > 0) | ~positive) & ((leaves >= 0) | ~bounded)
+    status = jnp.where(valid.all(), Status.SOLVED, Status.INVALID_PARAMETER)
     return jnp.where(finite, status, Status.NOT_FINITE_INPUT).astype(jnp.int32)
 
 
@@ -164,9 +165,7 @@ def gate_vectors(name: str, value: Any, width: int) -> jax.Array:
     return array
 
 
-def _per_pair(name: str, value: Any, pairs: int, default: float) -> jax.Array:
-    if value is None:
-        return jnp.full((pairs,), default, float_dtype())
+def _per_pair(name: str, value: Any, pairs: int) -> jax.Array:
     array = jnp.asarray(value)
     if array.shape != (pairs,):
         raise CoalaError(f"{name} must have one value a pair, ({pairs},); got {array.shape}")

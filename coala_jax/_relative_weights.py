@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import jax
@@ -9,6 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 
 
+@functools.partial(jax.jit, static_argnames="dtype")
 def over_their_mean(value: Any, dtype: jnp.dtype) -> jax.Array:
     """Weights of mean 1 with the ratios of the given ones: (n,) -> (n,) of `dtype`.
 

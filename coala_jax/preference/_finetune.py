@@ -33,7 +33,7 @@ from coala_jax.preference._objective import (
     objective_change,
     preference_loss,
 )
-from coala_jax.preference._rewards import reward_metrics
+from coala_jax.preference._rewards import weighted_metrics
 
 # An epoch that raises the objective is undone, its moments are forgotten and the step is halved;
 # every epoch that lowers it lets the step grow, at first to learning_rate and on to _LARGEST_SCALE
@@ -281,13 +281,13 @@ def _pair_neurons(params: Params, head: Head, features: PairArrays, config: Conf
 
 
 def _metrics(params: Params, pairs: _PairNeurons, theta2: jax.Array) -> RewardMetrics:
-    return reward_metrics(
+    return weighted_metrics(
         pairs.chosen @ theta2,
         pairs.rejected @ theta2,
+        pairs.weight,
         loss=objective(params, pairs.problem, theta2),
         log_loss=preference_loss(params, pairs.problem, theta2),
         beta=params.beta,
-        weight=pairs.weight,
     )
 
 

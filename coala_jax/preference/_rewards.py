@@ -10,6 +10,7 @@ from coala_jax._relative_weights import over_their_mean
 from coala_jax._solution import RewardMetrics
 
 
+@jax.jit
 def reward_metrics(
     chosen: jax.Array,
     rejected: jax.Array,
@@ -33,6 +34,19 @@ def reward_metrics(
         The metrics; those of rewards are NaN where a reward or the weights are.
     """
     weight = jnp.ones_like(chosen) if weight is None else over_their_mean(weight, chosen.dtype)
+    return weighted_metrics(chosen, rejected, weight, loss=loss, log_loss=log_loss, beta=beta)
+
+
+def weighted_metrics(
+    chosen: jax.Array,
+    rejected: jax.Array,
+    weight: jax.Array,
+    *,
+    loss: jax.Array,
+    log_loss: jax.Array,
+    beta: jax.Array | float,
+) -> RewardMetrics:
+    """`reward_metrics` by (n,) weights of mean 1."""
     margin = jnp.mean(weight * (chosen - rejected))
     sigmoids = jax.nn.sigmoid(beta * chosen) - jax.nn.sigmoid(beta * rejected)
     accuracy = jnp.mean(weight * pairwise_accuracy(chosen, rejected))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import jax
 import numpy as np
 
 from coala_jax._inputs import prepare_features
+from coala_jax._types import PreferenceFeatures
 from coala_jax.convex._standardize import fit_standardization
 from coala_jax.features import FeatureError
 from coala_jax.study._pairs import PairSet
@@ -19,14 +21,20 @@ def constant_columns(pairs: PairSet) -> tuple[int, ...]:
     Raises:
         FeatureError: no column varies.
     """
-    arrays = prepare_features(pairs.features())
-    constant = np.asarray(fit_standardization(arrays.rows, arrays.row_weight).constant)
+    constant = np.asarray(_constant(pairs.features()))
     if constant.all():
         raise FeatureError(
             f"{pairs.source}: all {constant.size} columns of chosen and rejected are constant over "
             f"the {len(pairs.chosen)} training pairs; there is nothing to learn from"
         )
     return tuple(np.flatnonzero(constant).tolist())
+
+
+@jax.jit
+def _constant(features: PreferenceFeatures) -> jax.Array:
+    """(d,) booleans, as the solver finds them."""
+    arrays = prepare_features(features)
+    return fit_standardization(arrays.rows, arrays.row_weight).constant
 
 
 def constant_columns_warning(pairs: PairSet, columns: tuple[int, ...]) -> str:

@@ -137,9 +137,8 @@ def run_experiment(
     say("fitting the baselines")
     probe = fit_linear_probe(train, settings.seed)
     length_rule = fit_length_rule(train)
-    head = phases.phase2.head
     correct = Correct(
-        head=pairwise_accuracy(np.asarray(head(held.chosen)), np.asarray(head(held.rejected))),
+        head=pairwise_accuracy(*_rewards(phases.phase2.head, held)),
         probe=None if probe is None else probe.correct(held),
         length=None if length_rule is None else length_rule.correct(held),
     )
@@ -152,6 +151,12 @@ def _require_usable(phases: TimedPhases) -> None:
         raise CoalaError(phases.status.text)
     if not all(np.isfinite(leaf).all() for leaf in phases.phase2.head):
         raise SolveError(f"no head was written; {_name(phases.status)}: {phases.status.text}")
+
+
+def _rewards(head: Head, pairs: PairSet) -> tuple[np.ndarray, np.ndarray]:
+    """(n,) rewards of the chosen and of the rejected responses."""
+    reward = jax.jit(type(head).__call__)
+    return np.asarray(reward(head, pairs.chosen)), np.asarray(reward(head, pairs.rejected))
 
 
 def _name(status: Status) -> str:
@@ -167,14 +172,12 @@ def _split_metrics(
     assert history.eval is not None  # run_phases always gives held-out pairs
 
     def final(pairs: PairSet, trace: RewardMetrics) -> RewardMetrics:
-        head = phases.phase2.head
         return reward_metrics(
-            head(pairs.chosen),
-            head(pairs.rejected),
+            *_rewards(phases.phase2.head, pairs),
             loss=trace.loss[last],
             log_loss=trace.log_loss[last],
             beta=params.beta,
-            weight=None if pairs.weight is None else jax.numpy.asarray(pairs.weight),
+            weight=pairs.weight,
         )
 
     def initial(trace: RewardMetrics) -> RewardMetrics:

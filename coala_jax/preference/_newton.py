@@ -35,7 +35,10 @@ class NewtonResult(NamedTuple):
 
 
 def newton_optimum(
-    params: Params, problem: LogisticProblem, tolerance: float | None = None
+    params: Params,
+    problem: LogisticProblem,
+    tolerance: float | None = None,
+    start: jax.Array | None = None,
 ) -> NewtonResult:
     """Minimise eq 6 or 9 with its ridge to a gradient norm below `tolerance`.
 
@@ -43,10 +46,12 @@ def newton_optimum(
         params: `beta` and `ridge` are read; ridge must be > 0.
         problem: from `logistic_problem`.
         tolerance: largest gradient norm; None for 100 times the dtype's resolution of the one at
-            zero.
+            the start.
+        start: (k,) where to begin; zero if None.
     """
     design = problem.design
-    width = design.shape[1]
+    if start is None:
+        start = jnp.zeros(design.shape[1], design.dtype)
 
     def value_and_grad(theta2: jax.Array) -> tuple[jax.Array, jax.Array]:
         return jax.value_and_grad(lambda t: objective(params, problem, t))(theta2)
@@ -65,8 +70,8 @@ def newton_optimum(
         def halve(search: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
             return search[0] / 2, search[1] + 1
 
-        start = (jnp.ones((), design.dtype), jnp.zeros((), jnp.int32))
-        length, halvings = lax.while_loop(too_long, halve, start)
+        whole = (jnp.ones((), design.dtype), jnp.zeros((), jnp.int32))
+        length, halvings = lax.while_loop(too_long, halve, whole)
         stalled = halvings >= _MAX_HALVINGS
         theta2 = jnp.where(stalled, theta2, theta2 + length * direction)
         value, gradient = value_and_grad(theta2)
@@ -76,12 +81,11 @@ def newton_optimum(
         _, _, gradient, steps, stalled = state
         return (jnp.linalg.norm(gradient) > limit) & (steps < _MAX_STEPS) & ~stalled
 
-    origin = jnp.zeros((width,), design.dtype)
-    value, gradient = value_and_grad(origin)
+    value, gradient = value_and_grad(start)
     accuracy = 100 * jnp.finfo(design.dtype).eps
     limit = accuracy * jnp.linalg.norm(gradient) if tolerance is None else tolerance
     none, sound = jnp.zeros((), jnp.int32), jnp.array(False)
-    first: tuple[jax.Array, ...] = (origin, value, gradient, none, sound)
+    first: tuple[jax.Array, ...] = (start, value, gradient, none, sound)
     theta2, value, gradient, steps, _ = lax.while_loop(unfinished, step, first)
     return NewtonResult(theta2, value, jnp.linalg.norm(gradient), steps)
 

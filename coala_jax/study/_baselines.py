@@ -8,6 +8,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from coala_jax._accuracy import TIE, pairwise_accuracy
 from coala_jax._errors import CoalaError
@@ -94,14 +95,13 @@ def fit_linear_probe(train: PairSet, seed: int) -> LinearProbe | None:
     for part in parts:
         if not weight[part.train].any():
             continue
-        for index, ridge in enumerate(RIDGE_GRID):
-            theta = _fit(difference, weight * part.train, ridge)
+        for index, theta in enumerate(_fit(difference, weight * part.train, RIDGE_GRID)):
             correct[index, part.test] = pairwise_accuracy(
                 difference[part.test] @ theta, np.zeros(part.test.sum())
             )
     validation = [weighted_mean(row, weight) for row in correct]
     best = max(range(len(RIDGE_GRID)), key=lambda index: (validation[index], index))
-    theta = _fit(difference, weight, RIDGE_GRID[best])
+    (theta,) = _fit(difference, weight, RIDGE_GRID[best : best + 1])
     return LinearProbe(theta, RIDGE_GRID[best], tuple(validation))
 
 
@@ -129,8 +129,14 @@ def folds_of(keys: Sequence[str], folds: int, seed: int) -> np.ndarray:
     return np.array([fold[key] for key in keys])
 
 
-def _fit(difference: np.ndarray, weight: np.ndarray, ridge: float) -> np.ndarray:
-    """(d,) weights on raw features; rows of weight 0 do not count, for the scale neither."""
+def _fit(difference: np.ndarray, weight: np.ndarray, ridges: Sequence[float]) -> np.ndarray:
+    """(r, d) weights on raw features; rows of weight 0 do not count, for the scale neither.
+
+    Args:
+        difference: (n, d) features of chosen less rejected responses.
+        weight: (n,) weights of the pairs.
+        ridges: r strengths in rising order.
+    """
     # In float64 neither the sum of weights nor the squares of float32 features overflow.
     weight = weight.astype(np.float64)
     weight = weight / weight.mean()
@@ -142,12 +148,18 @@ def _fit(difference: np.ndarray, weight: np.ndarray, ridge: float) -> np.ndarray
         jnp.zeros(len(weight), difference.dtype),
         jnp.asarray(weight, difference.dtype),
     )
-    theta = _optimum(problem, jnp.asarray(ridge, difference.dtype))
-    return np.asarray(theta) / scale
+    thetas = _optima(problem, jnp.asarray(ridges, difference.dtype))
+    return np.asarray(thetas) / scale
 
 
 @jax.jit
-def _optimum(problem: LogisticProblem, ridge: jax.Array) -> jax.Array:
+def _optima(problem: LogisticProblem, ridges: jax.Array) -> jax.Array:
+    """(r, d) optimum at each strength, each found from that of the next stronger one."""
+
+    def weaker(theta: jax.Array, ridge: jax.Array) -> tuple[jax.Array, jax.Array]:
+        found = newton_optimum(Params(ridge=ridge), problem, GRADIENT_TOLERANCE, theta).theta2
+        return found, found
+
     with jax.default_matmul_precision("highest"):
-        params = Params(ridge=ridge)
-        return newton_optimum(params, problem, tolerance=GRADIENT_TOLERANCE).theta2
+        zero = jnp.zeros_like(problem.design[0])
+        return lax.scan(weaker, zero, ridges, reverse=True)[1]

@@ -147,9 +147,9 @@ def require_one_head(head: Head) -> None:
 
 
 def save_head(folder: str | os.PathLike[str], head: Head, info: Mapping[str, Any]) -> None:
-    """Write `head.safetensors` (float32, zero neurons pruned) and `head.json` into a folder.
+    """Write `head.safetensors` (zero neurons pruned) and `head.json` into a folder.
 
-    Of a float64 head the biases take up what rounding the centre to float32 moves.
+    In float32, or in float64 as a head of a solve under x64 is.
 
     Args:
         folder: created if missing; existing head files are replaced when the new ones are whole.
@@ -161,7 +161,8 @@ def save_head(folder: str | os.PathLike[str], head: Head, info: Mapping[str, Any
         HeadFileError: the head holds NaN or infinity; such a head is never written.
     """
     require_one_head(head)
-    arrays = _in_float32(head)
+    dtype = np.promote_types(np.asarray(head.theta1).dtype, np.float32)
+    arrays = {name: np.asarray(value, dtype) for name, value in head._asdict().items()}
     if not all(np.isfinite(value).all() for value in arrays.values()):
         raise HeadFileError(f"{folder}: the head holds NaN or infinity; it was not solved")
     keep = arrays["theta2"] != 0
@@ -177,22 +178,11 @@ def save_head(folder: str | os.PathLike[str], head: Head, info: Mapping[str, Any
     write_files({path / WEIGHTS: tensors, path / ACCOUNT: text.encode()})
 
 
-def _in_float32(head: Head) -> dict[str, np.ndarray]:
-    """The tensors of a head, the same function up to the rounding of its weights."""
-    wide = {name: np.asarray(value, np.float64) for name, value in head._asdict().items()}
-    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite stays so
-        moved = wide["center"].astype(np.float32) - wide["center"]
-        wide["bias"] = wide["bias"] + moved @ wide["theta1"]
-        if "gates" in wide:
-            wide["gate_bias"] = wide["gate_bias"] + moved @ wide["gates"]
-        return {name: value.astype(np.float32) for name, value in wide.items()}
-
-
 def load_head(folder: str | os.PathLike[str]) -> tuple[Head, HeadMetadata]:
     """Read a head and the account beside it; one of version 0.1 has a centre of zeros.
 
     Returns:
-        The head with numpy leaves in float32, and what `head.json` says of it.
+        The head with numpy leaves in the dtype of the file, and what `head.json` says of it.
 
     Raises:
         HeadFileError: a file is missing, unreadable, of another format or misshapen.
@@ -207,7 +197,7 @@ def load_head(folder: str | os.PathLike[str]) -> tuple[Head, HeadMetadata]:
     if version not in (HEAD_FORMAT, _WITHOUT_CENTER):
         raise HeadFileError(f"{account}: not a head of format {HEAD_FORMAT}")
     if version == _WITHOUT_CENTER and "theta1" in arrays:
-        arrays["center"] = np.zeros(arrays["theta1"].shape[:1], np.float32)
+        arrays["center"] = np.zeros(arrays["theta1"].shape[:1], arrays["theta1"].dtype)
     kind = next((kind for kind in KINDS if set(kind._fields) == set(arrays)), None)
     if kind is None:
         known = " or ".join(str(kind._fields) for kind in KINDS)

@@ -96,7 +96,7 @@ def _bare_stages(problem: Problem, counts: list[int]) -> list[Stage]:
     def run(program: Program, steps: jax.Array) -> CronosState:
         with jax.default_matmul_precision("highest"):
             share = guessed_share(program.strength, norm_bound(program))
-            prepared = cronos_problem(program, suggested_penalty(SQUARED, share))
+            prepared = cronos_problem(program, suggested_penalty(program, share))
             return jax.lax.fori_loop(
                 0,
                 steps,

@@ -69,7 +69,8 @@ def feasible_primal(
     cones: Cones,
     weights: jax.Array,
     max_iterations: int | jax.Array,
-) -> Primal:
+    multipliers: jax.Array | None = None,
+) -> tuple[Primal, jax.Array | None]:
     """Project weights onto the cones, push them inside and evaluate (3) there.
 
     Without cones any weights are feasible as they are.
@@ -79,18 +80,23 @@ def feasible_primal(
         cones: of the program; not read where it has none.
         weights: (H, P, D) any weights.
         max_iterations: cap of the projection's steps.
+        multipliers: (H, P, m) of a projection of weights near these, to start from, or None.
+
+    Returns:
+        The feasible point, and the multipliers of its projection.
     """
     if not program.has_cones:
-        return evaluated(program, weights)
+        return evaluated(program, weights), multipliers
     projection = project_onto_cones(
         cones,
         weights,
+        multipliers=multipliers,
         tolerance=_PROJECTION_TOLERANCE,
         max_iterations=max_iterations,
     )
     active = jnp.any(weights != 0, axis=-1, keepdims=True)
     feasible = push_inside(cones, jnp.where(active, projection.weights, 0))
-    return evaluated(program, feasible)
+    return evaluated(program, feasible), projection.multipliers
 
 
 def evaluated(program: Program, weights: jax.Array) -> Primal:

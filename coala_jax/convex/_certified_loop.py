@@ -43,7 +43,7 @@ _PROJECTION_ITERATIONS = 60
 _NEAR = 3.0
 _FIRST_CHECK = 4
 # A possible improvement below this many times the rounding allowance of a bound is none.
-_RESOLUTION = 16.0
+_RESOLUTION = 64.0
 # Steps since the penalties of rows were updated, before they ever were.
 _NEVER = 1_000_000
 # Tolerances this many times as large, all of them, are what `Status.SOLVED_INACCURATE` promises.
@@ -62,10 +62,11 @@ class CronosResult(NamedTuple):
 
 
 class _Loop(NamedTuple):
-    """Carry of the loop over checks."""
+    """Carry of the loop over checks; `projected` are multipliers of the last projection."""
 
     state: CronosState
     primal: Primal
+    projected: jax.Array
     dual: Dual
     violation: jax.Array
     history: Phase1History
@@ -114,10 +115,10 @@ def cronos_solve(
             residual <= _NEAR * params.residual_tolerance
         )
         doubled = (check >= _FIRST_CHECK) & (check & (check - 1) == 0)
-        primal, dual = lax.cond(
+        primal, projected, dual = lax.cond(
             near | doubled | (check == checks),
             lambda: _certify(problem, cones, state, loop),
-            lambda: (loop.primal, loop.dual),
+            lambda: (loop.primal, loop.projected, loop.dual),
         )
         entry = Phase1History(
             iteration=state.iterations.astype(nan.dtype),
@@ -133,7 +134,7 @@ def cronos_solve(
         status = _status(params, entry, zero_value, program.strength, vanishes, finite)
         history = jax.tree.map(lambda a, e: a.at[loop.check].set(e), loop.history, entry)
         state, updated = adapt(state, check, loop.updated)
-        return _Loop(state, primal, dual, violation, history, check, updated, status)
+        return _Loop(state, primal, projected, dual, violation, history, check, updated, status)
 
     def adapt(
         state: CronosState, check: jax.Array, updated: jax.Array
@@ -156,6 +157,7 @@ def cronos_solve(
         primal=lax.cond(
             valid, lambda: _first_primal(problem, cones, zero_primal), lambda: zero_primal
         ),
+        projected=zero.slack if program.has_cones and not by_rows else jnp.zeros(()),
         dual=Dual(zero.output, zero.slack, jnp.zeros_like(zero_value)),
         violation=jnp.full_like(zero_value, jnp.nan),
         history=Phase1History(*[nan] * len(Phase1History._fields)),
@@ -179,18 +181,25 @@ def _first_primal(problem: CronosProblem, cones: Cones, zero: Primal) -> Primal:
 
 def _certify(
     problem: CronosProblem, cones: Cones, state: CronosState, last: _Loop
-) -> tuple[Primal, Dual]:
-    """The better of the last bounds and those of this state."""
-    program = problem.program
-    by_rows = state.rows.inverse.ndim > 2
-    if by_rows:
+) -> tuple[Primal, jax.Array, Dual]:
+    """The better of the last bounds and those of this state, and the projection's multipliers.
+
+    Under penalties of single rows, which change, a projection starts from nothing: multipliers of
+    rows that are slack by now would hardly move.
+    """
+    program, projected = problem.program, last.projected
+    if state.rows.inverse.ndim > 2:
         cones = cones._replace(system=problem.system, rows=state.rows)
-    primal = feasible_primal(program, cones, state.weights, _PROJECTION_ITERATIONS)
-    if by_rows:
+        primal, _ = feasible_primal(program, cones, state.weights, _PROJECTION_ITERATIONS)
         primal = better_primal(primal, evaluated(program, best_lengths(program, primal.weights)))
+    else:
+        primal, found = feasible_primal(
+            program, cones, state.weights, _PROJECTION_ITERATIONS, projected
+        )
+        projected = projected if found is None else found
     multipliers = -state.penalty * state.rows.penalty * state.slack_dual
     dual = feasible_dual(program, program.dual_point(state.output), multipliers)
-    return better_primal(last.primal, primal), better_dual(last.dual, dual)
+    return better_primal(last.primal, primal), projected, better_dual(last.dual, dual)
 
 
 def _status(

@@ -1,6 +1,6 @@
 """CRONOS: the ADMM of Algorithm 2 on the convex program (3), step by step.
 
-Splits u = v, G u = s and z = S F u under one penalty rho, weighted by `shift`, Sigma and tau:
+Splits u = v, G u = s and z = S F u under one penalty rho, weighted by `shift`, Sigma and T:
 
     u+ = argmin of the quadratic    (linear_system: prepared inverses, conjugate gradients)
     v+ = prox of the group lasso,  s+ = (G u+ + nu)+,  z+ = prox of the loss
@@ -19,7 +19,6 @@ import jax
 import jax.numpy as jnp
 
 from coala_jax.convex._linear_system import (
-    OUTPUT_SHARE,
     LinearSystem,
     RowPenalties,
     block_penalties,
@@ -28,6 +27,12 @@ from coala_jax.convex._linear_system import (
     pull_back,
     solve_correction,
     uniform_penalties,
+)
+from coala_jax.convex._output_penalties import (
+    OutputPenalties,
+    output_penalties,
+    output_prox,
+    weighed,
 )
 from coala_jax.convex._program import Program, network_output, row_products
 from coala_jax.convex._projection import relax
@@ -46,11 +51,13 @@ class CronosProblem(NamedTuple):
         program: the program (3).
         penalty: scalar rho to start from.
         system: Gram matrix and inverse of the features.
+        outputs: penalties T of z = S F u.
     """
 
     program: Program
     penalty: jax.Array
     system: LinearSystem
+    outputs: OutputPenalties
 
 
 class CronosState(NamedTuple):
@@ -98,7 +105,7 @@ def cronos_problem(
 ) -> CronosProblem:
     """Prepare the linear system, unless it is given."""
     system = factorize(program.features) if system is None else system
-    return CronosProblem(program, penalty, system)
+    return CronosProblem(program, penalty, system, output_penalties(program))
 
 
 def cronos_init(problem: CronosProblem, *, adapt_rows: bool = True) -> CronosState:
@@ -154,9 +161,11 @@ def cronos_step(problem: CronosProblem, state: CronosState, max_cg_iterations: i
     slack_gap = rows.penalty * (state.slack - state.slack_dual - signs * state.products)
     output_gap = state.output - state.output_dual - network_output(program, state.products)
     right = shift * (state.weights - state.weights_dual - state.point)
-    right = right + pull_back(program, slack_gap, output_gap)
+    right = right + pull_back(program, slack_gap, weighed(program, problem.outputs, output_gap))
     tolerance = _cg_tolerance(state)
-    correction = solve_correction(program, rows, right, tolerance, max_cg_iterations)
+    correction = solve_correction(
+        program, (rows, problem.outputs), right, tolerance, max_cg_iterations
+    )
     point = state.point + correction.weights
     products = state.products + correction.products
 
@@ -166,8 +175,7 @@ def cronos_step(problem: CronosProblem, state: CronosState, max_cg_iterations: i
 
     weights = group_soft_threshold(relaxed_weights, program.strength / (state.penalty * shift))
     slack = jnp.maximum(relaxed_slack, 0) if program.has_cones else relaxed_slack
-    step = program.row_weight / (OUTPUT_SHARE * state.penalty)
-    output = program.loss.prox(relaxed_output, program.labels, step)
+    output = output_prox(program, problem.outputs, state.penalty, relaxed_output)
 
     new = state._replace(
         weights=weights,
@@ -181,7 +189,7 @@ def cronos_step(problem: CronosProblem, state: CronosState, max_cg_iterations: i
         iterations=state.iterations + 1,
         cg_iterations=state.cg_iterations + correction.iterations,
     )
-    return _with_residuals(new, state, shift)
+    return _with_residuals(new, state, problem)
 
 
 def restart(state: CronosState) -> CronosState:
@@ -211,22 +219,26 @@ def _cg_tolerance(state: CronosState) -> jax.Array:
     return jnp.maximum(target, _CG_FLOOR * jnp.finfo(target.dtype).eps * state.size)
 
 
-def _with_residuals(new: CronosState, old: CronosState, shift: jax.Array) -> CronosState:
+def _with_residuals(new: CronosState, old: CronosState, problem: CronosProblem) -> CronosState:
     """Relative residuals, all splits together in the norm that the penalty gives them.
 
     The change of a scaled multiplier is the relaxed primal residual; the change of the splits is
-    the dual residual over rho.
+    the dual residual over rho. It is relative to the multipliers of weights and slacks, which
+    balance what the features see of the output's: the rest of that one is what no weights can fit,
+    nearly all of it where rows are many or pairs nearly equal. Without a strength there is nothing
+    to balance.
     """
 
     def norm(weights: jax.Array, slack: jax.Array, output: jax.Array) -> jax.Array:
         return jnp.sqrt(
-            shift * jnp.vdot(weights, weights)
+            problem.system.shift * jnp.vdot(weights, weights)
             + jnp.vdot(new.rows.penalty * slack, slack)
-            + OUTPUT_SHARE * jnp.vdot(output, output)
+            + jnp.vdot(weighed(problem.program, problem.outputs, output), output)
         )
 
     splits = norm(new.weights, new.slack, new.output)
-    duals = norm(new.weights_dual, new.slack_dual, new.output_dual)
+    balanced = jnp.where(problem.program.strength > 0, 0, new.output_dual)
+    duals = norm(new.weights_dual, new.slack_dual, balanced)
     primal = norm(
         new.weights_dual - old.weights_dual,
         new.slack_dual - old.slack_dual,

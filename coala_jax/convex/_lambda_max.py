@@ -19,7 +19,11 @@ from jax import lax
 from coala_jax.convex._linear_system import tight_penalties
 from coala_jax.convex._program import Program, block_norms, column_products, row_values
 from coala_jax.convex._projection import Cones, project_onto_cones, push_inside
-from coala_jax.convex._rounding import chunked_column_products, column_products_error
+from coala_jax.convex._rounding import (
+    chunked_column_products,
+    column_products_error,
+    plain_products_error,
+)
 
 # The bounds are this close when the search ends: the strength is a fraction of lambda_max.
 _TOLERANCE = 1e-2
@@ -58,15 +62,23 @@ def lambda_max(program: Program, cones: Cones, *, adapt_rows: bool) -> Interval:
     points = _gradients_at_zero(program)
     values = row_values(program, _residual_at_zero(program))
     if not program.has_cones:
-        error = jnp.max(column_products_error(program.features, values))
         norm = jnp.max(block_norms(points))
-        return Interval(jnp.maximum(norm - error, 0), norm + error)
+        return _interval(program, values, norm, norm)
     multipliers, lower = _search(*lax.stop_gradient((cones, points)), adapt_rows)
     # At the best multipliers the norm does not change with them (Danskin): gradients hold them.
     pulled = values + program.signs * multipliers
-    error = jnp.max(column_products_error(program.features, pulled))
     upper = jnp.max(block_norms(chunked_column_products(program.features, pulled)))
-    return Interval(jnp.maximum(lower - error, 0), upper + error)
+    return _interval(program, pulled, lower, upper)
+
+
+def _interval(program: Program, values: jax.Array, lower: jax.Array, upper: jax.Array) -> Interval:
+    """Bounds with the rounding of the products of values (H, P, m) allowed for.
+
+    What is below the rounding of the steps' own products pulls at nothing: the lower bound is 0.
+    """
+    error = jnp.max(column_products_error(program.features, values))
+    of_steps = jnp.max(plain_products_error(program.features, values))
+    return Interval(jnp.maximum(lower - of_steps, 0), upper + error)
 
 
 def _residual_at_zero(program: Program) -> jax.Array:

@@ -1,14 +1,13 @@
 """The linear system of the ADMM u-step: preconditioned conjugate gradients on a correction.
 
-With penalties `shift` on u = v, Sigma (one a row) on G u = s and OUTPUT_SHARE = tau on z = S F u
-the system is
+With penalties `shift` on u = v, Sigma (one a row) on G u = s and T on z = S F u the system is
 
-    (shift I + G^T Sigma G + tau F^T S^T S F) u = b.
+    (shift I + G^T Sigma G + F^T S^T T S F) u = b.
 
 E_i^2 = I makes G^T Sigma G block diagonal, with blocks X^T Sigma_i X: no step applies G inside
 conjugate gradients. The preconditioner is the exact inverse of all but the last term, so that its
 condition number is at most 1 + 2 tau g / min Sigma (twice the last term for a pairwise loss), g the
-most gates that are active on one row.
+most gates that are active on one row and tau the largest penalty in T.
 
 Inverses are formed once and applied as products. Triangular solves would be the textbook's way;
 they run at a fraction of the speed of a product (measured on 2 cores, D = 385, 32 blocks: 21 ms
@@ -24,6 +23,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.scipy.linalg import solve_triangular
 
+from coala_jax.convex._output_penalties import OutputPenalties, weighed
 from coala_jax.convex._program import (
     Program,
     by_halves,
@@ -38,9 +38,6 @@ from coala_jax.convex._program import (
 # (m): measured on the shared features, 0.01 to 0.1 need the fewest steps, 0.03 the fewest
 # conjugate-gradient steps as well.
 SPLIT_SHARE = 0.03
-# Penalty of z = S F u relative to G u = s. Measured on two shared sets: 1, 0.3 and 0.1 take the
-# same number of steps with 3.9, 2.4 and 1.7 conjugate-gradient steps in each; 0.03 takes more.
-OUTPUT_SHARE = 0.1
 # Penalties of single rows of G u = s relative to a uniform one: a tight row behaves like an
 # equation, and a slack one is only a drag, the more so the narrower the cones are. Measured with
 # 4000 pairs of 64 Gaussian features: the dual bound is within a tenth of what can be explained
@@ -162,7 +159,7 @@ class Correction(NamedTuple):
 
 def solve_correction(
     program: Program,
-    penalties: RowPenalties,
+    penalties: tuple[RowPenalties, OutputPenalties],
     right: jax.Array,
     tolerance: jax.Array,
     max_iterations: int,
@@ -174,11 +171,12 @@ def solve_correction(
 
     Args:
         program: the program whose patterns and features make S F.
-        penalties: with the inverses of the blocks.
+        penalties: Sigma with the inverses of the blocks, and T.
         right: (H, P, D) right side, the residual of the last solution.
         tolerance: scalar; stops when the residual's norm in the preconditioner is below it.
         max_iterations: cap of steps.
     """
+    rows, outputs = penalties
 
     def unfinished(state: tuple[jax.Array, ...]) -> jax.Array:
         *_, energy, iterations = state
@@ -188,12 +186,13 @@ def solve_correction(
         weights, products, residual, direction, image, energy, iterations = state
         moved = row_products(program.features, direction)
         output = network_output(program, moved)
-        full_image = image + OUTPUT_SHARE * output_adjoint(program, output)
-        curvature = jnp.vdot(direction, image) + OUTPUT_SHARE * jnp.vdot(output, output)
+        pulling = weighed(program, outputs, output)
+        full_image = image + output_adjoint(program, pulling)
+        curvature = jnp.vdot(direction, image) + jnp.vdot(output, pulling)
         # Both underflow before the energy of a direction next to zero does.
         length = jnp.where(curvature > 0, energy / jnp.where(curvature > 0, curvature, 1), 0)
         residual = residual - length * full_image
-        preconditioned = precondition(penalties, residual)
+        preconditioned = precondition(rows, residual)
         new_energy = jnp.vdot(residual, preconditioned)
         ratio = new_energy / energy
         return (
@@ -206,7 +205,7 @@ def solve_correction(
             iterations + 1,
         )
 
-    direction = precondition(penalties, right)
+    direction = precondition(rows, right)
     first: tuple[jax.Array, ...] = (
         jnp.zeros_like(right),
         jnp.zeros((*right.shape[:2], program.features.shape[0]), right.dtype),
@@ -228,7 +227,7 @@ def precondition(penalties: RowPenalties, right: jax.Array) -> jax.Array:
 
 
 def pull_back(program: Program, slack: jax.Array, output: jax.Array) -> jax.Array:
-    """G^T slack + OUTPUT_SHARE F^T S^T output in one pass.
+    """G^T slack + F^T S^T output in one pass.
 
     Args:
         program: the program.
@@ -238,7 +237,7 @@ def pull_back(program: Program, slack: jax.Array, output: jax.Array) -> jax.Arra
     Returns:
         (H, P, D).
     """
-    half = OUTPUT_SHARE * program.patterns * spread_to_rows(program, output)
+    half = program.patterns * spread_to_rows(program, output)
     values = program.signs * slack + by_halves(program, half)
     return column_products(program.features, values)
 

@@ -13,8 +13,8 @@ import jax.numpy as jnp
 from coala_jax._types import Config
 from coala_jax.convex._cronos import CronosProblem, CronosState
 from coala_jax.convex._linear_system import tight_penalties
+from coala_jax.convex._output_penalties import similarity
 from coala_jax.convex._program import Program
-from coala_jax.losses import Loss
 
 # The best penalty grows with the strength, since weights shrink and multipliers do not; measured
 # on the shared features at 0.05, 0.1 and 0.2 of lambda_max it is near 0.2, 0.3 and 0.8.
@@ -61,9 +61,13 @@ def update_is_due(program: Program, steps: jax.Array) -> jax.Array:
     return steps >= _STEPS_BETWEEN * update_cost(program)
 
 
-def suggested_penalty(loss: Loss, share: jax.Array) -> jax.Array:
-    """The rho to start from, scalar, for a strength that is this share of lambda_max."""
-    return PENALTY_SHARE * jnp.clip(share, _LEAST_SHARE, 1) * loss.curvature
+def suggested_penalty(program: Program, share: jax.Array) -> jax.Array:
+    """The rho to start from, scalar, for a strength that is this share of lambda_max.
+
+    Weights that see differences alone are the longer the smaller these are.
+    """
+    unit = similarity(program) if program.loss.pairwise else 1
+    return PENALTY_SHARE * jnp.clip(share, _LEAST_SHARE, 1) * program.loss.curvature * unit
 
 
 def guessed_share(strength: jax.Array, norm_bound: jax.Array) -> jax.Array:

@@ -98,5 +98,5 @@ def at_strength(
         share = guessed_share(absolute, bound)
         vanishes = (bound <= rounding) | (absolute >= bound)
     program = dataclasses.replace(program, strength=absolute)
-    penalty = lax.stop_gradient(params.rho * suggested_penalty(program.loss, share))
+    penalty = lax.stop_gradient(params.rho * suggested_penalty(program, share))
     return cronos_problem(program, penalty, prepared.system), vanishes

@@ -14,6 +14,8 @@ import jax
 import jax.numpy as jnp
 
 _CHUNK = 32
+# Roundings of a feature: of the difference from the centre, and of its quotient by the scale.
+_ROUNDINGS_OF_A_FEATURE = 2
 # Roundings of a term beside those of its sum: products, quotients, logarithms, the sum of
 # magnitudes itself, and the few operations that make a bound of sums.
 _ROUNDINGS_OF_A_TERM = 16
@@ -36,21 +38,60 @@ def chunked_sum(terms: Callable[..., jax.Array], *columns: jax.Array) -> jax.Arr
 
 
 def chunked_column_products(features: jax.Array, values: jax.Array) -> jax.Array:
-    """X^T times every block, summed by chunks of rows: (m, D), (..., m) -> (..., D)."""
-    rows = _by_chunks(features)
-    flat = jnp.moveaxis(_by_chunks(values.reshape(-1, values.shape[-1]).T), 2, 1)
-    sums = _pairwise(jnp.matmul(flat, rows, precision=jax.lax.Precision.HIGHEST))
+    """X^T times every block, summed by chunks of rows: (m, D), (..., m) -> (..., D).
+
+    The two sides of a pair, a half of the rows apart, are summed as a x + b y =
+    (a + b)(x + y)/2 + (a - b)(x - y)/2: where they are nearly equal and pull against each other,
+    nothing cancels that was not subtracted exactly.
+    """
+    flat = values.reshape(-1, values.shape[-1]).T
+    sums = jnp.zeros((), features.dtype)
+    for rows, value in zip(_by_sides(features, 0.5), _by_sides(flat), strict=True):
+        chunks = jnp.moveaxis(_by_chunks(value), 2, 1)
+        products = jnp.matmul(chunks, _by_chunks(rows), precision=jax.lax.Precision.HIGHEST)
+        sums = sums + _pairwise(products)
     return sums.reshape(*values.shape[:-1], features.shape[1])
 
 
 def column_products_error(features: jax.Array, values: jax.Array) -> jax.Array:
     """Bound of the norm of what `chunked_column_products` is off by, block by block.
 
-    By the triangle inequality over rows: (m, D), (..., m) -> (...).
+    From the product with features that were standardised without rounding, by the triangle
+    inequality over rows: (m, D), (..., m) -> (...).
     """
-    return gamma(len(features), features.dtype) * (
-        jnp.abs(values) @ jnp.linalg.norm(features, axis=1)
-    )
+    of_sums = gamma(len(features), features.dtype)
+    of_a_feature = _ROUNDINGS_OF_A_FEATURE * float(jnp.finfo(features.dtype).eps) / 2
+    error = of_a_feature * _magnitude(features, values)
+    for rows, value in zip(
+        _by_sides(features, 0.5), _by_sides(jnp.moveaxis(values, -1, 0)), strict=True
+    ):
+        error = error + of_sums * _magnitude(rows, jnp.moveaxis(value, 0, -1))
+    return error
+
+
+def _magnitude(features: jax.Array, values: jax.Array) -> jax.Array:
+    """sum_j |values_j| ||x_j||: (m, D), (..., m) -> (...)."""
+    return jnp.abs(values) @ jnp.linalg.norm(features, axis=1)
+
+
+def _by_sides(rows: jax.Array, scale: float = 1.0) -> tuple[jax.Array, jax.Array]:
+    """Sums and differences of rows a half apart, times `scale`: (m, ...) -> two of (m/2, ...)."""
+    if len(rows) % 2:
+        rows = jnp.pad(rows, ((0, 1), *((0, 0),) * (rows.ndim - 1)))
+    chosen, rejected = jnp.split(rows, 2)
+    return scale * (chosen + rejected), scale * (chosen - rejected)
+
+
+def plain_products_error(features: jax.Array, values: jax.Array) -> jax.Array:
+    """The same for sums row by row: (m, D), (..., m) -> (...)."""
+    return gamma(len(features), features.dtype) * _magnitude(features, values)
+
+
+def _sides_combined(rows: jax.Array, scale: float = 1.0) -> jax.Array:
+    """Sums and differences of rows a half apart, times `scale`: (m, ...) -> (m, ...)."""
+    half = len(rows) // 2
+    chosen, rejected, rest = rows[:half], rows[half : 2 * half], rows[2 * half :]
+    return jnp.concatenate([scale * (chosen + rejected), scale * (chosen - rejected), rest])
 
 
 def _chunks(rows: int) -> int:

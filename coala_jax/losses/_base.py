@@ -26,6 +26,8 @@ class Loss(NamedTuple):
             dual_value(t r).
         curvature: largest second derivative of l; the unit of the ADMM penalty.
         pairwise: whether z are differences of pairs.
+        isotropic: whether l is a function of |z - y| alone for rows of one weight, in any
+            orthonormal basis: the prox may then be taken of sums and differences.
     """
 
     value: Callable[[Array, Array, Array], Array]
@@ -35,6 +37,7 @@ class Loss(NamedTuple):
     best_scale: Callable[[Array, Array, Array, Array], Array]
     curvature: float
     pairwise: bool = False
+    isotropic: bool = False
 
 
 def scaled_dual(r: Array, weight: Array) -> Array:

@@ -34,4 +34,12 @@ def _best_scale(r: jax.Array, labels: jax.Array, weight: jax.Array, cap: jax.Arr
     return jnp.clip(r @ labels / jnp.where(norm > 0, norm, 1), 0, cap)
 
 
-SQUARED = Loss(_value, _negative_gradient, _prox, _dual_value, _best_scale, curvature=1.0)
+SQUARED = Loss(
+    _value,
+    _negative_gradient,
+    _prox,
+    _dual_value,
+    _best_scale,
+    curvature=1.0,
+    isotropic=True,
+)

@@ -9,12 +9,12 @@ import pytest
 
 from coala_jax import Config, Params, PreferenceFeatures, Status, cronos
 from coala_jax.convex._linear_system import (
-    OUTPUT_SHARE,
     factorize,
     solve_correction,
     tight_penalties,
     uniform_penalties,
 )
+from coala_jax.convex._output_penalties import OutputPenalties, output_penalties
 from coala_jax.convex._program import Program
 from coala_jax.losses import LOSSES
 from tests.helpers import draw_pairs
@@ -58,7 +58,8 @@ def test_every_loss_and_model_solves_bare_in_float32_and_under_vmap_in_float64(m
 @pytest.mark.parametrize("change", [{"adapt_rows": False}, {"adapt_rho": False}])
 def test_how_the_penalties_adapt_moves_the_path_and_not_the_optimum(change):
     features = draw_pairs(5, pairs=40)
-    tight = Params(gap_tolerance=1e-4, violation_tolerance=1e-4)
+    # A rho far from where it belongs, so that there is something to adapt.
+    tight = Params(rho=0.01, gap_tolerance=1e-4, violation_tolerance=1e-4)
     config = dataclasses.replace(CONFIG, max_iterations=20_000)
     with jax.enable_x64(True):
         one = cronos(tight, features, config=config).stats
@@ -86,36 +87,45 @@ def test_penalties_of_single_rows_save_steps():
     assert steps[True] < steps[False]
 
 
-def dense_system(program: Program, shift: float, penalty: np.ndarray) -> np.ndarray:
-    """shift I + G^T Sigma G + tau F^T S^T S F, entry by entry."""
+def dense_system(
+    program: Program, shift: float, penalty: np.ndarray, outputs: OutputPenalties
+) -> np.ndarray:
+    """shift I + G^T Sigma G + F^T S^T T S F, entry by entry."""
     x, d = np.asarray(program.features), np.asarray(program.patterns)
     blocks, width = len(d), x.shape[1]
     f = np.hstack([d[i][:, None] * x for i in range(blocks)])
     f = np.hstack([f, -f])
+    pairs = len(x) // 2
+    apart = f[:pairs] - f[pairs:]
+    taus = np.asarray(outputs)
+    matrix = shift * np.eye(2 * blocks * width)
     if program.loss.pairwise:
-        pairs = len(x) // 2
-        f = f[:pairs] - f[pairs:]
-    matrix = shift * np.eye(2 * blocks * width) + OUTPUT_SHARE * f.T @ f
+        matrix += taus[1] * apart.T @ apart
+    else:
+        together = f[:pairs] + f[pairs:]
+        matrix += (taus[0] * together.T @ together + taus[1] * apart.T @ apart) / 2
     for number, sigma in enumerate(np.broadcast_to(penalty, (2, *d.shape)).reshape(-1, len(x))):
         block = slice(number * width, (number + 1) * width)
         matrix[block, block] += x.T @ (sigma[:, None] * x)
     return matrix
 
 
-@pytest.mark.parametrize("pairwise", [False, True])
+@pytest.mark.parametrize("loss", ["squared", "logistic", "bradley_terry"])
 @pytest.mark.parametrize("rows", ["uniform", "tight"])
-def test_the_linear_system_is_the_dense_one(pairwise, rows):
+def test_the_linear_system_is_the_dense_one(loss, rows):
+    loss = LOSSES[loss]
     rng = np.random.default_rng(0)
     m, width, blocks = 40, 3, 4
     with jax.enable_x64(True):
-        x = jnp.asarray(rng.standard_normal((m, width)))
+        chosen = rng.standard_normal((m // 2, width))
+        x = jnp.asarray(np.concatenate([chosen, chosen + 0.1 * rng.standard_normal(chosen.shape)]))
         program = Program(
             features=x,
             patterns=jnp.asarray(rng.integers(0, 2, (blocks, m)), float),
-            labels=jnp.zeros(m // 2 if pairwise else m),
-            row_weight=jnp.ones(m // 2 if pairwise else m),
+            labels=jnp.zeros(m // 2 if loss.pairwise else m),
+            row_weight=jnp.ones(m // 2 if loss.pairwise else m),
             strength=jnp.ones(()),
-            loss=LOSSES["bradley_terry" if pairwise else "squared"],
+            loss=loss,
             model="relu",
         )
         system = factorize(x)
@@ -126,8 +136,11 @@ def test_the_linear_system_is_the_dense_one(pairwise, rows):
             else tight_penalties(x, system, multipliers)
         )
         right = jnp.asarray(rng.standard_normal((2, blocks, width)))
-        found = solve_correction(program, penalties, right, jnp.asarray(1e-12), 200)
-        dense = dense_system(program, float(system.shift), np.asarray(penalties.penalty))
+        outputs = output_penalties(program)
+        found = solve_correction(program, (penalties, outputs), right, jnp.asarray(1e-12), 200)
+        dense = dense_system(program, float(system.shift), np.asarray(penalties.penalty), outputs)
+        alike = loss.pairwise or loss.isotropic
+        assert (outputs.apart > 2 * outputs.together) == alike
     expected = np.linalg.solve(dense, np.asarray(right).ravel()).reshape(right.shape)
     weights = np.asarray(found.weights)
     np.testing.assert_allclose(weights, expected, rtol=1e-9, atol=1e-12)

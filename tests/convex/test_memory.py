@@ -21,11 +21,11 @@ def temporary_floats(pairs: int, width: int, config: Config) -> float:
 def formula(pairs: int, width: int, config: Config) -> int:
     """Of docs/solver.md, section Memory, in numbers of the solver's dtype."""
     rows, columns, gates = 2 * pairs, width + 1, config.n_gates
-    features = 2 * rows * columns
+    features = 4 * rows * columns
     if config.model == "gated_relu":
         return features + 10 * gates * rows + 4 * columns**2 + 60 * rows
     pays = config.adapt_rows and columns**2 <= 40 * rows
-    inverses = (6 * gates if pays else 5) * columns**2
+    inverses = (6 * gates if pays else 4) * columns**2
     return features + 15 * (2 * gates * rows) + inverses + 60 * rows
 
 

@@ -11,6 +11,7 @@ from coala_jax.convex._rounding import (
     chunked_sum,
     column_products_error,
     gamma,
+    plain_products_error,
 )
 
 
@@ -18,12 +19,12 @@ def cancelling(rows: int, width: int) -> tuple[np.ndarray, np.ndarray]:
     """Rows in pairs that differ by a few roundings, and values of opposite sign for them."""
     rng = np.random.default_rng(0)
     half = rng.standard_normal((rows // 2, width)).astype("f4")
-    x = np.concatenate([half, half * (1 + 3e-7)]).astype("f4")
+    x = np.concatenate([half, half * (1 + 3e-7), half[: rows % 2]]).astype("f4")
     values = rng.uniform(0.5, 1, (3, rows // 2)).astype("f4")
-    return x, np.concatenate([values, -values], axis=1)
+    return x, np.concatenate([values, -values, values[:, : rows % 2]], axis=1)
 
 
-@pytest.mark.parametrize("rows", [2, 64, 1000, 5000])
+@pytest.mark.parametrize("rows", [2, 64, 1000, 5000, 5001])
 def test_column_products_are_off_by_at_most_the_bound(rows):
     x, values = cancelling(rows, 7)
     truth = values.astype("f8") @ x.astype("f8")
@@ -33,6 +34,14 @@ def test_column_products_are_off_by_at_most_the_bound(rows):
     assert np.all(error <= bound)
     # No looser than it must be: the bound in plain order is rows / 50 times as large.
     assert np.all(bound <= 1e-5 * (np.abs(values) @ np.linalg.norm(x, axis=1)))
+
+
+def test_nearly_equal_sides_that_pull_against_each_other_cost_no_digits():
+    """What is left of the plain bound are the roundings of the features."""
+    x, values = cancelling(1000, 7)
+    bound = column_products_error(jnp.asarray(x), jnp.asarray(values))
+    plain = plain_products_error(jnp.asarray(x), jnp.asarray(values))
+    assert np.all(np.asarray(bound) <= 0.1 * np.asarray(plain))
 
 
 def test_a_chunked_sum_is_within_gamma_of_the_exact_one():

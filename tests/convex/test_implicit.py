@@ -28,7 +28,7 @@ from tests.helpers import draw_pairs
 TIGHT = {
     "gap_tolerance": 1e-9,
     "violation_tolerance": 1e-8,
-    "residual_tolerance": 1e-8,
+    "residual_tolerance": 1e-9,
     "excess_tolerance": 1e-18,
 }
 PAIRS, WIDTH = 20, 3

@@ -128,6 +128,8 @@ def _search(cones: Cones, points: jax.Array, adapt_rows: bool) -> tuple[jax.Arra
         )
         multipliers = found.multipliers[0]
         upper = _upper(cones.features, some.signs, flat[index], multipliers)
+        multipliers = jnp.where(jnp.isfinite(upper)[:, None], multipliers, start)
+        upper = jnp.where(jnp.isfinite(upper), upper, jnp.inf)
         better = upper < search.upper[index]
         best = jnp.where(better[:, None], multipliers, search.best[index])
         lower = _lower(some, flat[index], found.weights[0])
@@ -162,4 +164,5 @@ def _lower(cones: Cones, points: jax.Array, weights: jax.Array) -> jax.Array:
     inside = push_inside(cones, weights)
     feasible = jnp.all(cones.products(inside) >= 0, axis=-1)
     along = jnp.sum(points * inside, axis=-1) / block_norms(inside, at_zero=1)[..., 0]
-    return jnp.where(feasible, jnp.maximum(along, 0), 0)
+    # A point is NaN where row penalties have no inverse in this precision: it bounds nothing.
+    return jnp.where(feasible & (along > 0), along, 0)

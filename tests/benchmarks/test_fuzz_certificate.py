@@ -123,6 +123,14 @@ def test_an_honest_solve_is_believed(fuzz, problem):
     assert true["lambda_max"] == pytest.approx(claimed["lambda_max"], rel=1e-2)
 
 
+def test_the_interval_of_lambda_max_has_numbers_where_a_weight_dominates(fuzz):
+    """Row penalties had no inverse in float32 there, and the lower bound was NaN."""
+    verdict = fuzz.judge(fuzz.problem_of("dominant-weight", 0, 5))
+    claimed, true = verdict.figures["phase1"], verdict.figures["phase1_true"]
+    assert not verdict.false_claims
+    assert claimed["lambda_max_lower"] <= true["lambda_max"] <= claimed["lambda_max"]
+
+
 def test_input_that_may_not_be_taken_has_a_status_of_its_own(fuzz, problem):
     bad = problem._replace(
         features=problem.features._replace(weight=-np.ones(20, "float32")), valid=False

@@ -157,7 +157,7 @@ def cronos_solve(
         primal=lax.cond(
             valid, lambda: _first_primal(problem, cones, zero_primal), lambda: zero_primal
         ),
-        projected=zero.slack if program.has_cones and not by_rows else jnp.zeros(()),
+        projected=zero.slack if program.has_cones and not by_rows else jnp.zeros_like(zero_value),
         dual=Dual(zero.output, zero.slack, jnp.zeros_like(zero_value)),
         violation=jnp.full_like(zero_value, jnp.nan),
         history=Phase1History(*[nan] * len(Phase1History._fields)),

@@ -164,5 +164,5 @@ def _lower(cones: Cones, points: jax.Array, weights: jax.Array) -> jax.Array:
     inside = push_inside(cones, weights)
     feasible = jnp.all(cones.products(inside) >= 0, axis=-1)
     along = jnp.sum(points * inside, axis=-1) / block_norms(inside, at_zero=1)[..., 0]
-    # A point is NaN where row penalties have no inverse in this precision: it bounds nothing.
+    # A point that is no number, as where a weight dominates in float32, bounds nothing.
     return jnp.where(feasible & (along > 0), along, 0)

@@ -69,6 +69,11 @@ def column_products_error(features: jax.Array, values: jax.Array) -> jax.Array:
     return error
 
 
+def plain_products_error(features: jax.Array, values: jax.Array) -> jax.Array:
+    """As `column_products_error`, where the sides of a pair are not combined."""
+    return gamma(len(features), features.dtype) * _magnitude(features, values)
+
+
 def _magnitude(features: jax.Array, values: jax.Array) -> jax.Array:
     """sum_j |values_j| ||x_j||: (m, D), (..., m) -> (...)."""
     return jnp.abs(values) @ jnp.linalg.norm(features, axis=1)
@@ -80,18 +85,6 @@ def _by_sides(rows: jax.Array, scale: float = 1.0) -> tuple[jax.Array, jax.Array
         rows = jnp.pad(rows, ((0, 1), *((0, 0),) * (rows.ndim - 1)))
     chosen, rejected = jnp.split(rows, 2)
     return scale * (chosen + rejected), scale * (chosen - rejected)
-
-
-def plain_products_error(features: jax.Array, values: jax.Array) -> jax.Array:
-    """The same for sums row by row: (m, D), (..., m) -> (...)."""
-    return gamma(len(features), features.dtype) * _magnitude(features, values)
-
-
-def _sides_combined(rows: jax.Array, scale: float = 1.0) -> jax.Array:
-    """Sums and differences of rows a half apart, times `scale`: (m, ...) -> (m, ...)."""
-    half = len(rows) // 2
-    chosen, rejected, rest = rows[:half], rows[half : 2 * half], rows[2 * half :]
-    return jnp.concatenate([scale * (chosen + rejected), scale * (chosen - rejected), rest])
 
 
 def _chunks(rows: int) -> int:

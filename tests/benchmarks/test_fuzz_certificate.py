@@ -124,7 +124,7 @@ def test_an_honest_solve_is_believed(fuzz, problem):
 
 
 def test_the_interval_of_lambda_max_has_numbers_where_a_weight_dominates(fuzz):
-    """Row penalties had no inverse in float32 there, and the lower bound was NaN."""
+    """In float32 the lower bound was NaN there, and the search ended."""
     verdict = fuzz.judge(fuzz.problem_of("dominant-weight", 0, 5))
     claimed, true = verdict.figures["phase1"], verdict.figures["phase1_true"]
     assert not verdict.false_claims

@@ -21,7 +21,6 @@ from coala_jax.convex._program import (
     row_products,
     row_values,
 )
-from coala_jax.convex._projection import Cones, project_onto_cones, push_inside
 from coala_jax.convex._rounding import (
     chunked_column_products,
     chunked_sum,
@@ -29,8 +28,6 @@ from coala_jax.convex._rounding import (
     gamma,
 )
 
-# Below this relative violation the push inside costs nothing worth another step.
-_PROJECTION_TOLERANCE = 1e-6
 # Standard deviations of the rounding of outputs, taken as independent from row to row (Higham &
 # Mary 2019), that the primal bound allows for.
 _DEVIATIONS = 6.0
@@ -64,41 +61,6 @@ class Dual(NamedTuple):
     value: jax.Array
 
 
-def feasible_primal(
-    program: Program,
-    cones: Cones,
-    weights: jax.Array,
-    max_iterations: int | jax.Array,
-    multipliers: jax.Array | None = None,
-) -> tuple[Primal, jax.Array | None]:
-    """Project weights onto the cones, push them inside and evaluate (3) there.
-
-    Without cones any weights are feasible as they are.
-
-    Args:
-        program: the program.
-        cones: of the program; not read where it has none.
-        weights: (H, P, D) any weights.
-        max_iterations: cap of the projection's steps.
-        multipliers: (H, P, m) of a projection of weights near these, to start from, or None.
-
-    Returns:
-        The feasible point, and the multipliers of its projection.
-    """
-    if not program.has_cones:
-        return evaluated(program, weights), multipliers
-    projection = project_onto_cones(
-        cones,
-        weights,
-        multipliers=multipliers,
-        tolerance=_PROJECTION_TOLERANCE,
-        max_iterations=max_iterations,
-    )
-    active = jnp.any(weights != 0, axis=-1, keepdims=True)
-    feasible = push_inside(cones, jnp.where(active, projection.weights, 0))
-    return evaluated(program, feasible), projection.multipliers
-
-
 def evaluated(program: Program, weights: jax.Array) -> Primal:
     """(H, P, D) weights with the value of (3) from above; infinite where they leave their cones."""
     products = row_products(program.features, weights)
@@ -106,6 +68,15 @@ def evaluated(program: Program, weights: jax.Array) -> Primal:
     output = network_output(program, products)
     value = objective_from_above(program, weights, output)
     return Primal(weights, output, jnp.where(inside, value, jnp.inf))
+
+
+def zero_network(program: Program) -> Primal:
+    """Zero weights, (H, P, D), which are inside any cones."""
+    output = jnp.zeros_like(program.labels)
+    shape = (len(program.halves), len(program.patterns), program.features.shape[1])
+    value = chunked_sum(program.loss.value, output, program.labels, program.row_weight)
+    value = value * (1 + gamma(len(program.features), value.dtype))
+    return Primal(jnp.zeros(shape, output.dtype), output, value)
 
 
 def objective_from_above(program: Program, weights: jax.Array, output: jax.Array) -> jax.Array:

@@ -19,8 +19,8 @@ from coala_jax.convex._certificate import (
     evaluated,
     explained_share,
     feasible_dual,
-    feasible_primal,
     relative_gap,
+    zero_network,
 )
 from coala_jax.convex._cronos import (
     CronosProblem,
@@ -30,14 +30,26 @@ from coala_jax.convex._cronos import (
     refresh_products,
     restart,
 )
-from coala_jax.convex._penalties import balance_penalty, balance_rows, rows_pay, update_is_due
-from coala_jax.convex._program import cone_violation
+from coala_jax.convex._feasible import feasible_primal
+from coala_jax.convex._penalties import (
+    balance_penalty,
+    balance_rows,
+    projected_rows_pay,
+    rows_pay,
+    update_cost,
+    update_is_due,
+)
+from coala_jax.convex._program import (
+    Program,
+    cone_violation,
+    network_output,
+    objective,
+    row_products,
+)
 from coala_jax.convex._projection import Cones
 from coala_jax.convex._rays import best_lengths
 from coala_jax.convex._rounding import gamma
 
-# Steps of one projection.
-_PROJECTION_ITERATIONS = 60
 # Residuals and violation this many times their tolerances away, a certificate cannot be the last
 # one: it is then made at checks 4, 8, 16, ... only, for statuses that do not ask for residuals.
 _NEAR = 3.0
@@ -62,7 +74,11 @@ class CronosResult(NamedTuple):
 
 
 class _Loop(NamedTuple):
-    """Carry of the loop over checks; `projected` are multipliers of the last projection."""
+    """Carry of the loop over checks.
+
+    `projected` are multipliers of the last projection, `updated` steps at the last update of row
+    penalties, `paid` steps from which on the next thorough projection is paid for, or -1.
+    """
 
     state: CronosState
     primal: Primal
@@ -72,6 +88,7 @@ class _Loop(NamedTuple):
     history: Phase1History
     check: jax.Array
     updated: jax.Array
+    paid: jax.Array
     status: jax.Array
 
 
@@ -98,7 +115,7 @@ def cronos_solve(
     nan = jnp.full((checks,), jnp.nan, program.features.dtype)
     by_rows = rows_pay(config, program)
     zero = cronos_init(problem, adapt_rows=by_rows)
-    zero_primal = evaluated(program, zero.weights)
+    zero_primal = zero_network(program)
     zero_value = zero_primal.value
 
     def advance(loop: _Loop) -> _Loop:
@@ -115,26 +132,60 @@ def cronos_solve(
             residual <= _NEAR * params.residual_tolerance
         )
         doubled = (check >= _FIRST_CHECK) & (check & (check - 1) == 0)
-        primal, projected, dual = lax.cond(
-            near | doubled | (check == checks),
-            lambda: _certify(problem, cones, state, loop),
-            lambda: (loop.primal, loop.projected, loop.dual),
+        last = check == checks
+        state, updated = adapt(state, check, loop.updated)
+        dual = lax.cond(
+            near | doubled | last,
+            lambda: better_dual(loop.dual, _dual(program, state)),
+            lambda: loop.dual,
         )
-        entry = Phase1History(
-            iteration=state.iterations.astype(nan.dtype),
-            primal_value=primal.value,
-            dual_bound=dual.value,
-            relative_gap=relative_gap(primal.value, dual.value),
-            cone_violation=violation,
-            primal_residual=state.primal_residual,
-            dual_residual=state.dual_residual,
+
+        def entry(primal: jax.Array) -> Phase1History:
+            return Phase1History(
+                iteration=state.iterations.astype(nan.dtype),
+                primal_value=primal,
+                dual_bound=dual.value,
+                relative_gap=relative_gap(primal, dual.value),
+                cone_violation=violation,
+                primal_residual=state.primal_residual,
+                dual_residual=state.dual_residual,
+            )
+
+        def solved(primal: jax.Array) -> jax.Array:
+            return _is_solved(params, entry(primal), zero_value, program.strength)
+
+        # Nearly always less than what the projection is worth.
+        output = network_output(program, row_products(program.features, state.weights))
+        hoped = jnp.minimum(loop.primal.value, objective(program, state.weights, output))
+        promising = solved(hoped)
+        unpaid = jnp.where(loop.paid < 0, state.iterations - config.check_every, loop.paid)
+        paid = jnp.where(promising, unpaid, loop.paid)
+        # Without a strength a solve ends by its residuals, and this is its only projection.
+        no_strength = program.strength == 0
+        thorough = last | no_strength | (state.iterations - unpaid >= update_cost(program))
+        primal, projected = lax.cond(
+            promising | last,
+            lambda: feasible_primal(
+                problem,
+                cones,
+                state,
+                loop.primal,
+                loop.projected,
+                lambda primal: ~no_strength & solved(primal.value),
+                thorough=thorough,
+                own_rows=projected_rows_pay(config, program),
+            ),
+            lambda: (loop.primal, loop.projected),
         )
+        found = entry(primal.value)
         finite = jnp.isfinite(violation) & jnp.isfinite(state.dual_residual)
         vanishes = ~jnp.any(primal.weights)
-        status = _status(params, entry, zero_value, program.strength, vanishes, finite)
-        history = jax.tree.map(lambda a, e: a.at[loop.check].set(e), loop.history, entry)
-        state, updated = adapt(state, check, loop.updated)
-        return _Loop(state, primal, projected, dual, violation, history, check, updated, status)
+        status = _status(params, found, zero_value, program.strength, vanishes, finite)
+        history = jax.tree.map(lambda a, e: a.at[loop.check].set(e), loop.history, found)
+        paid = jnp.where(promising & thorough, state.iterations, paid)
+        return _Loop(
+            state, primal, projected, dual, violation, history, check, updated, paid, status
+        )
 
     def adapt(
         state: CronosState, check: jax.Array, updated: jax.Array
@@ -163,6 +214,7 @@ def cronos_solve(
         history=Phase1History(*[nan] * len(Phase1History._fields)),
         check=jnp.zeros((), jnp.int32),
         updated=jnp.full((), -_NEVER, jnp.int32),
+        paid=jnp.full((), -1, jnp.int32),
         status=jnp.where(valid, Status.ITERATION_LIMIT, status).astype(jnp.int32),
     )
     last = lax.while_loop(unfinished, advance, first)
@@ -179,27 +231,10 @@ def _first_primal(problem: CronosProblem, cones: Cones, zero: Primal) -> Primal:
     return better_primal(zero, evaluated(problem.program, rays))
 
 
-def _certify(
-    problem: CronosProblem, cones: Cones, state: CronosState, last: _Loop
-) -> tuple[Primal, jax.Array, Dual]:
-    """The better of the last bounds and those of this state, and the projection's multipliers.
-
-    Under penalties of single rows, which change, a projection starts from nothing: multipliers of
-    rows that are slack by now would hardly move.
-    """
-    program, projected = problem.program, last.projected
-    if state.rows.inverse.ndim > 2:
-        cones = cones._replace(system=problem.system, rows=state.rows)
-        primal, _ = feasible_primal(program, cones, state.weights, _PROJECTION_ITERATIONS)
-        primal = better_primal(primal, evaluated(program, best_lengths(program, primal.weights)))
-    else:
-        primal, found = feasible_primal(
-            program, cones, state.weights, _PROJECTION_ITERATIONS, projected
-        )
-        projected = projected if found is None else found
+def _dual(program: Program, state: CronosState) -> Dual:
+    """The dual point of a state's output and multipliers, scaled to be feasible."""
     multipliers = -state.penalty * state.rows.penalty * state.slack_dual
-    dual = feasible_dual(program, program.dual_point(state.output), multipliers)
-    return better_primal(last.primal, primal), projected, better_dual(last.dual, dual)
+    return feasible_dual(program, program.dual_point(state.output), multipliers)
 
 
 def _status(
@@ -220,7 +255,7 @@ def _status(
         vanishes: whether the best feasible weights are all zero.
         finite: whether iterate and residuals are.
     """
-    no_gap = (strength == 0) & _converged_without_gap(params, entry, zero_value)
+    no_gap = _solved_without_gap(params, entry, zero_value, strength)
     loosely = _meets_tolerances(params, entry, zero_value, LOOSER)
     resolution = _RESOLUTION * gamma(1, zero_value.dtype) * zero_value
     nothing = zero_value - entry.dual_bound <= resolution
@@ -248,17 +283,25 @@ def _meets_tolerances(
     )
 
 
-def _converged_without_gap(
-    params: Params, entry: Phase1History, zero_value: jax.Array
+def _is_solved(
+    params: Params, entry: Phase1History, zero_value: jax.Array, strength: jax.Array
 ) -> jax.Array:
-    """Whether a program of zero strength counts as solved.
+    """Whether one certificate makes `Status.SOLVED`, or `SOLVED_WITHOUT_GAP`, of a solve."""
+    no_gap = _solved_without_gap(params, entry, zero_value, strength)
+    return no_gap | _meets_tolerances(params, entry, zero_value)
+
+
+def _solved_without_gap(
+    params: Params, entry: Phase1History, zero_value: jax.Array, strength: jax.Array
+) -> jax.Array:
+    """Whether a program counts as solved because its strength is zero: there is no gap then.
 
     Its residuals say so, or the fit is exact: all multipliers are then zero, no residual is small
     relative to them, and zero is a bound of any loss.
     """
     inside = entry.cone_violation <= params.violation_tolerance
     exact = entry.primal_value <= params.gap_tolerance * zero_value
-    return _converged(params, entry) | (inside & exact)
+    return (strength == 0) & (_converged(params, entry) | (inside & exact))
 
 
 def _converged(params: Params, entry: Phase1History, looser: float = 1.0) -> jax.Array:

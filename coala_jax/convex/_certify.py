@@ -20,6 +20,7 @@ from coala_jax.convex._certificate import (
     explained_share,
     feasible_dual,
     relative_gap,
+    zero_network,
 )
 from coala_jax.convex._linear_system import factorize
 from coala_jax.convex._program import Program, cone_violation, output_adjoint
@@ -132,7 +133,7 @@ def certify_weights(
     dual = _derived_dual(program, cones, primal)
     if dual_point is not None and multipliers is not None:
         dual = better_dual(dual, feasible_dual(program, dual_point, multipliers))
-    zero = evaluated(program, jnp.zeros_like(weights))
+    zero = zero_network(program)
     return CertificateReport(
         primal_value=primal.value,
         dual_bound=dual.value,

@@ -47,8 +47,11 @@ TIGHT_PENALTY = 100.0
 SLACK_SHARE = 0.7
 LARGEST_SLACK_PENALTY = 0.1
 # Rows of a block that can be tight, as a multiple of the width D: an optimum has at most D of
-# them, early iterates up to 4 D. The rest count as slack; the gathered rows stay few.
+# them, early iterates up to 4 D. The rest count as slack; the gathered rows stay few. Measured: 2
+# takes 50 to 75 steps more than 4 on 4000 pairs of 64 features, and as many on alpaca_eval_v2.
 TIGHT_ROWS = 4
+FEWER_TIGHT_ROWS = 2
+FEW = 512
 # Without cones s = G u is free and its multiplier zero: the split is then a proximal term alone,
 # that keeps conjugate gradients short.
 FREE_PENALTY = 0.1
@@ -112,28 +115,32 @@ def block_penalties(system: LinearSystem, blocks: int, rows: int) -> RowPenaltie
 
 
 def tight_penalties(
-    features: jax.Array, system: LinearSystem, multipliers: jax.Array
+    features: jax.Array,
+    system: LinearSystem,
+    multipliers: jax.Array,
+    tight_penalty: float = TIGHT_PENALTY,
 ) -> RowPenalties:
-    """TIGHT_PENALTY where a multiplier is positive, a low one elsewhere.
+    """A high penalty where a multiplier is positive, a low one elsewhere.
 
     Args:
         features: (m, D) rows X.
         system: of X.
         multipliers: (H, P, m) non-negative, in any common positive multiple. Of each block the
-            TIGHT_ROWS * D largest count.
+            TIGHT_ROWS * D largest count, or of wide blocks FEWER_TIGHT_ROWS * D.
+        tight_penalty: of rows whose multiplier is positive.
     """
     rows, width = features.shape
-    most = min(rows, TIGHT_ROWS * width)
+    most = min(rows, max(FEWER_TIGHT_ROWS * width, min(TIGHT_ROWS * width, FEW)))
     slack = min(LARGEST_SLACK_PENALTY, SLACK_SHARE * width / rows)
 
     def one_block(multiplier: jax.Array) -> tuple[jax.Array, jax.Array]:
         largest, index = lax.top_k(multiplier, most)
         tight = largest > 0
         penalty = jnp.full((rows,), slack, features.dtype)
-        penalty = penalty.at[index].set(jnp.where(tight, TIGHT_PENALTY, slack))
+        penalty = penalty.at[index].set(jnp.where(tight, tight_penalty, slack))
         picked = jnp.where(tight[:, None], features[index], 0)
         gram = slack * system.gram
-        gram = gram + (TIGHT_PENALTY - slack) * picked.T @ picked
+        gram = gram + (tight_penalty - slack) * picked.T @ picked
         return penalty, _inverse(gram, system.shift)
 
     flat = multipliers.reshape(-1, rows)

@@ -15,7 +15,7 @@ from coala_jax._inputs import PairArrays, input_status, prepare_features, prepar
 from coala_jax._solution import Certificate, Phase1Solution, Phase1Stats
 from coala_jax._status import Status
 from coala_jax._types import Config, Params, PreferenceFeatures
-from coala_jax.convex._certificate import evaluated, explained_share, relative_gap
+from coala_jax.convex._certificate import explained_share, relative_gap, zero_network
 from coala_jax.convex._certified_loop import CronosResult, cronos_solve
 from coala_jax.convex._cronos import CronosProblem, CronosState
 from coala_jax.convex._head_check import claims_a_network, confirmed_status, doubt_at_gates
@@ -141,7 +141,7 @@ def phase1_solution(
         return confirmed_status(params, program, result, rewards, doubt)
 
     status = lax.cond(claims_a_network(result.status), confirmed, lambda: result.status)
-    zero_value = evaluated(program, jnp.zeros_like(primal.weights)).value
+    zero_value = zero_network(program).value
     stats = Phase1Stats(
         status=status,
         iterations=state.iterations,

@@ -42,6 +42,10 @@ _INTERIOR_ITERATIONS = 60
 # A gate's own margin is stretched to this one: deeper points are sought near it, and in a narrow
 # cone none has a margin of 1 that is not long.
 _OWN_MARGIN = 0.03
+# Penalty of tight rows. Measured where ADMM has 0.995 of what can be explained: three rounds of 50
+# steps from its tight rows give .990 on alpaca_eval_v2 and .980 on expert_small with 30, and the
+# fourth .989; with 100 the third gives the same, but on hidden states of Gemma the fifth diverges.
+_TIGHT_PENALTY = 30.0
 # Steps between two updates of row penalties, where a projection has its own.
 _ROUND = 50
 
@@ -119,7 +123,7 @@ def project_with_row_penalties(
 
     def follow(state: tuple[Projection, jax.Array]) -> tuple[Projection, jax.Array]:
         last, steps = state
-        rows = tight_penalties(cones.features, cones.system, last.multipliers)
+        rows = tight_rows(cones, last.multipliers)
         return go_on(cones._replace(rows=rows), last.multipliers, steps)
 
     def go_on(
@@ -137,6 +141,11 @@ def project_with_row_penalties(
 
     found, steps = lax.while_loop(unfinished, follow, go_on(cones, None, 0))
     return found._replace(iterations=steps)
+
+
+def tight_rows(cones: Cones, multipliers: jax.Array) -> RowPenalties:
+    """Penalties of a projection whose tight rows have these multipliers (H, P, m)."""
+    return tight_penalties(cones.features, cones.system, multipliers, _TIGHT_PENALTY)
 
 
 class _Split(NamedTuple):

@@ -24,7 +24,7 @@ def formula(pairs: int, width: int, config: Config) -> int:
     features = 4 * rows * columns
     if config.model == "gated_relu":
         return features + 10 * gates * rows + 4 * columns**2 + 60 * rows
-    pays = config.adapt_rows and columns**2 <= 40 * rows
+    pays = config.adapt_rows and columns**2 <= 100 * rows
     inverses = (6 * gates if pays else 4) * columns**2
     return features + 15 * (2 * gates * rows) + inverses + 60 * rows
 
@@ -35,10 +35,18 @@ def formula(pairs: int, width: int, config: Config) -> int:
         (4000, 40, Config(n_gates=16)),
         (600, 150, Config(n_gates=8)),
         (500, 200, Config(n_gates=8)),
+        (300, 280, Config(n_gates=8)),
         (1000, 200, Config(n_gates=8, adapt_rows=False)),
         (2000, 50, Config(n_gates=12, model="gated_relu")),
     ],
-    ids=["many rows", "wide", "too wide to pay", "one inverse", "gated"],
+    ids=[
+        "many rows",
+        "wide",
+        "wide enough for projections",
+        "too wide to pay",
+        "one inverse",
+        "gated",
+    ],
 )
 def test_temporaries_stay_within_the_formula(pairs, width, config):
     bound = formula(pairs, width, config)

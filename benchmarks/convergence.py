@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +47,7 @@ def main() -> None:
     """Run the benchmark."""
     arguments = _arguments()
     rows: list[dict[str, Any]] = []
-    for name, features, gates in _programs(arguments):
+    for name, features, gates in programs(arguments.sets, arguments.features):
         for loss in arguments.losses:
             for strength in arguments.strengths:
                 rows.append(_measure(name, features, gates, loss, strength))
@@ -67,14 +67,14 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _programs(arguments: argparse.Namespace) -> Iterator[tuple[str, PreferenceFeatures, int]]:
+def programs(names: Iterable[str], folder: Path) -> Iterator[tuple[str, PreferenceFeatures, int]]:
     """Names, features and numbers of gates; a set whose file is missing is skipped with a line."""
-    for name in arguments.sets:
+    for name in names:
         if name[0].isdigit():
             pairs, width, gates = map(int, name.split("x"))
             yield name, gaussian_pairs(pairs, width), gates
             continue
-        path = arguments.features / ("gemma3_270m_hh.npz" if name == GEMMA else f"{name}.npz")
+        path = folder / ("gemma3_270m_hh.npz" if name == GEMMA else f"{name}.npz")
         if not path.exists():
             say(f"{name}: skipped, no {path}")
             continue

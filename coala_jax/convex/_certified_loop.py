@@ -179,7 +179,7 @@ def cronos_solve(
         )
         found = entry(primal.value)
         finite = jnp.isfinite(violation) & jnp.isfinite(state.dual_residual)
-        vanishes = ~jnp.any(primal.weights)
+        vanishes = ~jnp.any(primal.weights) & ~jnp.any(state.weights)
         status = _status(params, found, zero_value, program.strength, vanishes, finite)
         history = jax.tree.map(lambda a, e: a.at[loop.check].set(e), loop.history, found)
         paid = jnp.where(promising & thorough, state.iterations, paid)
@@ -252,7 +252,7 @@ def _status(
         entry: the certificate.
         zero_value: objective of the zero network.
         strength: lambda_g; at zero there is no gap to certify.
-        vanishes: whether the best feasible weights are all zero.
+        vanishes: whether the best feasible weights, and those of the iterate, are all zero.
         finite: whether iterate and residuals are.
     """
     no_gap = _solved_without_gap(params, entry, zero_value, strength)

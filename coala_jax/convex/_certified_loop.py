@@ -157,12 +157,16 @@ def cronos_solve(
         # Nearly always less than what the projection is worth.
         output = network_output(program, row_products(program.features, state.weights))
         hoped = jnp.minimum(loop.primal.value, objective(program, state.weights, output))
-        promising = solved(hoped)
+        nothing = _is_nothing(zero_value, dual.value)
+        promising = solved(hoped) | nothing
         unpaid = jnp.where(loop.paid < 0, state.iterations - config.check_every, loop.paid)
         paid = jnp.where(promising, unpaid, loop.paid)
-        # Without a strength a solve ends by its residuals, and this is its only projection.
+        # Without a strength, or with nothing to explain, a solve ends whatever the projection is
+        # worth, and this is the only one.
         no_strength = program.strength == 0
-        thorough = last | no_strength | (state.iterations - unpaid >= update_cost(program))
+        thorough = (
+            last | no_strength | nothing | (state.iterations - unpaid >= update_cost(program))
+        )
         primal, projected = lax.cond(
             promising | last,
             lambda: feasible_primal(
@@ -257,8 +261,7 @@ def _status(
     """
     no_gap = _solved_without_gap(params, entry, zero_value, strength)
     loosely = _meets_tolerances(params, entry, zero_value, LOOSER)
-    resolution = _RESOLUTION * gamma(1, zero_value.dtype) * zero_value
-    nothing = zero_value - entry.dual_bound <= resolution
+    nothing = _is_nothing(zero_value, entry.dual_bound)
     status = jnp.where(loosely, Status.SOLVED_INACCURATE, Status.ITERATION_LIMIT)
     status = jnp.where(no_gap, Status.SOLVED_WITHOUT_GAP, status)
     status = jnp.where(_meets_tolerances(params, entry, zero_value), Status.SOLVED, status)
@@ -281,6 +284,11 @@ def _meets_tolerances(
         & (1 - explained <= looser * (1 - params.explained_minimum))
         & _converged(params, entry, looser)
     )
+
+
+def _is_nothing(zero_value: jax.Array, dual_bound: jax.Array) -> jax.Array:
+    """Whether what can be explained is below the resolution of its bound; NaN is not."""
+    return zero_value - dual_bound <= _RESOLUTION * gamma(1, zero_value.dtype) * zero_value
 
 
 def _is_solved(

@@ -5,8 +5,9 @@
 
 Every part is compiled and timed by itself (the fastest of three) and counts as often as a solve
 with the defaults runs it. ``rest`` is what the whole solve takes beyond them: the optimum on the
-rays, writing the solution, checking the head, and what the parts cost more inside one program. ``plain`` is the time of the
-steps alone with one inverse for all blocks. Seconds want an idle machine. Writes Markdown and JSON.
+rays, writing the solution, checking the head, and what the parts cost more inside one program.
+``plain`` is the time of the steps alone with one inverse for all blocks. Seconds want an idle
+machine. Writes Markdown and JSON.
 """
 
 from __future__ import annotations

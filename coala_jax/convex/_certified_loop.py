@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -50,8 +51,8 @@ from coala_jax.convex._projection import Cones
 from coala_jax.convex._rays import best_lengths
 from coala_jax.convex._rounding import gamma
 
-# Residuals and violation this many times their tolerances away, a certificate cannot be the last
-# one: it is then made at checks 4, 8, 16, ... only, for statuses that do not ask for residuals.
+# Residuals and violation this many times their tolerances away, a check cannot be the last one: the
+# bound is then made at checks 4, 8, 16, ... only, for statuses that do not ask for residuals.
 _NEAR = 3.0
 _FIRST_CHECK = 4
 # A possible improvement below this many times the rounding allowance of a bound is none.
@@ -76,8 +77,9 @@ class CronosResult(NamedTuple):
 class _Loop(NamedTuple):
     """Carry of the loop over checks.
 
-    `projected` are multipliers of the last projection, `updated` steps at the last update of row
-    penalties, `paid` steps from which on the next thorough projection is paid for, or -1.
+    `projected` are multipliers of the last projection, `updated` the steps at the last update of
+    row penalties, `paid` those from which on the next thorough projection has to be paid for by
+    steps: at the last one, or at the check before the first promising one, or -1.
     """
 
     state: CronosState
@@ -127,15 +129,9 @@ def cronos_solve(
         )
         check = loop.check + 1
         violation = cone_violation(program, state.weights)
-        residual = jnp.maximum(state.primal_residual, state.dual_residual)
-        near = (violation <= _NEAR * params.violation_tolerance) & (
-            residual <= _NEAR * params.residual_tolerance
-        )
-        doubled = (check >= _FIRST_CHECK) & (check & (check - 1) == 0)
-        last = check == checks
         state, updated = adapt(state, check, loop.updated)
         dual = lax.cond(
-            near | doubled | last,
+            bound_is_due(state, violation, check),
             lambda: better_dual(loop.dual, _dual(program, state)),
             lambda: loop.dual,
         )
@@ -157,16 +153,40 @@ def cronos_solve(
         # Nearly always less than what the projection is worth.
         output = network_output(program, row_products(program.features, state.weights))
         hoped = jnp.minimum(loop.primal.value, objective(program, state.weights, output))
-        nothing = _is_nothing(zero_value, dual.value)
-        promising = solved(hoped) | nothing
-        unpaid = jnp.where(loop.paid < 0, state.iterations - config.check_every, loop.paid)
-        paid = jnp.where(promising, unpaid, loop.paid)
+        primal, projected, paid = project(state, loop, solved, solved(hoped), dual)
+        found = entry(primal.value)
+        finite = jnp.isfinite(violation) & jnp.isfinite(state.dual_residual)
+        vanishes = ~jnp.any(primal.weights) & ~jnp.any(state.weights)
+        status = _status(params, found, zero_value, program.strength, vanishes, finite)
+        history = jax.tree.map(lambda a, e: a.at[loop.check].set(e), loop.history, found)
+        return _Loop(
+            state, primal, projected, dual, violation, history, check, updated, paid, status
+        )
+
+    def bound_is_due(state: CronosState, violation: jax.Array, check: jax.Array) -> jax.Array:
+        residual = jnp.maximum(state.primal_residual, state.dual_residual)
+        near = (violation <= _NEAR * params.violation_tolerance) & (
+            residual <= _NEAR * params.residual_tolerance
+        )
+        doubled = (check >= _FIRST_CHECK) & (check & (check - 1) == 0)
+        return near | doubled | (check == checks)
+
+    def project(
+        state: CronosState,
+        loop: _Loop,
+        solved: Callable[[jax.Array], jax.Array],
+        promising: jax.Array,
+        dual: Dual,
+    ) -> tuple[Primal, jax.Array, jax.Array]:
+        """Best point, multipliers and `paid` after a projection, where one may end the solve."""
+        last = loop.check + 1 == checks
         # Without a strength, or with nothing to explain, a solve ends whatever the projection is
         # worth, and this is the only one.
-        no_strength = program.strength == 0
-        thorough = (
-            last | no_strength | nothing | (state.iterations - unpaid >= update_cost(program))
-        )
+        no_strength, nothing = program.strength == 0, _is_nothing(zero_value, dual.value)
+        promising = promising | nothing
+        unpaid = jnp.where(loop.paid < 0, state.iterations - config.check_every, loop.paid)
+        is_paid = state.iterations - unpaid >= update_cost(program)
+        thorough = last | no_strength | nothing | is_paid
         primal, projected = lax.cond(
             promising | last,
             lambda: feasible_primal(
@@ -181,15 +201,8 @@ def cronos_solve(
             ),
             lambda: (loop.primal, loop.projected),
         )
-        found = entry(primal.value)
-        finite = jnp.isfinite(violation) & jnp.isfinite(state.dual_residual)
-        vanishes = ~jnp.any(primal.weights) & ~jnp.any(state.weights)
-        status = _status(params, found, zero_value, program.strength, vanishes, finite)
-        history = jax.tree.map(lambda a, e: a.at[loop.check].set(e), loop.history, found)
-        paid = jnp.where(promising & thorough, state.iterations, paid)
-        return _Loop(
-            state, primal, projected, dual, violation, history, check, updated, paid, status
-        )
+        paid = jnp.where(thorough, state.iterations, unpaid)
+        return primal, projected, jnp.where(promising, paid, loop.paid)
 
     def adapt(
         state: CronosState, check: jax.Array, updated: jax.Array

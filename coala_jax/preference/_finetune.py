@@ -27,6 +27,7 @@ from coala_jax.preference._excess import Excess, excess_bound, in_blocks
 from coala_jax.preference._implicit import differentiable_theta2
 from coala_jax.preference._objective import (
     LogisticProblem,
+    difference_rounding,
     logistic_problem,
     neuron_differences,
     objective,
@@ -43,6 +44,9 @@ from coala_jax.preference._rewards import weighted_metrics
 _SHRINK = 0.5
 _GROWTH = 1.1
 _LARGEST_SCALE = 30.0
+# A neuron whose differences are known to less than this share of them, in root mean square, would
+# move the logits by more than the excess is claimed to; those of usual features are known to 1e-6.
+_UNSURE = 1e-3
 
 
 class _Inputs(NamedTuple):
@@ -256,7 +260,9 @@ def balance_neurons(head: Head, features: PairArrays) -> Head:
     """The same function with every neuron's reward difference at unit root mean square.
 
     relu is positively homogeneous, so a neuron's scale can move between the layers. A neuron
-    without any difference over the pairs keeps its scale and gets theta2 = 0.
+    without any difference over the pairs keeps its scale and gets theta2 = 0. One whose terms
+    cancel until its differences are rounding is zero altogether: on the next device, or in a wider
+    type, it would be another.
     """
     difference = neuron_differences(head, features)
     weight = features.weight[:, None]
@@ -264,10 +270,16 @@ def balance_neurons(head: Head, features: PairArrays) -> Head:
     largest = jnp.max(jnp.abs(jnp.where(weight > 0, difference, 0)), axis=0)
     unit = lax.stop_gradient(jnp.where(largest > 0, largest, 1))
     square = jnp.mean(weight * (difference / unit) ** 2, axis=0)
+    rounding = lax.stop_gradient(difference_rounding(head, features))
+    unsure = jnp.mean(weight * (rounding / unit) ** 2, axis=0) > _UNSURE**2 * square
     # The root of zero has no gradient: take that of one and drop it.
     spread = unit * jnp.sqrt(jnp.where(square > 0, square, 1))
-    theta2 = jnp.where(square > 0, head.theta2 * spread, 0)
-    return head._replace(theta1=head.theta1 / spread, bias=head.bias / spread, theta2=theta2)
+    dropped = unsure & (square > 0)
+    return head._replace(
+        theta1=jnp.where(dropped, 0, head.theta1 / spread),
+        bias=jnp.where(dropped, 0, head.bias / spread),
+        theta2=jnp.where((square > 0) & ~dropped, head.theta2 * spread, 0),
+    )
 
 
 def _pair_neurons(params: Params, head: Head, features: PairArrays, config: Config) -> _PairNeurons:

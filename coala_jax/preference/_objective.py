@@ -60,6 +60,19 @@ def neuron_differences(head: Head, pairs: PairArrays) -> jax.Array:
     return jnp.where((chosen != 0) & (rejected != 0), step, chosen - rejected)
 
 
+def difference_rounding(head: Head, pairs: PairArrays) -> jax.Array:
+    """What one rounding of each of its terms may put `neuron_differences` off by: (n, k)."""
+    chosen, rejected = head.neurons(pairs.chosen), head.neurons(pairs.rejected)
+    theta1, bias = jnp.abs(head.theta1), jnp.abs(head.bias)
+    step = jnp.abs(pairs.chosen - pairs.rejected) @ theta1
+    one, other = (
+        jnp.where(outputs != 0, jnp.abs(side - head.center) @ theta1 + bias, 0)
+        for side, outputs in ((pairs.chosen, chosen), (pairs.rejected, rejected))
+    )
+    both = (chosen != 0) & (rejected != 0)
+    return jnp.finfo(step.dtype).eps / 2 * jnp.where(both, step, one + other)
+
+
 def preference_loss(params: Params, problem: LogisticProblem, theta2: jax.Array) -> jax.Array:
     """Weighted mean of softplus(offset - beta a_j theta2): scalar."""
     advantage = problem.design @ theta2

@@ -17,9 +17,10 @@ import collections
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -33,11 +34,11 @@ from coala_jax.convex._certificate import zero_network
 from coala_jax.convex._cronos import CronosProblem, CronosState, cronos_init, cronos_step
 from coala_jax.convex._gates import sample_gates
 from coala_jax.convex._lambda_max import lambda_max
-from coala_jax.convex._linear_system import factorize
+from coala_jax.convex._linear_system import factorize, solve_correction
 from coala_jax.convex._penalties import balance_rows, projected_rows_pay, rows_pay
 from coala_jax.convex._phase1 import _cronos
 from coala_jax.convex._prepare import Prepared, at_strength, prepare
-from coala_jax.convex._projection import cones_of
+from coala_jax.convex._projection import cones_of, tight_rows
 from coala_jax.convex._standardize import fit_standardization, standardize
 
 SETS = (GEMMA, "alpaca_eval_v2", "1000x1024x8")
@@ -67,11 +68,14 @@ COLUMNS = (
     "compile, s",
 )
 # Functions whose runs inside a solve are counted, by the part they stand for.
-COUNTED = {
-    "row penalties": (_certified_loop, "balance_rows"),
-    "dual bounds": (_certified_loop, "_dual"),
-    "projections": (_feasible, "push_inside"),
-}
+COUNTED = (
+    ("row penalties", _certified_loop, "balance_rows"),
+    ("row penalties", _feasible, "tight_rows"),
+    ("dual bounds", _certified_loop, "_dual"),
+    ("projections", _feasible, "push_inside"),
+)
+# Steps of conjugate gradients that are timed together.
+CG_STEPS = 20
 
 
 class Case(NamedTuple):
@@ -117,11 +121,13 @@ def _measure(case: Case) -> dict[str, Any]:
     compiled = time.perf_counter() - start
     whole, solution = _fastest(lambda: solver(case.params, case.pairs, None, None))
     steps = int(solution.stats.iterations)
-    parts, plain = _times(case)
-    parts["steps"] *= steps / case.config.check_every
-    for part in COUNTED:
-        parts[part] *= runs[part]
-    plain *= steps / case.config.check_every
+    parts, plain, of_cg = _times(case)
+    between = steps / case.config.check_every
+    further = int(solution.stats.cg_iterations) - between * of_cg.taken
+    parts["steps"] = between * parts["steps"] + further * of_cg.seconds
+    for part, count in runs.items():
+        parts[part] *= count
+    plain *= between
     return {
         "pairs": case.name,
         "loss": case.config.phase1_loss,
@@ -137,7 +143,14 @@ def _measure(case: Case) -> dict[str, Any]:
     }
 
 
-def _times(case: Case) -> tuple[dict[str, float], float]:
+class OfCg(NamedTuple):
+    """Conjugate-gradient steps that the timed ADMM steps took, and seconds of one."""
+
+    taken: int
+    seconds: float
+
+
+def _times(case: Case) -> tuple[dict[str, float], float, OfCg]:
     """Seconds of one run of every part, and of the plain steps between two checks."""
     params, pairs, config = case.params, case.pairs, case.config
     prepared = jax.jit(lambda: prepare(params, pairs, config, None, None))()
@@ -146,11 +159,22 @@ def _times(case: Case) -> tuple[dict[str, float], float]:
     plain, _ = _steps(problem, config, cronos_init(problem, adapt_rows=False))
     seconds, state = _steps(problem, config, cronos_init(problem, adapt_rows=by_rows))
     parts = {"steps": seconds, "row penalties": 0.0, **_preparation(case, prepared)}
+    taken = int(state.cg_iterations) // 2
+    if projected_rows_pay(config, prepared.program):
+        seen = -state.slack_dual
+        parts["row penalties"], _ = _timed(tight_rows, prepared.cones, seen)
     if by_rows:
-        parts["row penalties"], state = _timed(balance_rows, problem, state)
+        state = jax.jit(balance_rows)(problem, state)
+    seconds, _ = _timed(_cg_steps, problem, state)
     parts["dual bounds"], _ = _timed(_certified_loop._dual, problem.program, state)
     parts["projections"], _ = _timed(_one_round(case, prepared), problem, state)
-    return parts, plain
+    return parts, plain, OfCg(taken, seconds / CG_STEPS)
+
+
+def _cg_steps(problem: CronosProblem, state: CronosState) -> Any:
+    """So many steps of conjugate gradients."""
+    penalties = (state.rows, problem.outputs)
+    return solve_correction(problem.program, penalties, state.weights_dual, 0.0, CG_STEPS)
 
 
 def _preparation(case: Case, prepared: Prepared) -> dict[str, float]:
@@ -216,28 +240,25 @@ def _runs(case: Case) -> dict[str, int]:
         jax.block_until_ready(_cronos(*case[1:], None, None))
         jax.effects_barrier()
     jax.clear_caches()
-    return {part: found[part] for part in COUNTED}
+    return {part: found[part] for part, *_ in COUNTED}
 
 
 @contextmanager
 def _counting(found: collections.Counter[str]) -> Iterator[None]:
     """Programs traced meanwhile tell when they run the functions of COUNTED."""
-    originals = {part: getattr(*where) for part, where in COUNTED.items()}
 
-    def told(part: str) -> Callable[..., Any]:
+    def told(part: str, function: Callable[..., Any]) -> Callable[..., Any]:
         def run(*arguments: Any) -> Any:
             jax.debug.callback(lambda: found.update([part]))
-            return originals[part](*arguments)
+            return function(*arguments)
 
         return run
 
-    for part, where in COUNTED.items():
-        setattr(*where, told(part))
-    try:
+    with ExitStack() as patches:
+        for part, module, name in COUNTED:
+            function = told(part, getattr(module, name))
+            patches.enter_context(mock.patch.object(module, name, function))
         yield
-    finally:
-        for part, where in COUNTED.items():
-            setattr(*where, originals[part])
 
 
 def _timed(function: Callable[..., Any], *arguments: Any) -> tuple[float, Any]:

@@ -154,6 +154,30 @@ def test_balancing_keeps_the_function_and_drops_dead_neurons():
     np.testing.assert_allclose(spread[1:], 1, rtol=1e-4)
 
 
+def test_a_neuron_whose_terms_cancel_to_rounding_is_dropped_and_what_is_claimed_holds():
+    """Its weights lie across the line that all features are on."""
+    rng = np.random.default_rng(3)
+    along = np.array([0.94, 0.34])
+    chosen, rejected = (np.outer(rng.normal(shift, 1, 30), along) for shift in (0.4, 0.0))
+    features = PreferenceFeatures(chosen.astype("f4"), rejected.astype("f4"))
+    theta1 = np.array([[1.0, -0.5, 1.2e5 * 0.34], [0.5, 0.2, -1.2e5 * 0.94]], "f4")
+    ones = np.ones(3, "f4")
+    head = ConvexHead(theta1, np.array([0.1, 0.2, 0.0], "f4"), ones, np.zeros(2, "f4"))
+    solution = finetune(Params(), head, features)
+    assert int(solution.status) == Status.SOLVED
+    np.testing.assert_array_equal(np.asarray(solution.head.theta1)[:, 2], 0)
+    assert np.all(np.asarray(solution.head.theta1)[:, :2] != 0)
+
+    wide = jax.tree.map(lambda leaf: np.asarray(leaf, float), solution.head)
+    outputs = (
+        np.maximum(np.asarray(side, float) @ wide.theta1 + wide.bias, 0) for side in features[:2]
+    )
+    design = np.subtract(*outputs)
+    slack = np.logaddexp(0, -design @ wide.theta2)
+    loss = np.mean(slack) + 0.5 * float(Params().ridge) * wide.theta2 @ wide.theta2
+    np.testing.assert_allclose(float(solution.stats.loss), loss, rtol=1e-5)
+
+
 @pytest.mark.parametrize("unit", [1e-30, 1e-20, 1e25])
 def test_the_unit_of_the_neurons_is_no_matter(unit):
     """Their squares need not be float32 numbers."""

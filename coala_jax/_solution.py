@@ -92,13 +92,16 @@ class Stats(NamedTuple):
 
 
 class Phase1History(NamedTuple):
-    """One entry per certificate, (max_iterations // check_every,); NaN after the last.
+    """One entry per check, (max_iterations // check_every,); NaN after the last.
+
+    Bounds are made at checks that may be the last, and stay what they were at the others.
 
     Attributes:
-        iteration: ADMM steps taken when the certificate was made.
-        primal_value: objective (3) at the projected weights.
-        dual_bound: best bound up to then.
-        relative_gap: certified gap.
+        iteration: ADMM steps taken until the check.
+        primal_value: objective (3) at the best feasible weights so far; the optimum on the rays of
+            the cones until a projection.
+        dual_bound: best bound so far; zero, which bounds every loss, until one is made.
+        relative_gap: certified gap; infinite until a bound is made.
         cone_violation: violation before projection.
         primal_residual: relative primal residual.
         dual_residual: relative dual residual.
@@ -113,7 +116,7 @@ class Phase1History(NamedTuple):
     dual_residual: jax.Array
 
     def trim(self) -> Phase1History:
-        """The certificates that were made, without the NaN behind the last one."""
+        """The checks that were made, without the NaN behind the last one."""
         return _trim(self, self.iteration)
 
 
@@ -270,7 +273,7 @@ class Phase1Solution(_Ended):
             zero, or a `GatedHead` of (d, P) for `Config(model="gated_relu")`.
         status: int32 `Status`.
         stats: scalars.
-        history: one entry a certificate.
+        history: one entry a check.
         certificate: what certifies it.
     """
 

@@ -131,6 +131,12 @@ def test_the_interval_of_lambda_max_has_numbers_where_a_weight_dominates(fuzz):
     assert claimed["lambda_max_lower"] <= true["lambda_max"] <= claimed["lambda_max"]
 
 
+@pytest.mark.parametrize(("family", "index"), [("one-hot", 95), ("low-rank", 61)])
+def test_what_was_claimed_falsely_once_is_not_any_more(fuzz, family, index):
+    """A zero network where a better one was known; neurons of Phase II that are rounding."""
+    assert not fuzz.judge(fuzz.problem_of(family, index, 0)).false_claims
+
+
 def test_input_that_may_not_be_taken_has_a_status_of_its_own(fuzz, problem):
     bad = problem._replace(
         features=problem.features._replace(weight=-np.ones(20, "float32")), valid=False

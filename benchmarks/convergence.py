@@ -124,12 +124,13 @@ def _measure(
 def _write(arguments: argparse.Namespace, rows: list[dict[str, Any]]) -> str:
     """Write table and JSON of the rows so far; gives the table."""
     result = account(budget=BUDGET, rows=rows)
-    table = markdown(origin(result), COLUMNS, ([_shown(row[c]) for c in COLUMNS] for row in rows))
+    table = markdown(origin(result), COLUMNS, ([shown(row[c]) for c in COLUMNS] for row in rows))
     save(arguments, result, table)
     return table
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """A cell of the table: figures to three digits, intervals by their ends."""
     if isinstance(value, list):
         return " to ".join(f"{end:.4g}" for end in value)
     return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -107,9 +107,10 @@ class Config:
         check_every: ADMM steps between two certificates.
         adapt_rho: let Phase I move rho away from `Params.rho`, towards equal residuals, after
             certificates 1, 2, 4, 8 and so on.
-        adapt_rows: give tight and slack rows of the cones penalties of their own, at the same
-            certificates. Far fewer steps, for one inverse a block each time and
-            2 P (d + 1)^2 floats of memory; without, one inverse serves the whole solve.
+        adapt_rows: give tight and slack rows of the cones penalties of their own, in the steps and
+            in projections, where the cost rule of docs/solver.md lets it. Far fewer steps, for one
+            inverse a block each time and 2 P (d + 1)^2 floats of memory; without, one inverse
+            serves the whole solve.
         max_cg_iterations: cap of conjugate-gradient steps within one ADMM step.
         max_epochs: cap of Phase II passes over the data.
         batch_size: pairs per AdamW step; None means all at once.

@@ -31,7 +31,7 @@ from coala_jax.convex._cronos import (
     refresh_products,
     restart,
 )
-from coala_jax.convex._feasible import feasible_primal
+from coala_jax.convex._feasible import THOROUGH, feasible_primal
 from coala_jax.convex._penalties import (
     balance_penalty,
     balance_rows,
@@ -187,8 +187,9 @@ def cronos_solve(
         unpaid = jnp.where(loop.paid < 0, state.iterations - config.check_every, loop.paid)
         is_paid = state.iterations - unpaid >= update_cost(program)
         thorough = last | no_strength | nothing | is_paid
+        wanted = promising | last
         primal, projected = lax.cond(
-            promising | last,
+            wanted,
             lambda: feasible_primal(
                 problem,
                 cones,
@@ -196,7 +197,7 @@ def cronos_solve(
                 loop.primal,
                 loop.projected,
                 lambda primal: ~no_strength & solved(primal.value),
-                thorough=thorough,
+                rounds=jnp.where(wanted, jnp.where(thorough, THOROUGH, 1), 0),
                 own_rows=projected_rows_pay(config, program),
             ),
             lambda: (loop.primal, loop.projected),

@@ -30,7 +30,7 @@ from coala_jax.convex._rays import best_lengths
 _STEPS = 50
 _UNIFORM_STEPS = 100
 # Rounds of a thorough search.
-_ROUNDS = 4
+THOROUGH = 4
 # Below this relative violation the push inside costs nothing worth another step.
 _TOLERANCE = 1e-6
 
@@ -43,11 +43,6 @@ class _Search(NamedTuple):
     rounds: jax.Array
 
 
-def has_block_penalties(state: CronosState) -> bool:
-    """Whether the blocks of a state have row penalties, and an inverse, of their own."""
-    return state.rows.inverse.ndim > 2
-
-
 def feasible_primal(
     problem: CronosProblem,
     cones: Cones,
@@ -56,7 +51,7 @@ def feasible_primal(
     multipliers: jax.Array,
     enough: Callable[[Primal], jax.Array],
     *,
-    thorough: jax.Array,
+    rounds: jax.Array,
     own_rows: bool,
 ) -> tuple[Primal, jax.Array]:
     """The better of a point and the projection of a state's weights, pushed inside.
@@ -72,7 +67,8 @@ def feasible_primal(
         best: best point so far.
         multipliers: (H, P, m) of the last projection; a scalar where it is not needed.
         enough: whether a point needs no better one.
-        thorough: scalar boolean, whether to go on after the first round where it is not enough.
+        rounds: scalar int32, most rounds; 0 leaves the best point as it is, also under vmap, where
+            a condition around the call would run it all the same.
         own_rows: whether such rounds pay; true where the state has row penalties.
 
     Returns:
@@ -81,7 +77,7 @@ def feasible_primal(
     program = problem.program
     if not program.has_cones:
         return better_primal(best, evaluated(program, state.weights)), multipliers
-    by_rows = has_block_penalties(state)
+    by_rows = state.rows.inverse.ndim > 2
     active = jnp.any(state.weights != 0, axis=-1, keepdims=True)
     seen = -state.penalty * state.rows.penalty * state.slack_dual
 
@@ -94,14 +90,14 @@ def feasible_primal(
         own = cones._replace(system=cones.system._replace(shift=shift), rows=rows)
         return project(own, multipliers, _STEPS)
 
-    def projected(rounds: jax.Array, multipliers: jax.Array) -> Projection:
-        first, shift = rounds == 0, cones.system.shift
+    def projected(begun: jax.Array, multipliers: jax.Array) -> Projection:
+        first, shift = begun == 0, cones.system.shift
         if not own_rows:
             return project(cones, multipliers, _UNIFORM_STEPS)
         if by_rows:
             rows = lax.cond(first, lambda: state.rows, lambda: tight_rows(cones, multipliers))
             return with_rows(multipliers, rows, jnp.where(first, problem.system.shift, shift))
-        guess = jnp.where(rounds == 1, seen, multipliers)
+        guess = jnp.where(begun == 1, seen, multipliers)
         return lax.cond(
             first,
             lambda: project(cones, multipliers, _UNIFORM_STEPS),
@@ -117,7 +113,6 @@ def feasible_primal(
         return _Search(better_primal(search.primal, new), found.multipliers, search.rounds + 1)
 
     def unfinished(search: _Search) -> jax.Array:
-        rounds = jnp.where(thorough, _ROUNDS, 1)
         return ~enough(search.primal) & (search.rounds < rounds)
 
     start = jnp.zeros_like(state.slack) if by_rows else multipliers

@@ -43,8 +43,8 @@ _INTERIOR_ITERATIONS = 60
 # cone none has a margin of 1 that is not long.
 _OWN_MARGIN = 0.03
 # Penalty of tight rows. Measured where ADMM has 0.995 of what can be explained: three rounds of 50
-# steps from its tight rows give .990 on alpaca_eval_v2 and .980 on expert_small with 30, and the
-# fourth .989; with 100 the third gives the same, but on hidden states of Gemma the fifth diverges.
+# steps from its tight rows give .990 on alpaca_eval_v2 and .980 on expert_small with 30, and a
+# fourth .989; with 100 three give .990 on both, but on hidden states of Gemma the fifth diverges.
 _TIGHT_PENALTY = 30.0
 # Steps between two updates of row penalties, where a projection has its own.
 _ROUND = 50

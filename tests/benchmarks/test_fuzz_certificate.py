@@ -170,5 +170,5 @@ def test_no_claim_about_five_hundred_problems_is_false_and_the_defaults_solve_ne
     assert sum(row["false"] for row in families) == 0
     counted, well = (sum(row[name] for row in families) for name in ("counted", "counted_well"))
     assert counted > 100
-    # Of 10 000 problems they solve 98 %; of pairs that are equal up to noise alone seven tenths.
+    # Of 10 000 problems they solve 98 %; of pairs that are nearly equal alone two thirds.
     assert well >= 0.96 * counted

@@ -21,12 +21,7 @@ from coala_jax.convex._program import (
     row_products,
     row_values,
 )
-from coala_jax.convex._rounding import (
-    chunked_column_products,
-    chunked_sum,
-    column_products_error,
-    gamma,
-)
+from coala_jax.convex._rounding import bounded_column_products, chunked_sum, gamma
 
 # Standard deviations of the rounding of outputs, taken as independent from row to row (Higham &
 # Mary 2019), that the primal bound allows for.
@@ -106,8 +101,8 @@ def feasible_dual(program: Program, point: jax.Array, multipliers: jax.Array) ->
     values = row_values(program, point)
     if program.has_cones:
         values = values + program.signs * multipliers
-    norms = block_norms(chunked_column_products(program.features, values))[..., 0]
-    largest = jnp.max(norms + column_products_error(program.features, values))
+    pulled = bounded_column_products(program.features, values)
+    largest = jnp.max(block_norms(pulled.products)[..., 0] + pulled.error)
     shrink = 1 - gamma(len(point), point.dtype)
     cap = shrink * program.strength / jnp.maximum(largest, jnp.finfo(point.dtype).tiny)
     scale = program.loss.best_scale(point, program.labels, program.row_weight, cap)

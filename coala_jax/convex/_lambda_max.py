@@ -19,11 +19,7 @@ from jax import lax
 from coala_jax.convex._linear_system import tight_penalties
 from coala_jax.convex._program import Program, block_norms, column_products, row_values
 from coala_jax.convex._projection import Cones, project_onto_cones, push_inside
-from coala_jax.convex._rounding import (
-    chunked_column_products,
-    column_products_error,
-    plain_products_error,
-)
+from coala_jax.convex._rounding import bounded_column_products, plain_products_error
 
 # The bounds are this close when the search ends: the strength is a fraction of lambda_max.
 _TOLERANCE = 1e-2
@@ -59,26 +55,30 @@ def lambda_max(program: Program, cones: Cones, *, adapt_rows: bool) -> Interval:
         cones: of the program.
         adapt_rows: whether the blocks that are followed get row penalties of their own.
     """
-    points = _gradients_at_zero(program)
     values = row_values(program, _residual_at_zero(program))
     if not program.has_cones:
-        norm = jnp.max(block_norms(points))
-        return _interval(program, values, norm, norm)
+        return _interval(program, values, None)
+    points = _gradients_at_zero(program)
     multipliers, lower = _search(*lax.stop_gradient((cones, points)), adapt_rows)
     # At the best multipliers the norm does not change with them (Danskin): gradients hold them.
-    pulled = values + program.signs * multipliers
-    upper = jnp.max(block_norms(chunked_column_products(program.features, pulled)))
-    return _interval(program, pulled, lower, upper)
+    return _interval(program, values + program.signs * multipliers, lower)
 
 
-def _interval(program: Program, values: jax.Array, lower: jax.Array, upper: jax.Array) -> Interval:
+def _interval(program: Program, values: jax.Array, lower: jax.Array | None) -> Interval:
     """Bounds with the rounding of the products of values (H, P, m) allowed for.
 
     What is below the rounding of the steps' own products pulls at nothing: the lower bound is 0.
+
+    Args:
+        program: the program.
+        values: of which X^T makes the blocks that the upper bound is the largest norm of.
+        lower: lower bound in exact arithmetic, None for the same norm.
     """
-    error = jnp.max(column_products_error(program.features, values))
+    pulled = bounded_column_products(program.features, values)
+    upper = jnp.max(block_norms(pulled.products))
     of_steps = jnp.max(plain_products_error(program.features, values))
-    return Interval(jnp.maximum(lower - of_steps, 0), upper + error)
+    lower = upper if lower is None else lower
+    return Interval(jnp.maximum(lower - of_steps, 0), upper + jnp.max(pulled.error))
 
 
 def _residual_at_zero(program: Program) -> jax.Array:
@@ -87,9 +87,8 @@ def _residual_at_zero(program: Program) -> jax.Array:
 
 def _gradients_at_zero(program: Program) -> jax.Array:
     """F^T S^T r at the zero network, that is g_i and -g_i: (H, P, D)."""
-    return chunked_column_products(
-        program.features, row_values(program, _residual_at_zero(program))
-    )
+    values = row_values(program, _residual_at_zero(program))
+    return bounded_column_products(program.features, values).products
 
 
 class _Search(NamedTuple):

@@ -83,10 +83,7 @@ class Verdict(NamedTuple):
 
     @property
     def wide(self) -> bool:
-        """Whether the critical strength that was used is off by more than `CLOSE`.
-
-        Where that is no rounding.
-        """
+        """Whether the lambda_max that was used is off by more than `CLOSE`, and not by rounding."""
         true = self.figures.get("phase1_true", {}).get("lambda_max", 0.0)
         used = self.figures.get("phase1", {}).get("lambda_max", 0.0)
         rounding = self.figures.get("phase1_true", {}).get("pull_rounding", 0.0)
@@ -135,7 +132,7 @@ def _judge(problem: FuzzProblem) -> tuple[str, list[str], dict[str, Any]]:
         truth1 = judge_phase1(program, pairs, certificate, tensors, rewards)
         claims += [f"I: {kind}" for kind in phase1_claims(first, params, truth1)]
         figures["phase1_true"] = _numbers(truth1)
-        if statuses[1] == "SOLVED" and not (program.gated and program.near.any()):
+        if statuses[1] != "BREAKDOWN" and not (program.gated and program.near.any()):
             tensors, _ = _through_a_file(heads[1], rows)
             truth2 = judge_phase2(pairs, tensors, params, config.phase2_objective)
             claims += [f"II: {kind}" for kind in phase2_claims(second, params, truth2)]
@@ -275,6 +272,8 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes")
     parser.add_argument("--replay", metavar="FAMILY:INDEX", help="print one verdict, write nothing")
     arguments = parser.parse_args()
+    if arguments.problems < 1:
+        parser.error(f"--problems {arguments.problems}: at least 1")
     if arguments.replay:
         family, _, index = arguments.replay.partition(":")
         verdict = judge(problem_of(family, int(index), arguments.seed))

@@ -37,7 +37,10 @@ def _require_gradient(inputs: Tree) -> Tree:
 
 
 def _inputs_forward(inputs: Tree) -> tuple[Tree, list[bool | None]]:
-    """Inputs come as (value, perturbed); what is perturbed is known from the residual's shape."""
+    """Inputs come as (value, perturbed); residuals have True for what is perturbed, else None.
+
+    Their structure tells: under a trace a boolean would be an array, and None stays None.
+    """
     primals = jax.tree.leaves(inputs, is_leaf=_is_primal)
     differentiated = [True if primal.perturbed else None for primal in primals]
     return jax.tree.map(lambda primal: primal.value, inputs, is_leaf=_is_primal), differentiated

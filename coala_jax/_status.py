@@ -45,8 +45,8 @@ SUCCESSES = (Status.SOLVED, Status.SOLVED_WITHOUT_GAP)
 
 _STATUS_TEXT = {
     Status.SOLVED: "solved: certified gap, cone violation, residuals and explained share are all "
-    "within their tolerances, and Phase II is proven to be within Params.excess_tolerance of its "
-    "optimum",
+    "within their tolerances, and Phase II is proven to be above its optimum by at most "
+    "Params.excess_tolerance of its loss at zero weights",
     Status.ITERATION_LIMIT: "Phase I reached Config.max_iterations before its tolerances were met: "
     "raise the cap, move Params.rho (lower when the gap lags, higher when the cone violation "
     "lags), or loosen the tolerance that Stats shows unmet",
@@ -66,8 +66,8 @@ _STATUS_TEXT = {
     "Config.max_iterations short of those of Params; raise the cap, or accept what Stats shows",
     Status.NOTHING_TO_EXPLAIN: "no network of these gates improves on the zero network by more "
     "than the rounding of the objective, so that a share of it would be noise: the pairs are equal "
-    "up to noise or contradict each other, or Params.group_lasso is next to lambda_max; enable x64 "
-    "if the improvement is wanted all the same",
+    "up to noise or contradict each other, or Params.group_lasso is above lambda_max or next to "
+    "it; enable x64 if the improvement is wanted all the same",
     Status.SOLVED_WITHOUT_GAP: "solved as far as residuals and cone violation tell: with "
     "Params.group_lasso = 0 the dual bound is trivial and certifies no gap",
     Status.HEAD_DIFFERS: "Phase I met its tolerances, but on the features it was solved from "

@@ -104,9 +104,9 @@ class Config:
             `Params.gamma` and margins. Or a `Loss` of your own.
         phase2_objective: `"pairwise"` (eq 6) or `"pointwise"` (eq 9).
         max_iterations: cap of ADMM steps in Phase I.
-        check_every: ADMM steps between two certificates.
+        check_every: ADMM steps between two checks.
         adapt_rho: let Phase I move rho away from `Params.rho`, towards equal residuals, after
-            certificates 1, 2, 4, 8 and so on.
+            checks 1, 2, 4, 8 and so on.
         adapt_rows: give tight and slack rows of the cones penalties of their own, in the steps and
             in projections, where the cost rule of docs/solver.md lets it. Far fewer steps, for one
             inverse a block each time and 2 P (d + 1)^2 floats of memory; without, one inverse
@@ -145,7 +145,7 @@ class Config:
         if self.check_every > self.max_iterations:
             raise CoalaError(
                 f"check_every={self.check_every} exceeds max_iterations={self.max_iterations}: "
-                "no certificate would ever be made; lower check_every"
+                "nothing would ever be checked; lower check_every"
             )
         unit: object = self.strength_unit
         if unit == "critical":  # its name in 0.1

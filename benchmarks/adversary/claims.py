@@ -10,28 +10,35 @@ from adversary.phase2 import Phase2Truth
 
 from coala_jax import Status
 
-# Tolerances of Params may be exceeded by this share, and shares missed by this much.
+# Tolerances of Params may be exceeded by this share, and shares missed by this much: a certified
+# share is of bounds that allow for rounding.
 _GAP_SLACK = 1.01
 _SHARE_SLACK = 0.01
-# Claimed values and bounds may be off by this share of the zero network's objective: rounding of
-# float32 sums.
-_VALUE_SLACK = 1e-5
-# A zero network is not optimal where another is better by this share of its objective.
-_BETTER = 1e-4
+# Claimed values and bounds may be off by so many resolutions of their dtype, as a share of the zero
+# network's objective, and by what the judge itself may be off.
+_VALUE_SLACK = 100
+_JUDGE_SLACK = 1e-10
+# A zero network is not optimal where another is better by so many of them.
+_BETTER = 1000
 # What the pull of all rows at zero may be off by in the dtype of the solver, which sums in chunks.
 SURE_ROUNDINGS = 40
-# How far outside its bounds lambda_max may be.
+# How far outside its bounds lambda_max may be: the judge's own projections end there.
 _LAMBDA_SLACK = 1e-3
+# Centres and scales are units, not claims: what counts is that they are those of the rows. In half
+# precision a column may be known to a hundredth of a deviation.
 _STANDARDISATION_SLACK = 1e-2
+# Weights that much smaller than their mean are none in float32.
 _LOST_WEIGHT = 1e-30
 _LOOSER = 3.0
-# Norms of gradients may be off by this share and by this much.
-_GRADIENT_SHARE, _GRADIENT_SLACK = 0.05, 2e-5
-# The loss of Phase II may be off by this share of that of zero weights: rounding of differences of
-# pairs that are nearly equal.
-_LOSS_SLACK = 1e-4
-# The excess may be off by this share of it.
+# Norms of gradients may be off by this share and by so many resolutions of their dtype.
+_GRADIENT_SHARE, _GRADIENT_SLACK = 0.05, 200
+# So may the loss of Phase II, as a share of that of zero weights: rounding of differences of pairs
+# that are nearly equal.
+_LOSS_SLACK = 1000
+# The excess may be off by this share of the loss of zero weights: it is a difference of two.
 _EXCESS_SLACK = 1e-8
+# Statuses of Phase II that come with a bound of the excess.
+_WITH_EXCESS = {"SOLVED", "EPOCH_LIMIT", "ROUNDING_LIMIT"}
 _WITH_BOUNDS = {
     "SOLVED",
     "SOLVED_INACCURATE",
@@ -65,11 +72,12 @@ def phase1_claims(stats: Any, params: Any, truth: Phase1Truth) -> list[str]:
         truth: of its saved head.
     """
     status = status_name(stats.status)
+    resolution = _resolution(stats.dual_bound)
     found = []
     if status in ("SOLVED", "SOLVED_INACCURATE"):
         looser = 1.0 if status == "SOLVED" else _LOOSER
         unexplained = looser * (1 - params.explained_minimum)
-        if not truth.gap <= _GAP_SLACK * looser * params.gap_tolerance + 1e-6:
+        if not truth.gap <= _GAP_SLACK * looser * params.gap_tolerance + 10 * resolution:
             found.append("gap")
         if not 1 - truth.explained <= unexplained + _SHARE_SLACK:
             found.append("explained")
@@ -77,7 +85,7 @@ def phase1_claims(stats: Any, params: Any, truth: Phase1Truth) -> list[str]:
             found.append("negative gap")
         if not stats.explained <= 1:
             found.append("explained above one")
-    slack = _VALUE_SLACK * truth.zero_value
+    slack = _VALUE_SLACK * resolution * truth.zero_value
     if status in _WITH_BOUNDS:
         if stats.dual_bound > stats.primal_value:
             found.append("bound above value")
@@ -85,18 +93,26 @@ def phase1_claims(stats: Any, params: Any, truth: Phase1Truth) -> list[str]:
             found.append("bound")
         if status != "HEAD_DIFFERS" and not truth.primal_value <= stats.primal_value + slack:
             found.append("value")
-    if status in _OF_A_ZERO_NETWORK and _better_is_known(truth):
+    if status in _OF_A_ZERO_NETWORK and _better_is_known(truth, _BETTER * resolution):
         found.append("zero")
     if status in _WITH_BOUNDS | _OF_A_ZERO_NETWORK:
         found += _premises(stats, truth)
     return found
 
 
-def _better_is_known(truth: Phase1Truth) -> bool:
-    """Whether a network is better than both the head and zero, and not by rounding."""
+def _resolution(figure: Any) -> float:
+    """Of a figure's dtype, as a share of it, or that of the judge where it is the coarser one."""
+    return float(np.finfo(np.asarray(figure).dtype).eps) + _JUDGE_SLACK / _VALUE_SLACK
+
+
+def _better_is_known(truth: Phase1Truth, share: float) -> bool:
+    """Whether a network is better than both the head and zero by a share of zero's objective.
+
+    Where rows pull at zero by rounding alone none is.
+    """
     best = min(truth.primal_value, truth.zero_value)
     pulled = truth.lambda_max > SURE_ROUNDINGS * truth.pull_rounding
-    return bool(pulled and truth.better_value < best - _BETTER * truth.zero_value)
+    return bool(pulled and truth.better_value < best - share * truth.zero_value)
 
 
 def _premises(stats: Any, truth: Phase1Truth) -> list[str]:
@@ -118,17 +134,19 @@ def _premises(stats: Any, truth: Phase1Truth) -> list[str]:
 
 def phase2_claims(stats: Any, params: Any, truth: Phase2Truth) -> list[str]:
     """Kinds of false claims of Phase II; arguments as for `phase1_claims`."""
-    solved = status_name(stats.status) == "SOLVED"
+    status, resolution = status_name(stats.status), _resolution(stats.loss)
     allowed = params.excess_tolerance * truth.zero_loss
     slack = _EXCESS_SLACK * truth.zero_loss
     found = []
-    if solved and not truth.excess <= allowed + slack:
+    if status == "SOLVED" and not truth.excess <= allowed + slack:
         found.append("excess")
-    if solved and not truth.excess <= stats.excess + slack:
+    if status not in _WITH_EXCESS:
+        return found
+    if not truth.excess <= stats.excess + slack:
         found.append("bound of the excess")
-    if solved and not truth.loss <= stats.loss + _LOSS_SLACK * truth.zero_loss:
+    if not truth.loss <= stats.loss + _LOSS_SLACK * resolution * truth.zero_loss:
         found.append("loss")
-    steepest = (1 + _GRADIENT_SHARE) * stats.gradient_norm + _GRADIENT_SLACK
-    if solved and not truth.gradient_norm <= steepest:
+    steepest = (1 + _GRADIENT_SHARE) * stats.gradient_norm + _GRADIENT_SLACK * resolution
+    if not truth.gradient_norm <= steepest:
         found.append("gradient")
     return found

@@ -19,8 +19,11 @@ from coala_jax import Config, Params, PreferenceFeatures
 
 LOSSES = ("squared", "bradley_terry", "logistic", "squared_hinge", "huber")
 KINDS = [(loss, model) for loss in LOSSES for model in ("relu", "gated_relu")]
-# Every kind meets every shape; the rest alternates in cycles prime to theirs.
-X64_EVERY, ABSOLUTE_EVERY = 7, 9
+# Every kind meets every shape. The rest is drawn, so that it depends on neither: this share in
+# float64, and this one with absolute strengths.
+X64_SHARE, ABSOLUTE_SHARE = 0.2, 0.3
+# The first stream of random numbers by which every two levels of two factors meet.
+_STREAM = 3
 # Of the certified gap, in float32 and in float64.
 TOLERANCES = {False: (1e-2, 1e-3), True: (1e-3, 1e-5)}
 
@@ -84,7 +87,7 @@ class FuzzProblem(NamedTuple):
 class _Draft(NamedTuple):
     """What a family makes: features in float64, and what differs from the defaults.
 
-    `strength` is a share of lambda_max; the float type is `dtype`, or that of the solver.
+    `params.group_lasso` is a share of lambda_max; the float type is `dtype`, or that of the solver.
     """
 
     chosen: np.ndarray
@@ -100,29 +103,32 @@ def setting_of(index: int) -> Setting:
     """Shapes and `Config` of an index."""
     turn, place = divmod(index, len(SHAPES))
     loss, model = KINDS[(index + turn) % len(KINDS)]
+    rng = np.random.default_rng([_STREAM, index])
     config = Config(
         n_gates=SHAPES[place].gates,
         model=model,
         phase1_loss=loss,
-        phase2_objective=("pairwise", "pointwise")[(index + turn) % 2],
-        strength_unit="absolute" if index % ABSOLUTE_EVERY == 4 else "lambda_max",
+        phase2_objective=str(rng.choice(["pairwise", "pointwise"])),
+        strength_unit="absolute" if rng.random() < ABSOLUTE_SHARE else "lambda_max",
     )
-    return Setting(SHAPES[place], config, index % X64_EVERY == 3)
+    return Setting(SHAPES[place], config, bool(rng.random() < X64_SHARE))
 
 
 SETTINGS = [setting_of(index) for index in range(len(SHAPES) * len(KINDS))]
 
 
-def problem_of(family: str, index: int, seed: int = 0) -> FuzzProblem:
-    """The problem of a name under a seed."""
+def problem_of(
+    family: str, index: int, seed: int = 0, setting: Setting | None = None
+) -> FuzzProblem:
+    """The problem of a name under a seed, in the setting of its index or in this one."""
     if family == "issue":
         setting, draft = ISSUE[index]
         return _problem(f"{family}:{index}", setting, draft, plain=False, seed=seed)
-    setting = SETTINGS[index % len(SETTINGS)]
+    setting = setting or SETTINGS[index % len(SETTINGS)]
     rng = np.random.default_rng([seed, zlib.crc32(family.encode()), index])
     draft = FAMILIES[family](rng, setting.shape)
-    plain = bool(rng.random() < 0.5)
-    if not plain:
+    keep_defaults = bool(rng.random() < 0.5)
+    if not keep_defaults:
         draft = draft._replace(params=_other_params(rng, draft.params, TOLERANCES[setting.x64]))
     plain = draft.params._replace(gamma=Params().gamma) == Params()
     return _problem(f"{family}:{index}", setting, draft, plain=plain, seed=seed)

@@ -95,7 +95,7 @@ def _bare_stages(problem: Problem, counts: list[int]) -> list[Stage]:
     @jax.jit
     def run(program: Program, steps: jax.Array) -> CronosState:
         with jax.default_matmul_precision("highest"):
-            share = guessed_share(program.strength, norm_bound(program))
+            share = guessed_share(program.strength, norm_bound(program).upper)
             prepared = cronos_problem(program, suggested_penalty(program, share))
             return jax.lax.fori_loop(
                 0,
@@ -111,7 +111,7 @@ def _bare_stages(problem: Problem, counts: list[int]) -> list[Stage]:
         state = jax.block_until_ready(run(program, steps))
         seconds = time.perf_counter() - start
         point = program.dual_point(state.output)
-        multipliers = -state.penalty * state.rows.penalty * state.slack_dual
+        multipliers = state.multipliers
         arrays = map(np.asarray, (state.weights, point, multipliers))
         stages.append(Stage(f"{steps} bare steps", steps, seconds, *arrays))
     return stages

@@ -134,7 +134,8 @@ def locate(
     """The optimum near an iterate of ADMM, by the primal-dual active set method.
 
     Newton on a guess of the tight rows, then a better guess: rows with a multiplier of the wrong
-    sign are let go, rows outside their cone are made tight (Hintermüller, Ito & Kunisch 2002).
+    sign are let go, rows outside their cone are made tight (Hintermüller, Ito & Kunisch 2002). A
+    block that vanishes, and that ADMM had nearly at zero, is zero.
 
     Args:
         program: the program.
@@ -146,6 +147,11 @@ def locate(
     """
     trust = jnp.finfo(weights.dtype).eps ** _TRUST_POWER
     first = find_active_set(program, weights, slack)
+    norms = block_norms(weights)[..., 0]
+    nearly_zero = norms <= trust * jnp.max(norms)
+
+    def vanished(active: ActiveSet, optimum: Optimum) -> jax.Array:
+        return active.blocks & ~jnp.any(optimum.weights != 0, axis=-1)
 
     def violations(optimum: Optimum) -> tuple[jax.Array, jax.Array]:
         products = program.signs * row_products(program.features, optimum.weights)
@@ -161,7 +167,8 @@ def locate(
     ) -> tuple[ActiveSet, Optimum, jax.Array, jax.Array]:
         active, optimum, _, guesses = state
         outside, pulled = violations(optimum)
-        active = active_set(program, active.blocks, (active.tight & ~pulled) | outside)
+        blocks = active.blocks & ~(vanished(active, optimum) & nearly_zero)
+        active = active_set(program, blocks, (active.tight & ~pulled) | outside)
         return judged(active, guesses + 1)
 
     def judged(
@@ -169,8 +176,8 @@ def locate(
     ) -> tuple[ActiveSet, Optimum, jax.Array, jax.Array]:
         optimum = newton(program, active, weights)
         outside, pulled = violations(optimum)
-        whole = jnp.all(jnp.any(optimum.weights != 0, axis=-1) | ~active.blocks)
-        found = whole & (optimum.residual <= trust) & ~jnp.any(outside) & ~jnp.any(pulled)
+        right = ~jnp.any(outside) & ~jnp.any(pulled) & ~jnp.any(vanished(active, optimum))
+        found = right & (optimum.residual <= trust)
         return active, optimum, found, guesses
 
     state = judged(first, jnp.zeros((), jnp.int32))

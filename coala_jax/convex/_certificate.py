@@ -14,6 +14,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from coala_jax._roundoff import unit_roundoff
 from coala_jax.convex._program import (
     Program,
     block_norms,
@@ -21,7 +22,7 @@ from coala_jax.convex._program import (
     row_products,
     row_values,
 )
-from coala_jax.convex._rounding import bounded_column_products, chunked_sum, gamma
+from coala_jax.convex._rounding import bounded_column_products, chunked_sum, sum_error
 
 # Standard deviations of the rounding of outputs, taken as independent from row to row (Higham &
 # Mary 2019), that the primal bound allows for.
@@ -70,7 +71,7 @@ def zero_network(program: Program) -> Primal:
     output = jnp.zeros_like(program.labels)
     shape = (len(program.halves), len(program.patterns), program.features.shape[1])
     value = chunked_sum(program.loss.value, output, program.labels, program.row_weight)
-    value = value * (1 + gamma(len(program.features), value.dtype))
+    value = value * (1 + sum_error(len(program.features), value.dtype))
     return Primal(jnp.zeros(shape, output.dtype), output, value)
 
 
@@ -82,8 +83,8 @@ def objective_from_above(program: Program, weights: jax.Array, output: jax.Array
     rows, width = program.features.shape
     norms = jnp.sum(block_norms(weights))
     value = chunked_sum(program.loss.value, output, program.labels, program.row_weight)
-    value = (value + program.strength * norms) * (1 + gamma(rows, output.dtype))
-    unit = float(jnp.finfo(output.dtype).eps) / 2
+    value = (value + program.strength * norms) * (1 + sum_error(rows, output.dtype))
+    unit = unit_roundoff(output.dtype)
     error = width**0.5 * unit * norms * jnp.sqrt(jnp.max(jnp.sum(program.features**2, axis=1)))
     return value + _DEVIATIONS * error * jnp.linalg.norm(program.dual_point(output))
 
@@ -103,7 +104,7 @@ def feasible_dual(program: Program, point: jax.Array, multipliers: jax.Array) ->
         values = values + program.signs * multipliers
     pulled = bounded_column_products(program.features, values)
     largest = jnp.max(block_norms(pulled.products)[..., 0] + pulled.error)
-    shrink = 1 - gamma(len(point), point.dtype)
+    shrink = 1 - sum_error(len(point), point.dtype)
     cap = shrink * program.strength / jnp.maximum(largest, jnp.finfo(point.dtype).tiny)
     scale = program.loss.best_scale(point, program.labels, program.row_weight, cap)
     return Dual(scale * point, scale * multipliers, dual_from_below(program, scale * point))
@@ -117,7 +118,7 @@ def dual_from_below(program: Program, point: jax.Array) -> jax.Array:
     """
     value = chunked_sum(program.loss.dual_value, point, program.labels, program.row_weight)
     terms = jnp.abs(value) + 2 * jnp.vdot(jnp.abs(point), jnp.abs(program.labels))
-    return jnp.where(jnp.isfinite(value), value - gamma(len(point), value.dtype) * terms, value)
+    return jnp.where(jnp.isfinite(value), value - sum_error(len(point), value.dtype) * terms, value)
 
 
 def better_dual(first: Dual, second: Dual) -> Dual:

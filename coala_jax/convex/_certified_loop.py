@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from coala_jax._roundoff import relative_error
 from coala_jax._solution import Phase1History
 from coala_jax._status import Status
 from coala_jax._types import Config, Params
@@ -49,14 +50,14 @@ from coala_jax.convex._program import (
 )
 from coala_jax.convex._projection import Cones
 from coala_jax.convex._rays import best_lengths
-from coala_jax.convex._rounding import gamma
 
 # Residuals and violation this many times their tolerances away, a check cannot be the last one: the
 # bound is then made at checks 4, 8, 16, ... only, for statuses that do not ask for residuals.
 _NEAR = 3.0
 _FIRST_CHECK = 4
-# A possible improvement below this many times the rounding allowance of a bound is none.
-_RESOLUTION = 64.0
+# A possible improvement below this many roundings of the objective is none: its bounds allow for
+# some 60 each, so that a share of this much is still known to a twentieth.
+_RESOLUTION = 3000
 # Steps since the penalties of rows were updated, before they ever were.
 _NEVER = 1_000_000
 # Tolerances this many times as large, all of them, are what `Status.SOLVED_INACCURATE` promises.
@@ -156,8 +157,7 @@ def cronos_solve(
         primal, projected, paid = project(state, loop, solved, solved(hoped), dual)
         found = entry(primal.value)
         finite = jnp.isfinite(violation) & jnp.isfinite(state.dual_residual)
-        vanishes = ~jnp.any(primal.weights) & ~jnp.any(state.weights)
-        status = _status(params, found, zero_value, program.strength, vanishes, finite)
+        status = _status(params, found, zero_value, program.strength, finite)
         history = jax.tree.map(lambda a, e: a.at[loop.check].set(e), loop.history, found)
         return _Loop(
             state, primal, projected, dual, violation, history, check, updated, paid, status
@@ -197,6 +197,7 @@ def cronos_solve(
                 loop.primal,
                 loop.projected,
                 lambda primal: ~no_strength & solved(primal.value),
+                # Under vmap both branches run: what is not wanted has no rounds.
                 rounds=jnp.where(wanted, jnp.where(thorough, THOROUGH, 1), 0),
                 own_rows=projected_rows_pay(config, program),
             ),
@@ -251,8 +252,7 @@ def _first_primal(problem: CronosProblem, cones: Cones, zero: Primal) -> Primal:
 
 def _dual(program: Program, state: CronosState) -> Dual:
     """The dual point of a state's output and multipliers, scaled to be feasible."""
-    multipliers = -state.penalty * state.rows.penalty * state.slack_dual
-    return feasible_dual(program, program.dual_point(state.output), multipliers)
+    return feasible_dual(program, program.dual_point(state.output), state.multipliers)
 
 
 def _status(
@@ -260,7 +260,6 @@ def _status(
     entry: Phase1History,
     zero_value: jax.Array,
     strength: jax.Array,
-    vanishes: jax.Array,
     finite: jax.Array,
 ) -> jax.Array:
     """What one certificate says, as an int32 `Status`; the last line that holds counts.
@@ -270,7 +269,6 @@ def _status(
         entry: the certificate.
         zero_value: objective of the zero network.
         strength: lambda_g; at zero there is no gap to certify.
-        vanishes: whether the best feasible weights, and those of the iterate, are all zero.
         finite: whether iterate and residuals are.
     """
     no_gap = _solved_without_gap(params, entry, zero_value, strength)
@@ -280,7 +278,6 @@ def _status(
     status = jnp.where(no_gap, Status.SOLVED_WITHOUT_GAP, status)
     status = jnp.where(_meets_tolerances(params, entry, zero_value), Status.SOLVED, status)
     status = jnp.where(nothing, Status.NOTHING_TO_EXPLAIN, status)
-    status = jnp.where(nothing & vanishes, Status.ZERO_NETWORK, status)
     return jnp.where(finite, status, Status.BREAKDOWN).astype(jnp.int32)
 
 
@@ -302,7 +299,7 @@ def _meets_tolerances(
 
 def _is_nothing(zero_value: jax.Array, dual_bound: jax.Array) -> jax.Array:
     """Whether what can be explained is below the resolution of its bound; NaN is not."""
-    return zero_value - dual_bound <= _RESOLUTION * gamma(1, zero_value.dtype) * zero_value
+    return zero_value - dual_bound <= relative_error(_RESOLUTION, zero_value.dtype) * zero_value
 
 
 def _is_solved(

@@ -99,6 +99,11 @@ class CronosState(NamedTuple):
     iterations: jax.Array
     cg_iterations: jax.Array
 
+    @property
+    def multipliers(self) -> jax.Array:
+        """The alpha of G u >= 0, non-negative: (H, P, m)."""
+        return -self.penalty * self.rows.penalty * self.slack_dual
+
 
 def cronos_problem(
     program: Program, penalty: jax.Array, system: LinearSystem | None = None

@@ -67,8 +67,7 @@ def feasible_primal(
         best: best point so far.
         multipliers: (H, P, m) of the last projection; a scalar where it is not needed.
         enough: whether a point needs no better one.
-        rounds: scalar int32, most rounds; 0 leaves the best point as it is, also under vmap, where
-            a condition around the call would run it all the same.
+        rounds: scalar int32, most rounds; 0 leaves the best point as it is.
         own_rows: whether such rounds pay; true where the state has row penalties.
 
     Returns:
@@ -77,13 +76,12 @@ def feasible_primal(
     program = problem.program
     if not program.has_cones:
         return better_primal(best, evaluated(program, state.weights)), multipliers
-    by_rows = state.rows.inverse.ndim > 2
+    by_rows = state.rows.by_block
     active = jnp.any(state.weights != 0, axis=-1, keepdims=True)
-    seen = -state.penalty * state.rows.penalty * state.slack_dual
 
-    def project(cones: Cones, start: jax.Array, steps: int) -> Projection:
+    def project(onto: Cones, start: jax.Array, steps: int) -> Projection:
         return project_onto_cones(
-            cones, state.weights, multipliers=start, tolerance=_TOLERANCE, max_iterations=steps
+            onto, state.weights, multipliers=start, tolerance=_TOLERANCE, max_iterations=steps
         )
 
     def with_rows(multipliers: jax.Array, rows: RowPenalties, shift: jax.Array) -> Projection:
@@ -97,7 +95,7 @@ def feasible_primal(
         if by_rows:
             rows = lax.cond(first, lambda: state.rows, lambda: tight_rows(cones, multipliers))
             return with_rows(multipliers, rows, jnp.where(first, problem.system.shift, shift))
-        guess = jnp.where(begun == 1, seen, multipliers)
+        guess = jnp.where(begun == 1, state.multipliers, multipliers)
         return lax.cond(
             first,
             lambda: project(cones, multipliers, _UNIFORM_STEPS),

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from coala_jax._status import Status
 from coala_jax._types import Params
+from coala_jax.convex._certificate import zero_network
 from coala_jax.convex._certified_loop import CronosResult
 from coala_jax.convex._program import Program, from_rows, row_products, spread_to_rows
 
@@ -71,6 +72,7 @@ def doubt_at_gates(program: Program, gates: jax.Array, weights: jax.Array) -> ja
     rounding = _ROUNDINGS * jnp.finfo(x.dtype).eps * jnp.sqrt(x.shape[1])
     near = jnp.abs(row_products(x, gates)) < rounding * jnp.sqrt(row_products(x**2, gates**2))
     moved = jnp.sum(jnp.where(near, jnp.abs(row_products(x, weights[0])), 0), axis=0)
+    # With the sign of its side: the doubts of a pair add up.
     return from_rows(program, moved * spread_to_rows(program, jnp.ones_like(program.labels)))
 
 
@@ -85,7 +87,7 @@ def _rises(program: Program, certified: jax.Array, output: jax.Array) -> jax.Arr
 
 def _allowance(params: Params, program: Program, result: CronosResult) -> jax.Array:
     """How far above its bound the tolerances let the objective be: a scalar."""
-    bound, zero_value = result.dual.value, program.zero_value()
+    bound, zero_value = result.dual.value, zero_network(program).value
     gap = params.gap_tolerance * jnp.abs(bound)
     unexplained = (1 - params.explained_minimum) * (zero_value - bound)
     # Without a strength there is no bound but zero.

@@ -19,7 +19,11 @@ from jax import lax
 from coala_jax.convex._linear_system import tight_penalties
 from coala_jax.convex._program import Program, block_norms, column_products, row_values
 from coala_jax.convex._projection import Cones, project_onto_cones, push_inside
-from coala_jax.convex._rounding import bounded_column_products, plain_products_error
+from coala_jax.convex._rounding import (
+    ColumnProducts,
+    bounded_column_products,
+    plain_products_error,
+)
 
 # The bounds are this close when the search ends: the strength is a fraction of lambda_max.
 _TOLERANCE = 1e-2
@@ -42,9 +46,11 @@ class Interval(NamedTuple):
     upper: jax.Array
 
 
-def norm_bound(program: Program) -> jax.Array:
-    """max_i ||g_i||, an upper bound of lambda_max that ignores the cones: a scalar."""
-    return jnp.max(block_norms(_gradients_at_zero(program)))
+def norm_bound(program: Program) -> Interval:
+    """Bounds of max_i ||g_i||, an upper bound of lambda_max that ignores the cones."""
+    found = _gradients_at_zero(program)
+    norms = block_norms(found.products)[..., 0]
+    return Interval(jnp.maximum(jnp.max(norms - found.error), 0), jnp.max(norms + found.error))
 
 
 def lambda_max(program: Program, cones: Cones, *, adapt_rows: bool) -> Interval:
@@ -58,7 +64,7 @@ def lambda_max(program: Program, cones: Cones, *, adapt_rows: bool) -> Interval:
     values = row_values(program, _residual_at_zero(program))
     if not program.has_cones:
         return _interval(program, values, None)
-    points = _gradients_at_zero(program)
+    points = _gradients_at_zero(program).products
     multipliers, lower = _search(*lax.stop_gradient((cones, points)), adapt_rows)
     # At the best multipliers the norm does not change with them (Danskin): gradients hold them.
     return _interval(program, values + program.signs * multipliers, lower)
@@ -85,10 +91,10 @@ def _residual_at_zero(program: Program) -> jax.Array:
     return program.dual_point(jnp.zeros_like(program.labels))
 
 
-def _gradients_at_zero(program: Program) -> jax.Array:
+def _gradients_at_zero(program: Program) -> ColumnProducts:
     """F^T S^T r at the zero network, that is g_i and -g_i: (H, P, D)."""
     values = row_values(program, _residual_at_zero(program))
-    return bounded_column_products(program.features, values).products
+    return bounded_column_products(program.features, values)
 
 
 class _Search(NamedTuple):

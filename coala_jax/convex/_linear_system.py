@@ -83,6 +83,11 @@ class RowPenalties(NamedTuple):
     penalty: jax.Array
     inverse: jax.Array
 
+    @property
+    def by_block(self) -> bool:
+        """Whether every block has an inverse of its own."""
+        return self.inverse.ndim > 2
+
 
 def factorize(features: jax.Array) -> LinearSystem:
     """Gram matrix of (m, D) rows, and the inverse of it and the shift."""
@@ -229,7 +234,7 @@ def solve_correction(
 
 def precondition(penalties: RowPenalties, right: jax.Array) -> jax.Array:
     """The inverses on their blocks, up to rounding: (H, P, D) -> (H, P, D)."""
-    if penalties.inverse.ndim == 2:
+    if not penalties.by_block:
         return right @ penalties.inverse
     return jnp.einsum("qpd,qpde->qpe", right, penalties.inverse)
 

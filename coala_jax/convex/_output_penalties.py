@@ -22,8 +22,8 @@ OUTPUT_SHARE = 0.1
 # rows' squares: on Gaussian pairs 1 takes about as many steps, but two to four times the
 # conjugate-gradient steps. Those of the shared features are .12 to .41 of them.
 _SIMILAR = 0.1
-# No pairs count as more similar than this.
-_LEAST_SIMILARITY = 1e-10
+# Nor is the share of the most similar pairs below this.
+_LEAST_SHARE = 1e-10
 
 
 class OutputPenalties(NamedTuple):
@@ -42,28 +42,25 @@ class OutputPenalties(NamedTuple):
 
 
 def output_penalties(program: Program) -> OutputPenalties:
-    """OUTPUT_SHARE, and more for the differences of pairs whose sides are similar.
-
-    What separates them is then a small part of the features, but all that there is to fit.
-    """
+    """OUTPUT_SHARE, and more for the differences of pairs whose sides are similar."""
     share = jnp.asarray(OUTPUT_SHARE, program.features.dtype)
-    apart = share / similarity(program)
+    apart = share / difference_share(program)
     if program.loss.pairwise or program.loss.isotropic:
         return OutputPenalties(share, apart)
     return OutputPenalties(share, share)
 
 
-def similarity(program: Program) -> jax.Array:
-    """How small differences of pairs are: their sum of squares to that of the rows, a scalar.
+def difference_share(program: Program) -> jax.Array:
+    """Sum of squares of the differences of pairs over that of the rows: a scalar.
 
-    In units of `_SIMILAR`: sides that have less in common count as 1.
+    In units of `_SIMILAR`, and at most 1.
     """
     features = lax.stop_gradient(program.features)
     chosen, rejected = jnp.split(features, 2)
     apart = jnp.sum((chosen - rejected) ** 2)
     together = jnp.sum(features**2) - len(features)  # but for the column of ones
     ratio = apart / jnp.where(together > 0, together, 1)
-    return jnp.clip(ratio / _SIMILAR, _LEAST_SIMILARITY, 1)
+    return jnp.clip(ratio / _SIMILAR, _LEAST_SHARE, 1)
 
 
 def weighed(program: Program, penalties: OutputPenalties, output: jax.Array) -> jax.Array:
@@ -72,7 +69,7 @@ def weighed(program: Program, penalties: OutputPenalties, output: jax.Array) -> 
         return penalties.apart * output
     if not program.loss.isotropic:
         return penalties.together * output
-    return _by_sides(penalties.together, penalties.apart, output)
+    return _rotated(_taus(penalties, output) * _rotated(output))
 
 
 def output_prox(
@@ -83,10 +80,8 @@ def output_prox(
     if not loss.isotropic:
         tau = penalties.apart if loss.pairwise else penalties.together
         return loss.prox(output, labels, weight / (tau * rho))
-    half = len(output) // 2
-    taus = jnp.repeat(jnp.stack([penalties.together, penalties.apart]), half)
-    found = loss.prox(_rotated(output), _rotated(labels), weight / (taus * rho))
-    return _rotated(found)
+    taus = _taus(penalties, output)
+    return _rotated(loss.prox(_rotated(output), _rotated(labels), weight / (taus * rho)))
 
 
 def _rotated(output: jax.Array) -> jax.Array:
@@ -95,8 +90,6 @@ def _rotated(output: jax.Array) -> jax.Array:
     return jnp.concatenate([chosen + rejected, chosen - rejected])
 
 
-def _by_sides(together: jax.Array, apart: jax.Array, output: jax.Array) -> jax.Array:
-    chosen, rejected = jnp.split(output, 2)
-    total = 0.5 * together * (chosen + rejected)
-    difference = 0.5 * apart * (chosen - rejected)
-    return jnp.concatenate([total + difference, total - difference])
+def _taus(penalties: OutputPenalties, output: jax.Array) -> jax.Array:
+    """Penalties of the rotated outputs (m,), sums first."""
+    return jnp.repeat(jnp.stack(penalties), len(output) // 2)

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from coala_jax._types import Config
 from coala_jax.convex._cronos import CronosProblem, CronosState
 from coala_jax.convex._linear_system import tight_penalties
-from coala_jax.convex._output_penalties import similarity
+from coala_jax.convex._output_penalties import difference_share
 from coala_jax.convex._program import Program
 
 # The best penalty grows with the strength, since weights shrink and multipliers do not; measured
@@ -30,22 +30,20 @@ _CRITICAL_SHARE = 0.25
 _BALANCED = 4.0
 _LARGEST_MOVE = 4.0
 
-
-# 2 P inverses of D x D over a step's passes of X (m x D) and X^T over the 2 P blocks: by count of
-# operations, and by the speeds of Cholesky factors and of products on 2 cores.
-_UPDATE_COST = 1.0
-# Row penalties pay where an update costs at most this many steps ...
+# Row penalties pay where an update costs at most this many steps: 17 on alpaca_eval_v2.
 _DEAREST_UPDATE = 40.0
-# ... and in projections alone at most this many: 50 on expert_small, where they save 600 steps.
+# In projections alone at most this many: 50 on expert_small, where they save 600 steps.
 _DEAREST_PROJECTION = 100.0
-# ... and is followed by so many times what it costs.
-_STEPS_BETWEEN = 1.0
 
 
 def update_cost(program: Program) -> float:
-    """Steps of ADMM that take as long as new penalties of the rows, about."""
+    """Steps of ADMM that take as long as new penalties of the rows, about.
+
+    2 P inverses of D x D over a step's passes of X (m x D) and X^T over the 2 P blocks: by count of
+    operations, and by the speeds of Cholesky factors and of products on 2 cores.
+    """
     rows, width = program.features.shape
-    return _UPDATE_COST * width**2 / rows
+    return width**2 / rows
 
 
 def rows_pay(config: Config, program: Program) -> bool:
@@ -54,19 +52,21 @@ def rows_pay(config: Config, program: Program) -> bool:
     Where rows are many the cones are narrow, and new penalties save hundreds of steps for a few;
     where they are few the cones are wide, and nothing is slow but the inverses.
     """
-    affordable = update_cost(program) <= _DEAREST_UPDATE
-    return config.adapt_rows and program.has_cones and affordable
+    return _affordable(config, program, _DEAREST_UPDATE)
 
 
 def projected_rows_pay(config: Config, program: Program) -> bool:
     """Whether thorough projections get row penalties of their own, by the same rule."""
-    affordable = update_cost(program) <= _DEAREST_PROJECTION
-    return config.adapt_rows and program.has_cones and affordable
+    return _affordable(config, program, _DEAREST_PROJECTION)
+
+
+def _affordable(config: Config, program: Program, dearest: float) -> bool:
+    return config.adapt_rows and program.has_cones and update_cost(program) <= dearest
 
 
 def update_is_due(program: Program, steps: jax.Array) -> jax.Array:
     """Whether the steps since the last update have paid for the next one: scalar boolean."""
-    return steps >= _STEPS_BETWEEN * update_cost(program)
+    return steps >= update_cost(program)
 
 
 def suggested_penalty(program: Program, share: jax.Array) -> jax.Array:
@@ -74,7 +74,7 @@ def suggested_penalty(program: Program, share: jax.Array) -> jax.Array:
 
     Weights that see differences alone are the longer the smaller these are.
     """
-    unit = similarity(program) if program.loss.pairwise else 1
+    unit = difference_share(program) if program.loss.pairwise else 1
     return PENALTY_SHARE * jnp.clip(share, _LEAST_SHARE, 1) * program.loss.curvature * unit
 
 
@@ -106,8 +106,7 @@ def balance_rows(problem: CronosProblem, state: CronosState) -> CronosState:
 
     A row is tight where its multiplier is active. Costs one inverse a block.
     """
-    multipliers = -state.rows.penalty * state.slack_dual
-    rows = tight_penalties(problem.program.features, problem.system, multipliers)
+    rows = tight_penalties(problem.program.features, problem.system, state.multipliers)
     return state._replace(
         rows=rows, slack_dual=state.slack_dual * (state.rows.penalty / rows.penalty)
     )

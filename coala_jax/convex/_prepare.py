@@ -20,9 +20,6 @@ from coala_jax.convex._program import Program, make_program
 from coala_jax.convex._projection import Cones, cones_of
 from coala_jax.convex._standardize import Standardization, fit_standardization, standardize
 
-# A norm bound below this many roundings of a sum over the rows is zero: nothing to learn.
-_ROUNDING = 10.0
-
 
 class Prepared(NamedTuple):
     """A program and what does not change with its strength, rho or tolerances.
@@ -33,8 +30,8 @@ class Prepared(NamedTuple):
         standardization: from raw features to the rows of the program.
         system: Gram matrix and inverse of the rows.
         cones: of the program, with what projections onto them need.
-        norm_bound: scalar, max_i ||g_i||.
-        lambda_max: bounds of the strength at which the network vanishes, or NaN where
+        norm_bound: bounds of max_i ||g_i||; NaN where lambda_max is known.
+        lambda_max: bounds of the strength at which the network vanishes; NaN where
             `Config.strength_unit` does not ask for them.
     """
 
@@ -43,7 +40,7 @@ class Prepared(NamedTuple):
     standardization: Standardization
     system: LinearSystem
     cones: Cones
-    norm_bound: jax.Array
+    norm_bound: Interval
     lambda_max: Interval
 
 
@@ -71,11 +68,12 @@ def prepare(
     program = make_program(x, found.patterns, features, params, config)
     system = factorize(held)
     cones = cones_of(lax.stop_gradient(program), system, found.vectors)
-    bound = norm_bound(program)
-    unknown = jnp.full_like(bound, jnp.nan)
-    vanishing = Interval(unknown, unknown)
+    nan = jnp.full((), jnp.nan, x.dtype)
+    bound = vanishing = Interval(nan, nan)
     if config.strength_unit == "lambda_max":
         vanishing = lambda_max(program, cones, adapt_rows=rows_pay(config, program))
+    else:
+        bound = norm_bound(program)
     return Prepared(program, found, standardization, system, cones, bound, vanishing)
 
 
@@ -89,14 +87,13 @@ def at_strength(
         whether the optimum is known to be zero, up to the rounding of what pulls at it.
     """
     program, bound = prepared.program, prepared.norm_bound
-    rounding = _ROUNDING * jnp.finfo(bound.dtype).eps * program.features.shape[0]
     if config.strength_unit == "lambda_max":
         absolute, share = params.group_lasso * prepared.lambda_max.upper, params.group_lasso
         vanishes = (prepared.lambda_max.lower <= 0) | (params.group_lasso >= 1)
     else:
         absolute = params.group_lasso
-        share = guessed_share(absolute, bound)
-        vanishes = (bound <= rounding) | (absolute >= bound)
+        share = guessed_share(absolute, bound.upper)
+        vanishes = (bound.lower <= 0) | (absolute >= bound.upper)
     program = dataclasses.replace(program, strength=absolute)
     penalty = lax.stop_gradient(params.rho * suggested_penalty(program, share))
     return cronos_problem(program, penalty, prepared.system), vanishes

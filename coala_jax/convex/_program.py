@@ -70,10 +70,6 @@ class Program:
         """The loss of outputs S F u, one a label: scalar."""
         return self.loss.value(output, self.labels, self.row_weight)
 
-    def zero_value(self) -> jax.Array:
-        """The objective of the zero network: scalar."""
-        return self.value(jnp.zeros_like(self.labels))
-
     def dual_point(self, output: jax.Array) -> jax.Array:
         """R = -grad l at outputs S F u, one a label."""
         return self.loss.negative_gradient(output, self.labels, self.row_weight)

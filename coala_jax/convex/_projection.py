@@ -45,7 +45,7 @@ _OWN_MARGIN = 0.03
 # Penalty of tight rows. Measured where ADMM has 0.995 of what can be explained: three rounds of 50
 # steps from its tight rows give .990 on alpaca_eval_v2 and .980 on expert_small with 30, and a
 # fourth .989; with 100 three give .990 on both, but on hidden states of Gemma the fifth diverges.
-_TIGHT_PENALTY = 30.0
+PROJECTION_TIGHT_PENALTY = 30.0
 # Steps between two updates of row penalties, where a projection has its own.
 _ROUND = 50
 
@@ -145,7 +145,7 @@ def project_with_row_penalties(
 
 def tight_rows(cones: Cones, multipliers: jax.Array) -> RowPenalties:
     """Penalties of a projection whose tight rows have these multipliers (H, P, m)."""
-    return tight_penalties(cones.features, cones.system, multipliers, _TIGHT_PENALTY)
+    return tight_penalties(cones.features, cones.system, multipliers, PROJECTION_TIGHT_PENALTY)
 
 
 class _Split(NamedTuple):
@@ -281,11 +281,13 @@ def interior_points(cones: Cones, gates: jax.Array) -> jax.Array:
 def push_inside(cones: Cones, weights: jax.Array) -> jax.Array:
     """Make nearly feasible blocks feasible in floating point; zero blocks stay zero.
 
-    Adds the interior point times the worst violation plus a rounding allowance:
+    Adds as much of the interior point as the worst row needs, plus a rounding allowance:
     (..., P, D) -> (..., P, D).
     """
-    products = cones.products(weights)
-    worst = jnp.max(jnp.maximum(-products, 0), axis=-1)
+    products, margins = cones.products(weights), cones.products(cones.interior)
+    # Without an interior point nothing is added, whatever its length.
+    needed = -products / jnp.where(margins > 0, margins, 1)
     largest = jnp.max(jnp.abs(products), axis=-1)
     allowance = _ROUNDING_SHARE * jnp.finfo(weights.dtype).eps * largest
-    return weights + (worst + allowance)[..., None] * cones.interior
+    length = jnp.maximum(jnp.max(needed, axis=-1), 0) + allowance
+    return weights + length[..., None] * cones.interior

@@ -43,7 +43,7 @@ def _lasso(program: Program, columns: jax.Array, norms: jax.Array, start: float)
     size = jnp.linalg.norm(columns, axis=1)
     used = size > 0
     unit = columns / jnp.where(used, size, 1)[:, None]
-    weighted = unit * jnp.sqrt(jnp.maximum(program.row_weight, 0))
+    weighted = unit * jnp.sqrt(program.row_weight)
     curvature = program.loss.curvature * jnp.linalg.eigvalsh(weighted @ weighted.T)[-1]
     length = jnp.where(curvature > 0, 1 / jnp.where(curvature > 0, curvature, 1), 0)
     threshold = length * program.strength * norms / jnp.where(used, size, 1)

@@ -16,20 +16,24 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from coala_jax._roundoff import relative_error
+
 _CHUNK = 32
 # Roundings of a feature: of the difference from the centre, and of its quotient by the scale.
 _ROUNDINGS_OF_A_FEATURE = 2
 # Roundings of a product of two sums, or differences, of the sides of a pair.
 _ROUNDINGS_OF_SIDES = 2
+# Roundings of the sum over a chunk, beside those on its way to the total: of its two parts, of the
+# total of both sides, and of magnitudes.
+_ROUNDINGS_OF_A_CHUNK = 4
 # Roundings of a term beside those of its sum: products, quotients, logarithms, the sum of
 # magnitudes itself, and the few operations that make a bound of sums.
 _ROUNDINGS_OF_A_TERM = 16
 
 
-def gamma(rows: int, dtype: jnp.dtype) -> float:
+def sum_error(rows: int, dtype: jnp.dtype) -> jax.Array:
     """Relative error of a sum by chunks of `rows` terms, to the sum of their magnitudes."""
-    k = _CHUNK + _chunks(rows).bit_length() + _ROUNDINGS_OF_A_TERM
-    return k * float(jnp.finfo(dtype).eps) / 2 * 1.001
+    return relative_error(_CHUNK + _chunks(rows).bit_length() + _ROUNDINGS_OF_A_TERM, dtype)
 
 
 def chunked_sum(terms: Callable[..., jax.Array], *columns: jax.Array) -> jax.Array:
@@ -56,7 +60,7 @@ class ColumnProducts(NamedTuple):
 
 
 def bounded_column_products(features: jax.Array, values: jax.Array) -> ColumnProducts:
-    """X^T times every block, summed by chunks of rows: (m, D), (..., m) -> (..., D) and (...).
+    """X^T times every block, by chunks of rows: (m, D), (..., m) -> (..., D) and (...), m even.
 
     The leading bits of the factors, of a chunk, are integers whose products float arithmetic sums
     without rounding (Rump, Ogita & Oishi 2008; Ozaki et al. 2012); what they leave is a few
@@ -67,19 +71,17 @@ def bounded_column_products(features: jax.Array, values: jax.Array) -> ColumnPro
     nothing cancels that was not subtracted exactly.
     """
     flat = values.reshape(-1, values.shape[-1])
-    unit = float(jnp.finfo(features.dtype).eps) / 2
+    of_a_feature = relative_error(_ROUNDINGS_OF_A_FEATURE, features.dtype)
+    of_sides = relative_error(_ROUNDINGS_OF_SIDES, features.dtype)
 
     def side(sign: jax.Array) -> ColumnProducts:
         rows, value = 0.5 * _by_sides(features, sign), _by_sides(flat.T, sign)
         found = _sums_of_chunks(_by_chunks(rows), jnp.moveaxis(_by_chunks(value), 2, 1))
-        return found._replace(
-            error=found.error + _ROUNDINGS_OF_SIDES * unit * _magnitude(rows, value.T)
-        )
+        return found._replace(error=found.error + of_sides * _magnitude(rows, value.T))
 
     # One after the other: there is room for one.
     sums, errors = lax.map(side, jnp.array([1, -1], features.dtype))
-    of_features = _ROUNDINGS_OF_A_FEATURE * unit * _magnitude(features, flat)
-    error = lax.stop_gradient(errors[0] + errors[1] + of_features)
+    error = lax.stop_gradient(errors[0] + errors[1] + of_a_feature * _magnitude(features, flat))
     shape = values.shape[:-1]
     return ColumnProducts(
         (sums[0] + sums[1]).reshape(*shape, features.shape[1]), error.reshape(shape)
@@ -97,14 +99,12 @@ def _sums_of_chunks(rows: jax.Array, values: jax.Array) -> ColumnProducts:
     def magnitude(values: jax.Array, rows: jax.Array) -> jax.Array:
         return jnp.einsum("ckr,cr->k", jnp.abs(values), jnp.linalg.norm(rows, axis=-1))
 
-    chunks = len(rows)
     sums = times(first, leading) + (times(second, leading) + times(values, rest))
-    of_rests = gamma(chunks * _CHUNK, rows.dtype)
-    rounded = of_rests * (magnitude(second, leading) + magnitude(values, rest))
-    # Each chunk is the sum of two floats, and of those before it on its way to the total.
-    of_chunks = (chunks.bit_length() + 4) * float(jnp.finfo(rows.dtype).eps) / 2 * 1.001
-    added = of_chunks * jnp.sum(jnp.linalg.norm(sums, axis=-1), axis=0)
-    return ColumnProducts(_pairwise(sums), rounded + added)
+    of_rests = sum_error(len(rows) * _CHUNK, rows.dtype)
+    error = of_rests * (magnitude(second, leading) + magnitude(values, rest))
+    of_chunks = relative_error(len(rows).bit_length() + _ROUNDINGS_OF_A_CHUNK, rows.dtype)
+    error = error + of_chunks * jnp.sum(jnp.linalg.norm(sums, axis=-1), axis=0)
+    return ColumnProducts(_pairwise(sums), error)
 
 
 def _leading_bits(numbers: jax.Array, axis: int) -> jax.Array:
@@ -122,8 +122,8 @@ def _leading_bits(numbers: jax.Array, axis: int) -> jax.Array:
 
 
 def plain_products_error(features: jax.Array, values: jax.Array) -> jax.Array:
-    """As `column_products_error`, where the sides of a pair are not combined."""
-    return gamma(len(features), features.dtype) * _magnitude(features, values)
+    """Bound of the norm of what a plain product by chunks is off by: (m, D), (..., m) -> (...)."""
+    return sum_error(len(features), features.dtype) * _magnitude(features, values)
 
 
 def _magnitude(features: jax.Array, values: jax.Array) -> jax.Array:
@@ -132,9 +132,7 @@ def _magnitude(features: jax.Array, values: jax.Array) -> jax.Array:
 
 
 def _by_sides(rows: jax.Array, sign: jax.Array) -> jax.Array:
-    """Rows plus `sign` times those a half further: (m, ...) -> (m/2, ...), a last one with zero."""
-    if len(rows) % 2:
-        rows = jnp.pad(rows, ((0, 1), *((0, 0),) * (rows.ndim - 1)))
+    """Rows plus `sign` times those a half further: (m, ...) -> (m/2, ...), m even."""
     chosen, rejected = jnp.split(rows, 2)
     return chosen + sign * rejected
 

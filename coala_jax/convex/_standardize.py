@@ -37,7 +37,7 @@ def fit_standardization(rows: jax.Array, weight: jax.Array) -> Standardization:
     """Column statistics of (m, d) rows, of any offset and scale that their dtype can hold.
 
     A column is constant where all its values are equal, or so near to zero and to each other that
-    their differences are lost: in float32 less than 3e-35 apart.
+    their differences are lost: in float32 less than 7e-35 apart.
 
     Args:
         rows: (m, d).

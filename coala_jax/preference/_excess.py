@@ -21,12 +21,15 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from coala_jax._roundoff import relative_error
 from coala_jax._types import Params
 from coala_jax.preference._objective import LogisticProblem
 
 # Roundings of one term beside those of its sum: sigmoid (at most 8 units in the last place), the
 # products with weight, row, beta and 1 / m, the ridge and the difference.
 _OF_A_TERM = 16
+# A norm of its own rounding, in a bound that adds that rounding once more and squares.
+_AT_ROUNDING = 4
 # For the rounding of the bounds themselves.
 _MARGIN = 1.01
 
@@ -96,7 +99,7 @@ def excess_bound(
     pulled, gradient = _gradient(params, blocked, theta2)
     gradient_norm = _norm(gradient)
     in_sums, in_logits = _rounding(params, blocked, theta2, pulled)
-    in_sums = in_sums + _relative_error(0, theta2.dtype) * gradient_norm
+    in_sums = in_sums + relative_error(_OF_A_TERM, theta2.dtype) * gradient_norm
     root = jnp.sqrt(2 * params.ridge)
     by_gradient = ((gradient_norm + in_sums) / root) ** 2
     resolution = (in_sums / root) ** 2 + in_logits
@@ -104,7 +107,7 @@ def excess_bound(
         bound=_MARGIN * jnp.minimum(by_gradient + in_logits, value),
         resolution=resolution,
         gradient_norm=gradient_norm,
-        is_rounding=by_gradient <= 4 * resolution,
+        is_rounding=by_gradient <= _AT_ROUNDING * resolution,
     )
 
 
@@ -126,18 +129,13 @@ def _rounding(
 ) -> tuple[jax.Array, jax.Array]:
     """Bounds of the error of the gradient's sums in norm, and of mean_j w_j (t_j - s_j)^2 / 8."""
     offset, weight = blocked.problem.offset, blocked.problem.weight
+    blocks, block = offset.shape
     dtype, size = theta2.dtype, _norm(theta2)
     pull = params.beta * jnp.sum(pulled * blocked.lengths) / blocked.rows
-    in_sums = _relative_error(sum(offset.shape), dtype) * (pull + params.ridge * size)
+    in_sums = relative_error(blocks + block + _OF_A_TERM, dtype) * (pull + params.ridge * size)
     reach = jnp.abs(offset) + params.beta * blocked.lengths * size
-    moved = _relative_error(blocked.neurons, dtype) * jnp.where(weight > 0, reach, 0)
+    moved = relative_error(blocked.neurons + _OF_A_TERM, dtype) * jnp.where(weight > 0, reach, 0)
     return in_sums, jnp.sum(weight * moved**2) / (8 * blocked.rows)
-
-
-def _relative_error(summands: int | jax.Array, dtype: jnp.dtype) -> jax.Array:
-    """Of a sum of so many terms: n u / (1 - n u) after n roundings."""
-    total = (summands + _OF_A_TERM) * (jnp.finfo(dtype).eps / 2)
-    return jnp.asarray(total / (1 - total), dtype)
 
 
 def _norm(rows: jax.Array) -> jax.Array:

@@ -44,8 +44,9 @@ from coala_jax.preference._rewards import weighted_metrics
 _SHRINK = 0.5
 _GROWTH = 1.1
 _LARGEST_SCALE = 30.0
-# A neuron whose differences are known to less than this share of them, in root mean square, would
-# move the logits by more than the excess is claimed to; those of usual features are known to 1e-6.
+# A neuron is unsure where its differences are known to this share of them only (root mean square):
+# a second-layer weight of t then makes the excess uncertain by (beta t 1e-3)^2 / 8, a hundredth of
+# its tolerance at logits of 1. Those of usual features are known to 1e-6.
 _UNSURE = 1e-3
 
 
@@ -257,29 +258,34 @@ def evaluate(
 
 
 def balance_neurons(head: Head, features: PairArrays) -> Head:
-    """The same function with every neuron's reward difference at unit root mean square.
+    """The head with every neuron's reward difference at unit root mean square.
 
-    relu is positively homogeneous, so a neuron's scale can move between the layers. A neuron
-    without any difference over the pairs keeps its scale and gets theta2 = 0. One whose terms
-    cancel until its differences are rounding is zero altogether: on the next device, or in a wider
-    type, it would be another.
+    relu is positively homogeneous, so a neuron's scale can move between the layers, and the
+    function stays the same but for two kinds of neurons. One without any difference over the pairs
+    keeps its scale and gets theta2 = 0. One whose terms cancel until its differences are rounding
+    is zero altogether: on the next device, or in a wider type, it would be another.
     """
     difference = neuron_differences(head, features)
-    weight = features.weight[:, None]
-    # In units of the largest one no square overflows or vanishes.
-    largest = jnp.max(jnp.abs(jnp.where(weight > 0, difference, 0)), axis=0)
-    unit = lax.stop_gradient(jnp.where(largest > 0, largest, 1))
-    square = jnp.mean(weight * (difference / unit) ** 2, axis=0)
+    spread = _root_mean_square(difference, features.weight)
     rounding = lax.stop_gradient(difference_rounding(head, features))
-    unsure = jnp.mean(weight * (rounding / unit) ** 2, axis=0) > _UNSURE**2 * square
-    # The root of zero has no gradient: take that of one and drop it.
-    spread = unit * jnp.sqrt(jnp.where(square > 0, square, 1))
-    dropped = unsure & (square > 0)
+    differs = spread > 0
+    unsure = differs & (_root_mean_square(rounding, features.weight) > _UNSURE * spread)
+    scale = jnp.where(differs, spread, 1)
     return head._replace(
-        theta1=jnp.where(dropped, 0, head.theta1 / spread),
-        bias=jnp.where(dropped, 0, head.bias / spread),
-        theta2=jnp.where((square > 0) & ~dropped, head.theta2 * spread, 0),
+        theta1=jnp.where(unsure, 0, head.theta1 / scale),
+        bias=jnp.where(unsure, 0, head.bias / scale),
+        theta2=jnp.where(differs & ~unsure, head.theta2 * scale, 0),
     )
+
+
+def _root_mean_square(columns: jax.Array, weight: jax.Array) -> jax.Array:
+    """Of (n, k) columns over rows of weight (n,): (k,), with gradient zero where it is zero."""
+    weight = weight[:, None]
+    # In units of the largest one no square overflows or vanishes.
+    largest = jnp.max(jnp.abs(jnp.where(weight > 0, columns, 0)), axis=0)
+    unit = lax.stop_gradient(jnp.where(largest > 0, largest, 1))
+    square = jnp.mean(weight * (columns / unit) ** 2, axis=0)
+    return jnp.where(square > 0, unit * jnp.sqrt(jnp.where(square > 0, square, 1)), 0)
 
 
 def _pair_neurons(params: Params, head: Head, features: PairArrays, config: Config) -> _PairNeurons:

@@ -84,8 +84,8 @@ def newton_optimum(
     value, gradient = value_and_grad(start)
     accuracy = 100 * jnp.finfo(design.dtype).eps
     limit = accuracy * jnp.linalg.norm(gradient) if tolerance is None else tolerance
-    none, sound = jnp.zeros((), jnp.int32), jnp.array(False)
-    first: tuple[jax.Array, ...] = (start, value, gradient, none, sound)
+    steps, stalled = jnp.zeros((), jnp.int32), jnp.array(False)
+    first: tuple[jax.Array, ...] = (start, value, gradient, steps, stalled)
     theta2, value, gradient, steps, _ = lax.while_loop(unfinished, step, first)
     return NewtonResult(theta2, value, jnp.linalg.norm(gradient), steps)
 

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 
 from coala_jax._head import Head
 from coala_jax._inputs import PairArrays
+from coala_jax._roundoff import unit_roundoff
 from coala_jax._types import Params
 
 
@@ -70,7 +71,7 @@ def difference_rounding(head: Head, pairs: PairArrays) -> jax.Array:
         for side, outputs in ((pairs.chosen, chosen), (pairs.rejected, rejected))
     )
     both = (chosen != 0) & (rejected != 0)
-    return jnp.finfo(step.dtype).eps / 2 * jnp.where(both, step, one + other)
+    return unit_roundoff(step.dtype) * jnp.where(both, step, one + other)
 
 
 def preference_loss(params: Params, problem: LogisticProblem, theta2: jax.Array) -> jax.Array:

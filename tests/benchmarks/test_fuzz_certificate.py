@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib
+import itertools
 import json
 import subprocess
 import sys
@@ -73,6 +74,10 @@ def zero_network(solution):
     return with_status(Status.ZERO_NETWORK)(with_second_layer(0.0)(solution))
 
 
+def stopped_early(solution):
+    return with_status(Status.EPOCH_LIMIT)(with_second_layer(0.9)(solution))
+
+
 LIES = {
     "bound": with_stats(dual_bound=1.01),
     "bound above value": with_stats(dual_bound=2.0),
@@ -106,6 +111,7 @@ def test_a_planted_lie_of_phase_one_is_found(fuzz, problem, monkeypatch, kind):
         ("excess", with_second_layer(0.1)),
         ("gradient", with_second_layer(0.98)),
         ("loss", with_stats(loss=0.99)),
+        ("bound of the excess", stopped_early),
     ],
 )
 def test_a_planted_lie_of_phase_two_is_found(fuzz, problem, monkeypatch, kind, lie):
@@ -125,16 +131,43 @@ def test_an_honest_solve_is_believed(fuzz, problem):
 
 def test_the_interval_of_lambda_max_has_numbers_where_a_weight_dominates(fuzz):
     """In float32 the lower bound was NaN there, and the search ended."""
-    verdict = fuzz.judge(fuzz.problem_of("dominant-weight", 0, 5))
+    from adversary.problems import Setting, Shape
+
+    setting = Setting(Shape(60, 5, 8), Config(n_gates=8), x64=False)
+    verdict = fuzz.judge(fuzz.problem_of("dominant-weight", 0, 5, setting))
     claimed, true = verdict.figures["phase1"], verdict.figures["phase1_true"]
     assert not verdict.false_claims
     assert claimed["lambda_max_lower"] <= true["lambda_max"] <= claimed["lambda_max"]
 
 
-@pytest.mark.parametrize(("family", "index"), [("one-hot", 95), ("low-rank", 61)])
-def test_what_was_claimed_falsely_once_is_not_any_more(fuzz, family, index):
+@pytest.mark.parametrize(
+    ("family", "index", "shape", "loss"),
+    [("one-hot", 95, (20, 3, 8), "squared_hinge"), ("low-rank", 61, (3, 2, 4), "huber")],
+)
+def test_what_was_claimed_falsely_once_is_not_any_more(fuzz, family, index, shape, loss):
     """A zero network where a better one was known; neurons of Phase II that are rounding."""
-    assert not fuzz.judge(fuzz.problem_of(family, index, 0)).false_claims
+    from adversary.problems import Setting, Shape
+
+    setting = Setting(Shape(*shape), Config(n_gates=shape[-1], phase1_loss=loss), x64=False)
+    assert not fuzz.judge(fuzz.problem_of(family, index, 0, setting)).false_claims
+
+
+def test_every_two_levels_of_two_factors_meet(fuzz):
+    """What always comes together cannot be told apart, and half of it is never tried."""
+    factors = [
+        (
+            setting.shape,
+            setting.config.phase1_loss,
+            setting.config.model,
+            setting.config.phase2_objective,
+            setting.config.strength_unit,
+            setting.x64,
+        )
+        for setting in fuzz.SETTINGS
+    ]
+    for first, second in itertools.combinations(zip(*factors, strict=True), 2):
+        met = set(zip(first, second, strict=True))
+        assert len(met) == len(set(first)) * len(set(second))
 
 
 def test_input_that_may_not_be_taken_has_a_status_of_its_own(fuzz, problem):

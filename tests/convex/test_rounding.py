@@ -9,8 +9,8 @@ from coala_jax import Config, Params, PreferenceFeatures, Status, certify, crono
 from coala_jax.convex._rounding import (
     bounded_column_products,
     chunked_sum,
-    gamma,
     plain_products_error,
+    sum_error,
 )
 
 
@@ -18,12 +18,12 @@ def cancelling(rows: int, width: int) -> tuple[np.ndarray, np.ndarray]:
     """Rows in pairs that differ by a few roundings, and values of opposite sign for them."""
     rng = np.random.default_rng(0)
     half = rng.standard_normal((rows // 2, width)).astype("f4")
-    x = np.concatenate([half, half * (1 + 3e-7), half[: rows % 2]]).astype("f4")
+    x = np.concatenate([half, half * (1 + 3e-7)]).astype("f4")
     values = rng.uniform(0.5, 1, (3, rows // 2)).astype("f4")
-    return x, np.concatenate([values, -values, values[:, : rows % 2]], axis=1)
+    return x, np.concatenate([values, -values], axis=1)
 
 
-@pytest.mark.parametrize("rows", [2, 64, 1000, 5000, 5001])
+@pytest.mark.parametrize("rows", [2, 64, 1000, 5000])
 @pytest.mark.parametrize("scale", [1e-12, 1.0, 1e6])
 def test_column_products_are_off_by_at_most_the_bound(rows, scale):
     x, values = cancelling(rows, 7)
@@ -79,7 +79,7 @@ def test_a_chunked_sum_is_within_gamma_of_the_exact_one():
     values = np.random.default_rng(1).uniform(0, 1e4, 12_345).astype("f4")
     exact = values.astype("f8").sum()
     computed = float(chunked_sum(jnp.sum, jnp.asarray(values)))
-    assert abs(computed - exact) <= gamma(len(values), jnp.float32) * exact
+    assert abs(computed - exact) <= sum_error(len(values), jnp.float32) * exact
 
 
 def test_two_nearly_equal_pairs_are_not_solved_with_a_gap_of_zero():

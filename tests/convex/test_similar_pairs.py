@@ -8,9 +8,9 @@ import pytest
 from coala_jax import Config, Params, PreferenceFeatures, Status, cronos
 from coala_jax.convex._output_penalties import (
     OUTPUT_SHARE,
+    difference_share,
     output_penalties,
     output_prox,
-    similarity,
     weighed,
 )
 from coala_jax.convex._program import Program
@@ -60,7 +60,7 @@ def test_similarity_is_that_of_the_squares(difference):
     program = program_of("squared", difference)
     chosen, rejected, *_ = (np.asarray(side, np.float64) for side in similar(difference)[:2])
     share = np.sum((chosen - rejected) ** 2) / np.sum(chosen**2 + rejected**2)
-    assert float(similarity(program)) == pytest.approx(share / 0.1, rel=1e-4)
+    assert float(difference_share(program)) == pytest.approx(share / 0.1, rel=1e-4)
     outputs = output_penalties(program)
     assert float(outputs.together) == pytest.approx(OUTPUT_SHARE)
     assert float(outputs.apart) == pytest.approx(OUTPUT_SHARE * 0.1 / share, rel=1e-4)

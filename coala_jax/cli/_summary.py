@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from coala_jax._status import SUCCESSES
+from coala_jax._status import SUCCESSES, Status
 from coala_jax.cli._output import counts_line, report, say
 from coala_jax.study._experiment import Experiment
 from coala_jax.study._folder import write_experiment
@@ -33,8 +33,7 @@ def _lines(report: dict[str, Any], out: Path, files: list[Path]) -> list[str]:
     held, baseline = report["eval"], report["baseline"]
     low, high = (held["accuracy_interval"][end] for end in ("low", "high"))
     return [
-        f"Phase I   {first['status']}: certified gap {first['relative_gap']:.2e} for these gates, "
-        f"explained {first['explained']:.1%}, cone violation {first['cone_violation']:.2e}",
+        f"Phase I   {first['status']}: {_certified(first)}",
         f"          {first['iterations']} iterations, {first['active_neurons']} active neurons, "
         f"{_seconds(first)}",
         f"Phase II  {second['status']}: {second['epochs']} epochs, loss {second['loss']:.4f}, "
@@ -52,8 +51,21 @@ def _lines(report: dict[str, Any], out: Path, files: list[Path]) -> list[str]:
     ]
 
 
+def _certified(phase1: dict[str, Any]) -> str:
+    """What is certified of Phase I, if anything is."""
+    if phase1["status"] == Status.ZERO_NETWORK.name.lower():
+        return "no network is better than zero at this strength, and none was sought"
+    if phase1["status"] == Status.SOLVED_WITHOUT_GAP.name.lower():
+        return "without a strength there is no gap to certify"
+    return (
+        f"certified gap {phase1['relative_gap']:.2e} for these gates, cone violation "
+        f"{phase1['cone_violation']:.2e} before projection, explained {phase1['explained']:.1%} of "
+        "the possible improvement over zero"
+    )
+
+
 def _seconds(phase: dict[str, Any]) -> str:
-    return f"{phase['seconds']:.1f} s (and {phase['compile_seconds']:.1f} s to compile)"
+    return f"{phase['seconds']:.1f} s (and {phase['compile_seconds']:.1f} s to trace and compile)"
 
 
 def _share(value: float | None) -> str:

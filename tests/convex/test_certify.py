@@ -29,7 +29,7 @@ def test_it_confirms_what_the_solver_reports(solved):
     assert report.primal_value == pytest.approx(float(solution.stats.primal_value), rel=1e-9)
     assert report.dual_bound >= float(solution.stats.dual_bound) * (1 - 1e-9)
     assert report.relative_gap <= float(solution.stats.relative_gap) + 1e-9
-    assert report.explained == pytest.approx(float(solution.stats.explained), abs=1e-4)
+    assert report.explained == pytest.approx(float(solution.stats.explained), abs=1e-5)
     assert report.cone_violation == 0
 
 

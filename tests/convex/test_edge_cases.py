@@ -204,6 +204,7 @@ def test_a_zero_strength_is_least_squares_without_a_gap(cases):
     solution = cases[1]["zero strength"]
     assert status_of(solution) == Status.SOLVED_WITHOUT_GAP
     best = least_squares_value(CASES["zero strength"][0], solution.certificate)
+    # Residuals of a hundredth leave the objective about as far above its least.
     assert best * (1 - 1e-5) <= float(solution.stats.primal_value) <= best * 1.02
     residuals = (solution.stats.primal_residual, solution.stats.dual_residual)
     assert max(map(float, residuals)) <= Params().residual_tolerance

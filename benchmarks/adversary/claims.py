@@ -138,12 +138,12 @@ def phase2_claims(stats: Any, params: Any, truth: Phase2Truth) -> list[str]:
     allowed = params.excess_tolerance * truth.zero_loss
     slack = _EXCESS_SLACK * truth.zero_loss
     found = []
-    if status == "SOLVED" and not truth.excess <= allowed + slack:
-        found.append("excess")
-    if status not in _WITH_EXCESS:
-        return found
-    if not truth.excess <= stats.excess + slack:
+    if status in _WITH_EXCESS and not truth.excess <= stats.excess + slack:
         found.append("bound of the excess")
+    if status != "SOLVED":  # loss and gradient are those computed, and may be rounding
+        return found
+    if not truth.excess <= allowed + slack:
+        found.append("excess")
     if not truth.loss <= stats.loss + _LOSS_SLACK * resolution * truth.zero_loss:
         found.append("loss")
     steepest = (1 + _GRADIENT_SHARE) * stats.gradient_norm + _GRADIENT_SLACK * resolution

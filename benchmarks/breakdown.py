@@ -114,10 +114,14 @@ def _arguments() -> argparse.Namespace:
 
 
 def _measure(case: Case) -> dict[str, Any]:
-    """One row of the table."""
+    """One row of the table.
+
+    Steps are timed between the first and the second check and stand for all; what the solve's take
+    of conjugate-gradient steps beyond those is added.
+    """
     runs = _runs(case)
     start = time.perf_counter()
-    solver = _cronos.lower(*case[1:], None, None).compile()
+    solver = _cronos.lower(case.params, case.pairs, case.config, None, None).compile()
     compiled = time.perf_counter() - start
     whole, solution = _fastest(lambda: solver(case.params, case.pairs, None, None))
     steps = int(solution.stats.iterations)
@@ -159,10 +163,9 @@ def _times(case: Case) -> tuple[dict[str, float], float, OfCg]:
     plain, _ = _steps(problem, config, cronos_init(problem, adapt_rows=False))
     seconds, state = _steps(problem, config, cronos_init(problem, adapt_rows=by_rows))
     parts = {"steps": seconds, "row penalties": 0.0, **_preparation(case, prepared)}
-    taken = int(state.cg_iterations) // 2
+    taken = int(state.cg_iterations) // 2  # of two stretches between checks
     if projected_rows_pay(config, prepared.program):
-        seen = -state.slack_dual
-        parts["row penalties"], _ = _timed(tight_rows, prepared.cones, seen)
+        parts["row penalties"], _ = _timed(tight_rows, prepared.cones, state.multipliers)
     if by_rows:
         state = jax.jit(balance_rows)(problem, state)
     seconds, _ = _timed(_cg_steps, problem, state)

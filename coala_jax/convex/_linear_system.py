@@ -39,11 +39,10 @@ from coala_jax.convex._program import (
 # conjugate-gradient steps as well.
 SPLIT_SHARE = 0.03
 # Penalties of single rows of G u = s relative to a uniform one: a tight row behaves like an
-# equation, and a slack one is only a drag, the more so the narrower the cones are. Measured with
-# 4000 pairs of 64 Gaussian features: the dual bound is within a tenth of what can be explained
-# after 1000 steps with (30, 0.1), 500 with (30, 0.01) and 200 with (100, 0.003).
+# equation, and a slack one is only a drag, the more so the narrower the cones are. Slack rows of a
+# block weigh together as much as this share of D rows of penalty 1, whatever their number, and one
+# no more than the largest. Measured in docs/solver.md, Constants.
 TIGHT_PENALTY = 100.0
-# Slack rows of a block weigh so many tight ones of penalty 1 a column, whatever their number.
 SLACK_SHARE = 0.7
 LARGEST_SLACK_PENALTY = 0.1
 # Rows of a block that can be tight, as a multiple of the width D: an optimum has at most D of

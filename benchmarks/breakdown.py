@@ -38,7 +38,8 @@ from coala_jax.convex._linear_system import factorize, solve_correction
 from coala_jax.convex._penalties import balance_rows, projected_rows_pay, rows_pay
 from coala_jax.convex._phase1 import _cronos
 from coala_jax.convex._prepare import Prepared, at_strength, prepare
-from coala_jax.convex._projection import cones_of, tight_rows
+from coala_jax.convex._program import Program
+from coala_jax.convex._projection import Cones, cones_of, tight_rows
 from coala_jax.convex._standardize import fit_standardization, standardize
 
 SETS = (GEMMA, "alpaca_eval_v2", "1000x1024x8")
@@ -189,6 +190,9 @@ def _preparation(case: Case, prepared: Prepared) -> dict[str, float]:
         found = fit_standardization(pairs.rows, pairs.row_weight)
         return standardize(pairs.rows, found)
 
+    def largest(program: Program, cones: Cones) -> Any:
+        return lambda_max(program, cones, tolerance=1e-2, adapt_rows=by_rows)
+
     def gates(x: jax.Array) -> Any:
         return sample_gates(jax.random.key(0), config.n_gates, x)
 
@@ -198,7 +202,7 @@ def _preparation(case: Case, prepared: Prepared) -> dict[str, float]:
         "gates": _timed(gates, x)[0],
         "factors": _timed(factorize, x)[0],
         "interior points": _timed(cones_of, program, system, vectors)[0],
-        "lambda_max": _timed(lambda *a: lambda_max(*a, adapt_rows=by_rows), program, cones)[0],
+        "lambda_max": _timed(largest, program, cones)[0],
     }
 
 

@@ -53,9 +53,9 @@ _STATUS_TEXT = {
     Status.EPOCH_LIMIT: "Phase II reached Config.max_epochs with its excess above "
     "Params.excess_tolerance: raise the cap, Params.ridge or Params.learning_rate, leave "
     "Params.weight_decay at 0 and Config.batch_size at None, or loosen the tolerance",
-    Status.ZERO_NETWORK: "the optimal network is zero: Params.group_lasso is at or above "
-    "lambda_max, lower it; or chosen and rejected have the same features, so that there is "
-    "nothing to learn",
+    Status.ZERO_NETWORK: "no network was sought: Params.group_lasso is at or above lambda_max, "
+    "where the optimal one is zero, lower it; or chosen and rejected have the same features up to "
+    "the rounding of sums over the rows (enable x64 where their differences are more than noise)",
     Status.INVALID_PARAMETER: "a leaf of Params is out of its range: rho, beta, ridge and "
     "learning_rate must be > 0, group_lasso, weight_decay and the tolerances >= 0, and all finite",
     Status.NOT_FINITE_INPUT: "the features, weights, margins, gates or head hold NaN or "

@@ -99,6 +99,13 @@ def feasible_dual(program: Program, point: jax.Array, multipliers: jax.Array) ->
     """
     # The conjugate of a row without weight is infinite but at zero.
     point = jnp.where(program.row_weight > 0, point, 0)
+    # Any multiple of (r, alpha) does. In units of the largest number no square underflows, as it
+    # would where every row is fitted and r is next to zero.
+    unit = jnp.max(jnp.abs(point))
+    if program.has_cones:
+        unit = jnp.maximum(unit, jnp.max(multipliers))
+    unit = jnp.where(unit > 0, unit, 1)
+    point, multipliers = point / unit, multipliers / unit
     values = row_values(program, point)
     if program.has_cones:
         values = values + program.signs * multipliers

@@ -273,7 +273,7 @@ def _status(
     """
     no_gap = _solved_without_gap(params, entry, zero_value, strength)
     loosely = _meets_tolerances(params, entry, zero_value, LOOSER)
-    nothing = _is_nothing(zero_value, entry.dual_bound)
+    nothing = _is_nothing(zero_value, entry.dual_bound) & (entry.relative_gap >= 0)
     status = jnp.where(loosely, Status.SOLVED_INACCURATE, Status.ITERATION_LIMIT)
     status = jnp.where(no_gap, Status.SOLVED_WITHOUT_GAP, status)
     status = jnp.where(_meets_tolerances(params, entry, zero_value), Status.SOLVED, status)
@@ -291,7 +291,8 @@ def _meets_tolerances(
     """
     explained = explained_share(zero_value, entry.primal_value, entry.dual_bound)
     return (
-        (entry.relative_gap <= looser * params.gap_tolerance)
+        (entry.relative_gap >= 0)  # else the arithmetic was too coarse for these figures
+        & (entry.relative_gap <= looser * params.gap_tolerance)
         & (1 - explained <= looser * (1 - params.explained_minimum))
         & _converged(params, entry, looser)
     )

@@ -19,14 +19,8 @@ from jax import lax
 from coala_jax.convex._linear_system import tight_penalties
 from coala_jax.convex._program import Program, block_norms, column_products, row_values
 from coala_jax.convex._projection import Cones, project_onto_cones, push_inside
-from coala_jax.convex._rounding import (
-    ColumnProducts,
-    bounded_column_products,
-    plain_products_error,
-)
+from coala_jax.convex._rounding import bounded_column_products, plain_products_error
 
-# The bounds are this close when the search ends: the strength is a fraction of lambda_max.
-_TOLERANCE = 1e-2
 # Steps of all blocks, and of those that are followed, a few at a time with penalties of their own.
 _FIRST_STEPS = 30
 _STEPS = 20
@@ -48,35 +42,45 @@ class Interval(NamedTuple):
 
 def norm_bound(program: Program) -> Interval:
     """Bounds of max_i ||g_i||, an upper bound of lambda_max that ignores the cones."""
-    found = _gradients_at_zero(program)
-    norms = block_norms(found.products)[..., 0]
-    return Interval(jnp.maximum(jnp.max(norms - found.error), 0), jnp.max(norms + found.error))
+    unit, values = _values_at_zero(program)
+    return _interval(program, unit, values, None)
 
 
-def lambda_max(program: Program, cones: Cones, *, adapt_rows: bool) -> Interval:
-    """Smallest strength with a zero optimum, from both sides, within 1 % unless the steps run out.
+def lambda_max(
+    program: Program, cones: Cones, *, tolerance: jax.Array | float, adapt_rows: bool
+) -> Interval:
+    """Smallest strength with a zero optimum, from both sides.
+
+    Its gradient is that of the upper bound with the multipliers held, and as near to that of
+    lambda_max as the bounds are to each other.
 
     Args:
         program: the program.
         cones: of the program.
+        tolerance: relative distance of the bounds at which the search ends, if its steps do not
+            run out before.
         adapt_rows: whether the blocks that are followed get row penalties of their own.
     """
-    values = row_values(program, _residual_at_zero(program))
+    unit, values = _values_at_zero(program)
     if not program.has_cones:
-        return _interval(program, values, None)
-    points = _gradients_at_zero(program).products
-    multipliers, lower = _search(*lax.stop_gradient((cones, points)), adapt_rows)
+        return _interval(program, unit, values, None)
+    points = bounded_column_products(program.features, values).products
+    held = lax.stop_gradient((cones, points, tolerance))
+    multipliers, lower = _search(*held, adapt_rows)
     # At the best multipliers the norm does not change with them (Danskin): gradients hold them.
-    return _interval(program, values + program.signs * multipliers, lower)
+    return _interval(program, unit, values + program.signs * multipliers, lower)
 
 
-def _interval(program: Program, values: jax.Array, lower: jax.Array | None) -> Interval:
+def _interval(
+    program: Program, unit: jax.Array, values: jax.Array, lower: jax.Array | None
+) -> Interval:
     """Bounds with the rounding of the products of values (H, P, m) allowed for.
 
     What is below the rounding of the steps' own products pulls at nothing: the lower bound is 0.
 
     Args:
         program: the program.
+        unit: scalar, of the values.
         values: of which X^T makes the blocks that the upper bound is the largest norm of.
         lower: lower bound in exact arithmetic, None for the same norm.
     """
@@ -84,17 +88,19 @@ def _interval(program: Program, values: jax.Array, lower: jax.Array | None) -> I
     upper = jnp.max(block_norms(pulled.products))
     of_steps = jnp.max(plain_products_error(program.features, values))
     lower = upper if lower is None else lower
-    return Interval(jnp.maximum(lower - of_steps, 0), upper + jnp.max(pulled.error))
+    lower = jnp.maximum(lower - of_steps, 0)
+    return Interval(unit * lower, unit * (upper + jnp.max(pulled.error)))
 
 
-def _residual_at_zero(program: Program) -> jax.Array:
-    return program.dual_point(jnp.zeros_like(program.labels))
+def _values_at_zero(program: Program) -> tuple[jax.Array, jax.Array]:
+    """A unit, and in it the values of which X^T makes g_i and -g_i: scalar and (H, P, m).
 
-
-def _gradients_at_zero(program: Program) -> ColumnProducts:
-    """F^T S^T r at the zero network, that is g_i and -g_i: (H, P, D)."""
-    values = row_values(program, _residual_at_zero(program))
-    return bounded_column_products(program.features, values)
+    In units of the largest residual no square underflows.
+    """
+    residual = program.dual_point(jnp.zeros_like(program.labels))
+    largest = lax.stop_gradient(jnp.max(jnp.abs(residual)))
+    unit = jnp.where(largest > 0, largest, 1)
+    return unit, row_values(program, residual / unit)
 
 
 class _Search(NamedTuple):
@@ -107,7 +113,9 @@ class _Search(NamedTuple):
     rounds: jax.Array
 
 
-def _search(cones: Cones, points: jax.Array, adapt_rows: bool) -> tuple[jax.Array, jax.Array]:
+def _search(
+    cones: Cones, points: jax.Array, tolerance: jax.Array | float, adapt_rows: bool
+) -> tuple[jax.Array, jax.Array]:
     """Multipliers (H, P, m) and the largest lower bound of (H, P, D) blocks."""
     flat = points.reshape(-1, points.shape[-1])
     first = project_onto_cones(cones, points, max_iterations=_FIRST_STEPS)
@@ -118,7 +126,7 @@ def _search(cones: Cones, points: jax.Array, adapt_rows: bool) -> tuple[jax.Arra
     followed = min(_FOLLOWED, len(flat))
 
     def unfinished(search: _Search) -> jax.Array:
-        wide = jnp.max(search.upper) > (1 + _TOLERANCE) * jnp.max(search.lower)
+        wide = jnp.max(search.upper) > (1 + tolerance) * jnp.max(search.lower)
         return wide & (search.rounds < _ROUNDS)
 
     def follow(search: _Search) -> _Search:

@@ -20,6 +20,10 @@ from coala_jax.convex._program import Program, make_program
 from coala_jax.convex._projection import Cones, cones_of
 from coala_jax.convex._standardize import Standardization, fit_standardization, standardize
 
+# lambda_max, of which a strength is a fraction, is sought to this share, or to the tolerance of the
+# gap where that is less: gradients through it are as good.
+_STRENGTH_TOLERANCE = 1e-2
+
 
 class Prepared(NamedTuple):
     """A program and what does not change with its strength, rho or tolerances.
@@ -71,7 +75,12 @@ def prepare(
     nan = jnp.full((), jnp.nan, x.dtype)
     bound = vanishing = Interval(nan, nan)
     if config.strength_unit == "lambda_max":
-        vanishing = lambda_max(program, cones, adapt_rows=rows_pay(config, program))
+        vanishing = lambda_max(
+            program,
+            cones,
+            tolerance=jnp.minimum(params.gap_tolerance, _STRENGTH_TOLERANCE),
+            adapt_rows=rows_pay(config, program),
+        )
     else:
         bound = norm_bound(program)
     return Prepared(program, found, standardization, system, cones, bound, vanishing)

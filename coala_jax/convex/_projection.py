@@ -287,7 +287,7 @@ def push_inside(cones: Cones, weights: jax.Array) -> jax.Array:
     products, margins = cones.products(weights), cones.products(cones.interior)
     # Without an interior point nothing is added, whatever its length.
     needed = -products / jnp.where(margins > 0, margins, 1)
-    largest = jnp.max(jnp.abs(products), axis=-1)
-    allowance = _ROUNDING_SHARE * jnp.finfo(weights.dtype).eps * largest
-    length = jnp.maximum(jnp.max(needed, axis=-1), 0) + allowance
-    return weights + length[..., None] * cones.interior
+    length = jnp.maximum(jnp.max(needed, axis=-1), 0)
+    reach = jnp.max(jnp.abs(products), axis=-1) + length * jnp.max(margins, axis=-1)
+    allowance = _ROUNDING_SHARE * jnp.finfo(weights.dtype).eps * reach
+    return weights + (length + allowance)[..., None] * cones.interior

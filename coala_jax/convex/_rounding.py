@@ -69,6 +69,8 @@ def bounded_column_products(features: jax.Array, values: jax.Array) -> ColumnPro
     The two sides of a pair, a half of the rows apart, are summed as a x + b y =
     (a + b)(x + y)/2 + (a - b)(x - y)/2: where they are nearly equal and pull against each other,
     nothing cancels that was not subtracted exactly.
+
+    Nothing may under- or overflow: features are standardised, and the largest value is near one.
     """
     flat = values.reshape(-1, values.shape[-1])
     of_a_feature = relative_error(_ROUNDINGS_OF_A_FEATURE, features.dtype)

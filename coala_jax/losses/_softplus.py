@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.scipy.special import entr, xlogy
+from jax.scipy.special import entr, xlog1py, xlogy
 
 # Halvings of the bracket of a scalar root: 2^-40 of the bracket is below float32 and near
 # float64 resolution of quantities that only scale a bound.
@@ -34,7 +34,8 @@ def softplus_prox(z: jax.Array, offset: jax.Array, step: jax.Array) -> jax.Array
 
 def entropy_dual(q: jax.Array, offset: jax.Array, weight: jax.Array) -> jax.Array:
     """Sum of weight (offset q + H(q)), H the binary entropy; -inf where a q is no probability."""
-    value = jnp.sum(weight * (offset * q + entr(q) + entr(1 - q)))
+    # No entr(1 - q): where q is small 1 - q is rounded by more than the entropy is.
+    value = jnp.sum(weight * (offset * q + entr(q) - xlog1py(1 - q, -q)))
     return jnp.where(jnp.all((q >= 0) & (q <= 1)), value, -jnp.inf)
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.optimize import nnls
 
+from coala_jax.convex._gates import sample_gates
 from coala_jax.convex._linear_system import factorize, uniform_penalties
 from coala_jax.convex._program import row_products
 from coala_jax.convex._projection import Cones, interior_points, project_onto_cones, push_inside
@@ -75,3 +76,17 @@ def test_a_row_on_the_hyperplane_leaves_no_interior_point():
     signs = jnp.where(gates @ x.T >= 0, 1.0, -1.0)
     interior = interior_points(cones_at(x, signs), gates)
     assert not np.any(np.asarray(interior))
+
+
+def test_push_inside_allows_for_the_rounding_of_what_it_pushed():
+    """In narrow cones the push is a thousand times what was pushed."""
+    rng = np.random.default_rng(3)
+    x = np.c_[rng.standard_normal((1000, 20)), np.ones(1000)].astype("f4")
+    x = jnp.asarray(x)
+    gates = sample_gates(jax.random.key(0), 8, x).vectors
+    cones = cones_at(x, jnp.where(row_products(x, gates) >= 0, 1.0, -1.0))
+    cones = cones._replace(interior=interior_points(cones, gates))
+    points = jnp.asarray(rng.standard_normal((2, 8, 21)).astype("f4"))
+    for steps in (0, 5, 30, 100):
+        nearly = project_onto_cones(cones, points, max_iterations=steps).weights
+        assert jnp.min(cones.products(push_inside(cones, nearly))) >= 0

@@ -6,12 +6,18 @@ import numpy as np
 import pytest
 
 from coala_jax import Config, Params, PreferenceFeatures, Status, certify, cronos
+from coala_jax._inputs import prepare_features, prepare_params
+from coala_jax.convex._certificate import feasible_dual
+from coala_jax.convex._prepare import at_strength, prepare
 from coala_jax.convex._rounding import (
     bounded_column_products,
     chunked_sum,
     plain_products_error,
     sum_error,
 )
+from tests.helpers import draw_pairs
+
+NONE = None, None  # neither a key nor gates
 
 
 def cancelling(rows: int, width: int) -> tuple[np.ndarray, np.ndarray]:
@@ -97,6 +103,39 @@ def test_two_nearly_equal_pairs_are_not_solved_with_a_gap_of_zero():
     assert float(solution.stats.dual_bound) <= float(solution.stats.primal_value)
     if int(solution.status) == Status.SOLVED:
         assert float(report.relative_gap) <= 2 * float(params.gap_tolerance)
+
+
+@pytest.mark.parametrize("loss", ["bradley_terry", "logistic"])
+@pytest.mark.parametrize("size", [1e-18, 1e-22, 1e-30, 1e-36])
+def test_a_dual_point_next_to_zero_is_scaled_to_its_bound_and_no_further(loss, size):
+    """Where ADMM overshoots every row is fitted, r next to zero, and its squares underflow."""
+    chosen = np.array([[0.21], [0.53], [0.97], [-0.52]], "f4")
+    rejected = np.array([[-0.51], [0.22], [0.54], [0.98]], "f4")
+    config = Config(n_gates=4, phase1_loss=loss, strength_unit="absolute")
+    params = prepare_params(Params(group_lasso=1e-3))
+    prepared = prepare(
+        params, prepare_features(PreferenceFeatures(chosen, rejected)), config, *NONE
+    )
+    problem, _ = at_strength(params, config, prepared)
+    program = problem.program
+    point = jnp.linspace(0.5, 1, len(program.labels))
+    point = point if loss == "bradley_terry" else point * program.labels
+    none = jnp.zeros((2, 4, 8))
+    expected = feasible_dual(program, point, none)
+    found = feasible_dual(program, jnp.float32(size) * point, none)
+    assert float(found.value) == pytest.approx(float(expected.value), rel=1e-5)
+    assert np.max(np.abs(found.point)) == pytest.approx(np.max(np.abs(expected.point)), rel=1e-5)
+
+
+def test_losses_next_to_zero_have_bounds_that_are_some():
+    """At gamma = -16.5 every bound was above the objective, which read as nothing to explain."""
+    features = draw_pairs(0, 30, 3, shift=0.5, dtype="float32")
+    config = Config(n_gates=6, phase1_loss="bradley_terry")
+    for gamma in (-16.5, -46.0):
+        stats = cronos(Params(group_lasso=0.5, gamma=gamma), features, config=config).stats
+        assert float(stats.dual_bound) <= float(stats.primal_value)
+        assert 0 < float(stats.lambda_max_lower) <= float(stats.lambda_max)
+        assert int(stats.status) in (Status.SOLVED, Status.ITERATION_LIMIT)
 
 
 @pytest.mark.parametrize("spread", [1e-6, 1e-5, 1e-3])

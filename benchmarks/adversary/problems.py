@@ -324,6 +324,13 @@ def _margins(rng: Generator, shape: Shape) -> _Draft:
     return _gaussian(rng, shape)._replace(margin=margin, params=params)
 
 
+def _small_losses(rng: Generator, shape: Shape) -> _Draft:
+    """Losses that are next to zero: at the start by their gamma, or once every row is fitted."""
+    low = Params(gamma=-float(10 ** rng.uniform(0.5, 1.7)))
+    weak = Params(group_lasso=float(10 ** rng.uniform(-7, -3)))
+    return _gaussian(rng, shape)._replace(params=low if rng.random() < 0.5 else weak)
+
+
 def _second_phase(rng: Generator, shape: Shape) -> _Draft:
     """Scales, ridges and steps of Phase II."""
     params = Params(
@@ -377,6 +384,7 @@ FAMILIES: dict[str, Callable[[Generator, Shape], _Draft]] = {
     "float16": _half("float16"),
     "bfloat16": _half("bfloat16"),
     "mixed": _mixed,
+    "small-losses": _small_losses,
 }
 
 

@@ -54,7 +54,7 @@ def _lines(report: dict[str, Any], out: Path, files: list[Path]) -> list[str]:
 def _certified(phase1: dict[str, Any]) -> str:
     """What is certified of Phase I, if anything is."""
     if phase1["status"] == Status.ZERO_NETWORK.name.lower():
-        return "no network is better than zero at this strength, and none was sought"
+        return "no network was sought"
     if phase1["status"] == Status.SOLVED_WITHOUT_GAP.name.lower():
         return "without a strength there is no gap to certify"
     return (

@@ -16,10 +16,10 @@ _GAP_SLACK = 1.01
 _SHARE_SLACK = 0.01
 # Claimed values and bounds may be off by so many resolutions of their dtype, as a share of the zero
 # network's objective, and by what the judge itself may be off.
-_VALUE_SLACK = 100
+_VALUE_SLACK = 80
 _JUDGE_SLACK = 1e-10
 # A zero network is not optimal where another is better by so many of them.
-_BETTER = 1000
+_BETTER = 800
 # What the pull of all rows at zero may be off by in the dtype of the solver, which sums in chunks.
 SURE_ROUNDINGS = 40
 # How far outside its bounds lambda_max may be: the judge's own projections end there.
@@ -31,10 +31,10 @@ _STANDARDISATION_SLACK = 1e-2
 _LOST_WEIGHT = 1e-30
 _LOOSER = 3.0
 # Norms of gradients may be off by this share and by so many resolutions of their dtype.
-_GRADIENT_SHARE, _GRADIENT_SLACK = 0.05, 200
+_GRADIENT_SHARE, _GRADIENT_SLACK = 0.05, 160
 # So may the loss of Phase II, as a share of that of zero weights: rounding of differences of pairs
 # that are nearly equal.
-_LOSS_SLACK = 1000
+_LOSS_SLACK = 800
 # The excess may be off by this share of the loss of zero weights: it is a difference of two.
 _EXCESS_SLACK = 1e-8
 # Statuses of Phase II that come with a bound of the excess.
@@ -77,7 +77,7 @@ def phase1_claims(stats: Any, params: Any, truth: Phase1Truth) -> list[str]:
     if status in ("SOLVED", "SOLVED_INACCURATE"):
         looser = 1.0 if status == "SOLVED" else _LOOSER
         unexplained = looser * (1 - params.explained_minimum)
-        if not truth.gap <= _GAP_SLACK * looser * params.gap_tolerance + 10 * resolution:
+        if not truth.gap <= _GAP_SLACK * looser * params.gap_tolerance + 8 * resolution:
             found.append("gap")
         if not 1 - truth.explained <= unexplained + _SHARE_SLACK:
             found.append("explained")

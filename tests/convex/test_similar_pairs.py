@@ -56,7 +56,7 @@ def test_they_take_about_as_many_steps_as_others(loss, model, difference, budget
 
 
 @pytest.mark.parametrize("difference", [0.1, 0.01])
-def test_similarity_is_that_of_the_squares(difference):
+def test_the_share_of_differences_is_that_of_the_squares(difference):
     program = program_of("squared", difference)
     chosen, rejected, *_ = (np.asarray(side, np.float64) for side in similar(difference)[:2])
     share = np.sum((chosen - rejected) ** 2) / np.sum(chosen**2 + rejected**2)

@@ -16,9 +16,13 @@ import safetensors.numpy
 from coala_jax._errors import CoalaError
 from coala_jax._files import write_files
 
-HEAD_FORMAT = "coala-jax-head/2"
+HEAD_FORMAT = "coala-jax-head/3"
+# Before 3 there was no linear path.
+_WITHOUT_LINEAR = "coala-jax-head/2"
 # Heads of 0.1 have no centre: the product with it was in their biases, rounded.
 _WITHOUT_CENTER = "coala-jax-head/1"
+# Leaves that are one value a feature: pruning neurons leaves them as they are.
+_BY_FEATURE = ("center", "linear")
 WEIGHTS, ACCOUNT = "head.safetensors", "head.json"
 
 
@@ -31,7 +35,7 @@ class HeadFileError(HeadError):
 
 
 class ConvexHead(NamedTuple):
-    """Reward head relu((x - center) theta1 + bias) theta2 (eq 2); a pytree of four arrays.
+    """Reward head relu(c theta1 + bias) theta2 + c linear, c = x - center (eq 2); a pytree.
 
     The centre is subtracted and not folded into the bias: the product with it is large where a
     column's mean is many times its spread, and its rounding would be the reward.
@@ -41,12 +45,14 @@ class ConvexHead(NamedTuple):
         bias: (k,) first-layer bias.
         theta2: (k,) second layer. A zero neuron has zeros in all three.
         center: (d,) where the features are centred; zeros in a head of no centre.
+        linear: (d,) weights of the linear path; None in a head without one.
     """
 
     theta1: jax.Array | np.ndarray
     bias: jax.Array | np.ndarray
     theta2: jax.Array | np.ndarray
     center: jax.Array | np.ndarray
+    linear: jax.Array | np.ndarray | None = None
 
     def neurons(self, features: jax.Array | np.ndarray) -> jax.Array:
         """First-layer outputs of raw features: (..., d) -> (..., k)."""
@@ -54,11 +60,11 @@ class ConvexHead(NamedTuple):
 
     def __call__(self, features: jax.Array | np.ndarray) -> jax.Array:
         """Rewards of raw features: (..., d) -> (...). Computed in the head's own dtype."""
-        return _product(self.neurons(features), self.theta2)
+        return _reward(self, features)
 
 
 class GatedHead(NamedTuple):
-    """Reward head (1(c gates + gate_bias >= 0) * (c theta1 + bias)) theta2, c = x - center.
+    """Reward head (1(c gates + gate_bias >= 0) * (c theta1 + bias)) theta2 + c linear.
 
     A gated neuron (Mishkin et al. 2022) is switched by its gate and not by its own sign, so its
     weights are not those of a ReLU network; `coala_jax.decompose_gated` makes one of them.
@@ -67,7 +73,7 @@ class GatedHead(NamedTuple):
         theta1, bias, theta2: as a `ConvexHead` has them.
         gates: (d, k) gate vectors, the scale of the features folded in.
         gate_bias: (k,) their offsets.
-        center: (d,) as a `ConvexHead` has it.
+        center, linear: as a `ConvexHead` has them; c = x - center.
     """
 
     theta1: jax.Array | np.ndarray
@@ -76,6 +82,7 @@ class GatedHead(NamedTuple):
     gates: jax.Array | np.ndarray
     gate_bias: jax.Array | np.ndarray
     center: jax.Array | np.ndarray
+    linear: jax.Array | np.ndarray | None = None
 
     def neurons(self, features: jax.Array | np.ndarray) -> jax.Array:
         """First-layer outputs of raw features, 0 behind a closed gate: (..., d) -> (..., k)."""
@@ -85,7 +92,7 @@ class GatedHead(NamedTuple):
 
     def __call__(self, features: jax.Array | np.ndarray) -> jax.Array:
         """Rewards, as those of a `ConvexHead`."""
-        return _product(self.neurons(features), self.theta2)
+        return _reward(self, features)
 
 
 Head: TypeAlias = ConvexHead | GatedHead
@@ -118,6 +125,41 @@ def _centred(features: jax.Array | np.ndarray, head: Head) -> jax.Array:
     # The wider dtype of the two subtracts: what is left may be small beside the features.
     centred = jnp.asarray(features) - jnp.asarray(head.center)
     return centred.astype(jnp.asarray(head.theta1).dtype)
+
+
+def _reward(head: Head, features: jax.Array | np.ndarray) -> jax.Array:
+    rewards = _product(head.neurons(features), head.theta2)
+    return rewards if head.linear is None else rewards + linear_reward(head, features)
+
+
+def linear_reward(head: Head, features: jax.Array | np.ndarray) -> jax.Array:
+    """What the linear path of a head that has one adds to the reward: (..., d) -> (...)."""
+    assert head.linear is not None
+    return _product(_centred(features, head), head.linear)
+
+
+def reward_terms(head: Head, features: jax.Array | np.ndarray) -> jax.Array:
+    """What `term_weights` add up to the reward: the neurons, then the linear path if there is one.
+
+    (..., d) -> (..., k) or (..., k + 1).
+    """
+    neurons = head.neurons(features)
+    if head.linear is None:
+        return neurons
+    return jnp.concatenate([neurons, linear_reward(head, features)[..., None]], axis=-1)
+
+
+def term_weights(head: Head) -> jax.Array:
+    """theta2, and 1 for a linear path: (k,) or (k + 1,)."""
+    theta2 = jnp.asarray(head.theta2)
+    return theta2 if head.linear is None else jnp.append(theta2, jnp.ones_like(theta2, shape=()))
+
+
+def with_term_weights(head: Head, weights: jax.Array) -> Head:
+    """The head whose terms are weighted so: (k,) or (k + 1,)."""
+    if head.linear is None:
+        return head._replace(theta2=weights)
+    return head._replace(theta2=weights[:-1], linear=head.linear * weights[-1])
 
 
 def _layer(
@@ -162,12 +204,13 @@ def save_head(folder: str | os.PathLike[str], head: Head, info: Mapping[str, Any
     """
     require_one_head(head)
     dtype = np.promote_types(np.asarray(head.theta1).dtype, np.float32)
-    arrays = {name: np.asarray(value, dtype) for name, value in head._asdict().items()}
+    leaves = {name: leaf for name, leaf in head._asdict().items() if leaf is not None}
+    arrays = {name: np.asarray(value, dtype) for name, value in leaves.items()}
     if not all(np.isfinite(value).all() for value in arrays.values()):
         raise HeadFileError(f"{folder}: the head holds NaN or infinity; it was not solved")
     keep = arrays["theta2"] != 0
     arrays = {
-        name: value if name == "center" else np.ascontiguousarray(value[..., keep])
+        name: value if name in _BY_FEATURE else np.ascontiguousarray(value[..., keep])
         for name, value in arrays.items()
     }
     path = Path(folder)
@@ -179,7 +222,7 @@ def save_head(folder: str | os.PathLike[str], head: Head, info: Mapping[str, Any
 
 
 def load_head(folder: str | os.PathLike[str]) -> tuple[Head, HeadMetadata]:
-    """Read a head and the account beside it; one of version 0.1 has a centre of zeros.
+    """Read a head and the account beside it; one of format 1 has a centre of zeros.
 
     Returns:
         The head with numpy leaves in the dtype of the file, and what `head.json` says of it.
@@ -194,18 +237,19 @@ def load_head(folder: str | os.PathLike[str]) -> tuple[Head, HeadMetadata]:
     arrays = _read(weights, safetensors.numpy.load_file)
     document = _read(account, lambda file: json.loads(file.read_text("utf-8")))
     version = document.get("format") if isinstance(document, dict) else None
-    if version not in (HEAD_FORMAT, _WITHOUT_CENTER):
+    if version not in (HEAD_FORMAT, _WITHOUT_LINEAR, _WITHOUT_CENTER):
         raise HeadFileError(f"{account}: not a head of format {HEAD_FORMAT}")
     if version == _WITHOUT_CENTER and "theta1" in arrays:
         arrays["center"] = np.zeros(arrays["theta1"].shape[:1], arrays["theta1"].dtype)
-    kind = next((kind for kind in KINDS if set(kind._fields) == set(arrays)), None)
+    named = set(arrays) | {"linear"}
+    kind = next((kind for kind in KINDS if set(kind._fields) == named), None)
     if kind is None:
         known = " or ".join(str(kind._fields) for kind in KINDS)
         raise HeadFileError(f"{weights}: holds {sorted(arrays)}, not {known}")
     head = kind(**arrays)
-    shapes = {name: value.shape for name, value in head._asdict().items()}
+    shapes = {name: value.shape for name, value in arrays.items()}
     first = shapes["theta1"]
-    fitting = {"theta1": first, "gates": first, "center": first[:1]}
+    fitting = {"theta1": first, "gates": first, "center": first[:1], "linear": first[:1]}
     if len(first) != 2 or any(
         shape != fitting.get(name, first[1:]) for name, shape in shapes.items()
     ):

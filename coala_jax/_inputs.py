@@ -17,7 +17,7 @@ from coala_jax._types import Params, PreferenceFeatures, float_dtype
 _FEWEST_PAIRS = 2
 _DEFAULT_SEED = 0
 
-_POSITIVE_LEAVES = ("rho", "beta", "ridge", "learning_rate")
+_POSITIVE_LEAVES = ("rho", "linear_ridge", "beta", "ridge", "learning_rate")
 _NON_NEGATIVE_LEAVES = (
     "group_lasso",
     "weight_decay",

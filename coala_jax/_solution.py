@@ -203,8 +203,12 @@ class Certificate(NamedTuple):
         multipliers: (2, P, m) non-negative multipliers of G u >= 0; (1, P, m) zeros of a gated
             program.
         group_lasso_strength: absolute strength lambda_g.
-        primal_value: objective (3) at `weights`.
+        primal_value: objective (3) at `weights` and `linear`.
         dual_bound: dual objective at (`dual_point`, `multipliers`).
+        linear: (d,) weights w of the linear path on standardised features, without the column of
+            ones; None without `Config.linear_path`.
+        linear_ridge: mu, of the penalty mu / 2 ||w||^2: `Params.linear_ridge` times the number of
+            labels; None likewise.
     """
 
     center: jax.Array
@@ -219,6 +223,8 @@ class Certificate(NamedTuple):
     group_lasso_strength: jax.Array
     primal_value: jax.Array
     dual_bound: jax.Array
+    linear: jax.Array | None = None
+    linear_ridge: jax.Array | None = None
 
 
 @dataclasses.dataclass(frozen=True, repr=False)

@@ -52,6 +52,8 @@ class Params(NamedTuple):
             the optimal network vanishes, unless `Config.strength_unit` says otherwise; >= 0.
             (The paper calls the absolute strength beta.) At 0 no gap can be certified, and the
             status says so.
+        linear_ridge: coefficient of ||w||^2 / 2 beside the mean loss of Phase I, w the linear path
+            of `Config.linear_path` on standardised features; > 0. Not read without one.
         beta: reward scale of the Bradley-Terry loss (eq 7); > 0.
         gamma: offset of the Bradley-Terry loss (eq 6), in Phase II and in a pairwise Phase I.
         ridge: coefficient of ||theta2||^2 / 2 in the Phase II objective, in which every neuron's
@@ -71,6 +73,7 @@ class Params(NamedTuple):
 
     rho: Scalar = 1.0
     group_lasso: Scalar = 0.05
+    linear_ridge: Scalar = 0.1
     beta: Scalar = 1.0
     gamma: Scalar = 0.0
     ridge: Scalar = 1e-3
@@ -98,11 +101,17 @@ class Config:
             lambda_max is then not computed, NaN in `Stats`. (`"critical"` is read as the first.)
         model: kind of convex network; `"relu"` (with the cone constraints of eq 3), or
             `"gated_relu"` (without them, Mishkin et al. 2022), whose head carries its gates; one
-            of the sampled gates is then open everywhere, so that linear rewards are included.
+            of the sampled gates is then open everywhere, so that linear rewards are included
+            (`linear_path` includes them in either, with a penalty of their own).
         phase1_loss: loss of Phase I: `"squared"` (the paper), `"logistic"`, `"squared_hinge"` and
             `"huber"` on labels +-1 of single responses, or `"bradley_terry"` on pairs, with
             `Params.gamma` and margins. Or a `Loss` of your own.
-        phase2_objective: `"pairwise"` (eq 6) or `"pointwise"` (eq 9).
+        linear_path: add a linear reward x^T w to the network, as a skip connection does: its ridge
+            penalty is `Params.linear_ridge`, and the program stays convex. Where the group lasso is
+            at lambda_max or above, the head is that linear reward alone. The gate that
+            a gated network has open everywhere is then left out.
+        phase2_objective: `"pairwise"` (eq 6), `"pointwise"` (eq 9), or `"none"`: the head stays that
+            of Phase I.
         max_iterations: cap of ADMM steps in Phase I.
         check_every: ADMM steps between two checks.
         adapt_rho: let Phase I move rho away from `Params.rho`, towards equal residuals, after
@@ -124,7 +133,8 @@ class Config:
     strength_unit: Literal["lambda_max", "absolute"] = "lambda_max"
     model: Literal["relu", "gated_relu"] = "relu"
     phase1_loss: str | Loss = "squared"
-    phase2_objective: Literal["pairwise", "pointwise"] = "pairwise"
+    linear_path: bool = False
+    phase2_objective: Literal["pairwise", "pointwise", "none"] = "pairwise"
     max_iterations: int = 4000
     check_every: int = 25
     adapt_rho: bool = True

@@ -5,7 +5,7 @@ is smooth, and the optimum solves
 
     grad f(u) = G_T^T alpha,    G_T u = 0,    f(u) = l(S F u) + lambda_g sum_i ||u_i||,
 
-T the tight rows. `newton` solves them from a point nearby to the accuracy of the arithmetic, and
+T the tight rows; a linear path w, with its ridge, is free. `newton` solves them from a point nearby to the accuracy of the arithmetic, and
 `solve_adjoint` their transposed linearisation, which implicit differentiation needs. Per block the
 orthogonal projector onto the null space of the tight rows is formed once, so that conjugate
 gradients on that subspace do both.
@@ -26,6 +26,8 @@ from coala_jax.convex._program import (
     block_norms,
     network_output,
     output_adjoint,
+    path_adjoint,
+    path_output,
     row_products,
 )
 
@@ -41,6 +43,18 @@ _TRUST_POWER = 0.4
 # Conjugate gradients stop at this many roundings of the right side.
 _ACCURACY = 10.0
 _CG_STEPS_PER_UNKNOWN = 2
+
+
+class Weights(NamedTuple):
+    """All unknowns of a program.
+
+    Attributes:
+        blocks: (H, P, D) u.
+        linear: (d,) w of the linear path; None without one.
+    """
+
+    blocks: jax.Array
+    linear: jax.Array | None
 
 
 class ActiveSet(NamedTuple):
@@ -64,12 +78,12 @@ class Optimum(NamedTuple):
     """A solution of the optimality equations.
 
     Attributes:
-        weights: (H, P, D) u.
+        weights: u and w.
         multipliers: (H, P, m) alpha, zero where a row is not tight.
         residual: scalar, ||grad f - G_T^T alpha|| over lambda_g sqrt(active blocks).
     """
 
-    weights: jax.Array
+    weights: Weights
     multipliers: jax.Array
     residual: jax.Array
 
@@ -104,32 +118,35 @@ def active_set(program: Program, blocks: jax.Array, tight: jax.Array) -> ActiveS
     return ActiveSet(blocks, tight, null, inverse.reshape(shape))
 
 
-def gradient(program: Program, weights: jax.Array) -> jax.Array:
-    """Gradient of f on the blocks that are not zero, zero on the others: (H, P, D)."""
-    output = network_output(program, row_products(program.features, weights))
-    point = program.dual_point(output)
-    used = jnp.any(weights != 0, axis=-1, keepdims=True)
-    lasso = program.strength * weights / block_norms(weights, at_zero=1)
-    return jnp.where(used, lasso - output_adjoint(program, point), 0)
+def gradient(program: Program, weights: Weights) -> Weights:
+    """Gradient of f on the blocks that are not zero, zero on the others, and on the path."""
+    blocks, linear = weights
+    point = program.dual_point(_output(program, weights))
+    used = jnp.any(blocks != 0, axis=-1, keepdims=True)
+    lasso = program.strength * blocks / block_norms(blocks, at_zero=1)
+    slope = jnp.where(used, lasso - output_adjoint(program, point), 0)
+    if linear is None or program.linear_ridge is None:
+        return Weights(slope, None)
+    return Weights(slope, program.linear_ridge * linear - path_adjoint(program, point))
 
 
-def newton(program: Program, active: ActiveSet, weights: jax.Array) -> Optimum:
+def newton(program: Program, active: ActiveSet, weights: Weights) -> Optimum:
     """Solve the optimality equations from weights near their solution."""
 
-    def step(_: int, weights: jax.Array) -> jax.Array:
+    def step(_: int, weights: Weights) -> Weights:
         residual = gradient(program, weights)
-        return weights - _solve(program, active, weights, residual)
+        return _minus(weights, _solve(program, active, weights, residual))
 
     start = _project(active, weights)
     found = lax.fori_loop(0, _NEWTON_STEPS, step, start)
     slope = gradient(program, found)
     size = program.strength * jnp.sqrt(jnp.maximum(jnp.sum(active.blocks), 1))
-    residual = jnp.linalg.norm(_project(active, slope)) / size
-    return Optimum(found, tight_values(program, active, slope), residual)
+    residual = _norm(_project(active, slope)) / size
+    return Optimum(found, tight_values(program, active, slope.blocks), residual)
 
 
 def locate(
-    program: Program, weights: jax.Array, slack: jax.Array
+    program: Program, weights: Weights, slack: jax.Array
 ) -> tuple[ActiveSet, Optimum, jax.Array]:
     """The optimum near an iterate of ADMM, by the primal-dual active set method.
 
@@ -139,22 +156,22 @@ def locate(
 
     Args:
         program: the program.
-        weights: (H, P, D) split v, whose zero blocks are exactly zero.
+        weights: split v, whose zero blocks are exactly zero, and w.
         slack: (H, P, m) split s, exactly zero on tight rows.
 
     Returns:
         The active set, the optimum, and whether all conditions of an optimum hold on its blocks.
     """
-    trust = jnp.finfo(weights.dtype).eps ** _TRUST_POWER
-    first = find_active_set(program, weights, slack)
-    norms = block_norms(weights)[..., 0]
+    trust = jnp.finfo(slack.dtype).eps ** _TRUST_POWER
+    first = find_active_set(program, weights.blocks, slack)
+    norms = block_norms(weights.blocks)[..., 0]
     nearly_zero = norms <= trust * jnp.max(norms)
 
     def vanished(active: ActiveSet, optimum: Optimum) -> jax.Array:
-        return active.blocks & ~jnp.any(optimum.weights != 0, axis=-1)
+        return active.blocks & ~jnp.any(optimum.weights.blocks != 0, axis=-1)
 
     def violations(optimum: Optimum) -> tuple[jax.Array, jax.Array]:
-        products = program.signs * row_products(program.features, optimum.weights)
+        products = program.signs * row_products(program.features, optimum.weights.blocks)
         outside = products < -trust * jnp.max(jnp.abs(products))
         return outside & program.has_cones, optimum.multipliers < -trust * program.strength
 
@@ -186,23 +203,23 @@ def locate(
 
 
 def solve_adjoint(
-    program: Program, active: ActiveSet, optimum: Optimum, right: jax.Array
-) -> tuple[jax.Array, jax.Array]:
+    program: Program, active: ActiveSet, optimum: Optimum, right: Weights
+) -> tuple[Weights, jax.Array]:
     """(p, q) with Hess f p + G_T^T q = right on the active blocks and G_T p = 0.
 
     Args:
         program: the program.
         active: the active set.
         optimum: from `newton`.
-        right: (H, P, D).
+        right: shaped as the weights.
 
     Returns:
-        p, (H, P, D), and q, (H, P, m).
+        p, shaped as the weights, and q, (H, P, m).
     """
     weights = optimum.weights
     p = _solve(program, active, weights, right)
-    rest = right - _hessian(program, weights)(p)
-    return p, tight_values(program, active, rest)
+    rest = _minus(right, _hessian(program, weights)(p))
+    return p, tight_values(program, active, rest.blocks)
 
 
 def tight_values(program: Program, active: ActiveSet, blocks: jax.Array) -> jax.Array:
@@ -211,44 +228,66 @@ def tight_values(program: Program, active: ActiveSet, blocks: jax.Array) -> jax.
     return jnp.where(active.tight, program.signs * row_products(program.features, pulled), 0)
 
 
-def _project(active: ActiveSet, blocks: jax.Array) -> jax.Array:
-    return jnp.einsum("hpde,hpe->hpd", active.null, blocks)
+def _output(program: Program, weights: Weights) -> jax.Array:
+    """S (F u + X w), one value a label."""
+    output = network_output(program, row_products(program.features, weights.blocks))
+    return output + path_output(program, weights.linear)
 
 
-def _hessian(program: Program, weights: jax.Array) -> Callable[[jax.Array], jax.Array]:
+def _project(active: ActiveSet, weights: Weights) -> Weights:
+    return weights._replace(blocks=jnp.einsum("hpde,hpe->hpd", active.null, weights.blocks))
+
+
+def _minus(first: Weights, second: Weights) -> Weights:
+    return jax.tree.map(jnp.subtract, first, second)
+
+
+def _times(scale: jax.Array, weights: Weights) -> Weights:
+    return jax.tree.map(lambda leaf: scale * leaf, weights)
+
+
+def _norm(weights: Weights) -> jax.Array:
+    return jnp.sqrt(sum(jnp.vdot(leaf, leaf) for leaf in jax.tree.leaves(weights)))
+
+
+def _hessian(program: Program, weights: Weights) -> Callable[[Weights], Weights]:
     """Hess f at weights as a function of a direction; zero blocks are left alone."""
-    output = network_output(program, row_products(program.features, weights))
-    used = jnp.any(weights != 0, axis=-1, keepdims=True)
-    norms = block_norms(weights, at_zero=1)
-    unit = weights / norms
+    output = _output(program, weights)
+    used = jnp.any(weights.blocks != 0, axis=-1, keepdims=True)
+    norms = block_norms(weights.blocks, at_zero=1)
+    unit = weights.blocks / norms
 
-    def apply(direction: jax.Array) -> jax.Array:
-        moved = network_output(program, row_products(program.features, direction))
-        _, change = jax.jvp(program.dual_point, (output,), (moved,))
-        along = jnp.sum(unit * direction, axis=-1, keepdims=True)
-        lasso = program.strength / norms * (direction - along * unit)
-        return jnp.where(used, lasso - output_adjoint(program, change), 0)
+    def apply(direction: Weights) -> Weights:
+        _, change = jax.jvp(program.dual_point, (output,), (_output(program, direction),))
+        along = jnp.sum(unit * direction.blocks, axis=-1, keepdims=True)
+        lasso = program.strength / norms * (direction.blocks - along * unit)
+        blocks = jnp.where(used, lasso - output_adjoint(program, change), 0)
+        if direction.linear is None or program.linear_ridge is None:
+            return Weights(blocks, None)
+        linear = program.linear_ridge * direction.linear - path_adjoint(program, change)
+        return Weights(blocks, linear)
 
     return apply
 
 
-def _solve(program: Program, active: ActiveSet, weights: jax.Array, right: jax.Array) -> jax.Array:
-    """Minimiser of p^T Hess p / 2 - right^T p in the null space of the tight rows: (H, P, D)."""
+def _solve(program: Program, active: ActiveSet, weights: Weights, right: Weights) -> Weights:
+    """Minimiser of p^T Hess p / 2 - right^T p in the null space of the tight rows."""
     hessian = _hessian(program, weights)
 
-    def apply(p: jax.Array) -> jax.Array:
+    def apply(p: Weights) -> Weights:
         inside = _project(active, p)
         # The rest of the space keeps its own, so that rounding outside is no null direction.
-        return _project(active, hessian(inside)) + program.strength * (p - inside)
+        outside = _times(program.strength, _minus(p, inside))
+        return jax.tree.map(jnp.add, _project(active, hessian(inside)), outside)
 
     # A right side that is nearly all outside is known to its own rounding, not to its share inside.
-    size = jnp.linalg.norm(right)
+    size = _norm(right)
     size = jnp.where(size > 0, size, 1)
     solution, _ = cg(
         apply,
-        _project(active, right) / size,
+        _times(1 / size, _project(active, right)),
         tol=0.0,
-        atol=_ACCURACY * float(jnp.finfo(right.dtype).eps),
-        maxiter=_CG_STEPS_PER_UNKNOWN * right.size,
+        atol=_ACCURACY * float(jnp.finfo(size.dtype).eps),
+        maxiter=_CG_STEPS_PER_UNKNOWN * sum(leaf.size for leaf in jax.tree.leaves(right)),
     )
-    return size * _project(active, solution)
+    return _times(size, _project(active, solution))

@@ -3,7 +3,7 @@
 Primal: the objective at weights inside the cones; outside them it bounds nothing. Dual: with
 r = -grad l(z) and alpha >= 0, (t r, t alpha) is feasible while
 t ||block of F^T S^T r + G^T alpha|| <= lambda_g for every block, and -l*(-t r) is then a lower
-bound. Both belong to the program with these gates, not to every two-layer ReLU network. Both carry
+bound; with a linear path, that less ||t X^T S^T r||^2 / (2 mu). Both belong to the program with these gates, not to every two-layer ReLU network. Both carry
 an allowance for rounding, so that they are bounds in the arithmetic that they are computed in.
 """
 
@@ -13,20 +13,27 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from coala_jax._roundoff import unit_roundoff
 from coala_jax.convex._program import (
     Program,
     block_norms,
     network_output,
+    path_output,
+    path_penalty,
     row_products,
     row_values,
+    spread_to_rows,
 )
 from coala_jax.convex._rounding import bounded_column_products, chunked_sum, sum_error
 
 # Standard deviations of the rounding of outputs, taken as independent from row to row (Higham &
 # Mary 2019), that the primal bound allows for.
 _DEVIATIONS = 6.0
+# Golden sections of the interval of a scale: 0.618^40 is below the resolution of float32.
+_SECTIONS = 40
+_GOLDEN = (5**0.5 - 1) / 2
 
 
 class Primal(NamedTuple):
@@ -34,11 +41,13 @@ class Primal(NamedTuple):
 
     Attributes:
         weights: (H, P, D) weights inside the cones.
-        output: S F u, one value a label.
+        linear: (d,) weights of the linear path; None without one.
+        output: S (F u + X w), one value a label.
         value: objective (3) from above, scalar.
     """
 
     weights: jax.Array
+    linear: jax.Array | None
     output: jax.Array
     value: jax.Array
 
@@ -57,25 +66,36 @@ class Dual(NamedTuple):
     value: jax.Array
 
 
-def evaluated(program: Program, weights: jax.Array) -> Primal:
-    """(H, P, D) weights with the value of (3) from above; infinite where they leave their cones."""
+def evaluated(program: Program, weights: jax.Array, linear: jax.Array | None) -> Primal:
+    """(H, P, D) weights with the value of (3) from above; infinite where they leave their cones.
+
+    Args:
+        program: the program.
+        weights: (H, P, D).
+        linear: (d,) of the linear path, None without one.
+    """
     products = row_products(program.features, weights)
     inside = jnp.all(program.signs * products >= 0) if program.has_cones else jnp.array(True)
     output = network_output(program, products)
-    value = objective_from_above(program, weights, output)
-    return Primal(weights, output, jnp.where(inside, value, jnp.inf))
+    if linear is not None:
+        output = output + path_output(program, linear)
+    value = objective_from_above(program, weights, linear, output)
+    return Primal(weights, linear, output, jnp.where(inside, value, jnp.inf))
 
 
 def zero_network(program: Program) -> Primal:
-    """Zero weights, (H, P, D), which are inside any cones."""
+    """Zero weights, (H, P, D), which are inside any cones, and a linear path of zeros."""
     output = jnp.zeros_like(program.labels)
     shape = (len(program.halves), len(program.patterns), program.features.shape[1])
     value = chunked_sum(program.loss.value, output, program.labels, program.row_weight)
     value = value * (1 + sum_error(len(program.features), value.dtype))
-    return Primal(jnp.zeros(shape, output.dtype), output, value)
+    linear = jnp.zeros(shape[-1] - 1, output.dtype) if program.has_path else None
+    return Primal(jnp.zeros(shape, output.dtype), linear, output, value)
 
 
-def objective_from_above(program: Program, weights: jax.Array, output: jax.Array) -> jax.Array:
+def objective_from_above(
+    program: Program, weights: jax.Array, linear: jax.Array | None, output: jax.Array
+) -> jax.Array:
     """The value of (3), scalar, rounding allowed for.
 
     Of sums in the worst case, of the products in `output` as independent errors of each row.
@@ -83,7 +103,10 @@ def objective_from_above(program: Program, weights: jax.Array, output: jax.Array
     rows, width = program.features.shape
     norms = jnp.sum(block_norms(weights))
     value = chunked_sum(program.loss.value, output, program.labels, program.row_weight)
-    value = (value + program.strength * norms) * (1 + sum_error(rows, output.dtype))
+    value = value + program.strength * norms + path_penalty(program, linear)
+    value = value * (1 + sum_error(rows, output.dtype))
+    if linear is not None:
+        norms = norms + jnp.linalg.norm(linear)
     unit = unit_roundoff(output.dtype)
     error = width**0.5 * unit * norms * jnp.sqrt(jnp.max(jnp.sum(program.features**2, axis=1)))
     return value + _DEVIATIONS * error * jnp.linalg.norm(program.dual_point(output))
@@ -114,18 +137,66 @@ def feasible_dual(program: Program, point: jax.Array, multipliers: jax.Array) ->
     shrink = 1 - sum_error(len(point), point.dtype)
     cap = shrink * program.strength / jnp.maximum(largest, jnp.finfo(point.dtype).tiny)
     scale = program.loss.best_scale(point, program.labels, program.row_weight, cap)
-    return Dual(scale * point, scale * multipliers, dual_from_below(program, scale * point))
+    pull = path_pull(program, point)
+    if program.has_path:
+        scale = _best_scale_with_path(program, point, pull, scale)
+    value = dual_from_below(program, scale * point, scale * pull)
+    return Dual(scale * point, scale * multipliers, value)
 
 
-def dual_from_below(program: Program, point: jax.Array) -> jax.Array:
-    """-l*(-r) less what rounding may have added: scalar.
+def path_pull(program: Program, point: jax.Array) -> jax.Array:
+    """||X^T S^T r|| from above, without the column of ones: scalar, zero without a linear path."""
+    if not program.has_path:
+        return jnp.zeros((), point.dtype)
+    pulled = bounded_column_products(program.features, spread_to_rows(program, point))
+    return jnp.linalg.norm(pulled.products[:-1]) + pulled.error
 
-    Its terms are r y and a conjugate that is zero at zero, so that their magnitudes sum to at most
-    |-l*(-r)| + 2 sum |r y|.
+
+def _best_scale_with_path(
+    program: Program, point: jax.Array, pull: jax.Array, most: jax.Array
+) -> jax.Array:
+    """The t in [0, most] with the largest bound at t r, which is concave in t, by golden section.
+
+    Without the term of the path the best t is at least as large, so that `most` may be that one.
+    """
+
+    def value(scale: jax.Array) -> jax.Array:
+        loss = program.loss.dual_value(scale * point, program.labels, program.row_weight)
+        return loss - _path_term(program, scale * pull)
+
+    def section(_: int, ends: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        low, high = ends
+        width = _GOLDEN * (high - low)
+        rising = value(high - width) < value(low + width)
+        return jnp.where(rising, high - width, low), jnp.where(rising, high, low + width)
+
+    low, high = lax.fori_loop(0, _SECTIONS, section, (jnp.zeros_like(most), most))
+    # Where the bound rises to the end, the end itself.
+    return jnp.where(value(most) >= value(low), most, low)
+
+
+def _path_term(program: Program, pull: jax.Array) -> jax.Array:
+    """The conjugate of mu / 2 ||w||^2 at a gradient of this norm: scalar, zero without a path."""
+    if program.linear_ridge is None:
+        return jnp.zeros_like(pull)
+    return pull**2 / (2 * program.linear_ridge)
+
+
+def dual_from_below(program: Program, point: jax.Array, pull: jax.Array) -> jax.Array:
+    """-l*(-r) - ||X^T S^T r||^2 / (2 mu) less what rounding may have added: scalar.
+
+    The terms of the first are r y and a conjugate that is zero at zero, so that their magnitudes
+    sum to at most |-l*(-r)| + 2 sum |r y|.
+
+    Args:
+        program: the program.
+        point: r, one value a label.
+        pull: ||X^T S^T r|| from above; not read without a linear path.
     """
     value = chunked_sum(program.loss.dual_value, point, program.labels, program.row_weight)
     terms = jnp.abs(value) + 2 * jnp.vdot(jnp.abs(point), jnp.abs(program.labels))
-    return jnp.where(jnp.isfinite(value), value - sum_error(len(point), value.dtype) * terms, value)
+    path, error = _path_term(program, pull), sum_error(len(point), value.dtype)
+    return jnp.where(jnp.isfinite(value), value - path - error * (terms + path), value)
 
 
 def better_dual(first: Dual, second: Dual) -> Dual:

@@ -46,6 +46,7 @@ from coala_jax.convex._program import (
     cone_violation,
     network_output,
     objective,
+    path_output,
     row_products,
 )
 from coala_jax.convex._projection import Cones
@@ -111,7 +112,8 @@ def cronos_solve(
         cones: of the program, from `projection.cones_of`.
         config: caps and the distance between checks.
         status: int32 `Status` of the input; anything but SOLVED runs no step.
-        start: last state of a solve of the same program at another strength, or None for zeros.
+        start: last state of a solve of the same program at another strength, or None for the zero
+            network.
     """
     program = problem.program
     checks = config.max_iterations // config.check_every
@@ -153,7 +155,9 @@ def cronos_solve(
 
         # Nearly always less than what the projection is worth.
         output = network_output(program, row_products(program.features, state.weights))
-        hoped = jnp.minimum(loop.primal.value, objective(program, state.weights, output))
+        output = output + path_output(program, state.linear)
+        value = objective(program, state.weights, state.linear, output)
+        hoped = jnp.minimum(loop.primal.value, value)
         primal, projected, paid = project(state, loop, solved, solved(hoped), dual)
         found = entry(primal.value)
         finite = jnp.isfinite(violation) & jnp.isfinite(state.dual_residual)
@@ -210,7 +214,8 @@ def cronos_solve(
         state: CronosState, check: jax.Array, updated: jax.Array
     ) -> tuple[CronosState, jax.Array]:
         if config.adapt_rho:
-            state = lax.cond(check & (check - 1) == 0, balance_penalty, lambda s: s, state)
+            doubled = check & (check - 1) == 0
+            state = lax.cond(doubled, lambda s: balance_penalty(problem, s), lambda s: s, state)
         if not by_rows:
             return state, updated
         due = update_is_due(program, state.iterations - updated)
@@ -243,11 +248,17 @@ def cronos_solve(
 
 
 def _first_primal(problem: CronosProblem, cones: Cones, zero: Primal) -> Primal:
-    """The optimum on the rays of the cones, where it is better than the zero network."""
-    if not problem.program.has_cones:
+    """The optimum on the rays of the cones, beside the linear path, where that is better than zero.
+
+    Without cones the path alone.
+    """
+    program, linear, rays = problem.program, problem.linear, zero.weights
+    if program.has_cones:
+        interior = jnp.stack([cones.interior, cones.interior])
+        rays = best_lengths(program, interior, linear, 0.0)
+    elif linear is None:
         return zero
-    rays = best_lengths(problem.program, jnp.stack([cones.interior, cones.interior]), 0.0)
-    return better_primal(zero, evaluated(problem.program, rays))
+    return better_primal(zero, evaluated(program, rays, linear))
 
 
 def _dual(program: Program, state: CronosState) -> Dual:

@@ -22,8 +22,9 @@ from coala_jax.convex._certificate import (
     relative_gap,
     zero_network,
 )
+from coala_jax.convex._linear_path import fit_path
 from coala_jax.convex._linear_system import factorize
-from coala_jax.convex._program import Program, cone_violation, output_adjoint
+from coala_jax.convex._program import Program, cone_violation, output_adjoint, path_output
 from coala_jax.convex._projection import (
     Cones,
     cones_of,
@@ -70,14 +71,14 @@ def certify(
     `gates`. Its dual point is rescaled until it is feasible, and a second one is derived from its
     weights; the better bound counts. For the weights of another solver use
     `certificate._replace(weights=...)`: any (2, P, d + 1) array, inside the cones or not, or
-    (1, P, d + 1) of a gated program.
+    (1, P, d + 1) of a gated program; with a linear path `linear` too.
 
     Args:
         params: as they were solved; `gamma` is read, which a pairwise loss depends on.
         features: n pairs of (n, d) features, as they were solved.
         certificate: `center`, `scale`, `gates`, `weights`, `dual_point`, `multipliers` and
-            `group_lasso_strength` are read.
-        config: as they were solved; `phase1_loss` and `model` are read.
+            `group_lasso_strength` are read, with a linear path `linear` and `linear_ridge` too.
+        config: as they were solved; `phase1_loss`, `model` and `linear_path` are read.
 
     Returns:
         The bounds, in float32 (float64 where x64 is on); all NaN where the features, weights or
@@ -98,12 +99,15 @@ def certify(
     """
     params, pairs = prepare_params(params), prepare_features(features)
     with jax.default_matmul_precision("highest"):
-        program, gates, weights, _ = program_of(params, pairs, certificate, config)
+        program, gates, weights, linear, _ = program_of(params, pairs, certificate, config)
         dual_point = certified("dual_point", certificate.dual_point, program.labels.shape)
         shape = (*weights.shape[:2], program.features.shape[0])
         multipliers = certified("multipliers", certificate.multipliers, shape)
-        report = certify_weights(program, gates, weights, dual_point, jnp.maximum(multipliers, 0))
+        multipliers = jnp.maximum(multipliers, 0)
+        report = certify_weights(program, gates, weights, linear, dual_point, multipliers)
     valid = (input_status(Params(), pairs) == Status.SOLVED) & (program.strength > 0)
+    if program.linear_ridge is not None:
+        valid = valid & (program.linear_ridge > 0)
     return CertificateReport(*(jnp.where(valid, value, jnp.nan) for value in report))
 
 
@@ -112,24 +116,26 @@ def certify_weights(
     program: Program,
     gates: jax.Array,
     weights: jax.Array,
+    linear: jax.Array | None = None,
     dual_point: jax.Array | None = None,
     multipliers: jax.Array | None = None,
 ) -> CertificateReport:
     """`certify` on a program.
 
-    From weights alone the dual point is r = -grad l at the projected output. For a given r the
-    best multipliers are those of projecting F^T S^T r onto the cones: they make every block's norm
-    as small as it can be.
+    From weights alone the dual point is r = -grad l at the projected output, with the linear path
+    that suits it best. For a given r the best multipliers are those of projecting F^T S^T r onto
+    the cones: they make every block's norm as small as it can be.
 
     Args:
         program: the program.
         gates: (P, D) gate vectors of its patterns.
         weights: (H, P, D) weights (v, w), inside the cones or not.
+        linear: (d,) weights of the linear path; None without one.
         dual_point: another dual point to try, one value a label, or None.
         multipliers: (H, P, m) its non-negative multipliers, or None.
     """
     cones = cones_of(program, factorize(program.features), gates)
-    primal = _project_weights(program, weights, cones)
+    primal = _project_weights(program, weights, linear, cones)
     dual = _derived_dual(program, cones, primal)
     if dual_point is not None and multipliers is not None:
         dual = better_dual(dual, feasible_dual(program, dual_point, multipliers))
@@ -143,10 +149,12 @@ def certify_weights(
     )
 
 
-def _project_weights(program: Program, weights: jax.Array, cones: Cones) -> Primal:
+def _project_weights(
+    program: Program, weights: jax.Array, linear: jax.Array | None, cones: Cones
+) -> Primal:
     """The weights, projected unless they are feasible, pushed inside by what rounding needs."""
     if not program.has_cones:
-        return evaluated(program, weights)
+        return evaluated(program, weights, linear)
 
     def projected() -> jax.Array:
         found = project_with_row_penalties(
@@ -156,12 +164,16 @@ def _project_weights(program: Program, weights: jax.Array, cones: Cones) -> Prim
 
     inside = jnp.all(cones.products(weights) >= 0)
     nearest = lax.cond(inside, lambda: weights, projected)
-    return evaluated(program, push_inside(cones, nearest))
+    return evaluated(program, push_inside(cones, nearest), linear)
 
 
 def _derived_dual(program: Program, cones: Cones, primal: Primal) -> Dual:
     """The dual point at the primal's output, with the multipliers that suit it best."""
-    point = program.dual_point(primal.output)
+    output = primal.output
+    if primal.linear is not None:
+        network = output - path_output(program, primal.linear)
+        output = network + path_output(program, fit_path(program, network))
+    point = program.dual_point(output)
     if not program.has_cones:
         return feasible_dual(program, point, jnp.zeros_like(cones.signs[None]))
     multipliers = project_with_row_penalties(

@@ -2,7 +2,8 @@
 
 Splits u = v, G u = s and z = S F u under one penalty rho, weighted by `shift`, Sigma and T:
 
-    u+ = argmin of the quadratic    (linear_system: prepared inverses, conjugate gradients)
+    u+ = argmin of the quadratic    (linear_system: prepared inverses, conjugate gradients;
+                                     a linear path, w, is eliminated: linear_path)
     v+ = prox of the group lasso,  s+ = (G u+ + nu)+,  z+ = prox of the loss
          (a gated program has no cones: s+ = G u+ + nu, a proximal term)
     mu, nu, zeta += what the splits are off by
@@ -18,8 +19,16 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from coala_jax.convex._linear_path import (
+    PathSystem,
+    fit_path,
+    path_move,
+    path_system,
+    without_path,
+)
 from coala_jax.convex._linear_system import (
     LinearSystem,
+    OutputSystem,
     RowPenalties,
     block_penalties,
     factorize,
@@ -32,9 +41,10 @@ from coala_jax.convex._output_penalties import (
     OutputPenalties,
     output_penalties,
     output_prox,
+    unweighed,
     weighed,
 )
-from coala_jax.convex._program import Program, network_output, row_products
+from coala_jax.convex._program import Program, network_output, path_output, row_products
 from coala_jax.convex._projection import relax
 
 # Conjugate gradients stop at this share of the last change of the splits: errors then fall with
@@ -52,12 +62,14 @@ class CronosProblem(NamedTuple):
         penalty: scalar rho to start from.
         system: Gram matrix and inverse of the features.
         outputs: penalties T of z = S F u.
+        linear: (d,) linear path of the zero network, where it starts; None without one.
     """
 
     program: Program
     penalty: jax.Array
     system: LinearSystem
     outputs: OutputPenalties
+    linear: jax.Array | None
 
 
 class CronosState(NamedTuple):
@@ -72,7 +84,9 @@ class CronosState(NamedTuple):
         output_dual: its scaled multiplier zeta.
         point: (H, P, D) u, where the next linear system starts.
         products: (H, P, m) X times each block of u.
+        linear: (d,) w of the linear path; None without one.
         penalty: scalar rho of the next step.
+        path: system of the linear path at that rho; None without one.
         rows: penalties Sigma of the rows of G u = s, relative to rho.
         size: scalar norm of the splits.
         change: scalar norm of their last change.
@@ -90,7 +104,9 @@ class CronosState(NamedTuple):
     output_dual: jax.Array
     point: jax.Array
     products: jax.Array
+    linear: jax.Array | None
     penalty: jax.Array
+    path: PathSystem | None
     rows: RowPenalties
     size: jax.Array
     change: jax.Array
@@ -106,15 +122,20 @@ class CronosState(NamedTuple):
 
 
 def cronos_problem(
-    program: Program, penalty: jax.Array, system: LinearSystem | None = None
+    program: Program,
+    penalty: jax.Array,
+    system: LinearSystem | None = None,
+    linear: jax.Array | None = None,
 ) -> CronosProblem:
-    """Prepare the linear system, unless it is given."""
+    """Prepare the linear system and the path that a program has, unless they are given."""
     system = factorize(program.features) if system is None else system
-    return CronosProblem(program, penalty, system, output_penalties(program))
+    if linear is None and program.has_path:
+        linear = fit_path(program, jnp.zeros_like(program.labels))
+    return CronosProblem(program, penalty, system, output_penalties(program), linear)
 
 
 def cronos_init(problem: CronosProblem, *, adapt_rows: bool = True) -> CronosState:
-    """All zeros: the zero network.
+    """All zeros: the zero network, beside its linear path and with the multipliers of that.
 
     Args:
         problem: from `cronos_problem`.
@@ -130,7 +151,12 @@ def cronos_init(problem: CronosProblem, *, adapt_rows: bool = True) -> CronosSta
     halves = problem.program.halves.shape[0]
     weights = jnp.zeros((halves, blocks, width), dtype)
     slack = jnp.zeros((halves, blocks, rows), dtype)
-    output = jnp.zeros_like(problem.program.labels)
+    output = path_output(problem.program, problem.linear)
+    output_dual, path = jnp.zeros_like(output), None
+    if problem.linear is not None:
+        point = problem.program.dual_point(output) / problem.penalty
+        output_dual = -unweighed(problem.program, problem.outputs, point)
+        path = path_system(problem.program, problem.outputs, problem.penalty)
     if not problem.program.has_cones:
         penalties = free_penalties(problem.system)
     elif adapt_rows:
@@ -143,10 +169,12 @@ def cronos_init(problem: CronosProblem, *, adapt_rows: bool = True) -> CronosSta
         output=output,
         weights_dual=weights,
         slack_dual=slack,
-        output_dual=output,
+        output_dual=output_dual,
         point=weights,
         products=slack,
+        linear=problem.linear,
         penalty=problem.penalty,
+        path=path,
         rows=penalties,
         size=jnp.zeros((), dtype),
         change=jnp.zeros((), dtype),
@@ -164,33 +192,44 @@ def cronos_step(problem: CronosProblem, state: CronosState, max_cg_iterations: i
 
     # The residual of the u-step's linear system at the last u.
     slack_gap = rows.penalty * (state.slack - state.slack_dual - signs * state.products)
-    output_gap = state.output - state.output_dual - network_output(program, state.products)
+    output_gap = state.output - state.output_dual - _output(program, state)
+    linear = state.linear
+    if state.path is not None:
+        move = path_move(program, problem.outputs, state.path, output_gap, linear)
+        linear = linear + move
+        output_gap = output_gap - path_output(program, move)
     right = shift * (state.weights - state.weights_dual - state.point)
     right = right + pull_back(program, slack_gap, weighed(program, problem.outputs, output_gap))
-    tolerance = _cg_tolerance(state)
     correction = solve_correction(
-        program, (rows, problem.outputs), right, tolerance, max_cg_iterations
+        program,
+        rows,
+        OutputSystem(problem.outputs, state.path),
+        right,
+        tolerance=_cg_tolerance(state),
+        max_iterations=max_cg_iterations,
     )
     point = state.point + correction.weights
     products = state.products + correction.products
+    if state.path is not None:
+        moved = network_output(program, correction.products)
+        linear = linear - path_move(program, problem.outputs, state.path, moved)
+    found = state._replace(point=point, products=products, linear=linear)
 
     relaxed_weights = relax(point, state.weights) + state.weights_dual
     relaxed_slack = relax(signs * products, state.slack) + state.slack_dual
-    relaxed_output = relax(network_output(program, products), state.output) + state.output_dual
+    relaxed_output = relax(_output(program, found), state.output) + state.output_dual
 
     weights = group_soft_threshold(relaxed_weights, program.strength / (state.penalty * shift))
     slack = jnp.maximum(relaxed_slack, 0) if program.has_cones else relaxed_slack
     output = output_prox(program, problem.outputs, state.penalty, relaxed_output)
 
-    new = state._replace(
+    new = found._replace(
         weights=weights,
         slack=slack,
         output=output,
         weights_dual=relaxed_weights - weights,
         slack_dual=relaxed_slack - slack,
         output_dual=relaxed_output - output,
-        point=point,
-        products=products,
         iterations=state.iterations + 1,
         cg_iterations=state.cg_iterations + correction.iterations,
     )
@@ -216,6 +255,12 @@ def group_soft_threshold(weights: jax.Array, threshold: jax.Array) -> jax.Array:
     norms = jnp.linalg.norm(weights, axis=-1, keepdims=True)
     factor = jnp.where(norms > threshold, 1 - threshold / jnp.where(norms > 0, norms, 1), 0)
     return factor * weights
+
+
+def _output(program: Program, state: CronosState) -> jax.Array:
+    """S (F u + X w) of a state, one value a label."""
+    output = network_output(program, state.products)
+    return output if state.linear is None else output + path_output(program, state.linear)
 
 
 def _cg_tolerance(state: CronosState) -> jax.Array:

@@ -18,7 +18,7 @@ from coala_jax.convex._network import network_from_weights
 from coala_jax.convex._program import Program
 from coala_jax.convex._projection import cones_of, project_with_row_penalties, push_inside
 from coala_jax.convex._rebuild import program_of
-from coala_jax.convex._standardize import unstandardize_layer
+from coala_jax.convex._standardize import unstandardize_layer, unstandardize_path
 
 _TOLERANCE = 1e-6
 _MAX_ITERATIONS = 2000
@@ -57,11 +57,14 @@ def decompose_gated(features: PreferenceFeatures, certificate: Certificate) -> C
         )
     with jax.default_matmul_precision("highest"):
         # The loss, and so gamma, has no part in it.
-        rebuilt = program_of(Params(), pairs, certificate, Config(model="gated_relu"))
+        config = Config(model="gated_relu", linear_path=certificate.linear is not None)
+        rebuilt = program_of(Params(), pairs, certificate, config)
         halves = _decompose(rebuilt.program, rebuilt.gates, rebuilt.weights[0])
         network = network_from_weights(halves, "relu")
         theta1, bias = unstandardize_layer(network.first_layer, rebuilt.standardization)
-    return ConvexHead(theta1, bias, network.second_layer, rebuilt.standardization.center)
+        linear = unstandardize_path(rebuilt.linear, rebuilt.standardization)
+    center = rebuilt.standardization.center
+    return ConvexHead(theta1, bias, network.second_layer, center, linear)
 
 
 @jax.jit

@@ -75,7 +75,7 @@ def feasible_primal(
     """
     program = problem.program
     if not program.has_cones:
-        return better_primal(best, evaluated(program, state.weights)), multipliers
+        return better_primal(best, evaluated(program, state.weights, state.linear)), multipliers
     by_rows = state.rows.by_block
     active = jnp.any(state.weights != 0, axis=-1, keepdims=True)
 
@@ -105,8 +105,8 @@ def feasible_primal(
     def one_round(search: _Search) -> _Search:
         found = projected(search.rounds, search.multipliers)
         inside = push_inside(cones, jnp.where(active, found.weights, 0))
-        points = jnp.stack([inside, best_lengths(program, inside)])
-        two = jax.vmap(lambda weights: evaluated(program, weights))(points)
+        points = jnp.stack([inside, best_lengths(program, inside, state.linear)])
+        two = jax.vmap(lambda weights: evaluated(program, weights, state.linear))(points)
         new = better_primal(*(jax.tree.map(lambda leaf, i=i: leaf[i], two) for i in (0, 1)))
         return _Search(better_primal(search.primal, new), found.multipliers, search.rounds + 1)
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from coala_jax.convex._active_set import gradient, locate, solve_adjoint
+from coala_jax.convex._active_set import Weights, gradient, locate, solve_adjoint
 from coala_jax.convex._program import Program, column_products, row_products
 
 
@@ -16,41 +16,41 @@ class Located(NamedTuple):
     """An optimum as ADMM found it.
 
     Attributes:
-        weights: (H, P, D) certified feasible weights.
-        split: (H, P, D) split v of the last step, whose zero blocks are exactly zero.
+        weights: certified feasible weights.
+        split: split v of the last step, whose zero blocks are exactly zero, and its path.
         slack: (H, P, m) split s of the last step, exactly zero on tight rows.
         solved: scalar boolean, whether the solve met its tolerances.
     """
 
-    weights: jax.Array
-    split: jax.Array
+    weights: Weights
+    split: Weights
     slack: jax.Array
     solved: jax.Array
 
 
 @jax.custom_vjp
-def differentiable_weights(program: Program, located: Located) -> jax.Array:
-    """The located weights as a function of the program, its strength included: (H, P, D).
+def differentiable_weights(program: Program, located: Located) -> Weights:
+    """The located weights as a function of the program, its strengths included.
 
     Their value is `located.weights`; their gradient is that of the optimum of (3) with respect to
-    features, labels, row weights and strength, patterns and zero blocks held fixed. NaN where the
-    solve was not converged or no optimum was found on the blocks that are not zero.
+    features, labels, row weights, strength and ridge, patterns and zero blocks held fixed. NaN where
+    the solve was not converged or no optimum was found on the blocks that are not zero.
     """
     return located.weights
 
 
-def _forward(program: Program, located: Located) -> tuple[jax.Array, tuple[Program, Located]]:
+def _forward(program: Program, located: Located) -> tuple[Weights, tuple[Program, Located]]:
     return located.weights, (program, located)
 
 
-def _backward(residuals: tuple[Program, Located], cotangent: jax.Array) -> tuple[Program, None]:
+def _backward(residuals: tuple[Program, Located], cotangent: Weights) -> tuple[Program, None]:
     # Traced outside the solve's own precision: in TF32 the equations would not hold.
     with jax.default_matmul_precision("highest"):
         return _implicit_gradients(*residuals, cotangent)
 
 
 def _implicit_gradients(
-    program: Program, located: Located, cotangent: jax.Array
+    program: Program, located: Located, cotangent: Weights
 ) -> tuple[Program, None]:
     active, optimum, found = locate(program, located.split, located.slack)
     p, q = solve_adjoint(program, active, optimum, cotangent)
@@ -59,8 +59,11 @@ def _implicit_gradients(
         """<p, grad f - G_T^T alpha> + <q, G_T u>, to be differentiated in the data."""
         slope = gradient(program, optimum.weights)
         pull = column_products(program.features, program.signs * optimum.multipliers)
-        tight = program.signs * row_products(program.features, optimum.weights)
-        return jnp.vdot(p, slope - pull) + jnp.vdot(q, tight)
+        tight = program.signs * row_products(program.features, optimum.weights.blocks)
+        total = jnp.vdot(p.blocks, slope.blocks - pull) + jnp.vdot(q, tight)
+        if p.linear is not None and slope.linear is not None:
+            total = total + jnp.vdot(p.linear, slope.linear)
+        return total
 
     trusted = located.solved & found
     by_program = jax.tree.map(

@@ -1,6 +1,7 @@
 """lambda_max: the group-lasso strength at which the optimal network vanishes.
 
-With g_i = X^T D_i S^T (-grad l(0)) it is max_i max(||Pi_{K_i}(g_i)||, ||Pi_{K_i}(-g_i)||): zero is
+With g_i = X^T D_i S^T (-grad l(z)), z the output of the zero network (that of its linear path, else
+0), it is max_i max(||Pi_{K_i}(g_i)||, ||Pi_{K_i}(-g_i)||): zero is
 optimal exactly where every block of F^T S^T r lies within lambda_g of the polar cone of K_i. The
 familiar max_i ||g_i|| ignores the cones and is several times too large; without cones it is exact.
 
@@ -17,7 +18,13 @@ import jax.numpy as jnp
 from jax import lax
 
 from coala_jax.convex._linear_system import tight_penalties
-from coala_jax.convex._program import Program, block_norms, column_products, row_values
+from coala_jax.convex._program import (
+    Program,
+    block_norms,
+    column_products,
+    path_output,
+    row_values,
+)
 from coala_jax.convex._projection import Cones, project_onto_cones, push_inside
 from coala_jax.convex._rounding import bounded_column_products, plain_products_error
 
@@ -40,14 +47,24 @@ class Interval(NamedTuple):
     upper: jax.Array
 
 
-def norm_bound(program: Program) -> Interval:
-    """Bounds of max_i ||g_i||, an upper bound of lambda_max that ignores the cones."""
-    unit, values = _values_at_zero(program)
+def norm_bound(program: Program, linear: jax.Array | None = None) -> Interval:
+    """Bounds of max_i ||g_i||, an upper bound of lambda_max that ignores the cones.
+
+    Args:
+        program: the program.
+        linear: (d,) of the zero network's linear path; None without one.
+    """
+    unit, values = _values_at_zero(program, linear)
     return _interval(program, unit, values, None)
 
 
 def lambda_max(
-    program: Program, cones: Cones, *, tolerance: jax.Array | float, adapt_rows: bool
+    program: Program,
+    cones: Cones,
+    linear: jax.Array | None = None,
+    *,
+    tolerance: jax.Array | float,
+    adapt_rows: bool,
 ) -> Interval:
     """Smallest strength with a zero optimum, from both sides.
 
@@ -57,11 +74,12 @@ def lambda_max(
     Args:
         program: the program.
         cones: of the program.
+        linear: (d,) of the zero network's linear path; None without one.
         tolerance: relative distance of the bounds at which the search ends, if its steps do not
             run out before.
         adapt_rows: whether the blocks that are followed get row penalties of their own.
     """
-    unit, values = _values_at_zero(program)
+    unit, values = _values_at_zero(program, linear)
     if not program.has_cones:
         return _interval(program, unit, values, None)
     points = bounded_column_products(program.features, values).products
@@ -92,12 +110,14 @@ def _interval(
     return Interval(unit * lower, unit * (upper + jnp.max(pulled.error)))
 
 
-def _values_at_zero(program: Program) -> tuple[jax.Array, jax.Array]:
+def _values_at_zero(
+    program: Program, linear: jax.Array | None
+) -> tuple[jax.Array, jax.Array]:
     """A unit, and in it the values of which X^T makes g_i and -g_i: scalar and (H, P, m).
 
     In units of the largest residual no square underflows.
     """
-    residual = program.dual_point(jnp.zeros_like(program.labels))
+    residual = program.dual_point(path_output(program, linear))
     largest = lax.stop_gradient(jnp.max(jnp.abs(residual)))
     unit = jnp.where(largest > 0, largest, 1)
     return unit, row_values(program, residual / unit)

@@ -23,7 +23,8 @@ import jax.numpy as jnp
 from jax import lax
 from jax.scipy.linalg import solve_triangular
 
-from coala_jax.convex._output_penalties import OutputPenalties, weighed
+from coala_jax.convex._linear_path import PathSystem, without_path
+from coala_jax.convex._output_penalties import OutputPenalties
 from coala_jax.convex._program import (
     Program,
     by_halves,
@@ -155,6 +156,18 @@ def tight_penalties(
     )
 
 
+class OutputSystem(NamedTuple):
+    """The part of the system that all blocks share, F^T S^T T S F.
+
+    Attributes:
+        penalties: T.
+        path: system of the linear path that is eliminated from it, None without one.
+    """
+
+    penalties: OutputPenalties
+    path: PathSystem | None
+
+
 class Correction(NamedTuple):
     """An approximate solution of the system.
 
@@ -171,8 +184,10 @@ class Correction(NamedTuple):
 
 def solve_correction(
     program: Program,
-    penalties: tuple[RowPenalties, OutputPenalties],
+    rows: RowPenalties,
+    outputs: OutputSystem,
     right: jax.Array,
+    *,
     tolerance: jax.Array,
     max_iterations: int,
 ) -> Correction:
@@ -183,12 +198,12 @@ def solve_correction(
 
     Args:
         program: the program whose patterns and features make S F.
-        penalties: Sigma with the inverses of the blocks, and T.
+        rows: Sigma with the inverses of the blocks.
+        outputs: T, with what a linear path leaves of it.
         right: (H, P, D) right side, the residual of the last solution.
         tolerance: scalar; stops when the residual's norm in the preconditioner is below it.
         max_iterations: cap of steps.
     """
-    rows, outputs = penalties
 
     def unfinished(state: tuple[jax.Array, ...]) -> jax.Array:
         *_, energy, iterations = state
@@ -198,7 +213,7 @@ def solve_correction(
         weights, products, residual, direction, image, energy, iterations = state
         moved = row_products(program.features, direction)
         output = network_output(program, moved)
-        pulling = weighed(program, outputs, output)
+        pulling = without_path(program, *outputs, output)
         full_image = image + output_adjoint(program, pulling)
         curvature = jnp.vdot(direction, image) + jnp.vdot(output, pulling)
         # Both underflow before the energy of a direction next to zero does.

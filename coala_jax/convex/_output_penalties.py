@@ -72,6 +72,11 @@ def weighed(program: Program, penalties: OutputPenalties, output: jax.Array) -> 
     return _rotated(_taus(penalties, output) * _rotated(output))
 
 
+def unweighed(program: Program, penalties: OutputPenalties, output: jax.Array) -> jax.Array:
+    """T^-1 z, one value a label."""
+    return weighed(program, OutputPenalties(*(1 / tau for tau in penalties)), output)
+
+
 def output_prox(
     program: Program, penalties: OutputPenalties, rho: jax.Array, output: jax.Array
 ) -> jax.Array:

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from coala_jax._types import Config
 from coala_jax.convex._cronos import CronosProblem, CronosState
+from coala_jax.convex._linear_path import at_penalty
 from coala_jax.convex._linear_system import tight_penalties
 from coala_jax.convex._output_penalties import difference_share
 from coala_jax.convex._program import Program
@@ -83,18 +84,23 @@ def guessed_share(strength: jax.Array, norm_bound: jax.Array) -> jax.Array:
     return strength / (_CRITICAL_SHARE * jnp.where(norm_bound > 0, norm_bound, 1))
 
 
-def balance_penalty(state: CronosState) -> CronosState:
+def balance_penalty(problem: CronosProblem, state: CronosState) -> CronosState:
     """Move rho towards equal relative residuals (Boyd et al. 2011, section 3.4.1; Wohlberg 2017).
 
-    The linear system does not depend on rho; only the scaled multipliers do.
+    Of the linear systems that of a linear path depends on rho; beside it only the scaled
+    multipliers do.
     """
     tiny = jnp.finfo(state.penalty.dtype).tiny
     ratio = state.primal_residual / jnp.maximum(state.dual_residual, tiny)
     factor = jnp.clip(jnp.sqrt(ratio), 1 / _LARGEST_MOVE, _LARGEST_MOVE)
     balanced = (ratio < _BALANCED) & (ratio > 1 / _BALANCED)
     factor = jnp.where(balanced | ~jnp.isfinite(ratio), 1, factor)
+    penalty, path = state.penalty * factor, state.path
+    if path is not None:
+        path = at_penalty(problem.program, path.gram, penalty)
     return state._replace(
-        penalty=state.penalty * factor,
+        penalty=penalty,
+        path=path,
         weights_dual=state.weights_dual / factor,
         slack_dual=state.slack_dual / factor,
         output_dual=state.output_dual / factor,

@@ -19,12 +19,13 @@ from coala_jax.convex._certificate import explained_share, relative_gap, zero_ne
 from coala_jax.convex._certified_loop import CronosResult, cronos_solve
 from coala_jax.convex._cronos import CronosProblem, CronosState
 from coala_jax.convex._head_check import claims_a_network, confirmed_status, doubt_at_gates
+from coala_jax.convex._active_set import Weights
 from coala_jax.convex._implicit import Located, differentiable_weights
 from coala_jax.convex._network import active_neurons, network_from_weights
 from coala_jax.convex._prepare import Prepared, at_strength, prepare
 from coala_jax.convex._program import Program
 from coala_jax.convex._projection import Cones
-from coala_jax.convex._standardize import unstandardize_layer
+from coala_jax.convex._standardize import unstandardize_layer, unstandardize_path
 
 
 def cronos(
@@ -130,7 +131,12 @@ def phase1_solution(
         result: of the program.
     """
     primal, dual, state = result.primal, result.dual, result.state
-    located = Located(primal.weights, state.weights, state.slack, result.status == Status.SOLVED)
+    located = Located(
+        Weights(primal.weights, primal.linear),
+        Weights(state.weights, state.linear),
+        state.slack,
+        result.status == Status.SOLVED,
+    )
     head = _head(differentiable_weights(program, located), prepared)
     prepared, program, held = lax.stop_gradient((prepared, program, head))
     sides = lax.stop_gradient((features.chosen, features.rejected))
@@ -173,16 +179,21 @@ def phase1_solution(
         group_lasso_strength=program.strength,
         primal_value=primal.value,
         dual_bound=dual.value,
+        linear=primal.linear,
+        linear_ridge=program.linear_ridge,
     )
     return Phase1Solution(head, status, stats, result.history, certificate)
 
 
-def _head(weights: jax.Array, prepared: Prepared) -> Head:
+def _head(weights: Weights, prepared: Prepared) -> Head:
     """The network of the weights on raw features."""
-    center = prepared.standardization.center
-    network = network_from_weights(weights, prepared.program.model)
-    theta1, bias = unstandardize_layer(network.first_layer, prepared.standardization)
+    standardization = prepared.standardization
+    network = network_from_weights(weights.blocks, prepared.program.model)
+    theta1, bias = unstandardize_layer(network.first_layer, standardization)
+    linear = unstandardize_path(weights.linear, standardization)
     if prepared.program.has_cones:
-        return ConvexHead(theta1, bias, network.second_layer, center)
-    gates, gate_bias = unstandardize_layer(prepared.gates.vectors.T, prepared.standardization)
-    return GatedHead(theta1, bias, network.second_layer, gates, gate_bias, center)
+        return ConvexHead(theta1, bias, network.second_layer, standardization.center, linear)
+    gates, gate_bias = unstandardize_layer(prepared.gates.vectors.T, standardization)
+    return GatedHead(
+        theta1, bias, network.second_layer, gates, gate_bias, standardization.center, linear
+    )

@@ -14,6 +14,7 @@ from coala_jax._types import Config, Params
 from coala_jax.convex._cronos import CronosProblem, cronos_problem
 from coala_jax.convex._gates import Gates, given_gates, sample_gates
 from coala_jax.convex._lambda_max import Interval, lambda_max, norm_bound
+from coala_jax.convex._linear_path import differentiable_path, fit_path
 from coala_jax.convex._linear_system import LinearSystem, factorize
 from coala_jax.convex._penalties import guessed_share, rows_pay, suggested_penalty
 from coala_jax.convex._program import Program, make_program
@@ -34,6 +35,7 @@ class Prepared(NamedTuple):
         standardization: from raw features to the rows of the program.
         system: Gram matrix and inverse of the rows.
         cones: of the program, with what projections onto them need.
+        linear: (d,) linear path of the zero network; None without one.
         norm_bound: bounds of max_i ||g_i||; NaN where lambda_max is known.
         lambda_max: bounds of the strength at which the network vanishes; NaN where
             `Config.strength_unit` does not ask for them.
@@ -44,6 +46,7 @@ class Prepared(NamedTuple):
     standardization: Standardization
     system: LinearSystem
     cones: Cones
+    linear: jax.Array | None
     norm_bound: Interval
     lambda_max: Interval
 
@@ -65,25 +68,30 @@ def prepare(
     if gates is None:
         # An open gate lets a gated network be linear, as the probe is that it has to beat. In the
         # cones of a ReLU network it would not do so.
-        open_first = config.model == "gated_relu"
+        open_first = config.model == "gated_relu" and not config.linear_path
         found = sample_gates(key_or_default(key), config.n_gates, held, open_first=open_first)
     else:
         found = given_gates(lax.stop_gradient(gate_vectors("gates", gates, x.shape[1])), held)
     program = make_program(x, found.patterns, features, params, config)
     system = factorize(held)
     cones = cones_of(lax.stop_gradient(program), system, found.vectors)
+    linear = None
+    if program.has_path:
+        zero = jnp.zeros_like(program.labels)
+        linear = differentiable_path(program, zero, fit_path(lax.stop_gradient(program), zero))
     nan = jnp.full((), jnp.nan, x.dtype)
     bound = vanishing = Interval(nan, nan)
     if config.strength_unit == "lambda_max":
         vanishing = lambda_max(
             program,
             cones,
+            linear,
             tolerance=jnp.minimum(params.gap_tolerance, _STRENGTH_TOLERANCE),
             adapt_rows=rows_pay(config, program),
         )
     else:
-        bound = norm_bound(program)
-    return Prepared(program, found, standardization, system, cones, bound, vanishing)
+        bound = norm_bound(program, linear)
+    return Prepared(program, found, standardization, system, cones, linear, bound, vanishing)
 
 
 def at_strength(
@@ -93,9 +101,10 @@ def at_strength(
 
     Returns:
         What CRONOS starts from, with the rho that suits the strength times `Params.rho`, and
-        whether the optimum is known to be zero, up to the rounding of what pulls at it.
+        whether the optimum is known to be zero, up to the rounding of what pulls at it. With a
+        linear path that is not zero it never is: such a program is solved, and certified.
     """
-    program, bound = prepared.program, prepared.norm_bound
+    program, bound, linear = prepared.program, prepared.norm_bound, prepared.linear
     if config.strength_unit == "lambda_max":
         absolute, share = params.group_lasso * prepared.lambda_max.upper, params.group_lasso
         vanishes = (prepared.lambda_max.lower <= 0) | (params.group_lasso >= 1)
@@ -103,6 +112,8 @@ def at_strength(
         absolute = params.group_lasso
         share = guessed_share(absolute, bound.upper)
         vanishes = (bound.lower <= 0) | (absolute >= bound.upper)
+    if linear is not None:
+        vanishes = vanishes & ~jnp.any(linear)
     program = dataclasses.replace(program, strength=absolute)
     penalty = lax.stop_gradient(params.rho * suggested_penalty(program, share))
-    return cronos_problem(program, penalty, prepared.system), vanishes
+    return cronos_problem(program, penalty, prepared.system, linear), vanishes

@@ -9,6 +9,10 @@ the gated ReLU program, min over u: l(S F u) + lambda_g sum_i ||u_i|| with F u =
 n = m / 2 differences, S = [I, -I] over the chosen rows followed by the rejected ones.
 
 Weights u are (H, P, D): two halves v and w of a ReLU program, one of a gated one.
+
+A linear path adds a skip connection: outputs are S (F u + X w), w in R^d free, and mu / 2 ||w||^2
+joins the penalties. The network that the program stands for is the ReLU network with that skip
+connection; w enters linearly, so that nothing of the equivalence changes (Pilanci & Ergen 2020).
 """
 
 from __future__ import annotations
@@ -39,6 +43,7 @@ class Program:
         labels: (m,) targets y; (n,) offsets of the pairs where the loss is pairwise.
         row_weight: weights in the loss, shaped as the labels.
         strength: scalar lambda_g.
+        linear_ridge: scalar mu of the linear path; None without one.
         loss: l, static.
         model: static; `"relu"` has the cones, `"gated_relu"` does not.
     """
@@ -48,6 +53,7 @@ class Program:
     labels: jax.Array
     row_weight: jax.Array
     strength: jax.Array
+    linear_ridge: jax.Array | None
     loss: Loss = dataclasses.field(metadata={"static": True})
     model: Model = dataclasses.field(metadata={"static": True})
 
@@ -55,6 +61,11 @@ class Program:
     def has_cones(self) -> bool:
         """Whether G u >= 0 binds the weights."""
         return self.model == "relu"
+
+    @property
+    def has_path(self) -> bool:
+        """Whether a linear path runs beside the network."""
+        return self.linear_ridge is not None
 
     @property
     def halves(self) -> jax.Array:
@@ -92,13 +103,14 @@ def make_program(
         x: (m, D) rows of `pairs`, standardised, with a bias column.
         patterns: (P, m) booleans.
         pairs: margins and weights are read.
-        params: `gamma` is read.
-        config: `phase1_loss` and `model` are read.
+        params: `gamma` and `linear_ridge` are read.
+        config: `phase1_loss`, `model` and `linear_path` are read.
     """
     labels, row_weight = loss_targets(config.loss, pairs, params.gamma)
     unset = jnp.full((), jnp.nan, x.dtype)
     patterns = patterns.astype(x.dtype)
-    return Program(x, patterns, labels, row_weight, unset, config.loss, config.model)
+    ridge = params.linear_ridge * len(labels) if config.linear_path else None
+    return Program(x, patterns, labels, row_weight, unset, ridge, config.loss, config.model)
 
 
 def row_products(features: jax.Array, weights: jax.Array) -> jax.Array:
@@ -122,8 +134,30 @@ def network_output(program: Program, products: jax.Array) -> jax.Array:
     return from_rows(program, output)
 
 
+def path_output(program: Program, linear: jax.Array | None) -> jax.Array:
+    """S X w: (d,) weights of the linear path -> one value a label; zeros without a path.
+
+    The column of ones has no part in it: no constant orders anything.
+    """
+    if linear is None:
+        return jnp.zeros_like(program.labels)
+    return from_rows(program, program.features[:, :-1] @ linear)
+
+
+def path_adjoint(program: Program, residual: jax.Array) -> jax.Array:
+    """X^T S^T r without the column of ones: one value a label -> (d,)."""
+    return spread_to_rows(program, residual) @ program.features[:, :-1]
+
+
+def path_penalty(program: Program, linear: jax.Array | None) -> jax.Array:
+    """mu / 2 ||w||^2: scalar, zero without a path."""
+    if linear is None or program.linear_ridge is None:
+        return jnp.zeros_like(program.strength)
+    return 0.5 * program.linear_ridge * jnp.vdot(linear, linear)
+
+
 def from_rows(program: Program, output: jax.Array) -> jax.Array:
-    """S z: outputs of rows (m,) -> one value a label."""
+    """S z: outputs of rows (m, ...) -> one value a label, (labels, ...)."""
     if not program.loss.pairwise:
         return output
     pairs = program.labels.shape[0]
@@ -161,9 +195,12 @@ def block_norms(weights: jax.Array, at_zero: float = 0.0) -> jax.Array:
     return jnp.where(used, norms, at_zero)
 
 
-def objective(program: Program, weights: jax.Array, output: jax.Array) -> jax.Array:
-    """Value of program (3) at weights with output S F u; its constraints are not looked at."""
-    return program.value(output) + program.strength * jnp.sum(block_norms(weights))
+def objective(
+    program: Program, weights: jax.Array, linear: jax.Array | None, output: jax.Array
+) -> jax.Array:
+    """Value of program (3) at weights with output S (F u + X w); its constraints are not looked at."""
+    lasso = program.strength * jnp.sum(block_norms(weights))
+    return program.value(output) + lasso + path_penalty(program, linear)
 
 
 def cone_violation(program: Program, weights: jax.Array) -> jax.Array:

@@ -15,31 +15,43 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from coala_jax.convex._program import Program, block_norms, from_rows, row_products
+from coala_jax.convex._program import (
+    Program,
+    block_norms,
+    from_rows,
+    path_output,
+    row_products,
+)
 
 # Proximal gradient steps with momentum (Beck & Teboulle 2009), restarted where it points uphill
 # (O'Donoghue & Candes 2015). A start or a polish: what is left is what the steps of ADMM improve.
 _STEPS = 100
 
 
-def best_lengths(program: Program, weights: jax.Array, start: float = 1.0) -> jax.Array:
+def best_lengths(
+    program: Program, weights: jax.Array, linear: jax.Array | None, start: float = 1.0
+) -> jax.Array:
     """Weights (H, P, D) of the same directions, zero blocks left zero, with the best lengths.
 
     Args:
         program: the program.
         weights: (H, P, D).
+        linear: (d,) of the linear path, which stays; None without one.
         start: lengths that the search starts from, as a multiple of those of the weights.
     """
     products = row_products(program.features, weights)
     outputs = program.halves[:, None, None] * program.patterns * products
     columns = jax.vmap(lambda row: from_rows(program, row))(outputs.reshape(-1, outputs.shape[-1]))
     norms = block_norms(weights)[..., 0]
-    factors = _lasso(program, columns, norms.ravel(), start).reshape(norms.shape)
+    base = path_output(program, linear)
+    factors = _lasso(program, base, columns, norms.ravel(), start).reshape(norms.shape)
     return factors[..., None] * weights
 
 
-def _lasso(program: Program, columns: jax.Array, norms: jax.Array, start: float) -> jax.Array:
-    """Minimise l(c columns) + lambda_g norms^T c over c >= 0: (k, labels) -> (k,)."""
+def _lasso(
+    program: Program, base: jax.Array, columns: jax.Array, norms: jax.Array, start: float
+) -> jax.Array:
+    """Minimise l(base + c columns) + lambda_g norms^T c over c >= 0: (k, labels) -> (k,)."""
     size = jnp.linalg.norm(columns, axis=1)
     used = size > 0
     unit = columns / jnp.where(used, size, 1)[:, None]
@@ -52,7 +64,7 @@ def _lasso(program: Program, columns: jax.Array, norms: jax.Array, start: float)
         _: int, state: tuple[jax.Array, jax.Array, jax.Array]
     ) -> tuple[jax.Array, jax.Array, jax.Array]:
         last, ahead, momentum = state
-        slope = -unit @ program.dual_point(ahead @ unit)
+        slope = -unit @ program.dual_point(base + ahead @ unit)
         new = jnp.maximum(ahead - length * slope - threshold, 0)
         grown = (1 + jnp.sqrt(1 + 4 * momentum**2)) / 2
         uphill = jnp.vdot(ahead - new, new - last) > 0

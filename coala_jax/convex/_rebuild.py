@@ -24,12 +24,14 @@ class Rebuilt(NamedTuple):
         program: (3), of the features.
         gates: (P, D) its gate vectors.
         weights: (H, P, D) as claimed.
+        linear: (d,) of the linear path, as claimed; None without one.
         standardization: as claimed.
     """
 
     program: Program
     gates: jax.Array
     weights: jax.Array
+    linear: jax.Array | None
     standardization: Standardization
 
 
@@ -41,8 +43,9 @@ def program_of(
     Args:
         params: `gamma` is read.
         pairs: the features that were solved, prepared.
-        certificate: `center`, `scale`, `gates`, `weights` and `group_lasso_strength` are read.
-        config: `phase1_loss` and `model` are read.
+        certificate: `center`, `scale`, `gates`, `weights` and `group_lasso_strength` are read, with
+            a linear path `linear` and `linear_ridge` too.
+        config: `phase1_loss`, `model` and `linear_path` are read.
 
     Raises:
         ValueError: shapes that do not fit the features or the model, named.
@@ -60,8 +63,18 @@ def program_of(
     x = standardize(pairs.rows, Standardization(center, scale, jnp.zeros(columns, bool)))
     standardization = Standardization(center, scale, jnp.all(x[:, :-1] == 0, axis=0))
     program = make_program(x, activation_patterns(x, gates), pairs, params, config)
-    program = dataclasses.replace(program, strength=strength)
-    return Rebuilt(program, gates, weights, standardization)
+    ridge = linear = None
+    if (certificate.linear is None) == config.linear_path:
+        held = "None" if certificate.linear is None else "weights"
+        raise CoalaError(
+            f"certificate.linear holds {held}, but the config has linear_path={config.linear_path}: "
+            "give the config that was solved"
+        )
+    if config.linear_path:
+        linear = certified("linear", certificate.linear, columns)
+        ridge = certified("linear_ridge", certificate.linear_ridge, ())
+    program = dataclasses.replace(program, strength=strength, linear_ridge=ridge)
+    return Rebuilt(program, gates, weights, linear, standardization)
 
 
 def certified(name: str, value: Any, shape: tuple[int, ...], what: str = "") -> jax.Array:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +25,7 @@ from coala_jax._types import Config, Params, PreferenceFeatures
 from coala_jax.convex._gates import closed_unless, distinct_gates
 from coala_jax.convex._network import Network, network_from_weights
 from coala_jax.convex._phase1 import cronos
-from coala_jax.convex._program import from_rows
+from coala_jax.convex._program import from_rows, path_output, path_penalty
 from coala_jax.convex._rebuild import program_of
 
 _DESCENT_STEPS = 100
@@ -81,6 +82,13 @@ def refinement_rounds(
     return solutions
 
 
+class _Model(NamedTuple):
+    """A network and the linear path (d,) beside it, None without one."""
+
+    network: Network
+    linear: jax.Array | None
+
+
 @functools.partial(jax.jit, static_argnames="config")
 def _next_gates(
     params: Params, pairs: PairArrays, certificate: Certificate, config: Config
@@ -89,16 +97,23 @@ def _next_gates(
 
     Repeated patterns are left out.
     """
-    program, gates, weights, _ = program_of(params, pairs, certificate, config)
+    program, gates, weights, linear, _ = program_of(params, pairs, certificate, config)
     x = program.features
 
-    def network_objective(network: Network) -> jax.Array:
-        """Objective (2): the loss and lambda_g / 2 times the squares of both layers."""
-        rewards = jax.nn.relu(x @ network.first_layer) @ network.second_layer
-        squares = sum(jnp.sum(layer**2) for layer in network)
-        return program.value(from_rows(program, rewards)) + program.strength / 2 * squares
+    def network_objective(model: _Model) -> jax.Array:
+        """Objective (2): the loss and lambda_g / 2 times the squares of both layers.
 
-    network = _descend(network_objective, network_from_weights(weights, program.model))
+        With a linear path, its ridge too.
+        """
+        network = model.network
+        rewards = jax.nn.relu(x @ network.first_layer) @ network.second_layer
+        output = from_rows(program, rewards) + path_output(program, model.linear)
+        squares = sum(jnp.sum(layer**2) for layer in network)
+        penalty = program.strength / 2 * squares + path_penalty(program, model.linear)
+        return program.value(output) + penalty
+
+    start = _Model(network_from_weights(weights, program.model), linear)
+    network = _descend(network_objective, start).network
     size = jnp.linalg.norm(network.first_layer, axis=0) * jnp.abs(network.second_layer)
     order = jnp.argsort(-size)
     # A zero neuron has no pattern: its gate is made one that selects no row, and is left out.
@@ -106,23 +121,23 @@ def _next_gates(
     return distinct_gates(jnp.concatenate([moved, gates]), gates.shape[0], x).vectors
 
 
-def _descend(value: Callable[[Network], jax.Array], start: Network) -> Network:
-    """The best network of some L-BFGS steps; a zero neuron stays zero."""
+def _descend(value: Callable[[_Model], jax.Array], start: _Model) -> _Model:
+    """The best model of some L-BFGS steps; a zero neuron stays zero."""
     optimizer = optax.lbfgs()
     value_and_grad = optax.value_and_grad_from_state(value)
 
     def step(
-        carry: tuple[Network, optax.OptState, Network, jax.Array], _: None
-    ) -> tuple[tuple[Network, optax.OptState, Network, jax.Array], None]:
-        network, state, best, least = carry
-        here, slope = value_and_grad(network, state=state)
+        carry: tuple[_Model, optax.OptState, _Model, jax.Array], _: None
+    ) -> tuple[tuple[_Model, optax.OptState, _Model, jax.Array], None]:
+        model, state, best, least = carry
+        here, slope = value_and_grad(model, state=state)
         update, state = optimizer.update(
-            slope, state, network, value=here, grad=slope, value_fn=value
+            slope, state, model, value=here, grad=slope, value_fn=value
         )
         better = here < least
-        best = jax.tree.map(lambda new, old: jnp.where(better, new, old), network, best)
-        network = jax.tree.map(jnp.add, network, update)
-        return (network, state, best, jnp.minimum(here, least)), None
+        best = jax.tree.map(lambda new, old: jnp.where(better, new, old), model, best)
+        model = jax.tree.map(jnp.add, model, update)
+        return (model, state, best, jnp.minimum(here, least)), None
 
     first = (start, optimizer.init(start), start, value(start))
     return lax.scan(step, first, length=_DESCENT_STEPS)[0][2]

@@ -84,3 +84,12 @@ def unstandardize_layer(
     """
     weights = layer[:-1] / standardization.scale[:, None]
     return jnp.where(standardization.constant[:, None], 0, weights), layer[-1]
+
+
+def unstandardize_path(
+    linear: jax.Array | None, standardization: Standardization
+) -> jax.Array | None:
+    """Weights on centred features of a linear path on standardised ones: (d,) -> (d,)."""
+    if linear is None:
+        return None
+    return jnp.where(standardization.constant, 0, linear / standardization.scale)

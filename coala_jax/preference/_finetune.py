@@ -12,7 +12,13 @@ import optax
 from jax import lax
 
 from coala_jax._gradients import require_solved
-from coala_jax._head import Head, require_one_head
+from coala_jax._head import (
+    Head,
+    require_one_head,
+    reward_terms,
+    term_weights,
+    with_term_weights,
+)
 from coala_jax._inputs import (
     PairArrays,
     input_status,
@@ -20,6 +26,7 @@ from coala_jax._inputs import (
     prepare_features,
     prepare_params,
 )
+from coala_jax._roundoff import unit_roundoff
 from coala_jax._solution import Phase2History, Phase2Solution, Phase2Stats, RewardMetrics
 from coala_jax._status import Status
 from coala_jax._types import Config, Params, PreferenceFeatures
@@ -32,6 +39,7 @@ from coala_jax.preference._objective import (
     neuron_differences,
     objective,
     objective_change,
+    path_difference,
     preference_loss,
 )
 from coala_jax.preference._rewards import weighted_metrics
@@ -51,10 +59,11 @@ _UNSURE = 1e-3
 
 
 class _Inputs(NamedTuple):
-    """What Phase II is about, prepared; `head` is balanced."""
+    """What Phase II is about, prepared; `head` is balanced, `theta2` its weights of terms."""
 
     params: Params
     head: Head
+    theta2: jax.Array
     features: PairArrays
     eval_features: PairArrays | None
 
@@ -94,7 +103,8 @@ def finetune(
 
     AdamW (an optax chain) from the head's own theta2, on all pairs or on minibatches. Stops when
     the objective is proven to be within `params.excess_tolerance` of its optimum, in units of the
-    loss of theta2 = 0. Reverse-mode gradients of the head are those of the optimum, by implicit
+    loss of theta2 = 0. A linear path is one more column with a coefficient of its own.
+    With `Config(phase2_objective="none")` the head stays as it is, and is measured. Reverse-mode gradients of the head are those of the optimum, by implicit
     differentiation.
 
     Args:
@@ -119,26 +129,57 @@ def finetune(
         held_out = (
             None if eval_features is None else prepare_features(eval_features, "eval_features")
         )
-        inputs = _Inputs(prepare_params(params), head, prepared, held_out)
-        solution = _finetune(inputs, config, key_or_default(key))
+        solution = _finetune(
+            prepare_params(params), head, prepared, held_out, config, key_or_default(key)
+        )
     return require_solved(solution)
 
 
 @functools.partial(jax.jit, static_argnames="config")
-def _finetune(inputs: _Inputs, config: Config, key: jax.Array) -> Phase2Solution:
-    params, head, features, _ = inputs
-    head = balance_neurons(head, features)
+def _finetune(
+    params: Params,
+    head: Head,
+    features: PairArrays,
+    eval_features: PairArrays | None,
+    config: Config,
+    key: jax.Array,
+) -> Phase2Solution:
+    if config.phase2_objective == "none":
+        inputs = _Inputs(params, head, term_weights(head), features, eval_features)
+        measured, _ = _train(lax.stop_gradient(inputs), config, key)
+        return dataclasses.replace(measured, head=head)
+    balanced, theta2 = _balanced(head, features)
     # Gradients are those of the optimum; they do not enter the iteration.
-    trained = _train(lax.stop_gradient(inputs._replace(head=head)), config, key)
-    problem = _pair_neurons(params, head, features, config).problem
-    solved = trained.status == Status.SOLVED
-    theta2 = differentiable_theta2(params, problem, trained.head.theta2, solved)
-    return dataclasses.replace(trained, head=head._replace(theta2=theta2))
+    inputs = _Inputs(params, balanced, theta2, features, eval_features)
+    trained, theta2 = _train(lax.stop_gradient(inputs), config, key)
+    problem = _pair_neurons(params, balanced, features, config).problem
+    theta2 = differentiable_theta2(params, problem, theta2, trained.status == Status.SOLVED)
+    return dataclasses.replace(trained, head=with_term_weights(balanced, theta2))
 
 
-def _train(inputs: _Inputs, config: Config, key: jax.Array) -> Phase2Solution:
-    """AdamW on the second layer of a balanced head."""
-    params, head, features, eval_features = inputs
+def _balanced(head: Head, features: PairArrays) -> tuple[Head, jax.Array]:
+    """`balance_neurons`, with a linear path of unit spread too, and the weights of the terms.
+
+    A path whose differences over the pairs are rounding, or none, has weight 0.
+    """
+    head = balance_neurons(head, features)
+    if head.linear is None:
+        return head, term_weights(head)
+    difference = path_difference(head, features)
+    spread = _root_mean_square(difference[:, None], features.weight)[0]
+    sizes = jnp.abs(features.chosen - features.rejected) @ jnp.abs(head.linear)
+    rounding = unit_roundoff(sizes.dtype) * lax.stop_gradient(sizes)
+    sure = _root_mean_square(rounding[:, None], features.weight)[0] <= _UNSURE * spread
+    used = sure & (spread > 0)
+    linear = jnp.where(used, head.linear / jnp.where(used, spread, 1), 0)
+    return head._replace(linear=linear), jnp.append(head.theta2, jnp.where(used, spread, 0))
+
+
+def _train(
+    inputs: _Inputs, config: Config, key: jax.Array
+) -> tuple[Phase2Solution, jax.Array]:
+    """AdamW on the second layer of a balanced head, and the weights of terms that it ends at."""
+    params, head, start, features, eval_features = inputs
     status = input_status(params, features, head)
     train = _pair_neurons(params, head, features, config)
     held_out = None if eval_features is None else _pair_neurons(params, head, eval_features, config)
@@ -181,32 +222,34 @@ def _train(inputs: _Inputs, config: Config, key: jax.Array) -> Phase2Solution:
 
     def unfinished(loop: _Loop) -> jax.Array:
         improvable = (loop.excess.bound > tolerance) & ~_is_unprovable(loop.excess, tolerance)
-        return valid & improvable & (loop.epoch < config.max_epochs)
+        going = valid & (loop.epoch < config.max_epochs)
+        return going & improvable & (config.phase2_objective != "none")
 
-    theta2 = jnp.asarray(head.theta2)
-    value = objective(params, train.problem, theta2)
-    tolerance = params.excess_tolerance * objective(params, train.problem, jnp.zeros_like(theta2))
+    value = objective(params, train.problem, start)
+    tolerance = params.excess_tolerance * objective(params, train.problem, jnp.zeros_like(start))
     nan = jnp.full((entries,), jnp.nan, value.dtype)
     traces = RewardMetrics(*[nan] * len(RewardMetrics._fields))
     empty = Phase2History(traces, None if held_out is None else traces)
     none = jnp.zeros((), jnp.int32)
     first = _Loop(
-        theta2=theta2,
+        theta2=start,
         value=value,
-        excess=excess_bound(params, blocked, theta2, value),
-        moments=optimizer.init(theta2),
+        excess=excess_bound(params, blocked, start, value),
+        moments=optimizer.init(start),
         step_scale=jnp.ones_like(value),
-        history=record(empty, none, value, theta2),
+        history=record(empty, none, value, start),
         epoch=none,
         key=key,
     )
     last = lax.while_loop(unfinished, advance, first)
     ended = _ended(last.excess, tolerance, last.value)
+    if config.phase2_objective == "none":
+        ended = jnp.where(ended == Status.BREAKDOWN, ended, Status.SOLVED)
     status = jnp.where(valid, ended, status).astype(jnp.int32)
     stats = Phase2Stats(
         status, last.epoch, last.value, last.excess.gradient_norm, last.excess.bound
     )
-    return Phase2Solution(head._replace(theta2=last.theta2), status, stats, last.history)
+    return Phase2Solution(head, status, stats, last.history), last.theta2
 
 
 def _is_unprovable(excess: Excess, tolerance: jax.Array) -> jax.Array:
@@ -234,7 +277,8 @@ def evaluate(
     """How well a head orders pairs: what `solve` records of `eval_features`, of any head and pairs.
 
     `loss` has the ridge on theta2 as it stands: it is Phase II's objective where `finetune` or
-    `solve` has scaled the neurons. The other metrics depend on the rewards alone.
+    `solve` has scaled the neurons and there is no linear path, whose coefficient counts as 1 here.
+    The other metrics depend on the rewards alone.
 
     Args:
         params: `beta`, `gamma` and `ridge` are read.
@@ -252,7 +296,7 @@ def evaluate(
     with jax.default_matmul_precision(config.precision):
         params, prepared = prepare_params(params), prepare_features(features)
         pairs = _pair_neurons(params, head, prepared, config)
-        metrics = _metrics(params, pairs, jnp.asarray(head.theta2))
+        metrics = _metrics(params, pairs, term_weights(head))
         valid = input_status(params, prepared) == Status.SOLVED
         return jax.tree.map(lambda metric: jnp.where(valid, metric, jnp.nan), metrics)
 
@@ -294,7 +338,7 @@ def _pair_neurons(params: Params, head: Head, features: PairArrays, config: Conf
     weight = jnp.where(finite, features.weight, jnp.nan)
     features = features._replace(weight=weight)
     problem = logistic_problem(config.phase2_objective, head, features, params.gamma)
-    chosen, rejected = head.neurons(features.chosen), head.neurons(features.rejected)
+    chosen, rejected = reward_terms(head, features.chosen), reward_terms(head, features.rejected)
     return _PairNeurons(chosen, rejected, weight, problem)
 
 

@@ -5,6 +5,8 @@ Pairwise (eq 6, the default), with phi = relu(x theta1 + b):
     mean_j w_j softplus(gamma + m_j - beta theta2^T (phi(chosen_j) - phi(rejected_j)))
         + ridge / 2 ||theta2||^2
 
+A linear path is one more column of phi, with a coefficient of its own in theta2.
+
 Pointwise (eq 9): the same with +phi(chosen_j) and -phi(rejected_j) as rows of their own. Both are
 a logistic regression without intercept on a design matrix; m_j is TRL's margin column.
 """
@@ -16,7 +18,7 @@ from typing import Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from coala_jax._head import Head
+from coala_jax._head import Head, reward_terms
 from coala_jax._inputs import PairArrays
 from coala_jax._roundoff import unit_roundoff
 from coala_jax._types import Params
@@ -37,21 +39,38 @@ class LogisticProblem(NamedTuple):
 
 
 def logistic_problem(
-    kind: Literal["pairwise", "pointwise"], head: Head, pairs: PairArrays, gamma: jax.Array
+    kind: Literal["pairwise", "pointwise", "none"],
+    head: Head,
+    pairs: PairArrays,
+    gamma: jax.Array,
 ) -> LogisticProblem:
-    """Design matrix of eq 6 or eq 9 from the first-layer outputs of pairs."""
-    if kind == "pairwise":
-        design = neuron_differences(head, pairs)
+    """Design matrix of eq 6 or eq 9 from the first-layer outputs of pairs; of eq 6 for "none"."""
+    if kind != "pointwise":
+        design = term_differences(head, pairs)
         return LogisticProblem(design, gamma + pairs.margin, pairs.weight)
     return LogisticProblem(
-        jnp.concatenate([head.neurons(pairs.chosen), -head.neurons(pairs.rejected)]),
+        jnp.concatenate([reward_terms(head, pairs.chosen), -reward_terms(head, pairs.rejected)]),
         gamma + jnp.concatenate([pairs.margin, pairs.margin]),
         pairs.row_weight,
     )
 
 
+def term_differences(head: Head, pairs: PairArrays) -> jax.Array:
+    """phi(chosen) - phi(rejected), the column of a linear path included: (n, k) or (n, k + 1)."""
+    neurons = neuron_differences(head, pairs)
+    if head.linear is None:
+        return neurons
+    return jnp.concatenate([neurons, path_difference(head, pairs)[:, None]], axis=1)
+
+
+def path_difference(head: Head, pairs: PairArrays) -> jax.Array:
+    """(chosen - rejected) linear of a head that has a linear path: (n,)."""
+    assert head.linear is not None
+    return jnp.matmul(pairs.chosen - pairs.rejected, head.linear, precision="highest")
+
+
 def neuron_differences(head: Head, pairs: PairArrays) -> jax.Array:
-    """phi(chosen) - phi(rejected): (n, k).
+    """Differences of the first-layer outputs of the sides: (n, k).
 
     A neuron that sees both is linear between them, and their outputs may agree in most digits: the
     difference of the features does not cancel.

@@ -1,0 +1,188 @@
+"""The linear path of the program: a ridge-penalised linear reward beside the network.
+
+`fit_path` finds the path of a given network output by Newton's method: of no output it is the
+linear probe, from which the network starts to grow. In a step of ADMM the path is eliminated from
+the linear system of the u-step, `PathSystem`; its dual is
+
+    max over r   -l*(-r) - ||X^T S^T r||^2 / (2 mu)   with the network's constraints on r as before.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.scipy.linalg import cho_factor, cho_solve
+
+from coala_jax.convex._output_penalties import OutputPenalties, weighed
+from coala_jax.convex._program import (
+    Program,
+    from_rows,
+    path_adjoint,
+    path_output,
+    path_penalty,
+)
+
+# Newton's method stops at this many roundings of the gradient at zero; full steps do from there.
+_ACCURACY = 100.0
+_MAX_STEPS = 50
+_MAX_HALVINGS = 20
+_ARMIJO = 1e-4
+# Rounding of a value, which a step may raise it by without being too long.
+_VALUE_ROUNDINGS = 30.0
+# The shift of the path's system is at least this many roundings of its largest diagonal entry and
+# size, so that its factor exists; what is added is a proximal term.
+_LEAST_SHIFT = 1.0
+
+
+def fit_path(program: Program, base: jax.Array) -> jax.Array:
+    """The w that minimises l(base + S X w) + mu / 2 ||w||^2, by damped Newton: (d,).
+
+    Args:
+        program: has a linear path.
+        base: outputs of the network, one value a label.
+    """
+    ridge = _ridge(program)
+
+    def value(linear: jax.Array) -> jax.Array:
+        return program.value(base + path_output(program, linear)) + path_penalty(program, linear)
+
+    def step(state: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+        linear, slope, steps, _ = state
+        direction = -cho_solve(cho_factor(_hessian(program, base, linear)), slope)
+        here, along = value(linear), jnp.vdot(slope, direction)
+        noise = _VALUE_ROUNDINGS * jnp.finfo(slope.dtype).eps * jnp.abs(here)
+
+        def too_long(search: tuple[jax.Array, jax.Array]) -> jax.Array:
+            length, halvings = search
+            rise = value(linear + length * direction) - here
+            # NaN, of a step that overflows, is no descent.
+            return ~(rise <= _ARMIJO * length * along + noise) & (halvings < _MAX_HALVINGS)
+
+        def halve(search: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+            return search[0] / 2, search[1] + 1
+
+        first = (jnp.ones_like(here), jnp.zeros((), jnp.int32))
+        length, halvings = lax.while_loop(too_long, halve, first)
+        stalled = halvings >= _MAX_HALVINGS
+        linear = jnp.where(stalled, linear, linear + length * direction)
+        return linear, path_slope(program, base, linear), steps + 1, stalled
+
+    def unfinished(state: tuple[jax.Array, ...]) -> jax.Array:
+        _, slope, steps, stalled = state
+        return (jnp.linalg.norm(slope) > limit) & (steps < _MAX_STEPS) & ~stalled
+
+    zero = jnp.zeros(program.features.shape[1] - 1, ridge.dtype)
+    slope = path_slope(program, base, zero)
+    limit = _ACCURACY * jnp.finfo(slope.dtype).eps * jnp.linalg.norm(slope)
+    first: tuple[jax.Array, ...] = (zero, slope, jnp.zeros((), jnp.int32), jnp.array(False))
+    return lax.while_loop(unfinished, step, first)[0]
+
+
+def differentiable_path(program: Program, base: jax.Array, linear: jax.Array) -> jax.Array:
+    """The fitted w as a function of program and base: one more Newton step, its Hessian held.
+
+    At the optimum its derivative is that of the implicit function theorem.
+    """
+    held = lax.stop_gradient((program, base, linear))
+    factor = cho_factor(_hessian(*held))
+    return held[2] - cho_solve(factor, path_slope(program, base, held[2]))
+
+
+def path_slope(program: Program, base: jax.Array, linear: jax.Array) -> jax.Array:
+    """Gradient of l(base + S X w) + mu / 2 ||w||^2 in w: (d,)."""
+    point = program.dual_point(base + path_output(program, linear))
+    return _ridge(program) * linear - path_adjoint(program, point)
+
+
+def _hessian(program: Program, base: jax.Array, linear: jax.Array) -> jax.Array:
+    output = base + path_output(program, linear)
+    # Losses are sums over labels: the Jacobian of the dual point is diagonal.
+    _, curvature = jax.jvp(program.dual_point, (output,), (jnp.ones_like(output),))
+    rows = _path_rows(program)
+    gram = (rows * -curvature[:, None]).T @ rows
+    return _shifted(gram, _ridge(program))
+
+
+class PathSystem(NamedTuple):
+    """The linear path in the u-step of ADMM.
+
+    Given the network's part, the path minimises a quadratic. With C = (mu / rho) I + X^T S^T T S X
+    its minimiser moves by C^-1 X^T S^T T times what the outputs are off by, which leaves the
+    network a system with the penalties T - T S X C^-1 X^T S^T T instead of T.
+
+    Attributes:
+        gram: (d, d) X^T S^T T S X.
+        shift: scalar mu / rho, never so small that C could not be factorised.
+        inverse: (d, d) C^-1.
+    """
+
+    gram: jax.Array
+    shift: jax.Array
+    inverse: jax.Array
+
+
+def path_system(program: Program, outputs: OutputPenalties, penalty: jax.Array) -> PathSystem:
+    """The system of a program at a rho."""
+    rows = _path_rows(program)
+    # T mixes the sides of a pair where the loss is isotropic.
+    weighted = jax.vmap(lambda column: weighed(program, outputs, column), 1, 1)(rows)
+    return at_penalty(program, rows.T @ weighted, penalty)
+
+
+def at_penalty(program: Program, gram: jax.Array, penalty: jax.Array) -> PathSystem:
+    """The system of a Gram matrix at a rho."""
+    shift = _ridge(program) / penalty
+    shifted = _shifted(gram, shift)
+    identity = jnp.eye(gram.shape[0], dtype=gram.dtype)
+    return PathSystem(gram, shift, cho_solve(cho_factor(shifted), identity))
+
+
+def path_move(
+    program: Program,
+    outputs: OutputPenalties,
+    system: PathSystem,
+    gap: jax.Array,
+    linear: jax.Array | None = None,
+) -> jax.Array:
+    """How the path's minimiser moves where the outputs are off by `gap`: (d,).
+
+    Args:
+        program: the program.
+        outputs: penalties T.
+        system: of the path.
+        gap: one value a label.
+        linear: where the path is, whose penalty pulls; None for the move of the minimiser alone.
+    """
+    right = path_adjoint(program, weighed(program, outputs, gap))
+    if linear is not None:
+        right = right - system.shift * linear
+    return right @ system.inverse
+
+
+def without_path(
+    program: Program, outputs: OutputPenalties, system: PathSystem | None, output: jax.Array
+) -> jax.Array:
+    """T (z - S X C^-1 X^T S^T T z), one value a label; T z without a path."""
+    if system is not None:
+        output = output - path_output(program, path_move(program, outputs, system, output))
+    return weighed(program, outputs, output)
+
+
+def _path_rows(program: Program) -> jax.Array:
+    """S X without the column of ones: (labels, d)."""
+    return from_rows(program, program.features[:, :-1])
+
+
+def _shifted(gram: jax.Array, shift: jax.Array) -> jax.Array:
+    """A positive semidefinite matrix plus a multiple of the identity that makes it definite."""
+    size = gram.shape[0]
+    rounding = _LEAST_SHIFT * size * jnp.finfo(gram.dtype).eps * jnp.max(jnp.diagonal(gram))
+    return gram + jnp.maximum(shift, rounding) * jnp.eye(size, dtype=gram.dtype)
+
+
+def _ridge(program: Program) -> jax.Array:
+    assert program.linear_ridge is not None  # a program with a linear path
+    return program.linear_ridge

@@ -110,8 +110,8 @@ class Config:
             penalty is `Params.linear_ridge`, and the program stays convex. Where the group lasso is
             at lambda_max or above, the head is that linear reward alone. The gate that
             a gated network has open everywhere is then left out.
-        phase2_objective: `"pairwise"` (eq 6), `"pointwise"` (eq 9), or `"none"`: the head stays that
-            of Phase I.
+        phase2_objective: `"pairwise"` (eq 6), `"pointwise"` (eq 9), or `"none"`: the head stays
+            that of Phase I.
         max_iterations: cap of ADMM steps in Phase I.
         check_every: ADMM steps between two checks.
         adapt_rho: let Phase I move rho away from `Params.rho`, towards equal residuals, after

@@ -51,15 +51,25 @@ def enumerate_gates(x: np.ndarray) -> np.ndarray:
 def random_head(
     width: int, kind: str = "relu", seed: Seed = 0, *, neurons: int = 6
 ) -> ConvexHead | GatedHead:
-    """A head of Gaussian weights in float32; its centre is small, as tiny models' features are."""
+    """A head of Gaussian weights in float32; its centre is small, as tiny models' features are.
+
+    Kinds are "relu" and "gated", or either with " and path" for a linear path.
+    """
     rng = np.random.default_rng(seed)
     shapes = {"theta1": (width, neurons), "bias": (neurons,), "theta2": (neurons,)}
-    if kind == "gated":
+    if kind.startswith("gated"):
         shapes |= {"gates": (width, neurons), "gate_bias": (neurons,)}
     shapes["center"] = (width,)
+    if kind.endswith("path"):
+        shapes["linear"] = (width,)
     leaves = {name: rng.standard_normal(size).astype(np.float32) for name, size in shapes.items()}
     leaves["center"] /= 10
-    return (ConvexHead if kind == "relu" else GatedHead)(**leaves)
+    return (ConvexHead if kind.startswith("relu") else GatedHead)(**leaves)
+
+
+def head_tensors(head: ConvexHead | GatedHead) -> dict[str, np.ndarray]:
+    """The leaves that a head has, by name."""
+    return {name: leaf for name, leaf in head._asdict().items() if leaf is not None}
 
 
 def random_reward_model(backbone, settings, seed: Seed = 0):

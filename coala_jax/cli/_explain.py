@@ -11,7 +11,7 @@ from coala_jax.cli._row_options import add_head_and_rows, open_head_and_rows, ro
 
 if TYPE_CHECKING:
     from coala_jax.data import ResponseRow
-    from coala_jax.decoding._explanation import Explanation, Moved, NeuronAccount
+    from coala_jax.decoding._explanation import Explained, Explanation, Moved, NeuronAccount
 
 EXAMPLE = "  coala-jax explain head --model models/gpt2 --data responses.jsonl --id line-3"
 
@@ -61,12 +61,13 @@ def run(arguments: argparse.Namespace) -> int:
         "out": out,
         "explanations": [explanation_fields(*each) for each in found.explanations],
         "neurons": [account_fields(account) for account in found.neurons],
+        "linear_path": found.linear_path,
         "responses": found.responses,
         "rows": {"set_aside": counts, "rejected": kept},
     }
     lines = [
-        *(line for each in found.explanations for line in _explanation(*each)),
-        *(line for each in found.neurons for line in _account(each, found.responses)),
+        *(line for each in found.explanations for line in _explanation(*each, found.linear_path)),
+        *(line for each in found.neurons for line in _account(each, found)),
         *rows_lines(counts, kept, out),
     ]
     return report(arguments, result, lines, file=out)
@@ -92,12 +93,16 @@ def account_fields(account: NeuronAccount) -> dict[str, Any]:
     return {**account._asdict(), **sides}
 
 
-def _explanation(row: ResponseRow, explanation: Explanation) -> list[str]:
+def _name(neuron: int, linear_path: int | None) -> str:
+    return "linear path" if neuron == linear_path else f"neuron {neuron:4}"
+
+
+def _explanation(row: ResponseRow, explanation: Explanation, linear_path: int | None) -> list[str]:
     """A reward and its shares, for people."""
     return [
         f"{row.id} ({row.side}): reward {explanation.reward:+.4f}  {excerpt(row.response)}",
         *(
-            f"  neuron {neuron:4}  {share:+10.4f}"
+            f"  {_name(neuron, linear_path)}  {share:+10.4f}"
             for neuron, share in zip(
                 explanation.neurons.tolist(), explanation.shares.tolist(), strict=True
             )
@@ -106,11 +111,13 @@ def _explanation(row: ResponseRow, explanation: Explanation) -> list[str]:
     ]
 
 
-def _account(account: NeuronAccount, responses: int) -> list[str]:
+def _account(account: NeuronAccount, found: Explained) -> list[str]:
     """A neuron and the responses that move it most, for people."""
+    on = f"on in {account.active} of {found.responses} responses, "
+    is_path = account.neuron == found.linear_path
+    name = "linear path: " if is_path else f"neuron {account.neuron}: {on}"
     return [
-        f"neuron {account.neuron}: on in {account.active} of {responses} responses, mean size of "
-        f"its share {account.mean_size:.4f}",
+        f"{name}mean size of its share {account.mean_size:.4f}",
         *_moved("raises", account.raises),
         *_moved("lowers", account.lowers),
         "",

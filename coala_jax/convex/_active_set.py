@@ -5,10 +5,10 @@ is smooth, and the optimum solves
 
     grad f(u) = G_T^T alpha,    G_T u = 0,    f(u) = l(S F u) + lambda_g sum_i ||u_i||,
 
-T the tight rows; a linear path w, with its ridge, is free. `newton` solves them from a point nearby to the accuracy of the arithmetic, and
-`solve_adjoint` their transposed linearisation, which implicit differentiation needs. Per block the
-orthogonal projector onto the null space of the tight rows is formed once, so that conjugate
-gradients on that subspace do both.
+T the tight rows; the linear path w, with its ridge, is free. `newton` solves them from a point
+nearby to the accuracy of the arithmetic, and `solve_adjoint` their transposed linearisation, which
+implicit differentiation needs. Per block the orthogonal projector onto the null space of the tight
+rows is formed once, so that conjugate gradients on that subspace do both.
 """
 
 from __future__ import annotations

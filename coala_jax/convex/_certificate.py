@@ -3,8 +3,9 @@
 Primal: the objective at weights inside the cones; outside them it bounds nothing. Dual: with
 r = -grad l(z) and alpha >= 0, (t r, t alpha) is feasible while
 t ||block of F^T S^T r + G^T alpha|| <= lambda_g for every block, and -l*(-t r) is then a lower
-bound; with a linear path, that less ||t X^T S^T r||^2 / (2 mu). Both belong to the program with these gates, not to every two-layer ReLU network. Both carry
-an allowance for rounding, so that they are bounds in the arithmetic that they are computed in.
+bound; with a linear path, that less ||t X^T S^T r||^2 / (2 mu). Both belong to the program with
+these gates, not to every two-layer ReLU network. Both carry an allowance for rounding, so that they
+are bounds in the arithmetic that they are computed in.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ class Dual(NamedTuple):
     value: jax.Array
 
 
-def evaluated(program: Program, weights: jax.Array, linear: jax.Array | None) -> Primal:
+def evaluated(program: Program, weights: jax.Array, linear: jax.Array | None = None) -> Primal:
     """(H, P, D) weights with the value of (3) from above; infinite where they leave their cones.
 
     Args:
@@ -170,7 +171,7 @@ def _best_scale_with_path(
         rising = value(high - width) < value(low + width)
         return jnp.where(rising, high - width, low), jnp.where(rising, high, low + width)
 
-    low, high = lax.fori_loop(0, _SECTIONS, section, (jnp.zeros_like(most), most))
+    low, _ = lax.fori_loop(0, _SECTIONS, section, (jnp.zeros_like(most), most))
     # Where the bound rises to the end, the end itself.
     return jnp.where(value(most) >= value(low), most, low)
 

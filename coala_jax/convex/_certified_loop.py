@@ -255,7 +255,7 @@ def _first_primal(problem: CronosProblem, cones: Cones, zero: Primal) -> Primal:
     program, linear, rays = problem.program, problem.linear, zero.weights
     if program.has_cones:
         interior = jnp.stack([cones.interior, cones.interior])
-        rays = best_lengths(program, interior, linear, 0.0)
+        rays = best_lengths(program, interior, linear, start=0.0)
     elif linear is None:
         return zero
     return better_primal(zero, evaluated(program, rays, linear))

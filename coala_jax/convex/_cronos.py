@@ -21,10 +21,9 @@ import jax.numpy as jnp
 
 from coala_jax.convex._linear_path import (
     PathSystem,
-    fit_path,
     path_move,
+    path_of_zero_network,
     path_system,
-    without_path,
 )
 from coala_jax.convex._linear_system import (
     LinearSystem,
@@ -129,8 +128,7 @@ def cronos_problem(
 ) -> CronosProblem:
     """Prepare the linear system and the path that a program has, unless they are given."""
     system = factorize(program.features) if system is None else system
-    if linear is None and program.has_path:
-        linear = fit_path(program, jnp.zeros_like(program.labels))
+    linear = path_of_zero_network(program) if linear is None else linear
     return CronosProblem(program, penalty, system, output_penalties(program), linear)
 
 
@@ -194,7 +192,7 @@ def cronos_step(problem: CronosProblem, state: CronosState, max_cg_iterations: i
     slack_gap = rows.penalty * (state.slack - state.slack_dual - signs * state.products)
     output_gap = state.output - state.output_dual - _output(program, state)
     linear = state.linear
-    if state.path is not None:
+    if state.path is not None and linear is not None:
         move = path_move(program, problem.outputs, state.path, output_gap, linear)
         linear = linear + move
         output_gap = output_gap - path_output(program, move)
@@ -210,7 +208,7 @@ def cronos_step(problem: CronosProblem, state: CronosState, max_cg_iterations: i
     )
     point = state.point + correction.weights
     products = state.products + correction.products
-    if state.path is not None:
+    if state.path is not None and linear is not None:
         moved = network_output(program, correction.products)
         linear = linear - path_move(program, problem.outputs, state.path, moved)
     found = state._replace(point=point, products=products, linear=linear)

@@ -33,8 +33,8 @@ def differentiable_weights(program: Program, located: Located) -> Weights:
     """The located weights as a function of the program, its strengths included.
 
     Their value is `located.weights`; their gradient is that of the optimum of (3) with respect to
-    features, labels, row weights, strength and ridge, patterns and zero blocks held fixed. NaN where
-    the solve was not converged or no optimum was found on the blocks that are not zero.
+    features, labels, row weights, strength and ridge, patterns and zero blocks held fixed. NaN
+    where the solve was not converged or no optimum was found on the blocks that are not zero.
     """
     return located.weights
 

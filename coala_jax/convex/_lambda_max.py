@@ -110,9 +110,7 @@ def _interval(
     return Interval(unit * lower, unit * (upper + jnp.max(pulled.error)))
 
 
-def _values_at_zero(
-    program: Program, linear: jax.Array | None
-) -> tuple[jax.Array, jax.Array]:
+def _values_at_zero(program: Program, linear: jax.Array | None) -> tuple[jax.Array, jax.Array]:
     """A unit, and in it the values of which X^T makes g_i and -g_i: scalar and (H, P, m).
 
     In units of the largest residual no square underflows.

@@ -23,7 +23,9 @@ from coala_jax.convex._program import (
     path_adjoint,
     path_output,
     path_penalty,
+    spread_to_rows,
 )
+from coala_jax.convex._rounding import plain_products_error
 
 # Newton's method stops at this many roundings of the gradient at zero; full steps do from there.
 _ACCURACY = 100.0
@@ -81,14 +83,22 @@ def fit_path(program: Program, base: jax.Array) -> jax.Array:
     return lax.while_loop(unfinished, step, first)[0]
 
 
-def differentiable_path(program: Program, base: jax.Array, linear: jax.Array) -> jax.Array:
-    """The fitted w as a function of program and base: one more Newton step, its Hessian held.
+def path_of_zero_network(program: Program) -> jax.Array | None:
+    """The path that is optimal where the network is zero, the linear probe: (d,).
 
-    At the optimum its derivative is that of the implicit function theorem.
+    Its derivative is that of the implicit function theorem. Zero where what pulls at it is below
+    the rounding of its sum; None for a program without a path.
     """
-    held = lax.stop_gradient((program, base, linear))
-    factor = cho_factor(_hessian(*held))
-    return held[2] - cho_solve(factor, path_slope(program, base, held[2]))
+    if not program.has_path:
+        return None
+    zero, held = jnp.zeros_like(program.labels), lax.stop_gradient(program)
+    linear = fit_path(held, zero)
+    # One more Newton step, its Hessian held, has that derivative.
+    factor = cho_factor(_hessian(held, zero, linear))
+    linear = linear - cho_solve(factor, path_slope(program, zero, linear))
+    values = spread_to_rows(held, held.dual_point(zero))
+    rounding = plain_products_error(held.features, values)
+    return jnp.where(jnp.linalg.norm(values @ held.features) > rounding, linear, 0)
 
 
 def path_slope(program: Program, base: jax.Array, linear: jax.Array) -> jax.Array:

@@ -15,11 +15,11 @@ from coala_jax._inputs import PairArrays, input_status, prepare_features, prepar
 from coala_jax._solution import Certificate, Phase1Solution, Phase1Stats
 from coala_jax._status import Status
 from coala_jax._types import Config, Params, PreferenceFeatures
+from coala_jax.convex._active_set import Weights
 from coala_jax.convex._certificate import explained_share, relative_gap, zero_network
 from coala_jax.convex._certified_loop import CronosResult, cronos_solve
 from coala_jax.convex._cronos import CronosProblem, CronosState
 from coala_jax.convex._head_check import claims_a_network, confirmed_status, doubt_at_gates
-from coala_jax.convex._active_set import Weights
 from coala_jax.convex._implicit import Located, differentiable_weights
 from coala_jax.convex._network import active_neurons, network_from_weights
 from coala_jax.convex._prepare import Prepared, at_strength, prepare

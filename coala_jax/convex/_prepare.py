@@ -14,7 +14,7 @@ from coala_jax._types import Config, Params
 from coala_jax.convex._cronos import CronosProblem, cronos_problem
 from coala_jax.convex._gates import Gates, given_gates, sample_gates
 from coala_jax.convex._lambda_max import Interval, lambda_max, norm_bound
-from coala_jax.convex._linear_path import differentiable_path, fit_path
+from coala_jax.convex._linear_path import path_of_zero_network
 from coala_jax.convex._linear_system import LinearSystem, factorize
 from coala_jax.convex._penalties import guessed_share, rows_pay, suggested_penalty
 from coala_jax.convex._program import Program, make_program
@@ -75,10 +75,7 @@ def prepare(
     program = make_program(x, found.patterns, features, params, config)
     system = factorize(held)
     cones = cones_of(lax.stop_gradient(program), system, found.vectors)
-    linear = None
-    if program.has_path:
-        zero = jnp.zeros_like(program.labels)
-        linear = differentiable_path(program, zero, fit_path(lax.stop_gradient(program), zero))
+    linear = path_of_zero_network(program)
     nan = jnp.full((), jnp.nan, x.dtype)
     bound = vanishing = Interval(nan, nan)
     if config.strength_unit == "lambda_max":

@@ -43,9 +43,9 @@ class Program:
         labels: (m,) targets y; (n,) offsets of the pairs where the loss is pairwise.
         row_weight: weights in the loss, shaped as the labels.
         strength: scalar lambda_g.
-        linear_ridge: scalar mu of the linear path; None without one.
         loss: l, static.
         model: static; `"relu"` has the cones, `"gated_relu"` does not.
+        linear_ridge: scalar mu of the linear path; None without one.
     """
 
     features: jax.Array
@@ -53,9 +53,9 @@ class Program:
     labels: jax.Array
     row_weight: jax.Array
     strength: jax.Array
-    linear_ridge: jax.Array | None
     loss: Loss = dataclasses.field(metadata={"static": True})
     model: Model = dataclasses.field(metadata={"static": True})
+    linear_ridge: jax.Array | None = None
 
     @property
     def has_cones(self) -> bool:
@@ -110,7 +110,7 @@ def make_program(
     unset = jnp.full((), jnp.nan, x.dtype)
     patterns = patterns.astype(x.dtype)
     ridge = params.linear_ridge * len(labels) if config.linear_path else None
-    return Program(x, patterns, labels, row_weight, unset, ridge, config.loss, config.model)
+    return Program(x, patterns, labels, row_weight, unset, config.loss, config.model, ridge)
 
 
 def row_products(features: jax.Array, weights: jax.Array) -> jax.Array:
@@ -150,7 +150,7 @@ def path_adjoint(program: Program, residual: jax.Array) -> jax.Array:
 
 
 def path_penalty(program: Program, linear: jax.Array | None) -> jax.Array:
-    """mu / 2 ||w||^2: scalar, zero without a path."""
+    """Mu / 2 ||w||^2: scalar, zero without a path."""
     if linear is None or program.linear_ridge is None:
         return jnp.zeros_like(program.strength)
     return 0.5 * program.linear_ridge * jnp.vdot(linear, linear)
@@ -198,7 +198,7 @@ def block_norms(weights: jax.Array, at_zero: float = 0.0) -> jax.Array:
 def objective(
     program: Program, weights: jax.Array, linear: jax.Array | None, output: jax.Array
 ) -> jax.Array:
-    """Value of program (3) at weights with output S (F u + X w); its constraints are not looked at."""
+    """Value of (3) at weights with output S (F u + X w); its constraints are not looked at."""
     lasso = program.strength * jnp.sum(block_norms(weights))
     return program.value(output) + lasso + path_penalty(program, linear)
 

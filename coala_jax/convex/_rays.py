@@ -29,7 +29,11 @@ _STEPS = 100
 
 
 def best_lengths(
-    program: Program, weights: jax.Array, linear: jax.Array | None, start: float = 1.0
+    program: Program,
+    weights: jax.Array,
+    linear: jax.Array | None = None,
+    *,
+    start: float = 1.0,
 ) -> jax.Array:
     """Weights (H, P, D) of the same directions, zero blocks left zero, with the best lengths.
 

@@ -67,8 +67,8 @@ def program_of(
     if (certificate.linear is None) == config.linear_path:
         held = "None" if certificate.linear is None else "weights"
         raise CoalaError(
-            f"certificate.linear holds {held}, but the config has linear_path={config.linear_path}: "
-            "give the config that was solved"
+            f"certificate.linear holds {held}, but the config has linear_path="
+            f"{config.linear_path}: give the config that was solved"
         )
     if config.linear_path:
         linear = certified("linear", certificate.linear, columns)

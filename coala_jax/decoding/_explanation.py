@@ -1,7 +1,8 @@
 """Why a response has its reward: the share of each neuron, and the responses that move it most.
 
 The reward of features x is sum_k h_k(x) theta2_k (eq 2), h_k being the first layer's output: 0
-where neuron k is off. Its k-th term is the share of neuron k. A share is computed in float64 from
+where neuron k is off. Its k-th term is the share of neuron k. The linear path of a head that has
+one comes last, as if it were a neuron of theta2 = 1. A share is computed in float64 from
 the float32 h_k(x) and theta2_k, where the product is exact; the reward of an explanation is the
 correctly rounded sum of its shares (`math.fsum`), which does not depend on their order. So
 
@@ -21,7 +22,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from coala_jax._head import Head
+from coala_jax._head import Head, reward_terms, term_weights
 from coala_jax._progress import Progress
 from coala_jax.data import DataError, ResponseRow
 from coala_jax.data._responses import CHUNK_RESPONSES
@@ -35,7 +36,8 @@ class Explanation(NamedTuple):
 
     Attributes:
         reward: ``math.fsum(shares)``.
-        neurons: (a,) columns of the head's ``theta1`` whose share is not 0.
+        neurons: (a,) columns of the head's ``theta1`` whose share is not 0; the number after the
+            last one is the linear path.
         shares: (a,) float64, theirs, by falling size; of equal sizes the lower neuron first.
     """
 
@@ -55,7 +57,7 @@ class NeuronAccount(NamedTuple):
     """What a neuron does on some responses.
 
     Attributes:
-        neuron: a column of the head's ``theta1``.
+        neuron: a column of the head's ``theta1``, or the number after the last: the linear path.
         theta2: its weight in the reward; every share has its sign or is 0 in a `ConvexHead`.
         active: on how many of them its share is not 0.
         mean_size: mean of |share| over all of them.
@@ -74,12 +76,14 @@ class NeuronAccount(NamedTuple):
 def neuron_shares(head: Head, features: np.ndarray) -> np.ndarray:
     """Shares of all neurons: (n, d) features to (n, k) float64, each an exact product.
 
+    (n, k + 1) of a head with a linear path, whose shares are the last.
+
     Raises:
         FeatureError: a share that is not finite.
         ValueError: features of another width than the head's.
     """
-    neurons = np.asarray(head.neurons(features), np.float64)
-    shares: np.ndarray = neurons * np.asarray(head.theta2, np.float64)
+    terms = np.asarray(reward_terms(head, features), np.float64)
+    shares: np.ndarray = terms * np.asarray(term_weights(head), np.float64)
     if not np.isfinite(shares).all():
         row, neuron = np.argwhere(~np.isfinite(shares))[0]
         raise FeatureError(
@@ -100,11 +104,13 @@ class Explained(NamedTuple):
     """What `explain` found.
 
     Attributes:
+        linear_path: the number that stands for the linear path; None of a head without one.
         explanations: of the wanted responses, with their rows, in the order of the rows.
         neurons: accounts of the neurons that have the largest shares in them.
         responses: how many responses the accounts are of.
     """
 
+    linear_path: int | None
     explanations: tuple[tuple[ResponseRow, Explanation], ...]
     neurons: tuple[NeuronAccount, ...]
     responses: int
@@ -136,7 +142,8 @@ def explain(
     require_reward_model(model)
     head = model.head
     explanations: list[tuple[ResponseRow, Explanation]] = []
-    extremes = _Extremes(head.theta2.shape[0], examples)
+    weights = np.asarray(term_weights(head))
+    extremes = _Extremes(len(weights), examples)
     wanted, rows = set(ids), iter(rows)
     with Progress(None, "explain") as progress:
         while chunk := list(itertools.islice(rows, CHUNK_RESPONSES)):
@@ -156,8 +163,9 @@ def explain(
         )
     top = _top_neurons([each for _, each in explanations], neurons)
     return Explained(
+        None if head.linear is None else len(weights) - 1,
         tuple(explanations),
-        tuple(extremes.account(neuron, float(head.theta2[neuron])) for neuron in top),
+        tuple(extremes.account(neuron, float(weights[neuron])) for neuron in top),
         extremes.rows,
     )
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from coala_jax._errors import CoalaError
@@ -69,7 +70,7 @@ class TextRewardModel:
         except ValueError as error:
             raise HeadError(str(error)) from None
         require_same_backbone(self.identity, feature_identity(self.backbone, settings))
-        if not all(np.isfinite(value).all() for value in self.head):
+        if not all(np.isfinite(value).all() for value in jax.tree.leaves(self.head)):
             raise HeadError("the head holds NaN or infinity; solve again")
         if settings.needs_query:
             raise HeadError(

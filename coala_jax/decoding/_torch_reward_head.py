@@ -19,25 +19,28 @@ GATED = RELU | {"gates", "gate_bias"}
 
 
 class RewardHead(torch.nn.Module):
-    """Reward relu(c theta1 + bias) theta2, c = x - center.
+    """Reward relu(c theta1 + bias) theta2 + c linear, c = x - center.
 
-    With gates 1(c gates + gate_bias >= 0) stands for the relu. Its tensors are buffers: they follow
+    With gates 1(c gates + gate_bias >= 0) stands for the relu, and without a linear path there is
+    no c linear. Its tensors are buffers: they follow
     ``.to(...)`` and are not trained.
     """
 
     def __init__(self, tensors: dict[str, torch.Tensor]) -> None:
-        """Take the tensors of a head: theta1 (d, k), bias (k,), theta2 (k,), center (d,), gates.
+        """Take the tensors of a head: theta1 (d, k), bias (k,), theta2 (k,), center (d,).
 
-        Heads of version 0.1 have no center, and those of relu no gates.
+        And gates (d, k) with gate_bias (k,), linear (d,) where it has them. Heads of version 0.1
+        have no center.
 
         Raises:
             ValueError: tensors that are not those of a head.
         """
         super().__init__()
-        names = set(tensors) - {"center"}
+        names = set(tensors) - {"center", "linear"}
         if names not in (RELU, GATED):
             raise ValueError(f"tensors: {sorted(tensors)} are not those of a head, {sorted(RELU)}")
         self.gated = names == GATED
+        self.has_path = "linear" in tensors
         if "center" not in tensors:
             tensors = {**tensors, "center": torch.zeros_like(tensors["theta1"][:, 0])}
         for name, tensor in tensors.items():
@@ -67,4 +70,5 @@ class RewardHead(torch.nn.Module):
             neurons = torch.where(opened, neurons, torch.zeros_like(neurons))
         else:
             neurons = torch.relu(neurons)
-        return neurons @ theta2
+        rewards = neurons @ theta2
+        return rewards + centred @ self.get_buffer("linear") if self.has_path else rewards

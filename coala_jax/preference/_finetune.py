@@ -103,9 +103,9 @@ def finetune(
 
     AdamW (an optax chain) from the head's own theta2, on all pairs or on minibatches. Stops when
     the objective is proven to be within `params.excess_tolerance` of its optimum, in units of the
-    loss of theta2 = 0. A linear path is one more column with a coefficient of its own.
-    With `Config(phase2_objective="none")` the head stays as it is, and is measured. Reverse-mode gradients of the head are those of the optimum, by implicit
-    differentiation.
+    loss of theta2 = 0. A linear path is one more column, with a coefficient of its own. With
+    `Config(phase2_objective="none")` the head stays as it is, and is measured. Reverse-mode
+    gradients of the head are those of the optimum, by implicit differentiation.
 
     Args:
         params: `beta`, `gamma`, `ridge`, `learning_rate`, `weight_decay`, `excess_tolerance`.
@@ -175,9 +175,7 @@ def _balanced(head: Head, features: PairArrays) -> tuple[Head, jax.Array]:
     return head._replace(linear=linear), jnp.append(head.theta2, jnp.where(used, spread, 0))
 
 
-def _train(
-    inputs: _Inputs, config: Config, key: jax.Array
-) -> tuple[Phase2Solution, jax.Array]:
+def _train(inputs: _Inputs, config: Config, key: jax.Array) -> tuple[Phase2Solution, jax.Array]:
     """AdamW on the second layer of a balanced head, and the weights of terms that it ends at."""
     params, head, start, features, eval_features = inputs
     status = input_status(params, features, head)

@@ -149,7 +149,7 @@ def run_experiment(
 def _require_usable(phases: TimedPhases) -> None:
     if phases.status in (Status.INVALID_PARAMETER, Status.NOT_FINITE_INPUT):
         raise CoalaError(phases.status.text)
-    if not all(np.isfinite(leaf).all() for leaf in phases.phase2.head):
+    if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(phases.phase2.head)):
         raise SolveError(f"no head was written; {_name(phases.status)}: {phases.status.text}")
 
 

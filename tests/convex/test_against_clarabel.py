@@ -23,11 +23,12 @@ SETTINGS = (
     {"tol_feas": 1e-7, "equilibrate_enable": False},
     {"max_step_fraction": 0.9},
 )
+LINEAR_RIDGE = 0.2
 TIGHT = {"gap_tolerance": 1e-5, "violation_tolerance": 1e-4, "residual_tolerance": 1e-3}
 
 
-def cone_optimum(model, loss, x, d, targets, strength) -> float:
-    """Optimum of (3), or of the gated program without its cones.
+def cone_optimum(model, loss, x, d, targets, strength, ridge) -> float:
+    """Optimum of (3), or of the gated program without its cones; with a linear path or without.
 
     Args:
         model: of `Config`.
@@ -36,6 +37,7 @@ def cone_optimum(model, loss, x, d, targets, strength) -> float:
         d: (P, m) patterns.
         targets: labels of rows and their weights, or offsets of pairs and theirs.
         strength: lambda.
+        ridge: mu of the linear path; None without one.
     """
     y, weight = targets
     root, blocks, width = np.sqrt(weight), len(d), x.shape[1]
@@ -43,6 +45,11 @@ def cone_optimum(model, loss, x, d, targets, strength) -> float:
     w = [cp.Variable(width) for _ in range(blocks)]
     z = sum(cp.multiply(d[i], x @ (v[i] - w[i])) for i in range(blocks))
     cones = [cp.multiply(2 * d[i] - 1, x @ u) >= 0 for i in range(blocks) for u in (v[i], w[i])]
+    penalty = strength * sum(map(cp.norm, v + w))
+    if ridge is not None:
+        path = cp.Variable(width - 1)
+        z = z + x[:, :-1] @ path
+        penalty = penalty + ridge / 2 * cp.sum_squares(path)
     if model == "gated_relu":
         # With w = 0 the split v - w is the gated weight itself.
         cones = [u == 0 for u in w]
@@ -58,8 +65,7 @@ def cone_optimum(model, loss, x, d, targets, strength) -> float:
         "huber": lambda: inner + weight @ cp.abs(z - y - core),
         "bradley_terry": lambda: weight @ cp.logistic(y - z[: len(y)] + z[len(y) :]),
     }[loss]()
-    problem = cp.Problem(cp.Minimize(value + strength * sum(map(cp.norm, v + w))), cones)
-    return eight_digits(problem)
+    return eight_digits(cp.Problem(cp.Minimize(value + penalty), cones))
 
 
 def eight_digits(problem: cp.Problem) -> float:
@@ -83,17 +89,20 @@ def targets_of(loss: str, features: PreferenceFeatures) -> tuple[np.ndarray, np.
 
 @pytest.fixture(scope="module")
 def agree():
-    """Compare optima; one compiled solve a loss and model, since all problems have one shape."""
+    """Compare optima; one compiled solve a program, since all problems have one shape."""
     solvers = {}
 
-    def run(model, loss, features, group_lasso, seed):
-        if (model, loss) not in solvers:
-            config = Config(model=model, phase1_loss=loss, n_gates=4, max_iterations=20_000)
-            solvers[model, loss] = jax.jit(partial(cronos, config=config))
+    def run(model, loss, features, group_lasso, seed, *, path=False):
+        config = Config(
+            model=model, phase1_loss=loss, n_gates=4, max_iterations=20_000, linear_path=path
+        )
+        solver = solvers.setdefault(config, jax.jit(partial(cronos, config=config)))
         with jax.enable_x64(True):
-            params = Params(group_lasso=group_lasso, gamma=GAMMA, **TIGHT)
+            params = Params(
+                group_lasso=group_lasso, linear_ridge=LINEAR_RIDGE, gamma=GAMMA, **TIGHT
+            )
             params = jax.tree.map(jnp.asarray, params)
-            solution = solvers[model, loss](params, features, key=jax.random.key(seed))
+            solution = solver(params, features, key=jax.random.key(seed))
         assert Status(int(solution.status)) == Status.SOLVED
         certificate = jax.tree.map(np.asarray, solution.certificate)
         # Pairs without weight are no part of the program.
@@ -106,6 +115,7 @@ def agree():
             certificate.patterns[:, counted].astype(float),
             (y[counted[: len(y)]], weight[counted[: len(y)]]),
             float(certificate.group_lasso_strength),
+            LINEAR_RIDGE * len(y) if path else None,
         )
         assert float(solution.stats.primal_value) == pytest.approx(best, rel=1e-4)
         assert float(solution.stats.dual_bound) <= best * (1 + 1e-7)
@@ -131,3 +141,14 @@ def test_optimum_with_weights_and_margins_agrees_with_clarabel(model, loss, grou
     weight[[2, 9]] = 0
     features = draw_pairs(rng, PAIRS)._replace(weight=weight, margin=margin)
     agree(model, loss, features, group_lasso, seed=20)
+
+
+@pytest.mark.parametrize("group_lasso", [0.05, 0.3])
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("model", MODELS)
+def test_optimum_beside_a_linear_path_agrees_with_clarabel(model, loss, group_lasso, agree):
+    rng = np.random.default_rng(21)
+    weight, margin = rng.uniform(0.2, 3, PAIRS), rng.uniform(0, 1, PAIRS)
+    weight[4] = 0
+    features = draw_pairs(rng, PAIRS)._replace(weight=weight, margin=margin)
+    agree(model, loss, features, group_lasso, seed=21, path=True)

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from coala_jax import Config, Params, PreferenceFeatures, Status, cronos
+from coala_jax.convex._linear_path import path_system
 from coala_jax.convex._linear_system import (
+    OutputSystem,
     factorize,
     solve_correction,
     tight_penalties,
@@ -21,6 +23,7 @@ from tests.helpers import draw_pairs
 
 CONFIG = Config(n_gates=4, max_iterations=2000)
 USUAL = {"squared", "bradley_terry"}
+RHO = 0.7
 
 
 # test_against_clarabel.py solves with every loss and model too.
@@ -90,15 +93,22 @@ def test_penalties_of_single_rows_save_steps():
 def dense_system(
     program: Program, shift: float, penalty: np.ndarray, outputs: OutputPenalties
 ) -> np.ndarray:
-    """shift I + G^T Sigma G + F^T S^T T S F, entry by entry."""
+    """shift I + G^T Sigma G + F^T S^T T S F, entry by entry.
+
+    With a linear path its columns come last, with a shift of mu / rho.
+    """
     x, d = np.asarray(program.features), np.asarray(program.patterns)
     blocks, width = len(d), x.shape[1]
     f = np.hstack([d[i][:, None] * x for i in range(blocks)])
     f = np.hstack([f, -f])
+    shifts = np.full(f.shape[1], shift)
+    if program.linear_ridge is not None:
+        f = np.hstack([f, x[:, :-1]])
+        shifts = np.append(shifts, np.full(width - 1, program.linear_ridge / RHO))
     pairs = len(x) // 2
     apart = f[:pairs] - f[pairs:]
     taus = np.asarray(outputs)
-    matrix = shift * np.eye(2 * blocks * width)
+    matrix = np.diag(shifts)
     if program.loss.pairwise:
         matrix += taus[1] * apart.T @ apart
     else:
@@ -110,9 +120,11 @@ def dense_system(
     return matrix
 
 
+@pytest.mark.parametrize("path", [False, True])
 @pytest.mark.parametrize("loss", ["squared", "logistic", "bradley_terry"])
 @pytest.mark.parametrize("rows", ["uniform", "tight"])
-def test_the_linear_system_is_the_dense_one(loss, rows):
+def test_the_linear_system_is_the_dense_one(loss, rows, path):
+    """With a path, of the system of both, from which it is eliminated."""
     loss = LOSSES[loss]
     rng = np.random.default_rng(0)
     m, width, blocks = 40, 3, 4
@@ -127,6 +139,7 @@ def test_the_linear_system_is_the_dense_one(loss, rows):
             strength=jnp.ones(()),
             loss=loss,
             model="relu",
+            linear_ridge=jnp.full((), 3.0) if path else None,
         )
         system = factorize(x)
         multipliers = jnp.asarray(np.maximum(rng.standard_normal((2, blocks, m)) - 1, 0))
@@ -137,11 +150,20 @@ def test_the_linear_system_is_the_dense_one(loss, rows):
         )
         right = jnp.asarray(rng.standard_normal((2, blocks, width)))
         outputs = output_penalties(program)
-        found = solve_correction(program, (penalties, outputs), right, jnp.asarray(1e-12), 200)
+        of_path = path_system(program, outputs, jnp.full((), RHO)) if path else None
+        found = solve_correction(
+            program,
+            penalties,
+            OutputSystem(outputs, of_path),
+            right,
+            tolerance=jnp.asarray(1e-12),
+            max_iterations=200,
+        )
         dense = dense_system(program, float(system.shift), np.asarray(penalties.penalty), outputs)
         alike = loss.pairwise or loss.isotropic
         assert (outputs.apart > 2 * outputs.together) == alike
-    expected = np.linalg.solve(dense, np.asarray(right).ravel()).reshape(right.shape)
+    filled = np.concatenate([np.asarray(right).ravel(), np.zeros(len(dense) - right.size)])
+    expected = np.linalg.solve(dense, filled)[: right.size].reshape(right.shape)
     weights = np.asarray(found.weights)
     np.testing.assert_allclose(weights, expected, rtol=1e-9, atol=1e-12)
     np.testing.assert_allclose(found.products, weights @ np.asarray(x).T, atol=1e-12)

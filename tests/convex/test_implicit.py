@@ -18,7 +18,13 @@ from coala_jax import (
     solve,
 )
 from coala_jax._inputs import prepare_features, prepare_params
-from coala_jax.convex._active_set import find_active_set, gradient, newton, solve_adjoint
+from coala_jax.convex._active_set import (
+    Weights,
+    find_active_set,
+    gradient,
+    newton,
+    solve_adjoint,
+)
 from coala_jax.convex._cronos import CronosState
 from coala_jax.convex._phase1 import solve_held
 from coala_jax.convex._prepare import at_strength, prepare
@@ -99,6 +105,33 @@ def test_gradients_of_phase_one_agree_with_finite_differences(model, loss):
             return jnp.where(solved, jnp.sum(jnp.tanh(solution.head(at))), jnp.nan)
 
         check_against_differences(function, (params.group_lasso, params.gamma, *features))
+
+
+@pytest.mark.parametrize(
+    ("model", "loss"),
+    [
+        ("relu", "bradley_terry"),
+        ("gated_relu", "squared"),
+        pytest.param("relu", "squared_hinge", marks=SLOW),
+        pytest.param("gated_relu", "logistic", marks=SLOW),
+    ],
+)
+def test_gradients_beside_a_linear_path_agree_with_finite_differences(model, loss):
+    """Through lambda_max, which is that of the probe's residual."""
+    with jax.enable_x64(True):
+        params, features = draw_problem()
+        at = jnp.asarray(np.random.default_rng(1).standard_normal((7, WIDTH)))
+        config = Config(model=model, phase1_loss=loss, linear_path=True, max_iterations=40_000)
+
+        def function(group_lasso, linear_ridge, chosen, rejected):
+            varied = params._replace(group_lasso=group_lasso, linear_ridge=linear_ridge)
+            pairs = features._replace(chosen=chosen, rejected=rejected)
+            solution = cronos(varied, pairs, config=config, gates=GATES)
+            solved = solution.status == Status.SOLVED
+            return jnp.where(solved, jnp.sum(jnp.tanh(solution.head(at))), jnp.nan)
+
+        strengths = jnp.asarray(0.3), jnp.asarray(0.1)
+        check_against_differences(function, (*strengths, features.chosen, features.rejected))
 
 
 def test_gradients_by_features_pass_through_lambda_max():
@@ -190,15 +223,16 @@ def test_the_adjoint_solves_the_dense_optimality_equations(located):
     program, state = located
     with jax.enable_x64(True):
         active = find_active_set(program, state.weights, state.slack)
-        optimum = newton(program, active, state.weights)
+        optimum = newton(program, active, Weights(state.weights, None))
         noise = np.random.default_rng(3).standard_normal(state.weights.shape)
         right = jnp.where(active.blocks[..., None], noise, 0)
-        p, q = solve_adjoint(program, active, optimum, right)
+        (p, _), q = solve_adjoint(program, active, optimum, Weights(right, None))
 
         def slope(flat):
-            return gradient(program, flat.reshape(state.weights.shape)).ravel()
+            weights = Weights(flat.reshape(state.weights.shape), None)
+            return gradient(program, weights).blocks.ravel()
 
-        hessian = np.asarray(jax.jacobian(slope)(optimum.weights.ravel()))
+        hessian = np.asarray(jax.jacobian(slope)(optimum.weights.blocks.ravel()))
         x, signs, tight = (np.asarray(a) for a in (program.features, program.signs, active.tight))
     rows = []
     for half, block, row in np.argwhere(tight):
@@ -223,8 +257,8 @@ def test_newton_takes_a_rough_solution_to_the_accuracy_of_the_arithmetic(located
         rough = state.weights * (
             1 + 1e-3 * jnp.cos(jnp.arange(state.weights.size)).reshape(state.weights.shape)
         )
-        optimum = newton(program, active, rough)
-        np.testing.assert_allclose(optimum.weights, state.weights, atol=1e-6)
+        optimum = newton(program, active, Weights(rough, None))
+        np.testing.assert_allclose(optimum.weights.blocks, state.weights, atol=1e-6)
     assert float(optimum.residual) < 1e-12
 
 

@@ -58,7 +58,7 @@ def test_no_solve_ends_worse_than_the_rays_of_its_cones():
     )
     problem, _ = at_strength(params, config, prepared)
     interior = prepared.cones.interior
-    rays = best_lengths(problem.program, jnp.stack([interior, interior]), 0.0)
+    rays = best_lengths(problem.program, jnp.stack([interior, interior]), start=0.0)
     on_rays = float(evaluated(problem.program, rays).value)
     assert float(solution.stats.primal_value) <= on_rays * (1 + 1e-6)
     assert on_rays < float(zero_network(problem.program).value) * (1 - 1e-3)

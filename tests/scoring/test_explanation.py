@@ -32,7 +32,7 @@ def explained(head, features):
     return [explain_shares(shares) for shares in neuron_shares(head, features)]
 
 
-@pytest.mark.parametrize("kind", ["relu", "gated"])
+@pytest.mark.parametrize("kind", ["relu", "gated", "relu and path", "gated and path"])
 def test_shares_add_up_to_the_reward_exactly_and_the_reward_is_the_heads(kind):
     head = random_head(WIDTH, kind)
     rewards = np.asarray(head(FEATURES))
@@ -46,11 +46,13 @@ def test_shares_add_up_to_the_reward_exactly_and_the_reward_is_the_heads(kind):
         # Against the formula of the head, in float64.
         centred = x.astype(np.float64) - head.center
         on = centred @ head.theta1 + head.bias
-        if kind == "relu":
+        if kind.startswith("relu"):
             on = np.maximum(on, 0)
         else:
             on = np.where(centred @ head.gates + head.gate_bias >= 0, on, 0)
         expected = on * head.theta2
+        if head.linear is not None:
+            expected = np.append(expected, centred @ head.linear)
         np.testing.assert_allclose(each.shares, expected[each.neurons], rtol=1e-4, atol=1e-5)
         assert np.flatnonzero(expected).tolist() == sorted(each.neurons)
 

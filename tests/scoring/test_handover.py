@@ -20,7 +20,7 @@ from coala_jax.decoding import (
 )
 from coala_jax.features import FeatureError
 from coala_jax.features._chat import tokenizer_chat
-from tests.helpers import random_head
+from tests.helpers import head_tensors, random_head
 
 WIDTH = 12
 FEATURES = np.random.default_rng(1).normal(size=(9, WIDTH)).astype(np.float32)
@@ -28,7 +28,7 @@ FEATURES = np.random.default_rng(1).normal(size=(9, WIDTH)).astype(np.float32)
 TOLERANCE = 1e-5
 
 
-@pytest.fixture(params=["relu", "gated"])
+@pytest.fixture(params=["relu", "gated", "relu and path", "gated and path"])
 def folder(request, write_head, tmp_path):
     """The folder of a head of either kind."""
     return write_head(tmp_path / "head", random_head(WIDTH, request.param))
@@ -118,7 +118,7 @@ def test_the_torch_module_refuses_what_does_not_fit():
     from coala_jax.decoding._torch_reward_head import RewardHead
 
     tensors = {
-        name: torch.from_numpy(value) for name, value in random_head(WIDTH)._asdict().items()
+        name: torch.from_numpy(value) for name, value in head_tensors(random_head(WIDTH)).items()
     }
     with pytest.raises(ValueError, match="features have 3 columns, the head was made for 12"):
         RewardHead(tensors)(torch.zeros(2, 3))
@@ -132,7 +132,7 @@ def test_the_torch_module_takes_tensors_of_version_one(kind):
     from coala_jax.decoding._torch_reward_head import RewardHead
 
     head = random_head(WIDTH, kind)._replace(center=np.zeros(WIDTH, np.float32))
-    tensors = {name: torch.from_numpy(value) for name, value in head._asdict().items()}
+    tensors = {name: torch.from_numpy(value) for name, value in head_tensors(head).items()}
     del tensors["center"]
     found = RewardHead(tensors)(torch.from_numpy(FEATURES)).numpy()
     np.testing.assert_allclose(found, head(FEATURES), rtol=TOLERANCE, atol=TOLERANCE)

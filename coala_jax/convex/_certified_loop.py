@@ -34,12 +34,11 @@ from coala_jax.convex._cronos import (
 )
 from coala_jax.convex._feasible import THOROUGH, feasible_primal
 from coala_jax.convex._penalties import (
-    balance_penalty,
-    balance_rows,
+    NEVER,
+    adapt_penalties,
     projected_rows_pay,
     rows_pay,
     update_cost,
-    update_is_due,
 )
 from coala_jax.convex._program import (
     Program,
@@ -59,8 +58,6 @@ _FIRST_CHECK = 4
 # A possible improvement below this many roundings of the objective is none: its bounds allow for
 # some 60 each, so that a share of this much is still known to a twentieth.
 _RESOLUTION = 3000
-# Steps since the penalties of rows were updated, before they ever were.
-_NEVER = 1_000_000
 # Tolerances this many times as large, all of them, are what `Status.SOLVED_INACCURATE` promises.
 LOOSER = 3.0
 
@@ -132,7 +129,7 @@ def cronos_solve(
         )
         check = loop.check + 1
         violation = cone_violation(program, state.weights)
-        state, updated = adapt(state, check, loop.updated)
+        state, updated = adapt_penalties(problem, config, state, check, loop.updated)
         dual = lax.cond(
             bound_is_due(state, violation, check),
             lambda: better_dual(loop.dual, _dual(program, state)),
@@ -210,18 +207,6 @@ def cronos_solve(
         paid = jnp.where(thorough, state.iterations, unpaid)
         return primal, projected, jnp.where(promising, paid, loop.paid)
 
-    def adapt(
-        state: CronosState, check: jax.Array, updated: jax.Array
-    ) -> tuple[CronosState, jax.Array]:
-        if config.adapt_rho:
-            doubled = check & (check - 1) == 0
-            state = lax.cond(doubled, lambda s: balance_penalty(problem, s), lambda s: s, state)
-        if not by_rows:
-            return state, updated
-        due = update_is_due(program, state.iterations - updated)
-        state = lax.cond(due, lambda s: balance_rows(problem, s), lambda s: s, state)
-        return state, jnp.where(due, state.iterations, updated)
-
     def unfinished(loop: _Loop) -> jax.Array:
         going = (loop.status == Status.ITERATION_LIMIT) | (loop.status == Status.SOLVED_INACCURATE)
         return going & (loop.check < checks)
@@ -237,7 +222,7 @@ def cronos_solve(
         violation=jnp.full_like(zero_value, jnp.nan),
         history=Phase1History(*[nan] * len(Phase1History._fields)),
         check=jnp.zeros((), jnp.int32),
-        updated=jnp.full((), -_NEVER, jnp.int32),
+        updated=jnp.full((), -NEVER, jnp.int32),
         paid=jnp.full((), -1, jnp.int32),
         status=jnp.where(valid, Status.ITERATION_LIMIT, status).astype(jnp.int32),
     )

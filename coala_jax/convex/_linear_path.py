@@ -39,12 +39,15 @@ _VALUE_ROUNDINGS = 30.0
 _LEAST_SHIFT = 1.0
 
 
-def fit_path(program: Program, base: jax.Array) -> jax.Array:
+def fit_path(
+    program: Program, base: jax.Array, start: jax.Array | None = None
+) -> jax.Array:
     """The w that minimises l(base + S X w) + mu / 2 ||w||^2, by damped Newton: (d,).
 
     Args:
         program: has a linear path.
         base: outputs of the network, one value a label.
+        start: (d,) where to begin; zero if None.
     """
     ridge = _ridge(program)
 
@@ -77,9 +80,11 @@ def fit_path(program: Program, base: jax.Array) -> jax.Array:
         return (jnp.linalg.norm(slope) > limit) & (steps < _MAX_STEPS) & ~stalled
 
     zero = jnp.zeros(program.features.shape[1] - 1, ridge.dtype)
-    slope = path_slope(program, base, zero)
-    limit = _ACCURACY * jnp.finfo(slope.dtype).eps * jnp.linalg.norm(slope)
-    first: tuple[jax.Array, ...] = (zero, slope, jnp.zeros((), jnp.int32), jnp.array(False))
+    limit = jnp.linalg.norm(path_slope(program, base, zero))
+    limit = _ACCURACY * jnp.finfo(limit.dtype).eps * limit
+    begin = zero if start is None else start
+    slope = path_slope(program, base, begin)
+    first: tuple[jax.Array, ...] = (begin, slope, jnp.zeros((), jnp.int32), jnp.array(False))
     return lax.while_loop(unfinished, step, first)[0]
 
 

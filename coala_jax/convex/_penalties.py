@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from coala_jax._types import Config
 from coala_jax.convex._cronos import CronosProblem, CronosState
@@ -35,6 +36,8 @@ _LARGEST_MOVE = 4.0
 _DEAREST_UPDATE = 40.0
 # In projections alone at most this many: 50 on expert_small, where they save 600 steps.
 _DEAREST_PROJECTION = 100.0
+# Steps since the penalties of rows were updated, before they ever were.
+NEVER = 1_000_000
 
 
 def update_cost(program: Program) -> float:
@@ -82,6 +85,35 @@ def suggested_penalty(program: Program, share: jax.Array) -> jax.Array:
 def guessed_share(strength: jax.Array, norm_bound: jax.Array) -> jax.Array:
     """Share of lambda_max that an absolute strength is, by the norm bound alone: scalar."""
     return strength / (_CRITICAL_SHARE * jnp.where(norm_bound > 0, norm_bound, 1))
+
+
+def adapt_penalties(
+    problem: CronosProblem,
+    config: Config,
+    state: CronosState,
+    check: jax.Array,
+    updated: jax.Array,
+) -> tuple[CronosState, jax.Array]:
+    """The state with the penalties of its next steps.
+
+    Args:
+        problem: the problem.
+        config: `adapt_rho` and `adapt_rows` are read.
+        state: after a check.
+        check: scalar int32, its number from 1.
+        updated: scalar int32, steps at the last update of row penalties; -NEVER before one.
+
+    Returns:
+        The state, and the steps at the last update.
+    """
+    if config.adapt_rho:
+        doubled = check & (check - 1) == 0
+        state = lax.cond(doubled, lambda s: balance_penalty(problem, s), lambda s: s, state)
+    if not rows_pay(config, problem.program):
+        return state, updated
+    due = update_is_due(problem.program, state.iterations - updated)
+    state = lax.cond(due, lambda s: balance_rows(problem, s), lambda s: s, state)
+    return state, jnp.where(due, state.iterations, updated)
 
 
 def balance_penalty(problem: CronosProblem, state: CronosState) -> CronosState:

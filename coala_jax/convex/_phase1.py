@@ -137,7 +137,7 @@ def phase1_solution(
         state.slack,
         result.status == Status.SOLVED,
     )
-    head = _head(differentiable_weights(program, located), prepared)
+    head = head_of_weights(differentiable_weights(program, located), prepared)
     prepared, program, held = lax.stop_gradient((prepared, program, head))
     sides = lax.stop_gradient((features.chosen, features.rejected))
 
@@ -185,7 +185,7 @@ def phase1_solution(
     return Phase1Solution(head, status, stats, result.history, certificate)
 
 
-def _head(weights: Weights, prepared: Prepared) -> Head:
+def head_of_weights(weights: Weights, prepared: Prepared) -> Head:
     """The network of the weights on raw features."""
     standardization = prepared.standardization
     network = network_from_weights(weights.blocks, prepared.program.model)

@@ -148,7 +148,7 @@ def _finetune(
         inputs = _Inputs(params, head, term_weights(head), features, eval_features)
         measured, _ = _train(lax.stop_gradient(inputs), config, key)
         return dataclasses.replace(measured, head=head)
-    balanced, theta2 = _balanced(head, features)
+    balanced, theta2 = balanced_terms(head, features)
     # Gradients are those of the optimum; they do not enter the iteration.
     inputs = _Inputs(params, balanced, theta2, features, eval_features)
     trained, theta2 = _train(lax.stop_gradient(inputs), config, key)
@@ -157,7 +157,7 @@ def _finetune(
     return dataclasses.replace(trained, head=with_term_weights(balanced, theta2))
 
 
-def _balanced(head: Head, features: PairArrays) -> tuple[Head, jax.Array]:
+def balanced_terms(head: Head, features: PairArrays) -> tuple[Head, jax.Array]:
     """`balance_neurons`, with a linear path of unit spread too, and the weights of the terms.
 
     A path whose differences over the pairs are rounding, or none, has weight 0.

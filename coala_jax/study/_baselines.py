@@ -12,6 +12,7 @@ from jax import lax
 
 from coala_jax._accuracy import TIE, pairwise_accuracy
 from coala_jax._errors import CoalaError
+from coala_jax._folds import fold_parts
 from coala_jax._types import Params
 from coala_jax.preference import LogisticProblem, newton_optimum
 from coala_jax.study._pairs import PairSet
@@ -19,7 +20,6 @@ from coala_jax.study._pairs import PairSet
 # Ridge on the mean loss; scikit-learn's C is 1 / (n ridge). From a fit that hardly feels it to one
 # that is the mean difference in all but scale, half a decade a step.
 RIDGE_GRID = tuple(float(10.0**exponent) for exponent in np.arange(-4.0, 1.5, 0.5))
-FOLDS = 5
 # Near the rounding of a float32 gradient of some thousand rows; Newton's last step jumps below.
 GRADIENT_TOLERANCE = 1e-5
 
@@ -103,30 +103,6 @@ def fit_linear_probe(train: PairSet, seed: int) -> LinearProbe | None:
     best = max(range(len(RIDGE_GRID)), key=lambda index: (validation[index], index))
     (theta,) = _fit(difference, weight, RIDGE_GRID[best : best + 1])
     return LinearProbe(theta, RIDGE_GRID[best], tuple(validation))
-
-
-class Fold(NamedTuple):
-    """Rows to fit on and rows to judge: (n,) booleans each, no key in both."""
-
-    train: np.ndarray
-    test: np.ndarray
-
-
-def fold_parts(keys: Sequence[str], seed: int) -> list[Fold]:
-    """Folds of rows by their (n,) keys, so that every row is judged once; none of a single key."""
-    fold = folds_of(keys, FOLDS, seed)
-    return [Fold(fold != number, fold == number) for number in range(fold.max() + 1) if fold.max()]
-
-
-def folds_of(keys: Sequence[str], folds: int, seed: int) -> np.ndarray:
-    """(n,) fold of every row from 0, equal for equal keys; as many keys in each as can be.
-
-    Fewer keys than folds give a fold each.
-    """
-    names = sorted(set(keys))
-    order = np.random.default_rng(seed).permutation(len(names))
-    fold = {names[index]: place % folds for place, index in enumerate(order)}
-    return np.array([fold[key] for key in keys])
 
 
 def _fit(difference: np.ndarray, weight: np.ndarray, ridges: Sequence[float]) -> np.ndarray:

@@ -13,7 +13,7 @@ import numpy as np
 from markupsafe import Markup
 
 from coala_jax._templates import templates_of
-from coala_jax.study._intervals import Interval
+from coala_jax._intervals import Interval
 
 # User units: text of 12 is still read where a phone shows the width on 340 pixels.
 WIDTH, HEIGHT = 420, 230

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from coala_jax.study._intervals import cluster_interval
+from coala_jax._intervals import cluster_interval
 
 
 def test_clusters_of_one_give_the_t_interval_of_a_mean():

@@ -49,20 +49,36 @@ def cluster_interval(
     Raises:
         CoalaError: no values, or another number of clusters.
     """
+    mean, error, count = _clustered(values, clusters, weight)
+    if count < 2:
+        return Interval(mean, float("nan"), float("nan"))
+    reach = float(stdtrit(count - 1, (1 + level) / 2) * error)
+    return Interval(mean, mean - reach, mean + reach)
+
+
+def cluster_standard_error(
+    values: np.ndarray, clusters: Sequence[str], weight: np.ndarray | None = None
+) -> float:
+    """The root of the variance of `cluster_interval`; NaN of a single cluster."""
+    return _clustered(values, clusters, weight)[1]
+
+
+def _clustered(
+    values: np.ndarray, clusters: Sequence[str], weight: np.ndarray | None
+) -> tuple[float, float, int]:
+    """Mean, standard error and number of clusters."""
     if len(values) == 0 or len(values) != len(clusters):
         raise CoalaError(f"{len(values)} values and {len(clusters)} clusters, expected as many")
     weight = np.ones(len(values)) if weight is None else np.asarray(weight, np.float64)
     _, place = np.unique(np.asarray(clusters, dtype=str), return_inverse=True)
     sums = np.bincount(place, weight * np.asarray(values, np.float64))
     sizes = np.bincount(place, weight)
-    mean = float(sums.sum() / sizes.sum())
-    count = len(sums)
+    mean, count = float(sums.sum() / sizes.sum()), len(sums)
     if count < 2:
-        return Interval(mean, float("nan"), float("nan"))
+        return mean, float("nan"), count
     residual = sums - mean * sizes
     variance = count / (count - 1) * (residual @ residual) / sizes.sum() ** 2
-    reach = float(stdtrit(count - 1, (1 + level) / 2) * np.sqrt(variance))
-    return Interval(mean, mean - reach, mean + reach)
+    return mean, float(np.sqrt(variance)), count
 
 
 def share_interval(

@@ -1,0 +1,123 @@
+"""Phase I as a choice of strengths needs it: close to the optimum, without a certificate.
+
+What is asked of a candidate is its loss on pairs that it has not seen, which the last per cent of
+convergence hardly moves. So a fold is solved to a residual: no projection, no bound. Strengths go
+from high to low, each from the state of the one before.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from coala_jax._head import Head
+from coala_jax._inputs import PairArrays
+from coala_jax._types import Config, Params
+from coala_jax.convex._active_set import Weights
+from coala_jax.convex._cronos import (
+    CronosState,
+    cronos_init,
+    cronos_step,
+    refresh_products,
+    restart,
+)
+from coala_jax.convex._linear_path import fit_path
+from coala_jax.convex._penalties import NEVER, adapt_penalties, rows_pay
+from coala_jax.convex._phase1 import head_of_weights
+from coala_jax.convex._prepare import Prepared, at_strength, prepare
+from coala_jax.convex._program import make_program
+from coala_jax.convex._standardize import fit_standardization, standardize, unstandardize_path
+
+# Steps between two looks at the residuals, and at most at a strength.
+_CHECK_EVERY = 10
+_MOST_STEPS = 100
+
+
+class CoarsePath(NamedTuple):
+    """A program and where its steps have come to.
+
+    Attributes:
+        prepared: the program and what does not change with its strength.
+        state: of ADMM.
+    """
+
+    prepared: Prepared
+    state: CronosState
+
+
+@functools.partial(jax.jit, static_argnames="config")
+def coarse_begin(
+    params: Params, pairs: PairArrays, key: jax.Array, config: Config
+) -> CoarsePath:
+    """The zero network, beside the linear path that is best without one."""
+    prepared = prepare(params, pairs, config, key, None)
+    problem, _ = at_strength(params, config, prepared)
+    state = cronos_init(problem, adapt_rows=rows_pay(config, problem.program))
+    return CoarsePath(prepared, state)
+
+
+@functools.partial(jax.jit, static_argnames="config")
+def coarse_advance(params: Params, path: CoarsePath, config: Config) -> CoarsePath:
+    """The path at `params.group_lasso`, until residuals are within `params.residual_tolerance`."""
+    problem, _ = at_strength(params, config, path.prepared)
+    start = restart(path.state)
+
+    def unfinished(loop: tuple[CronosState, jax.Array, jax.Array]) -> jax.Array:
+        state, check, _ = loop
+        residual = jnp.maximum(state.primal_residual, state.dual_residual)
+        return ~(residual <= params.residual_tolerance) & (check < _MOST_STEPS // _CHECK_EVERY)
+
+    def advance(
+        loop: tuple[CronosState, jax.Array, jax.Array],
+    ) -> tuple[CronosState, jax.Array, jax.Array]:
+        state, check, updated = loop
+        state = lax.fori_loop(
+            0,
+            _CHECK_EVERY,
+            lambda _, state: cronos_step(problem, state, config.max_cg_iterations),
+            refresh_products(problem, state),
+        )
+        state, updated = adapt_penalties(problem, config, state, check + 1, updated)
+        return state, check + 1, updated
+
+    never = jnp.full((), -NEVER, jnp.int32)
+    state, *_ = lax.while_loop(unfinished, advance, (start, jnp.zeros((), jnp.int32), never))
+    return path._replace(state=state)
+
+
+def coarse_head(path: CoarsePath) -> Head:
+    """The network of the split weights, which may be outside their cones by a little."""
+    return head_of_weights(Weights(path.state.weights, path.state.linear), path.prepared)
+
+
+@functools.partial(jax.jit, static_argnames="config")
+def linear_probes(
+    params: Params, pairs: PairArrays, ridges: jax.Array, config: Config
+) -> jax.Array:
+    """The linear path alone at several values of `Params.linear_ridge`: (r,) -> (r, d).
+
+    On centred features, as `ConvexHead.linear` is; each found from the one before.
+
+    Args:
+        params: `gamma` is read.
+        pairs: n pairs of width d.
+        ridges: from high to low.
+        config: `phase1_loss` is read.
+    """
+    standardization = fit_standardization(pairs.rows, pairs.row_weight)
+    x = standardize(pairs.rows, standardization)
+    config = dataclasses.replace(config, linear_path=True)
+    program = make_program(x, jnp.zeros((1, len(x)), bool), pairs, params, config)
+    zero = jnp.zeros_like(program.labels)
+
+    def weaker(linear: jax.Array, ridge: jax.Array) -> tuple[jax.Array, jax.Array]:
+        weighed = dataclasses.replace(program, linear_ridge=ridge * len(program.labels))
+        found = fit_path(weighed, zero, linear)
+        return found, unstandardize_path(found, standardization)
+
+    return lax.scan(weaker, jnp.zeros(x.shape[1] - 1, x.dtype), ridges)[1]

@@ -1,0 +1,115 @@
+"""Reward differences of left-out pairs, from heads that have not seen their groups.
+
+Every fold is the whole set with the weights of its left-out pairs at zero: `solve` then takes them
+for no part of the data, and all folds have one shape, and one compiled program.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from coala_jax._head import term_weights
+from coala_jax._inputs import PairArrays
+from coala_jax._relative_weights import over_their_mean
+from coala_jax._types import Config, Params
+from coala_jax.convex._coarse import (
+    CoarsePath,
+    coarse_advance,
+    coarse_begin,
+    coarse_head,
+    linear_probes,
+)
+from coala_jax.preference._finetune import balanced_terms
+from coala_jax.preference._newton import newton_optimum
+from coala_jax.preference._objective import logistic_problem, term_differences
+
+_NEWTON_TOLERANCE = 1e-5
+
+
+class LeftOut:
+    """Folds of pairs, along strengths from high to low.
+
+    Args:
+        pairs: prepared.
+        fold: (n,) number of each pair's fold, from 0.
+        params: of every solve.
+        config: of every solve.
+        key: of the gates.
+    """
+
+    def __init__(
+        self, pairs: PairArrays, fold: np.ndarray, params: Params, config: Config, key: jax.Array
+    ) -> None:
+        self._params, self._config, self._key = params, config, key
+        self._tests = [fold == number for number in range(fold.max() + 1)]
+        self._folds = [_without(pairs, test) for test in self._tests]
+        self._paths: list[CoarsePath] = []
+
+    def linear(self, ridges: Sequence[float]) -> np.ndarray:
+        """Of the linear path alone at every ridge, high to low: (r, n)."""
+        values = jnp.asarray(ridges, self._folds[0].chosen.dtype)
+
+        def one(pairs: PairArrays) -> np.ndarray:
+            weights = linear_probes(self._params, pairs, values, self._config)
+            with jax.default_matmul_precision("highest"):
+                return np.asarray(weights @ (pairs.chosen - pairs.rejected).T)
+
+        return self._joined([one(pairs) for pairs in self._folds])
+
+    def network(self, group_lasso: float, linear_ridge: float, ridges: Sequence[float]) -> np.ndarray:
+        """Of the network at the next lower strength, after Phase I and after Phase II: (1 + r, n).
+
+        Args:
+            group_lasso: as `Params` has it, below that of the last call.
+            linear_ridge: the same in every call.
+            ridges: values of `Params.ridge` for Phase II.
+        """
+        params = self._params._replace(
+            group_lasso=jnp.asarray(group_lasso, float), linear_ridge=jnp.asarray(linear_ridge, float)
+        )
+        if not self._paths:
+            self._paths = [
+                coarse_begin(params, pairs, self._key, self._config) for pairs in self._folds
+            ]
+        self._paths = [coarse_advance(params, path, self._config) for path in self._paths]
+        values = jnp.asarray(ridges, float)
+        return self._joined(
+            [
+                np.asarray(_margins(params, path, pairs, values))
+                for path, pairs in zip(self._paths, self._folds, strict=True)
+            ]
+        )
+
+    def _joined(self, margins: Sequence[np.ndarray]) -> np.ndarray:
+        """Of every pair the margins by the fold that left it out: f times (c, n) -> (c, n)."""
+        joined = np.zeros_like(margins[0])
+        for test, found in zip(self._tests, margins, strict=True):
+            joined[:, test] = found[:, test]
+        return joined
+
+
+def _without(pairs: PairArrays, test: np.ndarray) -> PairArrays:
+    weight = jnp.where(jnp.asarray(test), 0, pairs.weight)
+    return pairs._replace(weight=over_their_mean(weight, weight.dtype))
+
+
+@functools.partial(jax.jit)
+def _margins(
+    params: Params, path: CoarsePath, pairs: PairArrays, ridges: jax.Array
+) -> jax.Array:
+    with jax.default_matmul_precision("highest"):
+        head = coarse_head(path)
+        first = term_differences(head, pairs) @ term_weights(head)
+        balanced, start = balanced_terms(head, pairs)
+        problem = logistic_problem("pairwise", balanced, pairs, params.gamma)
+
+        def second(ridge: jax.Array) -> jax.Array:
+            here = params._replace(ridge=ridge)
+            return problem.design @ newton_optimum(here, problem, _NEWTON_TOLERANCE, start).theta2
+
+        return jnp.concatenate([first[None], jax.lax.map(second, ridges)])

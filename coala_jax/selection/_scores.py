@@ -1,0 +1,109 @@
+"""How good left-out reward differences are: calibrated log loss, a temperature, and the choice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+
+from coala_jax._accuracy import pairwise_accuracy
+from coala_jax._intervals import cluster_interval, cluster_standard_error
+
+Rule = Literal["minimum", "one_standard_error"]
+# Differences are divided by temperatures within these factors of their own root mean square.
+_TEMPERATURES = (1e-2, 1e4)
+
+
+class Candidate(NamedTuple):
+    """One choice of strengths, and what left-out pairs say of it.
+
+    Attributes:
+        group_lasso: `Params.group_lasso`; infinite for the linear path alone.
+        linear_ridge: `Params.linear_ridge`; None without a linear path.
+        ridge: `Params.ridge` of Phase II; None for no Phase II.
+        log_loss: mean Bradley-Terry log loss of left-out pairs at `temperature`, nats a pair.
+        standard_error: of `log_loss`, clustered by group.
+        accuracy: share of left-out pairs ordered right, ties half.
+        temperature: what divides reward differences so that the log loss of the pairs that were
+            left out is least.
+    """
+
+    group_lasso: float
+    linear_ridge: float | None
+    ridge: float | None
+    log_loss: float
+    standard_error: float
+    accuracy: float
+    temperature: float
+
+
+class Scored(NamedTuple):
+    """A candidate and its (n,) losses."""
+
+    candidate: Candidate
+    losses: np.ndarray
+
+
+def fit_temperature(margins: np.ndarray, weight: np.ndarray | None = None) -> float:
+    """The temperature T with the least mean of log(1 + exp(-margin / T)).
+
+    Args:
+        margins: (n,) reward differences of pairs that the head was not trained on.
+        weight: (n,) weights of the pairs, or None for 1 each.
+
+    Returns:
+        T > 0; where differences order pairs no better than chance, so large that all
+        probabilities are a half. 1 where all differences are zero.
+    """
+    size = float(np.sqrt(np.mean(np.float64(margins) ** 2)))
+    if not size:
+        return 1.0
+    units = np.float64(margins) / size
+
+    def loss(log_temperature: float) -> float:
+        return float(np.average(log_losses(units, np.exp(log_temperature)), weights=weight))
+
+    bounds = tuple(np.log(end) for end in _TEMPERATURES)
+    found = minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-6})
+    return size * float(np.exp(found.x))
+
+
+def log_losses(margins: np.ndarray, temperature: float) -> np.ndarray:
+    """log(1 + exp(-margin / T)) of every pair: (n,) -> (n,), nats."""
+    return np.logaddexp(0, -np.float64(margins) / temperature)
+
+
+def score(
+    margins: np.ndarray,
+    strengths: tuple[float, float | None, float | None],
+    groups: Sequence[str],
+    weight: np.ndarray,
+) -> Scored:
+    """A candidate of (n,) left-out margins; strengths as `Candidate` has its first three."""
+    temperature = fit_temperature(margins, weight)
+    losses = log_losses(margins, temperature)
+    mean = cluster_interval(losses, groups, weight).mean
+    error = cluster_standard_error(losses, groups, weight)
+    accuracy = float(np.average(pairwise_accuracy(margins, np.zeros_like(margins)), weights=weight))
+    return Scored(Candidate(*strengths, mean, error, accuracy, temperature), losses)
+
+
+def choose(
+    scored: Sequence[Scored], groups: Sequence[str], weight: np.ndarray, rule: Rule
+) -> int:
+    """The index of the choice among candidates in order of growing complexity.
+
+    With `"minimum"` the one of the least log loss. With `"one_standard_error"` the first whose loss
+    is above that by at most one standard error of the difference, pair by pair.
+    """
+    best = min(range(len(scored)), key=lambda index: scored[index].candidate.log_loss)
+    if rule == "minimum":
+        return best
+    for index, each in enumerate(scored[:best]):
+        excess = each.losses - scored[best].losses
+        mean = cluster_interval(excess, groups, weight).mean
+        if mean <= cluster_standard_error(excess, groups, weight):
+            return index
+    return best

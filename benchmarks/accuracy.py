@@ -31,8 +31,8 @@ from sklearn.neural_network import MLPClassifier
 
 from coala_jax import Config, Params, refine_gates, solve
 from coala_jax._accuracy import pairwise_accuracy
-from coala_jax.study._baselines import fit_length_rule, fit_linear_probe
 from coala_jax._intervals import cluster_interval
+from coala_jax.study._baselines import fit_length_rule, fit_linear_probe
 from coala_jax.study._pairs import PairSet, hold_out, read_pairs
 
 SETS = ("alpaca_eval_v2", "qa_feedback", "expert_small", "autoj_pairwise", "webgpt")

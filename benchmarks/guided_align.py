@@ -29,6 +29,7 @@ import numpy as np
 from likelihood import response_log_probs
 from reporting import account, interval, markdown, origin, parser_of, save, say
 
+from coala_jax._intervals import cluster_interval
 from coala_jax.backbones import load_backbone
 from coala_jax.decoding import (
     Generation,
@@ -42,7 +43,6 @@ from coala_jax.quickstart._concepts import Concept
 from coala_jax.quickstart._demo import demo_pairs, embedded_backbone
 from coala_jax.quickstart._tutoring import EVAL_PAIRS, TRAIN_PAIRS, TutoringSplit, tutoring_rows
 from coala_jax.study._experiment import Settings, run_experiment
-from coala_jax._intervals import cluster_interval
 from tools.tutoring_truth import PlainQuestion, is_direct, plain_questions
 
 SCALES = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)

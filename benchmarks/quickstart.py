@@ -18,12 +18,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from reporting import account, cells, interval, markdown, origin, parser_of, save, say
 
+from coala_jax._intervals import cluster_interval
 from coala_jax._types import Config, Params
 from coala_jax.data import split_by_group
 from coala_jax.quickstart._demo import DemoPairs, demo_pairs, embedded_backbone
 from coala_jax.quickstart._tutoring import EVAL_PAIRS, TRAIN_PAIRS, TutoringSplit, tutoring_rows
 from coala_jax.study._experiment import Experiment, Settings, run_experiment
-from coala_jax._intervals import cluster_interval
 
 # Of the training groups, to choose settings with.
 VALIDATION_FRACTION = 0.3

@@ -51,9 +51,7 @@ class CoarsePath(NamedTuple):
 
 
 @functools.partial(jax.jit, static_argnames="config")
-def coarse_begin(
-    params: Params, pairs: PairArrays, key: jax.Array, config: Config
-) -> CoarsePath:
+def coarse_begin(params: Params, pairs: PairArrays, key: jax.Array, config: Config) -> CoarsePath:
     """The zero network, beside the linear path that is best without one."""
     prepared = prepare(params, pairs, config, key, None)
     problem, _ = at_strength(params, config, prepared)
@@ -115,9 +113,10 @@ def linear_probes(
     program = make_program(x, jnp.zeros((1, len(x)), bool), pairs, params, config)
     zero = jnp.zeros_like(program.labels)
 
-    def weaker(linear: jax.Array, ridge: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def weaker(linear: jax.Array, ridge: jax.Array) -> tuple[jax.Array, jax.Array | None]:
         weighed = dataclasses.replace(program, linear_ridge=ridge * len(program.labels))
         found = fit_path(weighed, zero, linear)
         return found, unstandardize_path(found, standardization)
 
-    return lax.scan(weaker, jnp.zeros(x.shape[1] - 1, x.dtype), ridges)[1]
+    found: jax.Array = lax.scan(weaker, jnp.zeros(x.shape[1] - 1, x.dtype), ridges)[1]
+    return found

@@ -39,9 +39,7 @@ _VALUE_ROUNDINGS = 30.0
 _LEAST_SHIFT = 1.0
 
 
-def fit_path(
-    program: Program, base: jax.Array, start: jax.Array | None = None
-) -> jax.Array:
+def fit_path(program: Program, base: jax.Array, start: jax.Array | None = None) -> jax.Array:
     """The w that minimises l(base + S X w) + mu / 2 ||w||^2, by damped Newton: (d,).
 
     Args:

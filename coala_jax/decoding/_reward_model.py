@@ -143,7 +143,8 @@ class TextRewardModel:
     def head_sha256(self) -> str:
         """A hash of the head's arrays, by which a later run knows that it is the same one."""
         digest = hashlib.sha256()
-        for name, value in self.head._asdict().items():
+        leaves = {name: leaf for name, leaf in self.head._asdict().items() if leaf is not None}
+        for name, value in leaves.items():
             array = np.ascontiguousarray(value)
             digest.update(f"{name} {array.dtype} {array.shape}\n".encode() + array.tobytes())
         return digest.hexdigest()

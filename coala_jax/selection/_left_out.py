@@ -6,7 +6,6 @@ for no part of the data, and all folds have one shape, and one compiled program.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 
 import jax
@@ -61,17 +60,19 @@ class LeftOut:
 
         return self._joined([one(pairs) for pairs in self._folds])
 
-    def network(self, group_lasso: float, linear_ridge: float, ridges: Sequence[float]) -> np.ndarray:
+    def network(
+        self, group_lasso: float, linear_ridge: float | None, ridges: Sequence[float]
+    ) -> np.ndarray:
         """Of the network at the next lower strength, after Phase I and after Phase II: (1 + r, n).
 
         Args:
             group_lasso: as `Params` has it, below that of the last call.
-            linear_ridge: the same in every call.
+            linear_ridge: the same in every call; None without a linear path.
             ridges: values of `Params.ridge` for Phase II.
         """
-        params = self._params._replace(
-            group_lasso=jnp.asarray(group_lasso, float), linear_ridge=jnp.asarray(linear_ridge, float)
-        )
+        params = self._params._replace(group_lasso=jnp.asarray(group_lasso, float))
+        if linear_ridge is not None:
+            params = params._replace(linear_ridge=jnp.asarray(linear_ridge, float))
         if not self._paths:
             self._paths = [
                 coarse_begin(params, pairs, self._key, self._config) for pairs in self._folds
@@ -98,10 +99,8 @@ def _without(pairs: PairArrays, test: np.ndarray) -> PairArrays:
     return pairs._replace(weight=over_their_mean(weight, weight.dtype))
 
 
-@functools.partial(jax.jit)
-def _margins(
-    params: Params, path: CoarsePath, pairs: PairArrays, ridges: jax.Array
-) -> jax.Array:
+@jax.jit
+def _margins(params: Params, path: CoarsePath, pairs: PairArrays, ridges: jax.Array) -> jax.Array:
     with jax.default_matmul_precision("highest"):
         head = coarse_head(path)
         first = term_differences(head, pairs) @ term_weights(head)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
@@ -9,20 +10,32 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 
 from coala_jax._accuracy import pairwise_accuracy
-from coala_jax._intervals import cluster_interval, cluster_standard_error
+from coala_jax._intervals import cluster_standard_error
 
 Rule = Literal["minimum", "one_standard_error"]
 # Differences are divided by temperatures within these factors of their own root mean square.
 _TEMPERATURES = (1e-2, 1e4)
 
 
-class Candidate(NamedTuple):
-    """One choice of strengths, and what left-out pairs say of it.
+class Strengths(NamedTuple):
+    """What distinguishes candidates.
 
     Attributes:
         group_lasso: `Params.group_lasso`; infinite for the linear path alone.
         linear_ridge: `Params.linear_ridge`; None without a linear path.
         ridge: `Params.ridge` of Phase II; None for no Phase II.
+    """
+
+    group_lasso: float
+    linear_ridge: float | None
+    ridge: float | None
+
+
+class Candidate(NamedTuple):
+    """One choice of strengths, and what left-out pairs say of it.
+
+    Attributes:
+        group_lasso, linear_ridge, ridge: its `Strengths`.
         log_loss: mean Bradley-Terry log loss of left-out pairs at `temperature`, nats a pair.
         standard_error: of `log_loss`, clustered by group.
         accuracy: share of left-out pairs ordered right, ties half.
@@ -40,9 +53,10 @@ class Candidate(NamedTuple):
 
 
 class Scored(NamedTuple):
-    """A candidate and its (n,) losses."""
+    """A candidate with the margins (n,) of left-out pairs and their losses (n,)."""
 
     candidate: Candidate
+    margins: np.ndarray
     losses: np.ndarray
 
 
@@ -63,7 +77,8 @@ def fit_temperature(margins: np.ndarray, weight: np.ndarray | None = None) -> fl
     units = np.float64(margins) / size
 
     def loss(log_temperature: float) -> float:
-        return float(np.average(log_losses(units, np.exp(log_temperature)), weights=weight))
+        losses = log_losses(units, math.exp(log_temperature))
+        return float(np.average(losses, weights=weight))
 
     bounds = tuple(np.log(end) for end in _TEMPERATURES)
     found = minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-6})
@@ -76,23 +91,23 @@ def log_losses(margins: np.ndarray, temperature: float) -> np.ndarray:
 
 
 def score(
-    margins: np.ndarray,
-    strengths: tuple[float, float | None, float | None],
-    groups: Sequence[str],
-    weight: np.ndarray,
+    margins: np.ndarray, strengths: Strengths, *, groups: Sequence[str], weight: np.ndarray
 ) -> Scored:
-    """A candidate of (n,) left-out margins; strengths as `Candidate` has its first three."""
+    """A candidate of (n,) left-out margins; groups and weights are those of the pairs."""
     temperature = fit_temperature(margins, weight)
     losses = log_losses(margins, temperature)
-    mean = cluster_interval(losses, groups, weight).mean
-    error = cluster_standard_error(losses, groups, weight)
-    accuracy = float(np.average(pairwise_accuracy(margins, np.zeros_like(margins)), weights=weight))
-    return Scored(Candidate(*strengths, mean, error, accuracy, temperature), losses)
+    right = pairwise_accuracy(margins, np.zeros_like(margins))
+    candidate = Candidate(
+        *strengths,
+        log_loss=float(np.average(losses, weights=weight)),
+        standard_error=cluster_standard_error(losses, groups, weight),
+        accuracy=float(np.average(right, weights=weight)),
+        temperature=temperature,
+    )
+    return Scored(candidate, margins, losses)
 
 
-def choose(
-    scored: Sequence[Scored], groups: Sequence[str], weight: np.ndarray, rule: Rule
-) -> int:
+def choose(scored: Sequence[Scored], groups: Sequence[str], weight: np.ndarray, rule: Rule) -> int:
     """The index of the choice among candidates in order of growing complexity.
 
     With `"minimum"` the one of the least log loss. With `"one_standard_error"` the first whose loss
@@ -103,7 +118,6 @@ def choose(
         return best
     for index, each in enumerate(scored[:best]):
         excess = each.losses - scored[best].losses
-        mean = cluster_interval(excess, groups, weight).mean
-        if mean <= cluster_standard_error(excess, groups, weight):
+        if np.average(excess, weights=weight) <= cluster_standard_error(excess, groups, weight):
             return index
     return best

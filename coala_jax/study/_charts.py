@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from markupsafe import Markup
 
-from coala_jax._templates import templates_of
 from coala_jax._intervals import Interval
+from coala_jax._templates import templates_of
 
 # User units: text of 12 is still read where a phone shows the width on 340 pixels.
 WIDTH, HEIGHT = 420, 230

@@ -9,10 +9,10 @@ import numpy as np
 
 from coala_jax._accuracy import pairwise_accuracy
 from coala_jax._errors import CoalaError
-from coala_jax.data import PreferenceRow
-from coala_jax.data._split import eval_mask, joint_keys, prompt_sha256
 from coala_jax._folds import fold_parts
 from coala_jax._intervals import Interval, share_interval
+from coala_jax.data import PreferenceRow
+from coala_jax.data._split import eval_mask, joint_keys, prompt_sha256
 from coala_jax.study._pairs import BY_GROUP, BY_PROMPT
 from coala_jax.study._repeats import Leaks, Repeats, count_leaks, count_repeats
 from coala_jax.study._simple_rules import (

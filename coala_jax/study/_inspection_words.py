@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from coala_jax._accuracy import TIE
-from coala_jax.study._inspection import Inspection, Lengths
 from coala_jax._intervals import Interval
+from coala_jax.study._inspection import Inspection, Lengths
 from coala_jax.study._pairs import BY_GROUP
 from coala_jax.study._simple_rules import Accuracy
 

@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from coala_jax._intervals import cluster_interval, share_interval
 from coala_jax._machine import device, versions
 from coala_jax._solution import RewardMetrics
 from coala_jax._status import Status
 from coala_jax.convex._flops import admm_flops
 from coala_jax.study._baselines import RIDGE_GRID, weighted_mean
 from coala_jax.study._experiment import Experiment
-from coala_jax._intervals import cluster_interval, share_interval
 from coala_jax.study._pairs import PairSet
 from coala_jax.study._phases import Seconds
 

@@ -8,9 +8,9 @@ from typing import NamedTuple
 import numpy as np
 
 from coala_jax._accuracy import TIE, pairwise_accuracy
-from coala_jax.data import PreferenceRow
-from coala_jax.study._baselines import Fold
+from coala_jax._folds import Fold
 from coala_jax._intervals import Interval, share_interval
+from coala_jax.data import PreferenceRow
 from coala_jax.study._vocabulary import (
     HOW_TO_INSTALL,
     can_probe,

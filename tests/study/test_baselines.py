@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
+from coala_jax._folds import folds_of
 from coala_jax.study._baselines import (
     RIDGE_GRID,
     _fit,
     fit_length_rule,
     fit_linear_probe,
-    folds_of,
 )
 from coala_jax.study._pairs import PairSet
 

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from coala_jax._intervals import Interval
 from coala_jax.data import PreferenceRow
 from coala_jax.study._charts import HEIGHT, accuracy_chart, length_histogram, ratio_histogram
 from coala_jax.study._inspection import inspect_pairs
 from coala_jax.study._inspection_page import inspection_page
 from coala_jax.study._inspection_words import accuracy_text
-from coala_jax._intervals import Interval
 from coala_jax.study._simple_rules import Accuracy
 
 VOID = {"meta"}

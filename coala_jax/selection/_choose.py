@@ -1,0 +1,199 @@
+"""`choose_strengths`: which strengths order pairs of unseen groups best."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable, Hashable, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from coala_jax._errors import CoalaError
+from coala_jax._folds import FOLDS, folds_of
+from coala_jax._inputs import key_or_default, prepare_features, prepare_params
+from coala_jax._types import Config, Params, PreferenceFeatures
+from coala_jax.selection._left_out import LeftOut
+from coala_jax.selection._scores import Candidate, Rule, Scored, Strengths, choose, score
+
+# Half a decade a step, from a ridge that leaves the mean difference to one that hardly binds.
+LINEAR_RIDGES = tuple(float(10.0**exponent) for exponent in np.arange(1.0, -3.5, -0.5))
+STRENGTHS = (0.8, 0.6, 0.45, 0.33, 0.25, 0.18, 0.12, 0.08)
+PHASE2_RIDGES = (1.0, 0.1, 0.01, 0.001)
+# With fewer groups or pairs a left-out loss says nothing; the head is then the linear path alone,
+# with a ridge that leaves little more than the mean difference.
+FEWEST = 20
+FALLBACK_RIDGE = 1.0
+# lambda_max and above, where the network is zero.
+_ABOVE = 2.0
+# The search ends once so many strengths in a row were no better than the best before.
+_PATIENCE = 2
+# Folds are solved to this residual.
+_RESIDUAL = 0.03
+
+
+class Grid(NamedTuple):
+    """What is tried; every field from high to low.
+
+    Attributes:
+        strengths: values of `Params.group_lasso` as shares of lambda_max.
+        linear_ridges: values of `Params.linear_ridge`.
+        ridges: values of `Params.ridge` for Phase II; empty for none.
+    """
+
+    strengths: Sequence[float] = STRENGTHS
+    linear_ridges: Sequence[float] = LINEAR_RIDGES
+    ridges: Sequence[float] = PHASE2_RIDGES
+
+
+GRID = Grid()
+
+
+class Choice(NamedTuple):
+    """The chosen strengths, and on what grounds.
+
+    Attributes:
+        params: to be solved with.
+        config: to be solved with.
+        candidate: the chosen one.
+        table: all candidates in order of growing complexity; empty where there were no folds.
+        folds: number of folds; 0 where there were too few groups or pairs for any.
+        margins: (n,) reward differences of all pairs by heads of the choice that had not seen
+            their groups; None where there were no folds.
+    """
+
+    params: Params
+    config: Config
+    candidate: Candidate
+    table: tuple[Candidate, ...]
+    folds: int
+    margins: np.ndarray | None
+
+
+def choose_strengths(
+    params: Params,
+    features: PreferenceFeatures,
+    groups: Sequence[Hashable] | None,
+    *,
+    config: Config,
+    key: jax.Array | None,
+    grid: Grid = GRID,
+    folds: int = FOLDS,
+    rule: Rule = "one_standard_error",
+) -> Choice:
+    """The choice of `select`, which says what the arguments are."""
+    pairs = prepare_features(features)
+    weight = np.asarray(pairs.weight, np.float64)
+    names = group_names(groups, len(weight))
+    _require_grid(grid)
+    if isinstance(folds, bool) or not isinstance(folds, int) or folds < 2:
+        raise CoalaError(f"folds must be an integer of at least 2, got {folds!r}")
+    counted = [name for name, each in zip(names, weight, strict=True) if each > 0]
+    if len(set(counted)) < FEWEST:
+        return _fallback(params, config, grid)
+    key = key_or_default(key)
+    gate_key, _ = jax.random.split(key)  # the gates of `solve` at the same key
+    coarse = prepare_params(params)._replace(residual_tolerance=jnp.asarray(_RESIDUAL, float))
+    seed = int(jax.random.randint(jax.random.fold_in(key, 1), (), 0, 2**31 - 1))
+    left_out = LeftOut(pairs, folds_of(names, folds, seed), coarse, config, gate_key)
+    judge = functools.partial(score, groups=names, weight=weight)
+    linear = _linear_candidates(left_out, judge, grid) if config.linear_path else []
+    simplest = [min(linear, key=lambda each: each.candidate.log_loss)] if linear else []
+    networks = _network_candidates(left_out, judge, grid, simplest)
+    compared = [*simplest, *networks]
+    best = compared[choose(compared, names, weight, rule)]
+    table = tuple(each.candidate for each in (*linear, *networks))
+    return Choice(
+        *_solved_with(params, config, best.candidate), best.candidate, table, folds, best.margins
+    )
+
+
+Judge = Callable[[np.ndarray, Strengths], Scored]
+
+
+def _linear_candidates(left_out: LeftOut, judge: Judge, grid: Grid) -> list[Scored]:
+    """The linear path alone at every ridge."""
+    found = left_out.linear(grid.linear_ridges)
+    return [
+        judge(margins, Strengths(math.inf, ridge, None))
+        for ridge, margins in zip(grid.linear_ridges, found, strict=True)
+    ]
+
+
+def _network_candidates(
+    left_out: LeftOut, judge: Judge, grid: Grid, simplest: Sequence[Scored]
+) -> list[Scored]:
+    """Networks along the strengths, with and without Phase II, until they get no better.
+
+    Args:
+        left_out: folds.
+        judge: of margins.
+        grid: what is tried.
+        simplest: the best linear path, beside whose ridge they are; none without a path.
+    """
+    linear_ridge = simplest[0].candidate.linear_ridge if simplest else None
+    least = simplest[0].candidate.log_loss if simplest else math.inf
+    networks: list[Scored] = []
+    waited = 0
+    for strength in grid.strengths:
+        found = left_out.network(strength, linear_ridge, grid.ridges)
+        latest = [
+            judge(margins, Strengths(strength, linear_ridge, ridge))
+            for ridge, margins in zip((None, *grid.ridges), found, strict=True)
+        ]
+        networks.extend(latest)
+        loss = min(each.candidate.log_loss for each in latest)
+        waited = 0 if loss < least else waited + 1
+        least = min(least, loss)
+        if waited == _PATIENCE:
+            break
+    return networks
+
+
+def _fallback(params: Params, config: Config, grid: Grid) -> Choice:
+    """The stated rule for too few groups: the simplest head that there is."""
+    nothing = (math.nan, math.nan, math.nan, 1.0)
+    strengths = Strengths(math.inf, FALLBACK_RIDGE, None)
+    if not config.linear_path:
+        strengths = Strengths(float(grid.strengths[0]), None, None)
+    candidate = Candidate(*strengths, *nothing)
+    return Choice(*_solved_with(params, config, candidate), candidate, (), 0, None)
+
+
+def _solved_with(params: Params, config: Config, candidate: Candidate) -> tuple[Params, Config]:
+    """What `solve` takes for a candidate."""
+    params = params._replace(group_lasso=min(candidate.group_lasso, _ABOVE))
+    if candidate.linear_ridge is not None:
+        params = params._replace(linear_ridge=candidate.linear_ridge)
+    if candidate.ridge is None:
+        return params, dataclasses.replace(config, phase2_objective="none")
+    return params._replace(ridge=candidate.ridge), config
+
+
+def group_names(groups: Sequence[Hashable] | None, pairs: int) -> tuple[str, ...]:
+    """(n,) names; every pair a group of its own for None.
+
+    Raises:
+        CoalaError: names of another number.
+    """
+    if groups is None:
+        return tuple(map(str, range(pairs)))
+    names = tuple(map(str, groups))
+    if len(names) != pairs:
+        raise CoalaError(
+            f"groups must name the group of each of the {pairs} pairs; got {len(names)} names"
+        )
+    return names
+
+
+def _require_grid(grid: Grid) -> None:
+    for name, values in grid._asdict().items():
+        array = np.asarray(values, np.float64)
+        falling = array.ndim == 1 and np.all(np.diff(array) < 0) and np.all(array > 0)
+        if not falling or not (array.size or name == "ridges"):
+            raise CoalaError(
+                f"grid.{name} must be positive numbers in falling order; got {values!r}"
+            )

@@ -35,6 +35,7 @@ def add_fields(
     *,
     takes: Mapping[str, Takes] | None = None,
     names: Mapping[str, str] | None = None,
+    defaults: object = None,
     old: Mapping[str, str] | None = None,
 ) -> None:
     """Add an option a field, which `from_options` reads.
@@ -49,10 +50,12 @@ def add_fields(
         fields: those to show.
         takes: what the options of fields take whose type does not tell.
         names: option strings of fields that are called otherwise here.
+        defaults: an object of that kind with the defaults of the command; None for those of the
+            kind.
         old: option strings that still work, and their fields.
     """
     takes, names, hints, texts = takes or {}, names or {}, get_type_hints(kind), field_texts(kind)
-    defaults, made = kind(), {}
+    defaults, made = defaults or kind(), {}
     for name in fields:
         default = getattr(defaults, name)
         made[name] = _kind_of_option(hints[name], default, takes.get(name))
@@ -79,7 +82,7 @@ def from_options(arguments: argparse.Namespace, kind: type[T], **fixed: Any) -> 
 
 
 def given_fields(arguments: argparse.Namespace, kind: type) -> list[str]:
-    """The fields whose options say something else than their defaults."""
+    """The fields whose options say something else than the defaults of their kind."""
     defaults, values = kind(), _values(arguments, kind)
     return [name for name, value in values.items() if value != getattr(defaults, name)]
 

@@ -7,8 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from coala_jax._compile_cache import VARIABLE
 from coala_jax._types import Config, Params
-from coala_jax.cli._derived_options import Takes, add_fields, from_options
+from coala_jax.cli._derived_options import (
+    Takes,
+    add_fields,
+    from_options,
+    given_fields,
+    option_of,
+)
 from coala_jax.cli._parser import (
+    UsageError,
     finite_number,
     fraction,
     non_negative_number,
@@ -16,19 +23,22 @@ from coala_jax.cli._parser import (
     seed,
 )
 from coala_jax.losses import LOSSES
+from coala_jax.selection import SELECTED
 from coala_jax.study._experiment import Settings
 
 if TYPE_CHECKING:
     from coala_jax.decoding import TextRewardModel
 
 # Leaves of `Params` that must be above 0; the others may be 0, and `gamma` below it too.
-POSITIVE = ("rho", "beta", "ridge", "learning_rate")
+POSITIVE = ("rho", "linear_ridge", "beta", "ridge", "learning_rate")
 LEAVES: dict[str, Takes] = {
     **{name: non_negative_number for name in Params._fields if name not in POSITIVE},
     "gamma": finite_number,
 }
 # Of the fields of `Config`, what a command has no use for: it solves one program.
 LEFT_OUT = ("sweep",)
+# What is chosen on left-out groups unless it is given.
+CHOSEN = ("group_lasso", "linear_ridge", "ridge")
 
 
 def add_checkpoint_options(parser: argparse.ArgumentParser) -> argparse._ActionsContainer:
@@ -164,6 +174,12 @@ def add_solver_options(parser: argparse.ArgumentParser, model: str = "--model") 
     """
     add_compile_cache(parser)
     group = parser.add_argument_group("solver")
+    group.add_argument(
+        "--select",
+        choices=("auto", "none"),
+        help="choose group lasso and ridges on left-out groups of the training pairs, or solve at "
+        "those of the options (default: auto, unless one of them is given)",
+    )
     fields = tuple(name for name in Config.__dataclass_fields__ if name not in LEFT_OUT)
     old = {"--gates": "n_gates", "--loss": "phase1_loss", "--objective": "phase2_objective"}
     add_fields(
@@ -172,16 +188,27 @@ def add_solver_options(parser: argparse.ArgumentParser, model: str = "--model") 
         fields,
         takes={"phase1_loss": sorted(LOSSES)},
         names={"model": model},
+        defaults=SELECTED,
         old=old if model == "--network" else {**old, "--network": "model"},
     )
     add_fields(group, Params, Params._fields, takes=LEAVES)
 
 
 def solver_settings(arguments: argparse.Namespace) -> Settings:
-    """The settings that the options of `add_solver_options` and `add_seed` say."""
+    """The settings that the options of `add_solver_options` and `add_seed` say.
+
+    Raises:
+        UsageError: a strength that is given and to be chosen.
+    """
+    given = [name for name in given_fields(arguments, Params) if name in CHOSEN]
+    if arguments.select == "auto" and given:
+        raise UsageError(
+            f"{option_of(given[0])} is given, and --select auto chooses it: leave one of them out"
+        )
+    select = arguments.select == "auto" or (arguments.select is None and not given)
     # A cap below the usual distance of two certificates still gets one.
     capped = min(
         getattr(arguments, name) for name in ("Config.check_every", "Config.max_iterations")
     )
     config = from_options(arguments, Config, check_every=capped)
-    return Settings(from_options(arguments, Params), config, arguments.seed)
+    return Settings(from_options(arguments, Params), config, arguments.seed, select)

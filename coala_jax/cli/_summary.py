@@ -28,27 +28,66 @@ def finish(arguments: argparse.Namespace, experiment: Experiment, out: Path) -> 
 
 
 def _lines(report: dict[str, Any], out: Path, files: list[Path]) -> list[str]:
-    """The summary: certificate, held-out metrics against the baselines, where things are."""
-    first, second = report["phase1"], report["phase2"]
-    held, baseline = report["eval"], report["baseline"]
-    low, high = (held["accuracy_interval"][end] for end in ("low", "high"))
+    """The summary: of what use the head is, what was chosen and certified, where things are."""
+    first = report["phase1"]
     return [
+        *_verdict(report),
+        *_chosen(report["selection"]),
         f"Phase I   {first['status']}: {_certified(first)}",
         f"          {first['iterations']} iterations, {first['active_neurons']} active neurons, "
         f"{_seconds(first)}",
-        f"Phase II  {second['status']}: {second['epochs']} epochs, loss {second['loss']:.4f}, "
-        f"at most {second['excess']:.1e} nats above its optimum, {_seconds(second)}",
-        f"held out  accuracy {held['rewards/accuracies']:.3f} [{low:.3f}, {high:.3f}] on "
-        f"{report['pairs']['eval']} pairs ({report['pairs']['train']} trained on, split by "
-        f"{report['split']['by']})",
-        f"          reward margin {held['initial']['rewards/margins']:+.3f} before Phase II, "
-        f"{held['rewards/margins']:+.3f} after",
-        f"baselines linear probe {_share(baseline['linear_probe_accuracy'])}, "
-        f"length rule {_share(baseline['length_accuracy'])}",
+        *_phase2(report),
         *counts_line("rows set aside", report["rows"]["set_aside"]),
         *counts_line("pairs cut to the context", report["rows"]["cut"]),
         f"written   {out}: {', '.join(file.name for file in files)}",
     ]
+
+
+def _verdict(report: dict[str, Any]) -> list[str]:
+    """What held-out pairs say of the head, beside what it has to beat."""
+    held, baseline, pairs = report["eval"], report["baseline"], report["pairs"]
+    accuracy, loss = held["accuracy_interval"], held["calibrated_log_loss"]
+    return [
+        f"held out  accuracy {_interval(accuracy)} on {pairs['eval']} pairs ({pairs['train']} "
+        f"trained on, split by {report['split']['by']}); of those trained on "
+        f"{report['train']['rewards/accuracies']:.3f}",
+        f"          chance 0.500, linear probe {_share(baseline['linear_probe_accuracy'])}, "
+        f"length rule {_share(baseline['length_accuracy'])}",
+        f"          log loss {_interval(loss)}, chance 0.693; calibration error "
+        f"{held['calibration_error']:.3f} at temperature {report['temperature']:.3g}",
+        *(f"warning   {warning}" for warning in report["warnings"]),
+    ]
+
+
+def _phase2(report: dict[str, Any]) -> list[str]:
+    """What Phase II did, where it ran."""
+    if report["config"]["phase2_objective"] == "none":
+        return ["Phase II  none: the head is that of Phase I"]
+    second, held = report["phase2"], report["eval"]
+    return [
+        f"Phase II  {second['status']}: {second['epochs']} epochs, loss {second['loss']:.4f}, "
+        f"at most {second['excess']:.1e} nats above its optimum, {_seconds(second)}",
+        f"          held-out reward margin {held['initial']['rewards/margins']:+.3f} before "
+        f"Phase II, {held['rewards/margins']:+.3f} of the head",
+    ]
+
+
+def _interval(interval: dict[str, float]) -> str:
+    return f"{interval['mean']:.3f} [{interval['low']:.3f}, {interval['high']:.3f}]"
+
+
+def _chosen(selection: dict[str, Any] | None) -> list[str]:
+    """Which strengths were chosen, in a line."""
+    if selection is None:
+        return []
+    choice = selection["choice"]
+    strength, ridge = choice["group_lasso"], choice["linear_ridge"]
+    network = "no network" if strength is None else f"group lasso {strength:.2g} of lambda_max"
+    path = [] if ridge is None else [f"linear ridge {ridge:.2g}"]
+    second = "no Phase II" if choice["ridge"] is None else f"ridge {choice['ridge']:.2g}"
+    tried = len(selection["table"])
+    source = f"of {tried} tried on {selection['folds']} folds" if tried else "too few groups"
+    return [f"chosen    {', '.join([network, *path, second])} ({source})"]
 
 
 def _certified(phase1: dict[str, Any]) -> str:

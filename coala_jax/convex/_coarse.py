@@ -113,10 +113,12 @@ def linear_probes(
     program = make_program(x, jnp.zeros((1, len(x)), bool), pairs, params, config)
     zero = jnp.zeros_like(program.labels)
 
-    def weaker(linear: jax.Array, ridge: jax.Array) -> tuple[jax.Array, jax.Array | None]:
+    def weaker(linear: jax.Array, ridge: jax.Array) -> tuple[jax.Array, jax.Array]:
         weighed = dataclasses.replace(program, linear_ridge=ridge * len(program.labels))
         found = fit_path(weighed, zero, linear)
-        return found, unstandardize_path(found, standardization)
+        raw = unstandardize_path(found, standardization)
+        assert raw is not None
+        return found, raw
 
     found: jax.Array = lax.scan(weaker, jnp.zeros(x.shape[1] - 1, x.dtype), ridges)[1]
     return found

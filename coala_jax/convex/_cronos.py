@@ -43,7 +43,14 @@ from coala_jax.convex._output_penalties import (
     unweighed,
     weighed,
 )
-from coala_jax.convex._program import Program, network_output, path_output, row_products
+from coala_jax.convex._program import (
+    Program,
+    block_norms,
+    network_output,
+    output_adjoint,
+    path_output,
+    row_products,
+)
 from coala_jax.convex._projection import relax
 
 # Conjugate gradients stop at this share of the last change of the splits: errors then fall with
@@ -150,10 +157,9 @@ def cronos_init(problem: CronosProblem, *, adapt_rows: bool = True) -> CronosSta
     weights = jnp.zeros((halves, blocks, width), dtype)
     slack = jnp.zeros((halves, blocks, rows), dtype)
     output = path_output(problem.program, problem.linear)
-    output_dual, path = jnp.zeros_like(output), None
+    weights_dual, output_dual, path = weights, jnp.zeros_like(output), None
     if problem.linear is not None:
-        point = problem.program.dual_point(output) / problem.penalty
-        output_dual = -unweighed(problem.program, problem.outputs, point)
+        weights_dual, output_dual = _duals_of_path(problem, output)
         path = path_system(problem.program, problem.outputs, problem.penalty)
     if not problem.program.has_cones:
         penalties = free_penalties(problem.system)
@@ -165,7 +171,7 @@ def cronos_init(problem: CronosProblem, *, adapt_rows: bool = True) -> CronosSta
         weights=weights,
         slack=slack,
         output=output,
-        weights_dual=weights,
+        weights_dual=weights_dual,
         slack_dual=slack,
         output_dual=output_dual,
         point=weights,
@@ -181,6 +187,16 @@ def cronos_init(problem: CronosProblem, *, adapt_rows: bool = True) -> CronosSta
         iterations=none,
         cg_iterations=none,
     )
+
+
+def _duals_of_path(problem: CronosProblem, output: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Mu and zeta where the linear path alone is optimal; mu as far as the strength lets it."""
+    program, shift = problem.program, problem.system.shift
+    point = program.dual_point(output) / problem.penalty
+    pull = output_adjoint(program, point) / shift
+    most = program.strength / (problem.penalty * shift)
+    weights_dual = pull * jnp.minimum(1, most / block_norms(pull, at_zero=1))
+    return weights_dual, -unweighed(program, problem.outputs, point)
 
 
 def cronos_step(problem: CronosProblem, state: CronosState, max_cg_iterations: int) -> CronosState:

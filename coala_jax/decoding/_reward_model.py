@@ -41,7 +41,8 @@ class TextRewardModel:
         head: the network on them.
         identity: by what the features that the head was trained on are known, as
             `coala_jax.features.load_features` gives it.
-        beta: the reward scale that the Bradley-Terry loss of Phase II had (eq 7).
+        beta: what turns reward differences into log-odds: one over the temperature that left-out
+            pairs have fitted, else the scale that the Bradley-Terry loss of Phase II had (eq 7).
 
     Raises:
         FeatureError: another backbone, tokenizer, type or end token than the head's; every
@@ -130,9 +131,8 @@ class TextRewardModel:
         if not isinstance(backbone, Backbone):
             dtype = dtype or identity.compute_dtype
             backbone = load_backbone(backbone, dtype=dtype, **options)
-        beta = metadata.params.get("beta", DEFAULT_BETA)
         try:
-            return cls(backbone, head, identity, beta)
+            return cls(backbone, head, identity, _log_odds_scale(metadata))
         except HeadError as error:
             raise HeadFileError(f"{head_folder}/head.json: {error}") from None
         except FeatureError as error:
@@ -190,6 +190,21 @@ def require_reward_model(model: object, error: type[CoalaError] = HeadError) -> 
             f"model must be a TextRewardModel, got {type(model).__name__}: load one with "
             "TextRewardModel.load(head, model)"
         )
+
+
+def _log_odds_scale(metadata: HeadMetadata) -> float:
+    """`TextRewardModel.beta` of a head, as its files say.
+
+    Raises:
+        HeadError: a temperature that cannot be.
+    """
+    temperature = metadata.document.get("temperature")
+    if temperature is None:
+        scale: float = metadata.params.get("beta", DEFAULT_BETA)
+        return scale
+    if not isinstance(temperature, int | float) or not 0 < temperature < math.inf:
+        raise HeadError(f"temperature is {temperature!r}, not a finite number above 0; solve again")
+    return 1 / temperature
 
 
 def head_identity(folder: str | os.PathLike[str], metadata: HeadMetadata) -> FeatureIdentity:

@@ -1,20 +1,17 @@
-"""How good left-out reward differences are: calibrated log loss, a temperature, and the choice."""
+"""How good left-out reward differences are, and which candidate they speak for."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
-from scipy.optimize import minimize_scalar
 
 from coala_jax._accuracy import pairwise_accuracy
+from coala_jax._calibration import fit_temperature, log_losses
 from coala_jax._intervals import cluster_standard_error
 
 Rule = Literal["minimum", "one_standard_error"]
-# Differences are divided by temperatures within these factors of their own root mean square.
-_TEMPERATURES = (1e-2, 1e4)
 
 
 class Strengths(NamedTuple):
@@ -58,36 +55,6 @@ class Scored(NamedTuple):
     candidate: Candidate
     margins: np.ndarray
     losses: np.ndarray
-
-
-def fit_temperature(margins: np.ndarray, weight: np.ndarray | None = None) -> float:
-    """The temperature T with the least mean of log(1 + exp(-margin / T)).
-
-    Args:
-        margins: (n,) reward differences of pairs that the head was not trained on.
-        weight: (n,) weights of the pairs, or None for 1 each.
-
-    Returns:
-        T > 0; where differences order pairs no better than chance, so large that all
-        probabilities are a half. 1 where all differences are zero.
-    """
-    size = float(np.sqrt(np.mean(np.float64(margins) ** 2)))
-    if not size:
-        return 1.0
-    units = np.float64(margins) / size
-
-    def loss(log_temperature: float) -> float:
-        losses = log_losses(units, math.exp(log_temperature))
-        return float(np.average(losses, weights=weight))
-
-    bounds = tuple(np.log(end) for end in _TEMPERATURES)
-    found = minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-6})
-    return size * float(np.exp(found.x))
-
-
-def log_losses(margins: np.ndarray, temperature: float) -> np.ndarray:
-    """log(1 + exp(-margin / T)) of every pair: (n,) -> (n,), nats."""
-    return np.logaddexp(0, -np.float64(margins) / temperature)
 
 
 def score(

@@ -16,6 +16,7 @@ from coala_jax._status import SolveError, Status
 from coala_jax._types import Config, Params
 from coala_jax.features import FeatureIdentity
 from coala_jax.preference import reward_metrics
+from coala_jax.selection import FEWEST, Choice, choose_strengths
 from coala_jax.study._baselines import (
     LengthRule,
     LinearProbe,
@@ -25,16 +26,25 @@ from coala_jax.study._baselines import (
 from coala_jax.study._constant_columns import constant_columns, constant_columns_warning
 from coala_jax.study._pairs import BY_ROW, PairSet, require_two_parts
 from coala_jax.study._phases import TimedPhases, run_phases
+from coala_jax.study._verdict import Unseen, Verdict, judge
 
 Say = Callable[[str], None]
 
 
 class Settings(NamedTuple):
-    """What decides a solve beside its data."""
+    """What decides a solve beside its data.
+
+    Attributes:
+        params: scalars; those that are selected are not read.
+        config: static settings.
+        seed: of the gates, minibatches and folds.
+        select: whether the strengths are chosen on left-out groups of the training pairs.
+    """
 
     params: Params = Params()
     config: Config = Config()
     seed: int = 0
+    select: bool = False
 
 
 class Correct(NamedTuple):
@@ -49,8 +59,13 @@ class Experiment(NamedTuple):
     """A head and all that was measured of it.
 
     Attributes:
-        settings: what it was made with.
+        settings: what it was made with, chosen strengths included.
+        choice: how the strengths were chosen; None where they were given.
         phases: results and times of the solver.
+        head: the aligned head: that of Phase II, or that of Phase I where the strengths were given
+            and Phase II made the log loss of held-out pairs worse.
+        temperature: what turns its reward differences into probabilities; 1 where none was fitted.
+        verdict: what held-out pairs say of it.
         train: the training pairs.
         eval: the held-out pairs.
         metrics: of the head, on training and held-out pairs, before and after Phase II.
@@ -61,7 +76,11 @@ class Experiment(NamedTuple):
     """
 
     settings: Settings
+    choice: Choice | None
     phases: TimedPhases
+    head: Head
+    temperature: float
+    verdict: Verdict
     train: PairSet
     eval: PairSet
     metrics: SplitMetrics
@@ -69,11 +88,6 @@ class Experiment(NamedTuple):
     length_rule: LengthRule | None
     correct: Correct
     constant_columns: tuple[int, ...]
-
-    @property
-    def head(self) -> Head:
-        """The aligned head."""
-        return self.phases.phase2.head
 
     @property
     def identity(self) -> FeatureIdentity | None:
@@ -126,24 +140,74 @@ def run_experiment(
             "leaks where pairs share a prompt: give --groups or --data"
         )
     say(f"solving on {len(train.chosen)} pairs, {len(held.chosen)} held out by {pairs.split_by}")
-    phases = run_phases(
-        settings.params,
-        train.features(),
-        held.features(),
-        settings.config,
-        jax.random.key(settings.seed),
-    )
+    key, choice = jax.random.key(settings.seed), None
+    if settings.select:
+        say("choosing strengths on left-out groups of the training pairs")
+        choice = choose_strengths(
+            settings.params, train.features(), train.keys, config=settings.config, key=key
+        )
+        settings = settings._replace(params=choice.params, config=choice.config)
+    phases = run_phases(settings.params, train.features(), held.features(), settings.config, key)
     _require_usable(phases)
     say("fitting the baselines")
     probe = fit_linear_probe(train, settings.seed)
     length_rule = fit_length_rule(train)
+    head, notes = _kept_head(phases, choice)
+    chosen, rejected = _rewards(head, held)
     correct = Correct(
-        head=pairwise_accuracy(*_rewards(phases.phase2.head, held)),
+        head=pairwise_accuracy(chosen, rejected),
         probe=None if probe is None else probe.correct(held),
         length=None if length_rule is None else length_rule.correct(held),
     )
-    metrics = _split_metrics(phases, train, held, settings.params)
-    return Experiment(settings, phases, train, held, metrics, probe, length_rule, correct, columns)
+    rivals = {"linear probe": correct.probe, "length rule": correct.length}
+    metrics = _split_metrics(phases, head, (train, held), settings.params)
+    # A temperature that no left-out pairs have fitted is that of the objective.
+    temperature = 1 / float(settings.params.beta)
+    if choice is not None and choice.folds:
+        temperature = choice.candidate.temperature
+    verdict = judge(
+        Unseen(chosen - rejected, correct.head, held.keys, held.weight),
+        {name: right for name, right in rivals.items() if right is not None},
+        temperature=temperature,
+        train_accuracy=float(metrics.train.accuracy),
+        notes=notes,
+    )
+    return Experiment(
+        settings,
+        choice,
+        phases,
+        head,
+        temperature,
+        verdict,
+        train,
+        held,
+        metrics,
+        probe,
+        length_rule,
+        correct,
+        columns,
+    )
+
+
+def _kept_head(phases: TimedPhases, choice: Choice | None) -> tuple[Head, tuple[str, ...]]:
+    """The head that an experiment keeps, and what a user must know of it."""
+    notes = []
+    if choice is not None and not choice.folds:
+        notes.append(
+            f"the training pairs have fewer than {FEWEST} groups, too few to choose strengths on: "
+            "the head is the simplest there is"
+        )
+    held_out = phases.phase2.history.eval
+    assert held_out is not None  # run_phases always gives held-out pairs
+    before, after = (float(held_out.log_loss[at]) for at in (0, int(phases.phase2.stats.epochs)))
+    # What left-out pairs have chosen is not for the held-out ones to change.
+    if choice is not None or after <= before:
+        return phases.phase2.head, tuple(notes)
+    notes.append(
+        f"Phase II raised the log loss of held-out pairs from {before:.3f} to {after:.3f}: the "
+        "head of Phase I is kept"
+    )
+    return phases.phase1.head, tuple(notes)
 
 
 def _require_usable(phases: TimedPhases) -> None:
@@ -164,16 +228,17 @@ def _name(status: Status) -> str:
 
 
 def _split_metrics(
-    phases: TimedPhases, train: PairSet, held: PairSet, params: Params
+    phases: TimedPhases, head: Head, parts: tuple[PairSet, PairSet], params: Params
 ) -> SplitMetrics:
     """Metrics of the head itself, as anyone who loads it would find them."""
     history = phases.phase2.history
-    last = int(phases.phase2.stats.epochs)
+    train, held = parts
+    last = int(phases.phase2.stats.epochs) if head is phases.phase2.head else 0
     assert history.eval is not None  # run_phases always gives held-out pairs
 
     def final(pairs: PairSet, trace: RewardMetrics) -> RewardMetrics:
         return reward_metrics(
-            *_rewards(phases.phase2.head, pairs),
+            *_rewards(head, pairs),
             loss=trace.loss[last],
             log_loss=trace.log_loss[last],
             beta=params.beta,

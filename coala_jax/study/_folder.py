@@ -16,8 +16,8 @@ from coala_jax.study._report import build_history
 REPORT, HISTORY, PICTURE = "report.json", "history.json", "margins.png"
 FILES = ("head.safetensors", "head.json", REPORT, HISTORY, PICTURE)
 # What of the report stands in head.json too.
-ACCOUNT = ("command", "seed", "pairs", "params", "config", "features", "split")
-RESULT = ("status", "phase1", "phase2", "train", "eval", "baseline")
+ACCOUNT = ("command", "seed", "pairs", "params", "config", "features", "split", "temperature")
+RESULT = ("status", "warnings", "head", "phase1", "phase2", "train", "eval", "baseline")
 
 
 def write_experiment(

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from coala_jax._intervals import cluster_interval, share_interval
+from coala_jax._intervals import cluster_interval
 from coala_jax._machine import device, versions
 from coala_jax._solution import RewardMetrics
 from coala_jax._status import Status
 from coala_jax.convex._flops import admm_flops
+from coala_jax.selection import Candidate, Choice
 from coala_jax.study._baselines import RIDGE_GRID, weighted_mean
 from coala_jax.study._experiment import Experiment
 from coala_jax.study._pairs import PairSet
@@ -28,12 +30,16 @@ def build_report(experiment: Experiment, command: str) -> dict[str, Any]:
     Returns:
         The report. Numbers that do not exist are None.
     """
-    train, held = experiment.train, experiment.eval
+    train, held, verdict = experiment.train, experiment.eval, experiment.verdict
     metrics, phases = experiment.metrics, experiment.phases
     return {
         "command": command,
         "seed": experiment.settings.seed,
         "status": phases.status.name.lower(),
+        "warnings": list(verdict.warnings),
+        "head": "phase1" if experiment.head is phases.phase1.head else "phase2",
+        "temperature": experiment.temperature,
+        "selection": _selection(experiment.choice),
         "pairs": {"train": len(train.chosen), "eval": len(held.chosen)},
         "features": {
             "source": train.source,
@@ -56,9 +62,9 @@ def build_report(experiment: Experiment, command: str) -> dict[str, Any]:
         "eval": _metrics(metrics.eval)
         | {
             "initial": _metrics(metrics.eval_initial),
-            "accuracy_interval": share_interval(
-                experiment.correct.head, held.keys, held.weight
-            )._asdict(),
+            "accuracy_interval": verdict.accuracy._asdict(),
+            "calibrated_log_loss": verdict.log_loss._asdict(),
+            "calibration_error": verdict.calibration_error,
         },
         "baseline": _baseline(experiment),
         "params": {
@@ -78,6 +84,22 @@ def build_history(experiment: Experiment) -> dict[str, Any]:
         "epoch": list(range(len(history.train.loss))),
         "train": _traces(history.train),
         "eval": _traces(history.eval),
+    }
+
+
+def _selection(choice: Choice | None) -> dict[str, Any] | None:
+    """The table that the strengths were chosen from; an infinite strength is none in JSON."""
+    if choice is None:
+        return None
+
+    def fields(candidate: Candidate) -> dict[str, Any]:
+        finite = math.isfinite(candidate.group_lasso)
+        return {**candidate._asdict(), "group_lasso": candidate.group_lasso if finite else None}
+
+    return {
+        "folds": choice.folds,
+        "choice": fields(choice.candidate),
+        "table": [fields(candidate) for candidate in choice.table],
     }
 
 

@@ -180,8 +180,8 @@ def test_names_from_before_the_fields_had_theirs_still_say_the_same():
 def test_without_docstrings_options_have_no_help_and_the_same_defaults():
     code = (
         "from coala_jax.cli._main import build_parser, sys;"
-        "from coala_jax.cli._options import solver_settings, Settings;"
+        "from coala_jax.cli._options import SELECTED, Settings, solver_settings;"
         "read = build_parser().parse_args(['solve', 'x', '--out', 'h']);"
-        "sys.exit(solver_settings(read) != Settings())"
+        "sys.exit(solver_settings(read) != Settings(config=SELECTED, select=True))"
     )
     subprocess.run([sys.executable, "-OO", "-c", code], check=True)

@@ -1,0 +1,115 @@
+"""Whether a head is of use: what it does on unseen pairs, beside what it has to beat."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from coala_jax._accuracy import TIE
+from coala_jax._calibration import calibration_error, log_losses
+from coala_jax._intervals import Interval, cluster_interval, share_interval
+
+LOG_TWO = math.log(2)
+
+
+class Rival(NamedTuple):
+    """A simpler rule on the same unseen pairs.
+
+    Attributes:
+        name: for people.
+        accuracy: share of the pairs that it orders right.
+        head_minus: accuracy of the head less that, pair by pair.
+    """
+
+    name: str
+    accuracy: float
+    head_minus: Interval
+
+
+class Verdict(NamedTuple):
+    """What unseen pairs say of a head.
+
+    Attributes:
+        accuracy: share of unseen pairs ordered right, ties half; its interval is clustered by key.
+        log_loss: mean Bradley-Terry log loss of unseen pairs at the head's temperature, nats; a
+            half for every pair has log 2.
+        calibration_error: expected calibration error at that temperature.
+        train_accuracy: of the pairs that the head was trained on.
+        rivals: the linear probe, and the length rule where lengths are known.
+        warnings: plain sentences; none where nothing speaks against the head.
+    """
+
+    accuracy: Interval
+    log_loss: Interval
+    calibration_error: float
+    train_accuracy: float
+    rivals: tuple[Rival, ...]
+    warnings: tuple[str, ...]
+
+
+class Unseen(NamedTuple):
+    """Unseen pairs: (n,) reward differences of the head, 1, 0.5 or 0 a pair, keys, weights."""
+
+    margins: np.ndarray
+    correct: np.ndarray
+    keys: tuple[str, ...]
+    weight: np.ndarray | None
+
+
+def judge(
+    unseen: Unseen,
+    rivals: dict[str, np.ndarray],
+    *,
+    temperature: float,
+    train_accuracy: float,
+    notes: tuple[str, ...] = (),
+) -> Verdict:
+    """The verdict on a head.
+
+    Args:
+        unseen: pairs that it was not trained on.
+        rivals: by name, (n,) of 1, 0.5 and 0: what simpler rules order right of them.
+        temperature: of the head.
+        train_accuracy: of the head.
+        notes: warnings that others have.
+    """
+    margins, correct, keys, weight = unseen
+    accuracy = share_interval(correct, keys, weight)
+    losses = cluster_interval(log_losses(margins, temperature), keys, weight)
+    compared = tuple(
+        Rival(
+            name,
+            cluster_interval(right, keys, weight).mean,
+            cluster_interval(correct - right, keys, weight),
+        )
+        for name, right in rivals.items()
+    )
+    warnings = (*_warnings(accuracy, losses, compared), *notes)
+    error = calibration_error(margins, temperature, weight)
+    return Verdict(accuracy, losses, error, train_accuracy, compared, warnings)
+
+
+def _warnings(accuracy: Interval, log_loss: Interval, rivals: tuple[Rival, ...]) -> list[str]:
+    """What a user must know before the head is used."""
+    warnings = []
+    # NaN, of a single key, is an interval that reaches everything.
+    if not accuracy.low > TIE:
+        warnings.append(
+            f"accuracy on unseen pairs is {accuracy.mean:.3f}, and its interval reaches chance "
+            f"({TIE}): nothing shows that this head orders them"
+        )
+    for rival in rivals:
+        if rival.head_minus.mean < 0:
+            low, high = rival.head_minus.low, rival.head_minus.high
+            warnings.append(
+                f"the {rival.name} orders more unseen pairs: {rival.accuracy:.3f}, head less that "
+                f"{rival.head_minus.mean:+.3f} [{low:+.3f}, {high:+.3f}]"
+            )
+    if log_loss.mean > LOG_TWO:
+        warnings.append(
+            f"log loss on unseen pairs is {log_loss.mean:.3f}, above that of a coin "
+            f"({LOG_TWO:.3f}): its probabilities mislead"
+        )
+    return warnings

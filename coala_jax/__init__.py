@@ -7,6 +7,7 @@ Text, backbones and the quickstart live in subpackages that need the `text` extr
 """
 
 from coala_jax._errors import CoalaError
+from coala_jax._estimator import RewardModel
 from coala_jax._head import (
     ConvexHead,
     GatedHead,
@@ -41,11 +42,13 @@ from coala_jax.convex import (
     regularization_path,
 )
 from coala_jax.losses import Loss
-from coala_jax.preference import evaluate, finetune
+from coala_jax.preference import accuracy, evaluate, finetune
+from coala_jax.selection import Choice, Selection, select
 
 __all__ = [
     "Certificate",
     "CertificateReport",
+    "Choice",
     "CoalaError",
     "Config",
     "ConvexHead",
@@ -64,11 +67,14 @@ __all__ = [
     "Phase2Stats",
     "PreferenceFeatures",
     "RewardMetrics",
+    "RewardModel",
+    "Selection",
     "Solution",
     "SolveError",
     "Stats",
     "Status",
     "__version__",
+    "accuracy",
     "certify",
     "cronos",
     "decompose_gated",
@@ -78,5 +84,6 @@ __all__ = [
     "refine_gates",
     "regularization_path",
     "save_head",
+    "select",
     "solve",
 ]

@@ -139,7 +139,13 @@ def prepare_params(params: Params) -> Params:
 
 
 def key_or_default(key: jax.Array | None) -> jax.Array:
-    """The typed key as it is; `jax.random.key(0)` for None."""
+    """The key as it is; `jax.random.key(0)` for None.
+
+    Raises:
+        TypeError: a number, which is the seed of a key.
+    """
+    if key is not None and not hasattr(key, "dtype"):
+        raise TypeError(f"key must be a typed key, got {key!r}: give jax.random.key({key!r})")
     return jax.random.key(_DEFAULT_SEED) if key is None else key
 
 

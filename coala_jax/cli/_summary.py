@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from coala_jax._status import SUCCESSES, Status
+from coala_jax._verdict import verdict_lines
 from coala_jax.cli._output import counts_line, report, say
 from coala_jax.study._experiment import Experiment
 from coala_jax.study._folder import write_experiment
@@ -20,7 +21,7 @@ def finish(arguments: argparse.Namespace, experiment: Experiment, out: Path) -> 
     figures = build_report(experiment, arguments.command_line)
     files = write_experiment(out, experiment, figures, say)
     result = {"out": out, "files": files, **figures}
-    report(arguments, result, _lines(figures, out, files))
+    report(arguments, result, [*_verdict(experiment, figures), *_lines(figures, out, files)])
     if experiment.phases.status in SUCCESSES:
         return SOLVED
     say(f"{figures['status']}: {experiment.phases.status.text}")
@@ -28,10 +29,9 @@ def finish(arguments: argparse.Namespace, experiment: Experiment, out: Path) -> 
 
 
 def _lines(report: dict[str, Any], out: Path, files: list[Path]) -> list[str]:
-    """The summary: of what use the head is, what was chosen and certified, where things are."""
+    """What was chosen and certified, and where things are."""
     first = report["phase1"]
     return [
-        *_verdict(report),
         *_chosen(report["selection"]),
         f"Phase I   {first['status']}: {_certified(first)}",
         f"          {first['iterations']} iterations, {first['active_neurons']} active neurons, "
@@ -40,22 +40,6 @@ def _lines(report: dict[str, Any], out: Path, files: list[Path]) -> list[str]:
         *counts_line("rows set aside", report["rows"]["set_aside"]),
         *counts_line("pairs cut to the context", report["rows"]["cut"]),
         f"written   {out}: {', '.join(file.name for file in files)}",
-    ]
-
-
-def _verdict(report: dict[str, Any]) -> list[str]:
-    """What held-out pairs say of the head, beside what it has to beat."""
-    held, baseline, pairs = report["eval"], report["baseline"], report["pairs"]
-    accuracy, loss = held["accuracy_interval"], held["calibrated_log_loss"]
-    return [
-        f"held out  accuracy {_interval(accuracy)} on {pairs['eval']} pairs ({pairs['train']} "
-        f"trained on, split by {report['split']['by']}); of those trained on "
-        f"{report['train']['rewards/accuracies']:.3f}",
-        f"          chance 0.500, linear probe {_share(baseline['linear_probe_accuracy'])}, "
-        f"length rule {_share(baseline['length_accuracy'])}",
-        f"          log loss {_interval(loss)}, chance 0.693; calibration error "
-        f"{held['calibration_error']:.3f} at temperature {report['temperature']:.3g}",
-        *(f"warning   {warning}" for warning in report["warnings"]),
     ]
 
 
@@ -72,8 +56,14 @@ def _phase2(report: dict[str, Any]) -> list[str]:
     ]
 
 
-def _interval(interval: dict[str, float]) -> str:
-    return f"{interval['mean']:.3f} [{interval['low']:.3f}, {interval['high']:.3f}]"
+def _verdict(experiment: Experiment, report: dict[str, Any]) -> list[str]:
+    """Of what use the head is."""
+    pairs, by = report["pairs"], report["split"]["by"]
+    source = f"{pairs['eval']} held-out pairs ({pairs['train']} trained on, split by {by})"
+    lines = verdict_lines(experiment.verdict, source)
+    if experiment.correct.length is None:
+        lines.append("length rule unknown: give --data, the rows behind the features")
+    return lines
 
 
 def _chosen(selection: dict[str, Any] | None) -> list[str]:
@@ -105,7 +95,3 @@ def _certified(phase1: dict[str, Any]) -> str:
 
 def _seconds(phase: dict[str, Any]) -> str:
     return f"{phase['seconds']:.1f} s (and {phase['compile_seconds']:.1f} s to trace and compile)"
-
-
-def _share(value: float | None) -> str:
-    return "unknown" if value is None else f"{value:.3f}"

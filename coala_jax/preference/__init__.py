@@ -1,6 +1,6 @@
 """Phase II: the COALA preference loss, its optimum and reward metrics."""
 
-from coala_jax.preference._finetune import balance_neurons, evaluate, finetune
+from coala_jax.preference._finetune import accuracy, balance_neurons, evaluate, finetune
 from coala_jax.preference._newton import NewtonResult, newton_optimum
 from coala_jax.preference._objective import (
     LogisticProblem,
@@ -14,6 +14,7 @@ from coala_jax.preference._rewards import reward_metrics
 __all__ = [
     "LogisticProblem",
     "NewtonResult",
+    "accuracy",
     "balance_neurons",
     "evaluate",
     "finetune",

@@ -299,6 +299,19 @@ def evaluate(
         return jax.tree.map(lambda metric: jnp.where(valid, metric, jnp.nan), metrics)
 
 
+def accuracy(head: Head, features: PreferenceFeatures) -> jax.Array:
+    """The share of pairs that a head orders right, ties half, by weight: a scalar.
+
+    Args:
+        head: takes raw features of width d.
+        features: pairs, (n, d).
+
+    Raises:
+        TypeError, ValueError: as for `evaluate`.
+    """
+    return evaluate(Params(), head, features).accuracy
+
+
 def balance_neurons(head: Head, features: PairArrays) -> Head:
     """The head with every neuron's reward difference at unit root mean square.
 

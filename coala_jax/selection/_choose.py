@@ -63,6 +63,7 @@ class Choice(NamedTuple):
         folds: number of folds; 0 where there were too few groups or pairs for any.
         margins: (n,) reward differences of all pairs by heads of the choice that had not seen
             their groups; None where there were no folds.
+        linear_margins: (n,) likewise of the best linear path alone; None without one.
     """
 
     params: Params
@@ -71,6 +72,7 @@ class Choice(NamedTuple):
     table: tuple[Candidate, ...]
     folds: int
     margins: np.ndarray | None
+    linear_margins: np.ndarray | None
 
 
 def choose_strengths(
@@ -107,7 +109,12 @@ def choose_strengths(
     best = compared[choose(compared, names, weight, rule)]
     table = tuple(each.candidate for each in (*linear, *networks))
     return Choice(
-        *_solved_with(params, config, best.candidate), best.candidate, table, folds, best.margins
+        *_solved_with(params, config, best.candidate),
+        best.candidate,
+        table,
+        folds,
+        best.margins,
+        simplest[0].margins if simplest else None,
     )
 
 
@@ -160,7 +167,7 @@ def _fallback(params: Params, config: Config, grid: Grid) -> Choice:
     if not config.linear_path:
         strengths = Strengths(float(grid.strengths[0]), None, None)
     candidate = Candidate(*strengths, *nothing)
-    return Choice(*_solved_with(params, config, candidate), candidate, (), 0, None)
+    return Choice(*_solved_with(params, config, candidate), candidate, (), 0, None, None)
 
 
 def _solved_with(params: Params, config: Config, candidate: Candidate) -> tuple[Params, Config]:

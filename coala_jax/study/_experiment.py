@@ -14,6 +14,7 @@ from coala_jax._head import Head
 from coala_jax._solution import Phase2History, RewardMetrics
 from coala_jax._status import SolveError, Status
 from coala_jax._types import Config, Params
+from coala_jax._verdict import Unseen, Verdict, judge
 from coala_jax.features import FeatureIdentity
 from coala_jax.preference import reward_metrics
 from coala_jax.selection import FEWEST, Choice, choose_strengths
@@ -26,7 +27,6 @@ from coala_jax.study._baselines import (
 from coala_jax.study._constant_columns import constant_columns, constant_columns_warning
 from coala_jax.study._pairs import BY_ROW, PairSet, require_two_parts
 from coala_jax.study._phases import TimedPhases, run_phases
-from coala_jax.study._verdict import Unseen, Verdict, judge
 
 Say = Callable[[str], None]
 

@@ -113,3 +113,25 @@ def _warnings(accuracy: Interval, log_loss: Interval, rivals: tuple[Rival, ...])
             f"({LOG_TWO:.3f}): its probabilities mislead"
         )
     return warnings
+
+
+def verdict_lines(verdict: Verdict, source: str) -> list[str]:
+    """A verdict for people, warnings last.
+
+    Args:
+        verdict: of a head.
+        source: which pairs it speaks of.
+    """
+    accuracy, loss = verdict.accuracy, verdict.log_loss
+    rivals = "".join(f", {rival.name} {rival.accuracy:.3f}" for rival in verdict.rivals)
+    return [
+        f"accuracy {_interval(accuracy)} on {source}; chance {TIE:.3f}{rivals}, on pairs trained "
+        f"on {verdict.train_accuracy:.3f}",
+        f"log loss {_interval(loss)}, chance {LOG_TWO:.3f}; calibration error "
+        f"{verdict.calibration_error:.3f}",
+        *(f"warning: {warning}" for warning in verdict.warnings),
+    ]
+
+
+def _interval(interval: Interval) -> str:
+    return f"{interval.mean:.3f} [{interval.low:.3f}, {interval.high:.3f}]"

@@ -1,0 +1,314 @@
+"""`RewardModel`: the head as scikit-learn's users know a model, on top of `select` and `solve`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Hashable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from coala_jax._accuracy import pairwise_accuracy
+from coala_jax._calibration import log_losses
+from coala_jax._containers import as_matrix, as_vector
+from coala_jax._errors import CoalaError
+from coala_jax._head import ACCOUNT, Head, HeadFileError, load_head, save_head
+from coala_jax._json import valid_json
+from coala_jax._solution import Solution
+from coala_jax._solve import solve
+from coala_jax._types import Config, Params, PreferenceFeatures
+from coala_jax._verdict import Unseen, Verdict, judge, verdict_lines
+from coala_jax._version import __version__
+from coala_jax.selection import SELECTED, Choice, choose_strengths
+
+_FOLDS = "left-out groups of the training pairs"
+
+
+class NotFittedError(CoalaError, AttributeError):
+    """A model was asked before `fit`."""
+
+
+class RewardModel:
+    """A reward on frozen features, fitted to preference pairs.
+
+    `fit` chooses the strengths on left-out groups, solves both phases with them on all pairs and
+    keeps what the left-out pairs say: `report` shows it, and the temperature that they fit makes
+    `predict_proba` a probability. Follows scikit-learn: parameters in the constructor, `fit`
+    returns self, `clone` and `GroupKFold` work, and so does `cross_val_score(model, chosen,
+    rejected, groups=..., cv=GroupKFold())`, pairs being (chosen, rejected).
+
+    Args:
+        params: scalars of the solve; with `select` the strengths among them are not read.
+        config: static settings of the solve.
+        select: whether to choose the strengths; without, those of `params` are solved with, and no
+            temperature is fitted.
+        random_state: seed of gates and folds.
+
+    Attributes:
+        head_: the head, a function of (..., d) features.
+        solution_: what `solve` gave, with status and certificate.
+        choice_: what `select` chose, and from what; None without `select`.
+        temperature_: what divides reward differences to make them log-odds.
+        n_features_in_: d.
+
+    Example:
+        >>> import coala_jax, numpy as np
+        >>> rng = np.random.default_rng(0)
+        >>> chosen, rejected = rng.normal(0.5, 1, (64, 4)), rng.normal(0, 1, (64, 4))
+        >>> model = coala_jax.RewardModel().fit(chosen, rejected)
+        >>> model.score(chosen, rejected) > 0.6
+        True
+    """
+
+    def __init__(
+        self,
+        *,
+        params: Params = Params(),
+        config: Config = SELECTED,
+        select: bool = True,
+        random_state: int = 0,
+    ) -> None:
+        self.params = params
+        self.config = config
+        self.select = select
+        self.random_state = random_state
+
+    def fit(
+        self,
+        chosen: Any,
+        rejected: Any,
+        *,
+        groups: Sequence[Hashable] | None = None,
+        sample_weight: Any = None,
+        margin: Any = None,
+    ) -> RewardModel:
+        """Fit to n pairs; row j of both answers the same prompt.
+
+        Args:
+            chosen: (n, d) features of the preferred responses: an array, a DataFrame, a tensor or a
+                list of rows.
+            rejected: (n, d) features of the other ones.
+            groups: (n,) names, such as prompts; pairs of one group are never split by the folds.
+                None where every pair is a group of its own.
+            sample_weight: (n,) weights of the pairs, or None.
+            margin: (n,) extra margins of the pairs, or None.
+
+        Returns:
+            The model itself.
+
+        Raises:
+            TypeError, CoalaError: what does not fit, by name.
+            SolveError: no head came of it. Tolerances that were not met show in
+                `solution_.status`, and in `report`.
+        """
+        features = _features(chosen, rejected)
+        pairs = len(features.chosen)
+        if sample_weight is not None:
+            features = features._replace(weight=as_vector("sample_weight", sample_weight, pairs))
+        if margin is not None:
+            features = features._replace(margin=as_vector("margin", margin, pairs))
+        key = jax.random.key(self.random_state)
+        params, config, choice = self.params, self.config, None
+        if self.select:
+            choice = choose_strengths(params, features, groups, config=config, key=key)
+            params, config = choice.params, choice.config
+        solution = solve(params, features, config=config, key=key)
+        if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(solution.head)):
+            solution.raise_for_status()
+        self.solution_: Solution = solution
+        self.choice_: Choice | None = choice
+        self.temperature_ = 1 / float(params.beta)
+        if choice is not None and choice.folds:
+            self.temperature_ = choice.candidate.temperature
+        self._fitted_params, self._fitted_config = params, config
+        self._groups = None if groups is None else tuple(map(str, groups))
+        self._weight = features.weight
+        self._set_head(solution.head)
+        self._train_accuracy = float(np.average(self._right(features), weights=features.weight))
+        return self
+
+    def rewards(self, features: Any) -> np.ndarray:
+        """Rewards of responses: (n, d) features -> (n,) float64."""
+        return np.asarray(self._head()(as_matrix("features", features)), np.float64)
+
+    def decision_function(self, chosen: Any, rejected: Any) -> np.ndarray:
+        """Log-odds that the first response of each pair is preferred: (n,) float64."""
+        features = _features(chosen, rejected)
+        return self._margins(features) / self.temperature_
+
+    def predict_proba(self, chosen: Any, rejected: Any) -> np.ndarray:
+        """(n, 2) probabilities that the second and that the first response is preferred.
+
+        As for scikit-learn's classes 0 and 1; rows add up to 1.
+        """
+        odds = self.decision_function(chosen, rejected)
+        return np.exp(-np.stack([log_losses(-odds), log_losses(odds)], axis=1))
+
+    def predict(self, chosen: Any, rejected: Any) -> np.ndarray:
+        """(n,) 1 where the first response has the higher reward, else 0."""
+        return (self.decision_function(chosen, rejected) > 0).astype(int)
+
+    def score(self, chosen: Any, rejected: Any, sample_weight: Any = None) -> float:
+        """Share of the pairs ordered right, ties half."""
+        features = _features(chosen, rejected)
+        weight = None
+        if sample_weight is not None:
+            weight = as_vector("sample_weight", sample_weight, len(features.chosen))
+        return float(np.average(self._right(features), weights=weight))
+
+    def verdict(
+        self, chosen: Any = None, rejected: Any = None, groups: Sequence[Hashable] | None = None
+    ) -> Verdict:
+        """What unseen pairs say of the model: accuracy, log loss, calibration, warnings.
+
+        Args:
+            chosen: (n, d) features of pairs that `fit` has not seen; None means the pairs that its
+                folds left out, of which the strengths were chosen too.
+            rejected: likewise.
+            groups: (n,) names of theirs.
+
+        Raises:
+            CoalaError: no folds to speak of, and no pairs given.
+        """
+        if chosen is not None:
+            features = _features(chosen, rejected)
+            margins, weight = self._margins(features), None
+            names = groups if groups is not None else range(len(margins))
+            rivals: dict[str, np.ndarray] = {}
+        else:
+            self._head()
+            choice = getattr(self, "choice_", None)
+            if choice is None or choice.margins is None:
+                raise CoalaError(
+                    "report: no pairs were left out by folds; give chosen and rejected features of "
+                    "pairs that the model has not seen"
+                )
+            margins = choice.margins
+            weight = None if self._weight is None else np.asarray(self._weight)
+            names = self._groups or range(len(margins))
+            rivals = {}
+            if choice.linear_margins is not None:
+                linear = choice.linear_margins
+                rivals["linear probe"] = pairwise_accuracy(linear, np.zeros_like(linear))
+        correct = pairwise_accuracy(margins, np.zeros_like(margins))
+        unseen = Unseen(margins, correct, tuple(map(str, names)), weight)
+        return judge(
+            unseen,
+            rivals,
+            temperature=self.temperature_,
+            train_accuracy=getattr(self, "_train_accuracy", float("nan")),
+        )
+
+    def report(
+        self, chosen: Any = None, rejected: Any = None, groups: Sequence[Hashable] | None = None
+    ) -> str:
+        """`verdict` in a few lines, and how the solve ended."""
+        source = _FOLDS if chosen is None else "pairs given"
+        lines = verdict_lines(self.verdict(chosen, rejected, groups), source)
+        if hasattr(self, "solution_"):
+            lines.append(repr(self.solution_))
+        return "\n".join(lines)
+
+    def save(self, folder: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+        """Write the head with its temperature: `head.safetensors` and `head.json`.
+
+        Args:
+            folder: made if missing.
+            overwrite: whether a head that is there may be replaced.
+
+        Raises:
+            HeadFileError: a head is there.
+        """
+        if (Path(folder) / ACCOUNT).exists() and not overwrite:
+            raise HeadFileError(f"{folder}: a head is there; give overwrite=True to replace it")
+        save_head(folder, self._head(), self.account())
+
+    def account(self) -> dict[str, Any]:
+        """What `head.json` says of a fitted model, beside its format."""
+        self._head()
+        info: dict[str, Any] = {"coala_jax": __version__, "temperature": self.temperature_}
+        if hasattr(self, "solution_"):
+            params, config = self._fitted_params, self._fitted_config
+            info["params"] = {name: float(leaf) for name, leaf in params._asdict().items()}
+            info["config"] = {name: str(value) for name, value in vars(config).items()}
+        account: dict[str, Any] = valid_json(info)
+        return account
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str]) -> RewardModel:
+        """A model that `save`, or a command, has written; it scores, and knows no training pairs.
+
+        Raises:
+            HeadFileError: no usable head.
+        """
+        head, metadata = load_head(folder)
+        model = cls()
+        temperature = metadata.document.get("temperature", 1 / metadata.params.get("beta", 1.0))
+        if not isinstance(temperature, int | float) or not 0 < temperature < float("inf"):
+            raise HeadFileError(f"{folder}/head.json: temperature is {temperature!r}")
+        model.temperature_ = float(temperature)
+        model._set_head(head)
+        return model
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """The constructor's parameters, as scikit-learn asks for them."""
+        names = ("params", "config", "select", "random_state")
+        return {name: getattr(self, name) for name in names}
+
+    def set_params(self, **parameters: Any) -> RewardModel:
+        """Change parameters of the constructor; gives the model itself."""
+        for name, value in parameters.items():
+            if name not in self.get_params():
+                raise CoalaError(f"{name} is no parameter of RewardModel: {[*self.get_params()]}")
+            setattr(self, name, value)
+        return self
+
+    def __sklearn_tags__(self) -> Any:
+        """What scikit-learn asks of a model that does not inherit from its own."""
+        from sklearn.utils import Tags, TargetTags
+
+        return Tags(estimator_type=None, target_tags=TargetTags(required=True))
+
+    def __sklearn_is_fitted__(self) -> bool:
+        """Whether there is a head."""
+        return hasattr(self, "head_")
+
+    def __repr__(self) -> str:
+        fitted = ""
+        if hasattr(self, "head_"):
+            fitted = f": {type(self.head_).__name__} of {self.n_features_in_} features"
+        return f"RewardModel(select={self.select}, random_state={self.random_state}){fitted}"
+
+    def _set_head(self, head: Head) -> None:
+        self.head_ = head
+        self.n_features_in_ = int(np.shape(head.theta1)[0])
+
+    def _head(self) -> Head:
+        if not hasattr(self, "head_"):
+            raise NotFittedError("this RewardModel has no head yet: call fit(chosen, rejected)")
+        return self.head_
+
+    def _margins(self, features: PreferenceFeatures) -> np.ndarray:
+        head = self._head()
+        sides = (np.asarray(head(side), np.float64) for side in features[:2])
+        chosen, rejected = sides
+        margins: np.ndarray = chosen - rejected
+        return margins
+
+    def _right(self, features: PreferenceFeatures) -> np.ndarray:
+        margins = self._margins(features)
+        return pairwise_accuracy(margins, np.zeros_like(margins))
+
+
+def _features(chosen: Any, rejected: Any) -> PreferenceFeatures:
+    if isinstance(chosen, PreferenceFeatures):
+        raise TypeError("chosen must be features; got PreferenceFeatures: give its two sides")
+    sides = as_matrix("chosen", chosen), as_matrix("rejected", rejected)
+    if sides[0].shape != sides[1].shape:
+        raise CoalaError(
+            f"chosen and rejected must have one row a pair each; got {sides[0].shape} and "
+            f"{sides[1].shape}"
+        )
+    return PreferenceFeatures(*sides)

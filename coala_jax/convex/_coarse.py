@@ -34,7 +34,7 @@ from coala_jax.convex._program import make_program
 from coala_jax.convex._standardize import fit_standardization, standardize, unstandardize_path
 
 # Steps between two looks at the residuals, and at most at a strength.
-_CHECK_EVERY = 10
+_CHECK_EVERY = 5
 _MOST_STEPS = 100
 
 

@@ -49,7 +49,7 @@ def select(
     along a path that every fold follows, with and without Phase II; the search ends once two
     strengths in a row were no better than the best before. Candidates are compared by the
     Bradley-Terry log loss of the left-out pairs, each at the temperature that suits it best. Folds
-    are solved to a residual of 3 % and without a certificate; the solution has one. Runs folds on
+    are solved to a residual of 10 % and without a certificate; the solution has one. Runs folds on
     the host: not under jit or vmap.
 
     Args:

@@ -60,8 +60,9 @@ def _bell(t: Array) -> Array:
 
 
 def _entropy(q: Array) -> Array:
-    inside, outside = np.clip(q, 1e-300, 1), np.clip(1 - q, 1e-300, 1)
-    return -q * np.log(inside) - (1 - q) * np.log(outside)
+    inside, outside = np.clip(q, 1e-300, 1), np.clip(-q, -1 + 1e-16, 0)
+    # log(1 - q) is zero already where q is a rounding.
+    return -q * np.log(inside) - (1 - q) * np.log1p(outside)
 
 
 LOSSES = {

@@ -167,6 +167,17 @@ def test_a_head_that_phase_two_leaves_is_measured(fuzz, monkeypatch):
     assert "II: loss" in false_claims(fuzz, problem, monkeypatch, "finetune", lie)
 
 
+@pytest.mark.parametrize("offset", [0.0, -10.0, -40.0, -300.0])
+def test_dual_values_meet_losses_that_are_next_to_zero(fuzz, offset):
+    """At z = 0, -l*(-r) = l(0) for r = -grad l(0)."""
+    from adversary.losses import LOSSES
+
+    loss, zero, one = LOSSES["bradley_terry"], np.zeros(1), np.ones(1)
+    point = loss.dual_point(zero, offset * one, one)
+    value = loss.value(zero, offset * one, one)
+    assert loss.dual_value(point, offset * one, one) == pytest.approx(value, rel=1e-12)
+
+
 def test_the_linear_probe_is_an_optimum(fuzz):
     """Of every loss: a step away from it in any direction is worse."""
     from adversary.bounds import probe_of

@@ -121,21 +121,22 @@ def _judge(problem: FuzzProblem) -> tuple[str, list[str], dict[str, Any]]:
     status = status_name(Stats(first, second).status)
     claims = input_claims(problem.valid, statuses[0])
     figures: dict[str, Any] = {"phase1": _numbers(first), "phase2": _numbers(second)}
-    savable = all(np.isfinite(leaf).all() for leaf in heads[0])
+    savable = all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(heads[0]))
     if not savable and not claims and problem.valid and statuses[0] not in WITHOUT_HEAD:
         claims.append("I: no head")
     if savable and problem.valid and not claims and statuses[0] != "BREAKDOWN":
         pairs = pairs_of(problem.features)
-        program = program_of(pairs, certificate, config, params.gamma)
+        program = program_of(pairs, certificate, config, params)
         rows = np.concatenate(problem.features[:2])
-        tensors, rewards = _through_a_file(heads[0], rows)
-        truth1 = judge_phase1(program, pairs, certificate, tensors, rewards)
+        tensors1, rewards = _through_a_file(heads[0], rows)
+        truth1 = judge_phase1(program, pairs, certificate, tensors1, rewards)
         claims += [f"I: {kind}" for kind in phase1_claims(first, params, truth1)]
         figures["phase1_true"] = _numbers(truth1)
         if statuses[1] != "BREAKDOWN" and not (program.gated and program.near.any()):
-            tensors, _ = _through_a_file(heads[1], rows)
-            truth2 = judge_phase2(pairs, tensors, params, config.phase2_objective)
-            claims += [f"II: {kind}" for kind in phase2_claims(second, params, truth2)]
+            tensors2, _ = _through_a_file(heads[1], rows)
+            objective = config.phase2_objective
+            truth2 = judge_phase2(pairs, tensors2, tensors1, params, objective)
+            claims += [f"II: {kind}" for kind in phase2_claims(second, params, truth2, objective)]
             figures["phase2_true"] = _numbers(truth2)
     return status, claims, figures
 
@@ -145,7 +146,7 @@ def _through_a_file(head: Head, rows: np.ndarray) -> tuple[dict[str, np.ndarray]
     with tempfile.TemporaryDirectory() as folder:
         save_head(folder, head, {})
         loaded, _ = load_head(folder)
-    leaves = loaded._asdict()
+    leaves = {name: leaf for name, leaf in loaded._asdict().items() if leaf is not None}
     # Neurons that the file leaves out are zeros here, so that a shape is compiled once.
     missing = head.theta2.shape[0] - loaded.theta2.shape[0]
     padded = {

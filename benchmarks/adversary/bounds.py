@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 from adversary.losses import Array, Loss
-from adversary.program import Program
+from adversary.newton import minimiser
+from adversary.program import Program, differences
 from scipy.optimize import nnls
 
 _GOLDEN = (5**0.5 - 1) / 2
@@ -19,8 +20,22 @@ _FIRST_STEP = 1e-9
 _DOUBLINGS = 100
 
 
+class Probe(NamedTuple):
+    """The optimum with the network at zero: that of the linear path, all zeros without one.
+
+    Attributes:
+        rewards: (m,).
+        sizes: (m,) sums of the rewards' terms if none cancelled another.
+        penalty: ridge of its path.
+    """
+
+    rewards: Array
+    sizes: Array
+    penalty: float
+
+
 class Ray(NamedTuple):
-    """The neuron that lowers the loss most for its norm, at the zero network.
+    """The neuron that lowers the loss most for its norm, at the probe.
 
     Attributes:
         lambda_max: its pull, max_i max ||Pi_{K_i}(+-g_i)||; NaN where a projection failed.
@@ -49,10 +64,33 @@ def dual_bound(program: Program, point: Array, multipliers: Array) -> float:
     return _scaled_bound(program, r, np.linalg.norm(blocks, axis=-1).max())
 
 
-def steepest_ray(program: Program) -> Ray:
+def probe_of(program: Program) -> Probe:
+    """The probe of a program, by Newton's method."""
+    rows, ridge = program.path_rows, program.ridge
+    linear = np.zeros(rows.shape[1])
+    if ridge is None:
+        return Probe(rows @ linear, rows @ linear, 0.0)
+    seen = differences(rows) if program.pairwise else rows
+    targets = program.labels, program.weight
+
+    def value(linear: Array) -> float:
+        return program.value(rows @ linear) + program.path_penalty(linear)
+
+    def step(linear: Array) -> Array:
+        slope = ridge * linear - program.loss.dual_point(seen @ linear, *targets) @ seen
+        curvature = program.loss.curvature(seen @ linear, *targets)
+        return -np.linalg.solve((seen.T * curvature) @ seen + ridge * np.eye(len(linear)), slope)
+
+    linear = minimiser(value, step, linear)
+    return Probe(rows @ linear, abs(rows) @ abs(linear), program.path_penalty(linear))
+
+
+def steepest_ray(program: Program, probe: Probe) -> Ray:
     """The exact lambda_max and the neuron that proves it."""
-    zero = program.loss.dual_point(np.zeros(len(program.labels)), program.labels, program.weight)
-    pulled = program.pull(zero)
+    outputs = differences(probe.rewards) if program.pairwise else probe.rewards
+    targets = program.labels, program.weight
+    residual = program.loss.dual_point(outputs, *targets)
+    pulled = program.pull(residual)
     rays = _projections(program, pulled)
     norms = np.array([np.linalg.norm(v) for _, v in rays])
     place, direction = rays[int(np.argmax(norms))]
@@ -63,14 +101,17 @@ def steepest_ray(program: Program) -> Ray:
         rewards = (1 if place < len(pulled) else -1) * np.maximum(products, 0)
     largest = float(norms.max())
     rewards = rewards / largest if largest > 0 else 0 * rewards
-    return Ray(largest, program.pull_size(zero), rewards)
+    sizes = probe.sizes.reshape(-1, len(outputs)).sum(axis=0)
+    terms = abs(residual) + program.loss.curvature(outputs, *targets) * sizes
+    return Ray(largest, program.pull_size(terms), rewards)
 
 
-def least_along(program: Program, ray: Ray) -> float:
-    """The least objective of multiples of a neuron."""
+def least_along(program: Program, probe: Probe, ray: Ray) -> float:
+    """The least objective of multiples of a neuron beside the probe."""
 
     def objective(size: float) -> float:
-        return program.value(size * ray.rewards) + program.strength * size
+        rewards = probe.rewards + size * ray.rewards
+        return program.value(rewards) + program.strength * size + probe.penalty
 
     largest = np.max(abs(ray.rewards))
     if not largest > 0:
@@ -117,13 +158,18 @@ def _into_domain(program: Program, point: Array) -> Array:
 def _scaled_bound(program: Program, r: Array, largest: float) -> float:
     """The best dual value of t r with t largest <= lambda_g."""
     loss: Loss = program.loss
+    path = program.path_term(r)
     q = np.divide(abs(r), program.weight, out=np.zeros_like(r), where=program.weight > 0)
     cap = min(
         program.strength / largest if largest > 0 else np.inf,
         loss.domain[1] / q.max() if q.max() > 0 else np.inf,
         _LARGEST_SCALE,
     )
-    return _largest(lambda t: loss.dual_value(t * r, program.labels, program.weight), cap)
+
+    def bound(t: float) -> float:
+        return loss.dual_value(t * r, program.labels, program.weight) - t**2 * path
+
+    return _largest(bound, cap)
 
 
 def _largest(concave: Callable[[float], float], end: float) -> float:

@@ -91,6 +91,8 @@ def phase1_claims(stats: Any, params: Any, truth: Phase1Truth) -> list[str]:
             found.append("bound above value")
         if stats.dual_bound > truth.dual_bound + slack:
             found.append("bound")
+        if not truth.certified_value <= stats.primal_value + slack:
+            found.append("certified value")
         if status != "HEAD_DIFFERS" and not truth.primal_value <= stats.primal_value + slack:
             found.append("value")
     if status in _OF_A_ZERO_NETWORK and _better_is_known(truth, _BETTER * resolution):
@@ -106,18 +108,21 @@ def _resolution(figure: Any) -> float:
 
 
 def _better_is_known(truth: Phase1Truth, share: float) -> bool:
-    """Whether a network is better than both the head and zero by a share of zero's objective.
+    """Whether a model is better than both the head and zero by a share of zero's objective.
 
-    Where rows pull at zero by rounding alone none is.
+    Where rows pull at the probe by rounding alone no network is.
     """
     best = min(truth.primal_value, truth.zero_value)
     pulled = truth.lambda_max > SURE_ROUNDINGS * truth.pull_rounding
-    return bool(pulled and truth.better_value < best - share * truth.zero_value)
+    better = truth.better_value if pulled else truth.probe_value
+    return bool(better < best - share * truth.zero_value)
 
 
 def _premises(stats: Any, truth: Phase1Truth) -> list[str]:
     """What every certificate says beside its bounds."""
     found = []
+    if truth.outside_cones:
+        found.append("cones")
     if truth.wrong_patterns:
         found.append("patterns")
     if truth.standardisation_error > _STANDARDISATION_SLACK:
@@ -132,8 +137,11 @@ def _premises(stats: Any, truth: Phase1Truth) -> list[str]:
     return found
 
 
-def phase2_claims(stats: Any, params: Any, truth: Phase2Truth) -> list[str]:
-    """Kinds of false claims of Phase II; arguments as for `phase1_claims`."""
+def phase2_claims(stats: Any, params: Any, truth: Phase2Truth, objective: str) -> list[str]:
+    """Kinds of false claims of Phase II; arguments as for `phase1_claims`.
+
+    Where the objective is "none" the head is measured, and SOLVED says nothing of its excess.
+    """
     status, resolution = status_name(stats.status), _resolution(stats.loss)
     allowed = params.excess_tolerance * truth.zero_loss
     slack = _EXCESS_SLACK * truth.zero_loss
@@ -142,7 +150,7 @@ def phase2_claims(stats: Any, params: Any, truth: Phase2Truth) -> list[str]:
         found.append("bound of the excess")
     if status != "SOLVED":  # loss and gradient are those computed, and may be rounding
         return found
-    if not truth.excess <= allowed + slack:
+    if objective != "none" and not truth.excess <= allowed + slack:
         found.append("excess")
     if not truth.loss <= stats.loss + _LOSS_SLACK * resolution * truth.zero_loss:
         found.append("loss")

@@ -16,6 +16,7 @@ class Loss(NamedTuple):
     Attributes:
         terms: (z, y) -> l of every output.
         slopes: (z, y) -> its derivative.
+        curvatures: (z, y) -> its second derivative, at a kink that of one side.
         dual_terms: (q, y) -> -l*(-q) of every output, q the dual point over the weight.
         domain: least and largest q of the conjugate, in the direction of y where it is signed.
         signed: whether the domain is one of y q.
@@ -23,6 +24,7 @@ class Loss(NamedTuple):
 
     terms: Callable[[Array, Array], Array]
     slopes: Callable[[Array, Array], Array]
+    curvatures: Callable[[Array, Array], Array]
     dual_terms: Callable[[Array, Array], Array]
     domain: tuple[float, float]
     signed: bool = False
@@ -34,6 +36,10 @@ class Loss(NamedTuple):
     def dual_point(self, z: Array, y: Array, weight: Array) -> Array:
         """R = -grad l(z)."""
         return -weight * self.slopes(z, y)
+
+    def curvature(self, z: Array, y: Array, weight: Array) -> Array:
+        """Of every weighted term."""
+        return weight * self.curvatures(z, y)
 
     def dual_value(self, r: Array, y: Array, weight: Array) -> float:
         """-l*(-r); -inf outside the domain, rounding of the last digits apart."""
@@ -49,27 +55,35 @@ def _sigmoid(t: Array) -> Array:
     return np.exp(-np.logaddexp(0, -t))
 
 
+def _bell(t: Array) -> Array:
+    return np.exp(-np.logaddexp(0, t) - np.logaddexp(0, -t))
+
+
 def _entropy(q: Array) -> Array:
-    inside, outside = np.clip(q, 1e-300, 1), np.clip(1 - q, 1e-300, 1)
-    return -q * np.log(inside) - (1 - q) * np.log(outside)
+    inside, outside = np.clip(q, 1e-300, 1), np.clip(-q, -1 + 1e-16, 0)
+    # log(1 - q) is zero already where q is a rounding.
+    return -q * np.log(inside) - (1 - q) * np.log1p(outside)
 
 
 LOSSES = {
     "squared": Loss(
         lambda z, y: 0.5 * (z - y) ** 2,
         lambda z, y: z - y,
+        lambda z, y: np.ones_like(z),
         lambda q, y: q * y - 0.5 * q**2,
         (-np.inf, np.inf),
     ),
     "huber": Loss(
         lambda z, y: np.where(abs(z - y) <= 1, 0.5 * (z - y) ** 2, abs(z - y) - 0.5),
         lambda z, y: np.clip(z - y, -1, 1),
+        lambda z, y: 1.0 * (abs(z - y) <= 1),
         lambda q, y: q * y - 0.5 * q**2,
         (-1, 1),
     ),
     "logistic": Loss(
         lambda z, y: np.logaddexp(0, -y * z),
         lambda z, y: -y * _sigmoid(-y * z),
+        lambda z, y: _bell(z),
         lambda q, y: _entropy(y * q),
         (0, 1),
         signed=True,
@@ -77,6 +91,7 @@ LOSSES = {
     "squared_hinge": Loss(
         lambda z, y: 0.5 * np.maximum(1 - y * z, 0) ** 2,
         lambda z, y: -y * np.maximum(1 - y * z, 0),
+        lambda z, y: 1.0 * (y * z < 1),
         lambda q, y: y * q - 0.5 * q**2,
         (0, np.inf),
         signed=True,
@@ -84,6 +99,7 @@ LOSSES = {
     "bradley_terry": Loss(
         lambda z, y: np.logaddexp(0, y - z),
         lambda z, y: -_sigmoid(y - z),
+        lambda z, y: _bell(y - z),
         lambda q, y: y * q + _entropy(q),
         (0, 1),
     ),

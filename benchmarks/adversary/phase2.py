@@ -6,11 +6,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from adversary.losses import LOSSES, Array
-from adversary.phase1 import Tensors, neurons
+from adversary.newton import minimiser
+from adversary.phase1 import Tensors, neurons, path_rewards
 from adversary.program import Pairs, differences
 
-_NEWTON_STEPS = 100
-_HALVINGS = 40
+# A path may be left out whose differences over the pairs are off by more than this share of them:
+# half of what the solver says.
+_UNSURE = 5e-4
 
 
 class Phase2Truth(NamedTuple):
@@ -46,54 +48,67 @@ class _Regression(NamedTuple):
         return -self.design.T @ pull / len(self.offset) + self.ridge * theta2
 
     def newton_step(self, theta2: Array) -> Array:
-        z = self.design @ theta2 - self.offset
-        curvature = self.weight * np.exp(-np.logaddexp(0, z) - np.logaddexp(0, -z))
+        curvature = LOSSES["bradley_terry"].curvature(
+            self.design @ theta2, self.offset, self.weight
+        )
         hessian = (self.design.T * curvature) @ self.design / len(self.offset)
         hessian += self.ridge * np.eye(len(theta2))
         return -np.linalg.lstsq(hessian, self.gradient(theta2), rcond=None)[0]
 
 
-def judge_phase2(pairs: Pairs, tensors: Tensors, params: Any, objective: str) -> Phase2Truth:
+def judge_phase2(
+    pairs: Pairs, tensors: Tensors, first: Tensors, params: Any, objective: str
+) -> Phase2Truth:
     """Judge a head of Phase II.
 
     Args:
         pairs: of the solve.
         tensors: of the head's file.
+        first: of the file of Phase I's head.
         params: `beta`, `gamma` and `ridge` are read.
-        objective: `"pairwise"` or `"pointwise"`.
+        objective: `Config.phase2_objective`.
     """
     hidden = neurons(tensors, pairs.rows)
+    theta2 = tensors["theta2"].astype(np.float64)
+    if "linear" in tensors:
+        unit, coefficient = (
+            (1.0, 1.0) if objective == "none" else _path_scale(pairs, tensors, first)
+        )
+        path = tensors if np.any(tensors["linear"]) else first
+        hidden = np.column_stack([hidden, unit * path_rewards(path, pairs.rows)])
+        theta2 = np.append(theta2, coefficient)
     offset, weight = params.gamma + pairs.margin, pairs.weight
-    if objective == "pairwise":
+    if objective != "pointwise":
         design = differences(hidden)
     else:
         signs = np.repeat([1.0, -1.0], len(offset))[:, None]
         design, offset, weight = signs * hidden, np.tile(offset, 2), np.tile(weight, 2)
     regression = _Regression(params.beta * design, offset, weight, params.ridge)
-    theta2 = tensors["theta2"].astype(np.float64)
     value = regression.value(theta2)
+    least = regression.value(minimiser(regression.value, regression.newton_step, theta2))
     return Phase2Truth(
         loss=value,
         gradient_norm=float(np.linalg.norm(regression.gradient(theta2))),
-        excess=value - _least(regression, theta2),
+        excess=value - least,
         zero_loss=regression.value(np.zeros_like(theta2)),
     )
 
 
-def _least(regression: _Regression, theta2: Array) -> float:
-    """The least value that damped Newton steps reach."""
-    value = regression.value(theta2)
-    for _ in range(_NEWTON_STEPS):
-        step = regression.newton_step(theta2)
-        moved = next(
-            (
-                theta2 + size * step
-                for size in 0.5 ** np.arange(_HALVINGS)
-                if regression.value(theta2 + size * step) < value
-            ),
-            None,
-        )
-        if moved is None:
-            break
-        theta2, value = moved, regression.value(moved)
-    return value
+def _path_scale(pairs: Pairs, tensors: Tensors, first: Tensors) -> tuple[float, float]:
+    """What makes the path a column of unit root mean square over the pairs, and its coefficient.
+
+    A path that Phase II set to zero is still Phase I's column, unless that one is rounding.
+    """
+    used = bool(np.any(tensors["linear"]))
+    linear = tensors["linear"] if used else first["linear"]
+    steps = differences(pairs.rows)
+    spread = _root_mean_square(steps @ linear.astype(np.float64), pairs.weight)
+    sizes = abs(steps) @ abs(linear.astype(np.float64))
+    rounding = 0.5 * float(np.finfo(linear.dtype).eps) * _root_mean_square(sizes, pairs.weight)
+    if used:
+        return 1 / spread, spread
+    return (1 / spread if rounding < _UNSURE * spread else 0.0), 0.0
+
+
+def _root_mean_square(values: Array, weight: Array) -> float:
+    return float(np.sqrt(np.mean(weight * values**2)))

@@ -19,11 +19,12 @@ from coala_jax import Config, Params, PreferenceFeatures
 
 LOSSES = ("squared", "bradley_terry", "logistic", "squared_hinge", "huber")
 KINDS = [(loss, model) for loss in LOSSES for model in ("relu", "gated_relu")]
+OBJECTIVES = ("pairwise", "pointwise", "none")
 # Every kind meets every shape. The rest is drawn, so that it depends on neither: this share in
-# float64, and this one with absolute strengths.
-X64_SHARE, ABSOLUTE_SHARE = 0.2, 0.3
+# float64, this one with absolute strengths, and this one with a linear path.
+X64_SHARE, ABSOLUTE_SHARE, PATH_SHARE = 0.2, 0.3, 0.5
 # The first stream of random numbers by which every two levels of two factors meet.
-_STREAM = 3
+_STREAM = 0
 # Of the certified gap, in float32 and in float64.
 TOLERANCES = {False: (1e-2, 1e-3), True: (1e-3, 1e-5)}
 
@@ -59,6 +60,7 @@ class Setting(NamedTuple):
         config = self.config
         parts = ["x".join(map(str, self.shape)), config.model, config.phase1_loss]
         parts += [config.phase2_objective, config.strength_unit, "x64" if self.x64 else "float32"]
+        parts += ["path"] * config.linear_path
         return " ".join(parts)
 
 
@@ -108,8 +110,9 @@ def setting_of(index: int) -> Setting:
         n_gates=SHAPES[place].gates,
         model=model,
         phase1_loss=loss,
-        phase2_objective=str(rng.choice(["pairwise", "pointwise"])),
+        phase2_objective=str(rng.choice(OBJECTIVES)),
         strength_unit="absolute" if rng.random() < ABSOLUTE_SHARE else "lambda_max",
+        linear_path=bool(rng.random() < PATH_SHARE),
     )
     return Setting(SHAPES[place], config, bool(rng.random() < X64_SHARE))
 
@@ -158,7 +161,7 @@ def _problem(name: str, setting: Setting, draft: _Draft, *, plain: bool, seed: i
 
 
 def _other_params(rng: Generator, params: Params, tolerances: tuple[float, ...]) -> Params:
-    """Strengths from 0 to 2, and one of the tolerances."""
+    """Strengths from 0 to 2, one of the tolerances, and a ridge of the linear path."""
     strength = rng.choice(
         [
             10 ** rng.uniform(-3, 0),
@@ -167,6 +170,7 @@ def _other_params(rng: Generator, params: Params, tolerances: tuple[float, ...])
         ]
     )
     changed = {"group_lasso": float(strength), "gap_tolerance": float(rng.choice(tolerances))}
+    changed["linear_ridge"] = float(10 ** rng.uniform(-3, 1))
     if params.group_lasso != Params().group_lasso:  # the family's own
         del changed["group_lasso"]
     return params._replace(**changed)

@@ -2,7 +2,8 @@
 
 Shares no code with the solver. What is taken from a certificate are gates, strength, and centre and
 scale of the standardisation. A row within float rounding of a gate's hyperplane may lie on either
-side of it: there, and nowhere else, the certificate's own pattern counts.
+side of it: there, and nowhere else, the certificate's own pattern counts. With a linear path the
+outputs are S (F u + X w), and mu / 2 ||w||^2 is one more penalty.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ class Program(NamedTuple):
         loss: l.
         gated: whether there are no cones.
         strength: lambda_g.
+        ridge: mu of the linear path; None without one.
     """
 
     x: Array
@@ -58,6 +60,7 @@ class Program(NamedTuple):
     loss: Loss
     gated: bool
     strength: float
+    ridge: float | None
 
     @property
     def pairwise(self) -> bool:
@@ -74,14 +77,35 @@ class Program(NamedTuple):
         z = differences(rewards) if self.pairwise else rewards
         return self.loss.value(z, self.labels, self.weight)
 
+    def spread(self, r: Array) -> Array:
+        """S^T r: one value a label -> (m,)."""
+        return np.concatenate([r, -r]) if self.pairwise else r
+
     def pull(self, r: Array) -> Array:
         """X^T D_i S^T r: one value a label -> (P, D)."""
-        rows = np.concatenate([r, -r]) if self.pairwise else r
-        return (self.patterns * rows) @ self.x
+        return (self.patterns * self.spread(r)) @ self.x
 
-    def pull_size(self, r: Array) -> float:
-        """The largest norm of a pull if no term cancelled another."""
-        rows = np.tile(abs(r), len(self.x) // len(r))
+    @property
+    def path_rows(self) -> Array:
+        """X without the column of ones, which the linear path does not see: (m, d)."""
+        return self.x[:, :-1]
+
+    def path_penalty(self, linear: Array | None) -> float:
+        """The ridge of a linear path (d,), zero without one."""
+        if self.ridge is None or linear is None:
+            return 0.0
+        return 0.5 * self.ridge * float(linear @ linear)
+
+    def path_term(self, r: Array) -> float:
+        """||X^T S^T r||^2 / (2 mu), by which a linear path lowers the dual bound."""
+        if self.ridge is None:
+            return 0.0
+        pulled = self.spread(r) @ self.path_rows
+        return float(pulled @ pulled) / (2 * self.ridge)
+
+    def pull_size(self, size: Array) -> float:
+        """The largest norm of a pull if no term cancelled another; `size` has one value a label."""
+        rows = np.tile(size, len(self.x) // len(size))
         return float(np.linalg.norm((self.patterns * rows) @ abs(self.x), axis=1).max())
 
 
@@ -101,30 +125,32 @@ def pairs_of(features: Any) -> Pairs:
     return Pairs(chosen, rejected, weight / weight.mean(), margin)
 
 
-def program_of(pairs: Pairs, certificate: Any, config: Any, gamma: float) -> Program:
+def program_of(pairs: Pairs, certificate: Any, config: Any, params: Any) -> Program:
     """The program that a certificate is about.
 
     Args:
         pairs: of the solve.
         certificate: with numpy leaves in the dtype of the solver.
-        config: `model` and `phase1_loss` are read.
-        gamma: offset of a pairwise loss.
+        config: `model`, `phase1_loss` and `linear_path` are read.
+        params: `gamma` is read by a pairwise loss, `linear_ridge` by a linear path.
     """
     counts = np.asarray(certificate.row_weight)[: len(pairs.weight)] > 0
     x = _standardised_rows(pairs, counts, certificate)
     products = np.asarray(certificate.gates, np.float64) @ x.T
-    near = abs(products) <= _rounding(x, certificate.gates)
+    near = abs(products) <= rounding(x, certificate.gates)
     weight = np.where(counts, pairs.weight, 0)
     pairwise = config.phase1_loss == "bradley_terry"
+    labels = params.gamma + pairs.margin if pairwise else np.repeat([1.0, -1.0], len(counts))
     return Program(
         x=x,
         patterns=np.where(near, certificate.patterns, products >= 0),
         near=near,
-        labels=gamma + pairs.margin if pairwise else np.repeat([1.0, -1.0], len(counts)),
+        labels=labels,
         weight=weight if pairwise else np.tile(weight, 2),
         loss=LOSSES[config.phase1_loss],
         gated=config.model == "gated_relu",
         strength=float(certificate.group_lasso_strength),
+        ridge=params.linear_ridge * len(labels) if config.linear_path else None,
     )
 
 
@@ -139,8 +165,8 @@ def _standardised_rows(pairs: Pairs, counts: Array, certificate: Any) -> Array:
     return np.concatenate([(rows - center) / scale, np.ones((len(rows), 1))], axis=1)
 
 
-def _rounding(x: Array, gates: Any) -> Array:
-    """How far off products of gates and rows may be in the dtype of the gates: (P, m)."""
-    gates = np.asarray(gates)
+def rounding(x: Array, blocks: Any) -> Array:
+    """How far off products of rows with gates or weights may be in their dtype: (..., P, m)."""
+    blocks = np.asarray(blocks)
     roundings = x.shape[1] + _ROUNDINGS
-    return roundings * np.finfo(gates.dtype).eps * (abs(gates.astype(np.float64)) @ abs(x).T)
+    return roundings * np.finfo(blocks.dtype).eps * (abs(blocks.astype(np.float64)) @ abs(x).T)

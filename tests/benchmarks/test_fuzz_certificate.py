@@ -26,14 +26,29 @@ def fuzz():
         yield importlib.import_module("fuzz_certificate")
 
 
-@pytest.fixture(params=["relu", "gated_relu"])
-def problem(fuzz, request):
+def problem_of(model="relu", objective="pairwise", *, linear_path):
     from adversary.problems import FuzzProblem, Setting, Shape
 
     shape = Shape(20, 3, 8)
-    setting = Setting(shape, Config(n_gates=shape.gates, model=request.param), x64=False)
+    config = Config(
+        n_gates=shape.gates, model=model, linear_path=linear_path, phase2_objective=objective
+    )
+    setting = Setting(shape, config, x64=False)
     features = draw_pairs(0, shape.pairs, shape.width, dtype="float32")
     return FuzzProblem("gaussian:0", setting, features, Params(), True, True, 0)
+
+
+@pytest.fixture(
+    params=itertools.product(["relu", "gated_relu"], [False, True]),
+    ids=lambda kind: kind[0] + "-path" * kind[1],
+)
+def problem(fuzz, request):
+    return problem_of(request.param[0], linear_path=request.param[1])
+
+
+@pytest.fixture
+def path_problem(fuzz):
+    return problem_of(linear_path=True)
 
 
 def with_stats(**factors):
@@ -57,6 +72,14 @@ def with_status(status):
 def with_second_layer(factor):
     def lie(solution):
         head = solution.head._replace(theta2=factor * solution.head.theta2)
+        return dataclasses.replace(solution, head=head)
+
+    return lie
+
+
+def with_path(factor):
+    def lie(solution):
+        head = solution.head._replace(linear=factor * solution.head.linear)
         return dataclasses.replace(solution, head=head)
 
     return lie
@@ -91,7 +114,17 @@ LIES = {
     "patterns": with_certificate("patterns", lambda patterns: ~patterns),
     "standardisation": with_certificate("center", lambda center: center + 1),
     "lost weight": with_certificate("row_weight", lambda weight: weight.at[0].set(0)),
+    "cones": with_certificate("weights", lambda weights: -weights),
+    "certified value": with_certificate("weights", lambda weights: 3 * weights),
 }
+# Of the linear path, by phase.
+PATH_LIES = [
+    ("cronos", "I: value", with_path(1.5)),
+    ("cronos", "I: explained", with_path(0.0)),
+    ("cronos", "I: certified value", with_certificate("linear", jnp.zeros_like)),
+    ("finetune", "II: excess", with_path(0.0)),
+    ("finetune", "II: gradient", with_path(0.98)),
+]
 
 
 def false_claims(fuzz, problem, monkeypatch, phase, lie):
@@ -102,6 +135,8 @@ def false_claims(fuzz, problem, monkeypatch, phase, lie):
 
 @pytest.mark.parametrize("kind", LIES)
 def test_a_planted_lie_of_phase_one_is_found(fuzz, problem, monkeypatch, kind):
+    if kind == "cones" and problem.setting.config.model == "gated_relu":
+        pytest.skip("a gated program has none")
     assert f"I: {kind}" in false_claims(fuzz, problem, monkeypatch, "cronos", LIES[kind])
 
 
@@ -116,6 +151,53 @@ def test_a_planted_lie_of_phase_one_is_found(fuzz, problem, monkeypatch, kind):
 )
 def test_a_planted_lie_of_phase_two_is_found(fuzz, problem, monkeypatch, kind, lie):
     assert f"II: {kind}" in false_claims(fuzz, problem, monkeypatch, "finetune", lie)
+
+
+@pytest.mark.parametrize(("phase", "kind", "lie"), PATH_LIES)
+def test_a_planted_lie_of_the_linear_path_is_found(
+    fuzz, path_problem, monkeypatch, phase, kind, lie
+):
+    assert kind in false_claims(fuzz, path_problem, monkeypatch, phase, lie)
+
+
+def test_a_head_that_phase_two_leaves_is_measured(fuzz, monkeypatch):
+    problem = problem_of(objective="none", linear_path=True)
+    assert not fuzz.judge(problem).false_claims
+    lie = with_stats(loss=0.99)
+    assert "II: loss" in false_claims(fuzz, problem, monkeypatch, "finetune", lie)
+
+
+@pytest.mark.parametrize("offset", [0.0, -10.0, -40.0, -300.0])
+def test_dual_values_meet_losses_that_are_next_to_zero(fuzz, offset):
+    """At z = 0, -l*(-r) = l(0) for r = -grad l(0)."""
+    from adversary.losses import LOSSES
+
+    loss, zero, one = LOSSES["bradley_terry"], np.zeros(1), np.ones(1)
+    point = loss.dual_point(zero, offset * one, one)
+    value = loss.value(zero, offset * one, one)
+    assert loss.dual_value(point, offset * one, one) == pytest.approx(value, rel=1e-12)
+
+
+def test_the_linear_probe_is_an_optimum(fuzz):
+    """Of every loss: a step away from it in any direction is worse."""
+    from adversary.bounds import probe_of
+    from adversary.losses import LOSSES
+    from adversary.program import Program
+
+    rng = np.random.default_rng(0)
+    rows = np.c_[rng.standard_normal((30, 3)), np.ones(30)]
+    always = np.ones((1, 30), bool)
+    for name, loss in LOSSES.items():
+        labels = np.repeat([1.0, -1.0], 15) if name != "bradley_terry" else np.zeros(15)
+        weight = np.ones(len(labels))
+        program = Program(rows, always, ~always, labels, weight, loss, False, 1.0, 0.3)
+        probe = probe_of(program)
+        linear = np.linalg.lstsq(rows[:, :-1], probe.rewards, rcond=None)[0]
+        least = program.value(probe.rewards) + probe.penalty
+        assert least < program.value(np.zeros(30))
+        for step in 1e-4 * rng.standard_normal((10, 3)):
+            moved = program.value(rows[:, :-1] @ (linear + step))
+            assert moved + program.path_penalty(linear + step) > least
 
 
 def test_an_honest_solve_is_believed(fuzz, problem):
@@ -162,6 +244,7 @@ def test_every_two_levels_of_two_factors_meet(fuzz):
             setting.config.phase2_objective,
             setting.config.strength_unit,
             setting.x64,
+            setting.config.linear_path,
         )
         for setting in fuzz.SETTINGS
     ]

@@ -1,125 +1,144 @@
-"""Held-out accuracy of heads and baselines over many splits by prompt, with one declared setting.
+"""Default heads, the paper's form and baselines on held-out pairs, over many splits by prompt.
 
-    python benchmarks/accuracy.py                         # benchmarks/results/accuracy.md and .json
-    python benchmarks/accuracy.py --sets webgpt --splits 5 --methods pairwise probe
+    python benchmarks/accuracy.py                    # benchmarks/results/accuracy.md and .json
+    python benchmarks/accuracy.py --sets webgpt --splits 5 --methods probe default
+    python benchmarks/accuracy.py --sets hh_helpful --sizes 100 300 1000 --methods probe default
 
-Every split holds out a fifth of the prompts and trains on three quarters of the pairs. A pair's
-score is the share of the splits that held it out in which it was ordered right (a tie is half);
+Every split holds out a fifth of the prompts and trains on three quarters of the pairs, or on as
+many of these as `--sizes` says. A pair's score is the share of the splits that held it out in which
+it was ordered right (a tie is half), its loss the mean of the Bradley-Terry log losses there;
 intervals are over pairs, clustered by prompt, so that splits of the same pairs do not pass for new
-data. No setting is chosen on held-out rows: the heads run at `STRENGTHS` on every set, the probe
-chooses its ridge by cross-validation on the training rows. Results are written after every set.
+data. Nothing is chosen on held-out rows: the default head and the probe choose their strengths on
+left-out training rows, all else has one setting. Results are written after every set.
 """
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import functools
 import operator
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 from reporting import SHARED_FOLDER, account, interval, markdown, origin, parser_of, save, say
+from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.neural_network import MLPClassifier
 
-from coala_jax import Config, Params, refine_gates, solve
+from coala_jax import Params, select, solve
 from coala_jax._accuracy import pairwise_accuracy
+from coala_jax._calibration import calibration_error, log_losses
 from coala_jax._intervals import cluster_interval
 from coala_jax.study._baselines import fit_length_rule, fit_linear_probe
 from coala_jax.study._pairs import PairSet, hold_out, read_pairs
 
-SETS = ("alpaca_eval_v2", "qa_feedback", "expert_small", "autoj_pairwise", "webgpt")
+SETS = (
+    "alpaca_eval_v2",
+    "qa_feedback",
+    "expert_small",
+    "autoj_pairwise",
+    "webgpt",
+    "hh_helpful",
+    "gemma3_270m_hh:14_mean",
+    "gemma3_270m_hh:18_mean",
+    "gemma3_270m_hh:18_last",
+    "quickstart",
+)
+# Its preference is made, not found: left out where real sets are pooled.
+MADE = ("quickstart",)
 HELD_OUT = 0.2
 TRAINED_ON = 0.75
-# Real labels are noisy and want strong penalties: one strength a model, for every loss and set,
-# as a share of its lambda_max.
-STRENGTHS = {"relu": 0.5, "gated_relu": 0.8}
-POINTWISE = Config(phase1_loss="squared")
-PAIRWISE = Config(phase1_loss="bradley_terry")
-GATED = Config(phase1_loss="bradley_terry", model="gated_relu", n_gates=64)
-# The non-convex network of the paper's Table 7: learning rates and seeds of AdamW on all pairs.
+# The non-convex network of the paper's Table 7: a learning rate and seeds of AdamW on all pairs.
 NEURONS = 32
-LEARNING_RATES = (1e-4, 1e-3, 1e-2)
+LEARNING_RATE = 1e-3
 ADAMW_SEEDS = (0, 1, 2)
 ADAMW_STEPS = 500
 WEIGHT_DECAY = 0.01
 
-# Trains on pairs under a seed and gives the score of every held-out pair.
-Method = Callable[[PairSet, PairSet, int], np.ndarray]
+
+class Judged(NamedTuple):
+    """Held-out pairs under a method: (n,) of 1, 0.5 and 0, and (n,) log-odds where it has some."""
+
+    correct: np.ndarray
+    log_odds: np.ndarray | None = None
 
 
-def _scores(reward: Callable[[np.ndarray], Any], pairs: PairSet) -> np.ndarray:
-    return pairwise_accuracy(np.asarray(reward(pairs.chosen)), np.asarray(reward(pairs.rejected)))
+# Trains on pairs under a seed and judges every held-out pair.
+Method = Callable[[PairSet, PairSet, int], Judged]
 
 
-def _solved(config: Config) -> Method:
-    def method(train: PairSet, held_out: PairSet, seed: int) -> np.ndarray:
-        params = Params(group_lasso=STRENGTHS[config.model])
-        solution = solve(params, train.features(), config=config, key=jax.random.key(seed))
-        return _scores(solution.raise_for_status().head, held_out)
-
-    return method
+def _judged(reward: Callable[[np.ndarray], Any], pairs: PairSet, scale: float = 1.0) -> Judged:
+    """Of rewards, whose differences times the scale are log-odds."""
+    chosen, rejected = (np.asarray(reward(side)) for side in (pairs.chosen, pairs.rejected))
+    return Judged(pairwise_accuracy(chosen, rejected), scale * (chosen - rejected))
 
 
-def _refined(train: PairSet, held_out: PairSet, seed: int) -> np.ndarray:
-    features = train.features()
-    params = Params(group_lasso=STRENGTHS["relu"])
+def _default(train: PairSet, held_out: PairSet, seed: int) -> Judged:
     key = jax.random.key(seed)
-    solution = refine_gates(params, features, config=PAIRWISE, key=key, max_rounds=3)
-    return _scores(solution.head, held_out)
+    solution, choice = select(Params(), train.features(), train.keys, key=key)
+    return _judged(solution.head, held_out, 1 / choice.candidate.temperature)
 
 
-def _probe(train: PairSet, held_out: PairSet, seed: int) -> np.ndarray:
+def _paper(train: PairSet, held_out: PairSet, seed: int) -> Judged:
+    """Pointwise squared loss, Gaussian gates, no linear path, the strength of `Params`."""
+    return _judged(solve(Params(), train.features(), key=jax.random.key(seed)).head, held_out)
+
+
+def _probe(train: PairSet, held_out: PairSet, seed: int) -> Judged:
     probe = fit_linear_probe(train, seed)
     if probe is None:
         raise ValueError("the training rows hold a single prompt")
-    return probe.correct(held_out)
+    return _judged(lambda x: x @ probe.weights, held_out)
 
 
-def _length(train: PairSet, held_out: PairSet, seed: int) -> np.ndarray:
+def _length(train: PairSet, held_out: PairSet, seed: int) -> Judged:
     rule = fit_length_rule(train)
     if rule is None:
         raise ValueError("no text, so no lengths")
-    return rule.correct(held_out)
+    return Judged(rule.correct(held_out))
 
 
-def _mlp(train: PairSet, held_out: PairSet, seed: int) -> np.ndarray:
+def _mlp(train: PairSet, held_out: PairSet, seed: int) -> Judged:
     """scikit-learn's classifier of single responses, early stopped on a tenth of the rows."""
     rows = np.concatenate([train.chosen, train.rejected])
     centre, scale = rows.mean(axis=0), np.maximum(rows.std(axis=0), 1e-6)
     labels = np.repeat([1, 0], len(train.chosen))
     network = MLPClassifier((NEURONS,), early_stopping=True, random_state=seed)
     network.fit((rows - centre) / scale, labels)
-    return _scores(lambda x: network.predict_proba((x - centre) / scale)[:, 1], held_out)
+    judged = _judged(lambda x: network.predict_proba((x - centre) / scale)[:, 1], held_out)
+    return judged._replace(log_odds=None)  # of single responses, not of pairs
 
 
-def _adamw(learning_rate: float) -> Method:
+def _tree(train: PairSet, held_out: PairSet, seed: int) -> Judged:
+    """scikit-learn's gradient-boosted trees on differences, each pair both ways round."""
+    difference = train.chosen - train.rejected
+    trees = HistGradientBoostingClassifier(early_stopping=True, random_state=seed)
+    trees.fit(np.concatenate([difference, -difference]), np.repeat([1, 0], len(difference)))
+    unseen = held_out.chosen - held_out.rejected
+    odds = trees.decision_function(unseen) - trees.decision_function(-unseen)
+    return Judged(pairwise_accuracy(odds, np.zeros_like(odds)), odds / 2)
+
+
+def _adamw(train: PairSet, held_out: PairSet, seed: int) -> Judged:
     """The two-layer ReLU network itself, trained on the Bradley-Terry loss; mean over seeds."""
-
-    def method(train: PairSet, held_out: PairSet, seed: int) -> np.ndarray:
-        rows = np.concatenate([train.chosen, train.rejected])
-        centre, scale = rows.mean(axis=0), np.maximum(rows.std(axis=0), 1e-6)
-        keys = jnp.stack([jax.random.fold_in(jax.random.key(seed), i) for i in ADAMW_SEEDS])
-        train_all = jax.vmap(_train_network, (0, None, None, None, None, None))
-        networks = train_all(
-            keys, train.chosen, train.rejected, centre, scale, jnp.asarray(learning_rate)
-        )
-        scores = []
-        for index in range(len(ADAMW_SEEDS)):
-            reward = functools.partial(
-                _network, jax.tree.map(operator.itemgetter(index), networks), centre, scale
-            )
-            scores.append(_scores(reward, held_out))
-        return np.mean(scores, axis=0)
-
-    return method
+    rows = np.concatenate([train.chosen, train.rejected])
+    centre, scale = rows.mean(axis=0), np.maximum(rows.std(axis=0), 1e-6)
+    keys = jnp.stack([jax.random.fold_in(jax.random.key(seed), i) for i in ADAMW_SEEDS])
+    train_all = jax.vmap(_train_network, (0, None, None, None, None, None))
+    networks = train_all(
+        keys, train.chosen, train.rejected, centre, scale, jnp.asarray(LEARNING_RATE)
+    )
+    each = []
+    for index in range(len(ADAMW_SEEDS)):
+        network = jax.tree.map(operator.itemgetter(index), networks)
+        each.append(_judged(functools.partial(_network, network, centre, scale), held_out).correct)
+    return Judged(np.mean(each, axis=0))
 
 
 def _network(
@@ -162,31 +181,52 @@ def _train_network(
 METHODS: dict[str, Method] = {
     "probe": _probe,
     "length": _length,
-    "pointwise": _solved(POINTWISE),
-    "pairwise": _solved(PAIRWISE),
-    "gated": _solved(GATED),
-    "refined": _refined,
+    "default": _default,
+    "paper": _paper,
     "mlp": _mlp,
-    **{f"adamw {rate:g}": _adamw(rate) for rate in LEARNING_RATES},
+    "tree": _tree,
+    "adamw": _adamw,
 }
 
 
+class Totals(NamedTuple):
+    """Of every pair of a set, over the splits that held it out.
+
+    Attributes:
+        keys: (n,) what pairs are clustered by.
+        count: (n,) splits that held it out.
+        correct: by method, (n,) sums of scores.
+        loss: by method that has log-odds, (n,) sums of log losses.
+        odds: by method that has log-odds, log-odds of all splits one after the other.
+    """
+
+    keys: list[str]
+    count: np.ndarray
+    correct: dict[str, np.ndarray]
+    loss: dict[str, np.ndarray]
+    odds: dict[str, list[np.ndarray]]
+
+
 def main() -> None:
-    """Run the study."""
+    """Judge the methods on every set, set by set."""
     arguments = _arguments()
     rows: list[dict[str, Any]] = []
-    scores: dict[str, tuple[list[str], dict[str, np.ndarray]]] = {}
+    pools: dict[int | None, list[Totals]] = {size: [] for size in arguments.sizes}
     for name in arguments.sets:
-        path = arguments.shared / "features" / f"{name}.npz"
-        data = arguments.shared / "data" / f"{name}.jsonl.gz"
-        if not path.exists():
-            say(f"{name}: no {path}, left out")
+        pairs = _pairs_of(name, arguments.shared)
+        if pairs is None:
+            say(f"{name}: no features, left out")
             continue
-        pairs = read_pairs(str(path), None, str(data))
-        scores[name] = _study(name, pairs, arguments.methods, arguments.splits)
-        rows += _rows(name, *scores[name])
-        others = [name for name in scores if name != SETS[0]]
-        pooled = _rows("all but alpaca_eval_v2", *_pool(scores, others)) if others else []
+        for size in arguments.sizes:
+            if size is not None and size > TRAINED_ON * len(pairs.chosen):
+                continue
+            totals = _study(name, pairs, arguments, size)
+            rows += _rows(name, size, [totals])
+            if name not in MADE:
+                pools[size].append(totals)
+        pooled = [
+            row for size, pool in pools.items() if len(pool) > 1 for row in _rows("all", size, pool)
+        ]
         _write(arguments, rows + pooled)
 
 
@@ -195,95 +235,141 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--sets", nargs="+", default=list(SETS), choices=SETS)
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS)
     parser.add_argument("--splits", type=int, default=20)
+    parser.add_argument("--sizes", nargs="+", type=int, default=[None], help="training pairs")
     parser.add_argument("--shared", type=Path, default=SHARED_FOLDER)
     return parser.parse_args()
 
 
-def _study(
-    name: str, pairs: PairSet, methods: list[str], splits: int
-) -> tuple[list[str], dict[str, np.ndarray]]:
-    """Keys of the pairs that were held out at least once, and their mean scores by method."""
-    total = {method: np.zeros(len(pairs.chosen)) for method in methods}
-    count = np.zeros(len(pairs.chosen))
-    for seed in range(splits):
+def _pairs_of(name: str, shared: Path) -> PairSet | None:
+    """The pairs of a set with their keys; None where its features are not there."""
+    if name == "quickstart":
+        from coala_jax.quickstart import tutoring_rows
+        from coala_jax.quickstart._demo import demo_pairs, embedded_backbone
+
+        return demo_pairs(tutoring_rows(0, 2000, 1000), embedded_backbone(), "last").pairs
+    file, _, columns = name.partition(":")
+    path, data = shared / "features" / f"{file}.npz", shared / "data" / f"{file}.jsonl.gz"
+    if not path.exists():
+        return None
+    if not columns:
+        return read_pairs(str(path), None, str(data))
+    table = np.load(path)
+    sides = (np.float32(table[f"{side}_{columns}"]) for side in ("chosen", "rejected"))
+    return PairSet(name, *sides, tuple(map(str, table["prompt_sha"])), "prompt")
+
+
+def _study(name: str, pairs: PairSet, arguments: argparse.Namespace, size: int | None) -> Totals:
+    """The totals of a set over all splits."""
+    zeros = np.zeros(len(pairs.chosen))
+    methods = [m for m in arguments.methods if m != "length" or pairs.lengths is not None]
+    keys = [f"{name}/{key}" for key in pairs.keys]
+    totals = Totals(keys, zeros.copy(), {m: zeros.copy() for m in methods}, {}, {})
+    for seed in range(arguments.splits):
         out = hold_out(pairs, HELD_OUT, seed)
-        train, held_out = pairs.take(_training_rows(out, seed)), pairs.take(out)
-        count += out
+        train, held_out = pairs.take(_training_rows(out, seed, size)), pairs.take(out)
+        totals.count[out] += 1
         start = time.perf_counter()
         for method in methods:
-            total[method][out] += METHODS[method](train, held_out, seed)
-        means = {m: f"{total[m].sum() / count.sum():.3f}" for m in methods}
-        say(f"{name} split {seed}, {time.perf_counter() - start:.0f} s: {means}")
-    seen = count > 0
-    keys = [f"{name}/{key}" for key, used in zip(pairs.keys, seen, strict=True) if used]
-    return keys, {method: total[method][seen] / count[seen] for method in methods}
+            judged = METHODS[method](train, held_out, seed)
+            totals.correct[method][out] += judged.correct
+            if judged.log_odds is not None:
+                loss = totals.loss.setdefault(method, zeros.copy())
+                loss[out] += log_losses(judged.log_odds)
+                totals.odds.setdefault(method, []).append(judged.log_odds)
+        seconds = time.perf_counter() - start
+        means = {m: f"{totals.correct[m].sum() / totals.count.sum():.3f}" for m in methods}
+        say(f"{name} {size or ''} split {seed}, {seconds:.0f} s: {means}")
+    return totals
 
 
-def _training_rows(out: np.ndarray, seed: int) -> np.ndarray:
-    """A mask of TRAINED_ON of all pairs, none of them held out.
+def _training_rows(out: np.ndarray, seed: int, size: int | None) -> np.ndarray:
+    """A mask of TRAINED_ON of all pairs, or of so many of them, none of them held out.
 
     As many in every split, so that the splits share compilations; the few left over rest.
     """
     rows = np.random.default_rng(seed).permutation(np.flatnonzero(~out))
     mask = np.zeros_like(out)
-    mask[rows[: int(TRAINED_ON * len(out))]] = True
+    mask[rows[: int(TRAINED_ON * len(out))][:size]] = True
     return mask
 
 
-def _pool(
-    scores: dict[str, tuple[list[str], dict[str, np.ndarray]]], names: list[str]
-) -> tuple[list[str], dict[str, np.ndarray]]:
-    keys = [key for name in names for key in scores[name][0]]
-    methods = scores[names[0]][1]
-    return keys, {m: np.concatenate([scores[name][1][m] for name in names]) for m in methods}
+def _rows(name: str, size: int | None, pool: list[Totals]) -> list[dict[str, Any]]:
+    """Rows of the table, of one set or of several together."""
+    seen = [totals.count > 0 for totals in pool]
+    keys = [
+        key
+        for totals, used in zip(pool, seen, strict=True)
+        for key, one in zip(totals.keys, used, strict=True)
+        if one
+    ]
 
+    def joined(of: Callable[[Totals], np.ndarray]) -> np.ndarray:
+        return np.concatenate(
+            [(of(t)[used] / t.count[used]) for t, used in zip(pool, seen, strict=True)]
+        )
 
-def _rows(name: str, keys: list[str], scores: dict[str, np.ndarray]) -> list[dict[str, Any]]:
-    probe = scores.get("probe")
-    return [
-        {
+    methods = [m for m in pool[0].correct if all(m in totals.correct for totals in pool)]
+    rows = []
+    for method in methods:
+        right = joined(lambda totals, method=method: totals.correct[method])
+        row = {
             "set": name,
+            "size": size,
             "method": method,
             "pairs": len(keys),
             "prompts": len(set(keys)),
-            "accuracy": cluster_interval(values, keys)._asdict(),
-            "minus_probe": None
-            if probe is None
-            else cluster_interval(values - probe, keys)._asdict(),
+            "accuracy": cluster_interval(right, keys)._asdict(),
         }
-        for method, values in scores.items()
-    ]
+        row["minus_probe"] = row["log_loss"] = row["log_loss_minus_probe"] = None
+        row["calibration_error"] = None
+        if "probe" in methods:
+            probe = joined(lambda totals: totals.correct["probe"])
+            row["minus_probe"] = cluster_interval(right - probe, keys)._asdict()
+        if all(method in totals.loss for totals in pool):
+            loss = joined(lambda totals, method=method: totals.loss[method])
+            row["log_loss"] = cluster_interval(loss, keys)._asdict()
+            odds = np.concatenate([odds for totals in pool for odds in totals.odds[method]])
+            row["calibration_error"] = calibration_error(odds)
+            if all("probe" in totals.loss for totals in pool):
+                probe = joined(lambda totals: totals.loss["probe"])
+                row["log_loss_minus_probe"] = cluster_interval(loss - probe, keys)._asdict()
+        rows.append(row)
+    return rows
 
 
 def _write(arguments: argparse.Namespace, rows: list[dict[str, Any]]) -> None:
-    configs = {"pointwise": POINTWISE, "pairwise and refined": PAIRWISE, "gated": GATED}
-    result = account(
-        splits=arguments.splits,
-        group_lasso=STRENGTHS,
-        configs={name: dataclasses.asdict(config) for name, config in configs.items()},
-        rows=rows,
-    )
+    result = account(splits=arguments.splits, rows=rows)
     save(arguments, result, _table(result))
     sys.stdout.write(_table(result))
 
 
 def _table(result: dict[str, Any]) -> str:
     head = (
-        f"Accuracy on held-out pairs over {result['splits']} splits by prompt, strengths "
-        f"{result['group_lasso']} of lambda_max; 95 % intervals clustered by prompt. "
-        f"{origin(result)}."
+        f"Held-out pairs over {result['splits']} splits by prompt; 95 % intervals clustered by "
+        f"prompt; calibration error of all splits together. {origin(result)}."
     )
+    columns = (
+        *("set", "method", "pairs in prompts", "accuracy", "minus probe"),
+        *("log loss", "minus probe", "calibration error"),
+    )
+
+    def shown(figures: dict[str, float] | None) -> str:
+        return "-" if figures is None else interval(figures)
+
     rows = [
         [
-            row["set"],
+            row["set"] + ("" if row["size"] is None else f", {row['size']} trained on"),
             row["method"],
             f"{row['pairs']} in {row['prompts']}",
-            interval(row["accuracy"]),
-            "-" if row["minus_probe"] is None else interval(row["minus_probe"]),
+            shown(row["accuracy"]),
+            shown(row["minus_probe"]),
+            shown(row["log_loss"]),
+            shown(row["log_loss_minus_probe"]),
+            "-" if row["calibration_error"] is None else f"{row['calibration_error']:.3f}",
         ]
         for row in result["rows"]
     ]
-    return markdown(head, ("set", "method", "pairs in prompts", "accuracy", "minus probe"), rows)
+    return markdown(head, columns, rows)
 
 
 if __name__ == "__main__":

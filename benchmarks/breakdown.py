@@ -29,7 +29,7 @@ from reporting import REPEATS, SHARED_FOLDER, account, markdown, origin, parser_
 
 from coala_jax import Config, Params, PreferenceFeatures, Status
 from coala_jax._inputs import PairArrays, prepare_features, prepare_params
-from coala_jax.convex import _certified_loop, _feasible
+from coala_jax.convex import _certified_loop, _feasible, _penalties
 from coala_jax.convex._certificate import zero_network
 from coala_jax.convex._cronos import CronosProblem, CronosState, cronos_init, cronos_step
 from coala_jax.convex._gates import sample_gates
@@ -70,7 +70,7 @@ COLUMNS = (
 )
 # Functions whose runs inside a solve are counted, by the part they stand for.
 COUNTED = (
-    ("row penalties", _certified_loop, "balance_rows"),
+    ("row penalties", _penalties, "balance_rows"),
     ("row penalties", _feasible, "tight_rows"),
     ("dual bounds", _certified_loop, "_dual"),
     ("projections", _feasible, "push_inside"),

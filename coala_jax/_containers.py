@@ -60,7 +60,7 @@ def _as_array(name: str, value: Any) -> np.ndarray:
         except (TypeError, ValueError):
             raise TypeError(
                 f"{name} must be {_WANTED}; got values that are no numbers, such as "
-                f"{array.ravel()[0]!r}: coala_jax.fit_text takes texts"
+                f"{str(array.ravel()[0])!r}: coala_jax.fit_text takes texts"
             ) from None
     # jax has floats of its own, such as bfloat16, which numpy takes for void.
     is_float = array.dtype.kind == "f" or "float" in array.dtype.name

@@ -14,7 +14,8 @@ import numpy as np
 
 from coala_jax._errors import CoalaError
 from coala_jax._folds import FOLDS, folds_of
-from coala_jax._inputs import key_or_default, prepare_features, prepare_params
+from coala_jax._inputs import input_status, key_or_default, prepare_features, prepare_params
+from coala_jax._status import Status
 from coala_jax._types import Config, Params, PreferenceFeatures
 from coala_jax.selection._left_out import LeftOut
 from coala_jax.selection._scores import Candidate, Rule, Scored, Strengths, choose, score
@@ -94,8 +95,10 @@ def choose_strengths(
     _require_grid(grid)
     if isinstance(folds, bool) or not isinstance(folds, int) or folds < 2:
         raise CoalaError(f"folds must be an integer of at least 2, got {folds!r}")
-    counted = [name for name, each in zip(names, weight, strict=True) if each > 0]
-    if len(set(counted)) < FEWEST:
+    counted = {name for name, each in zip(names, weight, strict=True) if each > 0}
+    # The status of the solution says what is wrong with bad values.
+    status = input_status(prepare_params(params), pairs)
+    if len(counted) < FEWEST or status != Status.SOLVED:
         return _fallback(params, config, grid)
     key = key_or_default(key)
     gate_key, _ = jax.random.split(key)  # the gates of `solve` at the same key

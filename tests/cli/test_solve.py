@@ -11,6 +11,7 @@ from coala_jax._status import SolveError
 from coala_jax.cli._main import main
 
 FAST = ["--n-gates", "3", "--ridge", "0.1", "--max-epochs", "300"]
+PARTS = ("train", "eval")
 FILES = {"head.safetensors", "head.json", "report.json", "history.json", "margins.png"}
 REPORT_KEYS = {
     "pairs": ("train", "eval"),
@@ -88,7 +89,8 @@ def test_the_history_begins_and_ends_where_the_report_says(solved):
     for part in ("train", "eval"):
         margins = history[part]["reward_margin"]
         assert margins[0] == pytest.approx(report[part]["initial"]["rewards/margins"])
-        assert margins[-1] == pytest.approx(report[part]["rewards/margins"], rel=1e-4)
+        kept = 0 if report["head"] == "phase1" else -1
+        assert margins[kept] == pytest.approx(report[part]["rewards/margins"], rel=1e-4)
 
 
 def test_the_same_seed_gives_the_same_result_and_json_goes_to_stdout(
@@ -108,7 +110,8 @@ def test_the_same_seed_gives_the_same_result_and_json_goes_to_stdout(
 
 def test_an_unsolved_phase_exits_with_3_and_still_writes(solved, groups_file, tmp_path, capsys):
     words = ["solve", str(solved.parent / "features.npz"), "--groups", str(groups_file)]
-    code = main([*words, "--out", str(tmp_path / "zero"), *FAST, "--group-lasso", "1.5"])
+    zero = ["--group-lasso", "1.5", "--no-linear-path"]
+    code = main([*words, "--out", str(tmp_path / "zero"), *FAST, *zero])
     printed = capsys.readouterr()
     assert code == 3
     assert "zero_network: no network was sought" in printed.err
@@ -117,6 +120,64 @@ def test_an_unsolved_phase_exits_with_3_and_still_writes(solved, groups_file, tm
     assert "linear probe" in printed.out
     head, _ = coala_jax.load_head(tmp_path / "zero")
     assert head.theta2.shape == (0,)
+
+
+def test_strengths_are_chosen_unless_they_are_given(solved, groups_file, tmp_path, capsys):
+    words = ["solve", str(solved.parent / "features.npz"), "--groups", str(groups_file)]
+    assert _report(solved)["selection"] is None
+    out = tmp_path / "chosen"
+    assert main([*words, "--out", str(out), "--n-gates", "3", "--max-epochs", "300"]) == 0
+    printed, report = capsys.readouterr(), _report(out)
+    assert "choosing strengths on left-out groups" in printed.err
+    choice, table = report["selection"]["choice"], report["selection"]["table"]
+    assert choice in table
+    assert choice["temperature"] == report["temperature"] > 0
+    assert report["params"]["linear_ridge"] == choice["linear_ridge"]
+    first, *rest = printed.out.splitlines()
+    assert first.startswith("accuracy ")  # of what use it is comes before how it was solved
+    assert any(line.startswith("chosen    ") for line in rest)
+    head, metadata = coala_jax.load_head(out)
+    assert metadata.document["temperature"] == report["temperature"]
+    table = np.load(solved.parent / "features.npz")
+    pairs = coala_jax.PreferenceFeatures(table["chosen"], table["rejected"])
+    total = sum(report[part]["rewards/accuracies"] * report["pairs"][part] for part in PARTS)
+    assert float(coala_jax.accuracy(head, pairs)) * 60 == pytest.approx(total)
+    # A strength that is given is not chosen, and both together are a mistake.
+    given = ["--linear-ridge", "0.5"]
+    assert main([*words, "--out", str(tmp_path / "given"), *given, "--n-gates", "3"]) in (0, 3)
+    assert _report(tmp_path / "given")["selection"] is None
+    assert _report(tmp_path / "given")["params"]["linear_ridge"] == 0.5
+    capsys.readouterr()
+    assert main([*words, "--out", str(tmp_path / "both"), *given, "--select", "auto"]) == 2
+    assert "--linear-ridge is given, and --select auto chooses it" in capsys.readouterr().err
+
+
+def test_a_phase_two_that_harms_held_out_pairs_is_left_out_and_said(tmp_path, capsys):
+    """Noise, fitted without any restraint."""
+    rng = np.random.default_rng(0)
+    chosen, rejected = rng.standard_normal((2, 60, 8)).astype(np.float32)
+    np.savez(tmp_path / "noise.npz", chosen=chosen, rejected=rejected)
+    words = ["solve", str(tmp_path / "noise.npz"), "--out", str(tmp_path / "head")]
+    main([*words, "--group-lasso", "0.05", "--ridge", "1e-4", "--max-epochs", "2000"])
+    printed, report = capsys.readouterr().out, _report(tmp_path / "head")
+    assert report["head"] == "phase1"
+    assert report["eval"]["log_loss"] == report["eval"]["initial"]["log_loss"]
+    assert report["train"]["rewards/accuracies"] > 0.95
+    assert "warning: Phase II raised the log loss of held-out pairs from" in printed
+    assert "warning: accuracy on unseen pairs is" in printed
+    assert "above that of a coin" in printed
+
+
+def test_too_few_groups_are_said(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    chosen, rejected = rng.standard_normal((2, 12, 3)).astype(np.float32)
+    np.savez(tmp_path / "few.npz", chosen=chosen + 1, rejected=rejected)
+    words = ["solve", str(tmp_path / "few.npz"), "--out", str(tmp_path / "head")]
+    main([*words, "--n-gates", "3"])
+    printed = capsys.readouterr().out
+    assert "warning: the training pairs have fewer than 20 groups" in printed
+    assert "chosen    no network, linear ridge 1, no Phase II (too few groups)" in printed
+    assert _report(tmp_path / "head")["selection"]["table"] == []
 
 
 def test_a_full_disk_leaves_nothing_behind(solved, groups_file, tmp_path, capsys, monkeypatch):

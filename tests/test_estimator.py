@@ -1,0 +1,168 @@
+"""`RewardModel`: containers, scikit-learn's conventions, reports and files."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.model_selection import GroupKFold, cross_val_score
+from sklearn.utils.validation import check_is_fitted
+
+from coala_jax import (
+    CoalaError,
+    HeadFileError,
+    Params,
+    PreferenceFeatures,
+    RewardModel,
+    Status,
+    accuracy,
+)
+from coala_jax._estimator import NotFittedError
+from coala_jax.selection import SELECTED
+
+WIDTH = 3
+FAST = dataclasses.replace(SELECTED, n_gates=4)
+
+
+def draw(seed: int, pairs: int = 80) -> tuple[np.ndarray, np.ndarray]:
+    """A noisy preference for the first feature."""
+    rng = np.random.default_rng(seed)
+    a, b = rng.standard_normal((2, pairs, WIDTH)).astype(np.float32)
+    swap = (a[:, 0] - b[:, 0] + 0.5 * rng.logistic(size=pairs) < 0)[:, None]
+    return np.where(swap, b, a), np.where(swap, a, b)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return RewardModel(config=FAST).fit(*draw(0), groups=[f"p{i // 2}" for i in range(80)])
+
+
+def test_a_fitted_model_scores_unseen_pairs_and_gives_probabilities(model):
+    chosen, rejected = draw(1, 500)
+    score = model.score(chosen, rejected)
+    assert score > 0.65
+    assert score == pytest.approx(
+        float(accuracy(model.head_, PreferenceFeatures(chosen, rejected)))
+    )
+    odds = model.decision_function(chosen, rejected)
+    margins = model.rewards(chosen) - model.rewards(rejected)
+    np.testing.assert_allclose(odds, margins / model.temperature_, rtol=1e-5, atol=1e-6)
+    probabilities = model.predict_proba(chosen, rejected)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1)
+    np.testing.assert_allclose(probabilities[:, 1], 1 / (1 + np.exp(-odds)))
+    np.testing.assert_array_equal(model.predict(chosen, rejected), probabilities[:, 1] > 0.5)
+    # Left-out folds have made them probabilities.
+    assert np.mean(probabilities[:, 1]) == pytest.approx(np.mean(probabilities.max(1)), abs=0.3)
+    assert Status(int(model.solution_.status)) == Status.SOLVED
+
+
+def test_containers_give_the_same_model(model):
+    pd = pytest.importorskip("pandas")
+    chosen, rejected = draw(0)
+    groups = pd.Series([f"p{i // 2}" for i in range(80)])
+    others = RewardModel(config=FAST).fit(chosen.tolist(), pd.DataFrame(rejected), groups=groups)
+    np.testing.assert_array_equal(others.rewards(chosen), model.rewards(chosen))
+
+
+def test_tensors_of_torch_are_taken(model):
+    torch = pytest.importorskip("torch")
+    chosen, _ = draw(0)
+    tensor = torch.tensor(chosen, requires_grad=True)
+    np.testing.assert_array_equal(model.rewards(tensor), model.rewards(chosen))
+    half = model.rewards(tensor.bfloat16())
+    np.testing.assert_allclose(half, model.rewards(chosen), atol=0.1)
+
+
+def test_clone_and_cross_validation_by_group_work():
+    model = RewardModel(params=Params(gamma=0.1), config=FAST, select=False, random_state=3)
+    twin = clone(model)
+    assert twin is not model
+    assert {**twin.get_params(), "params": None} == {**model.get_params(), "params": None}
+    chosen, rejected = draw(2)
+    groups = np.arange(80) // 4
+    scores = cross_val_score(twin, chosen, rejected, groups=groups, cv=GroupKFold(4))
+    assert scores.shape == (4,)
+    assert scores.mean() > 0.6
+    assert model.set_params(random_state=4).random_state == 4
+    with pytest.raises(CoalaError, match="gates is no parameter of RewardModel"):
+        model.set_params(gates=4)
+
+
+def test_it_is_fitted_once_fit_has_run(model):
+    check_is_fitted(model)
+    for ask in (
+        lambda: RewardModel().rewards(np.ones((2, WIDTH))),
+        lambda: RewardModel().report(),
+        lambda: RewardModel().save("never"),
+    ):
+        with pytest.raises(NotFittedError, match=r"call fit\(chosen, rejected\)"):
+            ask()
+    assert repr(RewardModel()) == "RewardModel(select=True, random_state=0)"
+    assert "GatedHead of 3 features" in repr(model)
+
+
+def test_a_report_speaks_of_left_out_pairs_or_of_those_given(model):
+    text = model.report()
+    assert text.startswith("accuracy 0.")
+    assert "on left-out groups of the training pairs; chance 0.500, linear probe 0." in text
+    assert "Solution(status=SOLVED" in text
+    unseen = draw(3, 300)
+    verdict = model.verdict(*unseen)
+    assert verdict.accuracy.mean == pytest.approx(model.score(*unseen))
+    assert verdict.accuracy.low < verdict.accuracy.mean < verdict.accuracy.high
+    assert verdict.warnings == ()
+    assert verdict.log_loss.high < np.log(2)
+
+
+def test_a_model_of_noise_says_so():
+    rng = np.random.default_rng(0)
+    model = RewardModel(config=FAST).fit(*rng.standard_normal((2, 60, WIDTH)))
+    verdict = model.verdict(*rng.standard_normal((2, 200, WIDTH)))
+    assert any("reaches chance" in warning for warning in verdict.warnings)
+    assert "warning: " in model.report(*rng.standard_normal((2, 200, WIDTH)))
+
+
+def test_without_folds_a_report_needs_pairs():
+    chosen, rejected = draw(4, 30)
+    model = RewardModel(params=Params(group_lasso=0.5), config=FAST, select=False)
+    model.fit(chosen, rejected, sample_weight=np.ones(30), margin=[0.1] * 30)
+    assert (model.choice_, model.temperature_) == (None, 1.0)
+    with pytest.raises(CoalaError, match="give chosen and rejected features of pairs that"):
+        model.report()
+    assert model.report(*draw(5, 30)).startswith("accuracy")
+
+
+def test_a_saved_model_scores_as_it_did_and_is_not_overwritten(model, tmp_path):
+    chosen, rejected = draw(6, 20)
+    model.save(tmp_path / "head")
+    loaded = RewardModel.load(tmp_path / "head")
+    np.testing.assert_allclose(
+        loaded.predict_proba(chosen, rejected), model.predict_proba(chosen, rejected), rtol=1e-5
+    )
+    with pytest.raises(HeadFileError, match="a head is there; give overwrite=True"):
+        model.save(tmp_path / "head")
+    model.save(tmp_path / "head", overwrite=True)
+    document = json.loads((tmp_path / "head" / "head.json").read_text())
+    assert document["temperature"] == model.temperature_
+    document["temperature"] = "warm"
+    (tmp_path / "head" / "head.json").write_text(json.dumps(document))
+    with pytest.raises(HeadFileError, match="temperature is 'warm'"):
+        RewardModel.load(tmp_path / "head")
+
+
+@pytest.mark.parametrize(
+    ("sides", "message"),
+    [
+        (("good", "bad"), "chosen must be .* got text: coala_jax.fit_text takes texts"),
+        ((["good"], ["bad"]), "chosen must be .* such as 'good'"),
+        (([[1.0, 2.0], [3.0]], [[1.0]]), "chosen must be .*numbers"),
+        ((np.ones(3), np.ones(3)), r"chosen must be .*; got shape \(3,\)"),
+        ((np.ones((4, 2)), np.ones((3, 2))), r"got \(4, 2\) and \(3, 2\)"),
+        ((PreferenceFeatures(np.ones((3, 2)), np.ones((3, 2))), None), "give its two sides"),
+        ((None, np.ones((3, 2))), "chosen must be"),
+    ],
+)
+def test_what_does_not_fit_is_named(sides, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        RewardModel(config=FAST).fit(*sides)

@@ -3,8 +3,11 @@
     features = coala_jax.PreferenceFeatures(chosen, rejected)
     solution = coala_jax.solve(coala_jax.Params(), features)
 
-Text, backbones and the quickstart live in subpackages that need the `text` extra.
+Text, backbones and the quickstart live in subpackages that need the `text` extra, and `fit_text`
+needs it.
 """
+
+from typing import TYPE_CHECKING
 
 from coala_jax._errors import CoalaError
 from coala_jax._estimator import RewardModel
@@ -17,6 +20,7 @@ from coala_jax._head import (
     load_head,
     save_head,
 )
+from coala_jax._lazy import lazy_names
 from coala_jax._solution import (
     Certificate,
     History,
@@ -45,6 +49,9 @@ from coala_jax.losses import Loss
 from coala_jax.preference import accuracy, evaluate, finetune
 from coala_jax.selection import Choice, Selection, select
 
+if TYPE_CHECKING:
+    from coala_jax._fit_text import FittedText, fit_text
+
 __all__ = [
     "Certificate",
     "CertificateReport",
@@ -52,6 +59,7 @@ __all__ = [
     "CoalaError",
     "Config",
     "ConvexHead",
+    "FittedText",
     "GatedHead",
     "HeadError",
     "HeadFileError",
@@ -80,6 +88,7 @@ __all__ = [
     "decompose_gated",
     "evaluate",
     "finetune",
+    "fit_text",
     "load_head",
     "refine_gates",
     "regularization_path",
@@ -87,3 +96,5 @@ __all__ = [
     "select",
     "solve",
 ]
+
+__getattr__ = lazy_names(__name__, {"_fit_text": ("FittedText", "fit_text")})

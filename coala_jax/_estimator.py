@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -211,30 +211,34 @@ class RewardModel:
             lines.append(repr(self.solution_))
         return "\n".join(lines)
 
-    def save(self, folder: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+    def save(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        overwrite: bool = False,
+        identity: Mapping[str, Any] | None = None,
+    ) -> None:
         """Write the head with its temperature: `head.safetensors` and `head.json`.
 
         Args:
             folder: made if missing.
             overwrite: whether a head that is there may be replaced.
+            identity: how its features were made, as `head.json` says it; None where they are bare
+                arrays, and no text can be scored.
 
         Raises:
             HeadFileError: a head is there.
         """
+        self._head()
         if (Path(folder) / ACCOUNT).exists() and not overwrite:
             raise HeadFileError(f"{folder}: a head is there; give overwrite=True to replace it")
-        save_head(folder, self._head(), self.account())
-
-    def account(self) -> dict[str, Any]:
-        """What `head.json` says of a fitted model, beside its format."""
-        self._head()
         info: dict[str, Any] = {"coala_jax": __version__, "temperature": self.temperature_}
         if hasattr(self, "solution_"):
             params, config = self._fitted_params, self._fitted_config
             info["params"] = {name: float(leaf) for name, leaf in params._asdict().items()}
             info["config"] = {name: str(value) for name, value in vars(config).items()}
-        account: dict[str, Any] = valid_json(info)
-        return account
+        info["identity"] = None if identity is None else dict(identity)
+        save_head(folder, self._head(), valid_json(info))
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> RewardModel:

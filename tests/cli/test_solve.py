@@ -122,8 +122,8 @@ def test_an_unsolved_phase_exits_with_3_and_still_writes(solved, groups_file, tm
     assert head.theta2.shape == (0,)
 
 
-def test_strengths_are_chosen_unless_they_are_given(solved, groups_file, tmp_path, capsys):
-    words = ["solve", str(solved.parent / "features.npz"), "--groups", str(groups_file)]
+def test_strengths_are_chosen_unless_they_are_given(solved, tmp_path, capsys):
+    words = ["solve", str(solved.parent / "features.npz")]
     assert _report(solved)["selection"] is None
     out = tmp_path / "chosen"
     assert main([*words, "--out", str(out), "--n-gates", "3", "--max-epochs", "300"]) == 0
@@ -170,7 +170,7 @@ def test_a_phase_two_that_harms_held_out_pairs_is_left_out_and_said(tmp_path, ca
 
 def test_too_few_groups_are_said(tmp_path, capsys):
     rng = np.random.default_rng(0)
-    chosen, rejected = rng.standard_normal((2, 12, 3)).astype(np.float32)
+    chosen, rejected = rng.standard_normal((2, 22, 3)).astype(np.float32)
     np.savez(tmp_path / "few.npz", chosen=chosen + 1, rejected=rejected)
     words = ["solve", str(tmp_path / "few.npz"), "--out", str(tmp_path / "head")]
     main([*words, "--n-gates", "3"])

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from coala_jax._head import ACCOUNT
 from coala_jax._status import SUCCESSES, Status
 from coala_jax._verdict import verdict_lines
 from coala_jax.cli._output import counts_line, report, say
@@ -19,6 +20,8 @@ SOLVED, NOT_SOLVED = 0, 3
 def finish(arguments: argparse.Namespace, experiment: Experiment, out: Path) -> int:
     """Write the folder of an experiment, print its summary and give the exit code."""
     figures = build_report(experiment, arguments.command_line)
+    if (out / ACCOUNT).exists():
+        say(f"{out}: the head that was there is replaced")
     files = write_experiment(out, experiment, figures, say)
     result = {"out": out, "files": files, **figures}
     report(arguments, result, [*_verdict(experiment, figures), *_lines(figures, out, files)])

@@ -174,10 +174,14 @@ def test_too_few_groups_are_said(tmp_path, capsys):
     np.savez(tmp_path / "few.npz", chosen=chosen + 1, rejected=rejected)
     words = ["solve", str(tmp_path / "few.npz"), "--out", str(tmp_path / "head")]
     main([*words, "--n-gates", "3"])
-    printed = capsys.readouterr().out
+    first = capsys.readouterr()
+    assert "is replaced" not in first.err
+    printed = first.out
     assert "warning: the training pairs have fewer than 20 groups" in printed
     assert "chosen    no network, linear ridge 1, no Phase II (too few groups)" in printed
     assert _report(tmp_path / "head")["selection"]["table"] == []
+    main([*words, "--n-gates", "3", "--select", "none"])
+    assert f"{tmp_path / 'head'}: the head that was there is replaced" in capsys.readouterr().err
 
 
 def test_a_full_disk_leaves_nothing_behind(solved, groups_file, tmp_path, capsys, monkeypatch):

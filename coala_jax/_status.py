@@ -45,8 +45,8 @@ SUCCESSES = (Status.SOLVED, Status.SOLVED_WITHOUT_GAP)
 
 _STATUS_TEXT = {
     Status.SOLVED: "solved: certified gap, cone violation, residuals and explained share are all "
-    "within their tolerances, and Phase II is proven to be above its optimum by at most "
-    "Params.excess_tolerance of its loss at zero weights",
+    "within their tolerances, and Phase II, where it ran, is proven to be above its optimum by at "
+    "most Params.excess_tolerance of its loss at zero weights",
     Status.ITERATION_LIMIT: "Phase I reached Config.max_iterations before its tolerances were met: "
     "raise the cap, move Params.rho (lower when the gap lags, higher when the cone violation "
     "lags), or loosen the tolerance that Stats shows unmet",

@@ -1,16 +1,16 @@
 """The responses of each prompt in order of their reward, with the probability of each pair.
 
-The probability that response i is preferred to response j is that of the Bradley-Terry model whose
-likelihood Phase II maximises (eq 6 with its offset at 0):
+The probability that response i is preferred to response j is that of the Bradley-Terry model (eq 6
+with its offset at 0):
 
     P(i preferred to j) = sigmoid(beta (r_i - r_j))
 
-with the beta that the head was trained with (1 unless it was set otherwise). The offset gamma of
+with one over the temperature that left-out pairs have fitted as beta, or the beta that the head was
+trained with where there were none (1 unless it was set otherwise). The offset gamma of
 eq 6 and the margins of the rows have no part in it: they say by how much a preferred response was
 asked to win in training, and with them P(i, j) and P(j, i) would not add up to 1. Phase II on eq 9
 instead models each response alone, sigmoid(beta r) being the probability that it is a good one;
 there the same formula is the probability that i is the good one, given that one of the two is.
-The probability is as good as the head: it is calibrated where the loss on held-out pairs says so.
 """
 
 from __future__ import annotations

@@ -157,7 +157,15 @@ def _shard(
         chosen=features[: len(rows)],
         rejected=features[len(rows) :],
         records=[
-            RowRecord(row.id, prompt_sha256(row.prompt), row.margin, row.weight, row.group)
+            RowRecord(
+                row.id,
+                prompt_sha256(row.prompt),
+                row.margin,
+                row.weight,
+                row.group,
+                len(row.chosen),
+                len(row.rejected),
+            )
             for row in rows
         ],
         cut=_rows_cut(sequences[: len(rows)], sequences[len(rows) :]),

@@ -73,8 +73,8 @@ def to_dataset(table: FeatureTable) -> "Dataset":
 
     Returns:
         Columns ``id``, ``prompt_sha256``, ``chosen`` and ``rejected`` (lists of d numbers of the
-        table's type), ``margin``, ``weight`` and ``group``, those that the table has. Its
-        description holds the identity.
+        table's type), ``margin``, ``weight``, ``group``, ``chosen_chars`` and ``rejected_chars``,
+        those that the table has. Its description holds the identity.
 
     Raises:
         FeatureError: ``datasets`` is not installed.

@@ -20,13 +20,18 @@ ONE_DEVICE = MappingProxyType({"data": 1, "model": 1})
 
 
 class RowRecord(NamedTuple):
-    """What the store keeps of a row beside its features."""
+    """What the store keeps of a row beside its features.
+
+    Stores of before 0.2 do not have the characters of both responses.
+    """
 
     id: str
     prompt_sha256: str
     margin: float | None = None
     weight: float | None = None
     group: str | None = None
+    chosen_chars: int | None = None
+    rejected_chars: int | None = None
 
 
 class Shard(NamedTuple):

@@ -255,6 +255,8 @@ def _table(
     arrays: Mapping[str, np.ndarray], records: Sequence[RowRecord], identity: FeatureIdentity
 ) -> FeatureTable:
     groups = [record.group for record in records]
+    lengths = [(record.chosen_chars, record.rejected_chars) for record in records]
+    known = all(None not in pair for pair in lengths)
     return FeatureTable(
         chosen=arrays["chosen"],
         rejected=arrays["rejected"],
@@ -263,6 +265,7 @@ def _table(
         margin=_column([record.margin for record in records], 0.0),
         weight=_column([record.weight for record in records], 1.0),
         groups=None if None in groups else tuple(str(group) for group in groups),
+        lengths=np.array(lengths, np.int64) if known else None,
         identity=identity,
     )
 

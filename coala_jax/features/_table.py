@@ -11,7 +11,8 @@ from coala_jax.features._errors import FeatureError
 from coala_jax.features._identity import FeatureIdentity
 
 REQUIRED = ("chosen", "rejected")
-NUMBERS = ("weight", "margin")
+LENGTHS = ("chosen_chars", "rejected_chars")
+NUMBERS = ("weight", "margin", *LENGTHS)
 NAMES = ("id", "group", "prompt_sha256")
 
 
@@ -26,6 +27,8 @@ class FeatureTable(NamedTuple):
         margin: (n,) float32, 0 where a row has none; None where no row has one.
         weight: (n,) float32, 1 where a row has none; None where no row has one.
         groups: (n,) group of every row; None unless every row has one.
+        lengths: (n, 2) characters of the chosen and of the rejected response, int64; None unless
+            every row has them.
         identity: how the features were made; None where the file does not say.
     """
 
@@ -36,6 +39,7 @@ class FeatureTable(NamedTuple):
     margin: np.ndarray | None = None
     weight: np.ndarray | None = None
     groups: tuple[str, ...] | None = None
+    lengths: np.ndarray | None = None
     identity: FeatureIdentity | None = None
 
 
@@ -70,6 +74,7 @@ def table_of_columns(
         margin=numbers.get("margin"),
         weight=numbers.get("weight"),
         groups=names.get("group"),
+        lengths=_lengths(numbers),
         identity=identity,
     )
 
@@ -85,7 +90,17 @@ def columns_of_table(table: FeatureTable) -> dict[str, np.ndarray | tuple[str, .
         "weight": table.weight,
         "group": table.groups,
     }
+    if table.lengths is not None:
+        for name, column in zip(LENGTHS, table.lengths.T, strict=True):
+            columns[name] = column.astype(np.float32)
     return {name: column for name, column in columns.items() if column is not None}
+
+
+def _lengths(numbers: Mapping[str, np.ndarray]) -> np.ndarray | None:
+    """(n, 2) of both columns of lengths, None where one is missing."""
+    if not all(name in numbers for name in LENGTHS):
+        return None
+    return np.stack([numbers[name] for name in LENGTHS], axis=1).astype(np.int64)
 
 
 def identity_text(identity: FeatureIdentity) -> str:

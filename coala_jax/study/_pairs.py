@@ -30,7 +30,8 @@ class PairSet(NamedTuple):
         rejected: (n, d) float32, finite.
         keys: (n,) rows with the same key are never split.
         split_by: what the keys are: ``group``, ``prompt`` or ``row``.
-        lengths: (n, 2) characters of the chosen and the rejected response; None without text.
+        lengths: (n, 2) characters of the chosen and the rejected response; None where neither the
+            features nor rows say them.
         weight: (n,) weights, or None.
         margin: (n,) margins, or None.
         identity: how the features were made; None where the source does not say.
@@ -140,7 +141,7 @@ def pairs_of_table(
         rejected=_float32(source, "rejected", table.rejected),
         keys=keys,
         split_by=split_by,
-        lengths=None if rows is None else _lengths(rows),
+        lengths=table.lengths if rows is None else _lengths(rows),
         weight=table.weight,
         margin=table.margin,
         identity=table.identity,

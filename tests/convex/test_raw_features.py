@@ -24,7 +24,7 @@ from coala_jax import (
     regularization_path,
     save_head,
 )
-from tests.helpers import standardised_rows
+from tests.helpers import head_tensors, standardised_rows
 
 PAIRS, WIDTH = 100, 4
 MODELS = ["relu", "gated_relu"]
@@ -84,7 +84,7 @@ def rows_of(features: PreferenceFeatures) -> np.ndarray:
 def save_and_run(folder, features, solution) -> Saved:
     save_head(folder, solution.head, {})
     head, _ = load_head(folder)
-    tensors = {name: leaf.astype(np.float64) for name, leaf in head._asdict().items()}
+    tensors = {name: leaf.astype(np.float64) for name, leaf in head_tensors(head).items()}
     rows = rows_of(features)
     centred = rows - tensors["center"]
     layer = centred @ tensors["theta1"] + tensors["bias"]

@@ -82,7 +82,9 @@ class Reference:
                     vectors.append(shares @ own / shares.sum())
                 else:
                     raise AssertionError(name)
-        theta1, bias, theta2, center = (np.asarray(part, np.float64) for part in self.model.head[:4])
+        theta1, bias, theta2, center = (
+            np.asarray(part, np.float64) for part in self.model.head[:4]
+        )
         centred = np.concatenate(vectors) - center
         return float(np.maximum(centred @ theta1 + bias, 0) @ theta2)
 

@@ -38,6 +38,7 @@ def table(request):
         margin=np.array([0, 1, 2, 3], np.float32),
         weight=np.array([1, 0.5, 2, 1], np.float32),
         groups=("g", "g", "h", "h"),
+        lengths=np.array([[3, 4], [5, 1], [12345, 0], [2, 2]], np.int64),
         identity=IDENTITY,
     )
 
@@ -46,7 +47,10 @@ def table(request):
 def store(tmp_path):
     def make(number, recorded_budget):
         part = slice(2 * number, 2 * number + 2)
-        records = [RowRecord(f"row-{i}", f"hash-{i}", margin=i) for i in range(4)[part]]
+        records = [
+            RowRecord(f"row-{i}", f"hash-{i}", margin=i, chosen_chars=i, rejected_chars=9)
+            for i in range(4)[part]
+        ]
         counts = {"prompt": 0, "response": 0}, {"given": 9, "distinct": 7, "run": 8}
         return Shard(CHOSEN[part], -CHOSEN[part], records, *counts, 10, [(1, 8, 2)], 64)
 

@@ -152,7 +152,7 @@ def test_an_npz_with_two_arrays_is_enough(tmp_path):
     table = load_features(_npz(tmp_path / "f.npz", chosen=CHOSEN, rejected=-CHOSEN))
     np.testing.assert_array_equal(table.rejected, -CHOSEN)
     assert table.ids == ("0", "1", "2", "3")
-    assert table[3:] == (None,) * 5
+    assert table[3:] == (None,) * 6
 
 
 def test_the_columns_of_an_npz_are_read_and_others_ignored(tmp_path):
@@ -475,3 +475,24 @@ def test_a_run_that_died_before_its_first_manifest_goes_on(tmp_path):
     (tmp_path / "store.partial" / "manifest.json.partial").write_text("{")
     store = write_store(tmp_path / "store", SETTINGS, _shard, 2)
     assert not list(store.path.glob("*.partial"))
+
+
+def test_a_store_of_rows_knows_their_lengths_and_one_of_before_does_not(tmp_path):
+    records = [RowRecord("a", "h", chosen_chars=5, rejected_chars=7), RowRecord("b", "h")]
+    shards = iter([records, [records[0]._replace(id="c"), records[0]._replace(id="d")]])
+    counts = {"prompt": 0, "response": 0}, {"given": 9, "distinct": 7, "run": 8}
+
+    def make(number, recorded_budget):
+        part = slice(2 * number, 2 * number + 2)
+        return Shard(CHOSEN[part], -CHOSEN[part], next(shards), *counts, 10, [(1, 8, 2)], 64)
+
+    settings = {"identity": IDENTITY._asdict(), "rows": 4}
+    assert write_store(tmp_path / "mixed", settings, make, 2).table.lengths is None
+    lines = (tmp_path / "mixed" / "shard-00001-rows.jsonl").read_text().splitlines()
+    assert json.loads(lines[0])["chosen_chars"] == 5
+    shards = iter(
+        [[record._replace(chosen_chars=i, rejected_chars=0) for i, record in enumerate(records)]]
+        * 2
+    )
+    known = write_store(tmp_path / "known", settings, make, 2).table.lengths
+    assert known.tolist() == [[0, 0], [1, 0]] * 2

@@ -41,6 +41,14 @@ def test_rows_give_lengths_and_prompts_which_must_be_those_of_the_table():
         pairs_of_table("t", TABLE._replace(prompt_hashes=("p",) * 4), ROWS)
 
 
+def test_features_may_bring_lengths_and_rows_have_the_word():
+    lengths = np.array([[9, 1]] * 4)
+    table = TABLE._replace(lengths=lengths)
+    assert pairs_of_table("t", TABLE).lengths is None
+    assert pairs_of_table("t", table).lengths is lengths
+    assert pairs_of_table("t", table, ROWS).lengths.tolist() == [[6, 5]] * 4
+
+
 def test_rows_are_matched_by_ids_that_name_one_row(tmp_path):
     features, groups, data = (tmp_path / name for name in ("f.npz", "g.json", "rows.jsonl"))
     groups.write_text(json.dumps(dict.fromkeys("abcd", "g")))

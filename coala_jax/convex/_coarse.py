@@ -36,6 +36,8 @@ from coala_jax.convex._standardize import fit_standardization, standardize, unst
 # Steps between two looks at the residuals, and at most at a strength.
 _CHECK_EVERY = 5
 _MOST_STEPS = 100
+# Gradient norm of a linear probe, as a share of that at zero.
+_PROBE_TOLERANCE = 1e-3
 
 
 class CoarsePath(NamedTuple):
@@ -115,7 +117,7 @@ def linear_probes(
 
     def weaker(linear: jax.Array, ridge: jax.Array) -> tuple[jax.Array, jax.Array]:
         weighed = dataclasses.replace(program, linear_ridge=ridge * len(program.labels))
-        found = fit_path(weighed, zero, linear)
+        found = fit_path(weighed, zero, linear, tolerance=_PROBE_TOLERANCE)
         raw = unstandardize_path(found, standardization)
         assert raw is not None
         return found, raw

@@ -27,7 +27,7 @@ from coala_jax.convex._program import (
 )
 from coala_jax.convex._rounding import plain_products_error
 
-# Newton's method stops at this many roundings of the gradient at zero; full steps do from there.
+# Newton's method stops at this many roundings of the gradient at zero, unless less is asked for.
 _ACCURACY = 100.0
 _MAX_STEPS = 50
 _MAX_HALVINGS = 20
@@ -39,13 +39,20 @@ _VALUE_ROUNDINGS = 30.0
 _LEAST_SHIFT = 1.0
 
 
-def fit_path(program: Program, base: jax.Array, start: jax.Array | None = None) -> jax.Array:
+def fit_path(
+    program: Program,
+    base: jax.Array,
+    start: jax.Array | None = None,
+    *,
+    tolerance: float | None = None,
+) -> jax.Array:
     """The w that minimises l(base + S X w) + mu / 2 ||w||^2, by damped Newton: (d,).
 
     Args:
         program: has a linear path.
         base: outputs of the network, one value a label.
         start: (d,) where to begin; zero if None.
+        tolerance: largest gradient norm as a share of that at zero; None for some roundings of it.
     """
     ridge = _ridge(program)
 
@@ -78,8 +85,9 @@ def fit_path(program: Program, base: jax.Array, start: jax.Array | None = None) 
         return (jnp.linalg.norm(slope) > limit) & (steps < _MAX_STEPS) & ~stalled
 
     zero = jnp.zeros(program.features.shape[1] - 1, ridge.dtype)
-    limit = jnp.linalg.norm(path_slope(program, base, zero))
-    limit = _ACCURACY * jnp.finfo(limit.dtype).eps * limit
+    if tolerance is None:
+        tolerance = _ACCURACY * float(jnp.finfo(ridge.dtype).eps)
+    limit = tolerance * jnp.linalg.norm(path_slope(program, base, zero))
     begin = zero if start is None else start
     slope = path_slope(program, base, begin)
     first: tuple[jax.Array, ...] = (begin, slope, jnp.zeros((), jnp.int32), jnp.array(False))

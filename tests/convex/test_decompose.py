@@ -37,7 +37,7 @@ def raw_rows(features) -> np.ndarray:
 
 def blocks(head: ConvexHead, certificate) -> np.ndarray:
     """(v, w) on standardised rows from a head on raw features: (2, P, D)."""
-    theta1, bias, theta2, _ = (np.asarray(leaf, np.float64) for leaf in head)
+    theta1, bias, theta2, _ = (np.asarray(leaf, np.float64) for leaf in head[:4])
     weights = theta1 * np.asarray(certificate.scale)[:, None]
     layer = np.concatenate([weights, bias[None]])
     half = layer.shape[1] // 2

@@ -210,7 +210,7 @@ def test_a_zero_strength_is_least_squares_without_a_gap(cases):
     assert max(map(float, residuals)) <= Params().residual_tolerance
     assert float(solution.stats.cone_violation) <= Params().violation_tolerance
     assert float(solution.stats.dual_bound) == 0
-    assert not any(np.isnan(leaf).any() for leaf in solution.head)
+    assert not any(np.isnan(leaf).any() for leaf in jax.tree.leaves(solution.head))
     assert not np.isnan(solution.stats.relative_gap)
 
 
@@ -284,7 +284,7 @@ def test_a_zero_strength_passes_once_residuals_and_violation_meet_their_toleranc
     loose = solve_smallest(model, group_lasso=0.0, residual_tolerance=0.2)
     assert status_of(loose) == Status.SOLVED_WITHOUT_GAP
     assert loose.raise_for_status() is loose
-    assert not any(np.isnan(leaf).any() for leaf in loose.head)
+    assert not any(np.isnan(leaf).any() for leaf in jax.tree.leaves(loose.head))
     tight = solve_smallest(model, group_lasso=0.0, residual_tolerance=1e-6)
     assert status_of(tight) == Status.ITERATION_LIMIT
 
@@ -338,7 +338,7 @@ def test_an_exact_fit_without_a_penalty_is_a_success(model):
     assert least_squares_value(WIDE, solution.certificate) < 1e-20
     zero_value = 0.5 * len(solution.certificate.labels)
     assert float(solution.stats.primal_value) <= Params().gap_tolerance * zero_value
-    assert not any(np.isnan(leaf).any() for leaf in solution.head)
+    assert not any(np.isnan(leaf).any() for leaf in jax.tree.leaves(solution.head))
     assert status_of(solution) in (Status.SOLVED, Status.SOLVED_WITHOUT_GAP)
 
 

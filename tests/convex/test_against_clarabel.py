@@ -143,9 +143,19 @@ def test_optimum_with_weights_and_margins_agrees_with_clarabel(model, loss, grou
     agree(model, loss, features, group_lasso, seed=20)
 
 
+# The others differ in the curvature of the loss alone.
+USUAL = {("relu", "bradley_terry"), ("relu", "squared"), ("gated_relu", "logistic")}
+
+
 @pytest.mark.parametrize("group_lasso", [0.05, 0.3])
-@pytest.mark.parametrize("loss", LOSSES)
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize(
+    ("model", "loss"),
+    [
+        pytest.param(model, loss, marks=() if (model, loss) in USUAL else pytest.mark.slow)
+        for model in MODELS
+        for loss in LOSSES
+    ],
+)
 def test_optimum_beside_a_linear_path_agrees_with_clarabel(model, loss, group_lasso, agree):
     rng = np.random.default_rng(21)
     weight, margin = rng.uniform(0.2, 3, PAIRS), rng.uniform(0, 1, PAIRS)

@@ -63,7 +63,7 @@ def test_it_is_a_plain_relu_head(decomposed):
     width, neurons = features.chosen.shape[1], 2 * CONFIG.n_gates
     assert head.theta1.shape == (width, neurons)
     assert head.bias.shape == head.theta2.shape == (neurons,)
-    assert {str(leaf.dtype) for leaf in head} == {"float64" if x64 else "float32"}
+    assert {str(leaf.dtype) for leaf in jax.tree.leaves(head)} == {"float64" if x64 else "float32"}
 
 
 def test_every_neuron_is_on_exactly_where_its_gate_is(decomposed):

@@ -110,8 +110,8 @@ def test_gradients_of_phase_one_agree_with_finite_differences(model, loss):
 @pytest.mark.parametrize(
     ("model", "loss"),
     [
-        ("relu", "bradley_terry"),
         ("gated_relu", "squared"),
+        pytest.param("relu", "bradley_terry", marks=SLOW),
         pytest.param("relu", "squared_hinge", marks=SLOW),
         pytest.param("gated_relu", "logistic", marks=SLOW),
     ],

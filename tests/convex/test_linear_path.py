@@ -116,6 +116,7 @@ def test_a_path_of_strengths_begins_at_the_probe_and_falls():
     )
 
 
+@pytest.mark.slow
 def test_a_sweep_of_ridges_is_a_vmap():
     features = draw_interaction(3, 80)
     config = Config(phase1_loss="bradley_terry", linear_path=True, n_gates=4)
@@ -190,7 +191,12 @@ def test_phase_two_finds_the_weights_of_neurons_and_path():
 
 def test_without_phase_two_the_head_is_that_of_phase_one():
     features = draw_interaction(6, 80)
-    config = Config(phase1_loss="bradley_terry", linear_path=True, phase2_objective="none")
+    config = Config(
+        phase1_loss="bradley_terry",
+        model="gated_relu",
+        linear_path=True,
+        phase2_objective="none",
+    )
     params = Params(group_lasso=0.2)
     solution = solve(params, features, config=config, eval_features=features).raise_for_status()
     gates, _ = jax.random.split(jax.random.key(0))
@@ -204,6 +210,7 @@ def test_without_phase_two_the_head_is_that_of_phase_one():
     np.testing.assert_allclose(history.eval.log_loss, [metrics.log_loss], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_gates_are_refined_beside_a_path():
     features = draw_interaction(7, 100)
     config = Config(phase1_loss="bradley_terry", linear_path=True, n_gates=4)
@@ -213,6 +220,7 @@ def test_gates_are_refined_beside_a_path():
     assert values[1] < 0.99 * values[0]
 
 
+@pytest.mark.slow
 def test_a_gated_head_with_a_path_is_decomposed():
     features = draw_interaction(8, 40)
     config = Config(phase1_loss="bradley_terry", linear_path=True, model="gated_relu", n_gates=3)

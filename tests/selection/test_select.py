@@ -217,7 +217,7 @@ def test_weights_count_and_bad_values_have_a_status():
         choose_strengths(Params(), each, names, config=SMALL, key=KEY, grid=SHORT)
         for each, names in (
             (features._replace(weight=weight), groups),
-            (half, groups[30:]),
+            (jax.tree.map(jnp.asarray, half), groups[30:]),
         )
     )
     assert len(with_zeros.table) == len(alone.table) > 0
@@ -225,8 +225,3 @@ def test_weights_count_and_bad_values_have_a_status():
     broken = features._replace(chosen=np.full_like(features.chosen, np.nan))
     solution, _ = select(Params(), broken, config=SMALL, grid=SHORT)
     assert Status(int(solution.status)) == Status.NOT_FINITE_INPUT
-
-
-def test_jnp_features_are_taken():
-    features = jax.tree.map(jnp.asarray, draw(10, 40, interaction=0.0))
-    assert select(Params(), features, config=SMALL, grid=SHORT).choice.folds == 5

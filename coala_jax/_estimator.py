@@ -14,7 +14,7 @@ from coala_jax._accuracy import pairwise_accuracy
 from coala_jax._calibration import log_losses
 from coala_jax._containers import as_matrix, as_vector
 from coala_jax._errors import CoalaError
-from coala_jax._head import ACCOUNT, Head, HeadFileError, load_head, save_head
+from coala_jax._head import ACCOUNT, Head, HeadError, HeadFileError, load_head, save_head
 from coala_jax._json import valid_json
 from coala_jax._solution import Solution
 from coala_jax._solve import solve
@@ -119,9 +119,8 @@ class RewardModel:
             solution.raise_for_status()
         self.solution_: Solution = solution
         self.choice_: Choice | None = choice
-        self.temperature_ = 1 / float(params.beta)
-        if choice is not None and choice.folds:
-            self.temperature_ = choice.candidate.temperature
+        given = 1 / float(params.beta)
+        self.temperature_ = given if choice is None else choice.candidate.temperature
         self._fitted_params, self._fitted_config = params, config
         self._groups = None if groups is None else tuple(map(str, groups))
         self._weight = features.weight
@@ -192,10 +191,8 @@ class RewardModel:
             if choice.linear_margins is not None:
                 linear = choice.linear_margins
                 rivals["linear probe"] = pairwise_accuracy(linear, np.zeros_like(linear))
-        correct = pairwise_accuracy(margins, np.zeros_like(margins))
-        unseen = Unseen(margins, correct, tuple(map(str, names)), weight)
         return judge(
-            unseen,
+            Unseen(margins, tuple(map(str, names)), weight),
             rivals,
             temperature=self.temperature_,
             train_accuracy=getattr(self, "_train_accuracy", float("nan")),
@@ -249,10 +246,10 @@ class RewardModel:
         """
         head, metadata = load_head(folder)
         model = cls()
-        temperature = metadata.document.get("temperature", 1 / metadata.params.get("beta", 1.0))
-        if not isinstance(temperature, int | float) or not 0 < temperature < float("inf"):
-            raise HeadFileError(f"{folder}/head.json: temperature is {temperature!r}")
-        model.temperature_ = float(temperature)
+        try:
+            model.temperature_ = 1 / metadata.log_odds_scale
+        except HeadError as error:
+            raise HeadFileError(f"{folder}/head.json: {error}") from None
         model._set_head(head)
         return model
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -23,6 +24,8 @@ _WITHOUT_LINEAR = "coala-jax-head/2"
 _WITHOUT_CENTER = "coala-jax-head/1"
 # Leaves that are one value a feature: pruning neurons leaves them as they are.
 _BY_FEATURE = ("center", "linear")
+# Of a head that does not record it: the scale of `coala_jax.Params`.
+DEFAULT_BETA = 1.0
 WEIGHTS, ACCOUNT = "head.safetensors", "head.json"
 
 
@@ -112,6 +115,21 @@ class HeadMetadata(NamedTuple):
     identity: Mapping[str, Any] | None
     params: Mapping[str, Any]
     document: Mapping[str, Any]
+
+    @property
+    def log_odds_scale(self) -> float:
+        """What turns reward differences into log-odds: one over the temperature, else beta.
+
+        Raises:
+            HeadError: a temperature or a beta that cannot be.
+        """
+        known = "temperature" in self.document
+        value = self.document["temperature"] if known else self.params.get("beta", DEFAULT_BETA)
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not is_number or not 0 < value < math.inf:
+            name = "temperature" if known else "params.beta"
+            raise HeadError(f"{name} is {value!r}, not a finite number above 0; solve again")
+        return 1 / value if known else float(value)
 
 
 def _centred(features: jax.Array | np.ndarray, head: Head) -> jax.Array:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from coala_jax._accuracy import TIE
+from coala_jax._accuracy import TIE, pairwise_accuracy
 from coala_jax._calibration import calibration_error, log_losses
 from coala_jax._intervals import Interval, cluster_interval, share_interval
 
@@ -50,10 +50,9 @@ class Verdict(NamedTuple):
 
 
 class Unseen(NamedTuple):
-    """Unseen pairs: (n,) reward differences of the head, 1, 0.5 or 0 a pair, keys, weights."""
+    """Unseen pairs: (n,) reward differences of the head, keys, and weights or None."""
 
     margins: np.ndarray
-    correct: np.ndarray
     keys: tuple[str, ...]
     weight: np.ndarray | None
 
@@ -75,7 +74,8 @@ def judge(
         train_accuracy: of the head.
         notes: warnings that others have.
     """
-    margins, correct, keys, weight = unseen
+    margins, keys, weight = unseen
+    correct = pairwise_accuracy(margins, np.zeros_like(margins))
     accuracy = share_interval(correct, keys, weight)
     losses = cluster_interval(log_losses(margins, temperature), keys, weight)
     compared = tuple(

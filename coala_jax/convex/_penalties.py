@@ -24,7 +24,7 @@ from coala_jax.convex._program import Program
 PENALTY_SHARE = 4.0
 # Without cones, beside a linear path, which leaves little to the network, the best one is higher.
 # Measured at 1, 3 and 10 times on four sets, two losses, two ridges and .05, .2 and .6 of
-# lambda_max: 63, 45 and 44 steps in the mean, and 37, 12 and 8 to a residual of a tenth at .8.
+# lambda_max: 64, 43 and 43 steps in the mean, and 35, 14 and 8 to a residual of a tenth at .8.
 _BESIDE_PATH = 5.0
 # Below this share of lambda_max the penalty falls no further.
 _LEAST_SHARE = 0.01

@@ -14,7 +14,14 @@ import jax
 import numpy as np
 
 from coala_jax._errors import CoalaError
-from coala_jax._head import Head, HeadError, HeadFileError, HeadMetadata, load_head
+from coala_jax._head import (
+    DEFAULT_BETA,
+    Head,
+    HeadError,
+    HeadFileError,
+    HeadMetadata,
+    load_head,
+)
 from coala_jax._progress import Progress
 from coala_jax.backbones import Backbone, load_backbone
 from coala_jax.backbones._stack import layer_indices
@@ -24,8 +31,6 @@ from coala_jax.features._identity import require_same_backbone
 from coala_jax.features._responses import features_of_responses
 from coala_jax.features._settings import ExtractSettings, feature_identity
 
-# Of a head that does not record it: the scale of `coala_jax.Params`.
-DEFAULT_BETA = 1.0
 BARE = (
     "says nothing of the backbone (it was solved from bare arrays); only a head solved from a "
     "feature store, or from an export of one, can score texts"
@@ -132,7 +137,7 @@ class TextRewardModel:
             dtype = dtype or identity.compute_dtype
             backbone = load_backbone(backbone, dtype=dtype, **options)
         try:
-            return cls(backbone, head, identity, _log_odds_scale(metadata))
+            return cls(backbone, head, identity, metadata.log_odds_scale)
         except HeadError as error:
             raise HeadFileError(f"{head_folder}/head.json: {error}") from None
         except FeatureError as error:
@@ -190,21 +195,6 @@ def require_reward_model(model: object, error: type[CoalaError] = HeadError) -> 
             f"model must be a TextRewardModel, got {type(model).__name__}: load one with "
             "TextRewardModel.load(head, model)"
         )
-
-
-def _log_odds_scale(metadata: HeadMetadata) -> float:
-    """`TextRewardModel.beta` of a head, as its files say.
-
-    Raises:
-        HeadError: a temperature that cannot be.
-    """
-    temperature = metadata.document.get("temperature")
-    if temperature is None:
-        scale: float = metadata.params.get("beta", DEFAULT_BETA)
-        return scale
-    if not isinstance(temperature, int | float) or not 0 < temperature < math.inf:
-        raise HeadError(f"temperature is {temperature!r}, not a finite number above 0; solve again")
-    return 1 / temperature
 
 
 def head_identity(folder: str | os.PathLike[str], metadata: HeadMetadata) -> FeatureIdentity:

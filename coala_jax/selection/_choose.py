@@ -166,7 +166,8 @@ def _network_candidates(
 
 def _fallback(params: Params, config: Config, grid: Grid) -> Choice:
     """The stated rule for too few groups: the simplest head that there is."""
-    nothing = (math.nan, math.nan, math.nan, 1.0)
+    # A temperature that no left-out pairs have fitted is that of the objective.
+    nothing = (math.nan, math.nan, math.nan, 1 / float(params.beta))
     strengths = Strengths(math.inf, FALLBACK_RIDGE, None)
     if not config.linear_path:
         strengths = Strengths(float(grid.strengths[0]), None, None)

@@ -55,10 +55,10 @@ class LeftOut:
 
         def one(pairs: PairArrays) -> np.ndarray:
             weights = linear_probes(self._params, pairs, values, self._config)
-            with jax.default_matmul_precision("highest"):
-                return np.asarray(weights @ (pairs.chosen - pairs.rejected).T)
+            return np.asarray(weights @ (pairs.chosen - pairs.rejected).T)
 
-        return self._joined([one(pairs) for pairs in self._folds])
+        with jax.default_matmul_precision(self._config.precision):
+            return self._joined([one(pairs) for pairs in self._folds])
 
     def network(
         self, group_lasso: float, linear_ridge: float | None, ridges: Sequence[float]
@@ -73,18 +73,18 @@ class LeftOut:
         params = self._params._replace(group_lasso=jnp.asarray(group_lasso, float))
         if linear_ridge is not None:
             params = params._replace(linear_ridge=jnp.asarray(linear_ridge, float))
-        if not self._paths:
-            self._paths = [
-                coarse_begin(params, pairs, self._key, self._config) for pairs in self._folds
-            ]
-        self._paths = [coarse_advance(params, path, self._config) for path in self._paths]
         values = jnp.asarray(ridges, float)
-        return self._joined(
-            [
+        with jax.default_matmul_precision(self._config.precision):
+            if not self._paths:
+                self._paths = [
+                    coarse_begin(params, pairs, self._key, self._config) for pairs in self._folds
+                ]
+            self._paths = [coarse_advance(params, path, self._config) for path in self._paths]
+            found = [
                 np.asarray(_margins(params, path, pairs, values))
                 for path, pairs in zip(self._paths, self._folds, strict=True)
             ]
-        )
+        return self._joined(found)
 
     def _joined(self, margins: Sequence[np.ndarray]) -> np.ndarray:
         """Of every pair the margins by the fold that left it out: f times (c, n) -> (c, n)."""
@@ -101,14 +101,13 @@ def _without(pairs: PairArrays, test: np.ndarray) -> PairArrays:
 
 @jax.jit
 def _margins(params: Params, path: CoarsePath, pairs: PairArrays, ridges: jax.Array) -> jax.Array:
-    with jax.default_matmul_precision("highest"):
-        head = coarse_head(path)
-        first = term_differences(head, pairs) @ term_weights(head)
-        balanced, start = balanced_terms(head, pairs)
-        problem = logistic_problem("pairwise", balanced, pairs, params.gamma)
+    head = coarse_head(path)
+    first = term_differences(head, pairs) @ term_weights(head)
+    balanced, start = balanced_terms(head, pairs)
+    problem = logistic_problem("pairwise", balanced, pairs, params.gamma)
 
-        def second(ridge: jax.Array) -> jax.Array:
-            here = params._replace(ridge=ridge)
-            return problem.design @ newton_optimum(here, problem, _NEWTON_TOLERANCE, start).theta2
+    def second(ridge: jax.Array) -> jax.Array:
+        here = params._replace(ridge=ridge)
+        return problem.design @ newton_optimum(here, problem, _NEWTON_TOLERANCE, start).theta2
 
-        return jnp.concatenate([first[None], jax.lax.map(second, ridges)])
+    return jnp.concatenate([first[None], jax.lax.map(second, ridges)])

@@ -64,7 +64,8 @@ class Experiment(NamedTuple):
         phases: results and times of the solver.
         head: the aligned head: that of Phase II, or that of Phase I where the strengths were given
             and Phase II made the log loss of held-out pairs worse.
-        temperature: what turns its reward differences into probabilities; 1 where none was fitted.
+        temperature: what turns its reward differences into probabilities; 1 / beta where no
+            left-out pairs have fitted one.
         verdict: what held-out pairs say of it.
         train: the training pairs.
         eval: the held-out pairs.
@@ -161,12 +162,10 @@ def run_experiment(
     )
     rivals = {"linear probe": correct.probe, "length rule": correct.length}
     metrics = _split_metrics(phases, head, (train, held), settings.params)
-    # A temperature that no left-out pairs have fitted is that of the objective.
-    temperature = 1 / float(settings.params.beta)
-    if choice is not None and choice.folds:
-        temperature = choice.candidate.temperature
+    given = 1 / float(settings.params.beta)
+    temperature = given if choice is None else choice.candidate.temperature
     verdict = judge(
-        Unseen(chosen - rejected, correct.head, held.keys, held.weight),
+        Unseen(chosen - rejected, held.keys, held.weight),
         {name: right for name, right in rivals.items() if right is not None},
         temperature=temperature,
         train_accuracy=float(metrics.train.accuracy),

@@ -3,6 +3,7 @@
     python benchmarks/accuracy.py                    # benchmarks/results/accuracy.md and .json
     python benchmarks/accuracy.py --sets webgpt --splits 5 --methods probe default
     python benchmarks/accuracy.py --sets hh_helpful --sizes 100 300 1000 --methods probe default
+    python benchmarks/accuracy.py --features FOLDER  # and what benchmarks/real_features.py made
 
 Every split holds out a fifth of the prompts and trains on three quarters of the pairs, or on as
 many of these as `--sizes` says. A pair's score is the share of the splits that held it out in which
@@ -48,8 +49,14 @@ SETS = (
     "gemma3_270m_hh:14_mean",
     "gemma3_270m_hh:18_mean",
     "gemma3_270m_hh:18_last",
+    "ukp_convarg",
+    "imdb_gemma",
+    "imdb_minilm",
+    "alpaca_eval_v1_wide",
     "quickstart",
 )
+# Of reviews drawn at random: each pair is a group of its own, whatever prompt they share.
+BY_ROW = ("imdb_gemma", "imdb_minilm")
 # Its preference is made, not found: left out where real sets are pooled.
 MADE = ("quickstart",)
 HELD_OUT = 0.2
@@ -213,7 +220,7 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     pools: dict[int | None, list[Totals]] = {size: [] for size in arguments.sizes}
     for name in arguments.sets:
-        pairs = _pairs_of(name, arguments.shared)
+        pairs = _pairs_of(name, arguments.shared, arguments.features)
         if pairs is None:
             say(f"{name}: no features, left out")
             continue
@@ -237,16 +244,22 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--splits", type=int, default=20)
     parser.add_argument("--sizes", nargs="+", type=int, default=[None], help="training pairs")
     parser.add_argument("--shared", type=Path, default=SHARED_FOLDER)
+    parser.add_argument("--features", type=Path, help="what real_features.py has made")
     return parser.parse_args()
 
 
-def _pairs_of(name: str, shared: Path) -> PairSet | None:
+def _pairs_of(name: str, shared: Path, made: Path | None) -> PairSet | None:
     """The pairs of a set with their keys; None where its features are not there."""
     if name == "quickstart":
         from coala_jax.quickstart import tutoring_rows
         from coala_jax.quickstart._demo import demo_pairs, embedded_backbone
 
         return demo_pairs(tutoring_rows(0, 2000, 1000), embedded_backbone(), "last").pairs
+    if made is not None and (made / name).is_dir():
+        pairs = read_pairs(str(made / name))
+        if name in BY_ROW:
+            pairs = pairs._replace(keys=tuple(map(str, range(len(pairs.keys)))))
+        return pairs
     file, _, columns = name.partition(":")
     path, data = shared / "features" / f"{file}.npz", shared / "data" / f"{file}.jsonl.gz"
     if not path.exists():

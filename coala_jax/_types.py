@@ -87,6 +87,7 @@ class Params(NamedTuple):
 
 
 Precision = Literal["highest", "high", "default"]
+GateDistribution = Literal["isotropic", "covariance", "mixed"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,6 +97,9 @@ class Config:
     Attributes:
         n_gates: number P of sampled gates, with distinct patterns; the network has at most 2P
             neurons, or P gated ones.
+        gate_distribution: of the Gaussian gate vectors on standardised features: `"isotropic"`
+            (Pilanci & Ergen 2020, the paper), `"covariance"`, that of the features themselves, so
+            that gates cut where the features vary most, or `"mixed"`, every other gate of either.
         strength_unit: `"lambda_max"` takes `Params.group_lasso` as a fraction of lambda_max, so
             that one value serves every data set; `"absolute"` as lambda_g itself.
             lambda_max is then not computed, NaN in `Stats`. (`"critical"` is read as the first.)
@@ -130,6 +134,7 @@ class Config:
     """
 
     n_gates: int = 16
+    gate_distribution: GateDistribution = "isotropic"
     strength_unit: Literal["lambda_max", "absolute"] = "lambda_max"
     model: Literal["relu", "gated_relu"] = "relu"
     phase1_loss: str | Loss = "squared"

@@ -48,6 +48,7 @@ def test_no_outputs_are_committed(notebook):
     "ignore::UserWarning:(zmq|tornado|jupyter_client|nbclient|traitlets).*",
 )
 @pytest.mark.usefixtures("running_interpreter_is_the_kernel")
+@pytest.mark.slow
 def test_it_runs_without_a_warning_and_draws_its_figure(notebook, tmp_path):
     folder = tmp_path / "run"
     folder.mkdir()

@@ -33,9 +33,13 @@ from coala_jax.convex._prepare import Prepared, at_strength, prepare
 from coala_jax.convex._program import make_program
 from coala_jax.convex._standardize import fit_standardization, standardize, unstandardize_path
 
-# Steps between two looks at the residuals, and at most at a strength.
-_CHECK_EVERY = 5
-_MOST_STEPS = 100
+# Steps between two looks at the residuals, and fewest and most looks at a strength: the first steps
+# from a network that is nearly zero change little, which a residual takes for convergence.
+_CHECK_EVERY = 3
+_FEWEST_CHECKS, _MOST_CHECKS = 2, 33
+# Conjugate-gradient steps within one: the first ones from zero would take twice as many, which no
+# left-out loss shows.
+_MOST_CG_STEPS = 4
 # Gradient norm of a linear probe, as a share of that at zero.
 _PROBE_TOLERANCE = 1e-3
 
@@ -66,11 +70,13 @@ def coarse_advance(params: Params, path: CoarsePath, config: Config) -> CoarsePa
     """The path at `params.group_lasso`, until residuals are within `params.residual_tolerance`."""
     problem, _ = at_strength(params, config, path.prepared)
     start = restart(path.state)
+    cg_steps = min(config.max_cg_iterations, _MOST_CG_STEPS)
 
     def unfinished(loop: tuple[CronosState, jax.Array, jax.Array]) -> jax.Array:
         state, check, _ = loop
         residual = jnp.maximum(state.primal_residual, state.dual_residual)
-        return ~(residual <= params.residual_tolerance) & (check < _MOST_STEPS // _CHECK_EVERY)
+        met = (residual <= params.residual_tolerance) & (check >= _FEWEST_CHECKS)
+        return ~met & (check < _MOST_CHECKS)
 
     def advance(
         loop: tuple[CronosState, jax.Array, jax.Array],
@@ -79,7 +85,7 @@ def coarse_advance(params: Params, path: CoarsePath, config: Config) -> CoarsePa
         state = lax.fori_loop(
             0,
             _CHECK_EVERY,
-            lambda _, state: cronos_step(problem, state, config.max_cg_iterations),
+            lambda _, state: cronos_step(problem, state, cg_steps),
             refresh_products(problem, state),
         )
         state, updated = adapt_penalties(problem, config, state, check + 1, updated)

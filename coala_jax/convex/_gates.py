@@ -7,9 +7,13 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from coala_jax._types import GateDistribution
+
 # Spare draws for each gate wanted, to replace duplicates and empty ones. They occur where there
 # are few rows: of 16 gates on 8 points in the plane about a third are duplicates.
 _SPARE_DRAWS = 3
+# Of the key of an isotropic draw, for the combinations of rows beside it.
+_COMBINED = 1 << 16
 
 
 class Gates(NamedTuple):
@@ -27,7 +31,13 @@ class Gates(NamedTuple):
 
 
 def sample_gates(
-    key: jax.Array, n_gates: int, features: jax.Array, *, open_first: bool = False
+    key: jax.Array,
+    n_gates: int,
+    features: jax.Array,
+    *,
+    open_first: bool = False,
+    distribution: GateDistribution = "isotropic",
+    weight: jax.Array | None = None,
 ) -> Gates:
     """Gaussian gate vectors with distinct patterns that are not empty (Pilanci & Ergen 2020).
 
@@ -40,15 +50,37 @@ def sample_gates(
         features: (m, D) rows X, the last column being ones.
         open_first: whether the first gate is open on every row, so that linear networks are among
             the gated ones.
+        distribution: as `Config.gate_distribution` has it.
+        weight: (m,) weights of the rows in their covariance; None where all have the same.
     """
     width = features.shape[1]
+
+    def draw(number: jax.Array) -> jax.Array:
+        isotropic = jax.random.normal(number, (n_gates, width), features.dtype)
+        if distribution == "isotropic":
+            return isotropic
+        combined = _combinations(jax.random.fold_in(number, _COMBINED), n_gates, features, weight)
+        if distribution == "covariance":
+            return combined
+        return jnp.where(jnp.arange(n_gates)[:, None] % 2 == 0, combined, isotropic)
+
     # Spare draws have keys of their own: without duplicates the gates are those of the key alone.
-    draws = [
-        jax.random.normal(number, (n_gates, width), features.dtype)
-        for number in (key, *(jax.random.fold_in(key, i) for i in range(_SPARE_DRAWS)))
-    ]
+    numbers = (key, *(jax.random.fold_in(key, i) for i in range(_SPARE_DRAWS)))
     everywhere = jnp.zeros((int(open_first), width), features.dtype).at[:, -1].set(1)
-    return distinct_gates(jnp.concatenate([everywhere, *draws]), n_gates, features)
+    return distinct_gates(jnp.concatenate([everywhere, *map(draw, numbers)]), n_gates, features)
+
+
+def _combinations(
+    key: jax.Array, n_gates: int, features: jax.Array, weight: jax.Array | None
+) -> jax.Array:
+    """Gaussian combinations of the rows, so of covariance X^T X, scaled to length sqrt(D)."""
+    rows, width = features.shape
+    share = jax.random.normal(key, (n_gates, rows), features.dtype)
+    if weight is not None:
+        share = share * jnp.sqrt(weight)
+    vectors = share @ features
+    length = jnp.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors * (jnp.sqrt(width) / jnp.where(length == 0, 1, length)).astype(vectors.dtype)
 
 
 def distinct_gates(vectors: jax.Array, n_gates: int, features: jax.Array) -> Gates:

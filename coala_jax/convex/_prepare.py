@@ -69,7 +69,14 @@ def prepare(
         # An open gate lets a gated network be linear, as the probe is that it has to beat. In the
         # cones of a ReLU network it would not do so.
         open_first = config.model == "gated_relu" and not config.linear_path
-        found = sample_gates(key_or_default(key), config.n_gates, held, open_first=open_first)
+        found = sample_gates(
+            key_or_default(key),
+            config.n_gates,
+            held,
+            open_first=open_first,
+            distribution=config.gate_distribution,
+            weight=features.row_weight,
+        )
     else:
         found = given_gates(lax.stop_gradient(gate_vectors("gates", gates, x.shape[1])), held)
     program = make_program(x, found.patterns, features, params, config)

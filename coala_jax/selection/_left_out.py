@@ -7,6 +7,7 @@ for no part of the data, and all folds have one shape, and one compiled program.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -29,9 +30,12 @@ from coala_jax.preference._objective import logistic_problem, term_differences
 
 _NEWTON_TOLERANCE = 1e-5
 
+# One a fold.
+Paths: TypeAlias = list[CoarsePath]
+
 
 class LeftOut:
-    """Folds of pairs, along strengths from high to low.
+    """Folds of pairs, and what heads of the others say of each.
 
     Args:
         pairs: prepared.
@@ -47,7 +51,6 @@ class LeftOut:
         self._params, self._config, self._key = params, config, key
         self._tests = [fold == number for number in range(fold.max() + 1)]
         self._folds = [_without(pairs, test) for test in self._tests]
-        self._paths: list[CoarsePath] = []
 
     def linear(self, ridges: Sequence[float]) -> np.ndarray:
         """Of the linear path alone at every ridge, high to low: (r, n)."""
@@ -61,30 +64,37 @@ class LeftOut:
             return self._joined([one(pairs) for pairs in self._folds])
 
     def network(
-        self, group_lasso: float, linear_ridge: float | None, ridges: Sequence[float]
-    ) -> np.ndarray:
-        """Of the network at the next lower strength, after Phase I and after Phase II: (1 + r, n).
+        self,
+        start: Paths | None,
+        group_lasso: float,
+        linear_ridge: float | None,
+        ridges: Sequence[float],
+    ) -> tuple[Paths, np.ndarray]:
+        """Of the network at a strength, after Phase I and after Phase II.
 
         Args:
-            group_lasso: as `Params` has it, below that of the last call.
+            start: what another call gave, at a strength near to this one; None for the first.
+            group_lasso: as `Params` has it.
             linear_ridge: the same in every call; None without a linear path.
             ridges: values of `Params.ridge` for Phase II.
+
+        Returns:
+            Where the folds have come to, and their margins (1 + r, n).
         """
         params = self._params._replace(group_lasso=jnp.asarray(group_lasso, float))
         if linear_ridge is not None:
             params = params._replace(linear_ridge=jnp.asarray(linear_ridge, float))
         values = jnp.asarray(ridges, float)
         with jax.default_matmul_precision(self._config.precision):
-            if not self._paths:
-                self._paths = [
-                    coarse_begin(params, pairs, self._key, self._config) for pairs in self._folds
-                ]
-            self._paths = [coarse_advance(params, path, self._config) for path in self._paths]
+            paths = start or [
+                coarse_begin(params, pairs, self._key, self._config) for pairs in self._folds
+            ]
+            paths = [coarse_advance(params, path, self._config) for path in paths]
             found = [
                 np.asarray(_margins(params, path, pairs, values))
-                for path, pairs in zip(self._paths, self._folds, strict=True)
+                for path, pairs in zip(paths, self._folds, strict=True)
             ]
-        return self._joined(found)
+        return paths, self._joined(found)
 
     def _joined(self, margins: Sequence[np.ndarray]) -> np.ndarray:
         """Of every pair the margins by the fold that left it out: f times (c, n) -> (c, n)."""

@@ -16,7 +16,13 @@ from coala_jax.selection._scores import Rule
 
 # What won by the protocol of docs/measurements.md: a linear path, and gates without cones beside
 # it, on the pairs' own loss.
-SELECTED = Config(phase1_loss="bradley_terry", model="gated_relu", n_gates=32, linear_path=True)
+SELECTED = Config(
+    phase1_loss="bradley_terry",
+    model="gated_relu",
+    n_gates=32,
+    gate_distribution="mixed",
+    linear_path=True,
+)
 
 
 class Selection(NamedTuple):
@@ -45,9 +51,9 @@ def select(
     """Choose the strengths on left-out groups, then solve with them on all pairs.
 
     Pairs are left out by whole groups, in `folds` parts. First the ridge of the linear path is
-    chosen, the network being zero; then, beside it, the group-lasso strength, from high to low
-    along a path that every fold follows, with and without Phase II; the search ends once two
-    strengths in a row were no better than the best before. Candidates are compared by the
+    chosen, the network being zero; then, beside it, the group-lasso strength, with and without
+    Phase II: every other strength of the grid from high to low, until two in a row were no better
+    than the best before, then the neighbours of the best. Candidates are compared by the
     Bradley-Terry log loss of the left-out pairs, each at the temperature that suits it best. Folds
     are solved to a residual of 10 % and without a certificate; the solution has one. Runs folds on
     the host: not under jit or vmap.

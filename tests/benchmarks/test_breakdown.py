@@ -5,9 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
+@pytest.mark.slow
 def test_every_part_of_a_solve_is_measured_and_counted(tmp_path):
     script = str(BENCHMARKS / "breakdown.py")
     options = ["--sets", "60x4x3", "--losses", "squared", "--out", str(tmp_path)]

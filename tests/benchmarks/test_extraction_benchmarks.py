@@ -59,6 +59,7 @@ def gpu_extraction(tmp_path_factory):
     return _run("gpu_extraction", folder, *options), (folder / "gpu_extraction.md").read_text()
 
 
+@pytest.mark.slow
 def test_every_part_on_the_device_is_measured_with_its_share_of_the_rate(gpu_extraction):
     result, table = gpu_extraction
     (rate,) = [row for row in result["rows"] if row["part"] == "rate"]

@@ -274,6 +274,7 @@ def run(folder, *options):
     return result["families"], (folder / "fuzz-certificate.md").read_text()
 
 
+@pytest.mark.slow
 def test_a_run_counts_what_it_found(tmp_path):
     (row,), table = run(tmp_path, "--families", "separable", "--problems", "2", "--workers", "1")
     assert (row["problems"], row["false"], sum(row["statuses"].values())) == (2, 0, 2)

@@ -23,6 +23,7 @@ def rows(out):
     return json.loads((out / "solvers.json").read_text())["rows"]
 
 
+@pytest.mark.slow
 def test_weights_of_a_cone_solver_are_certified_optimal(rows):
     (clarabel,) = [row for row in rows if row["solver"] == "clarabel"]
     assert clarabel["weights_gap"] <= 1e-4
@@ -31,6 +32,7 @@ def test_weights_of_a_cone_solver_are_certified_optimal(rows):
     assert clarabel["explained"] == pytest.approx(1, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_ours_reaches_the_cone_solvers_optimum_within_its_own_gap(rows):
     (optimum,) = [row["primal_value"] for row in rows if row["solver"] == "clarabel"]
     bare, ours = [
@@ -47,6 +49,7 @@ def test_ours_reaches_the_cone_solvers_optimum_within_its_own_gap(rows):
         assert row["dual_bound"] <= optimum * (1 + 1e-6) <= row["primal_value"] * (1 + 2e-6)
 
 
+@pytest.mark.slow
 def test_table_has_a_line_a_row(out, rows):
     lines = (out / "solvers.md").read_text().splitlines()
     assert len([line for line in lines if line.startswith("| tiny-0 |")]) == len(rows)

@@ -53,6 +53,7 @@ def end(process):
     return json.loads(stdout.splitlines()[-1]), [line for line in lines if VARIABLE in line]
 
 
+@pytest.mark.slow
 def test_a_second_run_compiles_nothing(features, tmp_path):
     cache = tmp_path / "xla"
     for process in [start(features, tmp_path / name, cache) for name in ("a", "b")]:

@@ -72,6 +72,7 @@ def test_how_the_penalties_adapt_moves_the_path_and_not_the_optimum(change):
     assert float(one.primal_value) == pytest.approx(float(other.primal_value), rel=2e-4)
 
 
+@pytest.mark.slow
 def test_penalties_of_single_rows_save_steps():
     rng = np.random.default_rng(0)
     chosen = rng.standard_normal((300, 12)) + 0.1

@@ -176,6 +176,37 @@ def test_given_gates_are_kept_duplicates_and_all_but_counted_once():
     assert int(gates.distinct) == 2
 
 
+def test_gates_of_the_covariance_are_combinations_of_the_rows_that_have_weight():
+    x, key = rows(200, 5), jax.random.key(7)
+    silent = x.at[100:, :2].set(3 * x[100:, :2]).at[:100, 1].set(2 * x[:100, 0])
+    weight = jnp.repeat(jnp.asarray([1.0, 0.0]), 100)
+    gates = sample_gates(key, 64, silent, distribution="covariance", weight=weight)
+    slopes = np.asarray(gates.vectors)[:, :-1]
+    # Among the rows with weight the second feature is twice the first: so it is in the gates.
+    np.testing.assert_allclose(slopes[:, 1], 2 * slopes[:, 0], rtol=1e-4, atol=1e-5)
+    assert np.linalg.matrix_rank(slopes, tol=1e-3) == 4
+
+
+def test_gates_of_the_covariance_vary_as_the_features_do():
+    spread = np.array([3.0, 1.0, 0.3])
+    x = jnp.c_[rows(400, 3)[:, :3] * spread, jnp.ones(400)]
+    gates = sample_gates(jax.random.key(0), 256, x, distribution="covariance")
+    slopes = np.asarray(gates.vectors)[:, :-1]
+    ratio = np.median(np.abs(slopes), axis=0)
+    assert ratio[0] > 2 * ratio[1] > 4 * ratio[2]
+
+
+def test_mixed_gates_are_every_other_one_of_the_covariance():
+    x, key = rows(200, 5), jax.random.key(7)
+    one, other, mixed = (
+        np.asarray(sample_gates(key, 6, x, distribution=name).vectors)
+        for name in ("covariance", "isotropic", "mixed")
+    )
+    np.testing.assert_array_equal(mixed[::2], one[::2])
+    np.testing.assert_array_equal(mixed[1::2], other[1::2])
+    assert not np.any(one == other)
+
+
 def test_the_same_key_gives_the_same_gates_and_another_key_others():
     x = rows(30, 3)
     one, same, other = (sample_gates(jax.random.key(k), 8, x).vectors for k in (4, 4, 5))

@@ -78,12 +78,12 @@ SLOW = pytest.mark.slow
     ("model", "loss"),
     [
         ("relu", "squared"),
-        ("relu", "bradley_terry"),
+        pytest.param("relu", "bradley_terry", marks=SLOW),
         ("gated_relu", "huber"),
         pytest.param("relu", "logistic", marks=SLOW),
         pytest.param("relu", "squared_hinge", marks=SLOW),
         # ADMM leaves a block of 1e-8 there that is zero at the optimum.
-        ("relu", "huber"),
+        pytest.param("relu", "huber", marks=SLOW),
         pytest.param("gated_relu", "squared", marks=SLOW),
         pytest.param("gated_relu", "logistic", marks=SLOW),
         pytest.param("gated_relu", "squared_hinge", marks=SLOW),
@@ -152,6 +152,7 @@ def test_gradients_by_features_pass_through_lambda_max():
         check_against_differences(function, (jnp.asarray(chosen), jnp.asarray(rejected)))
 
 
+@pytest.mark.slow
 def test_gradients_pass_through_both_phases_and_lambda_max():
     """As hyper-gradients need it: a held-out loss in the strength, the ridge and the scale."""
     with jax.enable_x64(True):
@@ -167,6 +168,7 @@ def test_gradients_pass_through_both_phases_and_lambda_max():
         check_against_differences(function, (jnp.asarray(0.2), jnp.asarray(0.1), jnp.asarray(1.0)))
 
 
+@pytest.mark.slow
 def test_vmapped_gradients_are_the_single_ones():
     with jax.enable_x64(True):
         params, features = draw_problem()
@@ -262,6 +264,7 @@ def test_newton_takes_a_rough_solution_to_the_accuracy_of_the_arithmetic(located
     assert float(optimum.residual) < 1e-12
 
 
+@pytest.mark.slow
 def test_elements_of_a_path_have_gradients_of_their_own():
     """As many elements as neurons, so that no broadcast can mix them up; one is not solved."""
     with jax.enable_x64(True):

@@ -49,6 +49,7 @@ def test_programs_of_many_rows_are_solved_in_the_budget(pairs, width, gates):
     solved_within(pairs, width, gates)
 
 
+@pytest.mark.slow
 def test_no_solve_ends_worse_than_the_rays_of_its_cones():
     params, config = prepare_params(Params()), Config(n_gates=6, max_iterations=25)
     features = gaussian(2000, 12)

@@ -21,6 +21,7 @@ def features():
     return draw_pairs(2, pairs=30)
 
 
+@pytest.mark.slow
 def test_a_sweep_of_rho_ends_every_element_where_its_single_solve_ends(features):
     with jax.enable_x64(True):
 

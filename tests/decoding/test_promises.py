@@ -29,7 +29,14 @@ def require_same(left, right):
     assert 2 * sum(equal) >= len(equal) > 0
 
 
-@pytest.mark.parametrize("changes", [{}, {"continuations": 2}, {"lookahead": 1}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({}, marks=pytest.mark.slow),
+        {"continuations": 2},
+        pytest.param({"lookahead": 1}, marks=pytest.mark.slow),
+    ],
+)
 def test_a_key_gives_its_text_whatever_runs_beside_it(backbone, make_model, key, changes):
     model, config = make_model(backbone), CONFIG.with_options(**changes)
     together = guided_generate(model, PROMPTS, config, key)

@@ -178,6 +178,7 @@ def parts(backbone, tmp_path_factory):
     ]
 
 
+@pytest.mark.slow
 def test_two_processes_on_loopback_make_the_store_of_one(checkpoint, whole, tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -72,6 +72,7 @@ def _run_until(extractor, happened):
         time.sleep(0.0005)
 
 
+@pytest.mark.slow
 def test_an_extraction_killed_ten_times_ends_with_the_same_bytes(extractor, tmp_path):
     rng = random.Random(0)
     store, whole = tmp_path / "store", tmp_path / "whole"

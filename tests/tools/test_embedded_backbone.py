@@ -56,6 +56,7 @@ def test_the_backbone_has_the_context_it_was_trained_for(backbone: Backbone) -> 
     assert backbone.tokenizer.decode(backbone.tokenizer.encode(text)) == text
 
 
+@pytest.mark.slow
 def test_sampling_again_finds_the_recorded_shares(backbone: Backbone) -> None:
     recorded = json.loads((FOLDER / RECORD_FILE).read_text())["sampled_answers"]
     again = answer_shares(backbone, seed=1, stride=STRIDE)

@@ -104,6 +104,7 @@ def test_training_lowers_the_loss(tokenizer: Tokenizer) -> None:
     assert np.mean(losses[-5:]) < np.mean(losses[:5]) - 0.5
 
 
+@pytest.mark.slow
 def test_a_run_writes_a_checkpoint_and_its_record_then_judges_it(tmp_path: Path) -> None:
     recipe = TINY._replace(shapes=(Shape(2, 128, 2, False),), positions=128, warmup_steps=1)
     first, second = tmp_path / "first", tmp_path / "second"

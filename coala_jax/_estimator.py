@@ -14,7 +14,15 @@ from coala_jax._accuracy import pairwise_accuracy
 from coala_jax._calibration import log_losses
 from coala_jax._containers import as_matrix, as_vector
 from coala_jax._errors import CoalaError
-from coala_jax._head import ACCOUNT, Head, HeadError, HeadFileError, load_head, save_head
+from coala_jax._head import (
+    ACCOUNT,
+    TRAINED_ON,
+    Head,
+    HeadError,
+    HeadFileError,
+    load_head,
+    save_head,
+)
 from coala_jax._json import valid_json
 from coala_jax._solution import Solution
 from coala_jax._solve import solve
@@ -214,6 +222,7 @@ class RewardModel:
         *,
         overwrite: bool = False,
         identity: Mapping[str, Any] | None = None,
+        trained_on: str | None = None,
     ) -> None:
         """Write the head with its temperature: `head.safetensors` and `head.json`.
 
@@ -222,6 +231,8 @@ class RewardModel:
             overwrite: whether a head that is there may be replaced.
             identity: how its features were made, as `head.json` says it; None where they are bare
                 arrays, and no text can be scored.
+            trained_on: `text` of the `coala_jax.data.PromptFingerprint` of its training prompts,
+                by which scores of the same prompts are told apart; None where it is not known.
 
         Raises:
             HeadFileError: a head is there.
@@ -235,6 +246,7 @@ class RewardModel:
             info["params"] = {name: float(leaf) for name, leaf in params._asdict().items()}
             info["config"] = {name: str(value) for name, value in vars(config).items()}
         info["identity"] = None if identity is None else dict(identity)
+        info[TRAINED_ON] = trained_on
         save_head(folder, self._head(), valid_json(info))
 
     @classmethod

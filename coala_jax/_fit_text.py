@@ -46,7 +46,13 @@ class FittedText:
         Raises:
             HeadFileError: a head is there, and `overwrite` is not set.
         """
-        self.estimator.save(folder, overwrite=overwrite, identity=self.model.identity._asdict())
+        prompts = self.model.trained_on
+        self.estimator.save(
+            folder,
+            overwrite=overwrite,
+            identity=self.model.identity._asdict(),
+            trained_on=None if prompts is None else prompts.text,
+        )
 
 
 def fit_text(
@@ -97,5 +103,6 @@ def fit_text(
             margin=pairs.margin,
         )
         assert pairs.identity is not None  # a store says how its features were made
-        scored = TextRewardModel(backbone, fitted.head_, pairs.identity, 1 / fitted.temperature_)
+        beta = 1 / fitted.temperature_
+        scored = TextRewardModel(backbone, fitted.head_, pairs.identity, beta, pairs.prompts)
     return FittedText(fitted, scored, row_set.set_aside)

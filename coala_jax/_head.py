@@ -102,6 +102,10 @@ Head: TypeAlias = ConvexHead | GatedHead
 KINDS = (ConvexHead, GatedHead)
 
 
+# The entry of ``head.json`` with the prompts that a head was trained on, as hashes.
+TRAINED_ON = "trained_on_prompts"
+
+
 class HeadMetadata(NamedTuple):
     """What ``head.json`` says of a head.
 

@@ -100,6 +100,7 @@ PROMISED = {
         "NamedRows",
         "PairMessages",
         "PreferenceRow",
+        "PromptFingerprint",
         "ResponseRow",
         "ResponseStream",
         "RowOptions",

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from coala_jax.cli._output import counts_line, output_file, report, say
 from coala_jax.cli._parser import UsageError, positive_integer
 from coala_jax.cli._row_options import add_head_and_rows, open_head_and_rows, rows_lines
 from coala_jax.data._responses import CHUNK_RESPONSES
 from coala_jax.data._sources._bytes import COMPRESSIONS
+
+if TYPE_CHECKING:
+    from coala_jax.decoding._reward_lines import Tally
 
 EXAMPLE = """  coala-jax score head --model models/gpt2 --data responses.jsonl --out rewards.jsonl
   cat responses.jsonl | coala-jax score head --model models/gpt2 --data - --out - > rewards.jsonl"""
@@ -57,6 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
     if metrics:
         accuracy, margin = metrics.values()
         lines.append(f"accuracy {accuracy:.3f}, reward margin {margin:+.3f} on {tally.pairs} pairs")
+    lines += _known_lines(tally)
     lines += [*rows_lines(counts, kept), *counts_line("responses cut to the context", cut)]
     if out is None:
         for line in lines:
@@ -68,7 +73,30 @@ def run(arguments: argparse.Namespace) -> int:
         "responses": tally.responses,
         "pairs": tally.pairs,
         **metrics,
+        "trained_on": None
+        if model.trained_on is None
+        else {
+            "rows": tally.known_rows,
+            "pairs": tally.known_pairs,
+            "unseen_accuracy": tally.unseen_accuracy(),
+        },
         "rows": {"set_aside": counts, "cut": cut, "rejected": kept},
         "resumed": resumed,
     }
     return report(arguments, result, [*lines, f"written: {out}"])
+
+
+def _known_lines(tally: Tally) -> list[str]:
+    """What a user must know of prompts that the head was trained on."""
+    if not tally.known_rows:
+        return []
+    line = (
+        f"warning: the head was trained on the prompts of {tally.known_rows} of {tally.rows} rows"
+    )
+    accuracy = tally.unseen_accuracy()
+    if not tally.known_pairs:
+        return [line]
+    if accuracy is None:
+        return [f"{line}, of all pairs here: nothing here says how it orders unseen ones"]
+    unseen = tally.pairs - tally.known_pairs
+    return [f"{line}; accuracy {accuracy:.3f} on the {unseen} other pairs"]

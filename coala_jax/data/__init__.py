@@ -11,6 +11,7 @@ from coala_jax.data._errors import DataError
 from coala_jax.data._message import Message, PairMessages
 from coala_jax.data._named import NamedRows, load_named, split_named
 from coala_jax.data._options import RowOptions, SourceOptions
+from coala_jax.data._prompt_fingerprint import PromptFingerprint
 from coala_jax.data._reading import read_rows
 from coala_jax.data._responses import ResponseRow, ResponseStream, stream_responses
 from coala_jax.data._rows import PreferenceRow, RowSet, SetAsideRow
@@ -35,6 +36,7 @@ __all__ = [
     "NamedRows",
     "PairMessages",
     "PreferenceRow",
+    "PromptFingerprint",
     "ResponseRow",
     "ResponseStream",
     "RowOptions",

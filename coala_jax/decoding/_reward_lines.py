@@ -17,7 +17,7 @@ from coala_jax.data._responses import CHOSEN, CHUNK_RESPONSES, RESPONSE
 from coala_jax.decoding._resumed_lines import PassedLines, ResumedLines, open_lines
 from coala_jax.decoding._reward_model import Rewards, TextRewardModel, score
 
-FORMAT = "coala-jax-rewards/1"
+FORMAT = "coala-jax-rewards/2"
 PAIR = ("chosen_reward", "rejected_reward")
 # The responses of some rows, row by row.
 Chunk = Sequence[tuple[ResponseRow, ...]]
@@ -32,6 +32,9 @@ class Tally(NamedTuple):
         pairs: lines of preference rows.
         correct: pairs whose chosen response has the higher reward; a tie is half of one.
         margin: sum of the reward margins.
+        known_rows: rows whose prompt the head was trained on; 0 where it does not say.
+        known_pairs: pairs of theirs.
+        known_correct: of those, as `correct`.
         prompt_cut: responses whose prompt lost tokens to the context's length.
         response_cut: responses that lost tokens themselves.
     """
@@ -41,19 +44,31 @@ class Tally(NamedTuple):
     pairs: int = 0
     correct: float = 0.0
     margin: float = 0.0
+    known_rows: int = 0
+    known_pairs: int = 0
+    known_correct: float = 0.0
     prompt_cut: int = 0
     response_cut: int = 0
 
-    def plus(self, lines: Sequence[Mapping[str, Any]], rewards: Rewards) -> Tally:
-        """The sums with those of a chunk."""
+    def plus(
+        self, lines: Sequence[Mapping[str, Any]], known: Sequence[bool], rewards: Rewards
+    ) -> Tally:
+        """The sums with those of a chunk, in which some prompts are known to the head."""
         pairs = [line for line in lines if "reward_margin" in line]
+        known_pairs = np.array(
+            [each for each, line in zip(known, lines, strict=True) if "reward_margin" in line], bool
+        )
         chosen, rejected = (np.array([pair[side] for pair in pairs]) for side in PAIR)
+        right = pairwise_accuracy(chosen, rejected)
         return Tally(
             self.rows + len(lines),
             self.responses + len(rewards.rewards),
             self.pairs + len(pairs),
-            self.correct + float(pairwise_accuracy(chosen, rejected).sum()),
+            self.correct + float(right.sum()),
             sum((pair["reward_margin"] for pair in pairs), self.margin),
+            self.known_rows + sum(known),
+            self.known_pairs + int(known_pairs.sum()),
+            self.known_correct + float(right[known_pairs].sum()),
             self.prompt_cut + rewards.prompt_cut,
             self.response_cut + rewards.response_cut,
         )
@@ -66,6 +81,11 @@ class Tally(NamedTuple):
             "rewards/accuracies": self.correct / self.pairs,
             "rewards/margins": self.margin / self.pairs,
         }
+
+    def unseen_accuracy(self) -> float | None:
+        """Share ordered right of the pairs whose prompts the head was not trained on; or None."""
+        unseen = self.pairs - self.known_pairs
+        return (self.correct - self.known_correct) / unseen if unseen else None
 
 
 def write_rewards(
@@ -129,12 +149,18 @@ def _score(
             responses = [row for each in chunk for row in each]
             rewards = score(model, responses, progress=progress, token_budget=budget)
             made = reward_lines(chunk, rewards.rewards.tolist())
-            tally, budget = tally.plus(made, rewards), rewards.token_budget
+            known = [_is_known(model, row) for row in chunk]
+            tally, budget = tally.plus(made, known, rewards), rewards.token_budget
             state = {"rows": seen, "rows_sha256": digest.hexdigest(), "token_budget": budget}
             lines.append(made, {**state, "tally": tally._asdict()})
     if seen < finished:
         raise lines.changed_input()
     return tally
+
+
+def _is_known(model: TextRewardModel, row: tuple[ResponseRow, ...]) -> bool:
+    """Whether the head was trained on the prompt of a row."""
+    return model.trained_on is not None and row[0].prompt in model.trained_on
 
 
 def _chunks(rows: Iterable[tuple[ResponseRow, ...]], chunk_responses: int) -> Iterator[Chunk]:

@@ -16,6 +16,7 @@ import numpy as np
 from coala_jax._errors import CoalaError
 from coala_jax._head import (
     DEFAULT_BETA,
+    TRAINED_ON,
     Head,
     HeadError,
     HeadFileError,
@@ -25,7 +26,7 @@ from coala_jax._head import (
 from coala_jax._progress import Progress
 from coala_jax.backbones import Backbone, load_backbone
 from coala_jax.backbones._stack import layer_indices
-from coala_jax.data import ResponseRow
+from coala_jax.data import DataError, PromptFingerprint, ResponseRow
 from coala_jax.features import FeatureError, FeatureIdentity
 from coala_jax.features._identity import require_same_backbone
 from coala_jax.features._responses import features_of_responses
@@ -48,6 +49,7 @@ class TextRewardModel:
             `coala_jax.features.load_features` gives it.
         beta: what turns reward differences into log-odds: one over the temperature that left-out
             pairs have fitted, else the scale that the Bradley-Terry loss of Phase II had (eq 7).
+        trained_on: the prompts that the head was trained on; None where it does not say.
 
     Raises:
         FeatureError: another backbone, tokenizer, type or end token than the head's; every
@@ -66,6 +68,7 @@ class TextRewardModel:
     head: Head
     identity: FeatureIdentity
     beta: float = DEFAULT_BETA
+    trained_on: PromptFingerprint | None = None
 
     def __post_init__(self) -> None:
         """Check that the head takes what the backbone makes."""
@@ -137,7 +140,11 @@ class TextRewardModel:
             dtype = dtype or identity.compute_dtype
             backbone = load_backbone(backbone, dtype=dtype, **options)
         try:
-            return cls(backbone, head, identity, metadata.log_odds_scale)
+            prompts = metadata.document.get(TRAINED_ON)
+            trained_on = None if prompts is None else PromptFingerprint.from_text(prompts)
+            return cls(backbone, head, identity, metadata.log_odds_scale, trained_on)
+        except DataError as error:
+            raise HeadFileError(f"{head_folder}/head.json: {TRAINED_ON}: {error}") from None
         except HeadError as error:
             raise HeadFileError(f"{head_folder}/head.json: {error}") from None
         except FeatureError as error:

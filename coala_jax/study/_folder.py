@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from coala_jax._files import write_folder
-from coala_jax._head import save_head
+from coala_jax._head import TRAINED_ON, save_head
 from coala_jax._json import json_text, valid_json
 from coala_jax._version import __version__
 from coala_jax.study._experiment import Experiment, Say
@@ -48,12 +48,13 @@ def write_experiment(
 
 
 def head_info(experiment: Experiment, report: dict[str, Any]) -> dict[str, Any]:
-    """The account beside a head; `coala-jax score` reads ``identity`` and ``params`` of it."""
-    identity = experiment.identity
+    """The account beside a head, of which `coala-jax score` reads the first part."""
+    identity, prompts = experiment.identity, experiment.train.prompts
     info: dict[str, Any] = {
         "coala_jax": __version__,
         "identity": None if identity is None else identity._asdict(),
         **{name: report[name] for name in ACCOUNT},
+        TRAINED_ON: None if prompts is None else prompts.text,
         "result": {name: report[name] for name in RESULT},
     }
     account: dict[str, Any] = valid_json(info)

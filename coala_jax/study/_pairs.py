@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,7 +11,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from coala_jax._types import PreferenceFeatures
-from coala_jax.data import PreferenceRow, RowOptions, read_groups, read_rows
+from coala_jax.data import (
+    DataError,
+    PreferenceRow,
+    PromptFingerprint,
+    RowOptions,
+    read_groups,
+    read_rows,
+)
 from coala_jax.data._split import eval_mask, groups_of, joint_keys, prompt_sha256
 from coala_jax.features import FeatureError, FeatureIdentity, FeatureTable, load_features
 from coala_jax.features._export import is_dataset_folder
@@ -37,6 +45,7 @@ class PairSet(NamedTuple):
         identity: how the features were made; None where the source does not say.
         set_aside_counts: unusable rows, by reason; None where the source does not say.
         cut: pairs that lost tokens to the context, by part; None where the source does not say.
+        prompt_hashes: (n,) hashes of the normalised prompts; None where they are unknown.
     """
 
     source: str
@@ -50,17 +59,33 @@ class PairSet(NamedTuple):
     identity: FeatureIdentity | None = None
     set_aside_counts: Mapping[str, int] | None = None
     cut: Mapping[str, int] | None = None
+    prompt_hashes: tuple[str, ...] | None = None
 
     def take(self, rows: np.ndarray) -> PairSet:
         """The pairs that a (n,) boolean mask selects."""
         return self._replace(
             chosen=self.chosen[rows],
             rejected=self.rejected[rows],
-            keys=tuple(key for key, wanted in zip(self.keys, rows, strict=True) if wanted),
+            keys=tuple(itertools.compress(self.keys, rows)),
+            prompt_hashes=None
+            if self.prompt_hashes is None
+            else tuple(itertools.compress(self.prompt_hashes, rows)),
             lengths=_taken(self.lengths, rows),
             weight=_taken(self.weight, rows),
             margin=_taken(self.margin, rows),
         )
+
+    @property
+    def prompts(self) -> PromptFingerprint | None:
+        """What a head that is trained on them keeps of their prompts; None where unknown.
+
+        Arrays may bring names of their prompts in place of hashes: what cannot be found again is
+        not kept.
+        """
+        try:
+            return PromptFingerprint.of_hashes(self.prompt_hashes) if self.prompt_hashes else None
+        except DataError:
+            return None
 
     def features(self) -> PreferenceFeatures:
         """What `solve` takes."""
@@ -145,6 +170,7 @@ def pairs_of_table(
         weight=table.weight,
         margin=table.margin,
         identity=table.identity,
+        prompt_hashes=table.prompt_hashes,
     )
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from coala_jax.cli._main import main
+from coala_jax.data import PromptFingerprint
+from coala_jax.data._split import prompt_sha256
 
 ROWS = [
     {"id": "a", "prompt": "the student asks", "response": "the tutor answers"},
@@ -58,6 +60,51 @@ def test_score_writes_a_line_a_row_with_its_id(run, tmp_path):
         "cut": {"prompt": 0, "response": 0},
         "rejected": None,
     }
+
+
+@pytest.mark.parametrize(
+    ("known", "said", "unseen"),
+    [
+        (["the student asks"], "of 2 of 3 rows; accuracy 0.500 on the 1 other pairs", 0.5),
+        (["The  student", "the student asks"], "of 3 of 3 rows, of all pairs here", None),
+        ([], None, None),
+    ],
+)
+def test_score_says_which_prompts_the_head_was_trained_on(
+    run, write_head, tmp_path, known, said, unseen
+):
+    prompts = PromptFingerprint.of_hashes(map(prompt_sha256, known))
+    head = write_head(tmp_path / "head", trained_on_prompts=prompts.text)
+    rows = [
+        {"id": "a", "prompt": "the student asks", "chosen": "the tutor answers", "rejected": "no"},
+        {"id": "b", "prompt": "the student", "chosen": "same", "rejected": "same"},
+        {"id": "c", "prompt": "the student asks", "chosen": "no", "rejected": "the tutor answers"},
+    ]
+    data, out = write_rows(tmp_path / "pairs.jsonl", rows), str(tmp_path / "out.jsonl")
+    code, printed, _ = run("score", "--out", out, head=head, data=data)
+    assert code == 0
+    warned = [line for line in printed.splitlines() if "trained on" in line]
+    assert (len(warned) == 0) if said is None else (len(warned) == 1 and said in warned[0])
+    # What an earlier run has written is written anew.
+    code, printed, _ = run("score", "--out", out, "--json", head=head, data=data)
+    assert code == 0
+    pairs = {0: 0, 1: 2, 2: 3}[len(known)]
+    whole = 0.5 if unseen is None and not known else unseen
+    found = json.loads(printed)["trained_on"]
+    assert found == {"rows": pairs, "pairs": pairs, "unseen_accuracy": whole}
+
+
+def test_score_counts_no_prompts_of_a_head_that_does_not_say(run, tmp_path):
+    code, printed, _ = run("score", "--out", str(tmp_path / "out.jsonl"), "--json")
+    assert code == 0
+    assert json.loads(printed)["trained_on"] is None
+
+
+def test_a_damaged_fingerprint_is_named(run, write_head, tmp_path):
+    head = write_head(tmp_path / "head", trained_on_prompts="nonsense!")
+    code, _, said = run("score", "--out", str(tmp_path / "out.jsonl"), head=head)
+    assert code == 2
+    assert "head.json: trained_on_prompts: a fingerprint of prompts must be base64" in said
 
 
 def test_score_goes_from_standard_input_to_standard_output(run, monkeypatch, tmp_path):

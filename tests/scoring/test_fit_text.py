@@ -58,6 +58,8 @@ def test_what_is_saved_scores_texts_with_the_same_probabilities(fitted, backbone
         fitted.save(tmp_path / "head")
     loaded = TextRewardModel.load(tmp_path / "head", backbone)
     assert loaded.beta == pytest.approx(1 / fitted.estimator.temperature_)
+    assert loaded.trained_on == fitted.model.trained_on
+    assert rows(1)[0]["prompt"] in loaded.trained_on and "never asked" not in loaded.trained_on
     prompts, texts = ["the student asks"], ["the tutor answers"]
     found = coala_jax.decoding.reward_function(loaded)(prompts, texts)
     np.testing.assert_allclose(found, fitted.reward_function()(prompts, texts), rtol=1e-5)

@@ -41,6 +41,14 @@ def test_rows_give_lengths_and_prompts_which_must_be_those_of_the_table():
         pairs_of_table("t", TABLE._replace(prompt_hashes=("p",) * 4), ROWS)
 
 
+def test_pairs_know_the_prompts_of_those_that_were_taken_where_there_are_hashes():
+    pairs = pairs_of_table("t", TABLE, ROWS)
+    train = pairs.take(np.array([True, False, True, True])).prompts
+    assert [row.prompt in train for row in ROWS] == [True, False, True, True]
+    assert pairs_of_table("t", TABLE).prompts is None
+    assert pairs_of_table("t", TABLE._replace(prompt_hashes=("p", "p", "q", "r"))).prompts is None
+
+
 def test_features_may_bring_lengths_and_rows_have_the_word():
     lengths = np.array([[9, 1]] * 4)
     table = TABLE._replace(lengths=lengths)

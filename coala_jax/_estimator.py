@@ -179,6 +179,7 @@ class RewardModel:
         Raises:
             CoalaError: no folds to speak of, and no pairs given.
         """
+        choice: Choice | None = getattr(self, "choice_", None)
         if chosen is not None:
             features = _features(chosen, rejected)
             margins, weight = self._margins(features), None
@@ -186,7 +187,6 @@ class RewardModel:
             rivals: dict[str, np.ndarray] = {}
         else:
             self._head()
-            choice = getattr(self, "choice_", None)
             if choice is None or choice.margins is None:
                 raise CoalaError(
                     "report: no pairs were left out by folds; give chosen and rejected features of "
@@ -204,6 +204,7 @@ class RewardModel:
             rivals,
             temperature=self.temperature_,
             train_accuracy=getattr(self, "_train_accuracy", float("nan")),
+            notes=() if choice is None else choice.notes,
         )
 
     def report(

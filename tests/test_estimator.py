@@ -123,6 +123,14 @@ def test_a_model_of_noise_says_so():
     assert "warning: " in model.report(*rng.standard_normal((2, 200, WIDTH)))
 
 
+def test_few_groups_are_said():
+    rng = np.random.default_rng(0)
+    chosen, rejected = rng.standard_normal((2, 120, 3))
+    model = RewardModel().fit(chosen + 0.5, rejected, groups=np.arange(120) % 6)
+    assert "fewer than 20 groups, too few to choose a network on" in model.report()
+    assert "linear probe" in model.report() and "fewer than 20" in model.report(chosen, rejected)
+
+
 def test_without_folds_a_report_needs_pairs():
     chosen, rejected = draw(4, 30)
     model = RewardModel(params=Params(group_lasso=0.5), config=FAST, select=False)

@@ -24,9 +24,11 @@ from coala_jax.selection._scores import Candidate, Rule, Scored, Strengths, choo
 LINEAR_RIDGES = tuple(float(10.0**exponent) for exponent in np.arange(1.0, -3.5, -0.5))
 STRENGTHS = (0.8, 0.6, 0.45, 0.33, 0.25, 0.18, 0.12, 0.08)
 PHASE2_RIDGES = (1.0, 0.1, 0.01, 0.001)
-# With fewer groups or pairs a left-out loss says nothing; the head is then the linear path alone,
-# with a ridge that leaves little more than the mean difference.
+# With fewer groups a left-out loss cannot tell networks apart: the head is the linear path alone.
+# Its ridge is chosen where that many pairs and a group a fold are there to say which; otherwise it
+# leaves little more than the mean difference.
 FEWEST = 20
+_PAIRS_OF_FEW_GROUPS = 100
 FALLBACK_RIDGE = 1.0
 # lambda_max and above, where the network is zero.
 _ABOVE = 2.0
@@ -69,6 +71,7 @@ class Choice(NamedTuple):
         margins: (n,) reward differences of all pairs by heads of the choice that had not seen
             their groups; None where there were no folds.
         linear_margins: (n,) likewise of the best linear path alone; None without one.
+        few_groups: whether there were too few groups for networks.
     """
 
     params: Params
@@ -78,6 +81,17 @@ class Choice(NamedTuple):
     folds: int
     margins: np.ndarray | None
     linear_margins: np.ndarray | None
+    few_groups: bool
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user must know of how the choice came; nothing as a rule."""
+        if not self.few_groups:
+            return ()
+        return (
+            f"the training pairs have fewer than {FEWEST} groups, too few to choose a network on: "
+            "the head is the simplest there is",
+        )
 
 
 def choose_strengths(
@@ -101,8 +115,11 @@ def choose_strengths(
     counted = {name for name, each in zip(names, weight, strict=True) if each > 0}
     # The status of the solution says what is wrong with bad values.
     status = input_status(prepare_params(params), pairs)
-    if len(counted) < FEWEST or status != Status.SOLVED:
-        return _fallback(params, config, grid)
+    few = len(counted) < FEWEST
+    many_pairs = np.count_nonzero(weight) >= _PAIRS_OF_FEW_GROUPS
+    linear_alone = config.linear_path and many_pairs and len(counted) >= folds
+    if status != Status.SOLVED or (few and not linear_alone):
+        return _fallback(params, config, grid, few)
     key = key_or_default(key)
     gate_key, _ = jax.random.split(key)  # the gates of `solve` at the same key
     coarse = prepare_params(params)._replace(residual_tolerance=jnp.asarray(_RESIDUAL, float))
@@ -111,7 +128,7 @@ def choose_strengths(
     judge = functools.partial(score, groups=names, weight=weight)
     linear = _linear_candidates(left_out, judge, grid) if config.linear_path else []
     simplest = [min(linear, key=lambda each: each.candidate.log_loss)] if linear else []
-    networks = _network_candidates(left_out, judge, grid, simplest)
+    networks = [] if few else _network_candidates(left_out, judge, grid, simplest)
     compared = [*simplest, *networks]
     best = compared[choose(compared, names, weight, rule)]
     table = tuple(each.candidate for each in (*linear, *networks))
@@ -122,6 +139,7 @@ def choose_strengths(
         folds,
         best.margins,
         simplest[0].margins if simplest else None,
+        few,
     )
 
 
@@ -181,7 +199,7 @@ def _network_candidates(
     return [each for index in sorted(tried) for each in tried[index]]
 
 
-def _fallback(params: Params, config: Config, grid: Grid) -> Choice:
+def _fallback(params: Params, config: Config, grid: Grid, few_groups: bool) -> Choice:
     """The stated rule for too few groups: the simplest head that there is."""
     # A temperature that no left-out pairs have fitted is that of the objective.
     nothing = (math.nan, math.nan, math.nan, 1 / float(params.beta))
@@ -189,7 +207,9 @@ def _fallback(params: Params, config: Config, grid: Grid) -> Choice:
     if not config.linear_path:
         strengths = Strengths(float(grid.strengths[0]), None, None)
     candidate = Candidate(*strengths, *nothing)
-    return Choice(*_solved_with(params, config, candidate), candidate, (), 0, None, None)
+    return Choice(
+        *_solved_with(params, config, candidate), candidate, (), 0, None, None, few_groups
+    )
 
 
 def _solved_with(params: Params, config: Config, candidate: Candidate) -> tuple[Params, Config]:

@@ -72,8 +72,9 @@ def select(
             the difference of their losses, clustered by group), or `"minimum"`, the best.
 
     Returns:
-        The solution and the choice. With fewer than 20 groups of pairs that have weight there are
-        no folds: the head is then the linear path alone with a ridge of 1, or without a path the
+        The solution and the choice. With fewer than 20 groups of pairs that have weight no network
+        is tried: the head is the linear path alone, its ridge chosen as above where there are 100
+        pairs and a group a fold, and 1 otherwise, without folds. Without a linear path it is the
         network at the largest strength of the grid.
 
     Raises:

@@ -17,7 +17,7 @@ from coala_jax._types import Config, Params
 from coala_jax._verdict import Unseen, Verdict, judge
 from coala_jax.features import FeatureIdentity
 from coala_jax.preference import reward_metrics
-from coala_jax.selection import FEWEST, Choice, choose_strengths
+from coala_jax.selection import Choice, choose_strengths
 from coala_jax.study._baselines import (
     LengthRule,
     LinearProbe,
@@ -190,12 +190,7 @@ def run_experiment(
 
 def _kept_head(phases: TimedPhases, choice: Choice | None) -> tuple[Head, tuple[str, ...]]:
     """The head that an experiment keeps, and what a user must know of it."""
-    notes = []
-    if choice is not None and not choice.folds:
-        notes.append(
-            f"the training pairs have fewer than {FEWEST} groups, too few to choose strengths on: "
-            "the head is the simplest there is"
-        )
+    notes = [] if choice is None else [*choice.notes]
     held_out = phases.phase2.history.eval
     assert held_out is not None  # run_phases always gives held-out pairs
     before, after = (float(held_out.log_loss[at]) for at in (0, int(phases.phase2.stats.epochs)))

@@ -161,7 +161,23 @@ def test_too_few_groups_fall_back_to_the_stated_rule(path):
     enough = choose_strengths(
         Params(), features, np.arange(60) % FEWEST, config=config, key=KEY, grid=SHORT
     )
-    assert enough.folds == 5
+    assert enough.folds == 5 and choice.few_groups and not enough.few_groups
+
+
+@pytest.mark.parametrize(("pairs", "groups", "folds"), [(100, 5, 5), (99, 5, 0), (100, 4, 0)])
+def test_few_groups_of_many_pairs_choose_the_linear_ridge_alone(pairs, groups, folds):
+    features = draw(8, pairs, interaction=1.0)
+    names = np.arange(pairs) % groups
+    choice = choose_strengths(Params(), features, names, config=SMALL, key=KEY)
+    assert choice.few_groups and choice.folds == folds
+    assert choice.candidate.group_lasso == math.inf
+    tried = [candidate.linear_ridge for candidate in choice.table]
+    assert tried == (list(GRID.linear_ridges) if folds else [])
+    assert all(candidate.group_lasso == math.inf for candidate in choice.table)
+    if folds:
+        least = min(candidate.log_loss for candidate in choice.table)
+        assert choice.candidate.log_loss == least
+        np.testing.assert_array_equal(choice.margins, choice.linear_margins)
 
 
 def test_without_a_path_the_strengths_alone_are_chosen():

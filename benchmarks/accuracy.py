@@ -220,7 +220,7 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     pools: dict[int | None, list[Totals]] = {size: [] for size in arguments.sizes}
     for name in arguments.sets:
-        pairs = _pairs_of(name, arguments.shared, arguments.features)
+        pairs = pairs_of(name, arguments.shared, arguments.features)
         if pairs is None:
             say(f"{name}: no features, left out")
             continue
@@ -248,7 +248,7 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _pairs_of(name: str, shared: Path, made: Path | None) -> PairSet | None:
+def pairs_of(name: str, shared: Path, made: Path | None) -> PairSet | None:
     """The pairs of a set with their keys; None where its features are not there."""
     if name == "quickstart":
         from coala_jax.quickstart import tutoring_rows

@@ -21,6 +21,17 @@ def log_losses(margins: np.ndarray, temperature: float = 1.0) -> np.ndarray:
     return losses
 
 
+def given_temperature(beta: float, after_phase2: bool) -> float:
+    """The temperature of a head that no left-out pairs have fitted one for.
+
+    The loss of Phase II has log-odds beta times reward differences; without it these are log-odds.
+    NaN for a beta that cannot be, for which a solve has a status.
+    """
+    if not after_phase2:
+        return 1.0
+    return 1 / beta if beta > 0 else math.nan
+
+
 def fit_temperature(margins: np.ndarray, weight: np.ndarray | None = None) -> float:
     """The temperature T with the least mean of log(1 + exp(-margin / T)) (Guo et al. 2017).
 
@@ -33,7 +44,7 @@ def fit_temperature(margins: np.ndarray, weight: np.ndarray | None = None) -> fl
         T > 0; where differences order pairs no better than chance, so large that all
         probabilities are a half. 1 where all differences are zero.
     """
-    size = float(np.sqrt(np.mean(np.float64(margins) ** 2)))
+    size = float(np.sqrt(np.average(np.float64(margins) ** 2, weights=weight)))
     if not size:
         return 1.0
     units = np.asarray(margins, np.float64) / size

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from coala_jax._accuracy import pairwise_accuracy
-from coala_jax._calibration import log_losses
+from coala_jax._calibration import given_temperature, log_losses
 from coala_jax._containers import as_matrix, as_vector
 from coala_jax._errors import CoalaError
 from coala_jax._head import (
@@ -30,6 +30,7 @@ from coala_jax._types import Config, Params, PreferenceFeatures
 from coala_jax._verdict import Unseen, Verdict, judge, verdict_lines
 from coala_jax._version import __version__
 from coala_jax.selection import SELECTED, Choice, choose_strengths
+from coala_jax.selection._choose import group_names
 
 _FOLDS = "left-out groups of the training pairs"
 
@@ -113,6 +114,7 @@ class RewardModel:
         """
         features = _features(chosen, rejected)
         pairs = len(features.chosen)
+        names = None if groups is None else group_names(groups, pairs)
         if sample_weight is not None:
             features = features._replace(weight=as_vector("sample_weight", sample_weight, pairs))
         if margin is not None:
@@ -120,17 +122,17 @@ class RewardModel:
         key = jax.random.key(self.random_state)
         params, config, choice = self.params, self.config, None
         if self.select:
-            choice = choose_strengths(params, features, groups, config=config, key=key)
+            choice = choose_strengths(params, features, names, config=config, key=key)
             params, config = choice.params, choice.config
         solution = solve(params, features, config=config, key=key)
         if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(solution.head)):
             solution.raise_for_status()
         self.solution_: Solution = solution
         self.choice_: Choice | None = choice
-        given = 1 / float(params.beta)
+        given = given_temperature(float(params.beta), config.phase2_objective != "none")
         self.temperature_ = given if choice is None else choice.candidate.temperature
         self._fitted_params, self._fitted_config = params, config
-        self._groups = None if groups is None else tuple(map(str, groups))
+        self._groups = names
         self._weight = features.weight
         self._set_head(solution.head)
         self._train_accuracy = float(np.average(self._right(features), weights=features.weight))
@@ -176,31 +178,36 @@ class RewardModel:
             rejected: likewise.
             groups: (n,) names of theirs.
 
+        Returns:
+            The verdict. On the folds the temperature is that which suits these very pairs best.
+
         Raises:
-            CoalaError: no folds to speak of, and no pairs given.
+            CoalaError: no folds to speak of, and no pairs given; a side or groups alone.
         """
         choice: Choice | None = getattr(self, "choice_", None)
+        if chosen is None and (rejected is not None or groups is not None):
+            raise CoalaError("chosen is missing: give both sides of the pairs, or nothing")
         if chosen is not None:
             features = _features(chosen, rejected)
             margins, weight = self._margins(features), None
-            names = groups if groups is not None else range(len(margins))
+            names = group_names(groups, len(margins))
             rivals: dict[str, np.ndarray] = {}
         else:
             self._head()
             if choice is None or choice.margins is None:
                 raise CoalaError(
-                    "report: no pairs were left out by folds; give chosen and rejected features of "
+                    "no pairs were left out by folds; give chosen and rejected features of "
                     "pairs that the model has not seen"
                 )
             margins = choice.margins
             weight = None if self._weight is None else np.asarray(self._weight)
-            names = self._groups or range(len(margins))
+            names = self._groups or group_names(None, len(margins))
             rivals = {}
             if choice.linear_margins is not None:
                 linear = choice.linear_margins
                 rivals["linear probe"] = pairwise_accuracy(linear, np.zeros_like(linear))
         return judge(
-            Unseen(margins, tuple(map(str, names)), weight),
+            Unseen(margins, names, weight),
             rivals,
             temperature=self.temperature_,
             train_accuracy=getattr(self, "_train_accuracy", float("nan")),

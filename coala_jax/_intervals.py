@@ -70,8 +70,10 @@ def _clustered(
     if len(values) == 0 or len(values) != len(clusters):
         raise CoalaError(f"{len(values)} values and {len(clusters)} clusters, expected as many")
     weight = np.ones(len(values)) if weight is None else np.asarray(weight, np.float64)
-    _, place = np.unique(np.asarray(clusters, dtype=str), return_inverse=True)
-    sums = np.bincount(place, weight * np.asarray(values, np.float64))
+    counted = weight > 0  # clusters without weight are none
+    weight = weight[counted]
+    _, place = np.unique(np.asarray(clusters, dtype=str)[counted], return_inverse=True)
+    sums = np.bincount(place, weight * np.asarray(values, np.float64)[counted])
     sizes = np.bincount(place, weight)
     mean, count = float(sums.sum() / sizes.sum()), len(sums)
     if count < 2:

@@ -87,6 +87,7 @@ class Params(NamedTuple):
 
 
 Precision = Literal["highest", "high", "default"]
+Objective = Literal["pairwise", "pointwise", "none"]
 GateDistribution = Literal["isotropic", "covariance", "mixed"]
 
 
@@ -139,7 +140,7 @@ class Config:
     model: Literal["relu", "gated_relu"] = "relu"
     phase1_loss: str | Loss = "squared"
     linear_path: bool = False
-    phase2_objective: Literal["pairwise", "pointwise", "none"] = "pairwise"
+    phase2_objective: Objective = "pairwise"
     max_iterations: int = 4000
     check_every: int = 25
     adapt_rho: bool = True

@@ -36,7 +36,7 @@ class Verdict(NamedTuple):
         log_loss: mean Bradley-Terry log loss of unseen pairs at the head's temperature, nats; a
             half for every pair has log 2.
         calibration_error: expected calibration error at that temperature.
-        train_accuracy: of the pairs that the head was trained on.
+        train_accuracy: of the pairs that the head was trained on; NaN where they are not known.
         rivals: the linear probe, and the length rule where lengths are known.
         warnings: plain sentences; none where nothing speaks against the head.
     """
@@ -124,9 +124,10 @@ def verdict_lines(verdict: Verdict, source: str) -> list[str]:
     """
     accuracy, loss = verdict.accuracy, verdict.log_loss
     rivals = "".join(f", {rival.name} {rival.accuracy:.3f}" for rival in verdict.rivals)
+    known = not math.isnan(verdict.train_accuracy)
+    trained = f", on pairs trained on {verdict.train_accuracy:.3f}" if known else ""
     return [
-        f"accuracy {_interval(accuracy)} on {source}; chance {TIE:.3f}{rivals}, on pairs trained "
-        f"on {verdict.train_accuracy:.3f}",
+        f"accuracy {_interval(accuracy)} on {source}; chance {TIE:.3f}{rivals}{trained}",
         f"log loss {_interval(loss)}, chance {LOG_TWO:.3f}; calibration error "
         f"{verdict.calibration_error:.3f}",
         *(f"warning: {warning}" for warning in verdict.warnings),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -53,7 +52,7 @@ class PromptFingerprint:
         """
         try:
             raw = base64.b64decode(text, validate=True) if isinstance(text, str) else None
-        except binascii.Error:
+        except ValueError:  # binascii.Error is one
             raw = None
         if raw is None or len(raw) % _BYTES:
             raise DataError(f"a fingerprint of prompts must be base64 of {_BYTES} bytes a prompt")

@@ -13,7 +13,7 @@ a logistic regression without intercept on a design matrix; m_j is TRL's margin 
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,7 @@ import jax.numpy as jnp
 from coala_jax._head import Head, reward_terms
 from coala_jax._inputs import PairArrays
 from coala_jax._roundoff import unit_roundoff
-from coala_jax._types import Params
+from coala_jax._types import Objective, Params
 
 
 class LogisticProblem(NamedTuple):
@@ -39,7 +39,7 @@ class LogisticProblem(NamedTuple):
 
 
 def logistic_problem(
-    kind: Literal["pairwise", "pointwise", "none"],
+    kind: Objective,
     head: Head,
     pairs: PairArrays,
     gamma: jax.Array,

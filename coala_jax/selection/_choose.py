@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import math
 from collections.abc import Callable, Hashable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -30,6 +31,7 @@ PHASE2_RIDGES = (1.0, 0.1, 0.01, 0.001)
 FEWEST = 20
 _PAIRS_OF_FEW_GROUPS = 100
 FALLBACK_RIDGE = 1.0
+_CHOSEN = ("group_lasso", "linear_ridge", "ridge")
 # lambda_max and above, where the network is zero.
 _ABOVE = 2.0
 # Every other strength is tried first, until so many in a row were no better than the best before;
@@ -67,7 +69,8 @@ class Choice(NamedTuple):
         config: to be solved with.
         candidate: the chosen one.
         table: all candidates in order of growing complexity; empty where there were no folds.
-        folds: number of folds; 0 where there were too few groups or pairs for any.
+        folds: number of folds; 0 where there were too few groups or pairs for any, or values that
+            `solve` has a status for.
         margins: (n,) reward differences of all pairs by heads of the choice that had not seen
             their groups; None where there were no folds.
         linear_margins: (n,) likewise of the best linear path alone; None without one.
@@ -88,9 +91,10 @@ class Choice(NamedTuple):
         """What a user must know of how the choice came; nothing as a rule."""
         if not self.few_groups:
             return ()
+        taken = "none was tried" if self.config.linear_path else "it has the largest strength"
         return (
             f"the training pairs have fewer than {FEWEST} groups, too few to choose a network on: "
-            "the head is the simplest there is",
+            f"{taken}",
         )
 
 
@@ -109,25 +113,27 @@ def choose_strengths(
     pairs = prepare_features(features)
     weight = np.asarray(pairs.weight, np.float64)
     names = group_names(groups, len(weight))
-    _require_grid(grid)
-    if isinstance(folds, bool) or not isinstance(folds, int) or folds < 2:
-        raise CoalaError(f"folds must be an integer of at least 2, got {folds!r}")
+    _require_settings(config, grid, folds, rule)
+    # What is chosen is not read, so that it cannot be wrong.
+    params = params._replace(**{leaf: Params._field_defaults[leaf] for leaf in _CHOSEN})
     counted = {name for name, each in zip(names, weight, strict=True) if each > 0}
-    # The status of the solution says what is wrong with bad values.
-    status = input_status(prepare_params(params), pairs)
     few = len(counted) < FEWEST
     many_pairs = np.count_nonzero(weight) >= _PAIRS_OF_FEW_GROUPS
     linear_alone = config.linear_path and many_pairs and len(counted) >= folds
+    # The status of the solution says what is wrong with bad values.
+    status = input_status(prepare_params(params), pairs)
     if status != Status.SOLVED or (few and not linear_alone):
         return _fallback(params, config, grid, few)
     key = key_or_default(key)
     gate_key, _ = jax.random.split(key)  # the gates of `solve` at the same key
     coarse = prepare_params(params)._replace(residual_tolerance=jnp.asarray(_RESIDUAL, float))
     seed = int(jax.random.randint(jax.random.fold_in(key, 1), (), 0, 2**31 - 1))
-    left_out = LeftOut(pairs, folds_of(names, folds, seed), coarse, config, gate_key)
+    left_out = LeftOut(pairs, _folds(names, weight, folds, seed), coarse, config, gate_key)
     judge = functools.partial(score, groups=names, weight=weight)
     linear = _linear_candidates(left_out, judge, grid) if config.linear_path else []
     simplest = [min(linear, key=lambda each: each.candidate.log_loss)] if linear else []
+    if config.phase2_objective == "none":
+        grid = grid._replace(ridges=())
     networks = [] if few else _network_candidates(left_out, judge, grid, simplest)
     compared = [*simplest, *networks]
     best = compared[choose(compared, names, weight, rule)]
@@ -136,11 +142,19 @@ def choose_strengths(
         *_solved_with(params, config, best.candidate),
         best.candidate,
         table,
-        folds,
+        left_out.folds,
         best.margins,
         simplest[0].margins if simplest else None,
         few,
     )
+
+
+def _folds(names: Sequence[str], weight: np.ndarray, folds: int, seed: int) -> np.ndarray:
+    """(n,) number of each pair's fold; pairs with weight are dealt out, so that each has some."""
+    counted = weight > 0
+    fold = np.zeros(len(names), int)
+    fold[counted] = folds_of(tuple(itertools.compress(names, counted)), folds, seed)
+    return fold
 
 
 Judge = Callable[[np.ndarray, Strengths], Scored]
@@ -160,8 +174,8 @@ def _network_candidates(
 ) -> list[Scored]:
     """Networks along the strengths, with and without Phase II, in order of growing complexity.
 
-    First every other strength, until two of them in a row were no better than the best before;
-    then the neighbours of the best. All start from the networks of a strength next to theirs.
+    First every other strength, until two of them in a row were no better than the best before,
+    each from the networks of the one before it; then the neighbours of the best, from its own.
 
     Args:
         left_out: folds.
@@ -194,15 +208,14 @@ def _network_candidates(
     if best is not None:
         around, paths = best
         for index in (around - 1, around + 1):
-            if index in range(len(grid.strengths)) and index not in tried:
+            if index in range(len(grid.strengths)):
                 attempt(index, paths)
     return [each for index in sorted(tried) for each in tried[index]]
 
 
 def _fallback(params: Params, config: Config, grid: Grid, few_groups: bool) -> Choice:
     """The stated rule for too few groups: the simplest head that there is."""
-    # A temperature that no left-out pairs have fitted is that of the objective.
-    nothing = (math.nan, math.nan, math.nan, 1 / float(params.beta))
+    nothing = (math.nan, math.nan, math.nan, 1.0)  # without Phase II differences are log-odds
     strengths = Strengths(math.inf, FALLBACK_RIDGE, None)
     if not config.linear_path:
         strengths = Strengths(float(grid.strengths[0]), None, None)
@@ -238,7 +251,7 @@ def group_names(groups: Sequence[Hashable] | None, pairs: int) -> tuple[str, ...
     return names
 
 
-def _require_grid(grid: Grid) -> None:
+def _require_settings(config: Config, grid: Grid, folds: int, rule: Rule) -> None:
     for name, values in grid._asdict().items():
         array = np.asarray(values, np.float64)
         falling = array.ndim == 1 and np.all(np.diff(array) < 0) and np.all(array > 0)
@@ -246,3 +259,12 @@ def _require_grid(grid: Grid) -> None:
             raise CoalaError(
                 f"grid.{name} must be positive numbers in falling order; got {values!r}"
             )
+    if isinstance(folds, bool) or not isinstance(folds, int) or folds < 2:
+        raise CoalaError(f"folds must be an integer of at least 2, got {folds!r}")
+    if rule not in get_args(Rule):
+        raise CoalaError(f"rule must be one of {get_args(Rule)}, got {rule!r}")
+    if config.strength_unit != "lambda_max":
+        raise CoalaError(
+            f"config.strength_unit must be 'lambda_max' where strengths are chosen, of which the "
+            f"grid has shares; got {config.strength_unit!r}: give a strength and solve without"
+        )

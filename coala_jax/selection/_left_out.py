@@ -6,6 +6,7 @@ for no part of the data, and all folds have one shape, and one compiled program.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import TypeAlias
 
@@ -16,7 +17,7 @@ import numpy as np
 from coala_jax._head import term_weights
 from coala_jax._inputs import PairArrays
 from coala_jax._relative_weights import over_their_mean
-from coala_jax._types import Config, Params
+from coala_jax._types import Config, Objective, Params
 from coala_jax.convex._coarse import (
     CoarsePath,
     coarse_advance,
@@ -52,6 +53,11 @@ class LeftOut:
         self._tests = [fold == number for number in range(fold.max() + 1)]
         self._folds = [_without(pairs, test) for test in self._tests]
 
+    @property
+    def folds(self) -> int:
+        """Number of folds."""
+        return len(self._folds)
+
     def linear(self, ridges: Sequence[float]) -> np.ndarray:
         """Of the linear path alone at every ridge, high to low: (r, n)."""
         values = jnp.asarray(ridges, self._folds[0].chosen.dtype)
@@ -76,7 +82,7 @@ class LeftOut:
             start: what another call gave, at a strength near to this one; None for the first.
             group_lasso: as `Params` has it.
             linear_ridge: the same in every call; None without a linear path.
-            ridges: values of `Params.ridge` for Phase II.
+            ridges: values of `Params.ridge` for Phase II, of the objective that the config has.
 
         Returns:
             Where the folds have come to, and their margins (1 + r, n).
@@ -90,8 +96,9 @@ class LeftOut:
                 coarse_begin(params, pairs, self._key, self._config) for pairs in self._folds
             ]
             paths = [coarse_advance(params, path, self._config) for path in paths]
+            objective = self._config.phase2_objective
             found = [
-                np.asarray(_margins(params, path, pairs, values))
+                np.asarray(_margins(params, path, pairs, values, objective))
                 for path, pairs in zip(paths, self._folds, strict=True)
             ]
         return paths, self._joined(found)
@@ -109,15 +116,18 @@ def _without(pairs: PairArrays, test: np.ndarray) -> PairArrays:
     return pairs._replace(weight=over_their_mean(weight, weight.dtype))
 
 
-@jax.jit
-def _margins(params: Params, path: CoarsePath, pairs: PairArrays, ridges: jax.Array) -> jax.Array:
+@functools.partial(jax.jit, static_argnames="objective")
+def _margins(
+    params: Params, path: CoarsePath, pairs: PairArrays, ridges: jax.Array, objective: Objective
+) -> jax.Array:
     head = coarse_head(path)
     first = term_differences(head, pairs) @ term_weights(head)
     balanced, start = balanced_terms(head, pairs)
-    problem = logistic_problem("pairwise", balanced, pairs, params.gamma)
+    problem = logistic_problem(objective, balanced, pairs, params.gamma)
+    terms = term_differences(balanced, pairs)
 
     def second(ridge: jax.Array) -> jax.Array:
         here = params._replace(ridge=ridge)
-        return problem.design @ newton_optimum(here, problem, _NEWTON_TOLERANCE, start).theta2
+        return terms @ newton_optimum(here, problem, _NEWTON_TOLERANCE, start).theta2
 
     return jnp.concatenate([first[None], jax.lax.map(second, ridges)])

@@ -78,13 +78,21 @@ def choose(scored: Sequence[Scored], groups: Sequence[str], weight: np.ndarray, 
     """The index of the choice among candidates in order of growing complexity.
 
     With `"minimum"` the one of the least log loss. With `"one_standard_error"` the first whose loss
-    is above that by at most one standard error of the difference, pair by pair.
+    is above the best by at most one standard error of the difference, pair by pair; those that
+    order fewer pairs right than the first of all, the linear path where there is one, are no
+    candidates: a lower log loss may come from the pairs that are easy.
     """
-    best = min(range(len(scored)), key=lambda index: scored[index].candidate.log_loss)
+
+    def loss(index: int) -> float:
+        return scored[index].candidate.log_loss
+
     if rule == "minimum":
-        return best
-    for index, each in enumerate(scored[:best]):
-        excess = each.losses - scored[best].losses
+        return min(range(len(scored)), key=loss)
+    least = scored[0].candidate.accuracy
+    orderly = [index for index, each in enumerate(scored) if each.candidate.accuracy >= least]
+    best = min(orderly, key=loss)
+    for index in orderly:
+        excess = scored[index].losses - scored[best].losses
         if np.average(excess, weights=weight) <= cluster_standard_error(excess, groups, weight):
             return index
     return best

@@ -14,8 +14,8 @@ from coala_jax._types import Config, Params, PreferenceFeatures
 from coala_jax.selection._choose import GRID, Choice, Grid, choose_strengths
 from coala_jax.selection._scores import Rule
 
-# What won by the protocol of docs/measurements.md: a linear path, and gates without cones beside
-# it, on the pairs' own loss.
+# A linear path, and gates without cones beside it, on the pairs' own loss: docs/measurements.md
+# holds it against the probe, the paper's form and others, and its gates against other gates.
 SELECTED = Config(
     phase1_loss="bradley_terry",
     model="gated_relu",
@@ -55,7 +55,7 @@ def select(
     Phase II: every other strength of the grid from high to low, until two in a row were no better
     than the best before, then the neighbours of the best. Candidates are compared by the
     Bradley-Terry log loss of the left-out pairs, each at the temperature that suits it best. Folds
-    are solved to a residual of 10 % and without a certificate; the solution has one. Runs folds on
+    are solved to a residual of 20 % and without a certificate; the solution has one. Runs folds on
     the host: not under jit or vmap.
 
     Args:
@@ -68,8 +68,10 @@ def select(
             `solve` with the choice and the same key.
         grid: the strengths that are tried.
         folds: number of folds, at least 2.
-        rule: `"one_standard_error"`, the simplest candidate within a standard error of the best (of
-            the difference of their losses, clustered by group), or `"minimum"`, the best.
+        rule: `"one_standard_error"`, the simplest of the best linear path and the networks within a
+            standard error of the best (of the difference of their losses, clustered by group); a
+            network that orders fewer left-out pairs right than the linear path is never taken. Or
+            `"minimum"`, the one of least loss.
 
     Returns:
         The solution and the choice. With fewer than 20 groups of pairs that have weight no network

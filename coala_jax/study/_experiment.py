@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from coala_jax._accuracy import pairwise_accuracy
+from coala_jax._calibration import given_temperature
 from coala_jax._errors import CoalaError
 from coala_jax._head import Head
 from coala_jax._solution import Phase2History, RewardMetrics
@@ -64,8 +65,8 @@ class Experiment(NamedTuple):
         phases: results and times of the solver.
         head: the aligned head: that of Phase II, or that of Phase I where the strengths were given
             and Phase II made the log loss of held-out pairs worse.
-        temperature: what turns its reward differences into probabilities; 1 / beta where no
-            left-out pairs have fitted one.
+        temperature: what turns its reward differences into probabilities; where no left-out pairs
+            have fitted one, 1 / beta after Phase II and 1 without.
         verdict: what held-out pairs say of it.
         train: the training pairs.
         eval: the held-out pairs.
@@ -162,7 +163,8 @@ def run_experiment(
     )
     rivals = {"linear probe": correct.probe, "length rule": correct.length}
     metrics = _split_metrics(phases, head, (train, held), settings.params)
-    given = 1 / float(settings.params.beta)
+    after_phase2 = settings.config.phase2_objective != "none" and head is phases.phase2.head
+    given = given_temperature(float(settings.params.beta), after_phase2)
     temperature = given if choice is None else choice.candidate.temperature
     verdict = judge(
         Unseen(chosen - rejected, held.keys, held.weight),

@@ -30,7 +30,7 @@ def test_its_text_is_read_back_and_does_not_depend_on_order_or_repetition():
     assert "\n" not in known.text and "question" not in known.text
 
 
-@pytest.mark.parametrize("text", ["not base64!", "QUJD", 7, ["a"], None])
+@pytest.mark.parametrize("text", ["not base64!", "\u00e9", "QUJD", 7, ["a"], None])
 def test_what_is_no_fingerprint_is_refused(text):
     with pytest.raises(DataError, match="base64 of 8 bytes a prompt"):
         PromptFingerprint.from_text(text)

@@ -4,7 +4,6 @@ import dataclasses
 import math
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
@@ -12,8 +11,9 @@ from sklearn.linear_model import LogisticRegression
 from coala_jax import Config, Params, PreferenceFeatures, Status, accuracy, cronos, select, solve
 from coala_jax._folds import folds_of
 from coala_jax._inputs import prepare_features, prepare_params
-from coala_jax.preference._objective import term_differences
+from coala_jax.convex._prepare import prepare
 from coala_jax.selection import FEWEST, GRID, SELECTED, Candidate, Grid, choose_strengths
+from coala_jax.selection._choose import _folds
 from coala_jax.selection._left_out import LeftOut
 from coala_jax.selection._scores import Scored, choose
 
@@ -64,7 +64,6 @@ def test_the_table_and_the_margins_say_how_the_choice_came(interaction):
     assert {best - 1, best + 1} & set(range(len(GRID.strengths))) <= set(tried)
     assert {c.ridge for c in networks} == {None, *GRID.ridges}
     assert choice.candidate in choice.table
-    # Left-out margins are those of heads that have not seen the pair: worse than on their own.
     assert choice.margins.shape == (400,)
     assert np.mean(choice.margins > 0) == pytest.approx(choice.candidate.accuracy)
     losses = np.logaddexp(0, -choice.margins / choice.candidate.temperature)
@@ -126,7 +125,6 @@ def test_network_margins_are_near_those_of_a_solve_without_the_fold():
     pairs = prepare_features(features)
     expected = np.asarray(head(pairs.chosen) - head(pairs.rejected))[fold == 0]
     np.testing.assert_allclose(first[fold == 0], expected, atol=0.05)
-    assert term_differences(head, pairs).shape == (150, 7)
 
 
 def test_groups_are_never_split():
@@ -193,8 +191,8 @@ def test_without_a_path_the_strengths_alone_are_chosen():
     ]
 
 
-def scored(loss: float, losses: list[float]) -> Scored:
-    candidate = Candidate(1.0, 1.0, None, loss, 0.0, 0.5, 1.0)
+def scored(loss: float, losses: list[float], right: float = 0.5) -> Scored:
+    candidate = Candidate(1.0, 1.0, None, loss, 0.0, right, 1.0)
     return Scored(candidate, np.zeros(len(losses)), np.asarray(losses))
 
 
@@ -211,11 +209,26 @@ def test_the_rule_of_one_standard_error_is_that_of_the_difference():
     assert choose([near, best], groups, weight, "minimum") == 1
 
 
+def test_what_orders_fewer_pairs_than_the_linear_path_is_no_candidate():
+    groups, weight = list("abcd"), np.ones(4)
+    linear = scored(0.7, [0.7] * 4, right=0.6)
+    confident = scored(0.5, [0.5] * 4, right=0.59)
+    better = scored(0.6, [0.6] * 4, right=0.6)
+    assert choose([linear, confident], groups, weight, "one_standard_error") == 0
+    assert choose([linear, confident, better], groups, weight, "one_standard_error") == 2
+    assert choose([linear, confident, better], groups, weight, "minimum") == 1
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"groups": ["a"] * 3}, r"groups must name the group of each of the 40 pairs; got 3"),
         ({"folds": 1}, r"folds must be an integer of at least 2, got 1"),
+        ({"rule": "min"}, r"rule must be one of \('minimum', 'one_standard_error'\), got 'min'"),
+        (
+            {"config": dataclasses.replace(SMALL, strength_unit="absolute")},
+            r"config\.strength_unit must be 'lambda_max' where strengths are chosen",
+        ),
         ({"grid": Grid(strengths=(0.1, 0.5))}, r"grid\.strengths must be positive numbers in fall"),
         ({"grid": Grid(linear_ridges=())}, r"grid\.linear_ridges must be"),
         ({"grid": Grid(ridges=(0.1, -1.0))}, r"grid\.ridges must be"),
@@ -224,23 +237,69 @@ def test_the_rule_of_one_standard_error_is_that_of_the_difference():
 )
 def test_what_does_not_fit_is_named(change, message):
     with pytest.raises((ValueError, TypeError), match=message):
-        select(Params(), draw(8, 40, interaction=0.0), config=SMALL, **change)
+        select(Params(), draw(8, 40, interaction=0.0), **{"config": SMALL, **change})
 
 
-def test_weights_count_and_bad_values_have_a_status():
+def test_weights_count_as_repetitions_and_pairs_without_any_as_none():
+    features, fold = draw(9, 60, interaction=1.0), np.arange(60) % 3
+    weight = np.tile([0.0, 1.0, 2.0, 1.0], 15).astype(np.float32)
+    repeated = np.repeat(np.arange(60), weight.astype(int))
+    params = prepare_params(Params())
+    margins = []
+    for each, number in (
+        (features._replace(weight=weight), fold),
+        (jax.tree.map(lambda side: side[repeated], features), fold[repeated]),
+    ):
+        left_out = LeftOut(prepare_features(each), number, params, SMALL, KEY)
+        margins.append(left_out.linear([1.0, 0.1]))
+    np.testing.assert_allclose(margins[0][:, repeated], margins[1], atol=2e-3)
+    # Another margin altogether where weights are left out.
+    plain = LeftOut(prepare_features(features), fold, params, SMALL, KEY).linear([1.0, 0.1])
+    assert np.abs(plain - margins[0]).max() > 0.05
+
+
+def test_every_fold_has_pairs_with_weight():
+    names, weight = [f"g{n}" for n in range(200)], np.r_[np.ones(10), np.zeros(190)]
+    for seed in range(20):
+        fold = _folds(names, weight, 5, seed)
+        assert set(fold[:10]) == {0, 1, 2, 3, 4} and not fold[10:].any()
+
+
+def test_bad_values_have_a_status_and_what_is_chosen_is_not_read():
     features = draw(9, 60, interaction=0.0)
-    weight = np.r_[np.zeros(30), np.ones(30)].astype(np.float32)
-    half = PreferenceFeatures(features.chosen[30:], features.rejected[30:])
-    groups = np.arange(60)
-    with_zeros, alone = (
-        choose_strengths(Params(), each, names, config=SMALL, key=KEY, grid=SHORT)
-        for each, names in (
-            (features._replace(weight=weight), groups),
-            (jax.tree.map(jnp.asarray, half), groups[30:]),
-        )
-    )
-    assert len(with_zeros.table) == len(alone.table) > 0
-    assert all(np.isfinite(c.log_loss) for c in with_zeros.table)
     broken = features._replace(chosen=np.full_like(features.chosen, np.nan))
     solution, _ = select(Params(), broken, config=SMALL, grid=SHORT)
     assert Status(int(solution.status)) == Status.NOT_FINITE_INPUT
+    for leaf in ("beta", "rho", "learning_rate"):
+        solution, _ = select(Params(**{leaf: 0.0}), features, config=SMALL, grid=SHORT)
+        assert Status(int(solution.status)) == Status.INVALID_PARAMETER
+    unread = Params(group_lasso=-1.0, linear_ridge=-1.0, ridge=0.0)
+    choice = choose_strengths(unread, features, None, config=SMALL, key=KEY, grid=SHORT)
+    assert choice.folds == 5 and min(choice.params[:2]) > 0 and choice.params.ridge > 0
+
+
+@pytest.mark.parametrize("objective", ["pointwise", "none"])
+def test_folds_have_the_phase_two_that_is_solved_with(objective):
+    features = draw(5, 150, interaction=2.0)
+    config = dataclasses.replace(SMALL, phase2_objective=objective)
+    choice = choose_strengths(Params(), features, None, config=config, key=KEY, grid=SHORT)
+    networks = [each for each in choice.table if math.isfinite(each.group_lasso)]
+    assert {each.ridge for each in networks} == ({None} if objective == "none" else {None, 0.1})
+    if objective == "none":
+        return
+    fold = np.arange(150) % 2
+    coarse = prepare_params(Params(residual_tolerance=1e-4))
+    left_out = LeftOut(prepare_features(features), fold, coarse, config, KEY)
+    second = left_out.network(None, 0.3, 0.1, [0.1])[1][1]
+    weighted = features._replace(weight=(fold == 1).astype(np.float32))
+    params = Params(group_lasso=0.3, linear_ridge=0.1, ridge=0.1, gap_tolerance=1e-4)
+    gates = sample_gates_of(params, weighted, config)
+    head = solve(params, weighted, config=config, gates=gates).raise_for_status().head
+    expected = np.asarray(head(features.chosen) - head(features.rejected))[fold == 0]
+    np.testing.assert_allclose(second[fold == 0], expected, atol=0.1)
+
+
+def sample_gates_of(params: Params, features: PreferenceFeatures, config: Config) -> jax.Array:
+    """The gates that Phase I draws from the key itself."""
+    pairs = prepare_features(features)
+    return prepare(prepare_params(params), pairs, config, KEY, None).gates.vectors

@@ -54,7 +54,6 @@ FEATURE_SETS = {
     "alpaca_eval_v1_wide": FeatureSet(
         "alpaca_eval_v1", "minilm", ("--pooling", "mean+text_mean", "--layers", "3,6")
     ),
-    "alpaca_eval_v1": FeatureSet("alpaca_eval_v1", "minilm", MEAN),
 }
 
 
@@ -99,7 +98,7 @@ def _write_reviews(data: Path, out: Path, model: str, pairs: int | None) -> None
     with gzip.open(data, "rt", encoding="utf-8") as lines:
         reviews = [json.loads(line) for line in lines]
     positive, negative = (
-        _shuffled([each for each in reviews if each["label"] == label]) for label in (1, 0)
+        _shuffled([each for each in reviews if each["label"] == label], label) for label in (1, 0)
     )
     matched = itertools.islice(zip(positive, negative, strict=False), pairs)
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -108,8 +107,8 @@ def _write_reviews(data: Path, out: Path, model: str, pairs: int | None) -> None
             file.write(json.dumps(row) + "\n")
 
 
-def _shuffled(reviews: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [reviews[index] for index in np.random.default_rng(0).permutation(len(reviews))]
+def _shuffled(reviews: list[dict[str, Any]], seed: int) -> list[dict[str, Any]]:
+    return [reviews[index] for index in np.random.default_rng(seed).permutation(len(reviews))]
 
 
 def _rows(

@@ -10,17 +10,15 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from reporting import (
-    REPEATS,
     SHARED_FOLDER,
     account,
+    best_seconds,
     markdown,
     origin,
     parser_of,
@@ -90,7 +88,7 @@ def _row(case: Case) -> dict[str, Any]:
         return jax.block_until_ready(solve(Params(), case.features, config=SELECTED, key=key))
 
     strengths = {c.group_lasso for c in choose().table if c.group_lasso < 1}
-    seconds, of_one = _least(choose), _least(single)
+    seconds, of_one = best_seconds(choose), best_seconds(single)
     return {
         "pairs": case.name,
         "strengths": len(strengths),
@@ -98,17 +96,6 @@ def _row(case: Case) -> dict[str, Any]:
         "single": of_one,
         "ratio": seconds / of_one,
     }
-
-
-def _least(run: Callable[[], Any]) -> float:
-    """Least seconds of several runs after a first."""
-    run()
-    seconds = []
-    for _ in range(REPEATS):
-        start = time.perf_counter()
-        run()
-        seconds.append(time.perf_counter() - start)
-    return min(seconds)
 
 
 def _write(arguments: argparse.Namespace, rows: list[dict[str, Any]]) -> None:

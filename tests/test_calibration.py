@@ -3,7 +3,12 @@
 import numpy as np
 import pytest
 
-from coala_jax._calibration import calibration_error, fit_temperature, log_losses
+from coala_jax._calibration import (
+    calibration_error,
+    fit_temperature,
+    given_temperature,
+    log_losses,
+)
 
 RNG = np.random.default_rng(0)
 
@@ -45,6 +50,18 @@ def test_weights_count_as_repetitions():
     assert calibration_error(margins, 2.0, weight) == pytest.approx(
         calibration_error(repeated, 2.0)
     )
+
+
+def test_a_pair_without_weight_has_no_say_however_large_it_is():
+    margins, weight = draw_margins(300, 2.0), np.ones(300)
+    outlier, silent = np.append(margins, 1e6), np.append(weight, 0.0)
+    assert fit_temperature(outlier, silent) == pytest.approx(fit_temperature(margins), rel=1e-3)
+
+
+@pytest.mark.parametrize(("beta", "after", "expected"), [(4.0, True, 0.25), (4.0, False, 1.0)])
+def test_a_temperature_that_nothing_fitted_is_that_of_the_last_loss(beta, after, expected):
+    assert given_temperature(beta, after) == expected
+    assert np.isnan(given_temperature(0.0, True)) and given_temperature(0.0, False) == 1.0
 
 
 def test_the_error_is_the_distance_of_confidence_and_share():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from coala_jax._intervals import cluster_interval
+from coala_jax._intervals import cluster_interval, share_interval
 
 
 def test_clusters_of_one_give_the_t_interval_of_a_mean():
@@ -37,6 +37,14 @@ def test_it_covers_the_truth_where_pairs_of_a_cluster_depend_on_each_other():
         interval = cluster_interval((rng.random(440) < shares).astype(float), names)
         covered += interval.low <= 2 / 3 <= interval.high
     assert 0.92 <= covered / 400 <= 0.98
+
+
+def test_a_cluster_without_weight_is_none():
+    values, weight = np.array([1, 1, 0, 1.0]), np.array([1, 1, 0, 0.0])
+    assert np.isnan(share_interval(values, list("aabc"), weight).low)
+    values, clusters = np.array([1, 0, 1, 1, 0.0]), list("abcde")
+    some = cluster_interval(values, clusters, np.array([1, 1, 1, 0, 0.0]))
+    np.testing.assert_allclose(some, cluster_interval(values[:3], clusters[:3]))
 
 
 def test_one_cluster_has_no_interval_and_none_is_an_error():

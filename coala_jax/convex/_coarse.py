@@ -1,8 +1,8 @@
 """Phase I as a choice of strengths needs it: close to the optimum, without a certificate.
 
 What is asked of a candidate is its loss on pairs that it has not seen, which the last per cent of
-convergence hardly moves. So a fold is solved to a residual: no projection, no bound. Strengths go
-from high to low, each from the state of the one before.
+convergence hardly moves. So a fold is solved to a residual: no projection, no bound. Each strength
+starts from the state of another one near to it.
 """
 
 from __future__ import annotations

@@ -73,7 +73,7 @@ def sample_gates(
 def _combinations(
     key: jax.Array, n_gates: int, features: jax.Array, weight: jax.Array | None
 ) -> jax.Array:
-    """Gaussian combinations of the rows, so of covariance X^T X, scaled to length sqrt(D)."""
+    """Gaussian combinations of the rows, scaled to length sqrt(D): of covariance X^T W X before."""
     rows, width = features.shape
     share = jax.random.normal(key, (n_gates, rows), features.dtype)
     if weight is not None:

@@ -64,10 +64,6 @@ AGAIN = (
     "imdb_minilm",
     "alpaca_eval_v1_wide",
 )
-    *(name for name in SETS if name.startswith("gemma3")),
-    "imdb_minilm",
-    "alpaca_eval_v1_wide",
-)
 # Its preference is made, not found.
 MADE = ("quickstart",)
 HELD_OUT = 0.2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
@@ -10,6 +11,9 @@ import numpy as np
 from coala_jax._accuracy import pairwise_accuracy
 from coala_jax._calibration import fit_temperature, log_losses
 from coala_jax._intervals import cluster_standard_error
+
+# Standard errors by which a network must have less loss than the linear path.
+_ERRORS_OF_LINEAR = 2.0
 
 Rule = Literal["minimum", "one_standard_error"]
 
@@ -78,9 +82,10 @@ def choose(scored: Sequence[Scored], groups: Sequence[str], weight: np.ndarray, 
     """The index of the choice among candidates in order of growing complexity.
 
     With `"minimum"` the one of the least log loss. With `"one_standard_error"` the first whose loss
-    is above the best by at most one standard error of the difference, pair by pair; those that
-    order fewer pairs right than the first of all, the linear path where there is one, are no
-    candidates: a lower log loss may come from the pairs that are easy.
+    is above the best by at most one standard error of the difference, pair by pair. The linear path
+    gives way to a network only on more evidence, two standard errors, since the best of some thirty
+    candidates is the best by chance too; and those that order fewer pairs right than it are no
+    candidates: a lower log loss may come from pairs that are easy.
     """
 
     def loss(index: int) -> float:
@@ -93,6 +98,8 @@ def choose(scored: Sequence[Scored], groups: Sequence[str], weight: np.ndarray, 
     best = min(orderly, key=loss)
     for index in orderly:
         excess = scored[index].losses - scored[best].losses
-        if np.average(excess, weights=weight) <= cluster_standard_error(excess, groups, weight):
+        errors = _ERRORS_OF_LINEAR if math.isinf(scored[index].candidate.group_lasso) else 1.0
+        allowed = errors * cluster_standard_error(excess, groups, weight)
+        if np.average(excess, weights=weight) <= allowed:
             return index
     return best

@@ -68,10 +68,10 @@ def select(
             `solve` with the choice and the same key.
         grid: the strengths that are tried.
         folds: number of folds, at least 2.
-        rule: `"one_standard_error"`, the simplest of the best linear path and the networks within a
-            standard error of the best (of the difference of their losses, clustered by group); a
-            network that orders fewer left-out pairs right than the linear path is never taken. Or
-            `"minimum"`, the one of least loss.
+        rule: `"one_standard_error"`: the best linear path, unless a network has less loss by more
+            than two standard errors (of the difference, clustered by group) and orders no fewer
+            left-out pairs right; then the simplest network within one of the best. Or `"minimum"`,
+            the one of least loss.
 
     Returns:
         The solution and the choice. With fewer than 20 groups of pairs that have weight no network

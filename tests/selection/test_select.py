@@ -11,6 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from coala_jax import Config, Params, PreferenceFeatures, Status, accuracy, cronos, select, solve
 from coala_jax._folds import folds_of
 from coala_jax._inputs import prepare_features, prepare_params
+from coala_jax._intervals import cluster_standard_error
 from coala_jax.convex._prepare import prepare
 from coala_jax.selection import FEWEST, GRID, SELECTED, Candidate, Grid, choose_strengths
 from coala_jax.selection._choose import _folds
@@ -191,8 +192,8 @@ def test_without_a_path_the_strengths_alone_are_chosen():
     ]
 
 
-def scored(loss: float, losses: list[float], right: float = 0.5) -> Scored:
-    candidate = Candidate(1.0, 1.0, None, loss, 0.0, right, 1.0)
+def scored(loss: float, losses: list[float], right: float = 0.5, strength: float = 1.0) -> Scored:
+    candidate = Candidate(strength, 1.0, None, loss, 0.0, right, 1.0)
     return Scored(candidate, np.zeros(len(losses)), np.asarray(losses))
 
 
@@ -207,6 +208,17 @@ def test_the_rule_of_one_standard_error_is_that_of_the_difference():
     assert choose([near, best], groups, weight, "one_standard_error") == 0
     assert choose([far, best], groups, weight, "one_standard_error") == 1
     assert choose([near, best], groups, weight, "minimum") == 1
+
+
+def test_the_linear_path_gives_way_to_two_standard_errors():
+    groups, weight, noise = [str(n) for n in range(50)], np.ones(50), np.tile([0.3, -0.3], 25)
+    error = cluster_standard_error(noise, groups)
+    for errors, chosen in ((0.5, 0), (1.5, 0), (2.5, 1)):
+        losses = 0.6 + noise + errors * error
+        for strength, index in ((math.inf, chosen), (0.8, int(errors > 1))):
+            first = scored(losses.mean(), losses, strength=strength)
+            second = scored(0.6, np.full(50, 0.6))
+            assert choose([first, second], groups, weight, "one_standard_error") == index
 
 
 def test_what_orders_fewer_pairs_than_the_linear_path_is_no_candidate():

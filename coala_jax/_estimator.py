@@ -26,9 +26,11 @@ from coala_jax._head import (
 from coala_jax._json import valid_json
 from coala_jax._solution import Solution
 from coala_jax._solve import solve
+from coala_jax._status import Status
 from coala_jax._types import Config, Params, PreferenceFeatures
 from coala_jax._verdict import Unseen, Verdict, judge, verdict_lines
 from coala_jax._version import __version__
+from coala_jax.data import PromptFingerprint
 from coala_jax.selection import SELECTED, Choice, choose_strengths
 from coala_jax.selection._choose import group_names
 
@@ -46,7 +48,8 @@ class RewardModel:
     keeps what the left-out pairs say: `report` shows it, and the temperature that they fit makes
     `predict_proba` a probability. Follows scikit-learn: parameters in the constructor, `fit`
     returns self, `clone` and `GroupKFold` work, and so does `cross_val_score(model, chosen,
-    rejected, groups=..., cv=GroupKFold())`, pairs being (chosen, rejected).
+    rejected, groups=groups, cv=GroupKFold(), params={"groups": groups})`, pairs being (chosen,
+    rejected) and `params` what `fit` is given.
 
     Args:
         params: scalars of the solve; with `select` the strengths among them are not read.
@@ -100,7 +103,7 @@ class RewardModel:
                 list of rows.
             rejected: (n, d) features of the other ones.
             groups: (n,) names, such as prompts; pairs of one group are never split by the folds.
-                None where every pair is a group of its own.
+                None where every pair is a group of its own, but for copies of it.
             sample_weight: (n,) weights of the pairs, or None.
             margin: (n,) extra margins of the pairs, or None.
 
@@ -113,19 +116,22 @@ class RewardModel:
                 `solution_.status`, and in `report`.
         """
         features = _features(chosen, rejected)
+        self._columns = _labels(chosen, "columns")
         pairs = len(features.chosen)
         names = None if groups is None else group_names(groups, pairs)
         if sample_weight is not None:
-            features = features._replace(weight=as_vector("sample_weight", sample_weight, pairs))
+            features = features._replace(weight=_weights("sample_weight", sample_weight, pairs))
         if margin is not None:
             features = features._replace(margin=as_vector("margin", margin, pairs))
-        key = jax.random.key(self.random_state)
+        key = jax.random.key(_seed(self.random_state))
         params, config, choice = self.params, self.config, None
         if self.select:
             choice = choose_strengths(params, features, names, config=config, key=key)
             params, config = choice.params, choice.config
         solution = solve(params, features, config=config, key=key)
-        if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(solution.head)):
+        useless = (Status.INVALID_PARAMETER, Status.NOT_FINITE_INPUT)
+        finite = all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(solution.head))
+        if not finite or Status(int(solution.status)) in useless:
             solution.raise_for_status()
         self.solution_: Solution = solution
         self.choice_: Choice | None = choice
@@ -135,16 +141,18 @@ class RewardModel:
         self._groups = names
         self._weight = features.weight
         self._set_head(solution.head)
+        self._account: dict[str, Any] = {}
         self._train_accuracy = float(np.average(self._right(features), weights=features.weight))
         return self
 
     def rewards(self, features: Any) -> np.ndarray:
         """Rewards of responses: (n, d) features -> (n,) float64."""
-        return np.asarray(self._head()(as_matrix("features", features)), np.float64)
+        self._require_columns("features", features)
+        return np.asarray(self._head()(_finite("features", as_matrix("features", features))), float)
 
     def decision_function(self, chosen: Any, rejected: Any) -> np.ndarray:
         """Log-odds that the first response of each pair is preferred: (n,) float64."""
-        features = _features(chosen, rejected)
+        features = self._pairs(chosen, rejected)
         return self._margins(features) / self.temperature_
 
     def predict_proba(self, chosen: Any, rejected: Any) -> np.ndarray:
@@ -161,10 +169,10 @@ class RewardModel:
 
     def score(self, chosen: Any, rejected: Any, sample_weight: Any = None) -> float:
         """Share of the pairs ordered right, ties half."""
-        features = _features(chosen, rejected)
+        features = self._pairs(chosen, rejected)
         weight = None
         if sample_weight is not None:
-            weight = as_vector("sample_weight", sample_weight, len(features.chosen))
+            weight = _weights("sample_weight", sample_weight, len(features.chosen))
         return float(np.average(self._right(features), weights=weight))
 
     def verdict(
@@ -174,12 +182,12 @@ class RewardModel:
 
         Args:
             chosen: (n, d) features of pairs that `fit` has not seen; None means the pairs that its
-                folds left out, of which the strengths were chosen too.
+                folds left out, judged by strengths and temperature that the other folds choose.
             rejected: likewise.
             groups: (n,) names of theirs.
 
         Returns:
-            The verdict. On the folds the temperature is that which suits these very pairs best.
+            The verdict.
 
         Raises:
             CoalaError: no folds to speak of, and no pairs given; a side or groups alone.
@@ -188,28 +196,29 @@ class RewardModel:
         if chosen is None and (rejected is not None or groups is not None):
             raise CoalaError("chosen is missing: give both sides of the pairs, or nothing")
         if chosen is not None:
-            features = _features(chosen, rejected)
-            margins, weight = self._margins(features), None
+            features = self._pairs(chosen, rejected)
+            margins, weight, temperature = self._margins(features), None, self.temperature_
             names = group_names(groups, len(margins))
             rivals: dict[str, np.ndarray] = {}
         else:
             self._head()
-            if choice is None or choice.margins is None:
+            if choice is None or choice.odds is None:
+                why = "" if choice is None else " ".join(("", *choice.notes))
                 raise CoalaError(
                     "no pairs were left out by folds; give chosen and rejected features of "
-                    "pairs that the model has not seen"
+                    f"pairs that the model has not seen{why and f' ({why.strip()})'}"
                 )
-            margins = choice.margins
+            margins, temperature = choice.odds, 1.0
             weight = None if self._weight is None else np.asarray(self._weight)
             names = self._groups or group_names(None, len(margins))
             rivals = {}
-            if choice.linear_margins is not None:
-                linear = choice.linear_margins
+            if choice.linear_odds is not None:
+                linear = choice.linear_odds
                 rivals["linear probe"] = pairwise_accuracy(linear, np.zeros_like(linear))
         return judge(
             Unseen(margins, names, weight),
             rivals,
-            temperature=self.temperature_,
+            temperature=temperature,
             train_accuracy=getattr(self, "_train_accuracy", float("nan")),
             notes=() if choice is None else choice.notes,
         )
@@ -252,9 +261,18 @@ class RewardModel:
         if hasattr(self, "solution_"):
             params, config = self._fitted_params, self._fitted_config
             info["params"] = {name: float(leaf) for name, leaf in params._asdict().items()}
-            info["config"] = {name: str(value) for name, value in vars(config).items()}
-        info["identity"] = None if identity is None else dict(identity)
-        info[TRAINED_ON] = trained_on
+            info["config"] = {
+                name: value if isinstance(value, bool | int | str | None) else str(value)
+                for name, value in vars(config).items()
+            }
+        else:
+            account = getattr(self, "_account", {})
+            info |= {name: account[name] for name in ("params", "config") if name in account}
+        known = getattr(self, "_account", {})  # of the head that was loaded
+        if trained_on is not None:
+            PromptFingerprint.from_text(trained_on)
+        info["identity"] = known.get("identity") if identity is None else dict(identity)
+        info[TRAINED_ON] = known.get(TRAINED_ON) if trained_on is None else trained_on
         save_head(folder, self._head(), valid_json(info))
 
     @classmethod
@@ -271,6 +289,7 @@ class RewardModel:
         except HeadError as error:
             raise HeadFileError(f"{folder}/head.json: {error}") from None
         model._set_head(head)
+        model._account = dict(metadata.document)
         return model
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
@@ -280,9 +299,10 @@ class RewardModel:
 
     def set_params(self, **parameters: Any) -> RewardModel:
         """Change parameters of the constructor; gives the model itself."""
-        for name, value in parameters.items():
+        for name in parameters:
             if name not in self.get_params():
                 raise CoalaError(f"{name} is no parameter of RewardModel: {[*self.get_params()]}")
+        for name, value in parameters.items():
             setattr(self, name, value)
         return self
 
@@ -311,6 +331,19 @@ class RewardModel:
             raise NotFittedError("this RewardModel has no head yet: call fit(chosen, rejected)")
         return self.head_
 
+    def _pairs(self, chosen: Any, rejected: Any) -> PreferenceFeatures:
+        """Pairs to judge, of the columns that were fitted."""
+        self._require_columns("chosen", chosen)
+        return _features(chosen, rejected)
+
+    def _require_columns(self, name: str, value: Any) -> None:
+        fitted, columns = getattr(self, "_columns", None), _labels(value, "columns")
+        if fitted is not None and columns is not None and columns != fitted:
+            raise CoalaError(
+                f"{name} must have the columns that were fitted, in their order: {fitted[:5]}...; "
+                f"got {columns[:5]}..."
+            )
+
     def _margins(self, features: PreferenceFeatures) -> np.ndarray:
         head = self._head()
         sides = (np.asarray(head(side), np.float64) for side in features[:2])
@@ -323,10 +356,57 @@ class RewardModel:
         return pairwise_accuracy(margins, np.zeros_like(margins))
 
 
+def _finite(name: str, array: np.ndarray) -> np.ndarray:
+    bad = np.flatnonzero(~np.isfinite(array.astype(np.float32)).all(axis=1))
+    if bad.size:
+        raise CoalaError(
+            f"{name} is NaN or infinite in {bad.size} of {len(array)} rows, the first is row "
+            f"{bad[0]}: leave those pairs out"
+        )
+    return array
+
+
+def _labels(value: Any, axis: str) -> list[Any] | None:
+    """Names of the columns or rows of a DataFrame; None of anything else."""
+    labels = getattr(value, axis, None)
+    return None if labels is None or not hasattr(value, "to_numpy") else list(labels)
+
+
+def _require_same_labels(chosen: Any, rejected: Any) -> None:
+    for axis in ("columns", "index"):
+        one, other = _labels(chosen, axis), _labels(rejected, axis)
+        if one is not None and other is not None and one != other:
+            raise CoalaError(
+                f"chosen and rejected must have the same {axis} in the same order; got "
+                f"{one[:5]}... and {other[:5]}...: rows are pairs, columns features"
+            )
+
+
+def _seed(random_state: Any) -> int:
+    whole = isinstance(random_state, int | np.integer) and not isinstance(random_state, bool)
+    if not whole or not 0 <= random_state < 2**32:
+        raise CoalaError(
+            f"random_state must be an integer from 0 to 2**32 - 1, got {random_state!r}"
+        )
+    return int(random_state)
+
+
+def _weights(name: str, value: Any, pairs: int) -> np.ndarray:
+    """(n,) weights that are none below zero and not all zero."""
+    weight = as_vector(name, value, pairs)
+    if not (np.isfinite(weight).all() and (weight >= 0).all() and weight.any()):
+        raise CoalaError(f"{name} must be finite, 0 or more, and not all 0")
+    return weight
+
+
 def _features(chosen: Any, rejected: Any) -> PreferenceFeatures:
     if isinstance(chosen, PreferenceFeatures):
         raise TypeError("chosen must be features; got PreferenceFeatures: give its two sides")
-    sides = as_matrix("chosen", chosen), as_matrix("rejected", rejected)
+    _require_same_labels(chosen, rejected)
+    sides = [
+        _finite(name, as_matrix(name, side))
+        for name, side in (("chosen", chosen), ("rejected", rejected))
+    ]
     if sides[0].shape != sides[1].shape:
         raise CoalaError(
             f"chosen and rejected must have one row a pair each; got {sides[0].shape} and "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -72,7 +73,10 @@ def _clustered(
     weight = np.ones(len(values)) if weight is None else np.asarray(weight, np.float64)
     counted = weight > 0  # clusters without weight are none
     weight = weight[counted]
-    _, place = np.unique(np.asarray(clusters, dtype=str)[counted], return_inverse=True)
+    # Names may be long texts, one of which would give all of them its length in an array.
+    numbers: dict[str, int] = {}
+    names = itertools.compress(clusters, counted)
+    place = np.array([numbers.setdefault(name, len(numbers)) for name in names], int)
     sums = np.bincount(place, weight * np.asarray(values, np.float64)[counted])
     sizes = np.bincount(place, weight)
     mean, count = float(sums.sum() / sizes.sum()), len(sums)
@@ -86,6 +90,15 @@ def _clustered(
 def share_interval(
     values: np.ndarray, clusters: Sequence[str], weight: np.ndarray | None = None
 ) -> Interval:
-    """`cluster_interval` of values from 0 to 1, its ends within what a share can be."""
+    """`cluster_interval` of values from 0 to 1, its ends within what a share can be.
+
+    Where all values are 0, or all 1, their spread says nothing: the interval is then the exact one
+    of as many clusters (Clopper & Pearson 1934).
+    """
     interval = cluster_interval(values, clusters, weight)
+    if interval.mean in (0, 1) and interval.low == interval.high:
+        counted = itertools.compress(clusters, itertools.repeat(True) if weight is None else weight)
+        reach = ((1 - LEVEL) / 2) ** (1 / len(set(counted)))
+        low, high = (reach, 1.0) if interval.mean else (0.0, 1 - reach)
+        return Interval(interval.mean, low, high)
     return Interval(*(float(np.clip(end, 0.0, 1.0)) for end in interval))

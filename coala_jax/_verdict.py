@@ -12,6 +12,8 @@ from coala_jax._calibration import calibration_error, log_losses
 from coala_jax._intervals import Interval, cluster_interval, share_interval
 
 LOG_TWO = math.log(2)
+# Half of the last digit that is printed.
+_SHOWN = 5e-4
 
 
 class Rival(NamedTuple):
@@ -101,7 +103,7 @@ def _warnings(accuracy: Interval, log_loss: Interval, rivals: tuple[Rival, ...])
             f"({TIE}): nothing shows that this head orders them"
         )
     for rival in rivals:
-        if rival.head_minus.mean < 0:
+        if rival.head_minus.mean < -_SHOWN:
             low, high = rival.head_minus.low, rival.head_minus.high
             warnings.append(
                 f"the {rival.name} orders more unseen pairs: {rival.accuracy:.3f}, head less that "

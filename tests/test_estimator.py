@@ -19,6 +19,7 @@ from coala_jax import (
     accuracy,
 )
 from coala_jax._estimator import NotFittedError
+from coala_jax.data import PromptFingerprint
 from coala_jax.selection import SELECTED
 
 WIDTH = 3
@@ -154,6 +155,97 @@ def test_groups_are_read_once_and_counted(select):
         assert (low, high) == tuple(again.verdict().accuracy[1:])
     with pytest.raises(CoalaError, match="group of each of the 60 pairs; got 59"):
         model.fit(chosen, rejected, groups=range(59))
+
+
+def test_a_verdict_on_folds_is_as_honest_as_one_on_new_pairs():
+    """On noise the choice alone made one in six intervals lie above chance."""
+    above = 0
+    for seed in range(20):
+        chosen, rejected = np.random.default_rng(seed).standard_normal((2, 120, 4))
+        found = RewardModel(config=FAST, random_state=seed).fit(chosen, rejected).verdict()
+        above += found.accuracy.low > 0.5
+    assert above <= 2
+
+
+def test_copies_of_a_pair_belong_together_without_being_told():
+    sides = np.random.default_rng(0).standard_normal((2, 40, 4))
+    copied = [np.repeat(side, 4, axis=0) for side in sides]
+    alone = RewardModel(config=FAST).fit(*copied)
+    told = RewardModel(config=FAST).fit(*copied, groups=np.repeat(np.arange(40), 4))
+    assert alone.verdict().accuracy.mean < 0.7 and told.verdict().accuracy.mean < 0.7
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda m, c, r: m.score(np.where(c > 2, np.nan, c), r), "chosen is NaN or infinite in"),
+        (lambda m, c, r: m.predict_proba(c, np.full_like(r, np.inf)), "rejected is NaN or inf"),
+        (lambda m, c, r: m.rewards([[None] * WIDTH]), "features is NaN or infinite in 1 of 1"),
+        (
+            lambda m, c, r: m.score(c, r, np.zeros(len(c))),
+            "sample_weight must be",
+        ),
+        (
+            lambda m, c, r: m.score(c, r, -np.ones(len(c))),
+            "sample_weight must be",
+        ),
+        (
+            lambda m, c, r: m.fit(c, r, sample_weight=np.full(len(c), np.nan)),
+            "sample_weight must be",
+        ),
+        (lambda m, c, r: m.fit(c, r, margin=np.full(len(c), np.nan)), "NaN"),
+        (lambda m, c, r: m.fit(c, r, groups=[None] * len(c)), "got None for pair 0"),
+        (lambda m, c, r: m.fit(c, r, groups=[float("nan")] * len(c)), "got nan for pair 0"),
+        (lambda m, c, r: m.fit(c, r, groups="a" * len(c)), "groups must be a sequence .* got str"),
+        (lambda m, c, r: m.fit(c, r, groups=set(range(len(c)))), "got set"),
+        (lambda m, c, r: m.fit(c, r, groups=7), "got int"),
+        (lambda m, c, r: clone(m).set_params(random_state=None).fit(c, r), "random_state must be"),
+        (lambda m, c, r: clone(m).set_params(random_state=2**70).fit(c, r), "random_state must be"),
+        (
+            lambda m, c, r: clone(m).set_params(params=Params(beta=0.0)).fit(c, r),
+            "INVALID_PARAMETER|0",
+        ),
+    ],
+)
+def test_what_no_head_may_come_of_is_refused(call, message):
+    chosen, rejected = draw(4, 60)
+    model = RewardModel(config=FAST, select=False).fit(chosen, rejected)
+    with pytest.raises((CoalaError, TypeError), match=message):
+        call(model, chosen, rejected)
+
+
+def test_columns_and_rows_of_data_frames_must_agree():
+    pandas = pytest.importorskip("pandas")
+    chosen, rejected = (pandas.DataFrame(side, columns=list("abc")) for side in draw(5, 60))
+    other = ["c", "b", "a"]
+    model = RewardModel(config=FAST, select=False).fit(chosen, rejected)
+    assert model.score(chosen, rejected) == model.score(chosen.to_numpy(), rejected.to_numpy())
+    with pytest.raises(CoalaError, match="same columns in the same order"):
+        model.fit(chosen, rejected[other])
+    with pytest.raises(CoalaError, match="same index in the same order"):
+        model.fit(chosen, rejected.sample(frac=1, random_state=0))
+    with pytest.raises(CoalaError, match="chosen must have the columns that were fitted"):
+        model.score(chosen[other], rejected[other])
+    with pytest.raises(CoalaError, match="features must have the columns that were fitted"):
+        model.rewards(chosen[other])
+
+
+def test_a_loaded_model_is_saved_with_what_it_was_saved_with(model, tmp_path):
+    prompts = PromptFingerprint.of_hashes(["0" * 64]).text
+    model.save(tmp_path / "one", identity={"model": "m"}, trained_on=prompts)
+    RewardModel.load(tmp_path / "one").save(tmp_path / "two")
+    one, two = (json.loads((tmp_path / name / "head.json").read_text()) for name in ("one", "two"))
+    assert one == two and one["trained_on_prompts"] == prompts
+    assert one["config"]["n_gates"] == FAST.n_gates and one["config"]["linear_path"] is True
+    with pytest.raises(CoalaError, match="fingerprint of prompts must be base64"):
+        model.save(tmp_path / "three", trained_on="junk!")
+
+
+def test_parameters_change_together_or_not_at_all(model):
+    other = clone(model)
+    with pytest.raises(CoalaError, match="foo is no parameter"):
+        other.set_params(random_state=4, foo=1)
+    assert other.random_state == model.random_state
 
 
 def test_few_groups_are_said():

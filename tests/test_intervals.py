@@ -1,5 +1,7 @@
 """The clustered interval against the closed form and against what it promises."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -37,6 +39,28 @@ def test_it_covers_the_truth_where_pairs_of_a_cluster_depend_on_each_other():
         interval = cluster_interval((rng.random(440) < shares).astype(float), names)
         covered += interval.low <= 2 / 3 <= interval.high
     assert 0.92 <= covered / 400 <= 0.98
+
+
+@pytest.mark.parametrize(("pairs", "low"), [(2, 0.158), (10, 0.692), (300, 0.988)])
+def test_a_share_of_all_or_none_has_the_interval_of_as_many_clusters(pairs, low):
+    names = [str(number) for number in range(pairs)]
+    exact = stats.binomtest(pairs, pairs).proportion_ci(method="exact")
+    found = share_interval(np.ones(pairs), names)
+    np.testing.assert_allclose(found, (1, exact.low, 1), atol=1e-9)
+    assert found.low == pytest.approx(low, abs=1e-3)
+    assert share_interval(np.zeros(pairs), names).high == pytest.approx(1 - found.low)
+    # Copies add nothing, and neither do pairs without weight.
+    assert share_interval(np.ones(2 * pairs), names * 2) == found
+    padded = share_interval(np.ones(pairs + 1), [*names, "x"], np.r_[np.ones(pairs), 0])
+    assert padded == found
+
+
+def test_long_names_of_clusters_cost_nothing():
+    names = ["x" * 2_000_000, *map(str, range(5000))]
+    tracemalloc.start()
+    cluster_interval(np.ones(5001), names)
+    assert tracemalloc.get_traced_memory()[1] < 5e6
+    tracemalloc.stop()
 
 
 def test_a_cluster_without_weight_is_none():

@@ -6,20 +6,35 @@ import dataclasses
 import functools
 import itertools
 import math
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence, Set
 from typing import NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from coala_jax._calibration import fit_temperature
 from coala_jax._errors import CoalaError
 from coala_jax._folds import FOLDS, folds_of
-from coala_jax._inputs import input_status, key_or_default, prepare_features, prepare_params
+from coala_jax._inputs import (
+    PairArrays,
+    input_status,
+    key_or_default,
+    prepare_features,
+    prepare_params,
+)
 from coala_jax._status import Status
 from coala_jax._types import Config, Params, PreferenceFeatures
 from coala_jax.selection._left_out import LeftOut, Paths
-from coala_jax.selection._scores import Candidate, Rule, Scored, Strengths, choose, score
+from coala_jax.selection._scores import (
+    Candidate,
+    Rule,
+    Scored,
+    Strengths,
+    choose,
+    on_pairs,
+    score,
+)
 
 # Half a decade a step, from a ridge that leaves the mean difference to one that hardly binds.
 LINEAR_RIDGES = tuple(float(10.0**exponent) for exponent in np.arange(1.0, -3.5, -0.5))
@@ -74,6 +89,10 @@ class Choice(NamedTuple):
         margins: (n,) reward differences of all pairs by heads of the choice that had not seen
             their groups; None where there were no folds.
         linear_margins: (n,) likewise of the best linear path alone; None without one.
+        odds: (n,) log-odds of all pairs, in each fold by the candidate and the temperature that the
+            other folds choose: what an honest verdict judges, since the margins of the choice are
+            good by the choice too. None where there were no folds.
+        linear_odds: (n,) likewise of the linear path alone; None without one.
         few_groups: whether there were too few groups for networks.
     """
 
@@ -84,6 +103,8 @@ class Choice(NamedTuple):
     folds: int
     margins: np.ndarray | None
     linear_margins: np.ndarray | None
+    odds: np.ndarray | None
+    linear_odds: np.ndarray | None
     few_groups: bool
 
     @property
@@ -113,6 +134,8 @@ def choose_strengths(
     pairs = prepare_features(features)
     weight = np.asarray(pairs.weight, np.float64)
     names = group_names(groups, len(weight))
+    if groups is None:
+        names = _with_copies(pairs, names)
     _require_settings(config, grid, folds, rule)
     # What is chosen is not read, so that it cannot be wrong.
     params = params._replace(**{leaf: Params._field_defaults[leaf] for leaf in _CHOSEN})
@@ -128,15 +151,16 @@ def choose_strengths(
     gate_key, _ = jax.random.split(key)  # the gates of `solve` at the same key
     coarse = prepare_params(params)._replace(residual_tolerance=jnp.asarray(_RESIDUAL, float))
     seed = int(jax.random.randint(jax.random.fold_in(key, 1), (), 0, 2**31 - 1))
-    left_out = LeftOut(pairs, _folds(names, weight, folds, seed), coarse, config, gate_key)
+    fold = _folds(names, weight, folds, seed)
+    left_out = LeftOut(pairs, fold, coarse, config, gate_key)
     judge = functools.partial(score, groups=names, weight=weight)
     linear = _linear_candidates(left_out, judge, grid) if config.linear_path else []
-    simplest = [min(linear, key=lambda each: each.candidate.log_loss)] if linear else []
+    simplest = _best(linear)
     if config.phase2_objective == "none":
         grid = grid._replace(ridges=())
     networks = [] if few else _network_candidates(left_out, judge, grid, simplest)
-    compared = [*simplest, *networks]
-    best = compared[choose(compared, names, weight, rule)]
+    best = _chosen(linear, networks, names, weight, rule)
+    odds, linear_odds = _cross_chosen(linear, networks, fold, names, weight, rule)
     table = tuple(each.candidate for each in (*linear, *networks))
     return Choice(
         *_solved_with(params, config, best.candidate),
@@ -145,8 +169,51 @@ def choose_strengths(
         left_out.folds,
         best.margins,
         simplest[0].margins if simplest else None,
+        odds,
+        linear_odds,
         few,
     )
+
+
+def _best(linear: Sequence[Scored]) -> list[Scored]:
+    """The linear path of least loss, if there is one."""
+    return [min(linear, key=lambda each: each.candidate.log_loss)] if linear else []
+
+
+def _chosen(
+    linear: Sequence[Scored],
+    networks: Sequence[Scored],
+    names: Sequence[str],
+    weight: np.ndarray,
+    rule: Rule,
+) -> Scored:
+    compared = [*_best(linear), *networks]
+    return compared[choose(compared, names, weight, rule)]
+
+
+def _cross_chosen(
+    linear: Sequence[Scored],
+    networks: Sequence[Scored],
+    fold: np.ndarray,
+    names: Sequence[str],
+    weight: np.ndarray,
+    rule: Rule,
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """`Choice.odds` and `Choice.linear_odds`."""
+    odds, linear_odds = np.zeros((2, len(fold)))
+    for number in range(fold.max() + 1):
+        test, rest = fold == number, fold != number
+        paths, others = (
+            [on_pairs(each, rest, weight) for each in scored] for scored in (linear, networks)
+        )
+        some = tuple(itertools.compress(names, rest))
+        chosen = _chosen(paths, others, some, weight[rest], rule)
+        whole = [*linear, *networks][[*paths, *others].index(chosen)]
+        odds[test] = whole.margins[test] / fit_temperature(whole.margins[rest], weight[rest])
+        for path in _best(paths):
+            margins = linear[paths.index(path)].margins
+            linear_odds[test] = margins[test] / fit_temperature(margins[rest], weight[rest])
+    return odds, linear_odds if linear else None
 
 
 def _folds(names: Sequence[str], weight: np.ndarray, folds: int, seed: int) -> np.ndarray:
@@ -220,9 +287,8 @@ def _fallback(params: Params, config: Config, grid: Grid, few_groups: bool) -> C
     if not config.linear_path:
         strengths = Strengths(float(grid.strengths[0]), None, None)
     candidate = Candidate(*strengths, *nothing)
-    return Choice(
-        *_solved_with(params, config, candidate), candidate, (), 0, None, None, few_groups
-    )
+    solved_with = _solved_with(params, config, candidate)
+    return Choice(*solved_with, candidate, (), 0, *4 * (None,), few_groups=few_groups)
 
 
 def _solved_with(params: Params, config: Config, candidate: Candidate) -> tuple[Params, Config]:
@@ -239,16 +305,35 @@ def group_names(groups: Sequence[Hashable] | None, pairs: int) -> tuple[str, ...
     """(n,) names; every pair a group of its own for None.
 
     Raises:
-        CoalaError: names of another number.
+        TypeError: a text, a set or a mapping, or what cannot be gone through.
+        CoalaError: names of another number, or a missing one.
     """
     if groups is None:
         return tuple(map(str, range(pairs)))
-    names = tuple(map(str, groups))
-    if len(names) != pairs:
-        raise CoalaError(
-            f"groups must name the group of each of the {pairs} pairs; got {len(names)} names"
+    if isinstance(groups, str | bytes | Set | Mapping) or not isinstance(groups, Iterable):
+        raise TypeError(
+            f"groups must be a sequence with the group of each pair; got {type(groups).__name__}"
         )
-    return names
+    given = list(groups)
+    if len(given) != pairs:
+        raise CoalaError(
+            f"groups must name the group of each of the {pairs} pairs; got {len(given)} names"
+        )
+    for index, name in enumerate(given):
+        if name is None or name != name:  # NaN
+            raise CoalaError(
+                f"groups must name the group of each pair; got {name!r} for pair {index}"
+            )
+    return tuple(map(str, given))
+
+
+def _with_copies(pairs: PairArrays, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Groups of pairs that nobody has grouped: copies of a pair belong together."""
+    sides = np.concatenate([np.asarray(side) for side in (pairs.chosen, pairs.rejected)], axis=1)
+    first: dict[bytes, str] = {}
+    return tuple(
+        first.setdefault(row.tobytes(), name) for row, name in zip(sides, names, strict=True)
+    )
 
 
 def _require_settings(config: Config, grid: Grid, folds: int, rule: Rule) -> None:

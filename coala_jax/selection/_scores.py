@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
@@ -53,7 +54,8 @@ class Candidate(NamedTuple):
     temperature: float
 
 
-class Scored(NamedTuple):
+@dataclasses.dataclass(frozen=True, eq=False)
+class Scored:
     """A candidate with the margins (n,) of left-out pairs and their losses (n,)."""
 
     candidate: Candidate
@@ -74,6 +76,17 @@ def score(
         standard_error=cluster_standard_error(losses, groups, weight),
         accuracy=float(np.average(right, weights=weight)),
         temperature=temperature,
+    )
+    return Scored(candidate, margins, losses)
+
+
+def on_pairs(scored: Scored, rows: np.ndarray, weight: np.ndarray) -> Scored:
+    """What the pairs of a (n,) mask alone say of a candidate, at the temperature of all."""
+    margins, losses = scored.margins[rows], scored.losses[rows]
+    right = pairwise_accuracy(margins, np.zeros_like(margins))
+    candidate = scored.candidate._replace(
+        log_loss=float(np.average(losses, weights=weight[rows])),
+        accuracy=float(np.average(right, weights=weight[rows])),
     )
     return Scored(candidate, margins, losses)
 

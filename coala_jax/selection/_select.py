@@ -62,7 +62,7 @@ def select(
         params: the other scalars; `group_lasso`, `linear_ridge` and `ridge` are not read.
         features: n pairs of (n, d) features, as for `solve`.
         groups: (n,) names; pairs of one group, such as those of one prompt, are never split. None
-            where every pair is a group of its own.
+            where every pair is a group of its own, but for copies of it.
         config: of the solves. Without a linear path the strengths alone are chosen.
         key: typed key of gates and folds, `jax.random.key(0)` if None; the solution is that of
             `solve` with the choice and the same key.

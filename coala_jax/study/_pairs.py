@@ -200,6 +200,12 @@ def require_two_parts(pairs: PairSet, held_out: np.ndarray) -> None:
             f"{counts['held-out']} held out; each part needs {FEWEST_PAIRS}: give more pairs or "
             "another --eval-fraction"
         )
+    for part, rows in (("training", ~held_out), ("held-out", held_out)):
+        if pairs.weight is not None and not np.any(pairs.weight[rows]):
+            raise FeatureError(
+                f"{pairs.source}: all {part} pairs have weight 0; give another --eval-fraction or "
+                "--seed, or weights above 0"
+            )
     if shared := shared_keys(pairs.keys, held_out):
         raise FeatureError(
             f"{pairs.source}: {len(shared)} {pairs.split_by} keys are on both sides of the split, "

@@ -139,8 +139,12 @@ def test_groups_are_never_split():
     base = rng.standard_normal((2, 30, WIDTH)).astype(np.float32)
     chosen, rejected = (np.repeat(side, 4, axis=0) for side in base)
     features, groups = PreferenceFeatures(chosen, rejected), np.repeat(np.arange(30), 4)
-    split = choose_strengths(Params(), features, None, config=SMALL, key=KEY, grid=SHORT)
-    whole = choose_strengths(Params(), features, groups, config=SMALL, key=KEY, grid=SHORT)
+    split, whole = (
+        choose_strengths(
+            Params(), features, each, config=SMALL, key=KEY, grid=SHORT, rule="minimum"
+        )
+        for each in (np.arange(120), groups)
+    )
     assert split.candidate.accuracy > whole.candidate.accuracy + 0.15
 
 

@@ -44,6 +44,8 @@ def as_vector(name: str, value: Any, pairs: int) -> np.ndarray:
 def _as_array(name: str, value: Any) -> np.ndarray:
     if isinstance(value, str):
         raise TypeError(f"{name} must be {_WANTED}; got text: coala_jax.fit_text takes texts")
+    if hasattr(value, "toarray"):  # of scipy
+        raise TypeError(f"{name} must be {_WANTED}; got a sparse matrix: give {name}.toarray()")
     if hasattr(value, "detach") and hasattr(value, "cpu"):  # a tensor of torch
         value = value.detach().cpu()
         # numpy knows no bfloat16.

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import math
 import os
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
@@ -130,7 +130,8 @@ class HeadMetadata(NamedTuple):
         known = "temperature" in self.document
         value = self.document["temperature"] if known else self.params.get("beta", DEFAULT_BETA)
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not is_number or not 0 < value < math.inf:
+        # 1 / value must be a number too.
+        if not is_number or not sys.float_info.min <= value <= sys.float_info.max:
             name = "temperature" if known else "params.beta"
             raise HeadError(f"{name} is {value!r}, not a finite number above 0; solve again")
         return 1 / value if known else float(value)

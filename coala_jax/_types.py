@@ -166,6 +166,11 @@ class Config:
         unit: object = self.strength_unit
         if unit == "critical":  # its name in 0.1
             object.__setattr__(self, "strength_unit", "lambda_max")
+        for name in ("linear_path", "adapt_rho", "adapt_rows"):
+            if not isinstance(getattr(self, name), bool):
+                raise CoalaError(
+                    f"Config.{name} must be True or False, got {getattr(self, name)!r}"
+                )
         get_loss(self.phase1_loss)
         require_choices(self, CoalaError)
 

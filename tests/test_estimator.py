@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_array
 from sklearn.base import clone
 from sklearn.model_selection import GroupKFold, cross_val_score
 from sklearn.utils.validation import check_is_fitted
@@ -289,6 +290,7 @@ def test_a_saved_model_scores_as_it_did_and_is_not_overwritten(model, tmp_path):
     [
         (("good", "bad"), "chosen must be .* got text: coala_jax.fit_text takes texts"),
         ((["good"], ["bad"]), "chosen must be .* such as 'good'"),
+        ((csr_array(np.ones((3, 2))), np.ones((3, 2))), r"sparse matrix: give chosen\.toarray\(\)"),
         (([[1.0, 2.0], [3.0]], [[1.0]]), "chosen must be .*numbers"),
         ((np.ones(3), np.ones(3)), r"chosen must be .*; got shape \(3,\)"),
         ((np.ones((4, 2)), np.ones((3, 2))), r"got \(4, 2\) and \(3, 2\)"),

@@ -264,6 +264,7 @@ def test_wrong_containers_raise():
         ("max_epochs", 2.5, "positive integer"),
         ("batch_size", True, "positive integer"),
         ("check_every", 5000, "exceeds max_iterations"),
+        ("linear_path", "no", "True or False, got .no."),
         ("model", "gated", "one of relu"),
         ("strength_unit", "relative", "one of lambda_max, absolute"),
         ("phase2_objective", "listwise", "one of pairwise, pointwise"),

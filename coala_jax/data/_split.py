@@ -211,6 +211,9 @@ def _object_of_groups(file: Path) -> dict[str, str]:
             "on every line"
         )
     fields = read_json_object(file, DataError, "one JSON object {id: group} is expected")
+    for name, group in fields.items():
+        if group is None:
+            raise DataError(f"{file}: {name}: group is missing")
     return {str(name): str(group) for name, group in fields.items()}
 
 

@@ -116,6 +116,7 @@ def test_groups_are_read_from_an_object_and_from_lines(tmp_path):
         ("groups.json", "{", "cannot be read as JSON"),
         ("groups.json", "[]", "one JSON object"),
         ("groups.json", "{}", "holds no groups"),
+        ("groups.json", '{"a": "g", "b": null}', "b: group is missing"),
         ("groups.jsonl", '{"id": "a"}', "line 1: id or group is missing"),
         ("groups.jsonl", "{", "line 1: broken JSON"),
     ],

@@ -65,7 +65,7 @@ def test_what_is_saved_scores_texts_with_the_same_probabilities(fitted, backbone
     np.testing.assert_allclose(found, fitted.reward_function()(prompts, texts), rtol=1e-5)
 
 
-@pytest.mark.parametrize("temperature", [0, -1.0, "warm", float("nan")])
+@pytest.mark.parametrize("temperature", [0, -1.0, "warm", float("nan"), 1e-310, 10**400])
 def test_a_temperature_that_cannot_be_is_named(fitted, backbone, tmp_path, temperature):
     fitted.save(tmp_path / "head")
     file = tmp_path / "head" / "head.json"

@@ -267,7 +267,9 @@ def load_head(folder: str | os.PathLike[str]) -> tuple[Head, HeadMetadata]:
     named = set(arrays) | {"linear"}
     for name, value in arrays.items():
         if value.dtype.kind != "f" or not np.isfinite(value).all():
-            raise HeadFileError(f"{weights}: {name} holds what is no finite number; solve again")
+            raise HeadFileError(
+                f"{weights}: {name} holds NaN or infinity, or no floats; solve again"
+            )
     kind = next((kind for kind in KINDS if set(kind._fields) == named), None)
     if kind is None:
         known = " or ".join(str(kind._fields) for kind in KINDS)

@@ -160,6 +160,7 @@ def test_a_planted_lie_of_the_linear_path_is_found(
     assert kind in false_claims(fuzz, path_problem, monkeypatch, phase, lie)
 
 
+@pytest.mark.slow
 def test_a_head_that_phase_two_leaves_is_measured(fuzz, monkeypatch):
     problem = problem_of(objective="none", linear_path=True)
     assert not fuzz.judge(problem).false_claims
@@ -211,6 +212,7 @@ def test_an_honest_solve_is_believed(fuzz, problem):
     assert true["lambda_max"] == pytest.approx(claimed["lambda_max"], rel=1e-2)
 
 
+@pytest.mark.slow
 def test_the_interval_of_lambda_max_has_numbers_where_a_weight_dominates(fuzz):
     """In float32 the lower bound was NaN there, and the search ended."""
     from adversary.problems import Setting, Shape
@@ -226,6 +228,7 @@ def test_the_interval_of_lambda_max_has_numbers_where_a_weight_dominates(fuzz):
     ("family", "index", "shape", "loss"),
     [("one-hot", 95, (20, 3, 8), "squared_hinge"), ("low-rank", 61, (3, 2, 4), "huber")],
 )
+@pytest.mark.slow
 def test_what_was_claimed_falsely_once_is_not_any_more(fuzz, family, index, shape, loss):
     """A zero network where a better one was known; neurons of Phase II that are rounding."""
     from adversary.problems import Setting, Shape

@@ -49,6 +49,7 @@ def parts(rows, name):
     return [row for row in rows if row["part"] == name]
 
 
+@pytest.mark.slow
 def test_every_part_is_measured(rows):
     assert [row["failure"] for row in rows] == [None] * len(rows)
     once = ("copy", "features", "compile", "preparation", "row penalties", "step")
@@ -58,6 +59,7 @@ def test_every_part_is_measured(rows):
     assert products == [("row", 7), ("column", 7), ("row", 6), ("column", 6)]
 
 
+@pytest.mark.slow
 def test_solves_report_what_they_were_asked_for(rows):
     solves = parts(rows, "solve")
     assert [row["tolerance"] for row in solves] == list(TOLERANCES)
@@ -69,6 +71,7 @@ def test_solves_report_what_they_were_asked_for(rows):
         assert 0 < row["explained"] <= 1
 
 
+@pytest.mark.slow
 def test_recomputed_certificates_bear_the_solves_out(rows):
     certificates = parts(rows, "certificate")
     assert [row["tolerance"] for row in certificates] == list(TOLERANCES)
@@ -94,6 +97,7 @@ def test_bytes_of_a_step_are_those_of_its_arrays(gpu_solver):
     assert gpu_solver.step_bytes(size, k) == 4 * numbers
 
 
+@pytest.mark.slow
 def test_share_of_the_copy_is_the_ratio_of_their_rates(rows, gpu_solver):
     (copy,), (step,) = parts(rows, "copy"), parts(rows, "step")
     assert copy["bytes"] == 2 * 4 * 2 * PAIRS * (WIDTH + 1)
@@ -104,6 +108,7 @@ def test_share_of_the_copy_is_the_ratio_of_their_rates(rows, gpu_solver):
     assert step["share_of_copy"] == pytest.approx(share)
 
 
+@pytest.mark.slow
 def test_tables_have_a_line_a_row(out, rows):
     lines = (out / "gpu_solver.md").read_text().splitlines()
     cells = [line for line in lines if line.startswith("| ") and "---" not in line]

@@ -230,6 +230,8 @@ class RewardModel:
         source = _FOLDS if chosen is None else "pairs given"
         lines = verdict_lines(self.verdict(chosen, rejected, groups), source)
         if hasattr(self, "solution_"):
+            if self.choice_ is not None:
+                lines.append(f"chosen: {self.choice_}")
             lines.append(repr(self.solution_))
         return "\n".join(lines)
 

@@ -137,4 +137,5 @@ def verdict_lines(verdict: Verdict, source: str) -> list[str]:
 
 
 def _interval(interval: Interval) -> str:
-    return f"{interval.mean:.3f} [{interval.low:.3f}, {interval.high:.3f}]"
+    mean, low, high = (round(end, 3) + 0.0 for end in interval)  # no -0.000
+    return f"{mean:.3f} [{low:.3f}, {high:.3f}]"

@@ -254,6 +254,7 @@ def test_few_groups_are_said():
     chosen, rejected = rng.standard_normal((2, 120, 3))
     model = RewardModel().fit(chosen + 0.5, rejected, groups=np.arange(120) % 6)
     assert "fewer than 20 groups, too few to choose a network on" in model.report()
+    assert "chosen: no network, linear ridge" in model.report()
     assert "linear probe" in model.report() and "fewer than 20" in model.report(chosen, rejected)
 
 

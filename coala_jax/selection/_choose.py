@@ -107,6 +107,17 @@ class Choice(NamedTuple):
     linear_odds: np.ndarray | None
     few_groups: bool
 
+    def __str__(self) -> str:
+        """The chosen strengths for people."""
+        chosen, network = self.candidate, "no network"
+        if math.isfinite(chosen.group_lasso):
+            network = f"group lasso {chosen.group_lasso:.2g} of lambda_max"
+        path = "" if chosen.linear_ridge is None else f", linear ridge {chosen.linear_ridge:.2g}"
+        second = "no Phase II" if chosen.ridge is None else f"ridge {chosen.ridge:.2g}"
+        tried = f"of {len(self.table)} tried on {self.folds} folds"
+        grounds = tried if self.table else "too few groups"
+        return f"{network}{path}, {second} ({grounds})"
+
     @property
     def notes(self) -> tuple[str, ...]:
         """What a user must know of how the choice came; nothing as a rule."""

@@ -61,7 +61,17 @@ def test_reported_certificate_is_the_one_recomputed_in_numpy(loss, seed):
     assert int(solution.status) == Status.SOLVED
 
 
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize(
+    "loss",
+    [
+        "squared",
+        "bradley_terry",
+        *(
+            pytest.param(loss, marks=pytest.mark.slow)
+            for loss in sorted(set(LOSSES) - {"squared", "bradley_terry"})
+        ),
+    ],
+)
 def test_the_networks_own_objective_is_the_certified_value(loss):
     """Objective (2) of relu(X theta1) theta2 with lambda/2 on both layers' squares equals (3)."""
     features = draw_pairs(3, pairs=60, width=6)

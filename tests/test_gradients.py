@@ -83,6 +83,7 @@ def reward(chosen, **leaves):
 
 
 @pytest.mark.parametrize("name", ["beta", "ridge"])
+@pytest.mark.slow
 def test_a_gradient_of_phase_two_stands_where_phase_one_has_none(name):
     with jax.enable_x64(True):
         at = getattr(PARAMS, name)

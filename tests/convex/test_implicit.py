@@ -220,6 +220,7 @@ def located() -> Solved:
         return Solved(problem.program, result.state)
 
 
+@pytest.mark.slow
 def test_the_adjoint_solves_the_dense_optimality_equations(located):
     """The matrix [[Hess, G_T^T], [G_T, 0]] built entry by entry."""
     program, state = located

@@ -75,6 +75,7 @@ def test_above_lambda_max_the_head_is_the_linear_probe(model, loss):
 
 
 @pytest.mark.parametrize("model", MODELS)
+@pytest.mark.slow
 def test_above_a_huge_ridge_the_program_is_the_one_without_a_path(model):
     features = draw_pairs(1, PAIRS, WIDTH, dtype="float32")
     config = Config(model=model, phase1_loss="bradley_terry", n_gates=4)
@@ -148,6 +149,7 @@ def test_equal_sides_leave_nothing_to_learn():
 
 
 @pytest.mark.parametrize("model", MODELS)
+@pytest.mark.slow
 def test_a_certificate_with_a_path_is_certified_again(model):
     features, params = draw_interaction(4, 80), Params(group_lasso=0.2)
     config = Config(phase1_loss="bradley_terry", linear_path=True, model=model, n_gates=4)

@@ -37,6 +37,7 @@ def require_same(left, right):
         pytest.param({"lookahead": 1}, marks=pytest.mark.slow),
     ],
 )
+@pytest.mark.slow
 def test_a_key_gives_its_text_whatever_runs_beside_it(backbone, make_model, key, changes):
     model, config = make_model(backbone), CONFIG.with_options(**changes)
     together = guided_generate(model, PROMPTS, config, key)

@@ -295,6 +295,7 @@ def test_bad_values_have_a_status_and_what_is_chosen_is_not_read():
 
 
 @pytest.mark.parametrize("objective", ["pointwise", "none"])
+@pytest.mark.slow
 def test_folds_have_the_phase_two_that_is_solved_with(objective):
     features = draw(5, 150, interaction=2.0)
     config = dataclasses.replace(SMALL, phase2_objective=objective)

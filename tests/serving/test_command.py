@@ -25,6 +25,7 @@ def words(model_folder, model, tmp_path_factory):
     return [str(folder), "--model", str(model_folder)]
 
 
+@pytest.mark.slow
 def test_a_signal_ends_it_cleanly(words):
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     with subprocess.Popen(

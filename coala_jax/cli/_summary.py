@@ -73,14 +73,7 @@ def _chosen(selection: dict[str, Any] | None) -> list[str]:
     """Which strengths were chosen, in a line."""
     if selection is None:
         return []
-    choice = selection["choice"]
-    strength, ridge = choice["group_lasso"], choice["linear_ridge"]
-    network = "no network" if strength is None else f"group lasso {strength:.2g} of lambda_max"
-    path = [] if ridge is None else [f"linear ridge {ridge:.2g}"]
-    second = "no Phase II" if choice["ridge"] is None else f"ridge {choice['ridge']:.2g}"
-    tried = len(selection["table"])
-    source = f"of {tried} tried on {selection['folds']} folds" if tried else "too few groups"
-    return [f"chosen    {', '.join([network, *path, second])} ({source})"]
+    return [f"chosen    {selection['summary']}"]
 
 
 def _certified(phase1: dict[str, Any]) -> str:

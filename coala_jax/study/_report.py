@@ -97,6 +97,7 @@ def _selection(choice: Choice | None) -> dict[str, Any] | None:
         return {**candidate._asdict(), "group_lasso": candidate.group_lasso if finite else None}
 
     return {
+        "summary": str(choice),
         "folds": choice.folds,
         "choice": fields(choice.candidate),
         "table": [fields(candidate) for candidate in choice.table],

@@ -138,7 +138,6 @@ class RewardModel:
         given = given_temperature(float(params.beta), config.phase2_objective != "none")
         self.temperature_ = given if choice is None else choice.candidate.temperature
         self._fitted_params, self._fitted_config = params, config
-        self._groups = names
         self._weight = features.weight
         self._set_head(solution.head)
         self._account: dict[str, Any] = {}
@@ -203,15 +202,12 @@ class RewardModel:
         else:
             self._head()
             if choice is None or choice.odds is None:
-                why = "" if choice is None else " ".join(("", *choice.notes))
-                raise CoalaError(
-                    "no pairs were left out by folds; give chosen and rejected features of "
-                    f"pairs that the model has not seen{why and f' ({why.strip()})'}"
-                )
+                why = () if choice is None else choice.notes
+                mend = "give chosen and rejected features of pairs that the model has not seen"
+                raise CoalaError("; ".join(("no pairs were left out by folds", *why, mend)))
             margins, temperature = choice.odds, 1.0
             weight = None if self._weight is None else np.asarray(self._weight)
-            names = self._groups or group_names(None, len(margins))
-            rivals = {}
+            names, rivals = choice.groups, {}
             if choice.linear_odds is not None:
                 linear = choice.linear_odds
                 rivals["linear probe"] = pairwise_accuracy(linear, np.zeros_like(linear))

@@ -93,6 +93,8 @@ class Choice(NamedTuple):
             other folds choose: what an honest verdict judges, since the margins of the choice are
             good by the choice too. None where there were no folds.
         linear_odds: (n,) likewise of the linear path alone; None without one.
+        groups: (n,) names of the groups that were never split, copies of a pair being one where
+            none were given; intervals of `odds` are clustered by them.
         few_groups: whether there were too few groups for networks.
     """
 
@@ -105,6 +107,7 @@ class Choice(NamedTuple):
     linear_margins: np.ndarray | None
     odds: np.ndarray | None
     linear_odds: np.ndarray | None
+    groups: tuple[str, ...]
     few_groups: bool
 
     def __str__(self) -> str:
@@ -157,7 +160,7 @@ def choose_strengths(
     # The status of the solution says what is wrong with bad values.
     status = input_status(prepare_params(params), pairs)
     if status != Status.SOLVED or (few and not linear_alone):
-        return _fallback(params, config, grid, few)
+        return _fallback(params, config, grid, names, few)
     key = key_or_default(key)
     gate_key, _ = jax.random.split(key)  # the gates of `solve` at the same key
     coarse = prepare_params(params)._replace(residual_tolerance=jnp.asarray(_RESIDUAL, float))
@@ -182,6 +185,7 @@ def choose_strengths(
         simplest[0].margins if simplest else None,
         odds,
         linear_odds,
+        names,
         few,
     )
 
@@ -291,7 +295,9 @@ def _network_candidates(
     return [each for index in sorted(tried) for each in tried[index]]
 
 
-def _fallback(params: Params, config: Config, grid: Grid, few_groups: bool) -> Choice:
+def _fallback(
+    params: Params, config: Config, grid: Grid, groups: tuple[str, ...], few_groups: bool
+) -> Choice:
     """The stated rule for too few groups: the simplest head that there is."""
     nothing = (math.nan, math.nan, math.nan, 1.0)  # without Phase II differences are log-odds
     strengths = Strengths(math.inf, FALLBACK_RIDGE, None)
@@ -299,7 +305,9 @@ def _fallback(params: Params, config: Config, grid: Grid, few_groups: bool) -> C
         strengths = Strengths(float(grid.strengths[0]), None, None)
     candidate = Candidate(*strengths, *nothing)
     solved_with = _solved_with(params, config, candidate)
-    return Choice(*solved_with, candidate, (), 0, *4 * (None,), few_groups=few_groups)
+    return Choice(
+        *solved_with, candidate, (), 0, *4 * (None,), groups=groups, few_groups=few_groups
+    )
 
 
 def _solved_with(params: Params, config: Config, candidate: Candidate) -> tuple[Params, Config]:

@@ -20,8 +20,10 @@ from coala_jax.data._rows import (
     require_usable,
 )
 from coala_jax.data._shapes import SHAPES, TELLING_COLUMNS, Conversations, told_format
+from coala_jax.data._shapes._layouts import message_rows
 from coala_jax.data._sources import Source, open_source
 from coala_jax.data._sources._row import SourceRow, each_row, first_rows
+from coala_jax.data._split import QUESTION_GROUP, question_group
 
 REPEATED_ID = "id of an earlier row"
 
@@ -64,10 +66,29 @@ def rows_of_source(
     seen, rows = first_rows(named_rows(source, options.columns))
     format = options.format or _detected_format(seen, source.name)
     conversations = Conversations(chat)
-    shaped = SHAPES[format](rows, options, conversations)
+    shaped = SHAPES[format](message_rows(rows), options, conversations)
     usable, set_aside = _checked(shaped, source.name, options)
     require_usable(source.name, usable, set_aside)
-    return RowSet(tuple(usable), tuple(set_aside), conversations.chat_template)
+    grouped, notes = _grouped(usable)
+    read = RowSet(tuple(grouped), tuple(set_aside), conversations.chat_template)
+    return read._replace(notes=(*conversations.notes, *notes))
+
+
+def _grouped(rows: list[PreferenceRow]) -> tuple[list[PreferenceRow], tuple[str, ...]]:
+    """Rows of which all have a group where questions made some; and a note where that tells."""
+    made = [row.group for row in rows if (row.group or "").startswith(QUESTION_GROUP)]
+    if not made:
+        return rows, ()
+    filled = [
+        row if row.group is not None else row._replace(group=question_group(row.prompt))
+        for row in rows
+    ]
+    if len({(row.group, row.prompt) for row in filled}) == len({row.group for row in filled}):
+        return filled, ()
+    return filled, (
+        "rows with the same first question are a group, which is never split: the same "
+        "conversation at other turns, or below other system texts",
+    )
 
 
 def _detected_format(rows: Iterable[Mapping[str, Any]], name: str) -> Format:

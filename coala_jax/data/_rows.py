@@ -82,11 +82,14 @@ class RowSet(NamedTuple):
         set_aside: what is not among them.
         chat_template: by what conversations became text (`coala_jax.data._chat.ChatFormat.name`);
             empty where there were none.
+        notes: what must be known of the rows, a sentence each: of parts of the source that are
+            missing, and of most of its rows where they are set aside.
     """
 
     rows: tuple[PreferenceRow, ...]
     set_aside: tuple[SetAsideRow, ...] = ()
     chat_template: str = ""
+    notes: tuple[str, ...] = ()
 
     @property
     def set_aside_counts(self) -> dict[str, int]:

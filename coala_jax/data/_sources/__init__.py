@@ -12,8 +12,7 @@ from coala_jax.data._errors import DataError
 from coala_jax.data._options import SourceOptions, require_options
 from coala_jax.data._sources import _arrow as arrow
 from coala_jax.data._sources import _csv_table as csv_table
-from coala_jax.data._sources import _json_array as json_array
-from coala_jax.data._sources import _json_lines as json_lines
+from coala_jax.data._sources import _json_file as json_file
 from coala_jax.data._sources._bytes import checked_file, until_cut
 from coala_jax.data._sources._folder import DEFAULT_SPLIT, files_of_folder
 from coala_jax.data._sources._hub import hub_rows, record_rows
@@ -21,8 +20,7 @@ from coala_jax.data._sources._row import SourceRow
 
 IN_MEMORY = "rows in memory"
 READERS: Mapping[tuple[str, ...], Callable[..., Iterator[SourceRow]]] = {
-    json_lines.SUFFIXES: json_lines.read_json_lines,
-    json_array.SUFFIXES: json_array.read_json_array,
+    json_file.SUFFIXES: json_file.read_json,
     csv_table.SUFFIXES: csv_table.read_csv,
     arrow.SUFFIXES: arrow.read_arrow,
 }

@@ -8,10 +8,12 @@ from typing import Any
 
 from coala_jax.data._errors import DataError
 from coala_jax.data._sources._bytes import INSTALL
+from coala_jax.data._sources._file_kinds import HEAD_BYTES, other_kind
 from coala_jax.data._sources._row import NOT_UTF8, SourceRow
 
 PARQUET, ARROW = ".parquet", ".arrow"
 SUFFIXES = (PARQUET, ARROW)
+BEGINNINGS = {PARQUET: b"PAR1", ARROW: b"ARROW1"}
 # Rows that become Python objects together: 1 MB of short rows.
 BATCH_ROWS = 1024
 
@@ -36,6 +38,10 @@ def read_arrow(file: Path, _: int) -> Iterator[SourceRow]:
 
 
 def _batches(pyarrow: ModuleType, file: Path) -> Iterator[Any]:
+    with file.open("rb") as stream:
+        head = stream.read(HEAD_BYTES)
+    if not head.startswith(BEGINNINGS[file.suffix]) and (kind := other_kind(head)):
+        raise OSError(f"it is {kind}")
     if file.suffix == PARQUET:
         with pyarrow.parquet.ParquetFile(file) as table:
             yield from table.iter_batches(BATCH_ROWS)

@@ -12,6 +12,7 @@ from coala_jax.cli._output import report, say
 from coala_jax.cli._row_options import (
     add_set_aside,
     keep_set_aside,
+    note_lines,
     rows_lines,
     set_aside_path,
 )
@@ -79,9 +80,13 @@ def run(arguments: argparse.Namespace) -> int:
             "paper": known.pairs,
             "difference": loaded.difference,
         },
-        "rows": {"set_aside": loaded.row_set.set_aside_counts},
+        "rows": {
+            "set_aside": loaded.row_set.set_aside_counts,
+            "notes": loaded.row_set.notes,
+        },
     }
     lines = [
+        *note_lines(loaded.row_set.notes),
         f"{known.name}: {loaded.check()}",
         f"split by prompt: {len(parts.train)} to train on, {len(parts.eval)} held out",
         *rows_lines(loaded.row_set.set_aside_counts, kept, None),

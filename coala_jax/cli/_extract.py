@@ -15,6 +15,7 @@ from coala_jax.cli._row_options import (
     add_row_options,
     add_set_aside,
     keep_set_aside,
+    note_lines,
     row_options,
     rows_lines,
     set_aside_path,
@@ -68,14 +69,19 @@ def run(arguments: argparse.Namespace) -> int:
         ),
     )
     kept = keep_set_aside(set_aside, row_set.set_aside)
+    for line in note_lines(row_set.notes):  # before the long work, and with its result
+        say(line)
     say(f"features of {len(row_set.rows)} pairs from {arguments.model}")
     backbone = load_backbone(arguments.model, **model_options(arguments))
     store = extract_store(row_set, backbone, out, settings=settings, part=part)
-    return report_store(arguments, store, kept)
+    return report_store(arguments, store, kept, row_set.notes)
 
 
 def report_store(
-    arguments: argparse.Namespace, store: FeatureStore, kept: Path | None = None
+    arguments: argparse.Namespace,
+    store: FeatureStore,
+    kept: Path | None = None,
+    notes: tuple[str, ...] = (),
 ) -> int:
     """Print what a store holds, and where rows set aside are kept; gives the exit code."""
     manifest = store.manifest
@@ -83,11 +89,17 @@ def report_store(
         "out": store.path,
         "pairs": {"total": manifest["rows"]},
         "features": {"width": manifest["width"], "dtype": manifest["dtype"]},
-        "rows": {"set_aside": manifest["refused"], "cut": manifest["cut"], "rejected": kept},
+        "rows": {
+            "set_aside": manifest["refused"],
+            "cut": manifest["cut"],
+            "rejected": kept,
+            "notes": notes,
+        },
         **{name: manifest[name] for name in ("tokens", "flops", "shapes", "identity")},
         "repaired": store.repaired,
     }
     lines = [
+        *note_lines(notes),
         f"features of {manifest['rows']} pairs, {manifest['width']} columns each side",
         *rows_lines(manifest["refused"], kept, None),
         *counts_line("pairs cut to the context", manifest["cut"]),

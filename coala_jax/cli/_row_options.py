@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -83,6 +83,11 @@ def keep_set_aside(path: Path | None, set_aside: tuple[SetAsideRow, ...]) -> Pat
         return None
     write_set_aside(path, set_aside)
     return path if set_aside else None
+
+
+def note_lines(notes: Iterable[str]) -> list[str]:
+    """The first lines of a command: what must be known of its rows."""
+    return [f"warning: {note}" for note in notes]
 
 
 def rows_lines(counts: Mapping[str, int], kept: Path | None, out: Path | None = None) -> list[str]:

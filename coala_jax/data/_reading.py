@@ -15,6 +15,7 @@ from coala_jax.data._rows import (
     RowFault,
     RowSet,
     SetAsideRow,
+    lost_note,
     preference_row,
     require_sound,
     require_usable,
@@ -67,7 +68,9 @@ def rows_of_source(
     shaped = SHAPES[format](rows, options, conversations)
     usable, set_aside = _checked(shaped, source.name, options)
     require_usable(source.name, usable, set_aside)
-    return RowSet(tuple(usable), tuple(set_aside), conversations.chat_template)
+    read = RowSet(tuple(usable), tuple(set_aside), conversations.chat_template)
+    lost = lost_note(source.name, len(usable), read.set_aside_counts)
+    return read._replace(notes=(*lost, *source.notes))
 
 
 def _detected_format(rows: Iterable[Mapping[str, Any]], name: str) -> Format:

@@ -55,11 +55,13 @@ class ResponseStream(NamedTuple):
         name: of the source, for messages.
         entries: can be gone through once.
         conversations: how messages become text.
+        notes: what must be known of the source, as a ``RowSet`` has them.
     """
 
     name: str
     entries: Iterator[ResponseEntry]
     conversations: Conversations
+    notes: tuple[str, ...] = ()
 
     @property
     def chat_template(self) -> str:
@@ -105,7 +107,7 @@ def stream_responses(
         entries = _entries(SHAPES[format](rows, options, conversations), _sides)
     if options.strict:
         entries = _strictly(entries, opened.name)
-    return ResponseStream(opened.name, entries, conversations)
+    return ResponseStream(opened.name, entries, conversations, opened.notes)
 
 
 def _detected_format(seen: Sequence[Mapping[str, Any]], name: str) -> Format | None:

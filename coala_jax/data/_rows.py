@@ -14,6 +14,8 @@ from coala_jax.data._message import PairMessages
 
 EQUAL = "chosen equals rejected"
 TIED = "tied scores"
+# How reasons end after which a file is not read on.
+REST_LOST = ("from here on", "is lost")
 # How reasons begin that find no partner for a sound response.
 LEFT_OVER = "left over: "
 # Keys of a row with a meaning here; all others go to ``extra``.
@@ -25,7 +27,8 @@ NAMED_IN_ERROR = 3
 # Half a million tokens, beyond any context there is: such a field is a whole file by mistake.
 MAX_CHARACTERS = 2_000_000
 NO_EXTRA: Mapping[str, Any] = MappingProxyType({})
-_SURROGATE = re.compile("[\ud800-\udfff]")
+# Half a character, which no encoding can say.
+SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class RowFault(Exception):
@@ -82,11 +85,14 @@ class RowSet(NamedTuple):
         set_aside: what is not among them.
         chat_template: by what conversations became text (`coala_jax.data._chat.ChatFormat.name`);
             empty where there were none.
+        notes: what must be known of the rows, a sentence each: of parts of the source that are
+            missing, and of most of its rows where they are set aside.
     """
 
     rows: tuple[PreferenceRow, ...]
     set_aside: tuple[SetAsideRow, ...] = ()
     chat_template: str = ""
+    notes: tuple[str, ...] = ()
 
     @property
     def set_aside_counts(self) -> dict[str, int]:
@@ -97,6 +103,27 @@ class RowSet(NamedTuple):
 def count_reasons(set_aside: Iterable[SetAsideRow]) -> dict[str, int]:
     """How many lines were set aside for each reason, sorted by reason."""
     return dict(sorted(Counter(line.reason for line in set_aside).items()))
+
+
+def lost_note(source: str, usable: int, counts: Mapping[str, int]) -> tuple[str, ...]:
+    """A note where more rows are set aside for a fault than are usable, or where some were lost.
+
+    Args:
+        source: its name.
+        usable: how many rows are.
+        counts: of rows set aside, by reason; pairs that are tied and responses without a partner
+            are no faults.
+    """
+    faults = {
+        reason: count
+        for reason, count in counts.items()
+        if reason != TIED and not reason.startswith(LEFT_OVER)
+    }
+    lost, reasons = sum(faults.values()), ", ".join(f"{key} {n}" for key, n in faults.items())
+    if lost > usable:
+        return (f"{source}: {lost} of {lost + usable} rows cannot be used: {reasons}",)
+    ends = [reason for reason in faults if reason.endswith(REST_LOST)]
+    return (f"{source}: not read to its end: {', '.join(ends)}",) if ends else ()
 
 
 def require_sound(row: SetAsideRow, source: str) -> None:
@@ -145,11 +172,13 @@ def require_texts(fields: Mapping[str, Any], keys: Iterable[str]) -> None:
         value = fields.get(key)
         if value is None:
             raise RowFault(f"no {key}")
+        if isinstance(value, bytes):
+            raise RowFault(f"{key} is not valid UTF-8")
         if not isinstance(value, str):
             raise RowFault(f"{key} is not a string")
         if not value.strip():
             raise RowFault(f"empty {key}")
-        if not value.isascii() and _SURROGATE.search(value):
+        if not value.isascii() and SURROGATE.search(value):
             raise RowFault(f"{key} is not valid Unicode")
         if len(value) > MAX_CHARACTERS:
             raise RowFault(f"{key} is longer than {MAX_CHARACTERS:,} characters")

@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -176,3 +177,13 @@ def test_conversations_of_a_data_set_keep_their_messages_for_the_model_s_templat
     written = read_rows(out / "train.jsonl", chat=lambda: checkpoint_chat(model)).rows
     assert result["pairs"]["total"] == len(written)
     assert written[0].prompt == f"<{first['prompt'][0]['content']}>"
+
+
+def test_extract_says_first_that_most_rows_are_lost(checkpoint, data, tmp_path, capsys):
+    Path(data).write_text(json.dumps([*ROWS, *ROWS[3:] * 2]))
+    words = ["--data", data, "--columns", COLUMNS, "--model", str(checkpoint), "--pooling", "last"]
+    assert main(["extract", *words, "--out", str(tmp_path / "store")]) == 0
+    printed = capsys.readouterr()
+    warning = f"warning: {data}: 4 of 6 rows cannot be used: chosen equals rejected 3, prompt repe"
+    assert printed.err.splitlines()[0].startswith(f"coala-jax: {warning}")
+    assert printed.out.splitlines()[0].startswith(warning)

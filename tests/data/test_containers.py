@@ -220,7 +220,11 @@ def spoilt(data, place):
     ("suffix", "spoil", "reason"),
     [
         (".gz", lambda pack: b"no gzip at all", r"it is no gzip; if .* take \.gz off its name"),
-        (".zst", lambda pack: b"no frame at all", r"it is no Zstandard; if .* take \.zst off its name"),
+        (
+            ".zst",
+            lambda pack: b"no frame at all",
+            r"it is no Zstandard; if .* take \.zst off its name",
+        ),
         (".gz", lambda pack: spoilt(pack(TEXT), -6), "its checksum is not that of its bytes"),
         (".zst", lambda pack: spoilt(pack(TEXT, write_checksum=True), -1), "its checksum is not"),
         (".gz", lambda pack: spoilt(pack(TEXT), 12), "its compressed bytes are damaged"),
@@ -232,7 +236,7 @@ def spoilt(data, place):
             ".zst",
             # A frame that says its window is 2 GiB: no magnitude of data is needed for that.
             lambda pack: b"\x28\xb5\x2f\xfd\x00\xa8" + b"\x01\x00\x00",
-            r"it is packed with a long window; unpack it first: zstd -d --long=31 .*rows\.jsonl\.zst",
+            r"it is packed with a long window; unpack it first: zstd -d --long=31 .*rows\.jsonl",
         ),
     ],
 )

@@ -59,6 +59,7 @@ def test_score_writes_a_line_a_row_with_its_id(run, tmp_path):
         "set_aside": {},
         "cut": {"prompt": 0, "response": 0},
         "rejected": None,
+        "notes": [],
     }
 
 
@@ -245,3 +246,12 @@ def test_options_that_do_not_fit_are_one_line(run, tmp_path, monkeypatch, words,
     code, printed, said = run(*words)
     assert code == 2 and printed == "" and message in said
     assert said.count("\n") == 1
+
+
+def test_score_says_first_that_most_rows_are_lost(run, tmp_path):
+    data = tmp_path / "lossy.jsonl"
+    data.write_text('{"prompt": "p", "response": "r"}\n' + "{broken\n" * 2)
+    code, printed, _ = run("score", "--out", str(tmp_path / "out.jsonl"), data=str(data))
+    assert code == 0
+    warning = f"warning: {data}: 2 of 3 rows cannot be used: broken JSON 2"
+    assert printed.splitlines()[0] == warning

@@ -10,7 +10,7 @@ from typing import Any
 from coala_jax._files import require_writable
 from coala_jax.cli._derived_options import add_fields, from_options
 from coala_jax.cli._output import counts_line, report
-from coala_jax.cli._row_options import note_lines
+from coala_jax.cli._row_options import warn_of
 from coala_jax.data._alternating import (
     ROLE_LABELS,
     AlternatingOptions,
@@ -86,7 +86,7 @@ def run(arguments: argparse.Namespace) -> int:
     }
     turns = len(population.rows) + sum(population.skipped.values())
     lines = [
-        *note_lines(read.notes),
+        *warn_of(read.notes),
         f"{len(read.conversations)} conversations, {turns} user turns, "
         f"{len(population.rows)} triplets",
         *counts_line("lines set aside", read.set_aside_counts),

@@ -12,9 +12,9 @@ from coala_jax.cli._output import report, say
 from coala_jax.cli._row_options import (
     add_set_aside,
     keep_set_aside,
-    note_lines,
     rows_lines,
     set_aside_path,
+    warn_of,
 )
 from coala_jax.data import RowOptions
 from coala_jax.data._writing import SET_ASIDE_NAME
@@ -86,7 +86,7 @@ def run(arguments: argparse.Namespace) -> int:
         },
     }
     lines = [
-        *note_lines(loaded.row_set.notes),
+        *warn_of(loaded.row_set.notes),
         f"{known.name}: {loaded.check()}",
         f"split by prompt: {len(parts.train)} to train on, {len(parts.eval)} held out",
         *rows_lines(loaded.row_set.set_aside_counts, kept, None),

@@ -19,10 +19,10 @@ from coala_jax.cli._row_options import (
     add_row_options,
     add_set_aside,
     keep_set_aside,
-    note_lines,
     row_options,
     rows_lines,
     set_aside_path,
+    warn_of,
 )
 
 if TYPE_CHECKING:
@@ -78,6 +78,8 @@ def run(arguments: argparse.Namespace) -> int:
     out, set_aside = output_file(arguments.out), set_aside_path(arguments, None)
     tokenizer = None if arguments.model is None else _tokenizer(arguments)
     read, held_out = _read(arguments, tokenizer)
+    notes = read.notes + (() if held_out is None else held_out.notes)
+    warnings = warn_of(notes)
     found = inspect_pairs(
         read.rows,
         () if held_out is None else held_out.rows,
@@ -88,14 +90,13 @@ def run(arguments: argparse.Namespace) -> int:
     counts_of = {"file": read.set_aside_counts}
     if held_out is not None:
         counts_of["eval"] = held_out.set_aside_counts
-    notes = read.notes + (() if held_out is None else held_out.notes)
     result = inspection_report(found) | {
         "set_aside": counts_of,
         "notes": notes,
         "examples": [{part: getattr(row, part) for part in EXAMPLE_PARTS} for row in examples],
         "out": out,
     }
-    lines = [*note_lines(notes), *_lines(found)]
+    lines = [*warnings, *_lines(found)]
     for part, counts in counts_of.items():
         lines += counts_line(f"lines set aside ({part})", counts)
     lines += [line for row in examples for line in _example_lines(row)]

@@ -9,9 +9,9 @@ from coala_jax.cli._output import excerpt, output_file, report
 from coala_jax.cli._parser import positive_integer
 from coala_jax.cli._row_options import (
     add_head_and_rows,
-    note_lines,
     open_head_and_rows,
     rows_lines,
+    warn_of,
 )
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
         "rows": {"set_aside": counts, "rejected": kept, "notes": notes},
     }
     lines = [
-        *note_lines(notes),
+        *warn_of(notes),
         *(line for each in found.explanations for line in _explanation(*each, found.linear_path)),
         *(line for each in found.neurons for line in _account(each, found)),
         *rows_lines(counts, kept, out),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 from coala_jax._files import require_writable
@@ -15,10 +16,10 @@ from coala_jax.cli._row_options import (
     add_row_options,
     add_set_aside,
     keep_set_aside,
-    note_lines,
     row_options,
     rows_lines,
     set_aside_path,
+    warn_of,
 )
 from coala_jax.data._writing import SET_ASIDE_NAME
 from coala_jax.features import FeatureStore, Part
@@ -69,8 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
         ),
     )
     kept = keep_set_aside(set_aside, row_set.set_aside)
-    for line in note_lines(row_set.notes):  # before the long work, and with its result
-        say(line)
+    warn_of(row_set.notes)  # before the long work, and with its result
     say(f"features of {len(row_set.rows)} pairs from {arguments.model}")
     backbone = load_backbone(arguments.model, **model_options(arguments))
     store = extract_store(row_set, backbone, out, settings=settings, part=part)
@@ -81,7 +81,7 @@ def report_store(
     arguments: argparse.Namespace,
     store: FeatureStore,
     kept: Path | None = None,
-    notes: tuple[str, ...] = (),
+    notes: Sequence[str] = (),
 ) -> int:
     """Print what a store holds, and where rows set aside are kept; gives the exit code."""
     manifest = store.manifest
@@ -99,7 +99,7 @@ def report_store(
         "repaired": store.repaired,
     }
     lines = [
-        *note_lines(notes),
+        *(f"warning: {note}" for note in notes),
         f"features of {manifest['rows']} pairs, {manifest['width']} columns each side",
         *rows_lines(manifest["refused"], kept, None),
         *counts_line("pairs cut to the context", manifest["cut"]),

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from coala_jax.cli._output import counts_line, excerpt, output_file, report
 from coala_jax.cli._row_options import (
     add_head_and_rows,
-    note_lines,
     open_head_and_rows,
     rows_lines,
+    warn_of,
 )
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
     ties = {name: sum(getattr(each, name) for each in rankings) for name in ("ties", "near_ties")}
     responses = sum(map(len, groups))
     lines = [
-        *note_lines(notes),
+        *warn_of(notes),
         *([] if out is not None else _shown(groups, rankings)),
         f"{responses} responses of {len(groups)} prompts ranked",
         *counts_line("pairs without an order", ties),

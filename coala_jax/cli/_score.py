@@ -10,9 +10,9 @@ from coala_jax.cli._output import counts_line, output_file, report, say
 from coala_jax.cli._parser import UsageError, positive_integer
 from coala_jax.cli._row_options import (
     add_head_and_rows,
-    note_lines,
     open_head_and_rows,
     rows_lines,
+    warn_of,
 )
 from coala_jax.data._responses import CHUNK_RESPONSES
 from coala_jax.data._sources._bytes import COMPRESSIONS
@@ -62,7 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
     counts, kept, notes = usable.set_aside
     metrics = tally.metrics()
     cut = {"prompt": tally.prompt_cut, "response": tally.response_cut}
-    lines = [*note_lines(notes), f"rewards of {tally.responses} responses"]
+    warnings, lines = warn_of(notes), [f"rewards of {tally.responses} responses"]
     if metrics:
         accuracy, margin = metrics.values()
         lines.append(f"accuracy {accuracy:.3f}, reward margin {margin:+.3f} on {tally.pairs} pairs")
@@ -88,7 +88,7 @@ def run(arguments: argparse.Namespace) -> int:
         "rows": {"set_aside": counts, "cut": cut, "rejected": kept, "notes": notes},
         "resumed": resumed,
     }
-    return report(arguments, result, [*lines, f"written: {out}"])
+    return report(arguments, result, [*warnings, *lines, f"written: {out}"])
 
 
 def _known_lines(tally: Tally) -> list[str]:

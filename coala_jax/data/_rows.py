@@ -16,6 +16,14 @@ EQUAL = "chosen equals rejected"
 TIED = "tied scores"
 # How reasons end after which a file is not read on.
 REST_LOST = ("from here on", "is lost")
+# What helps where a reason begins so.
+MENDS = {
+    "not valid UTF-8": "save the file as UTF-8",
+    "broken JSON": "write one JSON object a line",
+    "a quote": "write a quote within a quoted field twice",
+    "not as many fields": "quote the fields that hold the delimiter",
+    "no ": "fill the column, or name another one with columns={...} (--columns)",
+}
 # How reasons begin that find no partner for a sound response.
 LEFT_OVER = "left over: "
 # Keys of a row with a meaning here; all others go to ``extra``.
@@ -119,9 +127,12 @@ def lost_note(source: str, usable: int, counts: Mapping[str, int]) -> tuple[str,
         for reason, count in counts.items()
         if reason != TIED and not reason.startswith(LEFT_OVER)
     }
-    lost, reasons = sum(faults.values()), ", ".join(f"{key} {n}" for key, n in faults.items())
+    lost = sum(faults.values())
     if lost > usable:
-        return (f"{source}: {lost} of {lost + usable} rows cannot be used: {reasons}",)
+        counted = ", ".join(f"{reason} {count}" for reason, count in faults.items())
+        most = max(faults, key=faults.__getitem__)
+        mend = next((f"; {mend}" for start, mend in MENDS.items() if most.startswith(start)), "")
+        return (f"{source}: {lost} of {lost + usable} rows cannot be used: {counted}{mend}",)
     ends = [reason for reason in faults if reason.endswith(REST_LOST)]
     return (f"{source}: not read to its end: {', '.join(ends)}",) if ends else ()
 

@@ -257,7 +257,9 @@ def test_inspect_says_first_that_most_rows_are_lost(pairs, capsys, options):
     pairs.write_text(pairs.read_text() + "{broken\n" * 11 + "[]\n")
     assert main(["data", "inspect", str(pairs), *options]) == 0
     note = f"{pairs}: 12 of 22 rows cannot be used: broken JSON 11, not a JSON object 1"
-    text = capsys.readouterr().out
+    note += "; write one JSON object a line"
+    text, said = capsys.readouterr()
+    assert said.splitlines()[0] == f"coala-jax: warning: {note}"
     if options:
         assert json.loads(text)["notes"] == [note]
     else:

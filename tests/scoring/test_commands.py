@@ -251,7 +251,9 @@ def test_options_that_do_not_fit_are_one_line(run, tmp_path, monkeypatch, words,
 def test_score_says_first_that_most_rows_are_lost(run, tmp_path):
     data = tmp_path / "lossy.jsonl"
     data.write_text('{"prompt": "p", "response": "r"}\n' + "{broken\n" * 2)
-    code, printed, _ = run("score", "--out", str(tmp_path / "out.jsonl"), data=str(data))
+    code, printed, said = run("score", "--out", str(tmp_path / "out.jsonl"), data=str(data))
     assert code == 0
-    warning = f"warning: {data}: 2 of 3 rows cannot be used: broken JSON 2"
-    assert printed.splitlines()[0] == warning
+    warning = f"warning: {data}: 2 of 3 rows cannot be used: broken JSON 2; write one JSON object a"
+    assert printed.splitlines()[0].startswith(warning)
+    code, _, said = run("score", "--out", "-", data=str(data))
+    assert code == 0 and said.count(warning) == 1

@@ -49,13 +49,14 @@ PREFERENCES = [
         PREFERENCES,
         ["train_prefs.jsonl", "train_sft.jsonl"],
         ["train-en.jsonl", "train-de.jsonl"],
+        ["Train prefs.jsonl", "Train sft.jsonl", "Test prefs.jsonl"],
         ["prefs_train.jsonl", "sft_train.jsonl", "prefs_test.jsonl"],
     ],
 )
 def test_splits_that_begin_alike_are_different_ones(tmp_path, names):
     fill(tmp_path, *names)
     splits = sorted({name.split("/")[-1].split("-0")[0].split(".")[0] for name in names})
-    trained = [name for name in splits if "train" in name]
+    trained = [name for name in splits if "train" in name.lower()]
     with pytest.raises(DataError, match=f"several, {', '.join(trained)}; give one") as caught:
         open_source(tmp_path)
     assert f"(--split {trained[0]})" in str(caught.value)
@@ -69,6 +70,7 @@ def test_splits_that_begin_alike_are_different_ones(tmp_path, names):
     [
         ["test_prefs-00000-of-00001.jsonl", "test_sft-00000-of-00001.jsonl"],
         ["test.jsonl", "validation.jsonl"],
+        ["Training.jsonl", "Testing.jsonl"],
         ["test/part.jsonl", "dev/part.jsonl"],
     ],
 )
@@ -82,6 +84,7 @@ def test_without_a_train_split_several_are_asked_about(tmp_path, names):
     ("names", "read"),
     [
         (["train.jsonl", "test.jsonl"], ["train.jsonl"]),
+        (["Train.jsonl", "TEST.jsonl"], ["Train.jsonl"]),
         (["x_train.jsonl", "x_test.jsonl"], ["x_train.jsonl"]),
         (["train_prefs.jsonl", "test_prefs.jsonl"], ["train_prefs.jsonl"]),
         (["train-0.jsonl", "train-1.jsonl"], ["train-0.jsonl", "train-1.jsonl"]),

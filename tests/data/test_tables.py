@@ -1,5 +1,7 @@
 """Tables as people export them: delimiters, headers and quotes against the rules."""
 
+import csv
+
 import pytest
 
 from coala_jax.data import RowOptions, open_source, read_rows
@@ -118,7 +120,35 @@ def test_a_header_with_other_marks_keeps_its_delimiter(tmp_path):
     assert dict(row.fields) == {"prompt": "Hello; you, there"}
 
 
+def test_blank_lines_before_the_header_are_passed_over(tmp_path):
+    (row,) = table(tmp_path, "\n\nprompt;chosen\na;b, c\n")
+    assert (row.number, dict(row.fields)) == (4, {"prompt": "a", "chosen": "b, c"})
+
+
 def test_the_index_that_pandas_writes_is_a_column(tmp_path):
     (tmp_path / "rows.csv").write_text(",prompt,chosen,rejected\n0,p,c,r\n")
     (row,) = read_rows(tmp_path / "rows.csv", RowOptions(strict=True)).rows
     assert row[1:4] == ("p", "c", "r") and dict(row.extra) == {"Unnamed: 0": "0"}
+
+
+@pytest.mark.parametrize("quoting", [csv.QUOTE_MINIMAL, csv.QUOTE_ALL, csv.QUOTE_NONE])
+def test_a_table_with_a_backslash_before_every_quote_is_read_as_it_was_written(tmp_path, quoting):
+    """Also where a field with such a quote is not quoted, and in rows before the first that is."""
+    values = ['5" pipe', 'he said "hi", twice', "C:\\new, and \\", '"', "x, y", "plain\\, text"]
+    if quoting != csv.QUOTE_NONE:
+        values.append('two\n"lines", and\na third')
+    rows = [[f"p{n}", value, f"r{n}"] for n, value in enumerate(values * 3)]
+    with (tmp_path / "rows.csv").open("w", newline="") as file:
+        writer = csv.writer(file, doublequote=False, escapechar="\\", quoting=quoting)
+        writer.writerows([["prompt", "chosen", "rejected"], *rows])
+    read = list(open_source(tmp_path / "rows.csv").rows)
+    assert [list(row.fields.values()) for row in read] == rows
+
+
+def test_backslashes_of_a_table_that_doubles_its_quotes_stay(tmp_path):
+    values = ['C:\\"dir"', "\\frac{1}{2}\\, x", 'a \\"b\\", c', "\\\\", 'ends in \\"']
+    rows = [[f"p{n}", value, f"r{n}"] for n, value in enumerate(values * 3)]
+    with (tmp_path / "rows.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([["prompt", "chosen", "rejected"], *rows])
+    read = list(open_source(tmp_path / "rows.csv").rows)
+    assert [list(row.fields.values()) for row in read] == rows

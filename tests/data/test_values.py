@@ -88,6 +88,12 @@ def test_a_data_frame_is_rows_and_what_it_lacks_is_missing():
         read_rows(twice)
 
 
+def test_a_table_of_arrow_is_rows():
+    pyarrow = pytest.importorskip("pyarrow")
+    rows = [{**ROW, "chosen": b"So.", "margin": decimal.Decimal("1.5")}]
+    assert only(pyarrow.Table.from_pylist(rows))[1:5] == (*ROW.values(), 1.5)
+
+
 def test_columns_in_memory_are_rows_and_one_row_is_named():
     assert only({key: [value] for key, value in ROW.items()})[1:4] == tuple(ROW.values())
     with pytest.raises(DataError, match="rows in memory are one row, of prompt, .*; give a list"):

@@ -22,16 +22,18 @@ SUFFIXES = tuple(f"{kind}{packed}" for packed in ("", *COMPRESSIONS) for kind in
 # What pandas calls the column of an index, which it writes without a name.
 INDEX_NAME = "Unnamed: 0"
 # A quote that is open for longer is not meant to be: no field may hold as many characters.
-MAX_RECORD_CHARACTERS = 4_000_000
+MAX_RECORD_CHARACTERS = 2**25
 # A field of so many lines, each of which would make a record by itself, is the work of a quote that
 # was not closed. Prose has commas, but hardly a tab.
 FEWEST_SWALLOWED = {TAB: 2}
 FEWEST_SWALLOWED_ELSE = 4
 # So many lines tell what a quote has swallowed.
 LOOKED_AT = 50
+# And so many, how quotes are written.
+SAMPLED_LINES = 1000
 # Excel says what the delimiter is in a line of its own.
 _EXCEL_LINE = re.compile(r'"?sep=(.)"?\s*')
-_QUOTE = re.compile(r'(?<!\\)"')
+_ESCAPE = re.compile(r"\\.", re.DOTALL)
 _BACKSLASHED = re.compile(r'\\(["\\])')
 
 
@@ -112,21 +114,24 @@ class _Records:
         self._reader = csv.reader(lines, delimiter=delimiter, strict=True)
         mark = re.escape(delimiter)
         # A quoted field ends where a delimiter or a line follows; what else has a quote is literal.
-        self._field = re.compile(
-            rf'"((?:[^"\\]|\\.|"")*)"(?=[{mark}\r\n]|\Z)|([^{mark}\r\n]*)', re.DOTALL
-        )
+        quoted = rf'"((?:[^"\\]|\\.|"")*)"(?=[{mark}\r\n]|\Z)'
+        self._field = re.compile(rf"{quoted}|([^{mark}\r\n]*)", re.DOTALL)
+        escape = rf'\\([{mark}"\\])'
+        self._escape = re.compile(escape)
+        escaped = rf"((?:{escape.replace('(', '(?:')}|[^{mark}\r\n])*)"
+        self._escaped_field = re.compile(f"{quoted}|{escaped}", re.DOTALL)
 
     def header(self) -> list[str]:
-        """The names of the columns."""
+        """The names of the columns: the first record that is not blank."""
         self._lines.begin()
         try:
-            return next(self._reader, [])
+            return next(filter(None, self._reader), [])
         except csv.Error:
-            return self._literally(self._lines.keep(1))
+            return self._literally(self._lines.keep(1), self._field)
 
     def each(self, columns: int) -> Iterator[_Record]:
         """The records after the header, each of which should have that many values."""
-        after_fault = False
+        after_fault, backslashed = False, self._is_backslashed(columns)
         while True:
             first, values = self._lines.begin(), None
             try:
@@ -135,22 +140,61 @@ class _Records:
                 return
             except csv.Error:
                 pass
+            if values == []:
+                continue
             taken = self._lines.taken
-            whole = values is not None and len(values) == columns
-            if whole and not (len(taken) > 1 and self._swallowed(taken, columns)):
+            if backslashed and any("\\" in line for line in taken):
+                yield self._escaped(first, columns)
+            elif values is not None and self._is_whole(values, taken, columns):
                 after_fault &= len(taken) > 1 or "".join(taken).count('"') % 2 == 1
                 if after_fault:  # it may be the end of what was set aside
                     yield _Record(first, None, self._lines.keep(1))
                 else:
                     yield _Record(first, values, "")
-                continue
-            if values == []:
-                continue
-            if values is not None and len(taken) == 1 and '"' not in taken[0]:
-                yield _Record(first, values, "")  # too many or too few
-                continue
-            record, after_fault = self._mended(first, taken, columns)
-            yield record
+            else:
+                record, after_fault = self._mended(first, taken, columns)
+                yield record
+
+    def _is_whole(self, values: list[str], taken: list[str], columns: int) -> bool:
+        """Whether values are those of a record, or no quote is to blame that they are not."""
+        if len(values) != columns:
+            return len(taken) == 1 and '"' not in taken[0]
+        return len(taken) == 1 or not self._swallowed(taken, columns)
+
+    def _is_backslashed(self, columns: int) -> bool:
+        """Whether the first records are right where a backslash stands before every quote."""
+        self._lines.begin()
+        sample = list(itertools.islice(self._lines, SAMPLED_LINES))
+        self._lines.keep(0)
+
+        def fitness(escape: str | None) -> int:
+            mark, found = self._delimiter, 0
+            reader = csv.reader(iter(sample), delimiter=mark, escapechar=escape, strict=True)
+            while True:
+                try:
+                    found += len(next(reader)) == columns
+                except StopIteration:
+                    return found
+                except csv.Error:
+                    continue
+
+        return any("\\" in line for line in sample) and fitness("\\") > fitness(None)
+
+    def _escaped(self, first: int, columns: int) -> _Record:
+        """The record that begins at a line, where a backslash stands before every quote."""
+        text = self._closed_text()
+        values = self._literally(text or self._lines.taken[0], self._escaped_field)
+        if len(values) == columns:
+            self._lines.keep(text.count("\n", 0, self._end) + 1)
+            return _Record(first, values, "")
+        return _Record(first, None, self._lines.keep(1))
+
+    def _closed_text(self) -> str:
+        """The first lines, up to where every quote is closed; empty where none of the next does."""
+        text = self._lines.keep(1)
+        more = itertools.islice(self._lines, LOOKED_AT)
+        texts = itertools.accumulate(more, initial=text)
+        return next(filter(_is_closed, texts), "")
 
     def _mended(self, first: int, taken: list[str], columns: int) -> tuple[_Record, bool]:
         """The record of lines with a quote against the rules, and whether its end is unknown."""
@@ -159,26 +203,24 @@ class _Records:
         stretch, text = len(taken), taken[0]
         closed = _is_closed(text) or 2 * rows > len(swallowed)
         if not closed and '\\"' in text:  # lines of a field whose quotes have a backslash
-            self._lines.keep(1)
-            more = itertools.islice(self._lines, LOOKED_AT)
-            text = next(
-                (text for text in itertools.accumulate(more, initial=text) if _is_closed(text)), ""
-            )
+            text = self._closed_text()
             closed = bool(text)
-        if closed and len(values := self._literally(text)) == columns:
+        if closed and len(values := self._literally(text, self._field)) == columns:
             self._lines.keep(text.count("\n", 0, self._end) + 1)
             return _Record(first, values, ""), False
         unknown = bool(swallowed) and not closed
         return _Record(first, None, self._lines.keep(stretch if unknown else 1)), unknown
 
-    def _literally(self, text: str) -> list[str]:
+    def _literally(self, text: str, field: re.Pattern[str]) -> list[str]:
         """The fields of the record that a text begins with, where a stray quote is a character."""
         values, self._end = [], 0
-        while found := self._field.match(text, self._end):
-            quoted, literal = found.groups()
-            values.append(
-                literal if quoted is None else _BACKSLASHED.sub(r"\1", quoted.replace('""', '"'))
-            )
+        while found := field.match(text, self._end):
+            quoted, value = found.groups()
+            if quoted is not None:
+                value = _BACKSLASHED.sub(r"\1", quoted.replace('""', '"'))
+            elif field is self._escaped_field:
+                value = self._escape.sub(r"\1", value)
+            values.append(value)
             self._end = found.end()
             if text[self._end : self._end + 1] != self._delimiter:
                 break
@@ -197,14 +239,14 @@ class _Records:
         """Whether the lines of a record are all records of their own."""
         if len(taken) < FEWEST_SWALLOWED.get(self._delimiter, FEWEST_SWALLOWED_ELSE):
             return False
-        if len(self._literally(taken[0])) != columns:
+        if len(self._literally(taken[0], self._field)) != columns:
             return False
         return all(self._is_row(line, columns) for line in taken[1 : 1 + LOOKED_AT])
 
 
 def _is_closed(text: str) -> bool:
     """Whether every quote that is opened is closed, those with a backslash aside."""
-    return len(_QUOTE.findall(text)) % 2 == 0
+    return _ESCAPE.sub("", text).count('"') % 2 == 0
 
 
 @contextmanager
@@ -221,13 +263,13 @@ def _delimiter(file: Path, lines: _Lines) -> str:
     """The delimiter of a table: what Excel's own line says, else what divides the header."""
     usual = next(mark for kind, mark in DELIMITERS.items() if kind in file.suffixes)
     lines.begin()
-    header = next(lines, "")
+    header = next(filter(str.strip, lines), "")
     if said := _EXCEL_LINE.fullmatch(header):
         return said[1]
     lines.keep(0)
 
     def fitness(mark: str) -> tuple[bool, bool, int, bool]:
-        reader = csv.reader(lines, delimiter=mark)
+        reader = filter(None, csv.reader(lines, delimiter=mark))
         names, values = (len(next(reader, [])) for _ in range(2))
         lines.keep(0)
         return names > 1, names == values, names, mark == usual

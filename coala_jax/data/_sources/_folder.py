@@ -19,11 +19,11 @@ CACHED_RESULTS = "cache-"
 SNAPSHOTS, BLOBS, MAIN = "snapshots", "blobs", Path("refs/main")
 DEFAULT_SPLIT = "train"
 # By these words files are known to be of different splits.
-SPLIT_WORDS = ("train", "test", "validation", "valid", "val", "dev", "eval")
+SPLIT_WORDS = ("train", "training", "test", "testing", "validation", "valid", "val", "dev", "eval")
 # train-00000-of-00001, which may end in a hash.
 _SHARD = re.compile(r"(.+)-(\d+)-of-(\d+)(?:-[0-9a-f]+)?")
 _PART = re.compile(r"[-_.](?:part|shard|chunk)?[-_.]?\d+$")
-_BETWEEN_WORDS = re.compile(r"[-_.]")
+_BETWEEN_WORDS = re.compile(r"[-_. ]")
 # A message names this many files.
 NAMED_FILES = 5
 
@@ -162,7 +162,8 @@ def _named(file: Path, folder: Path, suffixes: Sequence[str], cached: Sequence[s
     shard = _SHARD.fullmatch(stem)
     split = shard[1] if shard else _PART.sub("", stem)
     split = next((name for name in cached if split.endswith(f"-{name}")), split)
-    if words := [part for part in file.relative_to(folder).parts[:-1] if part in SPLIT_WORDS]:
+    parts = file.relative_to(folder).parts[:-1]
+    if words := [part for part in parts if part.lower() in SPLIT_WORDS]:
         split = words[-1]
     return _Named(file, split, *((int(shard[2]), int(shard[3])) if shard else ()))
 
@@ -175,12 +176,11 @@ def _of_split(
     exact = [
         named
         for named in every
-        if wanted == named.split
-        or named.file.name.startswith(f"{wanted}.")
+        if wanted.lower() == named.split.lower()
+        or named.file.name.lower().startswith(f"{wanted.lower()}.")
         or wanted in named.file.relative_to(folder).parts[:-1]
     ]
-    near = [named for named in every if wanted in _BETWEEN_WORDS.split(named.split)]
-    near += [named for named in every if named not in near and named.split.startswith(f"{wanted}_")]
+    near = [named for named in every if wanted.lower() in _words(named)]
     if exact:
         others = [named.split for named in near if named not in exact]
         notes = [f"{folder}: split {wanted} is read, not {_shown(others)}"] if others else []
@@ -193,10 +193,15 @@ def _of_split(
             f"split={split!r}: no file of {folder} is named after it; there are "
             f"{_shown(str(named.file.relative_to(folder)) for named in every)}"
         )
-    words = {word for named in every for word in _BETWEEN_WORDS.split(named.split)}
+    words = {word for named in every for word in _words(named)}
     if any(named.shards for named in every) or words & set(SPLIT_WORDS):
         _require_one(folder, every, split)
     return every, []
+
+
+def _words(named: _Named) -> list[str]:
+    """The words of a split's name, in lower case."""
+    return _BETWEEN_WORDS.split(named.split.lower())
 
 
 def _require_one(folder: Path, found: Iterable[_Named], split: str | None) -> None:

@@ -53,13 +53,15 @@ def _decoded(value: bytes) -> str | bytes:
 
 
 def records_of(records: Any) -> Iterable[Any]:
-    """The rows of what gives columns when it is gone through: a DataFrame; else the same.
+    """The rows of what gives no rows when it is gone through: a DataFrame, a table; else the same.
 
     Raises:
         DataError: a DataFrame with two columns of one name.
     """
     if hasattr(records, "iter_rows"):  # polars
         return iter(records.iter_rows(named=True))
+    if hasattr(records, "to_batches"):  # pyarrow
+        return (record for batch in records.to_batches() for record in batch.to_pylist())
     if not hasattr(records, "itertuples"):
         return records
     if any(name is not None for name in records.index.names):

@@ -22,6 +22,7 @@ MENDS = {
     "broken JSON": "write one JSON object a line",
     "a quote": "write a quote within a quoted field twice",
     "not as many fields": "quote the fields that hold the delimiter",
+    "cannot be read": "fetch the file again",
     "no ": "fill the column, or name another one with columns={...} (--columns)",
 }
 # How reasons begin that find no partner for a sound response.
@@ -130,11 +131,16 @@ def lost_note(source: str, usable: int, counts: Mapping[str, int]) -> tuple[str,
     lost = sum(faults.values())
     if lost > usable:
         counted = ", ".join(f"{reason} {count}" for reason, count in faults.items())
-        most = max(faults, key=faults.__getitem__)
-        mend = next((f"; {mend}" for start, mend in MENDS.items() if most.startswith(start)), "")
+        mend = _mend(faults)
         return (f"{source}: {lost} of {lost + usable} rows cannot be used: {counted}{mend}",)
-    ends = [reason for reason in faults if reason.endswith(REST_LOST)]
-    return (f"{source}: not read to its end: {', '.join(ends)}",) if ends else ()
+    ends = {reason: faults[reason] for reason in faults if reason.endswith(REST_LOST)}
+    return (f"{source}: its end is lost: {', '.join(ends)}{_mend(ends)}",) if ends else ()
+
+
+def _mend(counts: Mapping[str, int]) -> str:
+    """What helps with the most frequent reason, as the end of a message."""
+    most = max(counts, key=counts.__getitem__)
+    return next((f"; {mend}" for start, mend in MENDS.items() if most.startswith(start)), "")
 
 
 def require_sound(row: SetAsideRow, source: str) -> None:
@@ -186,13 +192,22 @@ def require_texts(fields: Mapping[str, Any], keys: Iterable[str]) -> None:
         if isinstance(value, bytes):
             raise RowFault(f"{key} is not valid UTF-8")
         if not isinstance(value, str):
-            raise RowFault(f"{key} is not a string")
+            raise RowFault(f"{key} is not a string{_found(value)}")
         if not value.strip():
             raise RowFault(f"empty {key}")
         if not value.isascii() and SURROGATE.search(value):
             raise RowFault(f"{key} is not valid Unicode")
         if len(value) > MAX_CHARACTERS:
             raise RowFault(f"{key} is longer than {MAX_CHARACTERS:,} characters")
+
+
+def _found(value: Any) -> str:
+    """What stands where a text should, as the end of a reason; empty where it is a number."""
+    if isinstance(value, Mapping):
+        return f" but an object of {', '.join(sorted(map(str, value)))}"
+    if isinstance(value, list) and value and all(isinstance(item, str) for item in value):
+        return " but a list of texts (several responses go into completions, with scores)"
+    return " but a list" if isinstance(value, list | tuple) else ""
 
 
 def require_number(key: str, value: Any) -> None:
@@ -223,12 +238,12 @@ def require_usable(source: str, rows: Sequence[Any], set_aside: Sequence[SetAsid
         return
     if not set_aside:
         raise DataError(f"{source}: holds no rows")
-    reasons = []
-    for reason, count in count_reasons(set_aside).items():
+    reasons, counts = [], count_reasons(set_aside)
+    for reason, count in counts.items():
         numbers = [str(line.number) for line in set_aside if line.reason == reason]
         shown = ", ".join(numbers[:NAMED_IN_ERROR]) + (", ..." if count > NAMED_IN_ERROR else "")
         reasons.append(f"{reason}: {count} (line {shown})")
-    raise DataError(f"{source}: no usable row; set aside: {'; '.join(reasons)}")
+    raise DataError(f"{source}: no usable row; set aside: {'; '.join(reasons)}{_mend(counts)}")
 
 
 def fingerprint_rows(rows: Iterable[PreferenceRow]) -> str:

@@ -44,10 +44,14 @@ LAYOUTS = {
     "an array with a last comma": "[" + ",\n".join(LINES) + ",\n]",
     "objects over several lines": "\n".join(json.dumps(row, indent=2) for row in ROWS),
     "objects over several lines with commas": ",\n".join(json.dumps(row, indent=2) for row in ROWS),
-    "a list under a key": json.dumps({"version": "1", "data": ROWS}),
+    "a list under a key": json.dumps({"id": "x", "label": "y", "data": ROWS}),
     "a list under a key, over lines": json.dumps({"version": "1", "data": ROWS}, indent=2),
     "a list under a key among others": json.dumps({"authors": [{"name": "n"}], "rows": ROWS}),
     "a list under a key, Windows": json.dumps({"items": ROWS}, indent=1).replace("\n", "\r\n"),
+    "rows of the hub's viewer": json.dumps(
+        {"features": [{"name": "prompt"}], "rows": [{"row_idx": 0, "row": row} for row in ROWS]}
+    ),
+    "a list under two keys": json.dumps({"data": {"train": ROWS}}),
     "pandas columns": json.dumps({name: numbered(values) for name, values in by_columns().items()}),
     "pandas list": json.dumps(by_columns()),
     "pandas index": json.dumps(numbered(ROWS)),
@@ -73,7 +77,8 @@ def test_json_is_read_by_what_it_holds(tmp_path, layout, suffix):
         {"conversations": [{"from": "human", "value": "Why?"}]},
         {"prompt": "Why?", "answers": [{"answer": "So.", "rank": 1}]},
         {"prompt": "Why?", "completions": ["So.", "No."], "scores": [1, 0]},
-        {"input": {"messages": MESSAGES}, "preferred_output": ANSWERS[0]},
+        {"input": {"messages": MESSAGES, "tools": [{"a": 1}]}, "preferred_output": ANSWERS[0]},
+        {"messages": MESSAGES, "tools": [{"type": "function"}]},
     ],
 )
 @pytest.mark.parametrize("indent", [None, 2])

@@ -278,7 +278,8 @@ def test_inspect_says_first_that_a_file_breaks_off(pairs, capsys):
     packed.write_bytes(gzip.compress(lines.encode())[:-9])
     assert main(["data", "inspect", str(packed)]) == 0
     first = capsys.readouterr().out.splitlines()[0]
-    assert first == f"warning: {packed}: not read to its end: cannot be read from here on"
+    lost = "its end is lost: cannot be read from here on; fetch the file again"
+    assert first == f"warning: {packed}: {lost}"
 
 
 def rows_of(number):

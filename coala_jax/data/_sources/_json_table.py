@@ -8,6 +8,13 @@ from coala_jax.data._options import COLUMNS
 
 # Where files keep a list of rows beside other lists.
 ROWS_KEYS = ("data", "rows", "examples", "instances", "items", "records")
+# Each row in an object of its own, as the viewer of the hub gives them.
+NUMBERED = {"row_idx", "row"}
+# Columns that tell a row from an object around rows, which may well have an id or a label too.
+ROW_KEYS = {
+    *("messages", "conversations", "utterances", "input", "preferred_output"),
+    *(set(COLUMNS) - {"id", "label", "group", "weight", "margin", "system"}),
+}
 # A list of such mappings is a conversation, no list of rows.
 MESSAGE_KEYS = ({"role", "content"}, {"from", "value"})
 
@@ -23,14 +30,13 @@ def rows_within(whole: Mapping[str, Any], file: str) -> list[Any] | None:
         DataError: several lists of rows.
     """
     values = list(whole.values())
-    named = any(key in whole for key in COLUMNS)
+    named = any(key in whole for key in ROW_KEYS)
     if all(isinstance(value, dict) for value in values) and values:
         keys = list(values[0])
         if named and all(list(value) == keys for value in values):
             return [{name: whole[name][key] for name in whole} for key in keys]
-        if any(key in COLUMNS for key in keys):
+        if any(key in ROW_KEYS for key in keys):
             return values
-        return None
     if all(isinstance(value, list) for value in values) and named:
         lengths = {len(value) for value in values}
         if len(lengths) == 1 and not any(_is_messages(value) for value in values):
@@ -41,7 +47,8 @@ def rows_within(whole: Mapping[str, Any], file: str) -> list[Any] | None:
     if isinstance(columns, list) and isinstance(data, list):
         fit = all(isinstance(row, list) and len(row) == len(columns) for row in data)
         return [dict(zip(columns, row, strict=True)) for row in data] if fit else None
-    return _only_list(whole, file)
+    inner = [whole[key] for key in ROWS_KEYS if isinstance(whole.get(key), dict)]
+    return rows_within(inner[0], file) if len(inner) == 1 else _only_list(whole, file)
 
 
 def _only_list(whole: Mapping[str, Any], file: str) -> list[Any] | None:
@@ -53,7 +60,10 @@ def _only_list(whole: Mapping[str, Any], file: str) -> list[Any] | None:
             f"{file}: one JSON object with several lists of rows ({', '.join(lists)}); write each "
             "to a file of its own"
         )
-    return next(iter(lists.values()), None)
+    rows = next(iter(lists.values()), None)
+    if rows and all(isinstance(row, dict) and row.keys() >= NUMBERED for row in rows):
+        return [row["row"] for row in rows]
+    return rows
 
 
 def _is_rows(value: Any) -> bool:

@@ -91,6 +91,7 @@ def test_without_a_train_split_several_are_asked_about(tmp_path, names):
         (["train-part1.jsonl", "train_part_2.jsonl"], ["train-part1.jsonl", "train_part_2.jsonl"]),
         (["default/train/0000.jsonl", "default/test/0000.jsonl"], ["default/train/0000.jsonl"]),
         (["harmless.jsonl", "helpful.jsonl"], ["harmless.jsonl", "helpful.jsonl"]),
+        (["rows.jsonl", "rows.jsonl.rejected_rows.jsonl"], ["rows.jsonl"]),
         (["train.jsonl", "dataset_infos.json", ".cache/train.jsonl"], ["train.jsonl"]),
     ],
 )

@@ -94,10 +94,20 @@ def test_a_table_of_arrow_is_rows():
     assert only(pyarrow.Table.from_pylist(rows))[1:5] == (*ROW.values(), 1.5)
 
 
+@pytest.mark.parametrize("format", [None, "numpy", "pandas", "arrow"])
+def test_a_data_set_is_rows_whatever_its_format(format):
+    datasets = pytest.importorskip("datasets")
+    if format == "pandas":
+        pytest.importorskip("pandas")
+    assert only(datasets.Dataset.from_list([ROW]).with_format(format))[1:4] == tuple(ROW.values())
+
+
 def test_columns_in_memory_are_rows_and_one_row_is_named():
     assert only({key: [value] for key, value in ROW.items()})[1:4] == tuple(ROW.values())
     with pytest.raises(DataError, match="rows in memory are one row, of prompt, .*; give a list"):
         read_rows(ROW)
+    with pytest.raises(DataError, match="split='train': there are validation; give one"):
+        read_rows({"validation": [ROW]})
 
 
 @pytest.mark.parametrize("several", [False, True])

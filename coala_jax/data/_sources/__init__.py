@@ -101,12 +101,12 @@ def _in_memory(records: Any, split: str | None) -> Source:
             raise DataError(f"split={split!r}: the rows in memory have no splits; leave it out")
     elif name in records:  # a DatasetDict
         records = records[name]
-    elif split is None and (rows := rows_within(records, IN_MEMORY)) is not None:
+    elif split is None and any(column in records for column in COLUMNS):
+        if (rows := rows_within(records, IN_MEMORY)) is None:
+            raise DataError(
+                f"{IN_MEMORY} are one row, of {', '.join(map(str, records))}; give a list of rows"
+            )
         records = rows
-    elif any(column in records for column in COLUMNS):
-        raise DataError(
-            f"rows in memory are one row, of {', '.join(map(str, records))}; give a list of rows"
-        )
     else:
         raise DataError(f"split={name!r}: there are {', '.join(map(str, records))}; give one")
     return Source(IN_MEMORY, record_rows(records, IN_MEMORY))

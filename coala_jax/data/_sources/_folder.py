@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from coala_jax.data._errors import DataError
+from coala_jax.data._writing import SET_ASIDE_NAME
 
 # Files of ``Dataset.save_to_disk`` and ``DatasetDict.save_to_disk``, and what ``datasets`` and the
 # hub keep beside the rows.
@@ -133,7 +134,7 @@ def _data_files(folder: Path, suffixes: Sequence[str]) -> list[_Named]:
     every = [
         file
         for file in files
-        if file.name not in NO_ROWS
+        if not (file.name in NO_ROWS or file.name.endswith(SET_ASIDE_NAME))
         and not (file.parent in caches and file.name.startswith(CACHED_RESULTS))
     ]
     if not every:

@@ -9,6 +9,8 @@ from coala_jax.data._errors import DataError
 _JSON_TYPES = (str, int, float, bool, type(None))
 # pandas' words for a missing value; its third one is a NaN.
 _MISSING = ("NAType", "NaTType")
+# Formats of ``datasets`` under which a row is a table.
+_TABLE_FORMATS = ("pandas", "polars", "arrow")
 # Lists of such mappings are stored as a mapping of lists by ``datasets``.
 _STRUCTS = ({"role", "content"}, {"from", "value"}, {"answer", "rank"})
 
@@ -58,6 +60,9 @@ def records_of(records: Any) -> Iterable[Any]:
     Raises:
         DataError: a DataFrame with two columns of one name.
     """
+    form = getattr(records, "format", None)
+    if isinstance(form, Mapping) and form.get("type") in _TABLE_FORMATS:
+        records = records.with_format(None)
     if hasattr(records, "iter_rows"):  # polars
         return iter(records.iter_rows(named=True))
     if hasattr(records, "to_batches"):  # pyarrow

@@ -92,15 +92,16 @@ def test_several_lists_of_rows_in_one_object_are_named(tmp_path, indent):
         source_rows(tmp_path, "r.json", json.dumps({"train": ROWS, "test": ROWS}, indent=indent))
 
 
-def test_an_object_without_an_end_is_one_fault_not_one_a_line(tmp_path):
-    text = json.dumps({"data": ROWS}, indent=1)[:-20]
+@pytest.mark.parametrize("cut", [1, 2, 5, 12, 20, 28])
+def test_an_object_without_an_end_is_one_fault_not_one_a_line(tmp_path, cut):
+    text = json.dumps({"data": ROWS}, indent=1)[:-cut]
     (row,) = source_rows(tmp_path, "rows.json", text)
     assert row.reason == "broken JSON, the rest of the file is lost"
 
 
 def test_an_object_that_is_too_large_to_hold_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr("coala_jax.data._sources._json_file.MAX_LINE_BYTES", 500)
-    with pytest.raises(DataError, match="one JSON object of more than 500 characters; write its"):
+    with pytest.raises(DataError, match="one JSON object of more than 500 bytes; write its"):
         source_rows(tmp_path, "rows.json", json.dumps({"data": ROWS}, indent=1))
 
 

@@ -106,15 +106,10 @@ class _Members(io.RawIOBase):
         while self.begun and not packed and (more := self.stream.read(PACKED_READ_BYTES)):
             packed = more.lstrip(b"\0")  # gzip pads with zeros
         if packed and not packed.startswith(self.packing.begins):
-            name = self.packing.name
+            name, suffix = self.packing.name, self.file.suffix
             if not self.begun:
-                kind = other_kind(packed)
-                raise OSError(
-                    f"it is {kind}"
-                    if kind
-                    else f"it is no {name}; if it is not compressed, take "
-                    f"{self.file.suffix} off its name"
-                )
+                no_kind = f"no {name}; if it is not compressed, take {suffix} off its name"
+                raise OSError(f"it is {other_kind(packed) or no_kind}")
             self.fault = f"bytes that are no {name} follow its end"
             return b""
         if packed and self.begun:

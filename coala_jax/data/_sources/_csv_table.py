@@ -103,7 +103,9 @@ class _Lines:
         self._again.extendleft(reversed(again))
         self.number -= len(again)
         del self.taken[count:]
-        return "".join(self.taken)
+        text = "".join(self.taken)
+        self._characters = len(text)
+        return text
 
 
 class _Records:

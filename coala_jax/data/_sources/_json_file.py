@@ -80,28 +80,33 @@ def _first_object(lines: Iterator[_LINE], file: str) -> tuple[list[_LINE], str |
         DataError: it takes more lines than can be held.
     """
     seen: list[_LINE] = []
-    text, tried = "", 0
-    for line in lines:
-        seen.append(line)
-        text += line[1].decode(errors="surrogateescape")
-        if line[2] or not text.lstrip().startswith("{"):
-            return seen, None
-        if len(text) < 2 * tried and not line[1].lstrip().startswith(b"}"):
-            continue  # the whole is parsed again as it doubles, and where it may end
-        tried = len(text)
+    size = tried = 0
+    while True:
+        line = next(lines, None)
+        if line is not None:
+            seen.append(line)
+            size += len(line[1])
+            if line[2] or not seen[0][1].lstrip().startswith(b"{"):
+                return seen, None
+            if size < 2 * tried:
+                continue  # parsed again as it doubles, and at the end
+        tried = size
+        text = b"".join(each[1] for each in seen).decode(errors="surrogateescape")
         try:
             json_value(text, len(text) - len(text.lstrip()))
         except (ValueError, RecursionError) as error:
-            if getattr(error, "pos", 0) < len(text.rstrip()):
+            cut = line is None and str(error).startswith("Unterminated string")
+            if getattr(error, "pos", 0) < len(text.rstrip()) and not cut:
                 return seen, None  # broken, not only unfinished
-            if len(text) > MAX_LINE_BYTES:
+            if line is None:
+                return seen, UNFINISHED if len(seen) > 1 else None
+            if size > MAX_LINE_BYTES:
                 raise DataError(
-                    f"{file}: one JSON object of more than {MAX_LINE_BYTES:,} characters; write "
-                    "its rows as JSON lines (.jsonl)"
+                    f"{file}: one JSON object of more than {MAX_LINE_BYTES:,} bytes; write its "
+                    "rows as JSON lines (.jsonl)"
                 ) from error
         else:
             return seen, text if len(seen) > 1 else None
-    return seen, UNFINISHED if len(seen) > 1 else None
 
 
 def _lines_or_table(rows: Iterator[SourceRow], file: str) -> Iterator[SourceRow]:

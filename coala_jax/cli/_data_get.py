@@ -14,6 +14,7 @@ from coala_jax.cli._row_options import (
     keep_set_aside,
     rows_lines,
     set_aside_path,
+    warn_of,
 )
 from coala_jax.data import RowOptions
 from coala_jax.data._writing import SET_ASIDE_NAME
@@ -79,9 +80,13 @@ def run(arguments: argparse.Namespace) -> int:
             "paper": known.pairs,
             "difference": loaded.difference,
         },
-        "rows": {"set_aside": loaded.row_set.set_aside_counts},
+        "rows": {
+            "set_aside": loaded.row_set.set_aside_counts,
+            "notes": loaded.row_set.notes,
+        },
     }
     lines = [
+        *warn_of(loaded.row_set.notes),
         f"{known.name}: {loaded.check()}",
         f"split by prompt: {len(parts.train)} to train on, {len(parts.eval)} held out",
         *rows_lines(loaded.row_set.set_aside_counts, kept, None),

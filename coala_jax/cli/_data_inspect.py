@@ -22,6 +22,7 @@ from coala_jax.cli._row_options import (
     row_options,
     rows_lines,
     set_aside_path,
+    warn_of,
 )
 
 if TYPE_CHECKING:
@@ -79,6 +80,8 @@ def run(arguments: argparse.Namespace) -> int:
     out, set_aside = output_file(arguments.out), set_aside_path(arguments, None)
     tokenizer = None if arguments.model is None else _tokenizer(arguments)
     read, held_out = _read(arguments, tokenizer)
+    notes = read.notes + (() if held_out is None else held_out.notes)
+    warnings = warn_of(notes)
     found = inspect_pairs(
         read.rows,
         () if held_out is None else held_out.rows,
@@ -91,10 +94,11 @@ def run(arguments: argparse.Namespace) -> int:
         counts_of["eval"] = held_out.set_aside_counts
     result = inspection_report(found) | {
         "set_aside": counts_of,
+        "notes": notes,
         "examples": [{part: getattr(row, part) for part in EXAMPLE_PARTS} for row in examples],
         "out": out,
     }
-    lines = _lines(found)
+    lines = [*warnings, *_lines(found)]
     if tokenizer is not None:
         result["names_control_tokens"] = _control_tokens(tokenizer, read, held_out)
         lines.append(

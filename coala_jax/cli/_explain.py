@@ -7,7 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from coala_jax.cli._output import excerpt, output_file, report
 from coala_jax.cli._parser import positive_integer
-from coala_jax.cli._row_options import add_head_and_rows, open_head_and_rows, rows_lines
+from coala_jax.cli._row_options import (
+    add_head_and_rows,
+    open_head_and_rows,
+    rows_lines,
+    warn_of,
+)
 
 if TYPE_CHECKING:
     from coala_jax.data import ResponseRow
@@ -56,16 +61,17 @@ def run(arguments: argparse.Namespace) -> int:
             neurons=arguments.neurons,
             examples=arguments.examples,
         )
-    counts, kept = usable.set_aside
+    counts, kept, notes = usable.set_aside
     result = {
         "out": out,
         "explanations": [explanation_fields(*each) for each in found.explanations],
         "neurons": [account_fields(account) for account in found.neurons],
         "linear_path": found.linear_path,
         "responses": found.responses,
-        "rows": {"set_aside": counts, "rejected": kept},
+        "rows": {"set_aside": counts, "rejected": kept, "notes": notes},
     }
     lines = [
+        *warn_of(notes),
         *(line for each in found.explanations for line in _explanation(*each, found.linear_path)),
         *(line for each in found.neurons for line in _account(each, found)),
         *rows_lines(counts, kept, out),

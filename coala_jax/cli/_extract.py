@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 from coala_jax._files import require_writable
@@ -18,6 +19,7 @@ from coala_jax.cli._row_options import (
     row_options,
     rows_lines,
     set_aside_path,
+    warn_of,
 )
 from coala_jax.data._writing import SET_ASIDE_NAME
 from coala_jax.features import FeatureStore, Part
@@ -75,13 +77,17 @@ def run(arguments: argparse.Namespace) -> int:
     backbone = load_backbone(arguments.model, **model_options(arguments))
     row_set = set_same_aside(row_set, backbone, settings.for_rows(row_set.chat_template).template)
     kept = keep_set_aside(set_aside, row_set.set_aside)
+    warn_of(row_set.notes)  # before the long work, and with its result
     say(f"features of {len(row_set.rows)} pairs from {arguments.model}")
     store = extract_store(row_set, backbone, out, settings=settings, part=part)
-    return report_store(arguments, store, kept)
+    return report_store(arguments, store, kept, row_set.notes)
 
 
 def report_store(
-    arguments: argparse.Namespace, store: FeatureStore, kept: Path | None = None
+    arguments: argparse.Namespace,
+    store: FeatureStore,
+    kept: Path | None = None,
+    notes: Sequence[str] = (),
 ) -> int:
     """Print what a store holds, and where rows set aside are kept; gives the exit code."""
     manifest = store.manifest
@@ -89,11 +95,17 @@ def report_store(
         "out": store.path,
         "pairs": {"total": manifest["rows"]},
         "features": {"width": manifest["width"], "dtype": manifest["dtype"]},
-        "rows": {"set_aside": manifest["refused"], "cut": manifest["cut"], "rejected": kept},
+        "rows": {
+            "set_aside": manifest["refused"],
+            "cut": manifest["cut"],
+            "rejected": kept,
+            "notes": notes,
+        },
         **{name: manifest[name] for name in ("tokens", "flops", "shapes", "identity")},
         "repaired": store.repaired,
     }
     lines = [
+        *(f"warning: {note}" for note in notes),
         f"features of {manifest['rows']} pairs, {manifest['width']} columns each side",
         *rows_lines(manifest["refused"], kept, None),
         *counts_line("pairs cut to the context", manifest["cut"]),

@@ -15,6 +15,10 @@ from coala_jax.study._pairs import FEWEST_PAIRS
 # Seeds reach jax.random.key and numpy alike; both take this range.
 LARGEST_SEED = 2**32 - 1
 
+# A column of `column_names`: name here, quoted or bare name there, and the comma behind it.
+_COLUMN = re.compile(
+    r"""\s*(\w+)\s*=\s*(?:"((?:[^"]|"")*)"\s*(?=,|$)|(.*?)(?=,\s*\w+\s*=|$)),?""", re.S
+)
 # What argparse takes for an option.
 _NEGATIVE_LIST = re.compile(r"-\d+(,-?\d+)+")
 
@@ -146,11 +150,24 @@ def integer_list(text: str) -> tuple[int, ...]:
 
 
 def column_names(text: str) -> dict[str, str]:
-    """Names here to names there, from ``prompt=question,chosen=best``."""
-    pairs = [part.partition("=") for part in text.split(",")]
-    if not all(name and column for name, _, column in pairs):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a list such as prompt=question")
-    return {name.strip(): column.strip() for name, _, column in pairs}
+    """Names here to names there, from ``prompt=question,chosen=best``.
+
+    A comma belongs to a name there unless a name here and ``=`` follow it. A name there may be
+    quoted as in CSV.
+    """
+    names: dict[str, str] = {}
+    at = 0
+    while (found := _COLUMN.match(text, at)) and found.end() > at:
+        name, quoted, bare = found.groups()
+        column = bare.strip() if quoted is None else quoted.replace('""', '"')
+        if not column or name in names:
+            break
+        names[name], at = column, found.end()
+    if not names or at < len(text):
+        raise argparse.ArgumentTypeError(
+            f'{text!r} is not a list such as prompt=question,chosen="best, of all"'
+        )
+    return names
 
 
 def _integer(text: str, least: int, most: int | None) -> int:

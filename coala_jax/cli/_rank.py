@@ -8,7 +8,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from coala_jax.cli._output import counts_line, excerpt, output_file, report
-from coala_jax.cli._row_options import add_head_and_rows, open_head_and_rows, rows_lines
+from coala_jax.cli._row_options import (
+    add_head_and_rows,
+    open_head_and_rows,
+    rows_lines,
+    warn_of,
+)
 
 if TYPE_CHECKING:
     from coala_jax.data import ResponseRow
@@ -37,13 +42,14 @@ def run(arguments: argparse.Namespace) -> int:
     with usable as rows:
         groups = group_by_prompt(rows.responses())
         rankings = rank_groups(model, groups)
-    counts, kept = usable.set_aside
+    counts, kept, notes = usable.set_aside
     made = list(map(ranking_line, groups, rankings))
     if out is not None:
         write_json_lines(out, made)
     ties = {name: sum(getattr(each, name) for each in rankings) for name in ("ties", "near_ties")}
     responses = sum(map(len, groups))
     lines = [
+        *warn_of(notes),
         *([] if out is not None else _shown(groups, rankings)),
         f"{responses} responses of {len(groups)} prompts ranked",
         *counts_line("pairs without an order", ties),
@@ -54,7 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
         "prompts": len(groups),
         "responses": responses,
         **ties,
-        "rows": {"set_aside": counts, "rejected": kept},
+        "rows": {"set_aside": counts, "rejected": kept, "notes": notes},
         **({"rankings": made} if out is None else {}),
     }
     return report(arguments, result, lines)

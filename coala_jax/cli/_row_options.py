@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from coala_jax._files import require_writable
 from coala_jax.cli._derived_options import add_fields, from_options, given_fields, option_of
 from coala_jax.cli._options import add_head, model_options
-from coala_jax.cli._output import counts_line
+from coala_jax.cli._output import counts_line, say
 from coala_jax.data import RowOptions, SetAsideRow, write_set_aside
 from coala_jax.data._writing import SET_ASIDE_NAME
 
@@ -83,6 +83,14 @@ def keep_set_aside(path: Path | None, set_aside: tuple[SetAsideRow, ...]) -> Pat
         return None
     write_set_aside(path, set_aside)
     return path if set_aside else None
+
+
+def warn_of(notes: Iterable[str]) -> list[str]:
+    """Say at once what must be known of rows; gives it as the first lines of the result too."""
+    lines = [f"warning: {note}" for note in notes]
+    for line in lines:
+        say(line)
+    return lines
 
 
 def rows_lines(counts: Mapping[str, int], kept: Path | None, out: Path | None = None) -> list[str]:

@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING
 
 from coala_jax.cli._output import counts_line, output_file, report, say
 from coala_jax.cli._parser import UsageError, positive_integer
-from coala_jax.cli._row_options import add_head_and_rows, open_head_and_rows, rows_lines
+from coala_jax.cli._row_options import (
+    add_head_and_rows,
+    open_head_and_rows,
+    rows_lines,
+    warn_of,
+)
 from coala_jax.data._responses import CHUNK_RESPONSES
 from coala_jax.data._sources._bytes import COMPRESSIONS
 
@@ -55,10 +60,10 @@ def run(arguments: argparse.Namespace) -> int:
         tally, resumed = write_rewards(
             model, rows, out, chunk_responses=arguments.chunk_responses, report=say
         )
-    counts, kept = usable.set_aside
+    counts, kept, notes = usable.set_aside
     metrics = tally.metrics()
     cut = {"prompt": tally.prompt_cut, "response": tally.response_cut}
-    lines = [f"rewards of {tally.responses} responses"]
+    warnings, lines = warn_of(notes), [f"rewards of {tally.responses} responses"]
     if metrics:
         accuracy, margin = metrics.values()
         ties = f", {tally.ties} of them tied (half right each)" if tally.ties else ""
@@ -87,10 +92,10 @@ def run(arguments: argparse.Namespace) -> int:
             "pairs": tally.known_pairs,
             "unseen_accuracy": tally.unseen_accuracy(),
         },
-        "rows": {"set_aside": counts, "cut": cut, "rejected": kept},
+        "rows": {"set_aside": counts, "cut": cut, "rejected": kept, "notes": notes},
         "resumed": resumed,
     }
-    return report(arguments, result, [*lines, f"written: {out}"])
+    return report(arguments, result, [*warnings, *lines, f"written: {out}"])
 
 
 def _known_lines(tally: Tally) -> list[str]:

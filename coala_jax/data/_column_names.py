@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from coala_jax.data._errors import DataError
-from coala_jax.data._rows import NUMBER_KEYS
+from coala_jax.data._rows import NUMBER_KEYS, SURROGATE, RowFault
 from coala_jax.data._sources import Source
-from coala_jax.data._sources._row import SourceRow, first_rows
+from coala_jax.data._sources._row import SourceRow, each_row, first_rows
+from coala_jax.data._sources._values import as_structs
 
 # Under this name a column stays that another one takes the place of.
 REPLACED = "original_{}"
@@ -26,9 +27,7 @@ def named_rows(source: Source, columns: Mapping[str, str]) -> Iterator[SourceRow
     """
     fields, rows = first_rows(source.rows)
     _require_columns(source.name, columns, fields)
-    if not columns and not source.all_text and not source.many_files:
-        return rows
-    return (_named(row, columns, source) for row in rows)
+    return each_row(rows, lambda row, fields: [_named(row, fields, columns, source)])
 
 
 def _require_columns(
@@ -42,15 +41,32 @@ def _require_columns(
         )
 
 
-def _named(row: SourceRow, columns: Mapping[str, str], source: Source) -> SourceRow:
-    if row.fields is None:
-        return row
-    fields = _renamed(row.fields, columns)
+def _named(
+    row: SourceRow, there: Mapping[str, Any], columns: Mapping[str, str], source: Source
+) -> SourceRow:
+    for column, value in there.items():
+        if not (_is_unicode(column) and _is_unicode(value)):
+            raise RowFault(f"{_shown(column)} is not valid Unicode")
+    fields = {name: as_structs(value) for name, value in _renamed(there, columns).items()}
     if source.all_text:
         fields |= {key: _number(fields[key]) for key in NUMBER_KEYS if key in fields}
-    if source.many_files and fields.get("id") is None:
-        fields["id"] = f"{Path(row.file).stem}-{row.number}"
-    return row._replace(fields=fields, content=row.kept())
+    if source.root is not None and fields.get("id") is None:
+        file = Path(row.file).relative_to(source.root)
+        fields["id"] = f"{file.with_suffix('').as_posix()}-{row.number}"
+    return row if fields == there else row._replace(fields=fields, content=row.kept())
+
+
+def _is_unicode(value: Any) -> bool:
+    """Whether no text of a value holds half a character, a lone surrogate."""
+    if isinstance(value, str):
+        return value.isascii() or not SURROGATE.search(value)
+    if isinstance(value, Mapping):
+        return all(_is_unicode(key) and _is_unicode(item) for key, item in value.items())
+    return not isinstance(value, list | tuple) or all(map(_is_unicode, value))
+
+
+def _shown(column: Any) -> str:
+    return str(column).encode(errors="backslashreplace").decode()
 
 
 def _renamed(fields: Mapping[str, Any], columns: Mapping[str, str]) -> dict[str, Any]:

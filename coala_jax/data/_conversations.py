@@ -5,8 +5,16 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from coala_jax.data._column_names import named_rows
 from coala_jax.data._message import ASSISTANT, SYSTEM, USER, Message
-from coala_jax.data._rows import RowFault, SetAsideRow, count_reasons, require_usable, row_name
+from coala_jax.data._rows import (
+    RowFault,
+    SetAsideRow,
+    count_reasons,
+    lost_note,
+    require_usable,
+    row_name,
+)
 from coala_jax.data._sources import open_source
 from coala_jax.data._sources._row import SourceRow, each_row
 
@@ -39,10 +47,11 @@ class Conversation(NamedTuple):
 
 
 class ConversationSet(NamedTuple):
-    """The conversations of a file, and the lines that were set aside."""
+    """The conversations of a file, the lines that were set aside, and notes as in a ``RowSet``."""
 
     conversations: tuple[Conversation, ...]
     set_aside: tuple[SetAsideRow, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def set_aside_counts(self) -> dict[str, int]:
@@ -76,9 +85,10 @@ def read_conversations(
         conversations.append(conversation_of(fields, row.number, speakers))
         return ()
 
-    set_aside = [row.as_set_aside() for row in each_row(opened.rows, keep)]
+    set_aside = [row.as_set_aside() for row in each_row(named_rows(opened, {}), keep)]
     require_usable(opened.name, conversations, set_aside)
-    return ConversationSet(tuple(conversations), tuple(set_aside))
+    lost = lost_note(opened.name, len(conversations), count_reasons(set_aside))
+    return ConversationSet(tuple(conversations), tuple(set_aside), (*lost, *opened.notes))
 
 
 def conversation_of(

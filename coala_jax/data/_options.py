@@ -8,11 +8,14 @@ from coala_jax._choices import require_choices
 from coala_jax.data._errors import DataError
 from coala_jax.data._rows import ROW_KEYS
 
-Format = Literal["preference", "unpaired", "scored"]
+Format = Literal["preference", "unpaired", "scored", "winner", "ranked", "openai"]
 Pairs = Literal["one", "all"]
-RESPONSE, RESPONSES = "response", "responses"
+RESPONSE, RESPONSES, WINNER = "response", "responses", "winner"
 # Names of columns with a meaning, in pairs or in responses to be scored.
-COLUMNS = (*ROW_KEYS, "system", "completion", "label", "completions", "scores", RESPONSE, RESPONSES)
+COLUMNS = (
+    *(*ROW_KEYS, "system", "completion", "label", "completions", "scores", RESPONSE, RESPONSES),
+    *("response_a", "response_b", WINNER, "answers"),
+)
 # A small file can unpack to petabytes. The largest preference sets in use unpack to some 10 GB.
 MAX_UNPACKED_BYTES = 64 * 2**30
 
@@ -59,7 +62,8 @@ class RowOptions(SourceOptions):
     Attributes:
         columns: what columns are called there, by their name here, such as prompt=question;
             names here are id, prompt, chosen, rejected, margin, weight, group, system, completion,
-            label, completions, scores, response and responses.
+            label, completions, scores, response, responses, response_a, response_b, winner and
+            answers.
         format: format of the rows (default: by the columns).
         pairs: of unpaired and scored rows: one pair a response or row, or all.
         strict: stop at the first row that cannot be used.

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from coala_jax.data._column_names import named_rows
 from coala_jax.data._conversations import ASSISTANT, Message
 from coala_jax.data._errors import DataError
 from coala_jax.data._rows import RowFault, row_name
@@ -42,7 +43,10 @@ def read_prompts(path: str | os.PathLike[str]) -> list[PromptRow]:
             response that is missing from the output would be missed late.
     """
     file = Path(path)
-    rows = _lines(file) if file.suffix == TEXT_SUFFIX else message_rows(open_source(path).rows)
+    if file.suffix == TEXT_SUFFIX:
+        rows = iter(_lines(file))
+    else:
+        rows = message_rows(named_rows(open_source(path), {}))
     if not (prompts := [_prompt_row(row, file) for row in rows]):
         raise DataError(f"{file}: holds no prompt")
     return prompts

@@ -15,12 +15,12 @@ from coala_jax.data._rows import (
     RowFault,
     RowSet,
     SetAsideRow,
+    lost_note,
     preference_row,
     require_sound,
     require_usable,
 )
 from coala_jax.data._shapes import SHAPES, TELLING_COLUMNS, Conversations, told_format
-from coala_jax.data._shapes._layouts import message_rows
 from coala_jax.data._sources import Source, open_source
 from coala_jax.data._sources._row import SourceRow, each_row, first_rows
 from coala_jax.data._split import QUESTION_GROUP, question_group
@@ -36,12 +36,14 @@ def read_rows(
     """Read preference pairs; rows that cannot be used are set aside with their reason.
 
     The formats are ``preference`` (chosen, rejected, and prompt or a beginning that both share),
-    ``unpaired`` (prompt, completion, label) and ``scored`` (prompt, completions, scores), texts as
-    text or messages in each. Of unpaired and scored rows ``pairs`` makes one, each good response
-    against one bad, the best against the worst; or all, every better one against every worse.
-    A pair needs a prompt, a chosen and a rejected response that are not blank, the last two
-    different. ``id`` (else ``line-<number>``), ``margin``, ``weight``, ``group`` and ``system`` are
-    optional; all other columns become ``extra``.
+    ``unpaired`` (prompt, completion, label), ``scored`` (prompt, completions, scores), ``winner``
+    (prompt, two responses and which is better), ``ranked`` (prompt, answers with ranks) and
+    ``openai`` (input, preferred_output, non_preferred_output), texts as text or messages in each.
+    Of unpaired, scored and ranked rows ``pairs`` makes one, each good response against one bad, the
+    best against the worst; or all, every better one against every worse. A pair needs a prompt, a
+    chosen and a rejected response that are not blank, the last two different. ``id`` (else
+    ``line-<number>``), ``margin``, ``weight``, ``group`` and ``system`` are optional; all other
+    columns become ``extra``.
 
     Args:
         source: a file, a folder, a hub id or records in memory, as `open_source` takes it.
@@ -66,12 +68,13 @@ def rows_of_source(
     seen, rows = first_rows(named_rows(source, options.columns))
     format = options.format or _detected_format(seen, source.name)
     conversations = Conversations(chat)
-    shaped = SHAPES[format](message_rows(rows), options, conversations)
+    shaped = SHAPES[format](rows, options, conversations)
     usable, set_aside = _checked(shaped, source.name, options)
     require_usable(source.name, usable, set_aside)
     grouped, notes = _grouped(usable)
     read = RowSet(tuple(grouped), tuple(set_aside), conversations.chat_template)
-    return read._replace(notes=(*conversations.notes, *notes))
+    lost = lost_note(source.name, len(usable), read.set_aside_counts)
+    return read._replace(notes=(*lost, *source.notes, *conversations.notes, *notes))
 
 
 def _grouped(rows: list[PreferenceRow]) -> tuple[list[PreferenceRow], tuple[str, ...]]:

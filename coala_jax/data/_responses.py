@@ -56,11 +56,13 @@ class ResponseStream(NamedTuple):
         name: of the source, for messages.
         entries: can be gone through once.
         conversations: how messages become text.
+        notes: what must be known of the source, as a ``RowSet`` has them.
     """
 
     name: str
     entries: Iterator[ResponseEntry]
     conversations: Conversations
+    notes: tuple[str, ...] = ()
 
     @property
     def chat_template(self) -> str:
@@ -98,15 +100,15 @@ def stream_responses(
     else:
         opened = open_source(source, options)
     seen, rows = first_rows(named_rows(opened, options.columns))
-    conversations, rows = Conversations(chat), message_rows(rows)
+    conversations = Conversations(chat)
     format = options.format or _detected_format(seen, opened.name)
     if format is None:
-        entries = _entries(rows, partial(_own, conversations))
+        entries = _entries(message_rows(rows), partial(_own, conversations))
     else:
         entries = _entries(SHAPES[format](rows, options, conversations), _sides)
     if options.strict:
         entries = _strictly(entries, opened.name)
-    return ResponseStream(opened.name, entries, conversations)
+    return ResponseStream(opened.name, entries, conversations, opened.notes)
 
 
 def _detected_format(seen: Sequence[Mapping[str, Any]], name: str) -> Format | None:

@@ -14,6 +14,17 @@ from coala_jax.data._message import PairMessages
 
 EQUAL = "chosen equals rejected"
 TIED = "tied scores"
+# How reasons end after which a file is not read on.
+REST_LOST = ("from here on", "is lost")
+# What helps where a reason begins so.
+MENDS = {
+    "not valid UTF-8": "save the file as UTF-8",
+    "broken JSON": "write one JSON object a line",
+    "a quote": "write a quote within a quoted field twice",
+    "not as many fields": "quote the fields that hold the delimiter",
+    "cannot be read": "fetch the file again",
+    "no ": "fill the column, or name another one with columns={...} (--columns)",
+}
 # How reasons begin that find no partner for a sound response.
 LEFT_OVER = "left over: "
 # Keys of a row with a meaning here; all others go to ``extra``.
@@ -25,7 +36,8 @@ NAMED_IN_ERROR = 3
 # Half a million tokens, beyond any context there is: such a field is a whole file by mistake.
 MAX_CHARACTERS = 2_000_000
 NO_EXTRA: Mapping[str, Any] = MappingProxyType({})
-_SURROGATE = re.compile("[\ud800-\udfff]")
+# Half a character, which no encoding can say.
+SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class RowFault(Exception):
@@ -102,6 +114,35 @@ def count_reasons(set_aside: Iterable[SetAsideRow]) -> dict[str, int]:
     return dict(sorted(Counter(line.reason for line in set_aside).items()))
 
 
+def lost_note(source: str, usable: int, counts: Mapping[str, int]) -> tuple[str, ...]:
+    """A note where more rows are set aside for a fault than are usable, or where some were lost.
+
+    Args:
+        source: its name.
+        usable: how many rows are.
+        counts: of rows set aside, by reason; pairs that are tied and responses without a partner
+            are no faults.
+    """
+    faults = {
+        reason: count
+        for reason, count in counts.items()
+        if reason != TIED and not reason.startswith(LEFT_OVER)
+    }
+    lost = sum(faults.values())
+    if lost > usable:
+        counted = ", ".join(f"{reason} {count}" for reason, count in faults.items())
+        mend = _mend(faults)
+        return (f"{source}: {lost} of {lost + usable} rows cannot be used: {counted}{mend}",)
+    ends = {reason: faults[reason] for reason in faults if reason.endswith(REST_LOST)}
+    return (f"{source}: its end is lost: {', '.join(ends)}{_mend(ends)}",) if ends else ()
+
+
+def _mend(counts: Mapping[str, int]) -> str:
+    """What helps with the most frequent reason, as the end of a message."""
+    most = max(counts, key=counts.__getitem__)
+    return next((f"; {mend}" for start, mend in MENDS.items() if most.startswith(start)), "")
+
+
 def require_sound(row: SetAsideRow, source: str) -> None:
     """Raise where a row is set aside for a fault, not for want of a partner.
 
@@ -148,14 +189,25 @@ def require_texts(fields: Mapping[str, Any], keys: Iterable[str]) -> None:
         value = fields.get(key)
         if value is None:
             raise RowFault(f"no {key}")
+        if isinstance(value, bytes):
+            raise RowFault(f"{key} is not valid UTF-8")
         if not isinstance(value, str):
-            raise RowFault(f"{key} is not a string")
+            raise RowFault(f"{key} is not a string{_found(value)}")
         if not value.strip():
             raise RowFault(f"empty {key}")
-        if not value.isascii() and _SURROGATE.search(value):
+        if not value.isascii() and SURROGATE.search(value):
             raise RowFault(f"{key} is not valid Unicode")
         if len(value) > MAX_CHARACTERS:
             raise RowFault(f"{key} is longer than {MAX_CHARACTERS:,} characters")
+
+
+def _found(value: Any) -> str:
+    """What stands where a text should, as the end of a reason; empty where it is a number."""
+    if isinstance(value, Mapping):
+        return f" but an object of {', '.join(sorted(map(str, value)))}"
+    if isinstance(value, list) and value and all(isinstance(item, str) for item in value):
+        return " but a list of texts (several responses go into completions, with scores)"
+    return " but a list" if isinstance(value, list | tuple) else ""
 
 
 def require_number(key: str, value: Any) -> None:
@@ -186,12 +238,12 @@ def require_usable(source: str, rows: Sequence[Any], set_aside: Sequence[SetAsid
         return
     if not set_aside:
         raise DataError(f"{source}: holds no rows")
-    reasons = []
-    for reason, count in count_reasons(set_aside).items():
+    reasons, counts = [], count_reasons(set_aside)
+    for reason, count in counts.items():
         numbers = [str(line.number) for line in set_aside if line.reason == reason]
         shown = ", ".join(numbers[:NAMED_IN_ERROR]) + (", ..." if count > NAMED_IN_ERROR else "")
         reasons.append(f"{reason}: {count} (line {shown})")
-    raise DataError(f"{source}: no usable row; set aside: {'; '.join(reasons)}")
+    raise DataError(f"{source}: no usable row; set aside: {'; '.join(reasons)}{_mend(counts)}")
 
 
 def fingerprint_rows(rows: Iterable[PreferenceRow]) -> str:

@@ -14,6 +14,7 @@ from coala_jax._files import partial_path
 from coala_jax._head import load_head
 from coala_jax.data import DataError, ResponseRow, RowOptions, SetAsideRow, stream_responses
 from coala_jax.data._responses import ResponseStream
+from coala_jax.data._rows import lost_note
 from coala_jax.data._writing import set_aside_fields
 from coala_jax.decoding._reward_model import TextRewardModel, head_identity
 from coala_jax.features._chat import checkpoint_chat
@@ -51,10 +52,12 @@ class SetAside(NamedTuple):
     Attributes:
         counts: how many for each reason.
         path: where they are; None where there are none, or none were kept.
+        notes: as a ``RowSet`` has them, once all rows are read.
     """
 
     counts: Mapping[str, int]
     path: Path | None
+    notes: tuple[str, ...] = ()
 
 
 class UsableRows:
@@ -73,6 +76,7 @@ class UsableRows:
         """
         self._model, self._stream, self._path = model, stream, path
         self._counts, self._first = Counter[str](), dict[str, int]()
+        self._usable = 0
         self._file: BinaryIO | gzip.GzipFile | None = None
 
     def __enter__(self) -> UsableRows:
@@ -97,16 +101,15 @@ class UsableRows:
             FeatureError: conversations became text otherwise than those the head was trained on.
             DataError: at the end, where no row was usable; names the reasons.
         """
-        found = False
         for entry in self._stream.entries:
             if isinstance(entry, SetAsideRow):
                 self._set_aside(entry)
             else:
                 self._model.require_chat_template(self._stream.chat_template)
                 self._model.require_kind(entry[0].prompt)
-                found = True
+                self._usable += 1
                 yield entry
-        if found:
+        if self._usable:
             return
         reasons = "; ".join(
             f"{reason}: {count} (first in line {self._first[reason]})"
@@ -123,7 +126,9 @@ class UsableRows:
     def set_aside(self) -> SetAside:
         """What was set aside."""
         kept = None if self._file is None else self._path
-        return SetAside(dict(sorted(self._counts.items())), kept)
+        counts = dict(sorted(self._counts.items()))
+        lost = lost_note(self._stream.name, self._usable, counts)
+        return SetAside(counts, kept, (*lost, *self._stream.notes))
 
     def _set_aside(self, row: SetAsideRow) -> None:
         self._counts[row.reason] += 1

@@ -4,10 +4,13 @@ import gzip
 import hashlib
 import json
 import shutil
+from argparse import ArgumentTypeError
+from pathlib import Path
 
 import pytest
 
 from coala_jax.cli._main import main
+from coala_jax.cli._parser import column_names
 from coala_jax.data import read_rows
 from coala_jax.features._chat import checkpoint_chat
 
@@ -177,3 +180,48 @@ def test_conversations_of_a_data_set_keep_their_messages_for_the_model_s_templat
     assert result["pairs"]["total"] == len(written)
     # What a template writes before every answer is of the prompt.
     assert written[0].prompt == f"<{first['prompt'][0]['content']}><"
+
+
+def test_extract_says_first_that_most_rows_are_lost(checkpoint, data, tmp_path, capsys):
+    Path(data).write_text(json.dumps([*ROWS, *ROWS[3:] * 2]))
+    words = ["--data", data, "--columns", COLUMNS, "--model", str(checkpoint), "--pooling", "last"]
+    assert main(["extract", *words, "--out", str(tmp_path / "store")]) == 0
+    printed = capsys.readouterr()
+    warning = f"warning: {data}: 4 of 6 rows cannot be used: chosen equals rejected 3, prompt repe"
+    assert printed.err.splitlines()[0].startswith(f"coala-jax: {warning}")
+    assert printed.out.splitlines()[0].startswith(warning)
+
+
+@pytest.mark.parametrize(
+    ("text", "columns"),
+    [
+        ("prompt=question,chosen=best", {"prompt": "question", "chosen": "best"}),
+        (
+            "prompt=Question, as asked,chosen=Best answer (A=B), rejected = Worse",
+            {"prompt": "Question, as asked", "chosen": "Best answer (A=B)", "rejected": "Worse"},
+        ),
+        (
+            'prompt="Question, mode=fast",chosen="the ""best""" , rejected=c',
+            {"prompt": "Question, mode=fast", "chosen": 'the "best"', "rejected": "c"},
+        ),
+        ("prompt=two\nlines,chosen=b", {"prompt": "two\nlines", "chosen": "b"}),
+    ],
+)
+def test_names_of_columns_may_hold_commas(text, columns):
+    assert column_names(text) == columns
+
+
+@pytest.mark.parametrize("text", ["", "prompt", "prompt=", "=a", "prompt=a,prompt=b", "a,prompt=b"])
+def test_what_names_no_columns_is_refused(text):
+    with pytest.raises(ArgumentTypeError, match="is not a list such as prompt=question"):
+        column_names(text)
+
+
+def test_a_table_of_a_form_is_inspected_by_its_headers(tmp_path, capsys):
+    lines = ['Timestamp,"Question, as asked",Best answer (A=B),Worse answer']
+    lines += [f'now,"Why, {n}?","So, {n}.",No {n}.' for n in range(10)]
+    (tmp_path / "form.csv").write_text("\n".join(lines))
+    columns = "prompt=Question, as asked,chosen=Best answer (A=B),rejected=Worse answer"
+    words = [str(tmp_path / "form.csv"), "--columns", columns, "--json"]
+    assert main(["data", "inspect", *words]) == 0
+    assert json.loads(capsys.readouterr().out)["rows"] == 10

@@ -71,6 +71,7 @@ def test_counts_as_json_and_every_option_is_heard(talks, tmp_path, capsys):
     assert result["conversations"] == {
         "read": 3,
         "set_aside": {"broken JSON": 1},
+        "notes": [],
         "dropped": {"no user turn": 1},
     }
     assert result["user_turns_skipped"] == {"no immediate answer": 1}
@@ -249,3 +250,51 @@ def test_the_model_may_be_a_hub_id_and_writes_the_prompts_of_conversations(
     assert result["examples"][0]["prompt"].startswith("<the student")
     assert main(words) == 2  # its main branch is not in the cache
     assert "pass download=True (--download) to fetch it" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_inspect_says_first_that_most_rows_are_lost(pairs, capsys, options):
+    pairs.write_text(pairs.read_text() + "{broken\n" * 11 + "[]\n")
+    assert main(["data", "inspect", str(pairs), *options]) == 0
+    note = f"{pairs}: 12 of 22 rows cannot be used: broken JSON 11, not a JSON object 1"
+    note += "; write one JSON object a line"
+    text, said = capsys.readouterr()
+    assert said.splitlines()[0] == f"coala-jax: warning: {note}"
+    if options:
+        assert json.loads(text)["notes"] == [note]
+    else:
+        assert text.splitlines()[0] == f"warning: {note}"
+
+
+def test_few_rows_that_are_lost_are_no_first_line(pairs, capsys):
+    pairs.write_text(pairs.read_text() + "{broken\n" * 10)
+    assert main(["data", "inspect", str(pairs)]) == 0
+    assert "cannot be used" not in capsys.readouterr().out
+
+
+def test_inspect_says_first_that_a_file_breaks_off(pairs, capsys):
+    packed = pairs.with_name("pairs.jsonl.gz")
+    lines = "".join(f"{json.dumps({**row, 'n': n})}\n" for n in range(5000) for row in rows_of(n))
+    packed.write_bytes(gzip.compress(lines.encode())[:-9])
+    assert main(["data", "inspect", str(packed)]) == 0
+    first = capsys.readouterr().out.splitlines()[0]
+    lost = "its end is lost: cannot be read from here on; fetch the file again"
+    assert first == f"warning: {packed}: {lost}"
+
+
+def rows_of(number):
+    return [{"prompt": f"p {number % 7}", "chosen": f"c{number}", "rejected": f"r{number}"}]
+
+
+def test_commands_say_that_a_shard_is_missing(pairs, talks, tmp_path, capsys):
+    note = ": of the 2 shards of train 1 is missing (00001-of-00002): not all rows are read"
+    for name, file in (("pairs", pairs), ("talks", talks)):
+        (tmp_path / name).mkdir()
+        shutil.copy(file, tmp_path / name / "train-00000-of-00002.jsonl")
+    assert main(["data", "inspect", str(tmp_path / "pairs")]) == 0
+    first = capsys.readouterr().out.splitlines()[0]
+    assert first == f"warning: {tmp_path / 'pairs'}{note}"
+    out = str(tmp_path / "made.jsonl")
+    assert main(["data", "alternate", str(tmp_path / "talks"), "--out", out]) == 0
+    first = capsys.readouterr().out.splitlines()[0]
+    assert first == f"warning: {tmp_path / 'talks'}{note}"

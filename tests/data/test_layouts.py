@@ -1,209 +1,287 @@
-"""Layouts of messages that data sets have: read as what they mean, or refused by name."""
+"""Layouts of known data sets that become rows of the usual formats: winners, ranks, OpenAI's."""
 
 import json
 
 import pytest
 
-from coala_jax.data import DataError, read_rows, stream_responses
-from coala_jax.data._prompts import read_prompts
+from coala_jax.data import DataError, RowOptions, read_rows
+from tests.data.all_responses import read_responses
 
-PLAIN = {
-    "prompt": [{"role": "user", "content": "Why?"}],
-    "chosen": [{"role": "assistant", "content": "Because."}],
-    "rejected": [{"role": "assistant", "content": "No."}],
+QUESTION = [{"role": "user", "content": "Why?"}]
+FLAT = "User: Why?\nAssistant:"
+PAIR = ("Why?", "So.", "No.")
+
+
+def answer(text):
+    return {"role": "assistant", "content": text}
+
+
+def texts(rows, **options):
+    return [row[1:4] for row in read_rows(rows, RowOptions(strict=True, **options)).rows]
+
+
+def margins(rows):
+    return [row.margin for row in read_rows(rows).rows]
+
+
+SHP = {
+    "post_id": "x",
+    "history": "Why?",
+    "human_ref_A": "No.",
+    "human_ref_B": "So.",
+    "labels": 0,
+    "score_A": 1,
+    "score_B": 7,
+    "score_ratio": 7.0,
+}
+PKU = {
+    "prompt": "Why?",
+    "response_0": "So.",
+    "response_1": "No.",
+    "is_response_0_safe": True,
+    "better_response_id": 0,
+    "safer_response_id": 1,
+}
+HELPSTEER_2 = {
+    "split": "train",
+    "prompt": "Why?",
+    "response_1": "No.",
+    "response_2": "So.",
+    "preference_strength": 2,
+    "preference_statement": "2 is better",
+}
+HELPSTEER_3 = {
+    "domain": "general",
+    "context": QUESTION,
+    "response1": "So.",
+    "response2": "No.",
+    "overall_preference": -3,
+    "individual_preference": [{"score": -3}],
+}
+ARENA = {
+    "conversation_a": [*QUESTION, answer("No.")],
+    "conversation_b": [*QUESTION, answer("So.")],
+    "winner": "model_b",
+}
+KAGGLE = {
+    "prompt": '["Why?"]',
+    "response_a": '["So."]',
+    "response_b": '["No."]',
+    **{"winner_model_a": 1, "winner_model_b": 0, "winner_tie": 0},
+}
+GENERIC = {"prompt": "Why?", "response_a": "So.", "response_b": "No.", "winner": "a"}
+NECTAR = {
+    "prompt": "Why?",
+    "answers": [
+        {"answer": "?", "rank": 2.0, "model": "m"},
+        {"answer": "No.", "rank": 3.0, "model": "n"},
+        {"answer": "So.", "rank": 1.0, "model": "k"},
+    ],
+    "turns": 1,
+}
+OPENAI = {
+    "input": {"messages": QUESTION, "tools": [], "parallel_tool_calls": True},
+    "preferred_output": [answer("So.")],
+    "non_preferred_output": [answer("No.")],
 }
 
 
-def texts(row):
-    (read,) = read_rows([row]).rows
-    return read[1:4]
-
-
-def with_all(change):
-    return {name: change(turns) for name, turns in PLAIN.items()}
-
-
-def shared(turns):
-    speakers = {"user": "human", "assistant": "gpt"}
-    return [{"from": speakers[turn["role"]], "value": turn["content"]} for turn in turns]
-
-
-def typed(turns):
-    return [{**t, "content": [{"type": "text", "text": t["content"]}]} for t in turns]
-
-
-def with_nulls(turns):
-    """As Arrow gives turns of which some have more fields than others."""
-    return [{**turn, "tool_calls": None, "name": None} for turn in turns]
-
-
-LAYOUTS = {
-    "json": with_all(json.dumps),
-    "indented json": with_all(lambda turns: json.dumps(turns, indent=2)),
-    "python": with_all(repr),
-    "python tuples": with_all(lambda turns: repr(tuple(turns))),
-    "one message": with_all(lambda turns: turns[0]),
-    "one message as json": with_all(lambda turns: json.dumps(turns[0])),
-    "typed parts": with_all(typed),
-    "ShareGPT": with_all(shared),
-    "ShareGPT as json": with_all(lambda turns: json.dumps(shared(turns))),
-    "lists of roles and contents": with_all(
-        lambda turns: {key: [turn[key] for turn in turns] for key in ("role", "content")}
-    ),
-    "null fields": with_all(with_nulls),
-    "tuples": with_all(tuple),
-    "text answers": {"prompt": PLAIN["prompt"], "chosen": "Because.", "rejected": "No."},
-    "text prompt": {**PLAIN, "prompt": "Why?"},
-    "an empty system message": {
-        **PLAIN,
-        "prompt": [{"role": "system", "content": " "}, *PLAIN["prompt"]],
-    },
-    "conversations": {
-        "conversations": shared(PLAIN["prompt"]),
-        "chosen": shared(PLAIN["chosen"])[0],
-        "rejected": shared(PLAIN["rejected"])[0],
-    },
-    "messages": {"messages": PLAIN["prompt"], "chosen": "Because.", "rejected": "No."},
-    "implicit": {side: PLAIN["prompt"] + PLAIN[side] for side in ("chosen", "rejected")},
-    "implicit as json": {
-        side: json.dumps(PLAIN["prompt"] + PLAIN[side]) for side in ("chosen", "rejected")
-    },
-}
-
-
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_every_layout_means_the_same(layout):
-    assert texts(LAYOUTS[layout]) == texts(PLAIN)
-
-
 @pytest.mark.parametrize(
-    "row",
+    ("row", "expected"),
     [
-        {"completions": ["Because.", "No."], "scores": [2, 1]},
-        {"completions": [repr(PLAIN["chosen"]), repr(PLAIN["rejected"])], "scores": [2, 1]},
-        {"completions": [PLAIN["chosen"][0], PLAIN["rejected"][0]], "scores": [2, 1]},
+        (SHP, PAIR),
+        (PKU, PAIR),
+        (HELPSTEER_2, PAIR),
+        (HELPSTEER_3, (FLAT, "So.", "No.")),
+        (ARENA, (FLAT, "So.", "No.")),
+        (KAGGLE, PAIR),
+        (GENERIC, PAIR),
+        (NECTAR, PAIR),
+        (OPENAI, (FLAT, "So.", "No.")),
     ],
 )
-def test_scored_rows_have_the_same_layouts(row):
-    assert texts({"prompt": PLAIN["prompt"], **row}) == texts(PLAIN)
+def test_known_layouts_are_read_and_scored(row, expected):
+    assert texts([row]) == [expected]
+    scored = read_responses([row]).rows
+    assert [each.response for each in scored] == ["So.", "No."]
+    assert {each.prompt for each in scored} == {expected[0]}
+
+
+def test_a_strength_or_a_difference_of_ranks_is_the_margin():
+    assert margins([HELPSTEER_2]) == [2.0]
+    assert margins([HELPSTEER_3]) == [3.0]
+    assert margins([NECTAR]) == [2.0]
+    assert margins([GENERIC]) == [None]
+    assert margins([{**HELPSTEER_2, "margin": 0.5}]) == [0.5]
+
+
+def test_other_columns_are_carried_through():
+    (made,) = read_rows([SHP]).rows
+    assert dict(made.extra) == {"post_id": "x", "score_A": 1, "score_B": 7, "score_ratio": 7.0}
+    (made,) = read_rows([OPENAI]).rows
+    assert dict(made.extra) == {"parallel_tool_calls": True}
+
+
+def test_all_pairs_are_made_of_ranked_answers_and_equal_ranks_are_ties():
+    read = read_rows([NECTAR], RowOptions(pairs="all"))
+    assert {(row.chosen, row.rejected) for row in read.rows} == {
+        ("So.", "No."),
+        ("So.", "?"),
+        ("?", "No."),
+    }
+    tied = {**NECTAR, "answers": [{**each, "rank": 1} for each in NECTAR["answers"]]}
+    assert read_rows([NECTAR, tied]).set_aside_counts == {"tied scores": 1}
+
+
+def test_ranked_answers_as_a_mapping_of_lists_and_after_messages():
+    columns = {key: [each[key] for each in NECTAR["answers"]] for key in ("answer", "rank")}
+    assert texts([{"prompt": "Why?", "answers": columns}]) == [PAIR]
+    assert texts([{**NECTAR, "prompt": QUESTION}]) == [(FLAT, "So.", "No.")]
 
 
 @pytest.mark.parametrize(
-    "completion", ["Because.", PLAIN["chosen"][0], json.dumps(PLAIN["chosen"])]
-)
-def test_unpaired_rows_and_responses_do_too(completion):
-    bad = {"prompt": PLAIN["prompt"], "completion": PLAIN["rejected"], "label": False}
-    rows = [{"prompt": PLAIN["prompt"], "completion": completion, "label": True}, bad]
-    assert read_rows(rows).rows[0][1:4] == texts(PLAIN)
-    for response in ({"response": completion}, {"responses": [completion]}):
-        (((own,),)) = list(stream_responses([{"prompt": PLAIN["prompt"], **response}]).entries)
-        assert (own.prompt, own.response) == texts(PLAIN)[:2]
-
-
-@pytest.mark.parametrize(
-    "text",
+    ("row", "change"),
     [
-        "[1, 2] is a list",
-        '{"content": 3} parses as what?',
-        "[{'role': 'user'}]",
-        '{"value": 1, "from": ["x"',
-        "{} [] ()",
-        '[{"a": 1}]',
+        (HELPSTEER_2, {"preference_strength": 0}),
+        (HELPSTEER_3, {"overall_preference": 0}),
+        (ARENA, {"winner": "tie (bothbad)"}),
+        (KAGGLE, {"winner_model_a": 0, "winner_tie": 1}),
+        *((GENERIC, {"winner": value}) for value in ("tie", " Tie ", "both", "neither", "draw")),
     ],
 )
-def test_a_text_that_is_no_messages_stays_text(text):
-    row = {"prompt": text, "chosen": "a", "rejected": "b"}
-    assert texts(row)[0] == text
+def test_ties_are_counted_and_are_no_fault(row, change):
+    read = read_rows([row, {**row, **change}], RowOptions(strict=True))
+    assert len(read.rows) == 1 and read.set_aside_counts == {"tied scores": 1}
+
+
+def numbered(first, *winners):
+    sides = {f"answer_{first}": "So.", f"answer_{first + 1}": "No."}
+    return [{"prompt": "Why?", **sides, "winner": winner} for winner in winners]
 
 
 @pytest.mark.parametrize(
-    ("change", "reason"),
+    ("row", "chosen"),
     [
-        # As numpy prints an array of dicts, of which pandas makes a CSV.
-        (
-            {"prompt": "[{'content': 'a', 'role': 'user'}\n {'content': 'b', 'role': 'user'}]"},
-            "messages written as text that cannot be read back",
-        ),
-        ({"prompt": [{"role": "user", "content": [{"type": "audio"}]}]}, "a part of type audio"),
-        ({"prompt": {"role": ["user"], "content": ["a", "b"]}}, "lists of different lengths"),
-        ({"prompt": [{"from": "alien", "value": "a"}]}, "a role other than system, user"),
-        ({"prompt": [{"role": "user", "content": None}]}, "a message without role and content"),
-        ({"videos": ["a.mp4"]}, "videos: features are of text alone"),
+        *(({**GENERIC, "winner": value}, "So.") for value in ("A", "model_a", "response a", "a ")),
+        *(({**GENERIC, "winner": value}, "No.") for value in ("B", "assistant-b", "response_b")),
+        *((numbered(0, value)[0], "So.") for value in (0, "0", 0.0, "answer_0")),
+        *((numbered(0, value)[0], "No.") for value in (1, "1", "1.0", "model_1")),
+        *((numbered(1, value)[0], "So.") for value in (1, "1", 1.0)),
+        *((numbered(1, value)[0], "No.") for value in (2, "2", "response 2")),
+        ({"prompt": "p", "output_1": "So.", "output_2": "No.", "preference": 2}, "No."),
+        ({"prompt": "p", "responseA": "So.", "responseB": "No.", "choice": "b"}, "No."),
+        ({**SHP, "labels": 1}, "No."),
+        ({**HELPSTEER_2, "preference_strength": "-1"}, "No."),
     ],
 )
-def test_what_is_not_read_is_named(change, reason):
-    read = read_rows([PLAIN, {**PLAIN, **change}])
-    (line,) = read.set_aside
-    assert reason in line.reason
+def test_the_winner_is_named_by_its_letter_number_or_column(row, chosen):
+    assert [each[1] for each in texts([row])] == [chosen]
 
 
-def test_prompts_to_answer_are_read_in_these_layouts_and_without_tools(tmp_path):
-    file = tmp_path / "prompts.jsonl"
-    file.write_text(json.dumps({"prompt": json.dumps(PLAIN["prompt"])}) + "\n")
-    (row,) = read_prompts(file)
-    assert [message.content for message in row.prompt] == ["Why?"]
-    file.write_text(json.dumps({**PLAIN, "tools": [{"type": "function"}]}) + "\n")
-    with pytest.raises(DataError, match="row 1: tools: responses are generated without any"):
-        read_prompts(file)
+def test_numbers_between_and_zero_are_ties_where_responses_are_1_and_2():
+    read = read_rows(numbered(1, 1, 2, 0, 1.5))
+    assert len(read.rows) == 2 and read.set_aside_counts == {"tied scores": 2}
+    read = read_rows(numbered(0, 1, 0, 0.5))
+    assert len(read.rows) == 2 and read.set_aside_counts == {"tied scores": 1}
 
 
-def whole(question, *answers):
-    return dict(zip(("chosen", "rejected"), (f"{question}{each}" for each in answers), strict=True))
-
-
-@pytest.mark.parametrize("column", ["question", "instruction", "input", "query", "context"])
-def test_a_column_that_looks_like_the_prompt_is_asked_for(column):
-    rows = [{column: f"q{n}", **whole("The answer: ", f"a{n}", f"b{n}")} for n in range(3)]
-    with pytest.raises(DataError, match=f"rows in memory: no column .* --columns prompt={column}"):
+@pytest.mark.parametrize("rows", [numbered(1, 0, 1, 1), numbered(0, 1, 2)])
+def test_a_winner_counted_from_another_number_is_asked_about(rows):
+    with pytest.raises(
+        DataError, match=r"winner: its values \(.*\) are not the numbers of answer_"
+    ):
         read_rows(rows)
 
 
-def test_a_guessed_prompt_that_all_rows_share_or_few_have_is_refused():
-    same = [whole("The answer: ", f"a{n}", f"b{n}") for n in range(20)]
-    with pytest.raises(DataError, match="one of 1 texts in 20 rows; name the column"):
-        read_rows(same)
-    told, untold = ([whole(f"I {n} ", "a", "b") for n in range(20)], [whole("", "a", "b")] * 20)
-    assert len(read_rows(told[:13] + untold[:7]).rows) == 13
-    chance = told[:7] + untold[:13]
-    with pytest.raises(DataError, match="in 13 of 20 rows they begin differently; name the col"):
-        read_rows(chance)
-
-
-HAN, JOINED = "\u5929\u6c14", "\U0001f469\u200d"
-
-
 @pytest.mark.parametrize(
-    ("prompt", "chosen", "rejected"),
+    ("row", "change", "reason"),
     [
-        (HAN, "\u6674", "\u96e8"),  # Chinese words have no spaces between them
-        ("\u3069\u3046\u3057\u3066\uff1f", "\u306f\u3044", "\u3044\u3044\u3048"),
-        # An English word is not cut, nor a letter from its accent, nor a joined sign.
-        (HAN, "yes of", "yet"),
-        (HAN, "\u0e01\u0e49\u0e32", "\u0e01\u0e49\u0e4b"),
-        (HAN, f"{JOINED}\U0001f4bb", f"{JOINED}\U0001f680"),
-        (f"Say it: {HAN}", "\u597d", "\u4eec"),
-        ("Why? It", "rains", "pours"),
+        (GENERIC, {"winner": None}, "no winner"),
+        (GENERIC, {"winner": "c"}, "winner names neither response, nor a tie"),
+        (GENERIC, {"winner": 1}, "winner names neither response, nor a tie"),
+        (GENERIC, {"winner": ["a"]}, "winner names neither response, nor a tie"),
+        (GENERIC, {"response_a": None}, "no chosen"),
+        (SHP, {"labels": 2}, "labels is neither 0 nor 1"),
+        (KAGGLE, {"winner_tie": 1}, "not one of winner_model_a, winner_model_b, winner_tie is 1"),
+        (HELPSTEER_2, {"preference_strength": None}, "no preference_strength"),
+        (HELPSTEER_2, {"preference_strength": float("inf")}, "preference_strength is not finite"),
+        (HELPSTEER_2, {"preference_strength": "large"}, "preference_strength is not a number"),
+        (NECTAR, {"answers": None}, "no answers"),
+        (NECTAR, {"answers": ["a", "b"]}, 'answers is not a list of {"answer": ..., "rank": ...}'),
+        (NECTAR, {"answers": [{"answer": "a"}]}, "answers is not a list of"),
+        (NECTAR, {"answers": [{"answer": "a", "rank": "first"}]}, "a rank is not a number"),
+        (NECTAR, {"answers": NECTAR["answers"][:1]}, "fewer than two completions"),
+        (OPENAI, {"input": None}, "input holds no messages"),
+        (OPENAI, {"input": {"messages": "Why?"}}, "input holds no messages"),
+        (OPENAI, {"preferred_output": None}, "no preferred_output"),
     ],
 )
-def test_a_guessed_prompt_ends_amid_no_word_and_no_character(prompt, chosen, rejected):
-    space = " " if prompt.endswith("It") else ""
-    row = {"chosen": f"{prompt}{space}{chosen}", "rejected": f"{prompt}{space}{rejected}"}
-    assert texts(row) == (prompt, chosen, rejected)
+def test_a_row_of_a_layout_that_cannot_be_used_is_set_aside(row, change, reason):
+    read = read_rows([row, {**row, **change}])
+    (set_aside,) = read.set_aside
+    assert len(read.rows) == 1 and set_aside.reason.startswith(reason)
+    assert set_aside.content == {**row, **change}
 
 
-def test_rows_that_go_on_from_one_question_are_a_group():
-    later = [*PLAIN["prompt"], *PLAIN["chosen"], {"role": "user", "content": "And now?"}]
-    kind = [{"role": "system", "content": "Be kind."}, *PLAIN["prompt"]]
-    other = [{"role": "user", "content": "How?"}]
-    read = read_rows([{**PLAIN, "prompt": each} for each in (PLAIN["prompt"], later, kind, other)])
-    groups = [row.group for row in read.rows]
-    assert groups[0] == groups[1] == groups[2] != groups[3]
-    assert "rows with the same first question are a group" in read.notes[0]
-    assert read_rows([PLAIN]).notes == ()
-    own = read_rows([{**PLAIN, "group": "mine"}]).rows[0].group
-    assert own == "mine"
-    plain = {"chosen": "a", "rejected": "b"}
-    read = read_rows([{"prompt": "Why?", "system": each, **plain} for each in ("S", "T", None)])
-    assert read.rows[0].group == read.rows[1].group == groups[0]
-    assert read.rows[2].group == groups[0]
-    assert read_rows([{"prompt": "Why?", **plain}]).rows[0].group is None  # prompts are enough
+def test_of_two_verdicts_the_more_helpful_counts_unless_one_is_named():
+    assert texts([PKU]) == [("Why?", "So.", "No.")]
+    safer = {"columns": {"winner": "safer_response_id"}}
+    assert texts([PKU], **safer) == [("Why?", "No.", "So.")]
+    both = {**GENERIC, "choice": "b"}
+    with pytest.raises(DataError, match=r"winner and choice each say .* \(--columns winner=winner"):
+        read_rows([both])
+    assert texts([both], columns={"winner": "choice"})[0][1] == "No."
+
+
+def test_columns_of_two_responses_are_named():
+    row = {"q": "Why?", "left": "No.", "right": "So.", "pick": "right"}
+    columns = {"prompt": "q", "response_a": "left", "response_b": "right", "winner": "pick"}
+    assert texts([row], columns=columns) == [PAIR]
+    with pytest.raises(DataError, match="hold no two responses; name them"):
+        read_rows([row], RowOptions(format="winner"))
+    no_prompt = {name: value for name, value in GENERIC.items() if name != "prompt"}
+    with pytest.raises(DataError, match=r"instruction\) none is prompt; name it with"):
+        read_rows([{**no_prompt, "instruction": "Why?"}])
+
+
+def test_a_format_that_is_known_otherwise_goes_first():
+    assert texts([{**GENERIC, "chosen": "x", "rejected": "y"}]) == [("Why?", "x", "y")]
+    scored = {**NECTAR, "completions": ["x", "y"], "scores": [1, 0]}
+    assert texts([scored]) == [("Why?", "x", "y")]
+    assert texts([scored], format="ranked") == [PAIR]
+
+
+@pytest.mark.parametrize("more", [{"response_2": "Third."}, {"winner": None, "pick": "a"}])
+def test_three_responses_or_none_that_wins_are_no_pair(more):
+    row = {"prompt": "Why?", "response_0": "So.", "response_1": "No.", "winner": 0, **more}
+    row = {name: value for name, value in row.items() if value is not None}
+    with pytest.raises(DataError, match="are those of no format"):
+        read_rows([row])
+
+
+def test_turns_as_lists_in_json_are_conversations():
+    row = {
+        **KAGGLE,
+        "prompt": json.dumps(["Why?", "And?"]),
+        "response_a": json.dumps(["So.", "More."]),
+        "response_b": json.dumps(["No.", "Less."]),
+    }
+    assert texts([row]) == [
+        (FLAT, "So.\nUser: And?\nAssistant: More.", "No.\nUser: And?\nAssistant: Less.")
+    ]
+    brackets = {**GENERIC, "response_a": '["in brackets"]'}
+    assert texts([brackets])[0][1] == '["in brackets"]'
+
+
+def test_classes_of_a_winner_go_by_their_names():
+    datasets = pytest.importorskip("datasets")
+    features = datasets.Features(
+        {
+            **{name: datasets.Value("string") for name in ("prompt", "response_a", "response_b")},
+            "winner": datasets.ClassLabel(names=["tie", "b", "a"]),
+        }
+    )
+    columns = {name: [value] * 3 for name, value in GENERIC.items()} | {"winner": [0, 1, 2]}
+    read = read_rows(datasets.Dataset.from_dict(columns, features))
+    assert [row.chosen for row in read.rows] == ["No.", "So."]
+    assert read.set_aside_counts == {"tied scores": 1}

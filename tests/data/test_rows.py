@@ -47,7 +47,13 @@ def test_a_row_without_id_is_named_by_its_line(tmp_path):
         ({"rejected": None}, "no rejected"),
         ({"rejected": " \n"}, "empty rejected"),
         ({"prompt": ""}, "empty prompt"),
-        ({"chosen": ["Because."]}, "chosen is not a string"),
+        (
+            {"chosen": ["Because."]},
+            "chosen is not a string but a list of texts (several responses go into completions, "
+            "with scores)",
+        ),
+        ({"chosen": {"text": "So.", "by": 1}}, "chosen is not a string but an object of by, text"),
+        ({"chosen": 7}, "chosen is not a string"),
         ({"chosen": "\ud800"}, "chosen is not valid Unicode"),
         ({"chosen": "No. "}, "chosen equals rejected"),
         ({"margin": "big"}, "margin is not a number"),

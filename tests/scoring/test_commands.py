@@ -59,13 +59,14 @@ def test_score_writes_a_line_a_row_with_its_id(run, tmp_path):
         "set_aside": {},
         "cut": {"prompt": 0, "response": 0},
         "rejected": None,
+        "notes": [],
     }
 
 
 @pytest.mark.parametrize(
     ("known", "said", "unseen"),
     [
-        (["the student asks"], "of 2 of 3 rows; accuracy 0.500 on the 1 other pairs", 0.5),
+        (["the student asks"], "of 2 of 3 rows; accuracy 0.000 on the 1 other pairs", 0.0),
         (["The  student", "the student asks"], "of 3 of 3 rows, of all pairs here", None),
         ([], None, None),
     ],
@@ -77,7 +78,7 @@ def test_score_says_which_prompts_the_head_was_trained_on(
     head = write_head(tmp_path / "head", trained_on_prompts=prompts.text)
     rows = [
         {"id": "a", "prompt": "the student asks", "chosen": "the tutor answers", "rejected": "no"},
-        {"id": "b", "prompt": "the student", "chosen": "same", "rejected": "same"},
+        {"id": "b", "prompt": "the student", "chosen": "the tutor", "rejected": "no"},
         {"id": "c", "prompt": "the student asks", "chosen": "no", "rejected": "the tutor answers"},
     ]
     data, out = write_rows(tmp_path / "pairs.jsonl", rows), str(tmp_path / "out.jsonl")
@@ -89,9 +90,9 @@ def test_score_says_which_prompts_the_head_was_trained_on(
     code, printed, _ = run("score", "--out", out, "--json", head=head, data=data)
     assert code == 0
     pairs = {0: 0, 1: 2, 2: 3}[len(known)]
-    whole = 0.5 if unseen is None and not known else unseen
+    whole = 1 / 3 if unseen is None and not known else unseen  # one of a and c is right
     found = json.loads(printed)["trained_on"]
-    assert found == {"rows": pairs, "pairs": pairs, "unseen_accuracy": whole}
+    assert found == {"rows": pairs, "pairs": pairs, "unseen_accuracy": pytest.approx(whole)}
 
 
 def test_score_counts_no_prompts_of_a_head_that_does_not_say(run, tmp_path):
@@ -245,3 +246,14 @@ def test_options_that_do_not_fit_are_one_line(run, tmp_path, monkeypatch, words,
     code, printed, said = run(*words)
     assert code == 2 and printed == "" and message in said
     assert said.count("\n") == 1
+
+
+def test_score_says_first_that_most_rows_are_lost(run, tmp_path):
+    data = tmp_path / "lossy.jsonl"
+    data.write_text('{"prompt": "p", "response": "r"}\n' + "{broken\n" * 2)
+    code, printed, said = run("score", "--out", str(tmp_path / "out.jsonl"), data=str(data))
+    assert code == 0
+    warning = f"warning: {data}: 2 of 3 rows cannot be used: broken JSON 2; write one JSON object a"
+    assert printed.splitlines()[0].startswith(warning)
+    code, _, said = run("score", "--out", "-", data=str(data))
+    assert code == 0 and said.count(warning) == 1

@@ -152,6 +152,6 @@ def _require_columns(known: KnownSet, name: str, rows: list[Mapping[str, Any]]) 
 
 def _distinct(rows: Iterator[SourceRow], source: Source) -> Iterator[SourceRow]:
     """Rows numbered on through all files, so that numbers tell them apart."""
-    if not source.many_files:
+    if source.root is None:
         return rows
     return (row._replace(number=number) for number, row in enumerate(rows, start=1))

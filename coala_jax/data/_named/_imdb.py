@@ -24,6 +24,7 @@ from coala_jax.data._rows import LEFT_OVER, RowFault
 from coala_jax.data._sources._row import SourceRow, each_row
 
 NEGATIVE, POSITIVE = 0, 1
+NAMES = ("neg", "pos")
 # Words of a prompt: the DPO paper's prompts are 2 to 8 tokens, and with fewer words than this many
 # reviews would share one.
 OPENING_WORDS = 8
@@ -47,6 +48,7 @@ def _pairs(rows: Iterator[SourceRow], _: str) -> Iterator[SourceRow]:
         text, label = fields.get("text"), fields.get("label")
         if not isinstance(text, str):
             raise RowFault(NO_TEXT)
+        label = NAMES.index(label) if label in NAMES else label
         if label not in (NEGATIVE, POSITIVE):
             raise RowFault(UNKNOWN_LABEL)
         opening = _OPENING.match(text)

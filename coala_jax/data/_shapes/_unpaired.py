@@ -1,6 +1,7 @@
 """Rows with one response each and whether it is good: paired within a prompt."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from coala_jax.data._message import PairMessages
@@ -11,7 +12,15 @@ from coala_jax.data._shapes._several import Responses, prompt_and_completions
 from coala_jax.data._sources._row import SourceRow, each_row
 from coala_jax.data._split import normalise_prompt
 
-LABELS = {True: True, False: False, "true": True, "false": False, "1": True, "0": False}
+# What good and bad ones are called, in lower case; numbers are 1 and 0.
+GOOD = ("true", "yes", "good", "positive", "pos", "chosen", "accepted", "desirable")
+BAD = ("false", "no", "bad", "negative", "neg", "rejected", "undesirable")
+LABELS: Mapping[Any, bool] = {
+    **dict.fromkeys(GOOD, True),
+    **dict.fromkeys(BAD, False),
+    1: True,
+    0: False,
+}
 KEYS = ("prompt", "completion", "label", "system", "id")
 NO_PARTNER = f"{LEFT_OVER}no completion of the other label for its prompt"
 
@@ -57,6 +66,8 @@ def _is_good(fields: Mapping[str, Any]) -> bool:
     label: Any = fields.get("label")
     if isinstance(label, str):
         label = label.strip().lower()
+        with suppress(ValueError):
+            label = float(label)  # "1.0", as tables write it
     if not isinstance(label, bool | int | float | str) or label not in LABELS:
         raise RowFault("no label" if label is None else "label is neither true nor false")
     return LABELS[label]

@@ -9,20 +9,19 @@ from typing import Any, NamedTuple
 
 from coala_jax._hub_ids import DATA_SET_ID
 from coala_jax.data._errors import DataError
-from coala_jax.data._options import SourceOptions, require_options
+from coala_jax.data._options import COLUMNS, SourceOptions, require_options
 from coala_jax.data._sources import _arrow as arrow
 from coala_jax.data._sources import _csv_table as csv_table
-from coala_jax.data._sources import _json_array as json_array
-from coala_jax.data._sources import _json_lines as json_lines
+from coala_jax.data._sources import _json_file as json_file
 from coala_jax.data._sources._bytes import checked_file, until_cut
-from coala_jax.data._sources._folder import DEFAULT_SPLIT, files_of_folder
+from coala_jax.data._sources._folder import DEFAULT_SPLIT, common_root, files_of_folder
 from coala_jax.data._sources._hub import hub_rows, record_rows
+from coala_jax.data._sources._json_table import rows_within
 from coala_jax.data._sources._row import SourceRow
 
 IN_MEMORY = "rows in memory"
 READERS: Mapping[tuple[str, ...], Callable[..., Iterator[SourceRow]]] = {
-    json_lines.SUFFIXES: json_lines.read_json_lines,
-    json_array.SUFFIXES: json_array.read_json_array,
+    json_file.SUFFIXES: json_file.read_json,
     csv_table.SUFFIXES: csv_table.read_csv,
     arrow.SUFFIXES: arrow.read_arrow,
 }
@@ -36,13 +35,16 @@ class Source(NamedTuple):
         name: for messages.
         rows: can be gone through once.
         all_text: values are text whatever they mean, as in CSV.
-        many_files: row numbers alone do not tell rows apart.
+        root: the folder that the names of several files are said from: row numbers alone do not
+            tell their rows apart. None for one file.
+        notes: what must be known of the source, such as a part of it that is missing.
     """
 
     name: str
     rows: Iterator[SourceRow]
     all_text: bool = False
-    many_files: bool = False
+    root: Path | None = None
+    notes: tuple[str, ...] = ()
 
 
 def open_source(
@@ -54,7 +56,7 @@ def open_source(
     Args:
         source: a file (``.jsonl``, ``.json``, ``.csv``, ``.tsv``, each also ``.gz`` or ``.zst``,
             ``.parquet``, ``.arrow``); a folder of such files, or one that ``datasets`` saved; a hub
-            id; or records in memory: a ``datasets`` object, a list of dicts.
+            id; or records in memory: a ``datasets`` object, a DataFrame, a list of dicts.
         options: which of its rows.
 
     Raises:
@@ -70,8 +72,10 @@ def open_source(
                 f"revision={options.revision!r}: {path} is a folder, only hub ids have revisions; "
                 "leave it out"
             )
-        files = files_of_folder(path, SUFFIXES, options.config, options.split)
-        return Source(str(path), _rows_of_files(files, most), _is_text(files[:1]), len(files) > 1)
+        files, notes = files_of_folder(path, SUFFIXES, options.config, options.split)
+        root = common_root(files) if len(files) > 1 else None
+        rows = _rows_of_files(files, most)
+        return Source(str(path), rows, _is_text(files[:1]), root, notes)
     name = str(source)
     if not path.exists() and DATA_SET_ID.fullmatch(name) and not name.endswith(SUFFIXES):
         return Source(name, hub_rows(name, options))
@@ -90,12 +94,19 @@ def _is_text(files: Sequence[Path]) -> bool:
     return any(file.name.endswith(csv_table.SUFFIXES) for file in files)
 
 
-def _in_memory(records: Iterable[Mapping[str, Any]], split: str | None) -> Source:
-    if isinstance(records, Mapping):  # a DatasetDict
-        name = split or DEFAULT_SPLIT
-        if name not in records:
-            raise DataError(f"split={name!r}: there are {', '.join(map(str, records))}; give one")
+def _in_memory(records: Any, split: str | None) -> Source:
+    name = split or DEFAULT_SPLIT
+    if not isinstance(records, Mapping):
+        if split is not None:
+            raise DataError(f"split={split!r}: the rows in memory have no splits; leave it out")
+    elif name in records:  # a DatasetDict
         records = records[name]
-    elif split is not None:
-        raise DataError(f"split={split!r}: the rows in memory have no splits; leave it out")
+    elif split is None and any(column in records for column in COLUMNS):
+        if (rows := rows_within(records, IN_MEMORY)) is None:
+            raise DataError(
+                f"{IN_MEMORY} are one row, of {', '.join(map(str, records))}; give a list of rows"
+            )
+        records = rows
+    else:
+        raise DataError(f"split={name!r}: there are {', '.join(map(str, records))}; give one")
     return Source(IN_MEMORY, record_rows(records, IN_MEMORY))

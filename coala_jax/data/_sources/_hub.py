@@ -3,7 +3,7 @@
 No code of a repository is run: ``datasets`` 4 and later cannot, and nothing here asks for it.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from coala_jax.data._errors import DataError
@@ -11,6 +11,12 @@ from coala_jax.data._options import SourceOptions
 from coala_jax.data._sources._bytes import INSTALL
 from coala_jax.data._sources._folder import DEFAULT_SPLIT
 from coala_jax.data._sources._row import NOT_A_RECORD, SourceRow
+from coala_jax.data._sources._values import (
+    class_names,
+    plain_record,
+    records_of,
+    with_class_names,
+)
 
 # Above this the set is streamed: no copy of it is made on disk.
 STREAM_ABOVE_BYTES = 4 * 2**30
@@ -38,12 +44,15 @@ def hub_rows(hub_id: str, options: SourceOptions) -> Iterator[SourceRow]:
 
 
 def record_rows(records: Any, name: str) -> Iterator[SourceRow]:
-    """Rows of anything that gives mappings, such as a ``datasets.Dataset`` or a list of dicts."""
-    for number, record in enumerate(records, start=1):
-        if isinstance(record, Mapping):
-            yield SourceRow(number, record, "", None, name)
-        else:
+    """Rows of anything that gives records: a ``datasets.Dataset``, a DataFrame, a list of dicts."""
+    features: Any = getattr(records, "features", None)
+    names = class_names(features.to_dict() if hasattr(features, "to_dict") else {})
+    for number, record in enumerate(records_of(records), start=1):
+        fields = plain_record(record)
+        if fields is None:
             yield SourceRow(number, None, NOT_A_RECORD, repr(record), name)
+        else:
+            yield SourceRow(number, with_class_names(fields, names), "", None, name)
 
 
 def _whole_or_error(records: Any, hub_id: str, which: str) -> Iterator[SourceRow]:

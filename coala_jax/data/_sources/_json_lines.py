@@ -1,11 +1,10 @@
-"""Lines of a JSONL file, plain or compressed, each parsed or with the reason why it is not."""
+"""Lines of JSON, each parsed or with the reason why it is not."""
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
-from typing import BinaryIO
+from collections.abc import Iterable, Iterator
+from typing import Any, BinaryIO
 
-from coala_jax.data._sources._bytes import COMPRESSIONS, numbered_lines, open_bytes
+from coala_jax.data._sources._bytes import COMPRESSIONS, numbered_lines
 from coala_jax.data._sources._row import (
     BROKEN_JSON,
     LINE_TOO_LONG,
@@ -17,19 +16,55 @@ from coala_jax.data._sources._row import (
 SUFFIXES = (".jsonl", *(f".jsonl{packed}" for packed in COMPRESSIONS))
 # Of what cannot be parsed as text this much is kept for a person to look at.
 SHOWN_BYTES = 1000
+PYTHON_TEXT = "Python's repr, not JSON (write rows with json.dumps)"
 
 
-def read_json_lines(file: Path, max_unpacked_bytes: int) -> Iterator[SourceRow]:
-    """A row of every line that is not blank: an object, or the reason it is none."""
-    with open_bytes(file, max_unpacked_bytes) as stream:
-        yield from parse_lines(stream, str(file))
+class _RepeatedKey(ValueError):
+    """An object with a key twice: which of its values is meant, none can say."""
 
 
 def parse_lines(stream: BinaryIO, file: str) -> Iterator[SourceRow]:
-    """The same of an open stream."""
-    for number, line, too_long in numbered_lines(stream):
+    """A row of every line that is not blank: an object, or the reason it is none."""
+    yield from rows_of_lines(numbered_lines(stream), file)
+
+
+def rows_of_lines(lines: Iterable[tuple[int, bytes, bool]], file: str) -> Iterator[SourceRow]:
+    """The same of lines as `numbered_lines` gives them."""
+    for number, line, too_long in lines:
         if not line.isspace():
             yield _parse_line(number, line, too_long, file)
+
+
+def json_row(number: int, value: Any, file: str, reason: str = "") -> SourceRow:
+    """The row of a value: its fields, or the reason it has none."""
+    if reason or not isinstance(value, dict):
+        return SourceRow(number, None, reason or NOT_AN_OBJECT, value, file)
+    return SourceRow(number, value, "", None, file)
+
+
+def json_value(text: str, at: int = 0) -> tuple[Any, int, str]:
+    """The JSON value that begins at a place, where it ends, and what is wrong with it if anything.
+
+    Raises:
+        ValueError, RecursionError: there is none.
+    """
+    try:
+        return *_decode_unique(text, at), ""
+    except _RepeatedKey as fault:
+        return *_decode(text, at), str(fault)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        keys = [key for key, _ in pairs]
+        repeated = next(key for key in keys if keys.count(key) > 1)
+        raise _RepeatedKey(f"key {repeated!r} stands twice in an object")
+    return fields
+
+
+_decode = json.JSONDecoder().raw_decode
+_decode_unique = json.JSONDecoder(object_pairs_hook=_unique).raw_decode
 
 
 def _parse_line(number: int, line: bytes, too_long: bool, file: str) -> SourceRow:
@@ -37,16 +72,19 @@ def _parse_line(number: int, line: bytes, too_long: bool, file: str) -> SourceRo
     if too_long:
         return SourceRow(number, None, LINE_TOO_LONG, _shown(line[:SHOWN_BYTES]), file)
     try:
-        text = line.decode()
+        text = line.decode().strip()
     except UnicodeDecodeError:
         return SourceRow(number, None, NOT_UTF8, _shown(line), file)
     try:
-        fields = json.loads(text)
+        value, end, reason = json_value(text)
     except (ValueError, RecursionError):  # ValueError alone: a number of thousands of digits
-        return SourceRow(number, None, BROKEN_JSON, text.rstrip("\r\n"), file)
-    if not isinstance(fields, dict):
-        return SourceRow(number, None, NOT_AN_OBJECT, fields, file)
-    return SourceRow(number, fields, "", None, file)
+        broken = True
+    else:
+        broken = text[end:].strip() not in ("", ",")  # lines cut out of an array end in commas
+    if broken:
+        reason = PYTHON_TEXT if text.startswith("{'") else BROKEN_JSON
+        return SourceRow(number, None, reason, line.decode().rstrip("\r\n"), file)
+    return json_row(number, value, file, reason)
 
 
 def _shown(line: bytes) -> str:

@@ -14,6 +14,7 @@ NOT_UTF8 = "not valid UTF-8"
 CUT_SHORT = "cannot be read from here on"
 LINE_TOO_LONG = "line too long"
 FIELD_COUNT = "not as many fields as columns"
+STRAY_QUOTE = 'a quote (") that is not closed, or not doubled within a quoted field'
 NOT_A_RECORD = "not a mapping of columns to values"
 # By these rows it is decided what the columns are; a column may be missing in some.
 SEEN_ROWS = 100

@@ -170,6 +170,7 @@ def numbered(first, *winners):
         *((numbered(1, value)[0], "No.") for value in (2, "2", "response 2")),
         ({"prompt": "p", "output_1": "So.", "output_2": "No.", "preference": 2}, "No."),
         ({"prompt": "p", "responseA": "So.", "responseB": "No.", "choice": "b"}, "No."),
+        ({"prompt": "p", "summary_A": "So.", "summary_B": "No.", "winner": "B"}, "No."),
         ({**SHP, "labels": 1}, "No."),
         ({**HELPSTEER_2, "preference_strength": "-1"}, "No."),
     ],

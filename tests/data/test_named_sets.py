@@ -11,6 +11,7 @@ from coala_jax.data import (
     Message,
     RowOptions,
     alternating_population,
+    open_source,
     read_conversations,
     read_rows,
     require_no_leak,
@@ -345,3 +346,19 @@ def test_splits_are_by_prompt(edufeedback):
         prompt_sha256(row.prompt) for row in parts.eval
     )
     assert len(parts.train) + len(parts.eval) == 2 * PROMPTS
+
+
+def test_reviews_whose_labels_are_classes_are_the_same_pairs(imdb, tmp_path):
+    """As the hub's own files say it: 0 is neg, 1 is pos."""
+    datasets = pytest.importorskip("datasets")
+    plain = load_named("imdb", imdb).row_set.rows
+    file = imdb / "plain_text" / "train-00000-of-00001.parquet"
+    columns = {
+        name: [row.fields[name] for row in open_source(file).rows] for name in ("text", "label")
+    }
+    classes = datasets.ClassLabel(names=["neg", "pos"])
+    features = datasets.Features({"text": datasets.Value("string"), "label": classes})
+    (tmp_path / "classes").mkdir()
+    named = tmp_path / "classes" / "train-00000-of-00001.parquet"
+    datasets.Dataset.from_dict(columns, features).to_parquet(str(named))
+    assert load_named("imdb", named).row_set.rows == plain

@@ -17,7 +17,10 @@ from coala_jax.data._sources._row import SourceRow, each_row, first_rows
 
 # What two responses are called, without what tells them apart; those that tell most come first.
 CONVERSATION = "conversation"
-STEMS = ("response", "answer", "output", "completion", CONVERSATION, "human_ref", "candidate")
+STEMS = (
+    *("response", "answer", "output", "completion", "generation", CONVERSATION, "human_ref"),
+    *("candidate", "summary", "text"),
+)
 SUFFIXES = (("a", "b"), ("0", "1"), ("1", "2"))
 _SIDE = re.compile(rf"({'|'.join(STEMS)})_?([abAB012])")
 # Columns where a prompt stands that has no column of its name, by the column beside it.

@@ -2,13 +2,14 @@
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from coala_jax._files import file_sha256
-from coala_jax.backbones._errors import CheckpointError
+from coala_jax.backbones._errors import CheckpointError, TokenizerError
 
 # The files that decide how text becomes ids, in the order they are hashed.
 TOKENIZER_FILES = (
@@ -53,20 +54,41 @@ class Tokenizer:
         return self.encode_batch([text])[0]
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids of several texts, without special tokens, cut or padded nowhere."""
+        """Token ids of several texts, without special tokens, cut or padded nowhere.
+
+        Raises:
+            TokenizerError: whatever the tokenizer raises.
+        """
         if not texts:
             return []
-        encoded = self.raw(
-            list(texts), add_special_tokens=False, return_attention_mask=False, verbose=False
-        )
+        with _failures_named("a text"):
+            encoded = self.raw(
+                list(texts), add_special_tokens=False, return_attention_mask=False, verbose=False
+            )
         return [list(ids) for ids in encoded["input_ids"]]
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of token ids, special tokens and spaces kept as they are."""
-        text = self.raw.decode(
-            list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False
-        )
+        """The text of token ids, special tokens and spaces kept as they are.
+
+        Raises:
+            TokenizerError: whatever the tokenizer raises.
+        """
+        with _failures_named("token ids"):
+            text = self.raw.decode(
+                list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False
+            )
         return str(text)
+
+
+@contextmanager
+def _failures_named(what: str) -> Iterator[None]:
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # a panic of the tokenizer's Rust is no Exception
+        said = " ".join(f"{error}".split())
+        raise TokenizerError(f"the tokenizer fails on {what} ({said})") from error
 
 
 def load_tokenizer(folder: Path) -> Tokenizer:

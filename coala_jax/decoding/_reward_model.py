@@ -176,7 +176,7 @@ class TextRewardModel:
             trained = f"conversations written by {known}" if known else "plain texts"
             raise FeatureError(
                 f"chat template: the head was trained on {trained}, and these conversations are "
-                f"written by {chat_template}; give texts as it knows them, without --chat"
+                f"written by {chat_template}; give texts as it knows them"
             )
 
 

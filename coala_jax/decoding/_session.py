@@ -11,10 +11,10 @@ import numpy as np
 from coala_jax.backbones import Backbone
 from coala_jax.decoding._candidates import SamplingArrays
 from coala_jax.decoding._config import GenerationConfig, GenerationError
-from coala_jax.decoding._prompts import ResponseText, template_of
+from coala_jax.decoding._prompts import ResponseText, require_known_tokens, template_of
 from coala_jax.decoding._reward_model import TextRewardModel, backbone_of
 from coala_jax.decoding._running_pool import RunningReward
-from coala_jax.decoding._state import Counts, DecodeState, Plan, Trace, begin, prompt_batch
+from coala_jax.decoding._state import Counts, DecodeState, Likely, Plan, Trace, begin, prompt_batch
 from coala_jax.decoding._step import advance, close
 
 
@@ -86,11 +86,13 @@ class Session:
         """The most new tokens of a request: what it asks for, as far as the context reaches.
 
         Raises:
-            GenerationError: an empty prompt, or one that leaves no room.
+            GenerationError: an empty prompt, one with a token that the model does not know, or one
+                that leaves no room.
         """
         name, count, most = request.name, len(request.prompt), self._backbone.config.max_length
         if not count:
             raise GenerationError(f"{name} is empty; a response needs something to answer")
+        require_known_tokens(request.prompt, self._backbone.config.vocab_size, name)
         room = most - count - self.plan.reach
         if room < 1:
             raise GenerationError(
@@ -186,6 +188,10 @@ class Session:
     def trace(self) -> Trace:
         """What the guided steps saw, on the host."""
         return jax.device_get(self._begun.trace)
+
+    def likely(self) -> Likely:
+        """What the backbone found probable where the tokens were taken, on the host."""
+        return jax.device_get(self._begun.likely)
 
     @property
     def _begun(self) -> DecodeState:

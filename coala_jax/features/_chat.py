@@ -4,10 +4,14 @@ import hashlib
 import os
 from collections.abc import Sequence
 
+from coala_jax.backbones._errors import CheckpointError
 from coala_jax.backbones._hub import find_checkpoint
 from coala_jax.backbones._tokenizer import Tokenizer, load_tokenizer
 from coala_jax.data import ChatFormat, Message
 from coala_jax.data._chat import HASHED, PLAIN
+
+# Of several templates the one that writes conversations, as transformers has it.
+DEFAULT = "default"
 
 
 def tokenizer_chat(tokenizer: Tokenizer) -> ChatFormat:
@@ -18,10 +22,20 @@ def tokenizer_chat(tokenizer: Tokenizer) -> ChatFormat:
 
     Returns:
         Its template; the package's own ``Role: content`` lines where it has none.
+
+    Raises:
+        CheckpointError: several templates, none of which is the default.
     """
     raw = tokenizer.raw
     if raw.chat_template is None:
         return PLAIN
+    named = raw.chat_template if isinstance(raw.chat_template, dict) else {}
+    if named and DEFAULT not in named:
+        raise CheckpointError(
+            f"the tokenizer has {len(named)} chat templates ({', '.join(named)}) and none called "
+            f"{DEFAULT!r}; give texts, or put the one that is meant into chat_template.jinja "
+            "beside the tokenizer"
+        )
     template = raw.get_chat_template()
 
     def text(messages: Sequence[Message], *, open_answer: bool) -> str:

@@ -13,7 +13,7 @@ from starlette.types import ASGIApp
 from coala_jax.serving._access import Access
 from coala_jax.serving._api import Api
 from coala_jax.serving._errors import ApiError, internal_error
-from coala_jax.serving._gate import HEALTH, Gate, TokenCheck, error_response
+from coala_jax.serving._gate import ACCOUNT, HEALTH, Gate, TokenCheck, error_response, note_error
 from coala_jax.serving._limits import Limits
 
 
@@ -29,6 +29,7 @@ def make_app(api: Api, access: Access, limits: Limits, log: Callable[[str], None
     routes = [
         Route(HEALTH, api.health, methods=["GET"]),
         Route("/v1/models", api.models, methods=["GET"]),
+        Route("/v1/models/", api.models, methods=["GET"]),
         Route("/v1/models/{name:path}", api.one_model, methods=["GET"]),
         Route("/v1/completions", api.completions, methods=["POST"]),
         Route("/v1/chat/completions", api.chat_completions, methods=["POST"]),
@@ -43,11 +44,14 @@ def make_app(api: Api, access: Access, limits: Limits, log: Callable[[str], None
             allow_origins=sorted(access.origins),
             allow_methods=["GET", "POST"],
             allow_headers=["*"],
+            # Of pages beyond this machine's network, whose browser asks before it lets them in.
+            allow_private_network=True,
         )
     return Gate(app, access, limits, log)
 
 
-async def _api_error(_: Request, error: ApiError) -> Response:
+async def _api_error(request: Request, error: ApiError) -> Response:
+    note_error(request.scope[ACCOUNT], error)
     return error_response(error)
 
 

@@ -9,12 +9,12 @@ from collections.abc import Callable, Container, Sequence
 
 import jax
 
+from coala_jax._errors import CoalaError
 from coala_jax._progress import Progress
 from coala_jax.data import ResponseRow
 from coala_jax.decoding._reward_model import TextRewardModel, score
 from coala_jax.decoding._state import Plan
-from coala_jax.features import FeatureError
-from coala_jax.serving._errors import ApiError, internal_error, overloaded, stopping
+from coala_jax.serving._errors import bad_field, internal_error, overloaded, stopping
 from coala_jax.serving._intake import Choice
 from coala_jax.serving._lane import Job, Lane, LaneShape
 from coala_jax.serving._limits import Limits
@@ -250,8 +250,10 @@ class Engine:
         try:
             hidden = Progress(len(rows), "", hidden=True)
             made = score(self._model, rows, progress=hidden)
-        except FeatureError as error:
-            ticket.tell(Failed(ApiError(400, str(error), code="invalid_value", param="items")))
+        except CoalaError as error:  # a text that the tokenizer or the head fails on
+            refused = bad_field("items", str(error))
+            refused.__cause__ = error.__cause__
+            ticket.tell(Failed(refused))
         except Exception:  # as in `_guarded`
             self._log_fault()
             ticket.tell(Failed(internal_error()))

@@ -6,11 +6,12 @@ from typing import NamedTuple
 
 import jax
 
+from coala_jax._errors import CoalaError
 from coala_jax.decoding._reward_model import TextRewardModel, reward_of_text
 from coala_jax.decoding._session import Request, Session
-from coala_jax.decoding._state import Plan
-from coala_jax.features import FeatureError
+from coala_jax.decoding._state import Likely, Plan
 from coala_jax.serving._intake import Choice
+from coala_jax.serving._likelihoods import TokenLikelihood, TokenTexts
 from coala_jax.serving._tickets import Finished, Piece, Ticket
 
 # Steps between two looks: fewer let text and new requests in sooner, more spare the host.
@@ -60,6 +61,8 @@ class Lane:
         self._model, self._plan = model, plan
         self._capacity = plan.slots(shape.context)
         self._jobs: list[Job | None] = [None] * shape.rows
+        self._texts = TokenTexts(model.backbone.tokenizer)
+        self._told = [0] * shape.rows
         self._session: Session | None = None
         self._steps = steps_between_looks(plan)
 
@@ -89,8 +92,9 @@ class Lane:
         for row, job in zip(free, jobs, strict=True):
             self._jobs[row] = job
         for row, (_, choice) in zip(free, jobs, strict=True):
-            key = jax.random.fold_in(jax.random.key(choice.seed), choice.number)
+            key = row_key(choice.seed, choice.number)
             self._opened.admit([Request(choice.prompt, choice.config, key)], [row])
+            self._told[row] = 0
 
     def turn(self) -> None:
         """Free the rows of those who left, advance the others, and tell what came of it."""
@@ -102,11 +106,14 @@ class Lane:
         if not self.taken:
             return
         session, ended = self._opened, dict[int, Job]()
-        for row, piece in session.write(self._steps).items():
+        pieces = session.write(self._steps)
+        likely = session.likely() if self._plan.likely else None
+        for row, piece in pieces.items():
             job = self._jobs[row]
             assert job is not None  # what goes on is somebody's
             if piece:
-                job.ticket.tell(Piece(job.choice.number, piece))
+                tokens = None if likely is None else self._tokens(row, job.choice, likely)
+                job.ticket.tell(Piece(job.choice.number, piece, tokens))
             if session.texts[row].finish_reason:
                 ended[row] = job
         told = self._outcomes(ended)
@@ -115,6 +122,29 @@ class Lane:
         # Last: who hears of an end finds the row free.
         for ticket, outcome in told:
             ticket.tell(outcome)
+
+    def _tokens(self, row: int, choice: Choice, likely: Likely) -> tuple[TokenLikelihood, ...]:
+        """The tokens of a row that begin in what is certain of its text and were not told yet."""
+        text, told, most = self._opened.texts[row], [], choice.likely
+        for place in range(self._told[row], len(text.said)):
+            offset = text.width(place)
+            if offset >= len(text.text):
+                break
+            others = zip(
+                likely.tokens[row, place, :most].tolist(),
+                likely.log_probs[row, place, :most].tolist(),
+                strict=True,
+            )
+            token, own = text.said[place], float(likely.own[row, place])
+            told.append(
+                TokenLikelihood(
+                    self._texts.likely(token, own),
+                    tuple(self._texts.likely(*one) for one in others),
+                    offset,
+                )
+            )
+        self._told[row] += len(told)
+        return tuple(told)
 
     def _outcomes(self, ended: Mapping[int, Job]) -> list[tuple[Ticket, Finished]]:
         """What to tell of rows that are done."""
@@ -136,7 +166,7 @@ class Lane:
     def _reward_of(self, choice: Choice, response: str) -> float:
         try:
             return reward_of_text(self._model, choice.text, response)
-        except FeatureError:  # not finite; no fault of the other rows
+        except CoalaError:  # not finite, mostly; no fault of the other rows
             return math.nan
 
     @property
@@ -144,6 +174,19 @@ class Lane:
         if self._session is None:
             self._session = Session(self._model, self._plan, len(self._jobs), self._capacity)
         return self._session
+
+
+def row_key(seed: int, number: int) -> jax.Array:
+    """The typed key that a choice draws with: ``fold_in(key(seed), number)``.
+
+    Args:
+        seed: 64 bits, with or without a sign. ``jax.random.key`` takes 32 of them for certain: what
+            a seed has beyond those is folded in before the number.
+        number: of the choice.
+    """
+    high, low = divmod(seed % 2**64, 2**32)
+    key = jax.random.key(low)
+    return jax.random.fold_in(jax.random.fold_in(key, high) if high else key, number)
 
 
 def steps_between_looks(plan: Plan) -> int:

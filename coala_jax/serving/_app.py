@@ -29,12 +29,13 @@ def make_app(api: Api, access: Access, limits: Limits, log: Callable[[str], None
     routes = [
         Route(HEALTH, api.health, methods=["GET"]),
         Route("/v1/models", api.models, methods=["GET"]),
-        Route("/v1/models/", api.models, methods=["GET"]),
         Route("/v1/models/{name:path}", api.one_model, methods=["GET"]),
         Route("/v1/completions", api.completions, methods=["POST"]),
         Route("/v1/chat/completions", api.chat_completions, methods=["POST"]),
         Route("/v1/score", api.score, methods=["POST"]),
     ]
+    # Who asks with a slash at the end is answered: not every client follows a redirect.
+    routes = [Route(f"{one.path}/", one.endpoint, methods=one.methods) for one in routes] + routes
     handlers = {ApiError: _api_error, HTTPException: _http_error, Exception: _fault}
     app: ASGIApp = Starlette(routes=routes, exception_handlers=handlers)  # type: ignore[arg-type]
     app = TokenCheck(app, access)

@@ -18,7 +18,7 @@ from coala_jax._progress import Progress
 from coala_jax.data import ResponseRow
 from coala_jax.decoding._reward_model import TextRewardModel, score
 from coala_jax.decoding._state import Plan
-from coala_jax.serving._errors import bad_field, internal_error, overloaded, stopping
+from coala_jax.serving._errors import ApiError, internal_error, overloaded, stopping
 from coala_jax.serving._intake import Choice
 from coala_jax.serving._lane import Job, Lane, LaneShape
 from coala_jax.serving._limits import Limits
@@ -265,10 +265,10 @@ class Engine:
         """Work on a lane; a fault ends its requests and not the thread."""
         try:
             work()
-        except Exception:  # whatever it was, the other lanes and those who come go on
-            self._log_fault()
+        except Exception as error:  # whatever it was, the other lanes and those who come go on
+            failed = self._failure(error)
             for ticket in lane.tickets:
-                ticket.tell(Failed(internal_error()))
+                ticket.tell(Failed(failed))
             self._lanes = {shape: one for shape, one in self._lanes.items() if one is not lane}
 
     def _score_some(self) -> None:
@@ -280,15 +280,19 @@ class Engine:
         try:
             hidden = Progress(len(rows), "", hidden=True)
             made = score(self._model, rows, progress=hidden)
-        except CoalaError as error:  # a text that the tokenizer or the head fails on
-            refused = bad_field("items", str(error))
-            refused.__cause__ = error.__cause__
-            ticket.tell(Failed(refused))
-        except Exception:  # as in `_guarded`
-            self._log_fault()
-            ticket.tell(Failed(internal_error()))
+        except Exception as error:  # as in `_guarded`
+            ticket.tell(Failed(self._failure(error, "items")))
         else:
             ticket.tell(made)
+
+    def _failure(self, error: Exception, param: str | None = None) -> ApiError:
+        """What clients are told of an error: what tokenizer or head fail on is theirs to mend."""
+        if isinstance(error, CoalaError):
+            failed = ApiError(400, str(error), code="invalid_value", param=param)
+            failed.__cause__ = error.__cause__
+            return failed
+        self._log_fault()
+        return internal_error()
 
     def _log_fault(self) -> None:
         """Where it failed; not what was said, which may hold what a client sent."""

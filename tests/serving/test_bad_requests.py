@@ -204,10 +204,16 @@ def test_a_message_is_sent_back_with_what_stood_beside_it(served, beside):
     assert answer["usage"]["prompt_tokens"] == same
 
 
-@pytest.mark.parametrize("path", ["/v1/models", "/v1/models/"])
-def test_the_model_is_listed_with_a_slash_or_without(served, path):
-    status, _, answer = served.ask("GET", path)
+@pytest.mark.parametrize("end", ["", "/"])
+def test_paths_are_answered_with_a_slash_at_the_end_or_without(served, end):
+    status, _, answer = served.ask("GET", f"/v1/models{end}")
     assert (status, [one["id"] for one in answer["data"]]) == (200, [MODEL])
+    assert served.ask("GET", f"/v1/models/{MODEL}{end}")[2]["id"] == MODEL
+    for path, body in BODIES.items():
+        limit = {} if path == SCORE else {"max_tokens": 2}
+        assert served.ask("POST", f"{path}{end}", {**body, **limit})[0] == 200
+    refused(served.ask("GET", f"/v1/completions{end}"), 405)
+    refused(served.ask("GET", f"/v1/embeddings{end}"), 404)
 
 
 @pytest.mark.parametrize("path", [COMPLETIONS, CHAT, SCORE])

@@ -99,6 +99,27 @@ def test_what_a_tokenizer_raises_is_the_clients_to_mend(
         assert own.ask("POST", path, body)[0] == 200
 
 
+@pytest.mark.parametrize("failure", [OverflowError("out of range"), Panic("rust")])
+@pytest.mark.parametrize("stream", [False, True])
+def test_what_a_tokenizer_raises_on_a_response_is_named_too(
+    backbone, model, monkeypatch, failure, stream, send
+):
+    def fail(*_, **__):
+        raise failure
+
+    body = TEXTS[COMPLETIONS]
+    with running(model) as own:
+        with monkeypatch.context() as broken:
+            broken.setattr(type(backbone.tokenizer.raw), "decode", fail)
+            if stream:
+                error = list(send(own, {**body, "stream": True}).events())[-1]["error"]
+                assert own.wait_for_log("ended=invalid_value")
+            else:
+                error = refused(own.ask("POST", COMPLETIONS, body), 400)
+            assert error["message"] == f"the tokenizer fails on token ids ({failure})"
+        assert own.ask("POST", COMPLETIONS, body)[0] == 200
+
+
 def test_a_token_that_the_model_does_not_know_is_named(backbone, model):
     """One that was added to the tokenizer and not to the embedding."""
     tokenizer = replace(backbone.tokenizer, raw=copy.deepcopy(backbone.tokenizer.raw))

@@ -162,7 +162,7 @@ class Api(NamedTuple):
         self.engine.generate(ticket, choices)
         if asked.stream:
             return EventStream(self, reply, ticket, len(choices), until)
-        told_of = [
+        pieces = [
             Piece(number, "", None if asked.likely is None else ())
             for number in range(len(choices))
         ]
@@ -171,11 +171,11 @@ class Api(NamedTuple):
             while len(ends) < len(choices):
                 told = await ticket.next()
                 if isinstance(told, Piece):
-                    told_of[told.number] = told_of[told.number].followed_by(told)
+                    pieces[told.number] = pieces[told.number].followed_by(told)
                 elif isinstance(told, Finished):
                     ends[told.number] = told
         account["new"] = sum(end.tokens for end in ends.values())
-        return JSONResponse(reply.whole(told_of, [ends[number] for number in sorted(ends)]))
+        return JSONResponse(reply.whole(pieces, [ends[number] for number in sorted(ends)]))
 
     @contextlib.asynccontextmanager
     async def attended(self, ticket: Ticket, receive: Receive, until: float) -> AsyncIterator[None]:

@@ -1,11 +1,12 @@
 """Chat templates: applied once, by the tokenizer, and recorded."""
 
 import hashlib
+import json
 import shutil
 
 import pytest
 
-from coala_jax.backbones import load_backbone
+from coala_jax.backbones import CheckpointError, load_backbone
 from coala_jax.data import Message, RowOptions, read_rows, write_rows
 from coala_jax.data._chat import PLAIN
 from coala_jax.features import FeatureError, FeatureIdentity
@@ -37,6 +38,19 @@ def chatty(checkpoint, tmp_path_factory):
     shutil.copytree(checkpoint, folder)
     (folder / "chat_template.jinja").write_text(TEMPLATE)
     return folder
+
+
+def test_of_several_templates_none_is_guessed(checkpoint, tmp_path):
+    folder = shutil.copytree(checkpoint, tmp_path / "model")
+    path = folder / "tokenizer_config.json"
+    config = json.loads(path.read_text())
+    named = [{"name": name, "template": f"{name}"} for name in ("rag", "tool_use")]
+    path.write_text(json.dumps({**config, "chat_template": named}))
+    with pytest.raises(CheckpointError, match=r"2 chat templates \(rag, tool_use\)"):
+        checkpoint_chat(folder)
+    default = {"name": "default", "template": TEMPLATE}
+    path.write_text(json.dumps({**config, "chat_template": [*named, default]}))
+    assert checkpoint_chat(folder).name == NAME
 
 
 def test_the_tokenizers_template_writes_the_prompt_up_to_the_answer(chatty):

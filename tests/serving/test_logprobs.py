@@ -64,7 +64,9 @@ def text_of(tokens):
         {"temperature": 0.0, "scale": 0.0},
         {"temperature": 0.5, "top_p": 0.5, "scale": 0.0},
         {"repetition_penalty": 1.5, "top_k": 2, "scale": 4.0, "guide_every": 2},
-        {"scale": 4.0, "guide_every": 1, "lookahead": 1, "top_k": 2},
+        pytest.param(
+            {"scale": 4.0, "guide_every": 1, "lookahead": 1, "top_k": 2}, marks=pytest.mark.slow
+        ),
     ],
 )
 def test_they_are_the_backbones_whatever_the_options(client, model, options):

@@ -12,6 +12,10 @@ class CheckpointError(CoalaError):
     """A folder that cannot be read as a checkpoint; the message names the folder and the fault."""
 
 
+class TokenizerError(CoalaError):
+    """A text or ids that a tokenizer fails on; the message says why."""
+
+
 def some_of(names: Iterable[str], separator: str = ", ") -> str:
     """The first few names, and how many more there are."""
     names = list(names)

@@ -3,7 +3,8 @@
 import hashlib
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 
 from coala_jax import _literal
 from coala_jax._files import file_sha256
-from coala_jax.backbones._errors import CheckpointError
+from coala_jax.backbones._errors import CheckpointError, TokenizerError
 
 # The files that decide how text becomes ids, in the order they are hashed.
 TOKENIZER_FILES = (
@@ -63,6 +64,9 @@ class Tokenizer:
         """Token ids of several texts, with no token added, cut or padded nowhere.
 
         A name of a control token becomes that token, but where `literal` has marked it.
+
+        Raises:
+            TokenizerError: whatever the tokenizer raises.
         """
         marked = [_literal.START in text for text in texts]
         plain = [text for text, own in zip(texts, marked, strict=True) if not own]
@@ -140,21 +144,38 @@ class Tokenizer:
         return self._ids([piece], as_text=as_text)[0]
 
     def _ids(self, texts: Sequence[str], *, as_text: bool = False) -> list[list[int]]:
-        encoded = self.raw(
-            list(texts),
-            add_special_tokens=False,
-            split_special_tokens=as_text,
-            return_attention_mask=False,
-            verbose=False,
-        )
+        with _failures_named("a text"):
+            encoded = self.raw(
+                list(texts),
+                add_special_tokens=False,
+                split_special_tokens=as_text,
+                return_attention_mask=False,
+                verbose=False,
+            )
         return [list(ids) for ids in encoded["input_ids"]]
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of token ids, special tokens and spaces kept as they are."""
-        text = self.raw.decode(
-            list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False
-        )
+        """The text of token ids, special tokens and spaces kept as they are.
+
+        Raises:
+            TokenizerError: whatever the tokenizer raises.
+        """
+        with _failures_named("token ids"):
+            text = self.raw.decode(
+                list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False
+            )
         return str(text)
+
+
+@contextmanager
+def _failures_named(what: str) -> Iterator[None]:
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # a panic of the tokenizer's Rust is no Exception
+        said = " ".join(f"{error}".split())
+        raise TokenizerError(f"the tokenizer fails on {what} ({said})") from error
 
 
 def load_tokenizer(folder: Path, chat_template: str | None = None) -> Tokenizer:

@@ -84,8 +84,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="ORIGIN",
-        help="web pages that browsers may ask from, such as https://app.example.org; may be "
-        "repeated (default: none)",
+        help="web page, app or extension that may ask, by the Origin that it sends, such as "
+        "https://app.example.org, app://obsidian.md or null; may be repeated (default: none)",
     )
 
 

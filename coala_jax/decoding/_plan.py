@@ -18,6 +18,7 @@ def make_plan(
     configs: Sequence[GenerationConfig],
     *,
     traced: bool = False,
+    likely: int = 0,
 ) -> Plan:
     """The plan of a batch.
 
@@ -25,11 +26,12 @@ def make_plan(
         model: with the head of guided rows and of rewards; a backbone where there are none.
         configs: of the rows.
         traced: keep what every guided step saw.
+        likely: how many of the most probable tokens are kept of every step; no more than there are.
 
     Raises:
         GenerationError: the backbone does not generate; guidance without a head; a head whose
             template puts words around a response; ``top_k`` beyond the vocabulary; rows that do not
-            go together.
+            go together; blocks, of whose tokens no log probabilities are kept.
     """
     backbone = backbone_of(model)
     reward_model = model if isinstance(model, TextRewardModel) else None
@@ -45,6 +47,11 @@ def make_plan(
     pool = max(sampling.top_k for sampling in samplings)
     if pool > vocab:
         raise GenerationError(f"top_k={pool} is larger than the vocabulary, {vocab} tokens")
+    if likely and guidance and guidance.continuations:
+        raise GenerationError(
+            f"continuations={guidance.continuations}: of blocks no log probabilities are kept; "
+            "leave continuations or logprobs out"
+        )
     longest = round_up(max(sampling.max_new_tokens for sampling in samplings), TOKEN_MULTIPLE)
     candidates = 0
     if guidance:
@@ -57,6 +64,7 @@ def make_plan(
         end_id=backbone.tokenizer.end_id,
         penalised=any(sampling.repetition_penalty != 1 for sampling in samplings),
         traced=traced,
+        likely=min(likely, vocab),
     )
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from coala_jax._errors import CoalaError
 from coala_jax.backbones import Backbone, Tokenizer
 from coala_jax.data import Message
 from coala_jax.data._chat import ChatError, ChatFormat, ChatTexts
@@ -35,7 +36,7 @@ def prompt_text(model: Backbone | TextRewardModel, prompt: Prompt, name: str) ->
 
     Raises:
         GenerationError: neither text nor messages, an empty one, one that ends in an answer, or one
-            that is not valid Unicode.
+            that is not valid Unicode; whatever a chat template raises.
         FeatureError: the head was trained on conversations that another template wrote.
     """
     if isinstance(prompt, str):
@@ -79,15 +80,24 @@ def _written(
         raise GenerationError(f"{name} is empty; a response needs something to answer")
     if messages[-1].role == ASSISTANT:
         raise GenerationError(f"{name} ends in an answer; end it with what is to be answered")
-    chat = chat_of(model)
+    if not messages[-1].content.strip():
+        raise GenerationError(f"{name}: its last message is empty; end it with what to answer")
     try:
-        if not responses:
-            return ChatTexts(chat.prompt(messages), [])
-        return chat.texts(messages, [[Message(ASSISTANT, response)] for response in responses])
+        chat = chat_of(model)
+        if responses:
+            answers = [[Message(ASSISTANT, response)] for response in responses]
+            written = chat.texts(messages, answers)
+        else:
+            written = ChatTexts(chat.prompt(messages), [])
     except ChatError as error:
         raise GenerationError(f"{name}: {error}") from error
+    except CoalaError:
+        raise
     except Exception as error:  # jinja2 raises what a template wants to raise
-        raise GenerationError(f"{name}: the chat template refuses it ({error})") from error
+        said = " ".join(f"{error}".split())
+        raise GenerationError(f"{name}: the chat template refuses it ({said})") from error
+    _valid(written.prompt, f"{name}, as the chat template writes it,")
+    return written
 
 
 def chat_of(model: Backbone | TextRewardModel) -> ChatFormat:
@@ -109,8 +119,7 @@ def _message(entry: Message | Mapping[str, Any], name: str) -> Message:
     if not isinstance(fields, Mapping):
         raise GenerationError(f"{name}: {entry!r} is no message; give role and content")
     role, content = fields.get("role"), fields.get("content")
-    said = isinstance(content, str) and (bool(content.strip()) or role == ASSISTANT)
-    if not isinstance(role, str) or not isinstance(content, str) or not said:
+    if not isinstance(role, str) or not isinstance(content, str):
         raise GenerationError(
             f"{name}: a message needs the texts role and content, got {sorted(fields)}"
         )
@@ -126,6 +135,15 @@ def _valid(text: str, name: str) -> str:
     except UnicodeEncodeError as error:
         raise GenerationError(f"{name} is not valid Unicode ({error}); give UTF-8") from None
     return text
+
+
+def require_known_tokens(ids: Sequence[int], vocab_size: int, name: str) -> None:
+    """Raise a `GenerationError` where a tokenizer knows tokens that the model does not."""
+    if max(ids, default=0) >= vocab_size:
+        raise GenerationError(
+            f"{name} has a token of id {max(ids)}, and the model knows {vocab_size}; leave what "
+            "was added to the tokenizer out of the text"
+        )
 
 
 class ResponseText:
@@ -175,6 +193,17 @@ class ResponseText:
             held = max((_overlap(sure, stop) for stop in self._stop), default=0)
             self.text = sure[: len(sure) - held] if len(sure) - held > len(known) else known
         return self.text[len(known) :]
+
+    @property
+    def said(self) -> list[int]:
+        """The tokens without an end token."""
+        ended = self.finish_reason == STOPPED and not self.stopped
+        return self.tokens[:-1] if ended else self.tokens
+
+    def width(self, count: int) -> int:
+        """Characters of the text that are certain after the first ``count`` tokens."""
+        text = self._tokenizer.decode(self.tokens[:count]).removeprefix(self._before)
+        return len(text.rstrip(UNFINISHED))
 
     @property
     def _ended(self) -> bool:

@@ -11,10 +11,10 @@ import numpy as np
 from coala_jax.backbones import Backbone
 from coala_jax.decoding._candidates import SamplingArrays
 from coala_jax.decoding._config import GenerationConfig, GenerationError
-from coala_jax.decoding._prompts import ResponseText, template_of
+from coala_jax.decoding._prompts import ResponseText, require_known_tokens, template_of
 from coala_jax.decoding._reward_model import TextRewardModel, backbone_of
 from coala_jax.decoding._running_pool import RunningReward
-from coala_jax.decoding._state import Counts, DecodeState, Plan, Trace, begin, prompt_batch
+from coala_jax.decoding._state import Counts, DecodeState, Likely, Plan, Trace, begin, prompt_batch
 from coala_jax.decoding._step import advance, close
 
 
@@ -86,11 +86,13 @@ class Session:
         """The most new tokens of a request: what it asks for, as far as the context reaches.
 
         Raises:
-            GenerationError: an empty prompt, or one that leaves no room.
+            GenerationError: an empty prompt, one with a token that the model does not know, or one
+                that leaves no room.
         """
         name, count, most = request.name, len(request.prompt), self._backbone.config.max_length
         if not count:
             raise GenerationError(f"{name} is empty; a response needs something to answer")
+        require_known_tokens(request.prompt, self._backbone.config.vocab_size, name)
         room = most - count - self.plan.reach
         if room < 1:
             raise GenerationError(
@@ -110,9 +112,33 @@ class Session:
             GenerationError: a prompt that is empty or too long; nothing was changed.
         """
         rooms = [self.room(request) for request in requests]
+        fresh = self._fresh(requests, rooms)
+        self._put(fresh, places)
+        for row, request in zip(places, requests, strict=True):
+            stop = request.config.sampling.stop
+            template = template_of(self.model)
+            self.texts[row] = ResponseText(self._backbone.tokenizer, template, stop)
+        self.going |= set(places)
+
+    def rehearse(self, length: int) -> None:
+        """Compile what a single request of so many prompt tokens needs, from its start to its end.
+
+        Once that was done, it may run in one thread for another length while another thread uses
+        the rows.
+        """
+        prompt = [self._backbone.tokenizer.end_id] * length
+        fresh = self._fresh([Request(prompt, GenerationConfig(), jax.random.key(0))], [0])
+        if self._state is None:
+            self._put(fresh, [self.rows])  # outside: in none of the rows
+            self._state = self._stepped(0)
+            self.drop([])
+            self.rewards()
+
+    def _fresh(self, requests: Sequence[Request], rooms: Sequence[int]) -> DecodeState:
+        """The rows of requests, with so many new tokens each, after their prompts."""
         tokenizer = self._backbone.tokenizer
         # A compilation for every power of two. What fills up has a prompt of no length, the last.
-        size = self.rows if self._state is None else _power_of_two(len(requests), self.rows)
+        size = _power_of_two(len(requests), self.rows)
         filling = size - len(requests)
         known = list(dict.fromkeys(tuple(one.prompt) for one in requests))
         places_of = {prompt: number for number, prompt in enumerate(known)}
@@ -120,7 +146,7 @@ class Session:
         answers = [places_of[tuple(one.prompt)] for one in requests] + [len(known) - 1] * filling
         filled = [*requests, *[requests[0]] * filling]
         options = _arrays(filled, [*rooms, *[0] * filling])
-        fresh = begin(
+        return begin(
             self._backbone.module,
             self._reward,
             prompt_batch(known, tokenizer.pad_id),
@@ -129,17 +155,14 @@ class Session:
             plan=self.plan,
             capacity=self.capacity,
         )
-        order = np.full(size, self.rows, np.int32)
-        order[: len(requests)] = places
+
+    def _put(self, fresh: DecodeState, places: Sequence[int]) -> None:
+        """Put rows, of which the last may be there to fill up, at their places."""
+        order = np.full(len(fresh.done), self.rows, np.int32)
+        order[: len(places)] = places
         if self._state is None:
-            # Rows without requests, for these to be put into.
-            empty = jax.tree.map(jnp.copy, fresh)
-            self._state = empty._replace(done=jnp.ones_like(fresh.done))
+            self._state = _free_rows(fresh, rows=self.rows)
         self._state = _place(self._state, fresh, jnp.asarray(order))
-        for row, request in zip(places, requests, strict=True):
-            stop = request.config.sampling.stop
-            self.texts[row] = ResponseText(tokenizer, template_of(self.model), stop)
-        self.going |= set(places)
 
     def write(self, steps: int) -> dict[int, str]:
         """Take up to so many steps and go on with the texts; a stop text ends its row.
@@ -161,10 +184,13 @@ class Session:
 
     def advance(self, steps: int) -> RowProgress:
         """Take up to so many steps; fewer where all rows are done before."""
-        self._state = advance(
+        self._state = self._stepped(steps)
+        return self.progress()
+
+    def _stepped(self, steps: int) -> DecodeState:
+        return advance(
             self._backbone.module, self._reward, self._begun, jnp.int32(steps), plan=self.plan
         )
-        return self.progress()
 
     def progress(self) -> RowProgress:
         """Where the rows stand."""
@@ -174,7 +200,8 @@ class Session:
     def drop(self, places: Sequence[int]) -> None:
         """End rows before they are done."""
         state = self._begun
-        self._state = state._replace(done=state.done.at[jnp.asarray(places)].set(True))
+        dropped = np.isin(np.arange(self.rows), places)  # of one shape, however many there are
+        self._state = state._replace(done=state.done | jnp.asarray(dropped))
         self.going -= set(places)
 
     def rewards(self) -> tuple[np.ndarray, np.ndarray]:
@@ -186,6 +213,10 @@ class Session:
     def trace(self) -> Trace:
         """What the guided steps saw, on the host."""
         return jax.device_get(self._begun.trace)
+
+    def likely(self) -> Likely:
+        """What the backbone found probable where the tokens were taken, on the host."""
+        return jax.device_get(self._begun.likely)
 
     @property
     def _begun(self) -> DecodeState:
@@ -212,6 +243,22 @@ def _arrays(requests: Sequence[Request], rooms: Sequence[int]) -> SamplingArrays
 def _power_of_two(least: int, most: int) -> int:
     """The smallest one that is at least ``least``, or ``most``."""
     return min(1 << (least - 1).bit_length(), most)
+
+
+@partial(jax.jit, static_argnames=("rows",))
+def _free_rows(fresh: DecodeState, *, rows: int) -> DecodeState:
+    """So many rows without requests, of the kind of ``fresh``."""
+
+    def repeated(part: jax.Array, axis: int = 0) -> jax.Array:
+        one = jax.lax.slice_in_dim(part, 0, 1, axis=axis)
+        return jnp.broadcast_to(one, (*part.shape[:axis], rows, *part.shape[axis + 1 :]))
+
+    # Of keys and values alone the rows are the second axis.
+    keys, values = (repeated(part, 1) for part in fresh.cache[:2])
+    rest = fresh._replace(cache=fresh.cache._replace(keys=fresh.done, values=fresh.done))
+    free = jax.tree.map(repeated, rest)
+    free = free._replace(cache=free.cache._replace(keys=keys, values=values))
+    return free._replace(done=jnp.ones(rows, bool))
 
 
 @partial(jax.jit, donate_argnames=("state",))

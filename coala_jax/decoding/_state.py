@@ -31,6 +31,8 @@ class Plan(NamedTuple):
         end_id: the token that closes a response.
         penalised: whether any row has a repetition penalty.
         traced: keep candidates and scores of every guided step.
+        likely: how many of the backbone's most probable tokens are kept of every step, with their
+            log probabilities and that of the token taken; 0 keeps none of these.
     """
 
     pool: int
@@ -40,6 +42,7 @@ class Plan(NamedTuple):
     end_id: int
     penalised: bool
     traced: bool
+    likely: int = 0
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -138,6 +141,30 @@ class Counts(NamedTuple):
     near_ties: Any = 0
 
 
+class Likely(NamedTuple):
+    """Log probabilities of the backbone, over its whole vocabulary, where a response took a token.
+
+    They are those of its logits as they are: neither temperature nor penalty, top-k, top-p or the
+    head has moved them.
+
+    Attributes:
+        own: (rows, new_tokens) float32, of the token taken.
+        tokens: (rows, new_tokens, likely) int32 most probable ones, in order.
+        log_probs: (rows, new_tokens, likely) float32, of these.
+    """
+
+    own: jax.Array
+    tokens: jax.Array
+    log_probs: jax.Array
+
+    @classmethod
+    def none_yet(cls, rows: int, plan: Plan) -> "Likely":
+        """Of responses without tokens."""
+        steps = rows, plan.new_tokens if plan.likely else 0
+        most = (*steps, plan.likely)
+        return cls(jnp.zeros(steps), jnp.zeros(most, jnp.int32), jnp.zeros(most))
+
+
 class DecodeState(NamedTuple):
     """Rows of responses in the making.
 
@@ -154,6 +181,7 @@ class DecodeState(NamedTuple):
         counts: of what it took.
         unsound: (rows,) booleans, a score was not finite.
         trace: of guided steps; of no steps unless it is kept.
+        likely: of the tokens; of none unless it is kept.
     """
 
     cache: KeyValueCache
@@ -168,6 +196,7 @@ class DecodeState(NamedTuple):
     counts: Counts
     unsound: jax.Array
     trace: Trace
+    likely: Likely
 
     def counted(self, rows: jax.Array, more: Counts) -> "DecodeState":
         """The state with more counted of ``rows``, booleans."""
@@ -270,6 +299,7 @@ def begin(
             chosen=jnp.zeros(steps, jnp.int32),
             plain=jnp.zeros(steps, jnp.int32),
         ),
+        likely=Likely.none_yet(rows, plan),
     )
 
 

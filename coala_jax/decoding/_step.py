@@ -35,7 +35,7 @@ from coala_jax.decoding._candidates import (
 from coala_jax.decoding._config import Guidance
 from coala_jax.decoding._guidance import log_reweight, normalise_scores
 from coala_jax.decoding._running_pool import RunningReward, select_rows
-from coala_jax.decoding._state import Counts, DecodeState, Plan, Policy, Trace, mark_seen
+from coala_jax.decoding._state import Counts, DecodeState, Likely, Plan, Policy, Trace, mark_seen
 
 # Keys of a row's continuations but the first lie behind those of its steps.
 CONTINUATION_KEYS = 2**31
@@ -98,11 +98,22 @@ def advance(
 
 def take_step(policy: Policy, state: DecodeState) -> DecodeState:
     """One token, or one block of them, for every row that is not done."""
-    plan, options = policy.plan, state.options
+    kept = state.likely
+    # What goes through a conditional is copied.
+    state = state._replace(likely=Likely(*(part[:, :0] for part in kept)))
     waits = (state.pending & ~state.done).any()
     pending = functools.partial(_run_pending, policy, state)
     state = _choose_path(state, waits.astype(jnp.int32), [pending])
     logits = policy.module.logits(state.hidden).astype(jnp.float32)
+    after = _take_next(policy, state, logits)
+    if policy.plan.likely:
+        kept = _note_likely(kept, logits, state.length, after, policy.plan)
+    return after._replace(likely=kept)
+
+
+def _take_next(policy: Policy, state: DecodeState, logits: jax.Array) -> DecodeState:
+    """The same from the backbone's logits (rows, vocab)."""
+    plan, options = policy.plan, state.options
     if plan.penalised:
         logits = penalise(logits, state.seen, options.repetition_penalty)
     pool = propose(logits, options, plan.pool)
@@ -354,6 +365,22 @@ def _alike(scored: ScoredBranches) -> jax.Array:
 def _best(pool: Pool, scores: jax.Array) -> Draw:
     """The candidate with the highest score; nearness is judged on normalised scores."""
     return take_largest(pool, normalise_scores(scores, pool.inside))
+
+
+def _note_likely(
+    kept: Likely, logits: jax.Array, length: jax.Array, after: DecodeState, plan: Plan
+) -> Likely:
+    """Keep what the logits say of the tokens that rows took at their ``length`` (rows,)."""
+    log_probs = jax.nn.log_softmax(logits)
+    top, tokens = jax.lax.top_k(log_probs, plan.likely)
+    last = jnp.minimum(length, plan.new_tokens - 1)[:, None]
+    taken = jnp.take_along_axis(after.tokens, last, axis=1)
+    own = jnp.take_along_axis(log_probs, taken, axis=1)[:, 0]
+    places = jnp.where(after.length > length, length, plan.new_tokens)
+    put = jax.vmap(lambda whole, at, part: whole.at[at].set(part, mode="drop"))
+    return Likely(
+        *(put(whole, places, part) for whole, part in zip(kept, (own, tokens, top), strict=True))
+    )
 
 
 def _note(state: DecodeState, seen: Trace, due: jax.Array, plan: Plan) -> DecodeState:

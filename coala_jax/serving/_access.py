@@ -4,6 +4,7 @@ import hashlib
 import hmac
 import ipaddress
 import os
+import re
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +16,12 @@ from coala_jax._errors import CoalaError
 TOKEN_VARIABLE = "COALA_JAX_TOKEN"
 # A shorter one can be guessed.
 SHORTEST_TOKEN = 16
+# Origins without a name.
+FREE_ORIGINS = ("null", "file://")
+# Scheme, name and port, without user, path, query or wildcard.
+_ORIGIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://(\[[0-9A-Fa-f:.]+\]|[^\s/?#@:*\[\]]+)(:[0-9]+)?")
+# Left out where a browser names an origin of the web.
+_OWN_PORTS = {"http": ":80", "https": ":443"}
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 
 
@@ -25,7 +32,8 @@ class Access:
     Attributes:
         hosts: names that the Host header may have, without port, in lower case. Others are refused:
             a page of the web that lets its own name point here must not read what is here.
-        origins: pages of the web that browsers may ask from; others are refused.
+        origins: pages of the web, apps and extensions that may ask, by the Origin header that they
+            send; others are refused.
         token: digest of the bearer token that every request must have, or None.
     """
 
@@ -133,17 +141,35 @@ def allowed_hosts(host: str, more: tuple[str, ...]) -> frozenset[str]:
 
 
 def allowed_origins(origins: tuple[str, ...]) -> frozenset[str]:
-    """Pages of the web that browsers may ask from.
+    """Pages, apps and extensions that may ask, by the Origin header that they send.
+
+    Args:
+        origins: scheme and name, with a port where it is not the scheme's own, of any scheme;
+            ``file://``; or ``null``, which pages from files and sandboxed frames send.
 
     Raises:
-        ValueError: one that is no origin; ``*`` is none.
+        ValueError: one that no browser sends; ``*`` is none.
     """
     for origin in origins:
-        parts = urlsplit(origin)
-        bare = parts.scheme in ("http", "https") and bool(parts.netloc)
-        if not bare or f"{parts.scheme}://{parts.netloc}" != origin:
+        sent = _as_sent(origin)
+        if sent is None:
             raise CoalaError(
                 f"--allow-origin {origin} must be scheme, name and port, such as "
-                "https://app.example.org, as browsers send it"
+                "https://app.example.org or app://obsidian.md, or null, as browsers send it"
             )
+        if sent != origin:
+            raise CoalaError(f"--allow-origin {origin}: browsers send it as {sent}; give that")
     return frozenset(origins)
+
+
+def _as_sent(origin: str) -> str | None:
+    """An origin as browsers write it; None where it is none."""
+    if origin in FREE_ORIGINS:
+        return origin
+    if not _ORIGIN.fullmatch(origin):
+        return None
+    scheme, _, name = origin.partition("://")
+    scheme = scheme.lower()
+    if scheme not in _OWN_PORTS:  # of apps, whose names are as they are
+        return f"{scheme}://{name}"
+    return f"{scheme}://{name.lower().removesuffix(_OWN_PORTS[scheme])}"

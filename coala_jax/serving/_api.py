@@ -162,16 +162,20 @@ class Api(NamedTuple):
         self.engine.generate(ticket, choices)
         if asked.stream:
             return EventStream(self, reply, ticket, len(choices), until)
-        texts, ends = [""] * len(choices), dict[int, Finished]()
+        pieces = [
+            Piece(number, "", None if asked.likely is None else ())
+            for number in range(len(choices))
+        ]
+        ends = dict[int, Finished]()
         async with self.attended(ticket, request.receive, until):
             while len(ends) < len(choices):
                 told = await ticket.next()
                 if isinstance(told, Piece):
-                    texts[told.number] += told.text
+                    pieces[told.number] = pieces[told.number].followed_by(told)
                 elif isinstance(told, Finished):
                     ends[told.number] = told
         account["new"] = sum(end.tokens for end in ends.values())
-        return JSONResponse(reply.whole(texts, [ends[number] for number in sorted(ends)]))
+        return JSONResponse(reply.whole(pieces, [ends[number] for number in sorted(ends)]))
 
     @contextlib.asynccontextmanager
     async def attended(self, ticket: Ticket, receive: Receive, until: float) -> AsyncIterator[None]:
@@ -251,7 +255,7 @@ class EventStream(Response):
         while going:
             told = await self._ticket.next()
             if isinstance(told, Piece):
-                yield self._reply.piece(told.number, told.text)
+                yield self._reply.piece(told)
             elif isinstance(told, Finished):
                 going -= 1
                 account["new"] += told.tokens

@@ -13,7 +13,7 @@ from starlette.types import ASGIApp
 from coala_jax.serving._access import Access
 from coala_jax.serving._api import Api
 from coala_jax.serving._errors import ApiError, internal_error
-from coala_jax.serving._gate import HEALTH, Gate, TokenCheck, error_response
+from coala_jax.serving._gate import ACCOUNT, HEALTH, Gate, TokenCheck, error_response, note_error
 from coala_jax.serving._limits import Limits
 
 
@@ -34,6 +34,8 @@ def make_app(api: Api, access: Access, limits: Limits, log: Callable[[str], None
         Route("/v1/chat/completions", api.chat_completions, methods=["POST"]),
         Route("/v1/score", api.score, methods=["POST"]),
     ]
+    # Who asks with a slash at the end is answered: not every client follows a redirect.
+    routes = [Route(f"{one.path}/", one.endpoint, methods=one.methods) for one in routes] + routes
     handlers = {ApiError: _api_error, HTTPException: _http_error, Exception: _fault}
     app: ASGIApp = Starlette(routes=routes, exception_handlers=handlers)  # type: ignore[arg-type]
     app = TokenCheck(app, access)
@@ -43,11 +45,14 @@ def make_app(api: Api, access: Access, limits: Limits, log: Callable[[str], None
             allow_origins=sorted(access.origins),
             allow_methods=["GET", "POST"],
             allow_headers=["*"],
+            # Of pages beyond this machine's network, whose browser asks before it lets them in.
+            allow_private_network=True,
         )
     return Gate(app, access, limits, log)
 
 
-async def _api_error(_: Request, error: ApiError) -> Response:
+async def _api_error(request: Request, error: ApiError) -> Response:
+    note_error(request.scope[ACCOUNT], error)
     return error_response(error)
 
 

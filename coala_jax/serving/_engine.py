@@ -1,4 +1,7 @@
-"""The thread that generates and scores: requests wait here for rows, and share them."""
+"""The thread that generates and scores: requests wait here for rows, and share them.
+
+Programs are compiled in a second thread: requests whose own are there do not wait for them.
+"""
 
 import math
 import threading
@@ -6,14 +9,15 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Container, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import jax
 
+from coala_jax._errors import CoalaError
 from coala_jax._progress import Progress
 from coala_jax.data import ResponseRow
 from coala_jax.decoding._reward_model import TextRewardModel, rewards_of
 from coala_jax.decoding._state import Plan
-from coala_jax.features import FeatureError
 from coala_jax.serving._errors import ApiError, internal_error, overloaded, stopping
 from coala_jax.serving._intake import Choice
 from coala_jax.serving._lane import Job, Lane, LaneShape
@@ -42,11 +46,13 @@ class Engine:
         """
         self._model, self._limits, self._log = model, limits, log
         self._changed = threading.Condition()
-        # Guarded by the condition, as the six after it are.
+        # Guarded by the condition, as the seven after it are.
         self._waiting: deque[Job] = deque()
         self._to_score: deque[tuple[Ticket, Sequence[ResponseRow]]] = deque()
         self._tickets: set[Ticket] = set()
         self._refusing = self._stopped = False
+        # Whether those who wait may have got a chance since the last look.
+        self._news = False
         # Those that were taken; whether programs are being compiled; until when none is new.
         self._plans: set[Plan] = set()
         self._compiling, self._closed_until = False, -math.inf
@@ -54,6 +60,7 @@ class Engine:
         self._lanes: dict[LaneShape, Lane] = {}
         self._compiled: set[LaneShape] = set()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+        self._compiler = ThreadPoolExecutor(1, thread_name_prefix="compiler")
 
     def start(self) -> None:
         """Begin to work."""
@@ -71,7 +78,7 @@ class Engine:
             self._require_leave({choice.plan for choice in choices})
             self._tickets.add(ticket)
             self._waiting.extend(Job(ticket, choice) for choice in choices)
-            self._changed.notify()
+            self._tell_news()
 
     def score(self, ticket: Ticket, rows: Sequence[ResponseRow]) -> None:
         """Let rows wait to be scored; the ticket is told their rewards.
@@ -92,7 +99,7 @@ class Engine:
             self._tickets.discard(ticket)
             self._waiting = deque(job for job in self._waiting if job.ticket is not ticket)
             self._to_score = deque(one for one in self._to_score if one[0] is not ticket)
-            self._changed.notify()
+            self._tell_news()
 
     def refuse(self) -> None:
         """Take no more requests; those that are here go on."""
@@ -111,6 +118,7 @@ class Engine:
         """End all requests, and wait for the thread."""
         self.abort()
         self._thread.join()
+        self._compiler.shutdown(cancel_futures=True)
 
     @property
     def works(self) -> bool:
@@ -143,8 +151,8 @@ class Engine:
         apart = self._limits.plan_seconds
         if apart and (self._compiling or rest > 0):
             raise overloaded(
-                "other guidance options were new a moment ago, and what they need is compiled "
-                f"while all wait; {apart:g} seconds must lie between; come again later",
+                "other guidance options were new a moment ago, and one set is compiled at a time; "
+                f"{apart:g} seconds must lie between; come again later",
                 math.ceil(apart if self._compiling else rest),
             )
         if self._plans:  # the first is what all need
@@ -153,13 +161,15 @@ class Engine:
 
     def _run(self) -> None:
         while self._wait_for_work():
-            admitted = self._taken()
-            self._forget_programs()
-            for lane, taken in admitted:
-                self._guarded(lane, lambda lane=lane, taken=taken: lane.admit(taken))  # type: ignore[misc]
             for lane in list(self._lanes.values()):
-                if lane.taken:
+                self._guarded(lane, lane.free_left)
+            for lane, taken in self._taken():
+                lane.take(taken)
+            self._forget_programs()
+            for lane in list(self._lanes.values()):
+                if lane.ready:
                     self._guarded(lane, lane.turn)
+                    self._tell_news()  # rows may be free
             self._note_compiled()
             self._score_some()
 
@@ -168,12 +178,25 @@ class Engine:
         with self._changed:
             while not (
                 self._stopped
-                or self._waiting
+                or self._news
                 or self._to_score
-                or any(lane.taken for lane in self._lanes.values())
+                or any(lane.ready for lane in self._lanes.values())
             ):
                 self._changed.wait()
+            self._news = False
             return not self._stopped
+
+    def _tell_news(self) -> None:
+        """Wake the thread."""
+        with self._changed:
+            self._news = True
+            self._changed.notify()
+
+    def _beside(self, work: Callable[..., None], *given: object) -> Future[None]:
+        """Do work in the thread that compiles: rows that have their programs go on meanwhile."""
+        made = self._compiler.submit(work, *given)
+        made.add_done_callback(lambda _: self._tell_news())
+        return made
 
     def _taken(self) -> list[tuple[Lane, list[Job]]]:
         """Who gets a free row, in the order they came; they wait no longer."""
@@ -212,33 +235,40 @@ class Engine:
         if shape not in self._compiled:
             self._compiling = True
             self._compiled.add(shape)
-        self._lanes[shape] = lane or Lane(self._model, shape)
+        self._lanes[shape] = lane or Lane(self._model, shape, self._beside)
         return self._lanes[shape]
 
     def _forget_programs(self) -> None:
-        """Free the programs of lanes that may never come again."""
-        if len(self._compiled) > COMPILED_LANES:
+        """Free the programs of lanes that may never come again, while none are compiled."""
+        lanes = self._lanes
+        if len(self._compiled) > COMPILED_LANES and not any(
+            lane.compiling for lane in lanes.values()
+        ):
             jax.clear_caches()
+            # Those that go on compile at their next step, those that are idle when they are used.
+            self._lanes = {shape: lane for shape, lane in lanes.items() if lane.taken}
             self._compiled = set(self._lanes)
             with self._changed:
                 self._plans = {shape.plan for shape in self._lanes}
                 self._plans |= {job.choice.plan for job in self._waiting}
 
     def _note_compiled(self) -> None:
-        """What was new has taken its first steps."""
+        """What was new has its programs."""
+        opening = any(lane.opening for lane in self._lanes.values())
         with self._changed:
-            if self._compiling and len(self._plans) > 1:
-                self._closed_until = time.monotonic() + self._limits.plan_seconds
-            self._compiling = False
+            if self._compiling and not opening:
+                self._compiling = False
+                if len(self._plans) > 1:
+                    self._closed_until = time.monotonic() + self._limits.plan_seconds
 
     def _guarded(self, lane: Lane, work: Callable[[], None]) -> None:
         """Work on a lane; a fault ends its requests and not the thread."""
         try:
             work()
-        except Exception:  # whatever it was, the other lanes and those who come go on
-            self._log_fault()
+        except Exception as error:  # whatever it was, the other lanes and those who come go on
+            failed = self._failure(error)
             for ticket in lane.tickets:
-                ticket.tell(Failed(internal_error()))
+                ticket.tell(Failed(failed))
             self._lanes = {shape: one for shape, one in self._lanes.items() if one is not lane}
 
     def _score_some(self) -> None:
@@ -250,13 +280,19 @@ class Engine:
         try:
             hidden = Progress(len(rows), "", hidden=True)
             made = rewards_of(self._model, rows, progress=hidden)
-        except FeatureError as error:
-            ticket.tell(Failed(ApiError(400, str(error), code="invalid_value", param="items")))
-        except Exception:  # as in `_guarded`
-            self._log_fault()
-            ticket.tell(Failed(internal_error()))
+        except Exception as error:  # as in `_guarded`
+            ticket.tell(Failed(self._failure(error, "items")))
         else:
             ticket.tell(made)
+
+    def _failure(self, error: Exception, param: str | None = None) -> ApiError:
+        """What clients are told of an error: what tokenizer or head fail on is theirs to mend."""
+        if isinstance(error, CoalaError):
+            failed = ApiError(400, str(error), code="invalid_value", param=param)
+            failed.__cause__ = error.__cause__
+            return failed
+        self._log_fault()
+        return internal_error()
 
     def _log_fault(self) -> None:
         """Where it failed; not what was said, which may hold what a client sent."""

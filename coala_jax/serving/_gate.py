@@ -18,6 +18,8 @@ from coala_jax.serving._limits import Limits
 ACCOUNT = "coala_jax.account"
 # Answers without a token, and tells nothing.
 HEALTH = "/health"
+# The coding of a body that has none.
+IDENTITY = "identity"
 # Characters of a path that the log shows.
 SHOWN_PATH = 80
 
@@ -25,6 +27,13 @@ SHOWN_PATH = 80
 def error_response(error: ApiError) -> JSONResponse:
     """An error as an answer."""
     return JSONResponse(error.body(), error.status, headers=error.headers)
+
+
+def note_error(account: dict[str, Any], error: ApiError) -> None:
+    """Put why a request was refused into its line of log, without what was said."""
+    account["error"] = error.code
+    if error.__cause__ is not None:
+        account["cause"] = type(error.__cause__).__name__
 
 
 class Gate:
@@ -57,7 +66,10 @@ class Gate:
         self._inside += 1
         try:
             refusal = self._refusal(Headers(scope=scope))
-            app = self._app if refusal is None else error_response(refusal)
+            app = self._app
+            if refusal is not None:
+                note_error(account, refusal)
+                app = error_response(refusal)
             await app(scope, receive, note_status)
         except Exception as error:  # the routes have answered it; the server goes on
             account["fault"] = type(error).__name__
@@ -82,8 +94,8 @@ class Gate:
         if origin is not None and origin not in self._access.origins:
             return ApiError(
                 403,
-                f"pages of {origin[:SHOWN_PATH]!r} may not ask here; start the server with "
-                "--allow-origin ORIGIN",
+                f"what has the origin {origin[:SHOWN_PATH]!r} may not ask here; start the server "
+                "with --allow-origin and that",
                 code="origin_not_allowed",
             )
         return None
@@ -108,6 +120,7 @@ class TokenCheck:
             code="invalid_api_key",
             headers={"WWW-Authenticate": "Bearer"},
         )
+        note_error(scope[ACCOUNT], error)
         await error_response(error)(scope, receive, send)
 
 
@@ -115,7 +128,7 @@ async def read_body(scope: Scope, receive: Receive, limits: Limits) -> bytes:
     """The body of a request.
 
     Raises:
-        ApiError: no JSON by its type, too long, too slow, or broken off.
+        ApiError: no JSON by its type, compressed, too long, too slow, or broken off.
     """
     headers = Headers(scope=scope)
     kind = headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -125,6 +138,15 @@ async def read_body(scope: Scope, receive: Receive, limits: Limits) -> bytes:
             f"the body's type is {kind[:SHOWN_PATH]!r}; send the header Content-Type: "
             "application/json",
             code="unsupported_media_type",
+        )
+    coding = headers.get("content-encoding", IDENTITY).strip().lower()
+    if coding != IDENTITY:
+        raise ApiError(
+            415,
+            f"the body is coded as {coding[:SHOWN_PATH]!r}; send it as it is, without the header "
+            "Content-Encoding",
+            code="unsupported_encoding",
+            headers={"Accept-Encoding": IDENTITY},
         )
     most = limits.body_bytes
     length = headers.get("content-length", "")

@@ -6,19 +6,26 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import NamedTuple
 
-from coala_jax.backbones import Backbone, CheckpointError
+from coala_jax._errors import CoalaError
+from coala_jax.backbones import Backbone
 from coala_jax.data import ResponseRow
 from coala_jax.data._chat import ChatText
 from coala_jax.decoding._config import GenerationConfig, GenerationError
 from coala_jax.decoding._plan import make_plan
-from coala_jax.decoding._prompts import Prompt, answered_texts, prompt_text, template_of
+from coala_jax.decoding._prompts import (
+    Prompt,
+    answered_texts,
+    prompt_text,
+    require_known_tokens,
+    template_of,
+)
 from coala_jax.decoding._reward_model import TextRewardModel
 from coala_jax.decoding._state import Plan, round_up
 from coala_jax.features import FeatureError
 from coala_jax.features._tokens import encode_prompts, written_response
 from coala_jax.serving._errors import ApiError, bad_field
 from coala_jax.serving._limits import Limits
-from coala_jax.serving._requests import GenerationRequest, ScoreItem
+from coala_jax.serving._requests import MOST_LIKELY, GenerationRequest, ScoreItem
 
 # Pools are compiled for multiples of this, the paper's top-k.
 POOL_MULTIPLE = 50
@@ -37,6 +44,8 @@ class Choice(NamedTuple):
         config: how to generate.
         seed: of the request.
         plan: of the rows that it goes with.
+        likely: how many of the most probable tokens are told with every token; None where no log
+            probabilities are.
     """
 
     number: int
@@ -45,6 +54,20 @@ class Choice(NamedTuple):
     config: GenerationConfig
     seed: int
     plan: Plan
+    likely: int | None = None
+
+
+@contextmanager
+def _refused(field: str, prompt: Prompt = "") -> Iterator[None]:
+    """What a prompt, a template or the tokenizer fails on is the client's to mend."""
+    try:
+        yield
+    except CoalaError as error:
+        as_text = isinstance(error, FeatureError) and not isinstance(prompt, str)
+        # A cause is what a template or a tokenizer raised.
+        raise bad_field(
+            field, f"{error}; {AS_TEXT}" if as_text else str(error)
+        ) from error.__cause__
 
 
 class Intake:
@@ -84,15 +107,19 @@ class Intake:
         Raises:
             ApiError: a prompt or options that cannot be used, or more tokens than fit.
         """
-        plan = self._plan(request.config)
+        plan = self._plan(request)
         texts = self._texts(request.prompts, request.field)
         self._require_short(texts, request.field)
-        encoded = encode_prompts(self._backbone.tokenizer, texts, template_of(self._model))
+        with _refused(request.field):
+            encoded = encode_prompts(self._backbone.tokenizer, texts, template_of(self._model))
+            for ids in encoded:
+                require_known_tokens(ids, self._backbone.config.vocab_size, request.field)
         rows: list[Choice] = []
         for text, ids in zip(texts, encoded, strict=True):
             config = self._fitted(request, plan, ids)
             for _ in range(request.choices):
-                rows.append(Choice(len(rows), tuple(ids), text, config, request.seed, plan))
+                choice = Choice(len(rows), tuple(ids), text, config, request.seed, plan)
+                rows.append(choice._replace(likely=request.likely))
         return rows
 
     def score_rows(self, items: Sequence[ScoreItem]) -> list[ResponseRow]:
@@ -109,7 +136,7 @@ class Intake:
                 (text,) = self._texts((item.prompt,), field)
                 response = written_response(self._backbone.tokenizer, item.response)
             else:
-                with self._named(field, item.prompt):
+                with _refused(field, item.prompt):
                     text, (response,) = answered_texts(
                         self._reader, item.prompt, [item.response], field
                     )
@@ -120,10 +147,13 @@ class Intake:
     def _vocab(self) -> int:
         return min(self._backbone.config.vocab_size, self._backbone.tokenizer.size)
 
-    def _plan(self, config: GenerationConfig) -> Plan:
+    def _plan(self, request: GenerationRequest) -> Plan:
         """The plan of the rows that a request may share."""
+        config = request.config
+        # All that ask for some share rows of the most.
+        likely = 0 if request.likely is None else MOST_LIKELY
         try:
-            plan = make_plan(self._model, [self._general(config)])
+            plan = make_plan(self._model, [self._general(config)], likely=likely)
         except GenerationError as error:
             raise ApiError(400, str(error), code="invalid_value") from None
         if plan.branch_slots > self.limits.branch_slots:
@@ -154,7 +184,7 @@ class Intake:
     def _texts(self, prompts: Sequence[Prompt], field: str) -> list[str]:
         texts: list[str] = []
         for prompt in prompts:
-            with self._named(field, prompt):
+            with _refused(field, prompt):
                 if self._is_written(prompt):
                     texts.append(ChatText(prompt_text(self._backbone, prompt, field)))
                 else:
@@ -167,17 +197,6 @@ class Intake:
         That is what a client means who asks a head of conversations to complete a text.
         """
         return isinstance(prompt, str) and self._model.settings.written
-
-    @contextmanager
-    def _named(self, field: str, prompt: Prompt) -> Iterator[None]:
-        """Errors of reading a prompt under the name of its field."""
-        try:
-            yield
-        except FeatureError as error:
-            mend = "" if isinstance(prompt, str) else f"; {AS_TEXT}"
-            raise bad_field(field, f"{error}{mend}") from None
-        except (GenerationError, CheckpointError) as error:
-            raise bad_field(field, str(error)) from None
 
     def _require_short(self, texts: Sequence[str], field: str) -> None:
         """Refuse what cannot fit before it takes the time to be tokenised.

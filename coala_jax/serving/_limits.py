@@ -18,8 +18,8 @@ class Limits:
         requests: the most requests that are looked at together; what comes on top is refused.
         lanes: the most sets of rows in memory together: each of one set of guidance options, for
             one request or for many, of short texts or of long ones.
-        plan_seconds: no set of guidance options that is new is taken so soon after the last: while
-            its programs are compiled all requests wait. 0 takes them at once.
+        plan_seconds: no set of guidance options that is new is taken so soon after the last: its
+            programs take a processor while they are compiled. 0 takes them at once.
         top_k: the most tokens of a pool.
         branch_slots: the most tokens behind a row that its lookahead or its continuations take.
         stop_texts: the most stop texts of a request, as the API has it.

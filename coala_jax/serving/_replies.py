@@ -4,13 +4,14 @@ import json
 import math
 import secrets
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from coala_jax.data._conversations import ASSISTANT
 from coala_jax.decoding._reward_model import Rewards
-from coala_jax.serving._tickets import Finished
+from coala_jax.serving._likelihoods import TokenLikelihood, chat_logprobs, text_logprobs
+from coala_jax.serving._tickets import Finished, Piece
 
 # Ends a stream.
 STREAM_END = "[DONE]"
@@ -40,13 +41,15 @@ class Reply:
     id: str = field(default_factory=lambda: secrets.token_hex(ID_BYTES))
     created: int = field(default_factory=lambda: int(time.time()))
 
-    def whole(self, texts: Iterable[str], ends: Iterable[Finished]) -> dict[str, Any]:
-        """The answer to a request that is not streamed; choices in order."""
+    def whole(self, pieces: Iterable[Piece], ends: Iterable[Finished]) -> dict[str, Any]:
+        """The answer to a request that is not streamed: whole texts; choices in order."""
         ends = list(ends)
         choices = []
-        for text, end in zip(texts, ends, strict=True):
-            message = {"role": ASSISTANT, "content": text, "refusal": None}
-            said = {"message": message} if self.chat else {"text": text}
+        for piece, end in zip(pieces, ends, strict=True):
+            message = {"role": ASSISTANT, "content": piece.text, "refusal": None}
+            said: dict[str, Any]
+            said = {"message": message} if self.chat else {"text": piece.text}
+            said["logprobs"] = self._logprobs(piece.tokens)
             choices.append(self._choice(end.number, said, end))
         kind = "chat.completion" if self.chat else "text_completion"
         tokens = sum(end.tokens for end in ends)
@@ -58,10 +61,12 @@ class Reply:
             return None
         return self._chunk([self._choice(number, {"delta": {"role": ASSISTANT, "content": ""}})])
 
-    def piece(self, number: int, text: str) -> dict[str, Any]:
+    def piece(self, piece: Piece) -> dict[str, Any]:
         """Text of a choice as it comes."""
-        said = {"delta": {"content": text}} if self.chat else {"text": text}
-        return self._chunk([self._choice(number, said)])
+        said: dict[str, Any]
+        said = {"delta": {"content": piece.text}} if self.chat else {"text": piece.text}
+        said["logprobs"] = self._logprobs(piece.tokens)
+        return self._chunk([self._choice(piece.number, said)])
 
     def end(self, finished: Finished) -> dict[str, Any]:
         """The last event of a choice, with its reward."""
@@ -87,12 +92,17 @@ class Reply:
             "seed": self.seed,
         }
 
+    def _logprobs(self, tokens: Sequence[TokenLikelihood] | None) -> dict[str, Any] | None:
+        if tokens is None:
+            return None
+        return chat_logprobs(tokens) if self.chat else text_logprobs(tokens)
+
     @staticmethod
     def _choice(
         number: int, said: Mapping[str, Any], end: Finished | None = None
     ) -> dict[str, Any]:
         reason = None if end is None else end.reason
-        choice = {"index": number, **said, "finish_reason": reason, "logprobs": None}
+        choice = {"index": number, "logprobs": None, **said, "finish_reason": reason}
         return choice if end is None else {**choice, "reward": _finite(end.reward)}
 
     def _tokens(self, completion: int) -> dict[str, int]:

@@ -26,45 +26,80 @@ from coala_jax.serving._limits import Limits
 # Where the API says so; what it does not define is as `GenerationConfig` has it.
 COMPLETION_TOKENS = 16
 HOTTEST = 2.0
-# Seeds reach jax.random.key, which takes this range.
-LARGEST_SEED = 2**32 - 1
+# The most alternatives to a token, as the API has it for conversations.
+MOST_LIKELY = 20
+# Of the seeds that are drawn where none is given.
+SEED_BITS = 32
+# What clients of local servers send for as many tokens as fit.
+NO_LIMIT = -1
+# As small as this takes the most probable token alone.
+SMALLEST_TOP_P = 1e-6
 
 # Fields of ours beside those of the API, by the name that `GenerationConfig` has.
 GUIDANCE_FIELDS = tuple(vars(Guidance()))
 _SAMPLING_FIELDS = ("max_tokens", "temperature", "top_p", "n", "stop", "seed")
 _OUR_FIELDS = ("top_k", "repetition_penalty", "guidance_scale", *GUIDANCE_FIELDS)
-# They say who asks and for what; no answer depends on them.
-_IGNORED_FIELDS = ("user", "metadata", "safety_identifier", "prompt_cache_key", "service_tier")
+# They say who asks and for what, or how fast; no answer depends on them.
+_IGNORED_FIELDS = (
+    "user",
+    "metadata",
+    "safety_identifier",
+    "prompt_cache_key",
+    "prompt_cache_retention",
+    "service_tier",
+    "prediction",
+)
 _READ = {"model", "stream", "stream_options", *_SAMPLING_FIELDS, *_OUR_FIELDS, *_IGNORED_FIELDS}
-# Fields of the API that are not supported, with the values that ask for nothing.
+# Fields of the API, and of other servers of it, that are not supported: the values that ask for
+# nothing.
 _NEUTRAL: Mapping[str, Sequence[Any]] = {
+    "echo": (False,),
     "frequency_penalty": (0,),
     "presence_penalty": (0,),
     "logit_bias": ({},),
+    "response_format": ({"type": "text"},),
     "store": (False,),
+    "add_generation_prompt": (True,),
+    "chat_template_kwargs": ({},),
+    "continue_final_message": (False,),
+    "ignore_eos": (False,),
+    "include_stop_str_in_output": (False,),
+    "length_penalty": (1,),
+    "min_p": (0,),
+    "min_tokens": (0,),
+    "skip_special_tokens": (True,),
+    "stop_token_ids": ([],),
+    "typical_p": (1,),
+    "use_beam_search": (False,),
 }
-_COMPLETION_NEUTRAL = {
-    **_NEUTRAL,
-    "echo": (False,),
-    "logprobs": (),
-    "suffix": ("",),
-}
+_COMPLETION_NEUTRAL = {**_NEUTRAL, "suffix": ("",)}
 _CHAT_NEUTRAL = {
     **_NEUTRAL,
     "audio": (),
-    "function_call": ("none",),
+    "function_call": ("none", "auto"),
     "functions": ([],),
-    "logprobs": (False,),
     "modalities": (["text"],),
     "parallel_tool_calls": (True, False),
-    "prediction": (),
-    "reasoning_effort": (),
-    "response_format": ({"type": "text"},),
+    "reasoning_effort": ("none",),
     "tool_choice": ("none", "auto"),
     "tools": ([],),
-    "top_logprobs": (0,),
-    "verbosity": (),
+    "verbosity": ("medium",),
     "web_search_options": (),
+}
+# Of messages: clients send back what a server, or a library on the way, put beside an answer.
+_MESSAGE_NEUTRAL: Mapping[str, Sequence[Any]] = {
+    "annotations": ([],),
+    "audio": (),
+    "function_call": (),
+    "images": ([],),
+    "parsed": (),
+    "provider_specific_fields": ({}, {"refusal": None}),
+    "reasoning": ("",),
+    "reasoning_content": ("",),
+    "refusal": ("",),
+    "thinking_blocks": ([],),
+    "tool_call_id": (),
+    "tool_calls": ([],),
 }
 # The API's newer name of the same role.
 _ROLES = {"developer": SYSTEM, SYSTEM: SYSTEM, USER: USER, ASSISTANT: ASSISTANT}
@@ -79,9 +114,12 @@ class GenerationRequest(NamedTuple):
         config: how to generate.
         stated_tokens: ``max_tokens`` was given: it must fit, and is not shortened to what fits.
         choices: responses to every prompt.
-        seed: of the draws; drawn here where none was given.
+        seed: of the draws, as `coala_jax.serving._lane.row_key` takes it; drawn here where none was
+            given.
         stream: whether the text is sent as it comes.
         usage: whether a stream ends with the number of tokens.
+        likely: how many of the most probable tokens are told with every token; None where no log
+            probabilities are asked for.
     """
 
     prompts: tuple[Prompt, ...]
@@ -92,6 +130,7 @@ class GenerationRequest(NamedTuple):
     seed: int
     stream: bool
     usage: bool
+    likely: int | None = None
 
 
 class ScoreItem(NamedTuple):
@@ -122,14 +161,17 @@ def completion_request(
     """
     fields = Fields(body)
     as_many = (fields.get("n", 1),)
-    fields.only({"prompt", *_READ}, {**_COMPLETION_NEUTRAL, "best_of": as_many})
+    fields.only({"prompt", "logprobs", *_READ}, {**_COMPLETION_NEUTRAL, "best_of": as_many})
     fields.require("model", "prompt")
     _require_model(fields, model)
     prompts = _prompts(fields)
     default = min(COMPLETION_TOKENS, limits.new_tokens)
-    return _generation_request(
+    asked = _generation_request(
         fields, prompts, "prompt", "max_tokens", default, limits=limits, scale=scale
     )
+    # False is another API's no.
+    wanted = fields.get("logprobs", False) is not False
+    return asked._replace(likely=fields.integer("logprobs", 0, MOST_LIKELY, 0) if wanted else None)
 
 
 def chat_request(
@@ -137,7 +179,8 @@ def chat_request(
 ) -> GenerationRequest:
     """Read the body of ``/v1/chat/completions``; arguments and errors as `completion_request`."""
     fields = Fields(body)
-    fields.only({"messages", "max_completion_tokens", *_READ}, _CHAT_NEUTRAL)
+    own = {"messages", "max_completion_tokens", "logprobs", "top_logprobs"}
+    fields.only({*own, *_READ}, _CHAT_NEUTRAL)
     fields.require("model", "messages")
     _require_model(fields, model)
     conversation = _conversation(fields["messages"], "messages")
@@ -148,9 +191,13 @@ def chat_request(
             "max_tokens", "max_tokens and max_completion_tokens differ; give one of them"
         )
     name = (*given, *names)[0]
-    return _generation_request(
+    asked = _generation_request(
         fields, (conversation,), "messages", name, limits.new_tokens, limits=limits, scale=scale
     )
+    wanted, likely = fields.boolean("logprobs"), fields.integer("top_logprobs", 0, MOST_LIKELY, 0)
+    if likely and not wanted:
+        raise bad_field("top_logprobs", "top_logprobs needs logprobs=true; give both or neither")
+    return asked._replace(likely=likely if wanted else None)
 
 
 def score_request(body: Mapping[str, Any], model: str, limits: Limits) -> tuple[ScoreItem, ...]:
@@ -205,9 +252,9 @@ def _generation_request(
         prompts=prompts,
         field=field,
         config=_config(fields, tokens_field, default_tokens, limits, scale),
-        stated_tokens=tokens_field in fields,
+        stated_tokens=fields.get(tokens_field, NO_LIMIT) != NO_LIMIT,
         choices=choices,
-        seed=fields.integer("seed", 0, LARGEST_SEED, secrets.randbelow(LARGEST_SEED + 1)),
+        seed=fields.integer("seed", -(2**63), 2**63 - 1, secrets.randbits(SEED_BITS)),
         stream=stream,
         usage=_wants_usage(fields, stream),
     )
@@ -219,17 +266,16 @@ def _config(
     ours = Guidance()
     most = limits.new_tokens
     temperature = fields.number("temperature", 0, HOTTEST, 1.0)
-    if 0 < temperature < COLDEST:
-        raise fields.wrong("temperature", f"0, which is greedy, or at least {COLDEST:g}")
-    top_p = fields.number("top_p", 0, 1, 1.0)
-    if not top_p:
-        raise fields.wrong("top_p", "above 0 and at most 1")
+    tokens = most
+    if fields.get(tokens_field, default_tokens) != NO_LIMIT:
+        tokens = fields.integer(tokens_field, 1, most, default_tokens)
     candidates = fields.integer("num_candidates", 1, limits.top_k, 0)
     try:
         return GenerationConfig.from_options(
-            max_new_tokens=fields.integer(tokens_field, 1, most, default_tokens),
-            temperature=temperature,
-            top_p=top_p,
+            max_new_tokens=tokens,
+            # Colder ones draw the most probable token, too, but leave float32 on the way.
+            temperature=temperature if temperature >= COLDEST else 0.0,
+            top_p=max(fields.number("top_p", 0, 1, 1.0), SMALLEST_TOP_P),
             top_k=fields.integer("top_k", 1, limits.top_k, min(Sampling().top_k, limits.top_k)),
             repetition_penalty=fields.number("repetition_penalty", *PENALTIES, 1.0),
             stop=_stop(fields, limits),
@@ -264,14 +310,16 @@ def _stop(fields: Fields, limits: Limits) -> tuple[str, ...]:
 def _wants_usage(fields: Fields, stream: bool) -> bool:
     if "stream_options" not in fields:
         return False
-    if not stream:
-        raise bad_field("stream_options", "stream_options needs stream=true; give both or neither")
     options = fields["stream_options"]
     if not isinstance(options, dict):
         raise fields.wrong("stream_options", "an object")
     inner = Fields(options, within="stream_options")
-    inner.only({"include_usage"}, {"include_obfuscation": (False,)})
-    return inner.boolean("include_usage")
+    neutral = {"include_obfuscation": (False,), "continuous_usage_stats": (False,)}
+    inner.only({"include_usage"}, neutral)
+    wanted = inner.boolean("include_usage")
+    if wanted and not stream:
+        raise bad_field("stream_options", "stream_options needs stream=true; give both or neither")
+    return wanted
 
 
 def _require_model(fields: Fields, served: str) -> None:
@@ -306,6 +354,8 @@ def _conversation(messages: object, name: str) -> tuple[Message, ...]:
     read = tuple(_message(entry, f"{name}[{n}]") for n, entry in enumerate(messages))
     if read[-1].role == ASSISTANT:
         raise bad_field(name, f"{name} ends with an answer; end it with what is to be answered")
+    # Others may be empty: an answer whose end token came at once, a system text that nobody wrote.
+    _filled(read[-1].content, f"{name}[{len(read) - 1}].content")
     return read
 
 
@@ -313,15 +363,17 @@ def _message(entry: object, name: str) -> Message:
     if not isinstance(entry, dict):
         raise bad_field(name, f"{name} must be an object with role and content")
     fields = Fields(entry, within=name)
-    fields.only({"role", "content"}, {})
-    fields.require("role", "content")
-    role = fields.one_of("role", tuple(_ROLES), "")
-    content, param = fields["content"], fields.param("content")
+    fields.only({"role", "content", "name"}, _MESSAGE_NEUTRAL)
+    fields.require("role")
+    if "name" in fields:  # one who speaks may have it; templates know of none
+        fields.text("name")
+    role, param = fields.one_of("role", tuple(_ROLES), ""), fields.param("content")
+    if role != ASSISTANT:
+        fields.require("content")
+    content = fields.get("content", "")
     if isinstance(content, list):
         content = "".join(_part(part, param) for part in content)
-    # An answer may be empty: one of the server is, where the end token came at once.
-    read = require_text if role == ASSISTANT else _filled
-    return Message(_ROLES[role], read(content, param))
+    return Message(_ROLES[role], require_text(content, param))
 
 
 def _part(part: object, param: str) -> str:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from coala_jax.decoding._reward_model import Rewards
 from coala_jax.serving._errors import ApiError
+from coala_jax.serving._likelihoods import TokenLikelihood
 
 
 class Piece(NamedTuple):
@@ -14,10 +15,17 @@ class Piece(NamedTuple):
     Attributes:
         number: of the choice.
         text: that follows what was sent before.
+        tokens: that begin in it, with log probabilities; None where nobody asked for them.
     """
 
     number: int
     text: str
+    tokens: tuple[TokenLikelihood, ...] | None = None
+
+    def followed_by(self, other: "Piece") -> "Piece":
+        """This piece and the next of the same choice as one."""
+        tokens = None if self.tokens is None else self.tokens + (other.tokens or ())
+        return Piece(self.number, self.text + other.text, tokens)
 
 
 class Finished(NamedTuple):

@@ -1,5 +1,6 @@
 """What `guided_generate` promises beyond its tokens: seeds, batches, limits, stops, streams."""
 
+import copy
 import math
 from dataclasses import replace
 
@@ -225,12 +226,23 @@ def test_a_response_ends_where_the_context_does(backbone, make_model, key):
         ([{"role": "user", "content": "\ud800"}], "prompt 1 is not valid Unicode"),
         ([{"role": "assistant", "content": "a"}], "prompt 1 ends in an answer"),
         ([{"role": "user"}], "a message needs the texts role and content"),
+        ([{"role": "user", "content": " "}], "prompt 1: its last message is empty"),
         ([3], "no message"),
     ],
 )
 def test_prompts_that_cannot_be_used_are_named(backbone, key, prompt, message):
     with pytest.raises(GenerationError, match=message):
         guided_generate(backbone, ["fine", prompt], CONFIG.with_options(scale=0.0), key)
+
+
+def test_a_token_that_the_model_does_not_know_is_named(backbone, key):
+    """One that was added to the tokenizer and not to the embedding, which is read within it."""
+    raw = copy.deepcopy(backbone.tokenizer.raw)
+    raw.add_tokens(["<new>"])
+    added = raw.get_vocab()["<new>"]
+    grown = replace(backbone, tokenizer=replace(backbone.tokenizer, raw=raw, size=added + 1))
+    with pytest.raises(GenerationError, match=f"prompt 1 has a token of id {added}"):
+        guided_generate(grown, ["a", "a <new>"], CONFIG.with_options(scale=0.0), key)
 
 
 @pytest.mark.parametrize(

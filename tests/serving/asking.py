@@ -61,11 +61,15 @@ class Running:
             self.log.append(line)
             self._logged.notify_all()
 
-    def wait_for_log(self, part):
-        """Until a line of the log holds the text; gives the line."""
+    def wait_for_log(self, part, count=1):
+        """Until so many lines of the log hold the text; gives the first of them."""
+
+        def found():
+            return [line for line in self.log if part in line]
+
         with self._logged:
-            assert self._logged.wait_for(lambda: any(part in line for line in self.log), PATIENCE)
-            return next(line for line in self.log if part in line)
+            assert self._logged.wait_for(lambda: len(found()) >= count, PATIENCE)
+            return found()[0]
 
     def ask(self, method, path, body=None, headers=(), raw=None):
         """Status, headers and JSON of an answer."""

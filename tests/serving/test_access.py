@@ -16,12 +16,25 @@ from tests.serving.asking import refused, running
 
 TOKEN = "a-token-of-this-test"
 PAGE = "https://app.example.org"
+OTHERS = (
+    "app://obsidian.md",
+    "app://.",
+    "chrome-extension://abcdefghijklmnopabcdefghijklmnop",
+    "moz-extension://0f3c1c1e-7b1c-4d1e-9a53-2d5c8f1b7e11",
+    "vscode-webview://1a2b3c",
+    "tauri://localhost",
+    "capacitor://localhost",
+    "http://localhost:5173",
+    "http://[::1]:8080",
+    "file://",
+    "null",
+)
 
 
 @pytest.fixture(scope="module")
 def guarded(model):
     """A server with a token, and one page that may ask."""
-    access = Access(origins=frozenset({PAGE}), token=digest(TOKEN))
+    access = Access(origins=allowed_origins((PAGE, *OTHERS)), token=digest(TOKEN))
     with running(model, access=access) as one:
         yield one
 
@@ -47,20 +60,40 @@ def test_no_page_may_ask_by_default(served, origin):
     assert not any(name.lower().startswith("access-control") for name in answer[1])
 
 
-def test_a_page_that_was_allowed_may_ask(guarded):
+@pytest.mark.parametrize("page", [PAGE, *OTHERS])
+def test_a_page_that_was_allowed_may_ask(guarded, page):
     headers = {
-        "Origin": PAGE,
+        "Origin": page,
         "Access-Control-Request-Method": "POST",
         "Access-Control-Request-Headers": "authorization,content-type,x-stainless-os",
     }
     status, found, _ = guarded.ask("OPTIONS", "/v1/completions", headers=headers)
     assert status == 200
-    assert found["access-control-allow-origin"] == PAGE
+    assert found["access-control-allow-origin"] == page
+    assert "access-control-allow-private-network" not in found
     assert "authorization" in found["access-control-allow-headers"]
-    asked = {"Origin": PAGE, "Authorization": f"Bearer {TOKEN}"}
+    headers["Access-Control-Request-Private-Network"] = "true"
+    status, found, _ = guarded.ask("OPTIONS", "/v1/completions", headers=headers)
+    assert (status, found["access-control-allow-private-network"]) == (200, "true")
+    asked = {"Origin": page, "Authorization": f"Bearer {TOKEN}"}
     status, found, _ = guarded.ask("GET", "/v1/models", headers=asked)
-    assert (status, found["access-control-allow-origin"]) == (200, PAGE)
-    refused(guarded.ask("GET", "/v1/models", headers={"Origin": "https://other.org"}), 403)
+    assert (status, found["access-control-allow-origin"]) == (200, page)
+
+
+@pytest.mark.parametrize(
+    "page", ["https://other.org", "app://other", "app://obsidian.md.evil", "https://null", "NULL"]
+)
+def test_no_other_page_may_ask(guarded, page):
+    headers = {
+        "Origin": page,
+        "Authorization": f"Bearer {TOKEN}",
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Private-Network": "true",
+    }
+    for method in ("GET", "OPTIONS"):
+        answer = guarded.ask(method, "/v1/models", headers=headers)
+        assert page in refused(answer, 403)["message"]
+        assert not any(name.startswith("access-control") for name in answer[1])
 
 
 @pytest.mark.parametrize(
@@ -130,8 +163,40 @@ def test_names_that_are_allowed():
             allowed_hosts("127.0.0.1", (wrong,))
 
 
-@pytest.mark.parametrize("origin", ["*", "app.example.org", "https://a/b", "https://", "ftp://a"])
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "*",
+        "",
+        "app.example.org",
+        "https://a/b",
+        "https://a/",
+        "https://",
+        "app://",
+        "https://*.a",
+        "chrome-extension://*",
+        "https://u@a",
+        "https://a b",
+        "https://a:b",
+        "://a",
+        "Null",
+    ],
+)
 def test_pages_are_named_one_by_one(origin):
-    assert allowed_origins((PAGE,)) == {PAGE}
-    with pytest.raises(ValueError, match="--allow-origin"):
+    assert allowed_origins((PAGE, *OTHERS)) == {PAGE, *OTHERS}
+    with pytest.raises(ValueError, match="--allow-origin .* must be scheme, name and port"):
         allowed_origins((origin,))
+
+
+@pytest.mark.parametrize(
+    ("origin", "sent"),
+    [
+        ("https://App.Example.org", "https://app.example.org"),
+        ("HTTPS://a:443", "https://a"),
+        ("http://a:80", "http://a"),
+    ],
+)
+def test_a_page_is_named_as_browsers_do(origin, sent):
+    with pytest.raises(ValueError, match=f"browsers send it as {sent}; give that"):
+        allowed_origins((origin,))
+    assert allowed_origins((sent,)) == {sent}

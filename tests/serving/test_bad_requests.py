@@ -1,5 +1,6 @@
 """Every bad request is answered in the API's own form, and the server keeps serving."""
 
+import gzip
 import json
 
 import pytest
@@ -38,18 +39,23 @@ BODIES = {
         (COMPLETIONS, {"prompt": ["a", "b"], "n": 3}, "n", "more than 4"),
         (COMPLETIONS, {"best_of": 3}, "best_of", "not supported"),
         (COMPLETIONS, {"echo": True}, "echo", "not supported"),
-        (COMPLETIONS, {"logprobs": 0}, "logprobs", "not supported"),
         (COMPLETIONS, {"suffix": "end"}, "suffix", "not supported"),
         (COMPLETIONS, {"frequency_penalty": 0.5}, "frequency_penalty", "not supported"),
         (COMPLETIONS, {"logit_bias": {"50": -100}}, "logit_bias", "not supported"),
         (COMPLETIONS, {"tempreature": 1}, "tempreature", "not a field"),
         (COMPLETIONS, {"temperature": -1}, "temperature", "from 0 to 2"),
-        (COMPLETIONS, {"temperature": 1e-30}, "temperature", "greedy"),
         (COMPLETIONS, {"temperature": "hot"}, "temperature", "number"),
         (COMPLETIONS, {"temperature": 10**400}, "temperature", "number"),
-        (COMPLETIONS, {"top_p": 0}, "top_p", "above 0"),
+        (COMPLETIONS, {"top_p": -0.1}, "top_p", "from 0 to 1"),
         (COMPLETIONS, {"top_k": 5}, "top_k", "from 1 to 4"),
-        (COMPLETIONS, {"seed": -1}, "seed", "from 0"),
+        (COMPLETIONS, {"seed": 2**63}, "seed", "from -9223372036854775808"),
+        (COMPLETIONS, {"seed": -(2**63) - 1}, "seed", "to 9223372036854775807"),
+        (COMPLETIONS, {"store": True}, "store", "not supported"),
+        (COMPLETIONS, {"min_p": 0.1}, "min_p", "not supported"),
+        (COMPLETIONS, {"ignore_eos": True}, "ignore_eos", "not supported"),
+        (COMPLETIONS, {"stop_token_ids": [3]}, "stop_token_ids", "not supported"),
+        (COMPLETIONS, {"response_format": {"type": "json_object"}}, "response_format", "supported"),
+        (COMPLETIONS, {"max_tokens": -2}, "max_tokens", "from 1 to 32"),
         (COMPLETIONS, {"guidance_scale": -1}, "guidance_scale", "from 0 to"),
         (COMPLETIONS, {"guidance_scale": 10**400}, "guidance_scale", "number"),
         (COMPLETIONS, {"repetition_penalty": 0}, "repetition_penalty", "from 0.001"),
@@ -81,7 +87,27 @@ BODIES = {
             "messages[1].content",
             "empty",
         ),
-        (CHAT, {"messages": [{**HI[0], "name": "eve"}]}, "messages[0].name", "not a field"),
+        (CHAT, {"messages": [{**HI[0], "nmae": "eve"}]}, "messages[0].nmae", "not a field"),
+        (CHAT, {"messages": [{**HI[0], "name": 3}]}, "messages[0].name", "must be a text"),
+        (CHAT, {"messages": [{"role": "system", "content": ""}]}, "messages[0].content", "empty"),
+        (CHAT, {"messages": [{"role": "user", "content": []}]}, "messages[0].content", "empty"),
+        (CHAT, {"messages": [{"role": "system"}, *HI]}, "messages[0].content", "missing"),
+        (
+            CHAT,
+            {"messages": [{"role": "assistant", "tool_calls": [{"id": "a"}]}, *HI]},
+            "messages[0].tool_calls",
+            "not supported",
+        ),
+        (
+            CHAT,
+            {"messages": [{"role": "assistant", "refusal": "no"}, *HI]},
+            "messages[0].refusal",
+            "not supported",
+        ),
+        (CHAT, {"web_search_options": {}}, "web_search_options", "not supported"),
+        (CHAT, {"function_call": {"name": "f"}}, "function_call", "not supported"),
+        (CHAT, {"reasoning_effort": "high"}, "reasoning_effort", "not supported"),
+        (CHAT, {"tool_choice": "required"}, "tool_choice", "not supported"),
         (
             CHAT,
             {"messages": [{"role": "user", "content": [{"type": "image_url"}]}]},
@@ -98,7 +124,6 @@ BODIES = {
         (CHAT, {"max_tokens": 3, "max_completion_tokens": 4}, "max_tokens", "differ"),
         (CHAT, {"tools": [{"type": "function"}]}, "tools", "not supported"),
         (CHAT, {"response_format": {"type": "json_object"}}, "response_format", "not supported"),
-        (CHAT, {"logprobs": True}, "logprobs", "not supported"),
         (SCORE, {"items": []}, "items", "list of 1 to 64"),
         (SCORE, {"items": [{"prompt": "a"}]}, "items[0].response", "missing"),
         (SCORE, {"items": [{"prompt": "a", "response": " "}]}, "items[0].response", "empty"),
@@ -124,19 +149,89 @@ def test_fields_that_ask_for_nothing_are_taken(served):
         "suffix": None,
         "user": "eve",
         "stop": None,
+        "stream_options": {"include_usage": False},
+        "response_format": {"type": "text"},
+        "min_p": 0.0,
         "max_tokens": 2,
     }
     status, _, answer = served.ask("POST", COMPLETIONS, {**BODIES[COMPLETIONS], **neutral})
     assert status == 200, answer
     chat = {
         "tools": [],
+        "tool_choice": "auto",
+        "parallel_tool_calls": True,
+        "functions": [],
+        "function_call": "auto",
+        "modalities": ["text"],
+        "metadata": {"chat_id": "a"},
+        "prediction": {"type": "content", "content": "hi"},
+        "reasoning_effort": "none",
+        "verbosity": "medium",
+        "store": False,
         "response_format": {"type": "text"},
         "logprobs": False,
+        "top_logprobs": 0,
         "max_tokens": 2,
         "messages": [{"role": "developer", "content": [{"type": "text", "text": "be"}]}, *HI],
     }
     status, _, answer = served.ask("POST", CHAT, {**BODIES[CHAT], **chat})
     assert status == 200, answer
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        {},
+        {"name": "eve"},
+        {"refusal": None, "annotations": [], "audio": None, "function_call": None},
+        {"tool_calls": [], "reasoning_content": "", "parsed": None},
+        {"provider_specific_fields": {"refusal": None}, "thinking_blocks": [], "images": []},
+    ],
+)
+def test_a_message_is_sent_back_with_what_stood_beside_it(served, beside):
+    """And the empty texts of a history stay in it: the template writes them."""
+    turns = [
+        {"role": "system", "content": ""},
+        {"role": "user", "content": ""},
+        {"role": "assistant", "content": None, **beside},
+        *HI,
+    ]
+    body = {**BODIES[CHAT], "max_tokens": 2}
+    status, _, answer = served.ask("POST", CHAT, {**body, "messages": turns})
+    assert status == 200, answer
+    written = "<system></><user></><assistant></><user>hi</><assistant>"
+    same = served.complete(prompt=written)[2]["usage"]["prompt_tokens"]
+    assert answer["usage"]["prompt_tokens"] == same
+
+
+@pytest.mark.parametrize("end", ["", "/"])
+def test_paths_are_answered_with_a_slash_at_the_end_or_without(served, end):
+    status, _, answer = served.ask("GET", f"/v1/models{end}")
+    assert (status, [one["id"] for one in answer["data"]]) == (200, [MODEL])
+    assert served.ask("GET", f"/v1/models/{MODEL}{end}")[2]["id"] == MODEL
+    for path, body in BODIES.items():
+        limit = {} if path == SCORE else {"max_tokens": 2}
+        assert served.ask("POST", f"{path}{end}", {**body, **limit})[0] == 200
+    refused(served.ask("GET", f"/v1/completions{end}"), 405)
+    refused(served.ask("GET", f"/v1/embeddings{end}"), 404)
+
+
+@pytest.mark.parametrize("path", [COMPLETIONS, CHAT, SCORE])
+@pytest.mark.parametrize("coding", ["gzip", "br", "gzip, identity"])
+def test_a_body_that_is_compressed(served, path, coding):
+    body = gzip.compress(json.dumps(BODIES[path]).encode())
+    answer = served.ask("POST", path, raw=body, headers={"Content-Encoding": coding})
+    error = refused(answer, 415)
+    assert error["code"] == "unsupported_encoding"
+    assert coding in error["message"] and "Content-Encoding" in error["message"]
+    assert answer[1]["accept-encoding"] == "identity"
+    headers = {"Content-Encoding": "identity"}
+    assert served.ask("POST", path, BODIES[path], headers)[0] == 200
+
+
+def test_a_refusal_is_logged_with_its_code(served):
+    refused(served.complete(tempreature=1), 400)
+    assert "400 error=unknown_parameter" in served.wait_for_log("error=unknown_parameter")
 
 
 @pytest.mark.parametrize(

@@ -149,7 +149,7 @@ def test_the_model_is_listed(client):
     [
         ({"prompt": ""}, openai.BadRequestError, "prompt"),
         ({"max_tokens": 1000}, openai.BadRequestError, "max_tokens"),
-        ({"logprobs": 1}, openai.BadRequestError, "logprobs"),
+        ({"logprobs": 21}, openai.BadRequestError, "logprobs"),
         ({"model": "gpt-4"}, openai.NotFoundError, "model"),
         ({"temperature": 3}, openai.BadRequestError, "temperature"),
     ],

@@ -86,9 +86,7 @@ def test_a_stablehlo_file_that_cannot_be_used_is_named(head_folder, tmp_path):
 def test_without_flatbuffers_the_extra_is_named(head_folder, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "flatbuffers", None)
     monkeypatch.delitem(sys.modules, "jax._src.export.serialization", raising=False)
-    with pytest.raises(
-        ValueError, match=r"install it: pip install '\.\[export\]' in"
-    ):
+    with pytest.raises(ValueError, match=r"install it: pip install '\.\[export\]' in"):
         export_stablehlo(head_folder, tmp_path / "reward.stablehlo")
     assert not list(tmp_path.iterdir())
 

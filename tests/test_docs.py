@@ -169,7 +169,7 @@ def folder(head, tmp_path):
 
 @pytest.mark.parametrize("page", filter(is_run, PAGES), ids=lambda page: page.name)
 @pytest.mark.slow
-def test_the_blocks_of_a_page_run(page, folder):
+def test_the_blocks_of_a_page_run(page, head, folder):
     blocks = blocks_of(page)
     if page.name == "scoring.md":
         pytest.importorskip("torch")
@@ -186,6 +186,7 @@ def test_the_blocks_of_a_page_run(page, folder):
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
     environment["PYTHONPATH"] = str(ROOT)
     environment["HF_HUB_OFFLINE"] = "1"
+    environment["COALA_JAX_COMPILE_CACHE"] = str(head.parent / "compiled")
     if page.name == "backbones.md":
         environment["XLA_FLAGS"] = "--xla_force_host_platform_device_count=4"
     done = subprocess.run(

@@ -271,7 +271,7 @@ def _draw(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     try:
         import matplotlib
     except ModuleNotFoundError:
-        say("no picture: pip install 'coala-jax[plot]'")
+        say("no picture: pip install '.[plot]'")
         return
     matplotlib.use("Agg")
     from matplotlib import pyplot

@@ -1,6 +1,20 @@
-"""The values that a field of a ``Literal`` type may have."""
+"""The values that a field of options may have, by its type."""
 
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+import numbers
+from collections.abc import Iterable, Mapping
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+# numpy's numbers count as Python's; a boolean is no number.
+_NUMBERS: dict[Any, type] = {int: numbers.Integral, float: numbers.Real}
+_WORDS = {
+    bool: "True or False",
+    int: "an integer",
+    float: "a number",
+    str: "a text",
+    NoneType: "None",
+}
+_SEVERAL = {int: "integers", str: "texts"}
 
 
 def choices(kind: Any) -> tuple[Any, ...]:
@@ -10,14 +24,54 @@ def choices(kind: Any) -> tuple[Any, ...]:
     return tuple(value for part in get_args(kind) for value in choices(part))
 
 
-def require_choices(options: Any, error: type[Exception]) -> None:
-    """Raise where a field of a dataclass has a value that its type does not list.
+def require_fields(options: Any, error: type[Exception]) -> None:
+    """Raise where a field of a dataclass has a value that is not of its type.
 
     Args:
-        options: the dataclass; fields of other types than ``Literal`` are not looked at.
-        error: what to raise; it names the field, the value and the choices.
+        options: the dataclass; looked at are fields of booleans, numbers, texts, ``Literal``, None,
+            sequences and mappings of these, and classes.
+        error: what to raise; it names the field, the value and what it may be.
     """
     for name, kind in get_type_hints(type(options)).items():
-        value, known = getattr(options, name), choices(kind)
-        if known and value not in known and not (value is None and type(None) in get_args(kind)):
-            raise error(f"{name}={value!r} must be one of {', '.join(known)}")
+        if not _fits(value := getattr(options, name), kind):
+            raise error(f"{name}={value!r} must be {_in_words(kind)}")
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    parts = get_args(kind)
+    match get_origin(kind):
+        case None:
+            number = _NUMBERS.get(kind)
+            if number is not None:
+                return isinstance(value, number) and not isinstance(value, bool)
+            return not isinstance(kind, type) or isinstance(value, kind)
+        case origin if origin is Literal:
+            return value in parts
+        case origin if origin in (Union, UnionType):
+            return any(_fits(value, part) for part in parts)
+        case origin if origin is tuple:
+            return isinstance(value, (tuple, list)) and _all_fit(value, parts[0])
+        case origin if origin is Mapping:
+            known = isinstance(value, Mapping)
+            return known and _all_fit(value, parts[0]) and _all_fit(value.values(), parts[1])
+        case _:
+            return True
+
+
+def _all_fit(values: Iterable[Any], kind: Any) -> bool:
+    return all(_fits(value, kind) for value in values)
+
+
+def _in_words(kind: Any) -> str:
+    parts = get_args(kind)
+    match get_origin(kind):
+        case None:
+            return _WORDS.get(kind, f"a {getattr(kind, '__name__', kind)}")
+        case origin if origin is Literal:
+            return f"one of {', '.join(map(str, parts))}"
+        case origin if origin in (Union, UnionType):
+            return " or ".join(map(_in_words, parts))
+        case origin if origin is tuple:
+            return f"a tuple of {_SEVERAL[parts[0]]}"
+        case _:
+            return f"a mapping of {_SEVERAL[parts[0]]} to {_SEVERAL[parts[1]]}"

@@ -115,6 +115,8 @@ class RewardModel:
             SolveError: no head came of it. Tolerances that were not met show in
                 `solution_.status`, and in `report`.
         """
+        if not isinstance(self.select, bool):
+            raise CoalaError(f"select={self.select!r} must be True or False")
         features = _features(chosen, rejected)
         self._columns = _labels(chosen, "columns")
         pairs = len(features.chosen)

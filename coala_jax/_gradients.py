@@ -1,12 +1,15 @@
 """A gradient asked for where there is none is an error, not a number.
 
-Both guards are identities. Their backward passes look at concrete values, which there are in an
-eager `jax.grad`; under a jit or vmap around it the gradient is NaN instead.
+The guards are identities. Two have backward passes that look at concrete values, which there are
+in an eager `jax.grad`; under a jit or vmap around it the gradient is NaN instead. Forward mode has
+no rule: it is an error, in jax's own words where a jit stands around it. The third guard allows no
+derivative at all.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import jax
@@ -28,7 +31,20 @@ def require_gradient(inputs: Tree) -> Tree:
     right, such as that of a strength, of Phase I, beside that of `ridge`, of Phase II alone.
     """
     traced = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(inputs))
-    return _require_gradient(inputs) if traced else inputs
+    return in_reverse_mode(_require_gradient, inputs) if traced else inputs
+
+
+def in_reverse_mode(function: Callable[..., Tree], *inputs: Any) -> Tree:
+    """What a function gives; its `TypeError` of forward mode says what works instead."""
+    try:
+        return function(*inputs)
+    except TypeError as error:
+        if "forward-mode" not in str(error):
+            raise
+        raise TypeError(
+            "a solve has no derivatives in forward mode (jax.jvp, jax.jacfwd, jax.linearize): use "
+            "jax.grad, jax.vjp or jax.jacrev"
+        ) from error
 
 
 @jax.custom_vjp
@@ -73,7 +89,8 @@ def require_solved(result: Result) -> Result:
     Elsewhere the backward pass raises `SolveError`, or, under a jit or vmap around it, gives NaN.
     At zero strength there is none: without the penalty nothing holds the weights in place.
     """
-    return dataclasses.replace(result, head=_require_solved(result.head, result.status))
+    head = in_reverse_mode(_require_solved, result.head, result.status)
+    return dataclasses.replace(result, head=head)
 
 
 @jax.custom_vjp
@@ -103,3 +120,30 @@ def _backward(status: jax.Array, cotangent: Head) -> tuple[Head, np.ndarray]:
 
 
 _require_solved.defvjp(_forward, _backward)
+
+
+@jax.custom_vjp
+def once_differentiable(residuals: Tree) -> Tree:
+    """What a forward pass keeps for its backward one, as it is; a derivative by it is an error.
+
+    The forward pass gives the optimum as a constant: what is differentiated again would miss how
+    it moves, and second derivatives would be wrong without a word.
+
+    Raises:
+        TypeError: a second derivative was asked for, in any mode, under jit too.
+    """
+    return residuals
+
+
+def _second_forward(residuals: Tree) -> tuple[Tree, None]:
+    raise TypeError(
+        "a solve has first derivatives alone: take differences of jax.grad instead of jax.hessian, "
+        "jax.grad of jax.grad and the like"
+    )
+
+
+def _second_backward(nothing: None, cotangent: Tree) -> tuple[Tree]:
+    return (cotangent,)
+
+
+once_differentiable.defvjp(_second_forward, _second_backward)

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import AxisType
 
 from coala_jax._errors import CoalaError
 from coala_jax._relative_weights import over_their_mean
@@ -68,7 +69,8 @@ def prepare_features(features: PreferenceFeatures, name: str = "features") -> Pa
 
     Raises:
         TypeError: not `PreferenceFeatures`, or arrays that are not floating point.
-        ValueError: shapes that do not fit, no features, or fewer than two pairs.
+        ValueError: shapes that do not fit, no features, or fewer than two pairs; arrays that are
+            split over explicit axes of a mesh.
     """
     if not isinstance(features, PreferenceFeatures):
         raise TypeError(
@@ -121,13 +123,14 @@ def prepare_params(params: Params) -> Params:
     """Every leaf as a scalar in the solver's dtype.
 
     Raises:
-        TypeError: not `Params`.
+        TypeError: not `Params`, or a leaf that is no number.
         ValueError: a leaf that is not a scalar, naming it.
     """
-    if not isinstance(params, Params):
-        raise TypeError(f"params must be coala_jax.Params, got {type(params).__name__}")
+    require_kind("params", params, Params)
     leaves = []
     for name, leaf in params._asdict().items():
+        if leaf is None or isinstance(leaf, str | dict):
+            raise TypeError(f"params.{name} must be a number, got {leaf!r}")
         array = jnp.asarray(leaf, float_dtype())
         if array.ndim:
             raise CoalaError(
@@ -136,6 +139,12 @@ def prepare_params(params: Params) -> Params:
             )
         leaves.append(array)
     return Params(*leaves)
+
+
+def require_kind(name: str, value: Any, kind: type) -> None:
+    """Raise a TypeError where an argument is not of a class that `coala_jax` has."""
+    if not isinstance(value, kind):
+        raise TypeError(f"{name} must be coala_jax.{kind.__name__}, got {type(value).__name__}")
 
 
 def key_or_default(key: jax.Array | None) -> jax.Array:
@@ -157,12 +166,33 @@ def _float_array(name: str, value: Any) -> jax.Array:
             f"{name} has dtype {value.dtype}: features are floating point; "
             f"cast with .astype('float32') if these numbers are features"
         )
-    return jnp.asarray(value).astype(float_dtype())
+    return as_array(name, value).astype(float_dtype())
+
+
+def as_array(name: str, value: Any, dtype: Any = None) -> jax.Array:
+    """The value as a jax array, of its own dtype if none is given.
+
+    Raises:
+        ValueError: it is split over an explicit axis of a mesh. What such an axis wants, the
+            sharding of every operation's result by name, the solver leaves to the compiler.
+    """
+    if isinstance(value, jax.Array):
+        sharding = jax.typeof(value).sharding
+        types = dict(zip(sharding.mesh.axis_names, sharding.mesh.axis_types, strict=True))
+        axes = [
+            axis for part in sharding.spec for axis in (part if type(part) is tuple else [part])
+        ]
+        if explicit := [axis for axis in axes if types.get(axis) == AxisType.Explicit]:
+            raise CoalaError(
+                f"{name} is split over the mesh axis {explicit[0]!r}, which is explicit: make the "
+                "mesh with axis_types=(jax.sharding.AxisType.Auto,) for each of its axes"
+            )
+    return jnp.asarray(value, dtype)
 
 
 def gate_vectors(name: str, value: Any, width: int) -> jax.Array:
     """(P, width) gates in the solver's dtype, P >= 1; a ValueError for another shape."""
-    array = jnp.asarray(value, float_dtype())
+    array = as_array(name, value, float_dtype())
     if array.ndim != 2 or array.shape[1] != width or not array.size:
         raise CoalaError(
             f"{name} must be (P, {width}): one column a standardised feature and one for the bias; "
@@ -172,7 +202,7 @@ def gate_vectors(name: str, value: Any, width: int) -> jax.Array:
 
 
 def _per_pair(name: str, value: Any, pairs: int) -> jax.Array:
-    array = jnp.asarray(value)
+    array = as_array(name, value)
     if array.shape != (pairs,):
         raise CoalaError(f"{name} must have one value a pair, ({pairs},); got {array.shape}")
     return array

@@ -7,7 +7,7 @@ import functools
 import jax
 
 from coala_jax._gradients import require_gradient, require_solved
-from coala_jax._inputs import key_or_default
+from coala_jax._inputs import key_or_default, prepare_params, require_kind
 from coala_jax._solution import History, Phase1Solution, Phase2Solution, Solution, Stats
 from coala_jax._types import Config, Params, PreferenceFeatures
 from coala_jax.convex import cronos
@@ -48,6 +48,7 @@ def solve(
         TypeError, ValueError: shapes or dtypes that do not fit, with the argument named.
         SolveError: a gradient was asked for where the solve did not meet its tolerances (outside
             jit; under it such a gradient is NaN).
+        TypeError: a derivative in forward mode (`jax.jvp`, `jax.jacfwd`), or a second one.
 
     Example:
         >>> import coala_jax, numpy as np
@@ -58,7 +59,8 @@ def solve(
         >>> solution.head(chosen).shape
         (64,)
     """
-    params, features = require_gradient((params, features))
+    require_kind("config", config, Config)
+    params, features = require_gradient((prepare_params(params), features))
     inputs = (params, features, key_or_default(key), gates, eval_features)
     return require_solved(_solve(*inputs, config))
 

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from coala_jax._choices import require_choices
+from coala_jax._choices import require_fields
 from coala_jax._errors import CoalaError
 from coala_jax.losses import Loss, get_loss
 
@@ -90,6 +90,15 @@ Precision = Literal["highest", "high", "default"]
 Objective = Literal["pairwise", "pointwise", "none"]
 GateDistribution = Literal["isotropic", "covariance", "mixed"]
 
+_COUNTS = (
+    "n_gates",
+    "max_iterations",
+    "check_every",
+    "max_cg_iterations",
+    "max_epochs",
+    "batch_size",
+)
+
 
 @dataclasses.dataclass(frozen=True)
 class Config:
@@ -152,37 +161,30 @@ class Config:
     precision: Precision = "highest"
 
     def __post_init__(self) -> None:
-        """Reject values that no program can be built from."""
-        counts = ("n_gates", "max_iterations", "check_every", "max_cg_iterations", "max_epochs")
-        for name in counts:
-            _require_positive_integer(name, getattr(self, name))
-        if self.batch_size is not None:
-            _require_positive_integer("batch_size", self.batch_size)
+        """Reject values that no program can be built from.
+
+        Raises:
+            CoalaError: names the field, its value and what it may be.
+        """
+        unit: object = self.strength_unit
+        if unit == "critical":  # its name in 0.1
+            object.__setattr__(self, "strength_unit", "lambda_max")
+        get_loss(self.phase1_loss)
+        require_fields(self, CoalaError)
+        for name in _COUNTS:
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise CoalaError(f"{name}={value!r} must be at least 1")
         if self.check_every > self.max_iterations:
             raise CoalaError(
                 f"check_every={self.check_every} exceeds max_iterations={self.max_iterations}: "
                 "nothing would ever be checked; lower check_every"
             )
-        unit: object = self.strength_unit
-        if unit == "critical":  # its name in 0.1
-            object.__setattr__(self, "strength_unit", "lambda_max")
-        for name in ("linear_path", "adapt_rho", "adapt_rows"):
-            if not isinstance(getattr(self, name), bool):
-                raise CoalaError(
-                    f"Config.{name} must be True or False, got {getattr(self, name)!r}"
-                )
-        get_loss(self.phase1_loss)
-        require_choices(self, CoalaError)
 
     @property
     def loss(self) -> Loss:
         """The loss of Phase I, by name or as given."""
         return get_loss(self.phase1_loss)
-
-
-def _require_positive_integer(name: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise CoalaError(f"Config.{name} must be a positive integer, got {value!r}")
 
 
 def float_dtype() -> jnp.dtype:

@@ -26,7 +26,7 @@ PACKAGES = [name for name, file in MODULES.items() if file.name == "__init__.py"
 
 def floors() -> list[str]:
     """Packages and modules of the block at the top, the highest floor first."""
-    block = TEXT.split("```")[1]
+    block = TEXT.split("```text")[1].split("```")[0]
     return [name.strip("/").removesuffix(".py") for name in re.findall(r"(?m)^(\S+)", block)]
 
 

@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from coala_jax import Config, Params, PreferenceFeatures, SolveError, Status, solve
+from coala_jax import Config, Params, PreferenceFeatures, SolveError, Status, finetune, solve
 from coala_jax._gradients import require_gradient
-from tests.helpers import draw_pairs
+from tests.helpers import draw_pairs, random_head
 
 NO_GRADIENT = r"no gradient: the active set"
 
@@ -98,3 +98,49 @@ def test_phase_one_has_no_gradient_where_its_active_set_is_no_optimum():
             jax.grad(lambda value: reward(PAIRS.chosen, group_lasso=value))(0.2)
         with pytest.raises(SolveError, match=NO_GRADIENT):
             jax.grad(reward)(PAIRS.chosen)
+
+
+IN_FORWARD_MODE = r"no derivatives in forward mode .*use jax\.grad"
+SMALL = Config(n_gates=2, max_iterations=25, max_epochs=2)
+
+
+def strength_of_head(value):
+    return jnp.sum(solve(Params(group_lasso=value), PAIRS, config=SMALL).head.theta1)
+
+
+@pytest.mark.parametrize(
+    "derivative",
+    [
+        lambda function: jax.jvp(function, (0.2,), (1.0,)),
+        lambda function: jax.jacfwd(function)(0.2),
+        lambda function: jax.jit(jax.jacfwd(function))(0.2),
+        lambda function: jax.vmap(jax.jacfwd(function))(jnp.array([0.2])),
+    ],
+)
+def test_forward_mode_is_an_error_that_says_what_works(derivative):
+    with pytest.raises(TypeError, match=IN_FORWARD_MODE):
+        derivative(strength_of_head)
+    with pytest.raises(TypeError, match=IN_FORWARD_MODE):
+        derivative(lambda value: jnp.sum(fitted(value).theta2))
+
+
+def test_forward_mode_under_a_jit_is_an_error():
+    with pytest.raises(TypeError, match="forward-mode"):
+        jax.jvp(jax.jit(strength_of_head), (0.2,), (1.0,))
+
+
+HEAD = random_head(3, neurons=2)
+
+
+def fitted(value):
+    """A head after Phase II alone, at this ridge."""
+    return finetune(Params(ridge=value), HEAD, PAIRS, config=SMALL).head
+
+
+@pytest.mark.parametrize(
+    "second", [jax.hessian, lambda f: jax.grad(jax.grad(f)), lambda f: jax.jit(jax.hessian(f))]
+)
+def test_second_derivatives_are_an_error_and_never_a_number(second):
+    for function in (strength_of_head, lambda value: jnp.sum(fitted(value).theta2 ** 2)):
+        with pytest.raises(TypeError, match=r"a solve has first derivatives alone"):
+            second(function)(0.2)

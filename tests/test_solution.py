@@ -7,7 +7,7 @@ import pytest
 
 import coala_jax
 from coala_jax import CoalaError, Config, Params, SolveError, Status, evaluate, refine_gates, solve
-from coala_jax.losses import HUBER, LOSSES, Loss
+from coala_jax.losses import HUBER, Loss
 from tests.helpers import draw_pairs
 
 CONFIG = Config(n_gates=3, max_iterations=500, max_epochs=300)
@@ -161,11 +161,6 @@ def test_a_loss_may_be_given_itself():
 def test_a_field_of_another_type_is_named_when_the_config_is_made(field):
     with pytest.raises(CoalaError, match=rf"{field}.* must be one of"):
         Config(**{field: ["squared"]})
-
-
-def test_an_unknown_loss_is_named_when_the_config_is_made():
-    with pytest.raises(CoalaError, match=rf"one of {', '.join(LOSSES)}, or a Loss; got 'hinge'"):
-        Config(phase1_loss="hinge")
 
 
 def test_the_old_name_of_the_unit_is_read():

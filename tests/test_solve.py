@@ -8,15 +8,17 @@ import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 import pytest
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import coala_jax
 from coala_jax import Config, Params, PreferenceFeatures, SolveError, Status, solve
-from tests.helpers import draw_pairs
+from tests.helpers import draw_pairs, random_head
 
 # One small static setting for all tests, so that they share compilations.
 CONFIG = Config(n_gates=4, max_iterations=500, max_epochs=300)
 PAIRS, WIDTH = 40, 3
 FEATURES, OTHERS = (draw_pairs(seed, PAIRS, WIDTH, dtype="float32") for seed in (0, 1))
+HEAD = random_head(WIDTH)
 
 
 def status_of(params: Params = Params(), features: PreferenceFeatures = FEATURES) -> Status:
@@ -260,11 +262,12 @@ def test_wrong_containers_raise():
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("n_gates", 0, "positive integer"),
-        ("max_epochs", 2.5, "positive integer"),
-        ("batch_size", True, "positive integer"),
+        ("n_gates", 0, "n_gates=0 must be at least 1"),
+        ("max_epochs", 2.5, "max_epochs=2.5 must be an integer"),
+        ("batch_size", True, "batch_size=True must be an integer or None"),
+        ("batch_size", 0, "batch_size=0 must be at least 1"),
         ("check_every", 5000, "exceeds max_iterations"),
-        ("linear_path", "no", "True or False, got .no."),
+        ("linear_path", "no", "linear_path=.no. must be True or False"),
         ("model", "gated", "one of relu"),
         ("strength_unit", "relative", "one of lambda_max, absolute"),
         ("phase2_objective", "listwise", "one of pairwise, pointwise"),
@@ -279,6 +282,81 @@ def test_a_bad_config_field_is_named(field, value, message):
 def test_explicit_gates_of_the_wrong_width_raise():
     with pytest.raises(ValueError, match=r"gates must be \(P, 4\)"):
         coala_jax.cronos(Params(), FEATURES, gates=np.zeros((5, 3)))
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda config: solve(Params(), FEATURES, config=config),
+        lambda config: coala_jax.cronos(Params(), FEATURES, config=config),
+        lambda config: coala_jax.finetune(Params(), HEAD, FEATURES, config=config),
+        lambda config: coala_jax.evaluate(Params(), HEAD, FEATURES, config=config),
+        lambda config: coala_jax.refine_gates(Params(), FEATURES, config=config),
+        lambda config: coala_jax.regularization_path(Params(), FEATURES, [0.5], config=config),
+        lambda config: coala_jax.certify(Params(), FEATURES, None, config=config),
+        lambda config: coala_jax.select(Params(), FEATURES, config=config),
+        lambda config: coala_jax.RewardModel(config=config).fit(*FEATURES[:2]),
+    ],
+)
+def test_a_config_of_another_class_is_named(call):
+    for config in ({"n_gates": 4}, "relu", None):
+        kind = type(config).__name__
+        with pytest.raises(TypeError, match=rf"config must be coala_jax\.Config, got {kind}"):
+            call(config)
+
+
+@pytest.mark.parametrize("value", ["0.1", None, {}])
+def test_a_leaf_that_is_no_number_is_named(value):
+    with pytest.raises(TypeError, match=r"params\.rho must be a number, got"):
+        solve(Params(rho=value), FEATURES)
+
+
+EXPLICIT = jax.make_mesh((1,), ("rows",), axis_types=(AxisType.Explicit,))
+
+
+def on_mesh(array, *spec, mesh=EXPLICIT):
+    return jax.device_put(array, NamedSharding(mesh, PartitionSpec(*spec)))
+
+
+@pytest.mark.parametrize(
+    ("name", "call"),
+    [
+        ("features.chosen", lambda pairs: solve(Params(), pairs)),
+        ("features.chosen", lambda pairs: jax.jit(lambda x: solve(Params(), x))(pairs)),
+        ("features.chosen", lambda pairs: coala_jax.cronos(Params(), pairs)),
+        ("features.chosen", lambda pairs: coala_jax.select(Params(), pairs)),
+        ("features.chosen", lambda pairs: coala_jax.refine_gates(Params(), pairs)),
+        ("features.chosen", lambda pairs: coala_jax.accuracy(HEAD, pairs)),
+        ("features.chosen", lambda pairs: coala_jax.regularization_path(Params(), pairs, [0.5])),
+        ("features.weight", lambda pairs: solve(Params(), FEATURES._replace(weight=pairs.weight))),
+        ("eval_features.chosen", lambda pairs: solve(Params(), FEATURES, eval_features=pairs)),
+    ],
+)
+def test_features_that_are_split_over_an_explicit_axis_are_refused_by_name(name, call):
+    pairs = PreferenceFeatures(
+        on_mesh(FEATURES.chosen, "rows"),
+        on_mesh(FEATURES.rejected, None, "rows"),
+        on_mesh(np.ones(len(FEATURES.chosen), np.float32), "rows"),
+    )
+    with pytest.raises(
+        ValueError, match=rf"{name} is split over the mesh axis 'rows', which is exp"
+    ):
+        call(pairs)
+    with pytest.raises(ValueError, match=r"gates is split over the mesh axis 'rows'"):
+        coala_jax.cronos(Params(), FEATURES, gates=on_mesh(np.ones((2, 4)), "rows"))
+
+
+def test_features_on_an_explicit_mesh_that_are_whole_on_each_device_are_solved():
+    whole = PreferenceFeatures(*(on_mesh(side) for side in FEATURES[:2]))
+    found = solve(Params(), whole, config=CONFIG)
+    expected = solve(Params(), FEATURES, config=CONFIG)
+    np.testing.assert_allclose(found.head.theta1, expected.head.theta1, rtol=1e-3, atol=1e-4)
+
+
+def test_the_mend_of_an_explicit_axis_is_one():
+    auto = jax.make_mesh((1,), ("rows",), axis_types=(AxisType.Auto,))
+    split = PreferenceFeatures(*(on_mesh(side, "rows", mesh=auto) for side in FEATURES[:2]))
+    assert np.isfinite(solve(Params(), split, config=CONFIG).head.theta1).all()
 
 
 def test_every_status_has_a_text():

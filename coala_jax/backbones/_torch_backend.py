@@ -19,6 +19,7 @@ import numpy as np
 from jax.typing import DTypeLike
 
 from coala_jax._errors import CoalaError
+from coala_jax._extras import how_to_install
 from coala_jax.backbones._attention import KeyValueCache, States, TokenBatch, plain_batch
 from coala_jax.backbones._checkpoint import read_config
 from coala_jax.backbones._errors import CheckpointError
@@ -138,7 +139,7 @@ def load_torch_module(folder: Path, dtype: DTypeLike) -> tuple[TorchModule, Torc
         import torch
     except ModuleNotFoundError:
         raise CheckpointError(
-            "engine 'torch' needs torch; install it: pip install 'coala-jax[text,torch]'"
+            f"engine 'torch' needs torch; install it: {how_to_install('text', 'torch')}"
         ) from None
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     from transformers import AutoModel

@@ -20,7 +20,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--to",
         required=True,
         choices=(TORCH, STABLEHLO),
-        help="torch: a folder with reward_head.py, which needs torch and safetensors alone; "
+        help="torch: a folder with reward_head.py, which needs torch and safetensors, and for the "
+        "rewards of texts transformers; "
         "stablehlo: a file that jax.export reads, with a note beside it",
     )
     parser.add_argument("--out", required=True, help="folder (torch) or file (stablehlo) to write")

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from coala_jax._compile_cache import keep_compiled_programs
+from coala_jax._extras import how_to_install
 from coala_jax._status import SolveError
 from coala_jax._version import __version__
 from coala_jax.cli._inputs_kept import require_inputs_kept
@@ -88,7 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(error, NOT_SOLVED)
     except ModuleNotFoundError as error:
         extra = "serve" if error.name in SERVER_MODULES else "text"
-        missing = f"this command needs {error.name}; install it: pip install 'coala-jax[{extra}]'"
+        missing = f"this command needs {error.name}; install it: {how_to_install(extra)}"
         return _fail(missing, BAD_INPUT)
     except (UsageError, ValueError, TypeError, OSError) as error:
         return _fail(error, BAD_INPUT)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from coala_jax._inputs import input_status, prepare_features, prepare_params
+from coala_jax._inputs import input_status, prepare_features, prepare_params, require_kind
 from coala_jax._solution import Certificate
 from coala_jax._status import Status
 from coala_jax._types import Config, Params, PreferenceFeatures
@@ -97,6 +97,7 @@ def certify(
         >>> bool(report.relative_gap < 1e-2)
         True
     """
+    require_kind("config", config, Config)
     params, pairs = prepare_params(params), prepare_features(features)
     with jax.default_matmul_precision("highest"):
         program, gates, weights, linear, _ = program_of(params, pairs, certificate, config)

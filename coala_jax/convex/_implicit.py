@@ -8,6 +8,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from coala_jax._gradients import once_differentiable
 from coala_jax.convex._active_set import Weights, gradient, locate, solve_adjoint
 from coala_jax.convex._program import Program, column_products, row_products
 
@@ -40,7 +41,7 @@ def differentiable_weights(program: Program, located: Located) -> Weights:
 
 
 def _forward(program: Program, located: Located) -> tuple[Weights, tuple[Program, Located]]:
-    return located.weights, (program, located)
+    return located.weights, once_differentiable((program, located))
 
 
 def _backward(residuals: tuple[Program, Located], cotangent: Weights) -> tuple[Program, None]:

@@ -10,7 +10,14 @@ from jax import lax
 
 from coala_jax._errors import CoalaError
 from coala_jax._gradients import require_gradient, require_solved
-from coala_jax._inputs import PairArrays, input_status, prepare_features, prepare_params
+from coala_jax._inputs import (
+    PairArrays,
+    as_array,
+    input_status,
+    prepare_features,
+    prepare_params,
+    require_kind,
+)
 from coala_jax._solution import Phase1Solution
 from coala_jax._status import Status
 from coala_jax._types import Config, Params, PreferenceFeatures, float_dtype
@@ -52,8 +59,9 @@ def regularization_path(
     Raises:
         TypeError, ValueError: as for `cronos`; strengths that are not a vector.
     """
+    require_kind("config", config, Config)
     params, pairs = prepare_params(params), prepare_features(features)
-    values = jnp.asarray(strengths, float_dtype())
+    values = as_array("strengths", strengths, float_dtype())
     if values.ndim != 1 or not values.size:
         raise CoalaError(f"strengths must be a vector of at least one value; got {values.shape}")
     with jax.default_matmul_precision(config.precision):

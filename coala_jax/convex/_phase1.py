@@ -11,7 +11,13 @@ from jax.custom_batching import sequential_vmap
 
 from coala_jax._gradients import require_gradient, require_solved
 from coala_jax._head import ConvexHead, GatedHead, Head
-from coala_jax._inputs import PairArrays, input_status, prepare_features, prepare_params
+from coala_jax._inputs import (
+    PairArrays,
+    input_status,
+    prepare_features,
+    prepare_params,
+    require_kind,
+)
 from coala_jax._solution import Certificate, Phase1Solution, Phase1Stats
 from coala_jax._status import Status
 from coala_jax._types import Config, Params, PreferenceFeatures
@@ -44,8 +50,8 @@ def cronos(
 
     Reverse-mode gradients of the head are those of the optimum near the result, by implicit
     differentiation with the gates and the zero neurons held fixed; no other result carries
-    gradients, and forward mode raises. Solve to a tight tolerance, in float64: the head is that
-    optimum only up to the tolerance.
+    gradients; forward mode and second derivatives raise. Solve to a tight tolerance, in float64:
+    the head is that optimum only up to the tolerance.
 
     Args:
         params: `rho`, `group_lasso` and the tolerances are read; `gamma` by a pairwise loss.
@@ -63,6 +69,7 @@ def cronos(
         SolveError: a gradient was asked for where the solve did not meet its tolerances, or where
             its active set is not that of an optimum (outside jit; under it such a gradient is NaN).
     """
+    require_kind("config", config, Config)
     with jax.default_matmul_precision(config.precision):
         inputs = require_gradient((prepare_params(params), prepare_features(features)))
         solution = _cronos(*inputs, config, key, gates)

@@ -19,7 +19,7 @@ import optax
 from jax import lax
 
 from coala_jax._errors import CoalaError
-from coala_jax._inputs import PairArrays, prepare_features, prepare_params
+from coala_jax._inputs import PairArrays, prepare_features, prepare_params, require_kind
 from coala_jax._solution import Certificate, Phase1Solution
 from coala_jax._types import Config, Params, PreferenceFeatures
 from coala_jax.convex._gates import closed_unless, distinct_gates
@@ -60,6 +60,7 @@ def refinement_rounds(
     Raises:
         ValueError: a gated model.
     """
+    require_kind("config", config, Config)
     if config.model != "relu":
         raise CoalaError(
             f"refine_gates needs Config.model='relu', got {config.model!r}: the descent is one of "

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
-from coala_jax._choices import require_choices
+from coala_jax._choices import require_fields
 from coala_jax.data._conversations import Conversation
 from coala_jax.data._errors import DataError
 from coala_jax.data._message import ASSISTANT, SYSTEM, USER, Message
@@ -84,7 +84,7 @@ class AlternatingOptions:
 
     def __post_init__(self) -> None:
         """Check every field."""
-        require_choices(self, DataError)
+        require_fields(self, DataError)
         if not 0 < self.duplicate_similarity <= 1:
             raise DataError(
                 f"duplicate_similarity must lie in (0, 1], got {self.duplicate_similarity!r}"

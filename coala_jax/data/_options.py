@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from coala_jax._choices import require_choices
+from coala_jax._choices import require_fields
 from coala_jax.data._errors import DataError
 from coala_jax.data._rows import ROW_KEYS
 
@@ -44,6 +44,16 @@ class SourceOptions:
     download: bool = False
     max_unpacked_bytes: int = MAX_UNPACKED_BYTES
 
+    def __post_init__(self) -> None:
+        """Check every field.
+
+        Raises:
+            DataError: names the field, its value and what it may be.
+        """
+        require_fields(self, DataError)
+        if self.max_unpacked_bytes < 1:
+            raise DataError(f"max_unpacked_bytes={self.max_unpacked_bytes} must be at least 1")
+
     def require_whole(self, what: str) -> None:
         """Raise where a part is named of what has no parts.
 
@@ -82,8 +92,8 @@ class RowOptions(SourceOptions):
     keep_messages: bool = False
 
     def __post_init__(self) -> None:
-        """Check every field that has a choice of values."""
-        require_choices(self, DataError)
+        """Check every field."""
+        super().__post_init__()
         for name in self.columns:
             if name not in COLUMNS:
                 raise DataError(f"columns: {name!r} must be one of {', '.join(COLUMNS)}")

@@ -22,6 +22,7 @@ import numpy as np
 from jax import export
 
 from coala_jax._errors import CoalaError
+from coala_jax._extras import how_to_install
 from coala_jax._files import write_files
 from coala_jax._head import HeadFileError, load_head
 
@@ -29,7 +30,7 @@ FORMAT = "coala-jax-stablehlo/1"
 # All that jax lowers to by itself: one file serves every machine.
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 NOTE_SUFFIX = ".json"
-NEEDED = "StableHLO needs flatbuffers; install it: pip install 'coala-jax[export]'"
+NEEDED = f"StableHLO needs flatbuffers; install it: {how_to_install('export')}"
 
 
 def note_path(path: str | os.PathLike[str]) -> Path:

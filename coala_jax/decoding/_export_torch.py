@@ -14,7 +14,9 @@ SOURCE = "_torch_reward_head.py"
 
 
 def export_torch(head_folder: str | os.PathLike[str], out: str | os.PathLike[str]) -> list[Path]:
-    """Write ``reward_head.py``, which needs torch and safetensors alone, and what it loads.
+    """Write ``reward_head.py`` and what it loads: a head of features, and a reward of texts.
+
+    It needs torch and safetensors, and for texts transformers; nothing of this package.
 
     Args:
         head_folder: of the head.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from coala_jax._extras import how_to_install
 from coala_jax._files import FULL, full_disk, partial_path, write_files
 from coala_jax._progress import quiet_in_a_pipe
 from coala_jax.features._errors import FeatureError
@@ -172,7 +173,7 @@ def _libraries() -> tuple[Any, Any]:
         import pyarrow.compute
     except ModuleNotFoundError as error:
         raise FeatureError(
-            f"Arrow needs {error.name}, which is not installed: pip install 'coala-jax[data]'"
+            f"Arrow needs {error.name}; install it: {how_to_install('data')}"
         ) from None
     return datasets, pyarrow
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-from coala_jax._choices import require_choices
+from coala_jax._choices import require_fields
 from coala_jax.data._chat import HASHED
 from coala_jax.features._errors import FeatureError
 from coala_jax.features._identity import FeatureIdentity, layer_name, layer_numbers
@@ -58,7 +58,7 @@ class ExtractSettings:
         Raises:
             FeatureError: names the field, its value and what it may be.
         """
-        require_choices(self, FeatureError)
+        require_fields(self, FeatureError)
         pooling_parts(self.pooling)
         if not self.layers or len(set(self.layers)) < len(self.layers):
             raise FeatureError(f"layers={self.layers} must name at least one layer, each once")
@@ -68,7 +68,7 @@ class ExtractSettings:
         for name in ("token_budget", "shard_rows"):
             value = getattr(self, name)
             if value is not None and value < 1:
-                raise FeatureError(f"{name} must be at least 1, got {value}")
+                raise FeatureError(f"{name}={value!r} must be at least 1")
 
     @classmethod
     def from_identity(cls, identity: FeatureIdentity) -> ExtractSettings:

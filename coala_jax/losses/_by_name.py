@@ -27,7 +27,5 @@ def get_loss(loss: str | Loss) -> Loss:
         return loss
     if not isinstance(loss, str) or loss not in LOSSES:
         known = ", ".join(LOSSES)
-        raise CoalaError(
-            f"the loss (Config.phase1_loss) must be one of {known}, or a Loss; got {loss!r}"
-        )
+        raise CoalaError(f"phase1_loss={loss!r} must be one of {known}, or a Loss of your own")
     return LOSSES[loss]

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
-from coala_jax._gradients import require_solved
+from coala_jax._gradients import in_reverse_mode, require_solved
 from coala_jax._head import (
     Head,
     require_one_head,
@@ -25,6 +25,7 @@ from coala_jax._inputs import (
     key_or_default,
     prepare_features,
     prepare_params,
+    require_kind,
 )
 from coala_jax._roundoff import unit_roundoff
 from coala_jax._solution import Phase2History, Phase2Solution, Phase2Stats, RewardMetrics
@@ -123,15 +124,15 @@ def finetune(
         SolveError: a gradient was asked for of a head that is not solved (outside jit; under it
             such a gradient is NaN).
     """
+    require_kind("config", config, Config)
     require_one_head(head)
     with jax.default_matmul_precision(config.precision):
         prepared = prepare_features(features)
         held_out = (
             None if eval_features is None else prepare_features(eval_features, "eval_features")
         )
-        solution = _finetune(
-            prepare_params(params), head, prepared, held_out, config, key_or_default(key)
-        )
+        inputs = (prepare_params(params), head, prepared, held_out, config, key_or_default(key))
+        solution = in_reverse_mode(_finetune, *inputs)
     return require_solved(solution)
 
 
@@ -290,6 +291,7 @@ def evaluate(
     Raises:
         TypeError, ValueError: shapes or dtypes that do not fit, with the argument named.
     """
+    require_kind("config", config, Config)
     require_one_head(head)
     with jax.default_matmul_precision(config.precision):
         params, prepared = prepare_params(params), prepare_features(features)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from coala_jax._gradients import once_differentiable
 from coala_jax._types import Params
 from coala_jax.preference._newton import hessian, newton_optimum
 from coala_jax.preference._objective import LogisticProblem, objective
@@ -25,7 +26,7 @@ def differentiable_theta2(
 def _forward(
     params: Params, problem: LogisticProblem, theta2: jax.Array, solved: jax.Array
 ) -> tuple[jax.Array, tuple[Params, LogisticProblem, jax.Array]]:
-    return theta2, (params, problem, solved)
+    return theta2, once_differentiable((params, problem, solved))
 
 
 def _backward(

@@ -22,6 +22,7 @@ from coala_jax._inputs import (
     key_or_default,
     prepare_features,
     prepare_params,
+    require_kind,
 )
 from coala_jax._status import Status
 from coala_jax._types import Config, Params, PreferenceFeatures
@@ -145,6 +146,7 @@ def choose_strengths(
     rule: Rule = "one_standard_error",
 ) -> Choice:
     """The choice of `select`, which says what the arguments are."""
+    require_kind("params", params, Params)
     pairs = prepare_features(features)
     weight = np.asarray(pairs.weight, np.float64)
     names = group_names(groups, len(weight))
@@ -356,6 +358,9 @@ def _with_copies(pairs: PairArrays, names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _require_settings(config: Config, grid: Grid, folds: int, rule: Rule) -> None:
+    require_kind("config", config, Config)
+    if not isinstance(grid, Grid):
+        raise TypeError(f"grid must be a coala_jax.selection.Grid, got {type(grid).__name__}")
     for name, values in grid._asdict().items():
         array = np.asarray(values, np.float64)
         falling = array.ndim == 1 and np.all(np.diff(array) < 0) and np.all(array > 0)
@@ -366,7 +371,7 @@ def _require_settings(config: Config, grid: Grid, folds: int, rule: Rule) -> Non
     if isinstance(folds, bool) or not isinstance(folds, int) or folds < 2:
         raise CoalaError(f"folds must be an integer of at least 2, got {folds!r}")
     if rule not in get_args(Rule):
-        raise CoalaError(f"rule must be one of {get_args(Rule)}, got {rule!r}")
+        raise CoalaError(f"rule={rule!r} must be one of {', '.join(get_args(Rule))}")
     if config.strength_unit != "lambda_max":
         raise CoalaError(
             f"config.strength_unit must be 'lambda_max' where strengths are chosen, of which the "

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, fields
 
+from coala_jax._choices import require_fields
 from coala_jax._errors import CoalaError
 
 
@@ -57,6 +58,7 @@ class Limits:
         Raises:
             ValueError: names the field, its value and what it may be.
         """
+        require_fields(self, CoalaError)
         for field in fields(self):
             value = getattr(self, field.name)
             if not (value > 0 or (field.name == "plan_seconds" and value == 0)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from coala_jax._extras import how_to_install
 from coala_jax._files import write_folder
 from coala_jax._head import TRAINED_ON, save_head
 from coala_jax._json import json_text, valid_json
@@ -42,7 +43,7 @@ def write_experiment(
         if can_draw():
             draw_margins(partial / PICTURE, experiment.history)
         else:
-            say(f"{PICTURE} is not drawn: it needs matplotlib (pip install 'coala-jax[plot]')")
+            say(f"{PICTURE} is not drawn: it needs matplotlib; {how_to_install('plot')}")
 
     return write_folder(folder, FILES, fill)
 

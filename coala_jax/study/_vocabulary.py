@@ -8,7 +8,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-HOW_TO_INSTALL = "scikit-learn is not installed: pip install 'coala-jax[inspect]'"
+from coala_jax._extras import how_to_install
+
+HOW_TO_INSTALL = f"scikit-learn is not installed: {how_to_install('inspect')}"
 # Words and pairs of words; what one response alone holds says nothing of another.
 NGRAMS = (1, 2)
 LEAST_RESPONSES = 2

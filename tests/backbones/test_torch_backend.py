@@ -137,4 +137,4 @@ def test_without_torch_the_error_names_the_command(checkpoint):
         f"load_backbone({str(checkpoint)!r}, engine='torch')"
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert "pip install 'coala-jax[text,torch]'" in ended.stderr
+    assert "pip install '.[text,torch]' in the folder of coala-jax's source" in ended.stderr

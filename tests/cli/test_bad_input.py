@@ -202,4 +202,4 @@ def test_an_interrupt_is_one_line(monkeypatch, capsys):
 def test_a_missing_extra_is_named(monkeypatch, capsys):
     monkeypatch.setitem(__import__("sys").modules, "coala_jax.features._build", None)
     assert main(["extract", "--model", "m", "--data", "d", "--out", "o"]) == 2
-    assert "pip install 'coala-jax[text]'" in _error(capsys)
+    assert "pip install '.[text]' in the folder" in _error(capsys)

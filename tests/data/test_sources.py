@@ -328,7 +328,7 @@ def test_options_of_a_set_do_not_fit_a_file(tmp_path):
 def test_what_is_not_installed_is_named(tmp_path, monkeypatch, name, module):
     monkeypatch.setitem(__import__("sys").modules, module, None)
     (tmp_path / name).write_bytes(b"some bytes")
-    with pytest.raises(DataError, match=rf"needs {module}; .* 'coala-jax\[data\]'"):
+    with pytest.raises(DataError, match=rf"needs {module}; .* '\.\[data\]' in the folder"):
         list(open_source(tmp_path / name).rows)
 
 

@@ -174,10 +174,10 @@ def test_several_splits_and_damaged_folders_are_refused(table, tmp_path):
 
 def test_without_datasets_the_extra_is_named(tmp_path, monkeypatch, capsys, store):
     monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(FeatureError, match=r"pip install 'coala-jax\[data\]'"):
+    with pytest.raises(FeatureError, match=r"pip install '\.\[data\]' in the folder"):
         to_dataset(store.table)
     assert main(["export", str(store.path), "--out", str(tmp_path / "arrow")]) == 2
-    assert "pip install 'coala-jax[data]'" in capsys.readouterr().err
+    assert "pip install '.[data]' in the folder" in capsys.readouterr().err
     assert not (tmp_path / "arrow").exists()
 
 

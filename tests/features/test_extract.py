@@ -482,8 +482,8 @@ def test_another_backbone_or_template_is_refused_by_name(store, backbone):
         ("layers", (1, 1), "each once"),
         ("query", "AAAA", "pooling='mean.last' uses none"),
         ("dtype", "bfloat16", "dtype='bfloat16' must be one of float32, float16"),
-        ("token_budget", 0, "token_budget must be at least 1, got 0"),
-        ("shard_rows", 0, "shard_rows must be at least 1, got 0"),
+        ("token_budget", 0, "token_budget=0 must be at least 1"),
+        ("shard_rows", 0, "shard_rows=0 must be at least 1"),
         ("template", TextTemplate("x"), "exactly once"),
     ],
 )

@@ -8,8 +8,11 @@ import jax
 import numpy as np
 import pytest
 
-from coala_jax._head import HeadFileError, load_head
+from coala_jax._head import HeadFileError, load_head, save_head
+from coala_jax.backbones import load_backbone
+from coala_jax.backbones._tokenizer import TOKENIZER_FILES, tokenizer_sha256
 from coala_jax.data import Message, ResponseRow
+from coala_jax.data._chat import HASHED
 from coala_jax.decoding import (
     TextRewardModel,
     export_stablehlo,
@@ -20,7 +23,11 @@ from coala_jax.decoding import (
 )
 from coala_jax.features import FeatureError
 from coala_jax.features._chat import tokenizer_chat
-from tests.helpers import head_tensors, random_head
+from coala_jax.features._pooling import POOLINGS
+from coala_jax.features._query import query_text
+from coala_jax.features._settings import ExtractSettings, feature_identity
+from coala_jax.features._tokens import TextTemplate
+from tests.helpers import END, head_tensors, random_head, write_tokenizer
 
 WIDTH = 12
 FEATURES = np.random.default_rng(1).normal(size=(9, WIDTH)).astype(np.float32)
@@ -79,7 +86,7 @@ def test_a_stablehlo_file_that_cannot_be_used_is_named(head_folder, tmp_path):
 def test_without_flatbuffers_the_extra_is_named(head_folder, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "flatbuffers", None)
     monkeypatch.delitem(sys.modules, "jax._src.export.serialization", raising=False)
-    with pytest.raises(ValueError, match=r"needs flatbuffers; install it: pip install 'coala-jax"):
+    with pytest.raises(ValueError, match=r"install it: pip install '\.\[export\]' in"):
         export_stablehlo(head_folder, tmp_path / "reward.stablehlo")
     assert not list(tmp_path.iterdir())
 
@@ -136,6 +143,191 @@ def test_the_torch_module_takes_tensors_of_version_one(kind):
     del tensors["center"]
     found = RewardHead(tensors)(torch.from_numpy(FEATURES)).numpy()
     np.testing.assert_allclose(found, head(FEATURES), rtol=TOLERANCE, atol=TOLERANCE)
+
+
+ASKED = [
+    ("the student asks", "the tutor answers"),
+    ("", "a"),
+    ("a", ""),
+    ("the tutor asks the student " * 20, "the student answers"),  # beyond the context
+    ("why", "the tutor answers the student " * 20),
+]
+
+
+def folder_with_start(make_checkpoint, folder):
+    """A checkpoint whose tokenizer puts a start token before every text."""
+    from tokenizers import Tokenizer, processors
+
+    make_checkpoint(folder)
+    file = str(folder / "tokenizer.json")
+    tokenizer = Tokenizer.from_file(file)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="the $A", special_tokens=[("the", tokenizer.token_to_id("the"))]
+    )
+    tokenizer.save(file)
+    return folder
+
+
+def roberta_folder(folder):
+    """A tiny RoBERTa, which numbers positions from behind its padding."""
+    import torch
+    from transformers import RobertaConfig, RobertaModel
+
+    folder.mkdir()
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config = RobertaConfig(
+        vocab_size=write_tokenizer(folder),
+        intermediate_size=16,
+        max_position_embeddings=40,
+        pad_token_id=1,
+        **sizes,
+    )
+    torch.manual_seed(0)
+    RobertaModel(config, add_pooling_layer=False).save_pretrained(folder)
+    return folder
+
+
+def written_head(folder, backbone, **settings):
+    """A head on features of these settings."""
+    made = ExtractSettings(**settings)
+    identity = feature_identity(backbone, made)._asdict()
+    head = random_head(made.width(backbone.config.hidden_size), "gated and path")
+    save_head(folder, head, {"identity": identity})
+    return folder
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        *({"pooling": name} for name in ("mean", "last", "text_mean")),
+        {"pooling": "mean+last"},
+        {"pooling": "first+text_mean", "layers": (-2, 1)},
+        {"pooling": "attention", "query": 1},
+        {"pooling": "attention+last", "layers": (-1, -2), "query": 2},
+        {"template": TextTemplate("Q: {prompt}\n", "A: {response}.")},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("kind", ["plain", "start", "roberta"])
+def test_the_torch_reward_of_a_text_is_that_of_score(
+    kind, settings, checkpoint, make_checkpoint, tmp_path
+):
+    pytest.importorskip("torch")
+    from coala_jax.decoding._torch_reward_head import load_reward
+
+    folder = {
+        "plain": lambda: checkpoint,
+        "start": lambda: folder_with_start(make_checkpoint, tmp_path / "model"),
+        "roberta": lambda: roberta_folder(tmp_path / "model"),
+    }[kind]()
+    backbone = load_backbone(folder)
+    assert (backbone.tokenizer.start_id is not None) == (kind == "start")
+    if layers := settings.get("query"):
+        query = np.random.default_rng(0).normal(size=(layers, backbone.config.hidden_size))
+        settings = {**settings, "query": query_text(query)}
+    head = written_head(tmp_path / "head", backbone, **settings)
+    rows = [ResponseRow("r", "response", *texts) for texts in ASKED]
+    expected = score(TextRewardModel.load(head, backbone), rows)
+    assert expected.prompt_cut and expected.response_cut
+    export_torch(head, tmp_path / "out")
+    reward = load_reward(folder, tmp_path / "out")
+    found = [reward(*texts) for texts in ASKED]
+    np.testing.assert_allclose(found, expected.rewards, rtol=1e-4, atol=1e-4)
+    assert np.ptp(expected.rewards) > 0.1
+
+
+def test_the_torch_reward_needs_nothing_of_this_package(head_folder, model, checkpoint, tmp_path):
+    pytest.importorskip("torch")
+    export_torch(head_folder, tmp_path / "out")
+    code = f"""
+import sys
+sys.modules.update(dict.fromkeys(["coala_jax", "jax", "flax"]))
+from reward_head import load_reward
+print(load_reward({str(checkpoint)!r})("the student asks", "the tutor answers"))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path / "out", check=True, capture_output=True
+    )
+    row = ResponseRow("r", "response", "the student asks", "the tutor answers")
+    (expected,) = score(model, [row]).rewards
+    assert float(done.stdout) == pytest.approx(expected, rel=1e-4)
+
+
+def change_identity(folder, **fields):
+    file = folder / "head.json"
+    account = json.loads(file.read_text())
+    account["identity"].update(fields)
+    file.write_text(json.dumps(account))
+
+
+def test_the_torch_reward_takes_the_tokens_of_conversations(
+    backbone, write_head, checkpoint, tmp_path
+):
+    pytest.importorskip("torch")
+    from coala_jax.decoding._torch_reward_head import load_reward
+
+    head = write_head(tmp_path / "head")
+    before, after = (backbone.tokenizer.encode(text) for text in ("the student", " the tutor"))
+    tokens = [*before, *after, backbone.tokenizer.end_id]
+    plain = load_reward(checkpoint, head)
+    expected = plain("the student", "the tutor")
+    change_identity(head, chat_template=f"{HASHED}00")
+    reward = load_reward(checkpoint, head)
+    with pytest.raises(ValueError, match=r"trained on conversations .*give of_tokens what apply"):
+        reward("the student", "the tutor")
+    assert reward.of_tokens(tokens, len(before)) == expected
+
+
+def test_the_torch_reward_reads_texts_by_the_rule_of_its_head(write_head, checkpoint, tmp_path):
+    pytest.importorskip("torch")
+    from coala_jax.decoding._torch_reward_head import STRIPPED, load_reward
+
+    head = write_head(tmp_path / "head")
+    as_given = load_reward(checkpoint, head)
+    expected = as_given("the student", "the tutor")
+    assert as_given("the student", " the tutor\n") != expected
+    change_identity(head, text_rule=STRIPPED)
+    stripped = load_reward(checkpoint, head)
+    assert stripped("the student", f" the tutor \n{END}\n{END}") == expected
+    with pytest.raises(ValueError, match=r"holds '<\|endoftext\|>', which .* a control token"):
+        stripped(f"the {END} student", "the tutor")
+    change_identity(head, text_rule="another")
+    with pytest.raises(ValueError, match="text_rule 'another' is not known here"):
+        load_reward(checkpoint, head)
+
+
+def test_the_torch_reward_refuses_what_is_not_of_its_head(
+    write_head, checkpoint, make_checkpoint, tmp_path
+):
+    pytest.importorskip("torch")
+    from coala_jax.decoding._torch_reward_head import load_reward
+
+    head, other = write_head(tmp_path / "head"), make_checkpoint(tmp_path / "other", seed=1)
+    with pytest.raises(ValueError, match=r"weights of the model folder have SHA-256 .*give that"):
+        load_reward(other, head)
+    assert np.isfinite(load_reward(other, head, check_weights=False)("the", "tutor"))
+    (other / "tokenizer_config.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"tokenizer of the model folder have SHA-256 "):
+        load_reward(other, head, check_weights=False)
+    (other / "model.safetensors").unlink()
+    change_identity(head, tokenizer_sha256=tokenizer_sha256(other))
+    with pytest.raises(ValueError, match="no model.safetensors in it"):
+        load_reward(other, head)
+    change_identity(head, pooling="mean+median")
+    with pytest.raises(ValueError, match="pooling 'median' is none of mean, last"):
+        load_reward(checkpoint, head)
+    save_head(tmp_path / "bare", random_head(WIDTH), {"identity": None})
+    with pytest.raises(ValueError, match="solved from bare arrays and takes features alone"):
+        load_reward(checkpoint, tmp_path / "bare")
+
+
+def test_the_torch_module_knows_what_this_package_knows():
+    pytest.importorskip("torch")
+    from coala_jax.decoding import _torch_reward_head as handed
+
+    assert tuple(handed.POOLINGS) == tuple(POOLINGS)
+    assert handed.TOKENIZER_FILES == TOKENIZER_FILES
+    assert handed.WRITTEN == HASHED
 
 
 @pytest.mark.parametrize("export", [export_torch, export_stablehlo])

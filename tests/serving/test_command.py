@@ -79,4 +79,4 @@ def test_what_is_missing_names_its_extra(words, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     monkeypatch.delitem(sys.modules, "coala_jax.serving._run")
     assert main(["serve", *words, "--port", "0"]) == 2
-    assert "coala-jax[serve]" in capsys.readouterr().err
+    assert "pip install '.[serve]' in the folder" in capsys.readouterr().err

@@ -108,7 +108,7 @@ def test_without_scikit_learn_the_rest_is_there(monkeypatch):
     monkeypatch.setattr(simple_rules, "can_probe", lambda: False)
     found = inspect_pairs(_rows())
     assert found.vocabulary_probe.interval is None
-    assert "pip install 'coala-jax[inspect]'" in found.vocabulary_probe.why_not
+    assert "pip install '.[inspect]' in the folder" in found.vocabulary_probe.why_not
     assert found.length_rule.interval is not None
 
 

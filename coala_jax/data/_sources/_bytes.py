@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
+from coala_jax._extras import how_to_install
 from coala_jax.data._errors import DataError
 from coala_jax.data._sources._file_kinds import HEAD_BYTES, encoding_of, other_kind
 from coala_jax.data._sources._row import CUT_SHORT, SourceRow
@@ -23,7 +24,7 @@ READ_BYTES = 2**20
 PACKED_READ_BYTES = 2**12
 # What reading raises where the file, not the program, is at fault.
 READ_ERRORS: tuple[type[Exception], ...] = (OSError, EOFError, csv.Error)
-INSTALL = "install it: pip install 'coala-jax[data]'"
+INSTALL = f"install it: {how_to_install('data')}"
 
 
 class AfterEnd(OSError):

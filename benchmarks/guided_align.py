@@ -38,7 +38,7 @@ from coala_jax.decoding import (
     best_of_n,
     guided_generate,
 )
-from coala_jax.decoding._prompts import encode_prompts
+from coala_jax.features._tokens import encode_prompts
 from coala_jax.quickstart._concepts import Concept
 from coala_jax.quickstart._demo import demo_pairs, embedded_backbone
 from coala_jax.quickstart._tutoring import EVAL_PAIRS, TRAIN_PAIRS, TutoringSplit, tutoring_rows

@@ -14,6 +14,7 @@ from coala_jax.backbones import Backbone, load_backbone
 from coala_jax.data import RowOptions, read_rows
 from coala_jax.decoding import TextRewardModel, reward_function
 from coala_jax.features import ExtractSettings, extract_store
+from coala_jax.features._build import recorded_chat
 from coala_jax.features._chat import tokenizer_chat
 from coala_jax.study._pairs import pairs_of_table
 
@@ -90,7 +91,8 @@ def fit_text(
         >>> trainer = GRPOTrainer(..., reward_funcs=fitted.reward_function())
     """
     backbone = model if isinstance(model, Backbone) else load_backbone(model, **options)
-    row_set = read_rows(data, rows, lambda: tokenizer_chat(backbone.tokenizer))
+    known = "" if store is None else recorded_chat(store)
+    row_set = read_rows(data, rows, lambda: tokenizer_chat(backbone.tokenizer, known))
     with tempfile.TemporaryDirectory(prefix="coala-jax-") as folder:
         out = Path(folder) / "store" if store is None else Path(store)
         table = extract_store(row_set, backbone, out, settings=settings).table

@@ -109,6 +109,7 @@ def load_backbone(
     download: bool = False,
     mesh: Mesh | None = None,
     engine: str = "jax",
+    chat_template: str | None = None,
 ) -> Backbone:
     """Load a Hugging Face model: ``config.json``, weights, tokenizer.
 
@@ -123,6 +124,7 @@ def load_backbone(
             read. None means the default device.
         engine: ``jax``, or ``torch`` for a model of no family here: transformers' ``AutoModel`` on
             torch's device (extra ``torch``), without adapters, meshes and shared prefixes.
+        chat_template: name of the chat template to use, where the tokenizer has several.
 
     Returns:
         The backbone. With an adapter it is another one than without, by its identity.
@@ -145,9 +147,9 @@ def load_backbone(
                 f"engine={engine!r} runs on one device of its own; leave out the mesh (--devices, "
                 "--model-parallel), or use engine='jax'"
             )
-        return _torch_backbone(path, name, dtype)
+        return _torch_backbone(path, name, dtype, chat_template)
     model_type, family, config = read_family(path)
-    tokenizer = load_tokenizer(path)
+    tokenizer = load_tokenizer(path, chat_template)
     require_embedding(path, tokenizer, config)
     lora = None if adapter is None else read_adapter(Path(adapter))
     identity = BackboneIdentity(
@@ -161,10 +163,10 @@ def load_backbone(
     return Backbone(module, config, tokenizer, identity)
 
 
-def _torch_backbone(path: Path, name: str, dtype: DTypeLike) -> Backbone:
+def _torch_backbone(path: Path, name: str, dtype: DTypeLike, chat_template: str | None) -> Backbone:
     """A backbone that torch runs; the engine is part of its identity."""
     module, config = load_torch_module(path, dtype)
-    tokenizer = load_tokenizer(path)
+    tokenizer = load_tokenizer(path, chat_template)
     require_embedding(path, tokenizer, config)
     identity = BackboneIdentity(
         name=name,

@@ -2,11 +2,14 @@
 
 import hashlib
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from coala_jax import _literal
 from coala_jax._files import file_sha256
 from coala_jax.backbones._errors import CheckpointError
 
@@ -25,6 +28,8 @@ TOKENIZER_FILES = (
 # A text to see what a tokenizer puts before one. Not the empty one: what stands alone in it may be
 # the end as well.
 PROBE = "a"
+# How transformers calls the chat template that needs no name.
+DEFAULT_TEMPLATE = "default"
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,7 @@ class Tokenizer:
         size: one more than the largest id, added tokens included.
         start_id: the token that the tokenizer itself puts before every text, BERT's ``[CLS]`` or
             Llama's ``<s>``; None where it puts none.
+        chat_template: name of the one to use, of several; None means the default one.
     """
 
     raw: Any
@@ -47,17 +53,99 @@ class Tokenizer:
     pad_id: int
     size: int
     start_id: int | None = None
+    chat_template: str | None = None
 
     def encode(self, text: str) -> list[int]:
         """Token ids of one text."""
         return self.encode_batch([text])[0]
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids of several texts, without special tokens, cut or padded nowhere."""
-        if not texts:
-            return []
+        """Token ids of several texts, with no token added, cut or padded nowhere.
+
+        A name of a control token becomes that token, but where `literal` has marked it.
+        """
+        marked = [_literal.START in text for text in texts]
+        plain = [text for text, own in zip(texts, marked, strict=True) if not own]
+        together = iter(self._ids(plain) if plain else ())
+        return [
+            self._encode(text) if own else next(together)
+            for text, own in zip(texts, marked, strict=True)
+        ]
+
+    def literal(self, text: str) -> str:
+        """A text in which names of control tokens are marked, to be encoded as the text they are.
+
+        What a user writes is text, whatever it says: `<|endoftext|>` in a question ends nothing.
+        """
+        text = _literal.without_marks(text)
+        return self._control_names.sub(f"{_literal.START}\\g<0>{_literal.END}", text)
+
+    def names_control_tokens(self, text: str) -> bool:
+        """Whether a text holds the name of a control token."""
+        return self._control_names.search(text) is not None
+
+    @property
+    def chat_templates(self) -> dict[str, str]:
+        """The chat templates by their names; one that has no name is the default one."""
+        given = self.raw.chat_template or {}
+        return {DEFAULT_TEMPLATE: given} if isinstance(given, str) else dict(given)
+
+    @property
+    def own_chat_template(self) -> str:
+        """The chat template that is meant where none is named.
+
+        Raises:
+            CheckpointError: there is none of the name, or several and none by default.
+        """
+        there, name = self.chat_templates, self.chat_template
+        if name is None and len(there) == 1:
+            name = next(iter(there))
+        if (name or DEFAULT_TEMPLATE) in there:
+            return there[name or DEFAULT_TEMPLATE]
+        fault = "none of them by default" if name is None else f"none called {name!r}"
+        raise CheckpointError(
+            f"chat template: the tokenizer has {', '.join(sorted(there)) or 'none'}, and {fault}; "
+            f"name one when the model is loaded: --chat-template {min(there, default='NAME')} "
+            "(chat_template=...)"
+        )
+
+    @cached_property
+    def _control_names(self) -> re.Pattern[str]:
+        added = self.raw.added_tokens_decoder.values()
+        names = {token.content for token in added if token.special}
+        longest_first = sorted(filter(str.strip, names), key=len, reverse=True)
+        return re.compile("|".join(map(re.escape, longest_first)) or "(?!)")
+
+    def _encode(self, text: str) -> list[int]:
+        """Token ids of a text with marks: what they enclose is encoded alone, as plain text.
+
+        That is what transformers does with ``sanitize_control_tokens`` (5.20 and later).
+        """
+        first, *pieces = re.split(f"{_literal.START}(.*?){_literal.END}", text, flags=re.DOTALL)
+        ids = self._ids([first])[0] if first else []
+        for number, piece in enumerate(pieces):
+            if piece:
+                ids += self._ids_within(piece, as_text=number % 2 == 0)
+        return ids
+
+    def _ids_within(self, piece: str, *, as_text: bool) -> list[int]:
+        """Token ids of a piece that stands within a text.
+
+        Behind a line break no tokenizer puts the space that some put before a text.
+        """
+        (break_ids,) = self._ids(["\n"])
+        (ids,) = self._ids([f"\n{piece}"], as_text=as_text)
+        if ids[: len(break_ids)] == break_ids:
+            return ids[len(break_ids) :]
+        return self._ids([piece], as_text=as_text)[0]
+
+    def _ids(self, texts: Sequence[str], *, as_text: bool = False) -> list[list[int]]:
         encoded = self.raw(
-            list(texts), add_special_tokens=False, return_attention_mask=False, verbose=False
+            list(texts),
+            add_special_tokens=False,
+            split_special_tokens=as_text,
+            return_attention_mask=False,
+            verbose=False,
         )
         return [list(ids) for ids in encoded["input_ids"]]
 
@@ -69,11 +157,12 @@ class Tokenizer:
         return str(text)
 
 
-def load_tokenizer(folder: Path) -> Tokenizer:
+def load_tokenizer(folder: Path, chat_template: str | None = None) -> Tokenizer:
     """Load the tokenizer of a checkpoint folder; nothing is fetched, no code of it is run.
 
     Args:
         folder: holds ``tokenizer.json``, or the files it can be built from.
+        chat_template: name of the chat template to use, of several.
 
     Returns:
         The tokenizer.
@@ -109,7 +198,12 @@ def load_tokenizer(folder: Path) -> Tokenizer:
     pad_id = end_id if raw.pad_token_id is None else raw.pad_token_id
     # Not their number: an added token may leave a gap before its id.
     size = max(raw.get_vocab().values()) + 1
-    return Tokenizer(raw, str(end_token), int(end_id), int(pad_id), size, _start_id(raw))
+    made = Tokenizer(
+        raw, str(end_token), int(end_id), int(pad_id), size, _start_id(raw), chat_template
+    )
+    if chat_template is not None:  # a wrong name is said before the long work
+        made.own_chat_template  # noqa: B018
+    return made
 
 
 def _start_id(raw: Any) -> int | None:

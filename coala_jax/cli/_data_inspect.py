@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from coala_jax._files import write_text
 from coala_jax._unseen import printable
-from coala_jax.cli._options import add_hub_id, add_seed
+from coala_jax.cli._options import add_chat_template, add_hub_id, add_seed
 from coala_jax.cli._output import counts_line, output_file, report
 from coala_jax.cli._parser import UsageError, positive_integer
 from coala_jax.cli._row_options import (
@@ -61,7 +61,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="show N rows, drawn by the seed; without it no text of the data is shown",
     )
     add_seed(parser, "seed of folds and examples")
-    add_hub_id(parser.add_argument_group("model"))
+    model = parser.add_argument_group("model")
+    add_chat_template(model)
+    add_hub_id(model)
     add_row_options(parser)
     add_set_aside(parser, "they are counted alone")
 
@@ -97,6 +99,12 @@ def run(arguments: argparse.Namespace) -> int:
         "out": out,
     }
     lines = [*warnings, *_lines(found)]
+    if tokenizer is not None:
+        result["names_control_tokens"] = _control_tokens(tokenizer, read, held_out)
+        lines.append(
+            f"{result['names_control_tokens']:,} rows name control tokens of the tokenizer, which "
+            "are read as text"
+        )
     for part, counts in counts_of.items():
         lines += counts_line(f"lines set aside ({part})", counts)
     lines += [line for row in examples for line in _example_lines(row)]
@@ -112,7 +120,22 @@ def _tokenizer(arguments: argparse.Namespace) -> Tokenizer:
     from coala_jax.features._chat import checkpoint_tokenizer
 
     return checkpoint_tokenizer(
-        arguments.model, revision=arguments.revision, download=arguments.download
+        arguments.model,
+        revision=arguments.revision,
+        download=arguments.download,
+        chat_template=arguments.chat_template,
+    )
+
+
+def _control_tokens(tokenizer: Tokenizer, *parts: RowSet | None) -> int:
+    """How many rows name control tokens of the tokenizer in their texts."""
+    from coala_jax.features._tokens import names_control_tokens
+
+    return sum(
+        names_control_tokens(tokenizer, row.prompt, row.chosen, row.rejected)
+        for part in parts
+        if part is not None
+        for row in part.rows
     )
 
 

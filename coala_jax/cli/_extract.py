@@ -53,8 +53,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the command; gives the exit code."""
     from coala_jax.backbones import load_backbone
     from coala_jax.data import read_rows
-    from coala_jax.features._build import extract_store
+    from coala_jax.features._build import extract_store, recorded_chat
     from coala_jax.features._chat import checkpoint_chat
+    from coala_jax.features._distinct import set_same_aside
     from coala_jax.features._join import part_path
 
     part = _part(arguments)
@@ -66,13 +67,18 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.data,
         row_options(arguments),
         lambda: checkpoint_chat(
-            arguments.model, revision=arguments.revision, download=arguments.download
+            arguments.model,
+            revision=arguments.revision,
+            download=arguments.download,
+            chat_template=arguments.chat_template,
+            known=recorded_chat(out, part),
         ),
     )
+    backbone = load_backbone(arguments.model, **model_options(arguments))
+    row_set = set_same_aside(row_set, backbone, settings.for_rows(row_set.chat_template).template)
     kept = keep_set_aside(set_aside, row_set.set_aside)
     warn_of(row_set.notes)  # before the long work, and with its result
     say(f"features of {len(row_set.rows)} pairs from {arguments.model}")
-    backbone = load_backbone(arguments.model, **model_options(arguments))
     store = extract_store(row_set, backbone, out, settings=settings, part=part)
     return report_store(arguments, store, kept, row_set.notes)
 

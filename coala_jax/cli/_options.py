@@ -55,6 +55,16 @@ def add_hub_id(group: argparse._ActionsContainer) -> None:
     add_download(group)
 
 
+def add_chat_template(group: argparse._ActionsContainer) -> None:
+    """Add ``--chat-template``."""
+    group.add_argument(
+        "--chat-template",
+        metavar="NAME",
+        help="which chat template writes conversations, where the tokenizer has several and none "
+        "by default; a head knows its own",
+    )
+
+
 def add_download(group: argparse._ActionsContainer) -> None:
     """Add ``--download``."""
     group.add_argument(
@@ -76,6 +86,7 @@ def add_model_options(
     """
     add_compile_cache(parser)
     group = add_checkpoint_options(parser)
+    add_chat_template(group)
     group.add_argument(
         "--model-dtype",
         default=dtype,
@@ -115,7 +126,8 @@ def model_options(arguments: argparse.Namespace) -> dict[str, Any]:
     """
     from coala_jax.backbones import device_mesh
 
-    options = {name: getattr(arguments, name) for name in ("adapter", "revision", "download")}
+    names = ("adapter", "revision", "download", "chat_template")
+    options = {name: getattr(arguments, name) for name in names}
     options |= {"dtype": arguments.model_dtype, "engine": getattr(arguments, "engine", "jax")}
     asked_for = arguments.devices is not None or arguments.model_parallel > 1
     if options["engine"] == "jax" or asked_for:  # torch chooses its own device

@@ -47,6 +47,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run the command; gives the exit code."""
     from coala_jax.decoding._reward_lines import write_rewards
+    from coala_jax.features._distinct import SAME_TOKENS
 
     out = None if arguments.out == STANDARD_OUTPUT else Path(arguments.out)
     if out is None and arguments.json:
@@ -65,7 +66,11 @@ def run(arguments: argparse.Namespace) -> int:
     warnings, lines = warn_of(notes), [f"rewards of {tally.responses} responses"]
     if metrics:
         accuracy, margin = metrics.values()
-        lines.append(f"accuracy {accuracy:.3f}, reward margin {margin:+.3f} on {tally.pairs} pairs")
+        ties = f", {tally.ties} of them tied (half right each)" if tally.ties else ""
+        lines.append(
+            f"accuracy {accuracy:.3f}, reward margin {margin:+.3f} on {tally.pairs} pairs{ties}"
+        )
+    lines += counts_line("pairs set aside", {SAME_TOKENS: tally.same} if tally.same else {})
     lines += _known_lines(tally)
     lines += [*rows_lines(counts, kept), *counts_line("responses cut to the context", cut)]
     if out is None:
@@ -77,6 +82,8 @@ def run(arguments: argparse.Namespace) -> int:
         "lines": tally.rows,
         "responses": tally.responses,
         "pairs": tally.pairs,
+        "ties": tally.ties,
+        "pairs_set_aside": {SAME_TOKENS: tally.same} if tally.same else {},
         **metrics,
         "trained_on": None
         if model.trained_on is None

@@ -14,9 +14,10 @@ from coala_jax.cli._side_by_side import Columns
 from coala_jax.decoding._config import GenerationConfig
 from coala_jax.decoding._generate import generations
 from coala_jax.decoding._plan import make_plan
-from coala_jax.decoding._prompts import encode_prompts, prompt_text, template_of
+from coala_jax.decoding._prompts import prompt_text, template_of
 from coala_jax.decoding._reward_model import TextRewardModel
 from coala_jax.decoding._session import Request, Session
+from coala_jax.features._tokens import encode_prompts
 
 TITLES = ("plain", "guided")
 # Steps between two looks: text that comes word by word.

@@ -169,9 +169,9 @@ def conversational(row: PreferenceRow, dialogue: Sequence[Message]) -> dict[str,
         dialogue: its prompt as turns.
     """
     return {
-        "prompt": [message._asdict() for message in dialogue],
-        "chosen": [Message(ASSISTANT, row.chosen)._asdict()],
-        "rejected": [Message(ASSISTANT, row.rejected)._asdict()],
+        "prompt": [message.as_dict() for message in dialogue],
+        "chosen": [Message(ASSISTANT, row.chosen).as_dict()],
+        "rejected": [Message(ASSISTANT, row.rejected).as_dict()],
     }
 
 
@@ -212,7 +212,9 @@ class _Triplet(NamedTuple):
 
 def _prepared(messages: Sequence[Message], options: AlternatingOptions) -> list[_Turn]:
     """The turns that the strategy sees."""
-    turns = [_Turn(*message, number) for number, message in enumerate(messages)]
+    turns = [
+        _Turn(message.role, message.content, number) for number, message in enumerate(messages)
+    ]
     if options.system == "drop":
         turns = [turn for turn in turns if turn.role != SYSTEM]
     if options.opening == "drop":

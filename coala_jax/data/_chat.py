@@ -1,17 +1,56 @@
 """How the messages of a conversation become a prompt and a response."""
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
-from coala_jax._errors import CoalaError
+from coala_jax._common_start import common_length
+from coala_jax._literal import without_marks
 from coala_jax.data._alternating import flatten
-from coala_jax.data._message import ASSISTANT, SYSTEM, USER, Message
+from coala_jax.data._errors import DataError
+from coala_jax.data._message import ASSISTANT, DEVELOPER, SYSTEM, TOOL, USER, Message
 
 ROLES = (SYSTEM, USER, ASSISTANT)
+# Those that a chat template may know beside them.
+TEMPLATE_ROLES = (*ROLES, DEVELOPER, TOOL)
 # What a role is called where no chat template says.
 LABELS = {SYSTEM: "System", USER: "User", ASSISTANT: "Assistant"}
 # Begins the name of a tokenizer's own template.
 HASHED = "sha256:"
+# Two answers that have nothing in common: what stands before both belongs to no answer.
+PROBES = ("Yes", "No")
+# Where the reasoning of an answer ends; templates drop that of earlier answers.
+REASONED = "</think>"
+# Fields of a turn that say something, and must not be lost; others are about the turn.
+SPEAKING = ("tool_calls", "function_call", "reasoning_content", "reasoning", "thinking", "name")
+UNWRITTEN = "the chat template writes nothing of {}, and the texts would be without"
+TOOLS = "tools"
+
+Tools = Sequence[Mapping[str, Any]] | None
+
+
+class ChatError(DataError):
+    """A conversation that cannot be written without losing or adding something; says what."""
+
+
+class ChatText(str):
+    """A prompt that a tokenizer's chat template has written, told apart from what a user writes."""
+
+    __slots__ = ()
+
+
+class ChatTexts(NamedTuple):
+    """A conversation as text.
+
+    Attributes:
+        prompt: up to where the answers begin.
+        answers: what follows the prompt, with each of the answers.
+        unwritten: names of fields of the turns, about them, that the format writes nothing of.
+    """
+
+    prompt: str
+    answers: list[str]
+    unwritten: frozenset[str] = frozenset()
 
 
 class ChatFormat(NamedTuple):
@@ -19,38 +58,163 @@ class ChatFormat(NamedTuple):
 
     Attributes:
         name: by what it is known in a feature store; equal names write the same text.
-        prompt: messages up to an answer, to the text that the answer follows.
-        whole: messages that end in an answer, to their text; it begins with the prompt's.
+        write: turns that end in an answer, and tools, to the text of all of it.
+        roles: who may speak.
+        ends: texts of the tokens that end an answer.
+        is_template: the text is a conversation as its model knows it, to which nothing is added;
+            else it is plain text, and prompts and answers meet like any others.
     """
 
     name: str
-    prompt: Callable[[Sequence[Message]], str]
-    whole: Callable[[Sequence[Message]], str]
+    write: Callable[[Sequence[Message], Tools], str]
+    roles: Sequence[str] = TEMPLATE_ROLES
+    ends: tuple[str, ...] = ()
+    is_template: bool = True
 
-    def response(self, prompt: Sequence[Message], completion: Sequence[Message]) -> str:
-        """The text that follows the prompt's: of one answer its content, unadorned.
+    def prompt(self, messages: Sequence[Message], tools: Tools = None) -> str:
+        """The text up to where an answer begins.
+
+        It is what the conversation with one answer and that with another begin with. The opening
+        that a template has for generation is not asked: some have none, some open a thought.
 
         Raises:
-            ValueError: the text of the whole does not begin with that of the prompt.
+            ChatError: the text leaves out what a message says.
         """
-        if len(completion) == 1:
-            return completion[0].content
-        before, whole = self.prompt(prompt), self.whole([*prompt, *completion])
-        if not whole.startswith(before):
-            raise CoalaError("the chat template writes a prompt otherwise once it is answered")
-        return whole[len(before) :].strip()
+        return self.texts(messages, [[Message(ASSISTANT, PROBES[0])]], tools).prompt
+
+    def texts(
+        self,
+        prompt: Sequence[Message],
+        completions: Sequence[Sequence[Message]],
+        tools: Tools = None,
+    ) -> ChatTexts:
+        """A prompt and each of its answers, which is what the whole goes on with.
+
+        Args:
+            prompt: the turns up to the answers.
+            completions: an answer each, of one turn or more.
+            tools: that the conversation may use, as chat templates take them.
+
+        Returns:
+            The texts. What a template writes behind an end token is not there.
+
+        Raises:
+            ChatError: the text leaves out what a message, a field of it, or the tools say.
+        """
+        bare = [[*map(self._bare, completion)] for completion in completions]
+        wholes = [self.write([*prompt, *completion], tools) for completion in bare]
+        begun = self._begun(prompt, tools)
+        begun = begun[: common_length(begun, *wholes)]
+        _require_said(begun, prompt)
+        for whole, completion in zip(wholes, bare, strict=True):
+            _require_said(whole[len(begun) :], completion)
+        unwritten = self._unwritten(prompt, bare, tools)
+        answers = [self._ended(whole)[len(begun) :] for whole in wholes]
+        if self.is_template:
+            return ChatTexts(ChatText(begun), answers, unwritten)
+        return ChatTexts(begun.rstrip(), [answer.strip() for answer in answers], unwritten)
+
+    def _begun(self, messages: Sequence[Message], tools: Tools) -> str:
+        one, other = (self.write([*messages, Message(ASSISTANT, each)], tools) for each in PROBES)
+        return one[: common_length(one, other)]
+
+    def _bare(self, message: Message) -> Message:
+        """An answer without white space at its edges or an end token of its own."""
+        if message.role != ASSISTANT:
+            return message
+        text = message.content.strip()
+        while ends := [end for end in self.ends if text.endswith(end)]:
+            text = text.removesuffix(ends[0]).rstrip()
+        return message._replace(content=text)
+
+    def _ended(self, whole: str) -> str:
+        """The text without the white space behind an end token, which opens the next turn."""
+        stripped = whole.rstrip()
+        return stripped if stripped.endswith(self.ends or ("\0",)) else whole
+
+    def _unwritten(
+        self, prompt: Sequence[Message], completions: Sequence[Sequence[Message]], tools: Tools
+    ) -> frozenset[str]:
+        """Fields of the turns that change nothing of the text.
+
+        Raises:
+            ChatError: one of them speaks, or the tools do.
+        """
+        unwritten = set[str]()
+        for completion in completions:
+            turns = [*prompt, *completion]
+            if not tools and not any(turn.fields for turn in turns):
+                continue
+            whole = self.write(turns, tools)
+            if tools and self.write(turns, None) == whole:
+                raise ChatError(UNWRITTEN.format(TOOLS))
+            for place, turn in enumerate(turns):
+                for name in turn.fields:
+                    less = {key: value for key, value in turn.fields.items() if key != name}
+                    without = [*turns]
+                    without[place] = turn._replace(fields=less)
+                    if self.write(without, tools) != whole:
+                        continue
+                    if _speaks(name, turn, answers=place >= len(prompt)):
+                        raise ChatError(UNWRITTEN.format(name))
+                    unwritten.add(name)
+        return frozenset(unwritten)
 
 
-def _flat_prompt(messages: Sequence[Message]) -> str:
-    return flatten(messages, LABELS)
+def _speaks(name: str, turn: Message, *, answers: bool) -> bool:
+    """Whether a field says what must not be lost.
+
+    Templates leave out what an earlier answer thought, and which tool a result is of.
+    """
+    if name not in SPEAKING:
+        return False
+    if name == "name":
+        return turn.role != TOOL
+    return answers or name in ("tool_calls", "function_call")
 
 
-def _flat_whole(messages: Sequence[Message]) -> str:
+def _require_said(text: str, messages: Sequence[Message]) -> None:
+    """Raise where a text leaves out what a message says.
+
+    Raises:
+        ChatError: names who said it.
+    """
+    written = without_marks(text)
+    for message in messages:
+        said = message.content
+        if message.role == ASSISTANT:
+            said = said.rpartition(REASONED)[2]
+        said = without_marks(said).strip()
+        # The result of a tool may stand there as JSON.
+        if said not in written and json.dumps(said)[1:-1] not in written:
+            raise ChatError(
+                f"the chat template leaves out what a message of the {message.role} says, as those "
+                "for images do with plain text; use a tokenizer whose template writes it"
+            )
+
+
+def require_sound(chat: ChatFormat) -> None:
+    """Raise where a format is no function of the conversation.
+
+    Raises:
+        ChatError: it leaves out what is said, or writes the same conversation in two ways.
+    """
+    turns = [Message(USER, "Why?"), Message(ASSISTANT, "Because.")]
+    try:
+        first, again = (chat.write(turns, None) for _ in range(2))
+    except Exception:  # what it asks of a conversation is said of each row
+        return
+    if first != again:
+        raise ChatError("the chat template writes the same conversation in two ways")
+    _require_said(first, turns)
+
+
+def _flat(messages: Sequence[Message], _: Tools) -> str:
     return f"{flatten(messages[:-1], LABELS)} {messages[-1].content.strip()}"
 
 
 # ``Label: content`` a line, for tokenizers without a chat template.
-PLAIN = ChatFormat("flatten(System, User, Assistant)", _flat_prompt, _flat_whole)
+PLAIN = ChatFormat("flatten(System, User, Assistant)", _flat, ROLES, is_template=False)
 
 
 def plain_chat() -> ChatFormat:

@@ -1,15 +1,39 @@
 """Turns of a conversation, and a preference pair as turns."""
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
-USER, ASSISTANT, SYSTEM = "user", "assistant", "system"
+USER, ASSISTANT, SYSTEM, TOOL, DEVELOPER = "user", "assistant", "system", "tool", "developer"
+NO_FIELDS: Mapping[str, Any] = MappingProxyType({})
 
 
 class Message(NamedTuple):
-    """A turn: ``role`` says who speaks, such as ``user``; ``content`` is the text."""
+    """A turn.
+
+    Attributes:
+        role: who speaks, such as ``user``.
+        content: the text.
+        fields: what else the turn has, such as ``tool_calls``, for a chat template.
+    """
 
     role: str
     content: str
+    fields: Mapping[str, Any] = NO_FIELDS
+
+    @classmethod
+    def from_dict(cls, turn: Mapping[str, Any]) -> "Message":
+        """The turn of role, content and whatever else it has that says something."""
+        more = {
+            name: value
+            for name, value in turn.items()
+            if name not in ("role", "content") and value not in (None, "", [], {})
+        }
+        return cls(turn["role"], turn["content"], more or NO_FIELDS)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The turn as trainers and chat templates know it."""
+        return {"role": self.role, "content": self.content, **self.fields}
 
 
 class PairMessages(NamedTuple):

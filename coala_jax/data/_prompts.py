@@ -9,7 +9,8 @@ from coala_jax.data._column_names import named_rows
 from coala_jax.data._conversations import ASSISTANT, Message
 from coala_jax.data._errors import DataError
 from coala_jax.data._rows import RowFault, row_name
-from coala_jax.data._shapes._conversation import is_conversation, messages
+from coala_jax.data._shapes._conversation import messages, tools_of
+from coala_jax.data._shapes._layouts import is_conversation, message_rows
 from coala_jax.data._shapes._prompts import system_of, with_system
 from coala_jax.data._sources import open_source
 from coala_jax.data._sources._row import SourceRow
@@ -42,7 +43,10 @@ def read_prompts(path: str | os.PathLike[str]) -> list[PromptRow]:
             response that is missing from the output would be missed late.
     """
     file = Path(path)
-    rows = _lines(file) if file.suffix == TEXT_SUFFIX else named_rows(open_source(path), {})
+    if file.suffix == TEXT_SUFFIX:
+        rows = iter(_lines(file))
+    else:
+        rows = message_rows(named_rows(open_source(path), {}))
     if not (prompts := [_prompt_row(row, file) for row in rows]):
         raise DataError(f"{file}: holds no prompt")
     return prompts
@@ -65,7 +69,10 @@ def _prompt_row(row: SourceRow, file: Path) -> PromptRow:
         if row.fields is None:
             raise RowFault(row.reason)
         prompt = _prompt(row.fields)
-        "".join(prompt if isinstance(prompt, str) else map("".join, prompt)).encode()
+        said = (
+            [prompt] if isinstance(prompt, str) else [part for each in prompt for part in each[:2]]
+        )
+        "".join(said).encode()
     except RowFault as fault:
         raise DataError(f"{file}: row {row.number}: {fault}") from None
     except UnicodeEncodeError as error:
@@ -83,6 +90,8 @@ def _prompt(fields: Mapping[str, Any]) -> str | list[Message]:
     """
     prompt, system = fields.get("prompt"), system_of(fields)
     if is_conversation(prompt):
+        if tools_of(fields) is not None:
+            raise RowFault("tools: responses are generated without any; leave them out")
         read = messages(prompt, system)
         if read[-1].role == ASSISTANT:
             raise RowFault("prompt ends in an answer; end it with what is to be answered")

@@ -23,6 +23,7 @@ from coala_jax.data._rows import (
 from coala_jax.data._shapes import SHAPES, TELLING_COLUMNS, Conversations, told_format
 from coala_jax.data._sources import Source, open_source
 from coala_jax.data._sources._row import SourceRow, each_row, first_rows
+from coala_jax.data._split import QUESTION_GROUP, question_group
 
 REPEATED_ID = "id of an earlier row"
 
@@ -70,9 +71,27 @@ def rows_of_source(
     shaped = SHAPES[format](rows, options, conversations)
     usable, set_aside = _checked(shaped, source.name, options)
     require_usable(source.name, usable, set_aside)
-    read = RowSet(tuple(usable), tuple(set_aside), conversations.chat_template)
+    grouped, notes = _grouped(usable)
+    read = RowSet(tuple(grouped), tuple(set_aside), conversations.chat_template)
     lost = lost_note(source.name, len(usable), read.set_aside_counts)
-    return read._replace(notes=(*lost, *source.notes))
+    return read._replace(notes=(*lost, *source.notes, *conversations.notes, *notes))
+
+
+def _grouped(rows: list[PreferenceRow]) -> tuple[list[PreferenceRow], tuple[str, ...]]:
+    """Rows of which all have a group where questions made some; and a note where that tells."""
+    made = [row.group for row in rows if (row.group or "").startswith(QUESTION_GROUP)]
+    if not made:
+        return rows, ()
+    filled = [
+        row if row.group is not None else row._replace(group=question_group(row.prompt))
+        for row in rows
+    ]
+    if len({(row.group, row.prompt) for row in filled}) == len({row.group for row in filled}):
+        return filled, ()
+    return filled, (
+        "rows with the same first question are a group, which is never split: the same "
+        "conversation at other turns, or below other system texts",
+    )
 
 
 def _detected_format(rows: Iterable[Mapping[str, Any]], name: str) -> Format:

@@ -13,7 +13,8 @@ from coala_jax.data._message import ASSISTANT, USER
 from coala_jax.data._options import RESPONSE, RESPONSES, Format, RowOptions, require_options
 from coala_jax.data._rows import RowFault, SetAsideRow, require_sound, require_texts, row_name
 from coala_jax.data._shapes import SHAPES, TELLING_COLUMNS, Conversations, told_format
-from coala_jax.data._shapes._conversation import is_conversation, messages
+from coala_jax.data._shapes._conversation import messages, tools_of
+from coala_jax.data._shapes._layouts import is_conversation, message_rows
 from coala_jax.data._shapes._prompts import system_of, with_system
 from coala_jax.data._sources import Source, open_source
 from coala_jax.data._sources._json_lines import parse_lines
@@ -102,7 +103,7 @@ def stream_responses(
     conversations = Conversations(chat)
     format = options.format or _detected_format(seen, opened.name)
     if format is None:
-        entries = _entries(rows, partial(_own, conversations))
+        entries = _entries(message_rows(rows), partial(_own, conversations))
     else:
         entries = _entries(SHAPES[format](rows, options, conversations), _sides)
     if options.strict:
@@ -180,17 +181,19 @@ def _responses_of(fields: Mapping[str, Any]) -> dict[str, Any]:
 def _own(conversations: Conversations, fields: Mapping[str, Any]) -> tuple[str, Mapping[str, str]]:
     """Prompt and responses of a row that holds its own; preference rows may stand among them."""
     given, system = _responses_of(fields), system_of(fields)
-    prompt, texts = fields.get("prompt"), list(given.values())
+    prompt: Any = fields.get("prompt")
+    texts: list[Any] = list(given.values())
     if prompt and all(texts) and any(map(is_conversation, (prompt, *texts))):
         answers = [messages(_conversation(each, ASSISTANT)) for each in texts]
-        prompt, texts = conversations.texts(messages(_conversation(prompt, USER), system), answers)
+        turns = messages(_conversation(prompt, USER), system)
+        prompt, texts = conversations.texts(turns, answers, tools_of(fields))
         system = None  # in the text now
     require_texts({"prompt": prompt}, ("prompt",))
     for side, text in zip(given, texts, strict=True):
         # Of a list the reasons name no number: equal faults are counted together.
         key = side if side in (CHOSEN, REJECTED) else RESPONSE
         require_texts({key: text}, (key,))
-    return with_system(str(prompt), system), dict(zip(given, texts, strict=True))
+    return with_system(prompt, system), dict(zip(given, texts, strict=True))
 
 
 def _conversation(value: Any, role: str) -> Any:

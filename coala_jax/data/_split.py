@@ -25,6 +25,8 @@ HASH_SHIFT = 8 * HASH_BYTES - 53
 HASH_SCALE = 2.0**-53
 # A message shows this much of a prompt.
 SHOWN_CHARACTERS = 80
+# Begins the names of groups that were not given but made of what rows ask first.
+QUESTION_GROUP = "first question "
 
 
 class Split(NamedTuple):
@@ -42,6 +44,11 @@ def normalise_prompt(prompt: str) -> str:
 def prompt_sha256(prompt: str) -> str:
     """SHA-256 of the normalised prompt, as 64 hexadecimal digits."""
     return hashlib.sha256(normalise_prompt(prompt).encode()).hexdigest()
+
+
+def question_group(question: str) -> str:
+    """The group of rows that go on from one question, where they name none."""
+    return f"{QUESTION_GROUP}{prompt_sha256(question)}"
 
 
 def eval_mask(keys: Sequence[str], eval_fraction: float, seed: int) -> np.ndarray:

@@ -93,5 +93,5 @@ def _fields(row: PreferenceRow) -> dict[str, Any]:
     fields = {**row.extra, **{key: value for key, value in own.items() if value is not None}}
     if row.messages is not None:
         for part, turns in row.messages._asdict().items():
-            fields[part] = [message._asdict() for message in turns]
+            fields[part] = [message.as_dict() for message in turns]
     return fields

@@ -12,7 +12,7 @@ from coala_jax._progress import Progress
 from coala_jax.backbones import Backbone
 from coala_jax.decoding._config import BATCH_SIZE, GenerationConfig, GenerationError
 from coala_jax.decoding._plan import make_plan, require_generates
-from coala_jax.decoding._prompts import Prompt, encode_prompts, prompt_text, template_of
+from coala_jax.decoding._prompts import Prompt, ResponseText, prompt_text, template_of
 from coala_jax.decoding._reward_model import (
     TextRewardModel,
     backbone_of,
@@ -22,6 +22,7 @@ from coala_jax.decoding._reward_model import (
 from coala_jax.decoding._session import Request, Session
 from coala_jax.decoding._state import Trace
 from coala_jax.features import FeatureError
+from coala_jax.features._tokens import encode_prompts
 
 # Steps between two looks at the text, where someone wants it as it comes or it may stop.
 STEPS_A_LOOK = 8
@@ -209,7 +210,7 @@ def generations(session: Session, requests: Sequence[Request]) -> list[Generatio
                 f"{request.name}: the head's reward is not finite; its weights overflow on this "
                 "text: solve it again with a larger ridge"
             )
-        if text.stopped and isinstance(model, TextRewardModel):  # rows hold what was cut off, too
+        if is_cut(text) and isinstance(model, TextRewardModel):
             reward = reward_of_text(model, request.text, text.text)
         assert text.finish_reason is not None
         found.append(
@@ -227,6 +228,14 @@ def generations(session: Session, requests: Sequence[Request]) -> list[Generatio
             )
         )
     return found
+
+
+def is_cut(text: ResponseText) -> bool:
+    """Whether a row holds more than what counts of its response.
+
+    That is what a stop text cut off, or white space at the edges, of which rewards know nothing.
+    """
+    return text.stopped or text.text != text.text.strip()
 
 
 def guided_steps(trace: Trace, row: int, count: int, length: int) -> tuple[GuidedStep, ...]:

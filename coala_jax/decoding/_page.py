@@ -26,10 +26,11 @@ from coala_jax.decoding._page_example import (
     shown_prompt,
     steps_of,
 )
-from coala_jax.decoding._prompts import Prompt, encode_prompts, prompt_text, template_of
+from coala_jax.decoding._prompts import Prompt, prompt_text, template_of
 from coala_jax.decoding._reward_colours import LEVELS, RewardColours, colours_for, signed
 from coala_jax.decoding._reward_model import TextRewardModel
 from coala_jax.decoding._token_rewards import token_rewards
+from coala_jax.features._tokens import encode_prompts
 
 # A page of 200 prompts with 128 tokens a response takes about 10 MB, which a browser still shows
 # at once; what is beyond is left out, and the page says so.

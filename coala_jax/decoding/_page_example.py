@@ -99,7 +99,7 @@ def shown_prompt(prompt: Prompt) -> str | list[tuple[str, str]]:
     """A text, or role and content of each message."""
     if isinstance(prompt, str):
         return prompt
-    turns = (one._asdict() if isinstance(one, Message) else one for one in prompt)
+    turns = (one.as_dict() if isinstance(one, Message) else one for one in prompt)
     return [(one["role"], one["content"]) for one in turns]
 
 
@@ -178,6 +178,8 @@ def _account(made: Generation, before: float, end_id: int) -> str:
         how = "ended by a stop text: the reward is of what stands before it"
     else:
         how = "ended by itself" if made.finish_reason == STOPPED else "cut where its tokens ran out"
+    if made.text != made.text.strip():
+        how += ", white space at its edges does not count in the reward"
     account = f"{counted(len(made.tokens), 'token')}, {how}. Before the first: {signed(before)}."
     if made.near_ties:
         account += f" {counted(made.near_ties, 'decision')} that rounding may turn."

@@ -1,15 +1,16 @@
-"""Prompts to token ids, and token ids to the text of a response."""
+"""Prompts to their texts, and token ids to the text of a response."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from coala_jax.backbones import Backbone, Tokenizer
 from coala_jax.data import Message
+from coala_jax.data._chat import ChatError, ChatFormat, ChatTexts
 from coala_jax.data._message import ASSISTANT
 from coala_jax.decoding._config import GenerationError
-from coala_jax.decoding._reward_model import TextRewardModel, backbone_of
+from coala_jax.decoding._reward_model import TextRewardModel
 from coala_jax.features._chat import tokenizer_chat
-from coala_jax.features._tokens import PROMPT_FIELD, RESPONSE_FIELD, TextTemplate
+from coala_jax.features._tokens import RESPONSE_FIELD, TextTemplate
 
 # A text, or the messages of a conversation up to the answer.
 Prompt = str | Sequence[Message | Mapping[str, Any]]
@@ -40,23 +41,71 @@ def prompt_text(model: Backbone | TextRewardModel, prompt: Prompt, name: str) ->
     if isinstance(prompt, str):
         if not prompt.strip():
             raise GenerationError(f"{name} is empty; a response needs something to answer")
+        if isinstance(model, TextRewardModel):
+            model.require_kind(prompt)
         return _valid(prompt, name)
+    return _written(model, prompt, [], name).prompt
+
+
+def answered_texts(
+    model: Backbone | TextRewardModel, prompt: Prompt, responses: Sequence[str], name: str
+) -> tuple[str, list[str]]:
+    """A prompt and responses to it, as the texts that are scored.
+
+    Args:
+        model: as `prompt_text` takes it.
+        prompt: a text or messages.
+        responses: texts that answer it.
+        name: of the prompt, for messages.
+
+    Raises:
+        GenerationError, FeatureError: as `prompt_text` does.
+    """
+    if isinstance(prompt, str):
+        return prompt_text(model, prompt, name), list(responses)
+    written = _written(model, prompt, responses, name)
+    return written.prompt, written.answers
+
+
+def _written(
+    model: Backbone | TextRewardModel,
+    prompt: Sequence[Message | Mapping[str, Any]],
+    responses: Sequence[str],
+    name: str,
+) -> ChatTexts:
+    """A conversation with each of the responses, as its chat template writes it."""
     messages = [_message(entry, name) for entry in prompt]
     if not messages:
         raise GenerationError(f"{name} is empty; a response needs something to answer")
     if messages[-1].role == ASSISTANT:
         raise GenerationError(f"{name} ends in an answer; end it with what is to be answered")
-    chat = tokenizer_chat(backbone_of(model).tokenizer)
-    if isinstance(model, TextRewardModel):
-        model.require_chat_template(chat.name)
+    chat = chat_of(model)
     try:
-        return chat.prompt(messages)
+        if not responses:
+            return ChatTexts(chat.prompt(messages), [])
+        return chat.texts(messages, [[Message(ASSISTANT, response)] for response in responses])
+    except ChatError as error:
+        raise GenerationError(f"{name}: {error}") from error
     except Exception as error:  # jinja2 raises what a template wants to raise
         raise GenerationError(f"{name}: the chat template refuses it ({error})") from error
 
 
+def chat_of(model: Backbone | TextRewardModel) -> ChatFormat:
+    """How a model's tokenizer writes conversations; with a head, as the head knows them.
+
+    Raises:
+        CheckpointError: the tokenizer has several templates and none by default.
+        FeatureError: the head was trained on texts, or on what another template wrote.
+    """
+    if not isinstance(model, TextRewardModel):
+        return tokenizer_chat(model.tokenizer)
+    chat = tokenizer_chat(model.backbone.tokenizer, model.identity.chat_template)
+    model.require_chat_template(chat.name)
+    return chat
+
+
 def _message(entry: Message | Mapping[str, Any], name: str) -> Message:
-    fields = entry._asdict() if isinstance(entry, Message) else entry
+    fields = entry.as_dict() if isinstance(entry, Message) else entry
     if not isinstance(fields, Mapping):
         raise GenerationError(f"{name}: {entry!r} is no message; give role and content")
     role, content = fields.get("role"), fields.get("content")
@@ -65,7 +114,9 @@ def _message(entry: Message | Mapping[str, Any], name: str) -> Message:
         raise GenerationError(
             f"{name}: a message needs the texts role and content, got {sorted(fields)}"
         )
-    return Message(_valid(role, name), _valid(content, name))
+    return Message.from_dict(
+        {**fields, "role": _valid(role, name), "content": _valid(content, name)}
+    )
 
 
 def _valid(text: str, name: str) -> str:
@@ -75,17 +126,6 @@ def _valid(text: str, name: str) -> str:
     except UnicodeEncodeError as error:
         raise GenerationError(f"{name} is not valid Unicode ({error}); give UTF-8") from None
     return text
-
-
-def encode_prompts(
-    tokenizer: Tokenizer, texts: Sequence[str], template: TextTemplate
-) -> list[list[int]]:
-    """Token ids of prompts, with the start token where the model expects one."""
-    encoded = tokenizer.encode_batch([template.prompt.replace(PROMPT_FIELD, t) for t in texts])
-    start = tokenizer.start_id
-    if start is None:
-        return encoded
-    return [ids if ids[:1] == [start] else [start, *ids] for ids in encoded]
 
 
 class ResponseText:

@@ -25,6 +25,7 @@ from coala_jax._head import HeadError
 from coala_jax._progress import Progress
 from coala_jax.data import ResponseRow
 from coala_jax.data._responses import CHUNK_RESPONSES, RESPONSE
+from coala_jax.decoding._prompts import Prompt, answered_texts
 from coala_jax.decoding._reward_model import (
     TextRewardModel,
     require_reward_model,
@@ -68,18 +69,21 @@ class Ranking(NamedTuple):
     near_ties: int
 
 
-def rank(model: TextRewardModel, prompt: str, responses: Sequence[str]) -> Ranking:
+def rank(model: TextRewardModel, prompt: Prompt, responses: Sequence[str]) -> Ranking:
     """Rank the responses to a prompt by their rewards.
 
     Args:
         model: of the rewards, and of the beta in the probabilities.
-        prompt: what they answer.
+        prompt: what they answer: a text, or the messages of a conversation.
         responses: (n,) texts; equal ones are run once, so that they tie.
 
     Raises:
         HeadError, FeatureError: as `score` does.
+        GenerationError: messages that are none, or that the chat template refuses.
     """
     require_several("responses", responses)
+    require_reward_model(model)
+    prompt, responses = answered_texts(model, prompt, responses, "prompt")
     rows = [
         ResponseRow("prompt", f"{RESPONSE}-{number}", prompt, text)
         for number, text in enumerate(responses)

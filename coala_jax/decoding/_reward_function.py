@@ -12,11 +12,13 @@ from typing import Any
 
 from coala_jax._errors import CoalaError
 from coala_jax.data import Message, ResponseRow
-from coala_jax.data._chat import ChatFormat
+from coala_jax.data._chat import TOOLS, ChatFormat
+from coala_jax.data._message import ASSISTANT
 from coala_jax.data._responses import RESPONSE
-from coala_jax.data._shapes._conversation import is_conversation
+from coala_jax.data._shapes._conversation import tools_of
+from coala_jax.data._shapes._layouts import is_conversation
+from coala_jax.decoding._prompts import chat_of
 from coala_jax.decoding._reward_model import TextRewardModel, require_reward_model, score
-from coala_jax.features._chat import tokenizer_chat
 
 
 def reward_function(
@@ -30,14 +32,13 @@ def reward_function(
 
     Returns:
         The function. Prompts and completions are texts, or messages, which become text by the
-        chat template of the backbone's tokenizer; that must be the head's. Spaces that a
-        completion begins with are dropped: the head's template has its own. A completion may be
+        chat template of the backbone's tokenizer; that must be the head's, and a column ``tools``
+        goes with them. White space at the edges of a completion does not count. A completion may be
         empty, as one that stops at once is; its features are those of the end token. It raises
         ValueError for lists of two lengths, TypeError for what is neither text nor messages, and
         what `score` raises.
     """
     require_reward_model(model)
-    chat = tokenizer_chat(model.backbone.tokenizer)
 
     def rewards(prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> list[float]:
         if len(prompts) != len(completions):
@@ -45,11 +46,11 @@ def reward_function(
                 f"completions: {len(completions)} of them for {len(prompts)} prompts; give one a "
                 "prompt"
             )
-        if any(map(is_conversation, prompts)):
-            model.require_chat_template(chat.name)
+        chat = chat_of(model) if any(map(is_conversation, prompts)) else None
+        tools = columns.get(TOOLS) or [None] * len(prompts)
         rows = [
-            ResponseRow(f"completion-{number}", RESPONSE, *_texts(prompt, completion, chat))
-            for number, (prompt, completion) in enumerate(zip(prompts, completions, strict=True))
+            ResponseRow(f"completion-{number}", RESPONSE, *_texts(chat, *each))
+            for number, each in enumerate(zip(prompts, completions, tools, strict=True))
         ]
         scored: list[float] = score(model, rows).rewards.tolist()
         return scored
@@ -58,32 +59,32 @@ def reward_function(
     return rewards
 
 
-def _texts(prompt: Any, completion: Any, chat: ChatFormat) -> tuple[str, str]:
+def _texts(chat: ChatFormat | None, prompt: Any, completion: Any, tools: Any) -> tuple[str, str]:
     """A prompt and a completion as text.
 
     Raises:
         TypeError: neither text nor messages.
     """
-    if is_conversation(prompt):
+    if chat is not None and is_conversation(prompt):
         asked = _messages("prompts", prompt)
-        prompt = chat.prompt(asked)
+        said = completion
         if not isinstance(completion, str):
-            answer = _messages("completions", completion)
-            # Not by the template: it may refuse an answer that is empty.
-            alone = len(answer) == 1
-            completion = answer[0].content if alone else chat.response(asked, answer)
+            said = _messages("completions", completion)
+        answer = [Message(ASSISTANT, said)] if isinstance(said, str) else said
+        text, (completion,) = chat.texts(asked, [answer], tools_of({TOOLS: tools}))[:2]
+        return text, completion
     for key, text in (("prompts", prompt), ("completions", completion)):
         if not isinstance(text, str):
             raise TypeError(f"{key}: {type(text).__name__} is neither text nor messages")
-    return prompt, completion.lstrip()
+    return prompt, completion
 
 
 def _messages(key: str, value: Any) -> list[Message]:
     """Messages of a trainer's conversation; the content of an answer may be empty."""
     try:
-        read = [Message(item["role"], item["content"]) for item in value]
+        read = [Message.from_dict({**turn, "content": turn["content"] or ""}) for turn in value]
     except (KeyError, TypeError) as error:
         raise TypeError(f"{key}: a message without role and content ({error})") from None
-    if not all(isinstance(text, str) for message in read for text in message):
+    if not all(isinstance(text, str) for message in read for text in message[:2]):
         raise TypeError(f"{key}: a message whose role and content are not text")
     return read

@@ -16,9 +16,11 @@ from coala_jax.data import ResponseRow
 from coala_jax.data._responses import CHOSEN, CHUNK_RESPONSES, RESPONSE
 from coala_jax.decoding._resumed_lines import PassedLines, ResumedLines, open_lines
 from coala_jax.decoding._reward_model import Rewards, TextRewardModel, score
+from coala_jax.features._distinct import SAME_TOKENS
 
-FORMAT = "coala-jax-rewards/2"
+FORMAT = "coala-jax-rewards/3"
 PAIR = ("chosen_reward", "rejected_reward")
+MARGIN, SET_ASIDE = "reward_margin", "set_aside"
 # The responses of some rows, row by row.
 Chunk = Sequence[tuple[ResponseRow, ...]]
 
@@ -29,8 +31,10 @@ class Tally(NamedTuple):
     Attributes:
         rows: lines written.
         responses: rewards in them.
-        pairs: lines of preference rows.
+        pairs: lines of preference rows whose responses differ for the model.
+        same: lines of those that do not: they say nothing, and no other figure counts them.
         correct: pairs whose chosen response has the higher reward; a tie is half of one.
+        ties: pairs of equal rewards.
         margin: sum of the reward margins.
         known_rows: rows whose prompt the head was trained on; 0 where it does not say.
         known_pairs: pairs of theirs.
@@ -42,7 +46,9 @@ class Tally(NamedTuple):
     rows: int = 0
     responses: int = 0
     pairs: int = 0
+    same: int = 0
     correct: float = 0.0
+    ties: int = 0
     margin: float = 0.0
     known_rows: int = 0
     known_pairs: int = 0
@@ -54,18 +60,19 @@ class Tally(NamedTuple):
         self, lines: Sequence[Mapping[str, Any]], known: Sequence[bool], rewards: Rewards
     ) -> Tally:
         """The sums with those of a chunk, in which some prompts are known to the head."""
-        pairs = [line for line in lines if "reward_margin" in line]
-        known_pairs = np.array(
-            [each for each, line in zip(known, lines, strict=True) if "reward_margin" in line], bool
-        )
+        told = [(line, own) for line, own in zip(lines, known, strict=True) if MARGIN in line]
+        pairs = [line for line, _ in told if SET_ASIDE not in line]
+        known_pairs = np.array([own for line, own in told if SET_ASIDE not in line], bool)
         chosen, rejected = (np.array([pair[side] for pair in pairs]) for side in PAIR)
         right = pairwise_accuracy(chosen, rejected)
         return Tally(
             self.rows + len(lines),
             self.responses + len(rewards.rewards),
             self.pairs + len(pairs),
+            self.same + len(told) - len(pairs),
             self.correct + float(right.sum()),
-            sum((pair["reward_margin"] for pair in pairs), self.margin),
+            self.ties + int((chosen == rejected).sum()),
+            sum((pair[MARGIN] for pair in pairs), self.margin),
             self.known_rows + sum(known),
             self.known_pairs + int(known_pairs.sum()),
             self.known_correct + float(right[known_pairs].sum()),
@@ -148,7 +155,7 @@ def _score(
                 continue
             responses = [row for each in chunk for row in each]
             rewards = score(model, responses, progress=progress, token_budget=budget)
-            made = reward_lines(chunk, rewards.rewards.tolist())
+            made = reward_lines(chunk, rewards.rewards.tolist(), rewards.first_alike)
             known = [_is_known(model, row) for row in chunk]
             tally, budget = tally.plus(made, known, rewards), rewards.token_budget
             state = {"rows": seen, "rows_sha256": digest.hexdigest(), "token_budget": budget}
@@ -177,15 +184,30 @@ def _chunks(rows: Iterable[tuple[ResponseRow, ...]], chunk_responses: int) -> It
         yield chunk
 
 
-def reward_lines(chunk: Chunk, rewards: Sequence[float]) -> list[dict[str, Any]]:
-    """One line a row, of the rewards of all responses in their order."""
-    each = iter(rewards)
-    return [_line(row, [next(each) for _ in row]) for row in chunk]
+def reward_lines(
+    chunk: Chunk, rewards: Sequence[float], first_alike: Sequence[int]
+) -> list[dict[str, Any]]:
+    """One line a row, of the rewards of all responses in their order.
+
+    Args:
+        chunk: the responses, row by row.
+        rewards: of each.
+        first_alike: of each, as `Rewards` has it.
+    """
+    each, lines = iter(zip(rewards, first_alike, strict=True)), []
+    for row in chunk:
+        own, alike = zip(*(next(each) for _ in row), strict=True)
+        lines.append(_line(row, own, same=len(set(alike)) == 1))
+    return lines
 
 
-def _line(row: tuple[ResponseRow, ...], rewards: list[float]) -> dict[str, Any]:
+def _line(row: tuple[ResponseRow, ...], rewards: Sequence[float], *, same: bool) -> dict[str, Any]:
     line: dict[str, Any] = {"id": row[0].id}
     if row[0].side == CHOSEN:
         chosen, rejected = rewards
-        return {**line, **dict(zip(PAIR, rewards, strict=True)), "reward_margin": chosen - rejected}
-    return {**line, **({"reward": rewards[0]} if row[0].side == RESPONSE else {"rewards": rewards})}
+        line |= dict(zip(PAIR, rewards, strict=True)) | {MARGIN: chosen - rejected}
+        return {**line, SET_ASIDE: SAME_TOKENS} if same else line
+    return {
+        **line,
+        **({"reward": rewards[0]} if row[0].side == RESPONSE else {"rewards": list(rewards)}),
+    }

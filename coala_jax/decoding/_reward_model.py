@@ -27,15 +27,20 @@ from coala_jax._progress import Progress
 from coala_jax.backbones import Backbone, load_backbone
 from coala_jax.backbones._stack import layer_indices
 from coala_jax.data import DataError, PromptFingerprint, ResponseRow
+from coala_jax.data._chat import ChatText
 from coala_jax.features import FeatureError, FeatureIdentity
 from coala_jax.features._identity import require_same_backbone
 from coala_jax.features._responses import features_of_responses
 from coala_jax.features._settings import ExtractSettings, feature_identity
+from coala_jax.features._tokens import written_response
 
 BARE = (
     "says nothing of the backbone (it was solved from bare arrays); only a head solved from a "
     "feature store, or from an export of one, can score texts"
 )
+# What to give a head in place of what it was not trained on.
+TEXTS = "give prompt and response as texts, or extract and solve again from rows of messages"
+MESSAGES = 'give the prompt as messages: [{"role": "user", "content": ...}]'
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -165,8 +170,8 @@ class TextRewardModel:
         """Raise where conversations became text otherwise than those the head was trained on.
 
         Args:
-            chat_template: of the rows, as a ``RowSet`` records it; empty where they are text, which
-                is taken as it is.
+            chat_template: of the rows, as a ``RowSet`` records it; empty where they are text, of
+                which `require_kind` says whether the head knows it.
 
         Raises:
             FeatureError: names both templates.
@@ -174,9 +179,29 @@ class TextRewardModel:
         known = self.identity.chat_template
         if chat_template and chat_template != known:
             trained = f"conversations written by {known}" if known else "plain texts"
+            mend = "give the messages to a tokenizer that has that template" if known else TEXTS
             raise FeatureError(
                 f"chat template: the head was trained on {trained}, and these conversations are "
-                f"written by {chat_template}; give texts as it knows them, without --chat"
+                f"written by {chat_template}; {mend}"
+            )
+
+    def require_kind(self, prompt: str) -> None:
+        """Raise where a prompt is a text and the head knows conversations, or the other way round.
+
+        Args:
+            prompt: a text, or a `ChatText` that a chat template has written.
+
+        Raises:
+            FeatureError: names both.
+        """
+        if isinstance(prompt, ChatText) and not self.settings.written:
+            raise FeatureError(
+                f"the head was trained on plain texts, and this is a conversation; {TEXTS}"
+            )
+        if self.settings.written and not isinstance(prompt, ChatText):
+            raise FeatureError(
+                "the head was trained on conversations that a chat template wrote, and this is a "
+                f"plain text; {MESSAGES}"
             )
 
 
@@ -226,12 +251,14 @@ class Rewards(NamedTuple):
         prompt_cut: how many rows lost prompt tokens to the context's length.
         response_cut: how many lost response tokens.
         token_budget: the features' batches ran under it; None where there were no rows.
+        first_alike: (n,) place of the first row with the same tokens, its own where it is that.
     """
 
     rewards: np.ndarray
     prompt_cut: int
     response_cut: int
     token_budget: int | None
+    first_alike: Sequence[int] = ()
 
 
 def score(
@@ -254,10 +281,22 @@ def score(
 
     Raises:
         HeadError: no `TextRewardModel`.
-        FeatureError: a feature or a reward that is not finite, or a token that the model does not
-            know; named by its row.
+        FeatureError: texts for a head of conversations, or the other way round; a feature or a
+            reward that is not finite, or a token that the model does not know; named by its row.
     """
     require_reward_model(model)
+    for row in rows:
+        model.require_kind(row.prompt)
+    return rewards_of(model, rows, progress, token_budget)
+
+
+def rewards_of(
+    model: TextRewardModel,
+    rows: Sequence[ResponseRow],
+    progress: Progress | None,
+    token_budget: int | None = None,
+) -> Rewards:
+    """The rewards of `score`, also where a head of texts is asked about conversations."""
     if not rows:
         return Rewards(np.empty(0, np.float64), 0, 0, None)
     settings = replace(model.settings, token_budget=token_budget)
@@ -271,15 +310,18 @@ def score(
             f"({row.side}); the head's weights overflow on this text: solve it again with a "
             "larger ridge"
         )
-    return Rewards(rewards, made.prompt_cut, made.response_cut, made.token_budget)
+    cut = (made.prompt_cut, made.response_cut)
+    return Rewards(rewards, *cut, made.token_budget, made.first_alike)
 
 
 def reward_of_text(model: TextRewardModel, prompt: str, response: str) -> float:
-    """The reward of one response, without a progress bar.
+    """The reward of one response that was generated, without a progress bar.
 
     Raises:
         FeatureError: as `score` does.
     """
+    if isinstance(prompt, ChatText):
+        response = written_response(model.backbone.tokenizer, response)
     row = ResponseRow("response", "response", prompt, response)
     with Progress(1, "score", hidden=True) as progress:
-        return float(score(model, [row], progress=progress).rewards[0])
+        return float(rewards_of(model, [row], progress).rewards[0])

@@ -20,7 +20,7 @@ from coala_jax.decoding._reward_model import TextRewardModel, head_identity
 from coala_jax.features._chat import checkpoint_chat
 
 # Of the options of a model, those that find its tokenizer.
-PLACE = ("revision", "download")
+PLACE = ("revision", "download", "chat_template")
 
 
 def open_inputs(
@@ -39,9 +39,10 @@ def open_inputs(
         HeadFileError, CheckpointError, FeatureError: as ``TextRewardModel.load`` does.
         DataError: no such rows, or columns that hold no responses.
     """
-    head_identity(head_folder, load_head(head_folder)[1])
+    identity = head_identity(head_folder, load_head(head_folder)[1])
     place = {name: options[name] for name in PLACE if name in options}
-    stream = stream_responses(data, rows, lambda: checkpoint_chat(backbone, **place))
+    known = identity.chat_template
+    stream = stream_responses(data, rows, lambda: checkpoint_chat(backbone, known=known, **place))
     return TextRewardModel.load(head_folder, backbone, **options), stream
 
 
@@ -105,6 +106,7 @@ class UsableRows:
                 self._set_aside(entry)
             else:
                 self._model.require_chat_template(self._stream.chat_template)
+                self._model.require_kind(entry[0].prompt)
                 self._usable += 1
                 yield entry
         if self._usable:

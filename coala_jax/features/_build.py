@@ -2,8 +2,10 @@
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -14,6 +16,7 @@ from coala_jax.backbones._sharding import mesh_of
 from coala_jax.data import PreferenceRow, RowSet
 from coala_jax.data._rows import fingerprint_rows
 from coala_jax.data._split import prompt_sha256
+from coala_jax.features._distinct import set_same_aside
 from coala_jax.features._errors import FeatureError
 from coala_jax.features._extract import pooled_features, require_finite, require_known_ids
 from coala_jax.features._identity import layer_name
@@ -57,9 +60,11 @@ def extract_store(
             is writing it.
     """
     settings = (settings or ExtractSettings()).for_rows(row_set.chat_template)
+    row_set = set_same_aside(row_set, backbone, settings.template)
     rows = row_set.rows
     if not rows:
-        raise FeatureError("rows: none to extract features of")
+        counts = ", ".join(f"{key} {count}" for key, count in row_set.set_aside_counts.items())
+        raise FeatureError(f"rows: none to extract features of; set aside: {counts or 'none'}")
     if settings.needs_query:
         query = _recorded_query(out, part, settings) or _default_query(rows, backbone, settings)
         settings = replace(settings, query=query)
@@ -81,6 +86,15 @@ def extract_store(
         return write_store(out, description, make_shard, len(shards), report=progress.say)
 
 
+def recorded_chat(out: str | os.PathLike[str], part: Part | None = None) -> str:
+    """By what conversations became text in an earlier run of the same store; empty without one.
+
+    A template that writes the date writes that of then when the run is gone on with.
+    """
+    recorded = _recorded_identity(out, part)
+    return str(recorded.get("chat_template", "")) if recorded else ""
+
+
 def _recorded_query(
     out: str | os.PathLike[str], part: Part | None, settings: ExtractSettings
 ) -> str:
@@ -88,19 +102,21 @@ def _recorded_query(
 
     Derived anew on another device it would differ in its last digits, and the store with it.
     """
+    recorded = _recorded_identity(out, part)
+    own = (settings.pooling, layer_name(settings.layers))
+    if recorded is None or (recorded["pooling"], recorded["layer"]) != own:
+        return ""
+    return str(recorded.get("query", ""))
+
+
+def _recorded_identity(out: str | os.PathLike[str], part: Part | None) -> dict[str, Any] | None:
+    """The identity in the manifest of an earlier run of the same store, finished or not."""
     final = Path(out) if part is None else part_path(out, part)
     for folder in (final, partial_path(final)):
-        try:
-            manifest = manifest_in(folder)
-        except FeatureError:
-            continue
-        recorded = manifest["identity"]
-        if (recorded["pooling"], recorded["layer"]) == (
-            settings.pooling,
-            layer_name(settings.layers),
-        ):
-            return str(recorded.get("query", ""))
-    return ""
+        with suppress(FeatureError):
+            identity: dict[str, Any] = manifest_in(folder)["identity"]
+            return identity
+    return None
 
 
 def _default_query(

@@ -51,6 +51,8 @@ class FeatureIdentity(NamedTuple):
         chat_template: by what conversations became prompts, `coala_jax.data.ChatFormat.name`; empty
             where the prompts were text.
         compute_dtype: type of the model's weights and computation.
+        text_rule: how texts are read, from `coala_jax.features._tokens`; empty before there was
+            one, when white space and control tokens of a text counted.
     """
 
     backbone: str
@@ -66,6 +68,7 @@ class FeatureIdentity(NamedTuple):
     query: str = ""
     chat_template: str = ""
     compute_dtype: str = "float32"
+    text_rule: str = ""
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> "FeatureIdentity":

@@ -22,12 +22,14 @@ class ResponseFeatures(NamedTuple):
         prompt_cut: how many rows lost prompt tokens to the context's length.
         response_cut: how many lost response tokens.
         token_budget: what they ran under, as `PooledFeatures` has it.
+        first_alike: (n,) place of the first row with the same tokens, its own where it is that.
     """
 
     features: np.ndarray
     prompt_cut: int
     response_cut: int
     token_budget: int
+    first_alike: Sequence[int]
 
 
 def features_of_responses(
@@ -63,9 +65,11 @@ def features_of_responses(
     with nullcontext(progress) if progress else Progress(len(sequences), "score") as shown:
         pooled = pooled_features(backbone, sequences, settings, shown)
     require_finite(pooled.features, names)
+    first: dict[tuple[int, ...], int] = {}
     return ResponseFeatures(
         pooled.features,
         prompt_cut=sum(sequence.prompt_cut for sequence in sequences),
         response_cut=sum(sequence.response_cut for sequence in sequences),
         token_budget=pooled.token_budget,
+        first_alike=[first.setdefault(each.tokens, n) for n, each in enumerate(sequences)],
     )

@@ -10,13 +10,15 @@ from coala_jax.data._chat import HASHED
 from coala_jax.features._errors import FeatureError
 from coala_jax.features._identity import FeatureIdentity, layer_name, layer_numbers
 from coala_jax.features._pooling import ATTENTION, pooling_parts
-from coala_jax.features._tokens import RESPONSE_FIELD, TextTemplate
+from coala_jax.features._tokens import RESPONSE_FIELD, TEXT_RULE, TextTemplate
 
 if TYPE_CHECKING:
     from coala_jax.backbones import Backbone
 
 # Types that numpy reads back by itself; bfloat16 is none of them.
 StoreType = Literal["float32", "float16"]
+# Nothing around texts that a chat template has written.
+BARE = TextTemplate(response=RESPONSE_FIELD)
 
 
 @dataclass(frozen=True)
@@ -89,11 +91,25 @@ class ExtractSettings:
     def for_rows(self, chat_template: str) -> ExtractSettings:
         """The settings for rows whose conversations became text by this chat template.
 
-        A tokenizer's own template ends where the answer begins: no space goes before it.
+        Nothing goes around what a tokenizer's own template has written.
+
+        Raises:
+            FeatureError: a template of its own for such rows.
         """
-        ready = chat_template.startswith(HASHED) and self.template == TextTemplate()
-        template = TextTemplate(response=RESPONSE_FIELD) if ready else self.template
-        return replace(self, template=template, chat_template=chat_template)
+        made = replace(self, chat_template=chat_template)
+        if not made.written:
+            return made
+        if self.template not in (TextTemplate(), BARE):
+            raise FeatureError(
+                f"template={tuple(self.template)}: the tokenizer's chat template writes these "
+                "conversations; leave it out, or give the rows as texts"
+            )
+        return replace(made, template=BARE)
+
+    @property
+    def written(self) -> bool:
+        """Whether a tokenizer's chat template wrote prompts and responses."""
+        return self.chat_template.startswith(HASHED)
 
     def width(self, hidden_size: int) -> int:
         """Columns of the features on a backbone of this width."""
@@ -117,4 +133,5 @@ def feature_identity(backbone: Backbone, settings: ExtractSettings) -> FeatureId
         query=settings.query,
         chat_template=settings.chat_template,
         compute_dtype=backbone.module.dtype.name,
+        text_rule=TEXT_RULE,
     )

@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from coala_jax import _literal
+from coala_jax._common_start import common_length
+from coala_jax.data._chat import ChatText
 from coala_jax.features._errors import FeatureError
 
 if TYPE_CHECKING:
     from coala_jax.backbones import Tokenizer
 
 PROMPT_FIELD, RESPONSE_FIELD = "{prompt}", "{response}"
+# What `encode_texts` does, by name: features that were made otherwise are others.
+TEXT_RULE = "responses stripped, control tokens as text"
 
 
 class TextTemplate(NamedTuple):
@@ -50,6 +55,22 @@ class TokenSequence(NamedTuple):
     response_cut: bool
 
 
+class TokenParts(NamedTuple):
+    """The ids of a prompt with its response; a full context drops none of ``start`` and ``end``.
+
+    Attributes:
+        start: opens the text.
+        prompt: of which the oldest are dropped first.
+        response: of which the last are dropped where they alone do not fit.
+        end: closes the response.
+    """
+
+    start: Sequence[int]
+    prompt: Sequence[int]
+    response: Sequence[int]
+    end: Sequence[int]
+
+
 def encode_texts(
     tokenizer: Tokenizer,
     prompts: Sequence[str],
@@ -57,61 +78,133 @@ def encode_texts(
     template: TextTemplate,
     max_length: int,
 ) -> list[TokenSequence]:
-    """Tokenise prompts and responses apart and join them: start token, prompt, response, end token.
+    """Token ids of prompts with their responses, within a context.
+
+    Texts are tokenised apart from each other and joined: start token, prompt, response, end token.
+    They are text: names of control tokens in them are no control tokens, those in the template are.
+    Of a response neither the white space at its edges counts nor an end token that it ends with.
+
+    What a chat template has written (`ChatText`) is tokenised with its response as a whole, and
+    nothing is added to it. Its prompt is what the tokens of the whole and those of the prompt alone
+    begin with.
 
     Args:
         tokenizer: gives the ids, the end token, and the start token where the model expects one.
         prompts: (n,) texts.
         responses: (n,) texts.
-        template: what stands around each.
+        template: what stands around each that no chat template has written.
         max_length: the model's context in tokens.
 
     Returns:
         (n,) sequences that fit the context. Where one did not, the prompt lost its oldest tokens;
         a response that is too long alone kept its first ones, and its end token.
     """
-    prompt_ids = tokenizer.encode_batch(
-        [template.prompt.replace(PROMPT_FIELD, text) for text in prompts]
-    )
-    response_ids = tokenizer.encode_batch(
-        [template.response.replace(RESPONSE_FIELD, text) for text in responses]
+    bare = [
+        prompt + response
+        if isinstance(prompt, ChatText)
+        else template.response.replace(
+            RESPONSE_FIELD, tokenizer.literal(response_text(tokenizer, response))
+        )
+        for prompt, response in zip(prompts, responses, strict=True)
+    ]
+    parts = zip(
+        prompts,
+        encode_prompts(tokenizer, prompts, template),
+        tokenizer.encode_batch(bare),
+        strict=True,
     )
     return [
-        fit_context(prompt, response, tokenizer.end_id, max_length, tokenizer.start_id)
-        for prompt, response in zip(prompt_ids, response_ids, strict=True)
+        fit_context(
+            _written_parts(tokenizer, begun, ids)
+            if isinstance(prompt, ChatText)
+            else _text_parts(tokenizer, begun, ids),
+            max_length,
+        )
+        for prompt, begun, ids in parts
     ]
 
 
-def fit_context(
-    prompt: Sequence[int],
-    response: Sequence[int],
-    end_id: int,
-    max_length: int,
-    start_id: int | None = None,
-) -> TokenSequence:
-    """Join start token, prompt, response and end token, dropping what does not fit.
+def encode_prompts(
+    tokenizer: Tokenizer, prompts: Sequence[str], template: TextTemplate
+) -> list[list[int]]:
+    """Token ids of prompts that a response is to follow.
+
+    A text has the start token before it where the model expects one; what a chat template has
+    written (`ChatText`) has the tokens that it has written.
+    """
+    encoded = tokenizer.encode_batch(
+        [
+            prompt
+            if isinstance(prompt, ChatText)
+            else template.prompt.replace(PROMPT_FIELD, tokenizer.literal(prompt))
+            for prompt in prompts
+        ]
+    )
+    start = [] if tokenizer.start_id is None else [tokenizer.start_id]
+    return [
+        ids if isinstance(prompt, ChatText) or ids[:1] == start else [*start, *ids]
+        for prompt, ids in zip(prompts, encoded, strict=True)
+    ]
+
+
+def names_control_tokens(tokenizer: Tokenizer, prompt: str, *responses: str) -> bool:
+    """Whether texts hold the name of a control token, which is then read as text.
+
+    Those that a chat template has written (`ChatText`) are its own.
+    """
+    texts = (prompt, *responses)
+    if isinstance(prompt, ChatText):
+        return any(_literal.START in text for text in texts)
+    return any(map(tokenizer.names_control_tokens, texts))
+
+
+def response_text(tokenizer: Tokenizer, text: str) -> str:
+    """What of a response counts: neither white space at its edges nor an end token of its own."""
+    text = text.strip()
+    while text.endswith(tokenizer.end_token):
+        text = text.removesuffix(tokenizer.end_token).rstrip()
+    return text
+
+
+def written_response(tokenizer: Tokenizer, text: str) -> str:
+    """A response as a chat template writes it, of the text of an answer that was generated."""
+    return tokenizer.literal(response_text(tokenizer, text)) + tokenizer.end_token
+
+
+def fit_context(parts: TokenParts, max_length: int) -> TokenSequence:
+    """Join start, prompt, response and end, dropping what does not fit.
 
     Args:
-        prompt: ids; the oldest, its first, are dropped first.
-        response: ids; the last are dropped where they alone do not fit.
-        end_id: closes the response and is never dropped.
-        max_length: at least 1, and 2 with a start token.
-        start_id: opens the text and is never dropped; added where the prompt does not begin with
-            it, as one from a chat template may.
+        parts: the ids.
+        max_length: at least as many as ``start`` and ``end`` have together, which stay.
 
     Returns:
         The sequence, at most ``max_length`` tokens long.
     """
-    if start_id is not None and prompt[:1] == [start_id]:
-        prompt = prompt[1:]
-    start = () if start_id is None else (start_id,)
-    most = max_length - len(start) - 1
+    start, prompt, response, end = map(tuple, parts)
+    most = max_length - len(start) - len(end)
     kept_response = response[:most]
     room = most - len(kept_response)
     kept_prompt = prompt[max(len(prompt) - room, 0) :]
     return TokenSequence(
-        tokens=(*start, *kept_prompt, *kept_response, end_id),
+        tokens=(*start, *kept_prompt, *kept_response, *end),
         response_start=len(start) + len(kept_prompt),
         prompt_cut=len(kept_prompt) < len(prompt),
         response_cut=len(kept_response) < len(response),
     )
+
+
+def _text_parts(tokenizer: Tokenizer, begun: list[int], response: list[int]) -> TokenParts:
+    """The parts of a prompt's tokens, and of those of a response to it."""
+    opened = 0 if tokenizer.start_id is None else 1
+    return TokenParts(begun[:opened], begun[opened:], response, (tokenizer.end_id,))
+
+
+def _written_parts(tokenizer: Tokenizer, begun: list[int], whole: list[int]) -> TokenParts:
+    """The parts of a conversation, of the tokens of its prompt and those of all of it."""
+    shared = common_length(begun, whole)
+    # A template may write a line break before the start token; further on it is another turn's.
+    first = begun[: min(shared, 2)]
+    opened = first.index(tokenizer.start_id) + 1 if tokenizer.start_id in first else 0
+    closed = len(whole) - (whole[-1:] == [tokenizer.end_id] and len(whole) > shared)
+    return TokenParts(whole[:opened], whole[opened:shared], whole[shared:closed], whole[closed:])

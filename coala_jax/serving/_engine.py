@@ -11,7 +11,7 @@ import jax
 
 from coala_jax._progress import Progress
 from coala_jax.data import ResponseRow
-from coala_jax.decoding._reward_model import TextRewardModel, score
+from coala_jax.decoding._reward_model import TextRewardModel, rewards_of
 from coala_jax.decoding._state import Plan
 from coala_jax.features import FeatureError
 from coala_jax.serving._errors import ApiError, internal_error, overloaded, stopping
@@ -249,7 +249,7 @@ class Engine:
             ticket, rows = self._to_score.popleft()
         try:
             hidden = Progress(len(rows), "", hidden=True)
-            made = score(self._model, rows, progress=hidden)
+            made = rewards_of(self._model, rows, progress=hidden)
         except FeatureError as error:
             ticket.tell(Failed(ApiError(400, str(error), code="invalid_value", param="items")))
         except Exception:  # as in `_guarded`

@@ -1,17 +1,21 @@
 """From requests to rows: texts to tokens, and the plan that each goes with."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import NamedTuple
 
+from coala_jax.backbones import Backbone, CheckpointError
 from coala_jax.data import ResponseRow
+from coala_jax.data._chat import ChatText
 from coala_jax.decoding._config import GenerationConfig, GenerationError
 from coala_jax.decoding._plan import make_plan
-from coala_jax.decoding._prompts import Prompt, encode_prompts, prompt_text, template_of
+from coala_jax.decoding._prompts import Prompt, answered_texts, prompt_text, template_of
 from coala_jax.decoding._reward_model import TextRewardModel
 from coala_jax.decoding._state import Plan, round_up
 from coala_jax.features import FeatureError
+from coala_jax.features._tokens import encode_prompts, written_response
 from coala_jax.serving._errors import ApiError, bad_field
 from coala_jax.serving._limits import Limits
 from coala_jax.serving._requests import GenerationRequest, ScoreItem
@@ -20,6 +24,7 @@ from coala_jax.serving._requests import GenerationRequest, ScoreItem
 POOL_MULTIPLE = 50
 # Stands for every penalty: a plan with one takes rows without, too.
 ANY_PENALTY = 2.0
+AS_TEXT = "give it as text to /v1/completions, or start the server with --chat-as-text"
 
 
 class Choice(NamedTuple):
@@ -99,8 +104,16 @@ class Intake:
         rows = []
         for number, item in enumerate(items):
             name = f"items[{number}]"
-            (text,) = self._texts((item.prompt,), f"{name}.prompt")
-            rows.append(ResponseRow(name, "response", text, item.response))
+            field = f"{name}.prompt"
+            if self._is_written(item.prompt):
+                (text,) = self._texts((item.prompt,), field)
+                response = written_response(self._backbone.tokenizer, item.response)
+            else:
+                with self._named(field, item.prompt):
+                    text, (response,) = answered_texts(
+                        self._reader, item.prompt, [item.response], field
+                    )
+            rows.append(ResponseRow(name, "response", text, response))
         return rows
 
     @property
@@ -133,19 +146,38 @@ class Intake:
             stop=(),
         )
 
+    @property
+    def _reader(self) -> TextRewardModel | Backbone:
+        """Whose prompts they are; a backbone alone asks for no chat template of the head's."""
+        return self._backbone if self._chat_as_text else self._model
+
     def _texts(self, prompts: Sequence[Prompt], field: str) -> list[str]:
-        # A backbone alone asks for no chat template of the head's.
-        model = self._backbone if self._chat_as_text else self._model
+        texts: list[str] = []
+        for prompt in prompts:
+            with self._named(field, prompt):
+                if self._is_written(prompt):
+                    texts.append(ChatText(prompt_text(self._backbone, prompt, field)))
+                else:
+                    texts.append(prompt_text(self._reader, prompt, field))
+        return texts
+
+    def _is_written(self, prompt: Prompt) -> bool:
+        """Whether a text is a conversation as the chat template writes it.
+
+        That is what a client means who asks a head of conversations to complete a text.
+        """
+        return isinstance(prompt, str) and self._model.settings.written
+
+    @contextmanager
+    def _named(self, field: str, prompt: Prompt) -> Iterator[None]:
+        """Errors of reading a prompt under the name of its field."""
         try:
-            return [prompt_text(model, prompt, field) for prompt in prompts]
-        except GenerationError as error:
-            raise bad_field(field, str(error)) from None
+            yield
         except FeatureError as error:
-            raise bad_field(
-                field,
-                f"{error}; give the prompt as text to /v1/completions, or start the server with "
-                "--chat-as-text",
-            ) from None
+            mend = "" if isinstance(prompt, str) else f"; {AS_TEXT}"
+            raise bad_field(field, f"{error}{mend}") from None
+        except (GenerationError, CheckpointError) as error:
+            raise bad_field(field, str(error)) from None
 
     def _require_short(self, texts: Sequence[str], field: str) -> None:
         """Refuse what cannot fit before it takes the time to be tokenised.

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import jax
 
+from coala_jax.decoding._generate import is_cut
 from coala_jax.decoding._reward_model import TextRewardModel, reward_of_text
 from coala_jax.decoding._session import Request, Session
 from coala_jax.decoding._state import Plan
@@ -120,12 +121,12 @@ class Lane:
         """What to tell of rows that are done."""
         texts, told = self._opened.texts, []
         rewards = None
-        if not all(texts[row].stopped for row in ended):
+        if not all(is_cut(texts[row]) for row in ended):
             rewards = self._opened.rewards()[0]
         for row, (ticket, choice) in ended.items():
             text = texts[row]
             assert text.finish_reason is not None
-            if text.stopped or rewards is None:  # the row holds what was cut off, too
+            if rewards is None or is_cut(text):
                 reward = self._reward_of(choice, text.text)
             else:
                 reward = float(rewards[row])

@@ -117,6 +117,7 @@ def repeat_lines(found: Inspection) -> list[tuple[str, str]]:
         ("rows that repeat an earlier row", f"{repeats.rows:,}"),
         ("rows that contradict another row", f"{repeats.contradictions:,}"),
         ("rows that share their prompt with another row", f"{repeats.prompts:,}"),
+        ("rows whose prompt another prompt begins with", f"{repeats.near_prompts:,}"),
         ("rows with a response chosen here and rejected there", f"{repeats.both_sides:,}"),
     ]
     if found.leaks is not None:

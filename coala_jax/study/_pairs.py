@@ -27,6 +27,7 @@ from coala_jax.features._join import open_whole_store
 BY_GROUP, BY_PROMPT, BY_ROW = "group", "prompt", "row"
 # Standardisation needs a spread: `solve` takes no fewer, and neither part of a split may have less.
 FEWEST_PAIRS = 2
+SAME_FEATURES = "chosen and rejected have the same features"
 
 
 class PairSet(NamedTuple):
@@ -131,7 +132,10 @@ def read_pairs(
         rows = _rows_by_id(row_set.rows, data_path, path, table.ids)
         chat_template = row_set.chat_template
     pairs = pairs_of_table(path, table, rows, chat_template)
-    return pairs._replace(set_aside_counts=manifest.get("refused"), cut=manifest.get("cut"))
+    counts = manifest.get("refused")
+    if pairs.set_aside_counts:
+        counts = {**(counts or {}), **pairs.set_aside_counts}
+    return pairs._replace(set_aside_counts=counts, cut=manifest.get("cut"))
 
 
 def pairs_of_table(
@@ -160,7 +164,7 @@ def pairs_of_table(
     if rows is not None:
         table = _with_prompts(source, table, rows, chat_template)
     keys, split_by = _keys(table)
-    return PairSet(
+    pairs = PairSet(
         source=source,
         chosen=_float32(source, "chosen", table.chosen),
         rejected=_float32(source, "rejected", table.rejected),
@@ -172,6 +176,19 @@ def pairs_of_table(
         identity=table.identity,
         prompt_hashes=table.prompt_hashes,
     )
+    return _telling(pairs)
+
+
+def _telling(pairs: PairSet) -> PairSet:
+    """The pairs whose two sides differ; the others say nothing of any reward.
+
+    Where none differ, all are kept: what becomes of them is the solver's to say.
+    """
+    differ = (pairs.chosen != pairs.rejected).any(1)
+    if differ.all() or not differ.any():
+        return pairs
+    same = int((~differ).sum())
+    return pairs.take(differ)._replace(set_aside_counts={SAME_FEATURES: same})
 
 
 def hold_out(pairs: PairSet, eval_fraction: float, seed: int) -> np.ndarray:

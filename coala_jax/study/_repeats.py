@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -21,12 +22,15 @@ class Repeats(NamedTuple):
         contradictions: rows for which there is a row of the same prompt and responses, the other
             way round.
         prompts: rows whose prompt another row has too.
+        near_prompts: rows whose prompt is the beginning of another row's, as the same conversation
+            at an earlier turn.
         both_sides: rows with a response that is chosen in one row and rejected in another.
     """
 
     rows: int
     contradictions: int
     prompts: int
+    near_prompts: int
     both_sides: int
 
 
@@ -61,8 +65,19 @@ def count_repeats(rows: Sequence[PreferenceRow]) -> Repeats:
             (prompt, rejected, chosen) in distinct for prompt, chosen, rejected in texts
         ),
         prompts=sum(prompts[prompt] > 1 for prompt, _, _ in texts),
+        near_prompts=sum(prompts[prompt] for prompt in _beginnings(prompts)),
         both_sides=sum(chosen in both or rejected in both for _, chosen, rejected in texts),
     )
+
+
+def _beginnings(prompts: Iterable[str]) -> list[str]:
+    """Those of distinct prompts that another one begins with, up to the end of a word."""
+    # Of all texts that begin with one, the next in order is the first.
+    return [
+        prompt
+        for prompt, following in pairwise(sorted(prompts))
+        if following.startswith(prompt) and not following[len(prompt)].isalnum()
+    ]
 
 
 def count_leaks(

@@ -10,6 +10,7 @@ import pytest
 
 import coala_jax
 from coala_jax.cli._main import main
+from coala_jax.features._distinct import SAME_TOKENS
 from coala_jax.study._pairs import read_pairs
 
 ROWS = [
@@ -120,10 +121,11 @@ def test_score_gives_the_rewards_of_the_head(quickstart, checkpoint, data, tmp_p
     assert all(
         line["reward_margin"] == line["chosen_reward"] - line["rejected_reward"] for line in lines
     )
-    assert result["pairs"] == 3
+    assert [line["id"] for line in lines if "set_aside" in line] == ["c"]
+    assert (result["pairs"], result["pairs_set_aside"], result["ties"]) == (2, {SAME_TOKENS: 1}, 0)
     assert result["responses"] == 6
     assert result["rewards/margins"] == pytest.approx(
-        np.mean([line["reward_margin"] for line in lines])
+        np.mean([line["reward_margin"] for line in lines[:2]])
     )
     single = tmp_path / "single.jsonl"
     single.write_text(json.dumps({"prompt": ROWS[0]["prompt"], "response": ROWS[0]["chosen"]}))

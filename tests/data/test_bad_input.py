@@ -107,10 +107,13 @@ TALK = {"prompt": [user("Why?")], "chosen": [tutor("Because.")], "rejected": [tu
 BAD_TALKS = {
     "roles that do not alternate": ({"prompt": [user("Why?"), user("Why?")]}, "roles do not alter"),
     "a string among lists": (
-        {"chosen": "Because.", "rejected": "No."},
+        {"prompt": "Why?", "chosen": "Because.", "rejected": "No."},
         "messages here, text in the first row, or the other way round",
     ),
-    "a list and a string": ({"rejected": "No."}, "messages and text in one row"),
+    "a list and a string": (
+        {"prompt": "Why?", "rejected": "No."},
+        "messages and text in one row",
+    ),
     "prompt repeated": (
         {"chosen": [user("Why?"), tutor("Because.")]},
         "prompt repeated in chosen (--strip-prompt takes it out)",

@@ -109,7 +109,7 @@ def test_every_line_is_a_conversation_or_is_set_aside(tmp_path_factory, entries)
             read_conversations(path)
         return
     read = read_conversations(path)
-    assert [[text for _, text in talk.messages] for talk in read.conversations] == [
+    assert [[turn.content for turn in talk.messages] for talk in read.conversations] == [
         [text for _, text in turns] for turns in whole
     ]
     assert len(read.conversations) + len(read.set_aside) == len(entries)

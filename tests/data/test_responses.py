@@ -66,7 +66,10 @@ def test_scored_and_unpaired_rows_give_the_pairs_that_extract_makes_of_them():
         ({"prompt": "p", "response": None}, "no response"),
         ({"prompt": "p", "responses": []}, "empty responses"),
         ({"prompt": "p", "responses": "a"}, "responses is not a list of texts or of conversations"),
-        ({"prompt": "p", "responses": [ANSWER]}, "responses is not a list of texts or of"),
+        (
+            {"prompt": "p", "responses": [{"role": "user", "content": "a"}]},
+            "a completion does not begin with the assistant",
+        ),
         ({"prompt": "p", "responses": ["a", ""]}, "empty response"),
         ({"prompt": "p", "responses": ["a", 3]}, "response is not a string"),
         ({"prompt": "p", "responses": [None]}, "no response"),

@@ -95,11 +95,11 @@ def test_the_chat_format_is_recorded_and_asked_for_once_where_there_is_a_convers
 
     def chat():
         asked.append(1)
-        return PLAIN._replace(name="n", prompt=lambda messages: messages[-1].content.upper())
+        return PLAIN._replace(name="n", write=lambda turns, _: " ".join(m.content for m in turns))
 
     rows = [{"prompt": [user(name)], **SIDES} for name in ("a", "b")]
     read = read_rows(rows, chat=chat)
-    assert [row.prompt for row in read.rows] == ["A", "B"]
+    assert [row.prompt for row in read.rows] == ["a", "b"]
     assert (read.chat_template, asked) == ("n", [1])
     plain = read_rows([{"prompt": "p", "chosen": "c", "rejected": "r"}], chat=chat)
     assert (plain.chat_template, asked) == ("", [1])
@@ -111,8 +111,11 @@ GOOD = {"prompt": [user("p")], **SIDES}
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"chosen": "text"}, "messages and text in one row"),
-        ({"chosen": "text", "rejected": "other"}, "messages here, text in the first row, or"),
+        ({"prompt": "p", "chosen": "text"}, "messages and text in one row"),
+        (
+            {"prompt": "p", "chosen": "text", "rejected": "other"},
+            "messages here, text in the first row, or",
+        ),
         ({"prompt": None}, "no prompt"),
         ({"prompt": 7}, "prompt is not a string"),
         ({"chosen": []}, "messages and text in one row"),
@@ -143,10 +146,10 @@ def test_a_conversation_that_cannot_be_used_is_set_aside(change, reason):
 def test_a_template_that_raises_sets_the_row_aside():
     from coala_jax.data._chat import PLAIN
 
-    def refuse(_):
+    def refuse(*_):
         raise RuntimeError("no system role")
 
-    read_chat = PLAIN._replace(prompt=refuse)
+    read_chat = PLAIN._replace(write=refuse)
     with pytest.raises(DataError, match="the chat template refuses it \\(no system role\\): 1"):
         read_rows([GOOD], chat=lambda: read_chat)
 
@@ -186,9 +189,10 @@ def test_an_implicit_prompt_loses_nothing_but_space(start, left, right):
 
 
 def test_a_late_prompt_column_is_not_overlooked():
-    implicit = {"chosen": "The sky is blue.", "rejected": "The sky is black."}
+    skies = [f"The sky of {number} is" for number in range(100)]
+    implicit = [{"chosen": f"{sky} blue.", "rejected": f"{sky} black."} for sky in skies]
     late = {"prompt": "p", "chosen": "The c", "rejected": "The r"}
-    assert texts([*[implicit] * 100, late])[-1] == ("p", "The c", "The r")
+    assert texts([*implicit, late])[-1] == ("p", "The c", "The r")
 
 
 def labelled(prompt, completion, label, **other):

@@ -148,14 +148,14 @@ def test_text_as_bytes_is_text_and_a_picture_stays_one(stored, binary):
     kind = getattr(pyarrow, binary)()
     columns = {key: pyarrow.array([value.encode()] * 2, kind) for key, value in ROW.items()}
     columns["chosen"] = pyarrow.array([b"So.", b"\xff"], kind)
-    columns["image"] = pyarrow.array([{"bytes": b"\xff", "path": "a.png"}] * 2)
+    columns["drawing"] = pyarrow.array([{"bytes": b"\xff", "path": "a.png"}] * 2)
     try:
         path = stored(pyarrow.table(columns))
     except pyarrow.ArrowNotImplementedError:
         pytest.skip("this pyarrow does not write the type")
     read = read_rows(path)
     assert [each[1:4] for each in read.rows] == [tuple(ROW.values())]
-    assert dict(read.rows[0].extra) == {"image": {"bytes": b"\xff", "path": "a.png"}}
+    assert dict(read.rows[0].extra) == {"drawing": {"bytes": b"\xff", "path": "a.png"}}
     assert read.set_aside_counts == {"chosen is not valid UTF-8": 1}
 
 

@@ -17,10 +17,11 @@ from coala_jax.decoding._config import GenerationConfig, GenerationError
 from coala_jax.decoding._generate import Generation, GuidedStep
 from coala_jax.decoding._moved_steps import moved_steps
 from coala_jax.decoding._page import STYLE, comparison_page
-from coala_jax.decoding._prompts import encode_prompts, prompt_text, template_of
+from coala_jax.decoding._prompts import prompt_text, template_of
 from coala_jax.decoding._reward_colours import colours_for, signed
 from coala_jax.decoding._token_rewards import token_rewards
 from coala_jax.decoding._token_text import token_pieces, visible_token
+from coala_jax.features._tokens import encode_prompts
 from tests.decoding.page_reader import Reader
 
 CONFIG = GenerationConfig.from_options(

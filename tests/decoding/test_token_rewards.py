@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from coala_jax.decoding._config import GenerationConfig, GenerationError
-from coala_jax.decoding._prompts import encode_prompts, template_of
+from coala_jax.decoding._prompts import template_of
 from coala_jax.decoding._token_rewards import token_rewards
 from coala_jax.features import FeatureError
 from coala_jax.features._query import query_array
+from coala_jax.features._tokens import encode_prompts
 from tests.decoding.reference import Reference
 from tests.helpers import PROMPTS
 

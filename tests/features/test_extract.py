@@ -63,7 +63,7 @@ def _bytes(folder):
 def _alone(backbone, row, response):
     """Features of one response by plain numpy, without padding, batches or jit of the pooling."""
     prompt = backbone.tokenizer.encode(row.prompt)
-    reply = [*backbone.tokenizer.encode(" " + response), backbone.tokenizer.end_id]
+    reply = [*backbone.tokenizer.encode(" " + response.strip()), backbone.tokenizer.end_id]
     tokens = np.zeros((1, backbone.config.max_length), int)
     tokens[0, : len(prompt) + len(reply)] = prompt + reply
     hidden = np.asarray(backbone.hidden_states(jnp.asarray(tokens), jnp.asarray(tokens >= 0)))
@@ -417,7 +417,8 @@ def test_ids_beyond_the_vocabulary_name_the_row_and_leave_no_store(backbone, row
             known = zip(texts, super().encode_batch(texts), strict=True)
             return [[*ids, 777] if "tutor" in text else ids for text, ids in known]
 
-    other = replace(backbone, tokenizer=Foreign(**vars(backbone.tokenizer)))
+    own = {name: getattr(backbone.tokenizer, name) for name in Tokenizer.__dataclass_fields__}
+    other = replace(backbone, tokenizer=Foreign(**own))
     with pytest.raises(FeatureError, match=r"beyond the vocabulary, the first is row-\d .*id 777"):
         extract_store(rows, other, tmp_path / "store", settings=SETTINGS)
     assert list(tmp_path.iterdir()) == []

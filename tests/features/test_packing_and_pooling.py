@@ -17,7 +17,13 @@ from coala_jax.features._memory import (
 )
 from coala_jax.features._packing import SHARED_AT_LEAST, grow_trees, pack_batches, row_length
 from coala_jax.features._pooling import Spans, find_spans, pool
-from coala_jax.features._tokens import TextTemplate, TokenSequence, encode_texts, fit_context
+from coala_jax.features._tokens import (
+    TextTemplate,
+    TokenParts,
+    TokenSequence,
+    encode_texts,
+    fit_context,
+)
 
 HIDDEN = np.random.default_rng(0).normal(size=(2, 6, 4)).astype(np.float32)
 # Row 0: prompt at 0 and 1, a response at 2 to 4. Row 1: two texts, the first one token long.
@@ -169,31 +175,36 @@ def test_no_sequences_make_no_batches():
     assert pack_batches([], 8, 0) == ((), (0, 0, 0))
 
 
+def fitted(prompt, response, context, start=()):
+    return fit_context(TokenParts(start, prompt, response, [0]), context)
+
+
 def test_a_full_context_drops_the_oldest_prompt_tokens_and_then_the_last_of_the_response():
-    assert fit_context([1, 2], [3, 4], 0, 8) == ((1, 2, 3, 4, 0), 2, False, False)
-    assert fit_context([1, 2], [3, 4], 0, 4) == ((2, 3, 4, 0), 1, True, False)
-    assert fit_context([1, 2], [3, 4], 0, 3) == ((3, 4, 0), 0, True, False)
-    assert fit_context([1, 2], [3, 4], 0, 2) == ((3, 0), 0, True, True)
-    assert fit_context([], [3, 4], 0, 3) == ((3, 4, 0), 0, False, False)
+    assert fitted([1, 2], [3, 4], 8) == ((1, 2, 3, 4, 0), 2, False, False)
+    assert fitted([1, 2], [3, 4], 4) == ((2, 3, 4, 0), 1, True, False)
+    assert fitted([1, 2], [3, 4], 3) == ((3, 4, 0), 0, True, False)
+    assert fitted([1, 2], [3, 4], 2) == ((3, 0), 0, True, True)
+    assert fitted([], [3, 4], 3) == ((3, 4, 0), 0, False, False)
+    assert fit_context(TokenParts([], [1], [2, 3], []), 2) == ((2, 3), 0, True, False)
 
 
-def test_a_start_token_opens_every_text_once_and_is_never_dropped():
-    assert fit_context([1, 2], [3], 0, 8, 7) == ((7, 1, 2, 3, 0), 3, False, False)
-    assert fit_context([7, 1, 2], [3], 0, 8, 7) == ((7, 1, 2, 3, 0), 3, False, False)
-    assert fit_context([1, 2], [3], 0, 4, 7) == ((7, 2, 3, 0), 2, True, False)
-    assert fit_context([1, 2], [3, 4], 0, 3, 7) == ((7, 3, 0), 1, True, True)
+def test_what_opens_a_text_is_never_dropped():
+    assert fitted([1, 2], [3], 8, [7]) == ((7, 1, 2, 3, 0), 3, False, False)
+    assert fitted([1, 2], [3], 4, [7]) == ((7, 2, 3, 0), 2, True, False)
+    assert fitted([1, 2], [3, 4], 3, [7]) == ((7, 3, 0), 1, True, True)
+    assert fitted([1, 2], [3], 5, [9, 7]) == ((9, 7, 2, 3, 0), 3, True, False)
 
 
 @given(st.lists(st.integers(1, 9)), st.lists(st.integers(1, 9)), st.integers(1, 12))
 def test_a_fitted_sequence_is_a_window_around_the_response(prompt, response, context):
-    fitted = fit_context(prompt, response, 0, context)
-    kept, rest = fitted.tokens[: fitted.response_start], fitted.tokens[fitted.response_start : -1]
-    assert len(fitted.tokens) <= context and fitted.tokens[-1] == 0
+    made = fitted(prompt, response, context)
+    kept, rest = made.tokens[: made.response_start], made.tokens[made.response_start : -1]
+    assert len(made.tokens) <= context and made.tokens[-1] == 0
     assert prompt[len(prompt) - len(kept) :] == list(kept)
     assert response[: len(rest)] == list(rest)
-    assert fitted.prompt_cut == (len(kept) < len(prompt))
-    assert fitted.response_cut == (len(rest) < len(response))
-    assert not fitted.response_cut or not kept
+    assert made.prompt_cut == (len(kept) < len(prompt))
+    assert made.response_cut == (len(rest) < len(response))
+    assert not made.response_cut or not kept
 
 
 def test_prompt_and_response_are_tokenised_apart_and_closed_by_the_end_token(checkpoint):

@@ -66,7 +66,7 @@ def test_score_writes_a_line_a_row_with_its_id(run, tmp_path):
 @pytest.mark.parametrize(
     ("known", "said", "unseen"),
     [
-        (["the student asks"], "of 2 of 3 rows; accuracy 0.500 on the 1 other pairs", 0.5),
+        (["the student asks"], "of 2 of 3 rows; accuracy 0.000 on the 1 other pairs", 0.0),
         (["The  student", "the student asks"], "of 3 of 3 rows, of all pairs here", None),
         ([], None, None),
     ],
@@ -78,7 +78,7 @@ def test_score_says_which_prompts_the_head_was_trained_on(
     head = write_head(tmp_path / "head", trained_on_prompts=prompts.text)
     rows = [
         {"id": "a", "prompt": "the student asks", "chosen": "the tutor answers", "rejected": "no"},
-        {"id": "b", "prompt": "the student", "chosen": "same", "rejected": "same"},
+        {"id": "b", "prompt": "the student", "chosen": "the tutor", "rejected": "no"},
         {"id": "c", "prompt": "the student asks", "chosen": "no", "rejected": "the tutor answers"},
     ]
     data, out = write_rows(tmp_path / "pairs.jsonl", rows), str(tmp_path / "out.jsonl")
@@ -90,9 +90,9 @@ def test_score_says_which_prompts_the_head_was_trained_on(
     code, printed, _ = run("score", "--out", out, "--json", head=head, data=data)
     assert code == 0
     pairs = {0: 0, 1: 2, 2: 3}[len(known)]
-    whole = 0.5 if unseen is None and not known else unseen
+    whole = 1 / 3 if unseen is None and not known else unseen  # one of a and c is right
     found = json.loads(printed)["trained_on"]
-    assert found == {"rows": pairs, "pairs": pairs, "unseen_accuracy": whole}
+    assert found == {"rows": pairs, "pairs": pairs, "unseen_accuracy": pytest.approx(whole)}
 
 
 def test_score_counts_no_prompts_of_a_head_that_does_not_say(run, tmp_path):

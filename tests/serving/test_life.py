@@ -341,7 +341,7 @@ def test_a_head_of_other_texts_chats_only_where_that_was_asked_for(backbone, mak
     ("owner", "name", "path", "body"),
     [
         (Intake, "choices", "/v1/completions", LONG),
-        (engine, "score", "/v1/score", SCORED),
+        (engine, "rewards_of", "/v1/score", SCORED),
     ],
 )
 def test_a_fault_outside_the_rows_is_answered_too(served, monkeypatch, owner, name, path, body):
@@ -360,5 +360,5 @@ def test_a_response_that_the_head_overflows_on_is_the_clients_to_mend(served, mo
     def overflow(*_, **__):
         raise FeatureError("rewards: 1 of 1 are not finite")
 
-    monkeypatch.setattr(engine, "score", overflow)
+    monkeypatch.setattr(engine, "rewards_of", overflow)
     assert "not finite" in refused(served.ask("POST", "/v1/score", SCORED), 400)["message"]

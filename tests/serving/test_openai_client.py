@@ -7,10 +7,12 @@ import openai
 import pytest
 
 from coala_jax.data import ResponseRow
+from coala_jax.data._chat import ChatText
 from coala_jax.decoding import score
 from coala_jax.decoding._config import GenerationConfig
 from coala_jax.decoding._generate import guided_generate
-from coala_jax.decoding._prompts import prompt_text
+from coala_jax.decoding._prompts import answered_texts
+from coala_jax.features._tokens import written_response
 from tests.serving.asking import MODEL
 
 PROMPTS = ["the student asks", "what does the tutor answer"]
@@ -29,7 +31,9 @@ def generated(model, prompts, **options):
     config = {"scale": 3.0, "top_p": 1.0, "top_k": 3, "max_new_tokens": 12}
     key = jax.random.key(SEED)
     config = GenerationConfig.from_options(**(config | options))
-    return guided_generate(model, prompts, config, key, batch_size=1)
+    # Texts to complete are taken as the chat template of the head writes them.
+    written = [ChatText(each) if isinstance(each, str) else each for each in prompts]
+    return guided_generate(model, written, config, key, batch_size=1)
 
 
 def test_completions_are_those_of_guided_generate(client, model):
@@ -166,10 +170,11 @@ def test_given_responses_are_scored(client, model):
         {"prompt": "the student asks", "response": "the tutor " * 40},
     ]
     answer = client.post("/score", body={"model": MODEL, "items": items}, cast_to=dict)
-    texts = [prompt_text(model, item["prompt"], "prompt") for item in items]
+    text, (response,) = answered_texts(model, MESSAGES, [items[0]["response"]], "prompt")
+    long = written_response(model.backbone.tokenizer, items[1]["response"])
     rows = [
-        ResponseRow("row", "response", text, item["response"])
-        for text, item in zip(texts, items, strict=True)
+        ResponseRow("row", "response", text, response),
+        ResponseRow("row", "response", ChatText(items[1]["prompt"]), long),
     ]
     made = score(model, rows)
     assert [one["reward"] for one in answer["data"]] == pytest.approx(list(made.rewards))

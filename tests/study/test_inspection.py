@@ -142,9 +142,12 @@ def test_repeats_are_counted_by_kind():
         _row(2, "Why?", "no idea", "because"),  # the other way round
         _row(3, "When?", "today", "because"),
         _row(4, "Where?", "here", "there"),
+        _row(5, "Where? Say it again.", "here now", "there now"),
+        _row(6, "Where? Say it again. Please", "here then", "there then"),
+        _row(7, "Wherever", "one", "other"),
     ]
     repeats = inspect_pairs(rows).repeats
-    assert repeats == (1, 3, 3, 4)
+    assert repeats == (1, 3, 3, 2, 4)
     warnings = other_warnings(inspect_pairs(rows))
     assert "3 rows contradict another row: the same prompt and responses, the other one chosen" in (
         warnings

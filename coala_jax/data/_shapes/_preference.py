@@ -1,16 +1,25 @@
 """Rows with a chosen and a rejected response; the prompt stands apart, or both begin with it."""
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+from coala_jax._common_start import common_length
 from coala_jax.data._message import USER, Message, PairMessages
 from coala_jax.data._options import RowOptions
 from coala_jax.data._rows import RowFault
-from coala_jax.data._shapes._conversation import Conversations, messages, shared_start
+from coala_jax.data._shapes._conversation import (
+    Conversations,
+    first_question,
+    messages,
+    tools_of,
+)
 from coala_jax.data._shapes._prompts import (
     NO_SHARED_START,
     PROMPT_REPEATED,
+    question_below_system,
     repeats_prompt,
+    require_guessable,
     split_shared_prompt,
     system_of,
     with_system,
@@ -42,9 +51,15 @@ def preference_rows(
     """Rows whose prompt, chosen and rejected are text; what cannot be made so has its reason.
 
     Where no row has a prompt, it is what the responses begin with; else such a row is a fault.
+
+    Raises:
+        DataError: no row has a prompt, and what responses begin with is hardly one.
     """
-    seen, rows = first_rows(rows)
+    first = list(itertools.islice(rows := iter(rows), 1))
+    seen, rows = first_rows(itertools.chain(first, rows))
     implicit = bool(seen) and all(fields.get("prompt") is None for fields in seen)
+    if implicit:
+        require_guessable(first[0].file, seen)
     rules = _PromptRules(options.strip_prompt, implicit)
     return each_row(rows, lambda row, fields: [_shaped(row, fields, rules, conversations)])
 
@@ -56,18 +71,22 @@ def _shaped(
     for side, value in zip(SIDES, (chosen, rejected), strict=True):
         if value is None:
             raise RowFault(f"no {side}")
-    turns = None
+    turns, group = None, None
     if conversations.same_kind(chosen, rejected):
         turns = _messages(fields, rules)
-        prompt, answers = conversations.texts(turns.prompt, turns[1:])
-        texts = _Texts(prompt, *answers)
+        answers = (turns.chosen, turns.rejected)
+        prompt, written = conversations.texts(turns.prompt, answers, tools_of(fields))
+        texts, group = _Texts(prompt, *written), first_question(turns.prompt)
     elif not isinstance(chosen, str) or not isinstance(rejected, str):
         return row  # the checks of a row name it
     else:
         texts = _of_text(fields, chosen, rejected, rules)
+        group = question_below_system(fields)
     if not fields.get("system") and texts == (fields.get("prompt"), chosen, rejected):
         return row
     made = {key: value for key, value in fields.items() if key != "system"} | texts._asdict()
+    if group is not None and made.get("group") is None:
+        made["group"] = group
     return row._replace(fields=made, content=row.kept(), messages=turns)
 
 
@@ -96,7 +115,7 @@ def _prompt_messages(
 ) -> list[Message]:
     """The prompt of a conversational row; where the sides begin with it, it is taken off them."""
     system, given = system_of(fields), fields.get("prompt")
-    shared = shared_start(*sides)
+    shared = common_length(*sides)
     # Equal sides are a fault that the checks of a row name: leave them their last message.
     shared = min(shared, *(len(side) - 1 for side in sides))
     if given is None and not rules.implicit:
@@ -111,7 +130,7 @@ def _prompt_messages(
                 del side[: len(bare)]
         return prompt
     if shared:  # also where a text column repeats the question, as UltraFeedback's does
-        prompt = messages([message._asdict() for message in sides[0][:shared]], system)
+        prompt = messages([message.as_dict() for message in sides[0][:shared]], system)
         for side in sides:
             del side[:shared]
         return prompt

@@ -39,6 +39,8 @@ def scored_rows(
                 "margin": scores[better] - scores[worse],
             }
             kept = {key: value for key, value in fields.items() if key not in KEYS}
+            if kept.get("group") is None:
+                kept["group"] = responses.group
             messages = responses.pair(better, worse)
             yield row._replace(fields=kept | made, content=row.kept(), messages=messages)
 

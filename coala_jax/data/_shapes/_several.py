@@ -6,9 +6,16 @@ from typing import Any, NamedTuple
 from coala_jax.data._message import USER, Message, PairMessages
 from coala_jax.data._options import RowOptions
 from coala_jax.data._rows import RowFault, require_texts
-from coala_jax.data._shapes._conversation import Conversations, is_conversation, messages
+from coala_jax.data._shapes._conversation import (
+    Conversations,
+    first_question,
+    messages,
+    tools_of,
+)
+from coala_jax.data._shapes._layouts import is_conversation
 from coala_jax.data._shapes._prompts import (
     PROMPT_REPEATED,
+    question_below_system,
     repeats_prompt,
     system_of,
     with_system,
@@ -22,12 +29,14 @@ class Responses(NamedTuple):
     Attributes:
         prompt: as text.
         texts: of every response.
+        group: what belongs together where the row does not say; None where only equal prompts do.
         prompt_messages: the prompt before it became text; empty where it was text.
         messages: every response before it became text; empty where they were text.
     """
 
     prompt: str
     texts: Sequence[str]
+    group: str | None = None
     prompt_messages: tuple[Message, ...] = ()
     messages: Sequence[tuple[Message, ...]] = ()
 
@@ -58,7 +67,8 @@ def prompt_and_completions(
         given = prompt if is_conversation(prompt) else [{"role": USER, "content": prompt}]
         turns = tuple(messages(given, system))
         answers = [tuple(messages(completion)) for completion in completions]
-        return Responses(*conversations.texts(turns, answers), turns, answers)
+        text, written = conversations.texts(turns, answers, tools_of(fields))
+        return Responses(text, written, first_question(turns), turns, answers)
     for completion in completions:
         texts = {"prompt": prompt, "completion": completion}
         require_texts(texts, texts)
@@ -66,4 +76,5 @@ def prompt_and_completions(
         if not options.strip_prompt:
             raise RowFault(PROMPT_REPEATED.format("completion"))
         completions = [without_prompt(prompt, completion) for completion in completions]
-    return Responses(with_system(prompt, system), list(completions))
+    group = question_below_system(fields)
+    return Responses(with_system(prompt, system), list(completions), group)

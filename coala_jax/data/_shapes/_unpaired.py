@@ -78,6 +78,8 @@ def _pair(good: _Labelled, bad: _Labelled) -> SourceRow:
     names = [row_name(side.fields, side.row.number) for side in (good, bad)]
     carried = {**bad.fields, **good.fields}
     fields = {key: value for key, value in carried.items() if key not in KEYS}
+    if fields.get("group") is None:
+        fields["group"] = good.responses.group
     fields |= {
         "id": "/".join(names),
         "prompt": good.responses.prompt,

@@ -15,6 +15,8 @@ ROW_KEYS = {
     *("messages", "conversations", "utterances", "input", "preferred_output"),
     *(set(COLUMNS) - {"id", "label", "group", "weight", "margin", "system"}),
 }
+# Of those, columns of one text a row: lists of them are columns of a table.
+TEXT_KEYS = {"prompt", "chosen", "rejected", "completion", "response"}
 # A list of such mappings is a conversation, no list of rows.
 MESSAGE_KEYS = ({"role", "content"}, {"from", "value"})
 
@@ -37,7 +39,7 @@ def rows_within(whole: Mapping[str, Any], file: str) -> list[Any] | None:
             return [{name: whole[name][key] for name in whole} for key in keys]
         if any(key in ROW_KEYS for key in keys):
             return values
-    if all(isinstance(value, list) for value in values) and named:
+    if all(isinstance(value, list) for value in values) and not TEXT_KEYS.isdisjoint(whole):
         lengths = {len(value) for value in values}
         if len(lengths) == 1 and not any(_is_messages(value) for value in values):
             return [dict(zip(whole, row, strict=True)) for row in zip(*values, strict=True)]

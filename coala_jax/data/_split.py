@@ -14,10 +14,11 @@ from typing import NamedTuple
 import numpy as np
 
 from coala_jax._json import read_json_object
+from coala_jax.data._column_names import named_rows
 from coala_jax.data._errors import DataError
-from coala_jax.data._rows import PreferenceRow
+from coala_jax.data._rows import SURROGATE, PreferenceRow
 from coala_jax.data._sources import open_source
-from coala_jax.data._sources._json_lines import SUFFIXES
+from coala_jax.data._sources._json_lines import SUFFIXES, json_value
 
 # A hash's first bytes as a share of all their values: 53 bits, what a float holds exactly.
 HASH_BYTES = 8
@@ -201,13 +202,15 @@ def read_groups(path: str | os.PathLike[str]) -> dict[str, str]:
 
 
 def _lines_of_groups(file: Path) -> dict[str, str]:
-    groups = {}
-    for row in open_source(file).rows:
+    groups: dict[str, str] = {}
+    for row in named_rows(open_source(file), {}):
         fields = row.fields
         if fields is None or fields.get("id") is None or fields.get("group") is None:
             reason = row.reason or "id or group is missing"
             raise DataError(f"{file}: line {row.number}: {reason}")
-        groups[str(fields["id"])] = str(fields["group"])
+        group = str(fields["group"])
+        if groups.setdefault(str(fields["id"]), group) != group:
+            raise DataError(f"{file}: line {row.number}: {fields['id']} has two groups")
     return groups
 
 
@@ -218,9 +221,13 @@ def _object_of_groups(file: Path) -> dict[str, str]:
             "on every line"
         )
     fields = read_json_object(file, DataError, "one JSON object {id: group} is expected")
+    if twice := json_value(file.read_text(encoding="utf-8").strip())[2]:
+        raise DataError(f"{file}: {twice}")
     for name, group in fields.items():
         if group is None:
             raise DataError(f"{file}: {name}: group is missing")
+        if SURROGATE.search(f"{name}{group}"):
+            raise DataError(f"{file}: group of {name!r} is not valid Unicode")
     return {str(name): str(group) for name, group in fields.items()}
 
 

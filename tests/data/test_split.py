@@ -102,8 +102,11 @@ def test_a_leak_between_train_and_eval_is_an_error():
 
 
 def test_groups_are_read_from_an_object_and_from_lines(tmp_path):
+    """An id may be said twice, as long as its group is one."""
     (tmp_path / "groups.json").write_text(json.dumps({"a": 1, "b": "x"}))
-    (tmp_path / "groups.jsonl").write_text('{"id": "a", "group": 1}\n{"id": "b", "group": "x"}\n')
+    (tmp_path / "groups.jsonl").write_text(
+        '{"id": "a", "group": 1}\n{"id": "b", "group": "x"}\n' * 2
+    )
     expected = {"a": "1", "b": "x"}
     assert read_groups(tmp_path / "groups.json") == expected
     assert read_groups(tmp_path / "groups.jsonl") == expected
@@ -119,6 +122,14 @@ def test_groups_are_read_from_an_object_and_from_lines(tmp_path):
         ("groups.json", '{"a": "g", "b": null}', "b: group is missing"),
         ("groups.jsonl", '{"id": "a"}', "line 1: id or group is missing"),
         ("groups.jsonl", "{", "line 1: broken JSON"),
+        ("groups.json", '{"a": "g", "a": "h"}', "key 'a' stands twice in an object"),
+        ("groups.json", '{"a": "g\\ud83d"}', "group of 'a' is not valid Unicode"),
+        ("groups.jsonl", '{"id": "a", "group": "\\ud83d"}', "line 1: group is not valid Unicode"),
+        (
+            "groups.jsonl",
+            '{"id": "a", "group": 1}\n{"id": "a", "group": 2}',
+            "line 2: a has two groups",
+        ),
     ],
 )
 def test_groups_that_cannot_be_read_are_refused(tmp_path, name, text, message):

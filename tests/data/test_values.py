@@ -6,6 +6,8 @@ import json
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from coala_jax.data import DataError, RowOptions, open_source, read_conversations, read_rows
 from coala_jax.data._prompts import read_prompts
@@ -163,6 +165,31 @@ def test_decimals_are_numbers_and_other_types_are_carried(stored):
     rows = [{**ROW, "margin": decimal.Decimal("1.5"), "day": day, "n": None}]
     read = only(stored(pyarrow.Table.from_pylist(rows)))
     assert (read.margin, dict(read.extra)) == (1.5, {"day": day, "n": None})
+
+
+def test_what_python_cannot_say_is_one_clear_error(stored):
+    pyarrow = pytest.importorskip("pyarrow")
+    late = pyarrow.array([10**13], pyarrow.int64()).cast(pyarrow.timestamp("s"))
+    table = pyarrow.table({**{key: [value] for key, value in ROW.items()}, "when": late})
+    with pytest.raises(DataError, match="cannot be read"):
+        read_rows(stored(table))
+
+
+@settings(max_examples=200)
+@given(data=st.data())
+def test_damaged_bytes_of_arrow_give_rows_reasons_or_a_data_error(tmp_path_factory, data):
+    """pyarrow itself reads wherever damaged offsets point, to the end of the process."""
+    pyarrow = pytest.importorskip("pyarrow")
+    path = tmp_path_factory.mktemp("rows") / data.draw(st.sampled_from(["r.arrow", "r.parquet"]))
+    whole = bytearray(write(pyarrow, pyarrow.Table.from_pylist([ROW] * 3), path).read_bytes())
+    for _ in range(data.draw(st.integers(1, 3))):
+        whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
+    path.write_bytes(whole)
+    try:
+        rows = list(open_source(path).rows)
+    except DataError:
+        return
+    assert all((row.fields is None) == bool(row.reason) for row in rows)
 
 
 def json_table(rows, known):

@@ -48,7 +48,8 @@ def read_arrow(file: Path, _: int) -> Iterator[SourceRow]:
                 yield SourceRow(number, None, record, None, str(file))
             else:
                 yield SourceRow(number, record, "", None, str(file))
-    except pyarrow.ArrowException as error:
+    # A value that Python cannot say, such as a date of the year 10000, or names that are no UTF-8.
+    except (pyarrow.ArrowException, ValueError, OverflowError) as error:
         raise OSError(str(error)) from error
 
 
@@ -85,14 +86,22 @@ def _records(batch: Any) -> Iterator[_Record]:
 
 
 def _raw_records(batch: Any) -> list[_Record]:
-    """Records as pyarrow gives them; a reason where text, which it does not check, is no UTF-8."""
+    """Records as pyarrow gives them; a reason where text is no UTF-8.
+
+    Nothing is taken out of a batch before it is checked: offsets that are damaged point anywhere.
+    """
     try:
+        batch.validate(full=True)
         records: list[_Record] = batch.to_pylist()
         return records
     except UnicodeDecodeError:
-        if batch.num_rows == 1:
-            return [NOT_UTF8]
-        return [one for row in range(batch.num_rows) for one in _raw_records(batch.slice(row, 1))]
+        pass
+    except ValueError as error:  # of pyarrow's
+        if "UTF8" not in str(error):
+            raise
+    if batch.num_rows == 1:
+        return [NOT_UTF8]
+    return [one for row in range(batch.num_rows) for one in _raw_records(batch.slice(row, 1))]
 
 
 def _maker(schema: Any) -> Callable[[Mapping[str, Any]], Mapping[str, Any]]:

@@ -196,10 +196,11 @@ def until_cut(file: Path, rows: Iterator[SourceRow]) -> Iterator[SourceRow]:
             number = row.number
             yield row
     except READ_ERRORS as error:
+        fault = " ".join(str(error).split())
         if not number:
-            raise DataError(f"{file}: cannot be read ({error})") from error
-        reason = str(error) if isinstance(error, AfterEnd) else CUT_SHORT
-        yield SourceRow(number + 1, None, reason, str(error), str(file))
+            raise DataError(f"{file}: cannot be read ({fault})") from error
+        reason = fault if isinstance(error, AfterEnd) else CUT_SHORT
+        yield SourceRow(number + 1, None, reason, fault, str(file))
 
 
 def numbered_lines(stream: BinaryIO) -> Iterator[tuple[int, bytes, bool]]:

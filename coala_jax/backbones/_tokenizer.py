@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from coala_jax._files import file_sha256
+from coala_jax._json import read_json_object
 from coala_jax.backbones._errors import CheckpointError
 
 # The files that decide how text becomes ids, in the order they are hashed.
@@ -22,6 +23,9 @@ TOKENIZER_FILES = (
     "vocab.txt",
     "sentencepiece.bpe.model",
 )
+# Where else a folder may name tokens that end a response, each under ``eos_token_id``.
+GENERATION_CONFIG_NAME = "generation_config.json"
+END_TOKEN_FILES = ("config.json", GENERATION_CONFIG_NAME)
 # A text to see what a tokenizer puts before one. Not the empty one: what stands alone in it may be
 # the end as well.
 PROBE = "a"
@@ -34,11 +38,13 @@ class Tokenizer:
     Attributes:
         raw: the transformers tokenizer.
         end_token: the text of the end-of-text token, or of an encoder's separator.
-        end_id: its id.
+        end_id: its id, which closes every text.
         pad_id: the padding token's id; the end token's where the tokenizer names none.
         size: one more than the largest id, added tokens included.
         start_id: the token that the tokenizer itself puts before every text, BERT's ``[CLS]`` or
             Llama's ``<s>``; None where it puts none.
+        more_end_ids: of other tokens that end a response that is generated, such as the end of a
+            turn, as ``config.json`` and ``generation_config.json`` name them.
     """
 
     raw: Any
@@ -47,6 +53,12 @@ class Tokenizer:
     pad_id: int
     size: int
     start_id: int | None = None
+    more_end_ids: tuple[int, ...] = ()
+
+    @property
+    def end_ids(self) -> tuple[int, ...]:
+        """All tokens that end a response; the one that closes texts is the first."""
+        return (self.end_id, *self.more_end_ids)
 
     def encode(self, text: str) -> list[int]:
         """Token ids of one text."""
@@ -79,14 +91,15 @@ def load_tokenizer(folder: Path) -> Tokenizer:
         The tokenizer.
 
     Raises:
-        CheckpointError: no tokenizer files, unreadable ones, or neither an end-of-text token nor a
-            separator named.
+        CheckpointError: no tokenizer files, unreadable ones, neither an end-of-text token nor a
+            separator named, or an ``eos_token_id`` that is no id.
     """
     if not _present(folder):
         raise CheckpointError(
             f"{folder}: no tokenizer in it; put tokenizer.json and tokenizer_config.json beside "
             "the weights"
         )
+    ends = _named_end_ids(folder)
     # transformers warns at import that torch is missing; this package does without torch.
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     from transformers import AutoTokenizer
@@ -96,7 +109,8 @@ def load_tokenizer(folder: Path) -> Tokenizer:
             str(folder), local_files_only=True, trust_remote_code=False
         )
     except Exception as error:  # tokenizers raises plain Exception for a broken file
-        raise CheckpointError(f"{folder}: the tokenizer cannot be read ({error})") from error
+        reason = " ".join(str(error).split())
+        raise CheckpointError(f"{folder}: the tokenizer cannot be read ({reason})") from error
     if raw.eos_token_id is not None:
         end_token, end_id = raw.eos_token, raw.eos_token_id
     elif raw.sep_token_id is not None:
@@ -109,7 +123,24 @@ def load_tokenizer(folder: Path) -> Tokenizer:
     pad_id = end_id if raw.pad_token_id is None else raw.pad_token_id
     # Not their number: an added token may leave a gap before its id.
     size = max(raw.get_vocab().values()) + 1
-    return Tokenizer(raw, str(end_token), int(end_id), int(pad_id), size, _start_id(raw))
+    more = tuple(sorted(ends - {int(end_id)}))
+    return Tokenizer(raw, str(end_token), int(end_id), int(pad_id), size, _start_id(raw), more)
+
+
+def _named_end_ids(folder: Path) -> set[int]:
+    """End tokens by the other files of a folder; they may have one each, a list, or none."""
+    found: set[int] = set()
+    for path in (folder / name for name in END_TOKEN_FILES):
+        if not path.is_file():
+            continue
+        named = read_json_object(path, CheckpointError).get("eos_token_id")
+        ids = named if isinstance(named, list) else [] if named is None else [named]
+        if not all(type(one) is int and one >= 0 for one in ids):
+            raise CheckpointError(
+                f"{path}: eos_token_id={named!r} must be a token's id, a list of them, or null"
+            )
+        found.update(ids)
+    return found
 
 
 def _start_id(raw: Any) -> int | None:

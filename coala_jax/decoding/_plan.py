@@ -55,6 +55,7 @@ def make_plan(
         candidates=candidates,
         guidance=replace(guidance or Guidance(), num_candidates=None),
         end_id=backbone.tokenizer.end_id,
+        end_ids=backbone.tokenizer.end_ids,
         penalised=any(sampling.repetition_penalty != 1 for sampling in samplings),
         traced=traced,
     )

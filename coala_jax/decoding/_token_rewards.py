@@ -48,10 +48,11 @@ def token_rewards(
     require_reward_model(model, GenerationError)
     backbone = model.backbone
     require_generates(backbone)
-    end_id = backbone.tokenizer.end_id
+    end_ids = backbone.tokenizer.end_ids
     texts = []
     for number, (prompt, response) in enumerate(zip(prompts, responses, strict=True)):
-        open_response = list(response[:-1] if tuple(response[-1:]) == (end_id,) else response)
+        ended = len(response) > 0 and response[-1] in end_ids
+        open_response = list(response[:-1] if ended else response)
         _require_fits(backbone, number, len(prompt), len(open_response))
         texts.append((list(prompt), open_response))
     found: list[np.ndarray] = [np.empty(0)] * len(texts)

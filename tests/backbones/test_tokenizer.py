@@ -140,6 +140,52 @@ def test_loading_opens_no_connection(checkpoint, monkeypatch):
     load_backbone(checkpoint)
 
 
+def _write_ends(folder, config, generation):
+    path = folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "eos_token_id": config}))
+    (folder / "generation_config.json").write_text(json.dumps(generation))
+
+
+@pytest.mark.parametrize(
+    ("config", "generation", "ends"),
+    [
+        (0, {}, (0,)),
+        (7, {"eos_token_id": None}, (0, 7)),
+        (None, {"eos_token_id": 9}, (0, 9)),
+        ([0, 7], {"eos_token_id": [9, 7, 0]}, (0, 7, 9)),
+        ([], {"eos_token_id": [], "temperature": 0.6}, (0,)),
+    ],
+)
+def test_end_tokens_are_those_of_tokenizer_config_and_generation(folder, config, generation, ends):
+    _write_ends(folder, config, generation)
+    tokenizer = load_tokenizer(folder)
+    assert tokenizer.end_ids == ends and tokenizer.end_id == 0
+    loaded = load_backbone(folder)
+    assert loaded.tokenizer.end_ids == ends
+
+
+@pytest.mark.parametrize("named", ["2", True, 2.0, -1, [1, "2"], {"a": 1}])
+@pytest.mark.parametrize("file", ["config.json", "generation_config.json"])
+def test_an_end_token_that_is_no_id_is_named(folder, file, named):
+    ends = {"config.json": None, "generation_config.json": None, file: named}
+    _write_ends(folder, ends["config.json"], {"eos_token_id": ends["generation_config.json"]})
+    with pytest.raises(CheckpointError, match=r"eos_token_id=.* must be a token's id") as caught:
+        load_tokenizer(folder)
+    assert file in str(caught.value)
+
+
+def test_a_generation_config_that_cannot_be_read_is_named(folder):
+    (folder / "generation_config.json").write_text("{")
+    with pytest.raises(CheckpointError, match=r"generation_config\.json: cannot be read as JSON"):
+        load_tokenizer(folder)
+
+
+def test_what_ends_a_response_changes_no_identity(folder, checkpoint):
+    (folder / "generation_config.json").write_text('{"eos_token_id": [0, 7]}')
+    first, second = load_backbone(checkpoint).identity, load_backbone(folder).identity
+    assert second._replace(name=first.name) == first
+
+
 def test_a_tokenizer_without_an_end_token_is_refused(folder):
     path = folder / "tokenizer_config.json"
     fields = json.loads(path.read_text())

@@ -147,8 +147,7 @@ def load_backbone(
             )
         return _torch_backbone(path, name, dtype)
     model_type, family, config = read_family(path)
-    tokenizer = load_tokenizer(path)
-    require_embedding(path, tokenizer, config)
+    tokenizer = fitting_tokenizer(path, config)
     lora = None if adapter is None else read_adapter(Path(adapter))
     identity = BackboneIdentity(
         name=name if lora is None else f"{name}+{lora.folder.resolve().name}",
@@ -164,8 +163,7 @@ def load_backbone(
 def _torch_backbone(path: Path, name: str, dtype: DTypeLike) -> Backbone:
     """A backbone that torch runs; the engine is part of its identity."""
     module, config = load_torch_module(path, dtype)
-    tokenizer = load_tokenizer(path)
-    require_embedding(path, tokenizer, config)
+    tokenizer = fitting_tokenizer(path, config)
     identity = BackboneIdentity(
         name=name,
         model_type=f"{ENGINE}:{config.fields.get('model_type')}",
@@ -197,17 +195,17 @@ def read_family(folder: Path) -> tuple[str, Family, BackboneConfig]:
         raise CheckpointError(f"{folder}: {error}") from error
 
 
-def require_embedding(folder: Path, tokenizer: Tokenizer, config: BackboneConfig) -> None:
-    """Raise where the tokenizer has ids that the embedding has no row for.
+def fitting_tokenizer(folder: Path, config: BackboneConfig) -> Tokenizer:
+    """The tokenizer of a folder, for the rows of its embedding.
 
     Raises:
-        CheckpointError: with both numbers.
+        CheckpointError: as ``load_tokenizer``; ids that the embedding has no row for.
     """
-    if tokenizer.size > config.vocab_size:
-        raise CheckpointError(
-            f"{folder}: the tokenizer has {tokenizer.size} ids, the embedding only "
-            f"{config.vocab_size} rows (vocab_size); they belong to different models"
-        )
+    tokenizer = load_tokenizer(folder)
+    try:
+        return tokenizer.within(config.vocab_size)
+    except CheckpointError as error:
+        raise CheckpointError(f"{folder}: {error}") from error
 
 
 def save_checkpoint(

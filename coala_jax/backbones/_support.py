@@ -10,8 +10,7 @@ from coala_jax.backbones._errors import CheckpointError
 from coala_jax.backbones._family import BackboneConfig, Family
 from coala_jax.backbones._flax_msgpack import FLAX_NAME
 from coala_jax.backbones._lora import merge_adapter, read_adapter
-from coala_jax.backbones._registry import FAMILIES, read_family, require_embedding
-from coala_jax.backbones._tokenizer import load_tokenizer
+from coala_jax.backbones._registry import FAMILIES, fitting_tokenizer, read_family
 from coala_jax.backbones._weights import weight_files
 
 
@@ -120,7 +119,7 @@ def _sizes(family: Family, config: BackboneConfig) -> dict[str, int]:
 
 def _tokenizer_faults(folder: Path, config: BackboneConfig) -> list[str]:
     try:
-        require_embedding(folder, load_tokenizer(folder), config)
+        fitting_tokenizer(folder, config)
     except CheckpointError as error:
         return [str(error)]
     return []

@@ -3,13 +3,14 @@
 import hashlib
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from coala_jax._files import file_sha256
 from coala_jax._json import read_json_object
-from coala_jax.backbones._errors import CheckpointError
+from coala_jax.backbones._errors import CheckpointError, some_of
 
 # The files that decide how text becomes ids, in the order they are hashed.
 TOKENIZER_FILES = (
@@ -26,6 +27,11 @@ TOKENIZER_FILES = (
 # Where else a folder may name tokens that end a response, each under ``eos_token_id``.
 GENERATION_CONFIG_NAME = "generation_config.json"
 END_TOKEN_FILES = ("config.json", GENERATION_CONFIG_NAME)
+# Tokenizers of sentencepiece. transformers reads them by these packages, and converts them.
+SENTENCEPIECE_FILES = ("tokenizer.model", "sentencepiece.bpe.model")
+SENTENCEPIECE_PACKAGES = {"sentencepiece": "sentencepiece", "google.protobuf": "protobuf"}
+# The first byte of such a file; a tokenizer.model of another kind is text.
+SENTENCEPIECE_START = b"\n"
 # A text to see what a tokenizer puts before one. Not the empty one: what stands alone in it may be
 # the end as well.
 PROBE = "a"
@@ -39,12 +45,15 @@ class Tokenizer:
         raw: the transformers tokenizer.
         end_token: the text of the end-of-text token, or of an encoder's separator.
         end_id: its id, which closes every text.
-        pad_id: the padding token's id; the end token's where the tokenizer names none.
-        size: one more than the largest id, added tokens included.
+        pad_id: the padding token's id; the end token's where the tokenizer names none, or one that
+            the embedding has no row for.
+        size: one more than the largest id that a text may have, added tokens included.
         start_id: the token that the tokenizer itself puts before every text, BERT's ``[CLS]`` or
             Llama's ``<s>``; None where it puts none.
         more_end_ids: of other tokens that end a response that is generated, such as the end of a
             turn, as ``config.json`` and ``generation_config.json`` name them.
+        rowless: tokens of padding and masks that the embedding has no row for, which no text may
+            hold.
     """
 
     raw: Any
@@ -54,6 +63,7 @@ class Tokenizer:
     size: int
     start_id: int | None = None
     more_end_ids: tuple[int, ...] = ()
+    rowless: tuple[str, ...] = ()
 
     @property
     def end_ids(self) -> tuple[int, ...]:
@@ -65,13 +75,42 @@ class Tokenizer:
         return self.encode_batch([text])[0]
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids of several texts, without special tokens, cut or padded nowhere."""
+        """Token ids of several texts, without special tokens, cut or padded nowhere.
+
+        Raises:
+            CheckpointError: a text holds a token that the embedding has no row for.
+        """
         if not texts:
             return []
         encoded = self.raw(
             list(texts), add_special_tokens=False, return_attention_mask=False, verbose=False
         )
-        return [list(ids) for ids in encoded["input_ids"]]
+        found = [list(ids) for ids in encoded["input_ids"]]
+        if self.rowless and any(max(ids, default=0) >= self.size for ids in found):
+            raise CheckpointError(
+                f"a text holds {' or '.join(self.rowless)}, which is a token of the tokenizer but "
+                f"has no row in the embedding ({self.size} rows); leave it out of the text"
+            )
+        return found
+
+    def within(self, rows: int) -> "Tokenizer":
+        """The tokenizer for an embedding of so many rows; padding may lie beyond them.
+
+        Raises:
+            CheckpointError: another token lies beyond them.
+        """
+        if self.size <= rows:
+            return self
+        beyond = sorted((i, token) for token, i in self.raw.get_vocab().items() if i >= rows)
+        unused = {self.raw.pad_token, self.raw.mask_token}
+        if lost := [f"{token} ({i})" for i, token in beyond if token not in unused]:
+            raise CheckpointError(
+                f"the tokenizer has {self.size} ids, the embedding only {rows} rows (vocab_size): "
+                f"none for {some_of(lost)}; they belong to different models"
+            )
+        pad_id = self.pad_id if self.pad_id < rows else self.end_id
+        names = tuple(token for _, token in beyond)
+        return replace(self, pad_id=pad_id, size=rows, rowless=names)
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of token ids, special tokens and spaces kept as they are."""
@@ -91,14 +130,15 @@ def load_tokenizer(folder: Path) -> Tokenizer:
         The tokenizer.
 
     Raises:
-        CheckpointError: no tokenizer files, unreadable ones, neither an end-of-text token nor a
-            separator named, or an ``eos_token_id`` that is no id.
+        CheckpointError: no tokenizer files, unreadable ones, a package that is missing, neither an
+            end-of-text token nor a separator named, or an ``eos_token_id`` that is no id.
     """
     if not _present(folder):
         raise CheckpointError(
             f"{folder}: no tokenizer in it; put tokenizer.json and tokenizer_config.json beside "
             "the weights"
         )
+    _require_packages(folder)
     ends = _named_end_ids(folder)
     # transformers warns at import that torch is missing; this package does without torch.
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
@@ -125,6 +165,27 @@ def load_tokenizer(folder: Path) -> Tokenizer:
     size = max(raw.get_vocab().values()) + 1
     more = tuple(sorted(ends - {int(end_id)}))
     return Tokenizer(raw, str(end_token), int(end_id), int(pad_id), size, _start_id(raw), more)
+
+
+def _require_packages(folder: Path) -> None:
+    """Raise where transformers would look for other packages than those a tokenizer needs."""
+    if any((folder / name).is_file() for name in ("tokenizer.json", "vocab.json", "vocab.txt")):
+        return
+    held = [name for name in SENTENCEPIECE_FILES if (folder / name).is_file()]
+    lacking = [pip for name, pip in SENTENCEPIECE_PACKAGES.items() if not _installed(name)]
+    if held and lacking and (folder / held[0]).read_bytes()[:1] == SENTENCEPIECE_START:
+        raise CheckpointError(
+            f"{folder}: {held[0]} without tokenizer.json is read by the package "
+            f"{' and '.join(lacking)}: pip install {' '.join(lacking)}, or put the tokenizer.json "
+            "that transformers saves beside it"
+        )
+
+
+def _installed(package: str) -> bool:
+    try:
+        return find_spec(package) is not None
+    except ModuleNotFoundError:  # the package around it is missing
+        return False
 
 
 def _named_end_ids(folder: Path) -> set[int]:

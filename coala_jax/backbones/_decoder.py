@@ -30,6 +30,7 @@ from coala_jax.backbones._family import (
     Slot,
     Split,
     refuse_quantised,
+    require_head,
     require_sizes,
 )
 from coala_jax.backbones._ops import (
@@ -55,6 +56,9 @@ INIT_STD = 0.02
 # A window that reaches every token.
 NO_WINDOW = np.iinfo(np.int32).max
 SLIDING, FULL = "sliding_attention", "full_attention"
+# Fields of `DecoderConfig` that a config.json says by other names, or not at all.
+NOT_WRITTEN = ("windows", "qkv_bias", "output_bias", "qk_norm", "mlp_bias", "has_head", "rope")
+HEAD_TENSOR = "lm_head.weight"
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,9 @@ class DecoderConfig:
         output_bias: the projection after attention has one.
         mlp_bias: the feed-forward block has them.
         qk_norm: queries and keys of every head pass a norm.
-        tie_word_embeddings: the token embedding is the output head as well.
+        tie_word_embeddings: the token embedding scores next tokens as well.
+        has_head: something scores them; False where it is not tied and the checkpoint has no
+            ``lm_head.weight``.
         rope: settings of the rotary embedding, from `rope_parameters`, as sorted pairs.
         eos_token_id: end-of-text token or tokens; None where unknown.
     """
@@ -100,6 +106,7 @@ class DecoderConfig:
     mlp_bias: bool = False
     qk_norm: bool = False
     tie_word_embeddings: bool = False
+    has_head: bool = True
     rope: tuple[tuple[str, Any], ...] = (("rope_theta", 10_000.0), ("rope_type", "default"))
     eos_token_id: int | tuple[int, ...] | None = None
 
@@ -163,7 +170,7 @@ class DecoderConfig:
         fields = {
             name: getattr(self, name)
             for name in self.__dataclass_fields__
-            if name not in ("windows", "qkv_bias", "output_bias", "qk_norm", "mlp_bias", "rope")
+            if name not in NOT_WRITTEN
         }
         fields["architectures"] = [VARIANTS[self.model_type].architecture]
         fields["rope_parameters"] = dict(self.rope)
@@ -384,7 +391,6 @@ class Decoder(BackboneModule):
     """A causal decoder without dropout: token ids to hidden states."""
 
     causal = True
-    generates = True
 
     def __init__(self, config: DecoderConfig, *, rngs: nnx.Rngs, dtype: DTypeLike = jnp.float32):
         """Make a module with random weights.
@@ -401,8 +407,13 @@ class Decoder(BackboneModule):
             layer_tensors(config), config.depth, INIT_STD, rngs=rngs, dtype=dtype
         )
         self.norm = nnx.Param(jnp.ones((config.hidden_size,), dtype))
-        if not config.tie_word_embeddings:
+        if config.has_head and not config.tie_word_embeddings:
             self.lm_head = nnx.Param(INIT_STD * random_normal(rngs.params(), embedding, dtype))
+
+    @property
+    def generates(self) -> bool:
+        """Whether anything scores next tokens."""
+        return bool(self.config.has_head)
 
     def __call__(self, tokens: jax.Array, attention_mask: jax.Array | None = None) -> jax.Array:
         """Hidden states after the final norm.
@@ -470,7 +481,11 @@ class Decoder(BackboneModule):
 
         Returns:
             (..., vocab_size) in the dtype of ``hidden``.
+
+        Raises:
+            ValueError: nothing scores them.
         """
+        require_head(self.config.has_head)
         head = self.embedding if self.config.tie_word_embeddings else self.lm_head
         return linear(hidden, head[...])
 
@@ -504,8 +519,8 @@ def _layout(config: DecoderConfig) -> dict[str, Slot]:
         "embed_tokens.weight": Slot(("embedding",)),
         "norm.weight": Slot(("norm",)),
     }
-    if not config.tie_word_embeddings:
-        layout["lm_head.weight"] = Slot(("lm_head",))
+    if config.has_head and not config.tie_word_embeddings:
+        layout[HEAD_TENSOR] = Slot(("lm_head",))
     return layout | layer_slots("layers", "layers", layer_tensors(config), config.depth)
 
 
@@ -531,11 +546,14 @@ def _family(model_type: str, covers: str) -> Family:
         make=make,
         layout=_layout,
         prefix="model.",
-        unprefixed=("lm_head.weight",),
-        # Frequencies that old exports stored, and the copy of a tied embedding.
-        ignored=r"(layers\.\d+\.self_attn\.rotary_emb\.inv_freq|lm_head\.weight)",
+        unprefixed=(HEAD_TENSOR,),
+        # Frequencies that old exports stored, and what classifies.
+        ignored=r"(layers\.\d+\.self_attn\.)?rotary_emb\.inv_freq|(score|classifier|qa_outputs)\..*",
         covers=covers,
         splits=_splits,
+        more_prefixes=("transformer.",),  # of models that answer questions
+        embedding="embed_tokens.weight",
+        head=HEAD_TENSOR,
     )
 
 

@@ -386,7 +386,7 @@ def _family(model_type: str, covers: str) -> Family:
         layout=_layout,
         prefix=VARIANTS[model_type].prefix,
         # Counters that old exports stored, and the heads, which hidden states do not pass.
-        ignored=r"embeddings\.(position|token_type)_ids|(pooler|cls|lm_head|classifier)\..*",
+        ignored=r"embeddings\.(position|token_type)_ids|(pooler|cls|lm_head|classifier|qa_outputs)\..*",
         covers=covers,
         splits=_splits,
         # Checkpoints of 2018, bert-base-uncased among them.

@@ -58,12 +58,15 @@ class BackboneModule(nnx.Module):
     Attributes:
         config: the family's configuration.
         causal: whether a token sees earlier ones alone, so that prefixes can be shared.
-        generates: whether it scores next tokens and keeps keys and values.
     """
 
     config: Any
     causal: bool
-    generates = False
+
+    @property
+    def generates(self) -> bool:
+        """Whether it scores next tokens and keeps keys and values."""
+        return False
 
     @property
     def dtype(self) -> np.dtype:
@@ -132,6 +135,7 @@ class Family:
         make: random module of a configuration: ``make(config, rngs, dtype)``; a `BackboneModule`.
         layout: tensor name in the checkpoint, without prefix, to its slot.
         prefix: what a checkpoint may put before the names.
+        more_prefixes: what it may put there instead, for some heads.
         ignored: a regular expression of tensors that carry no weight of their own; a name of the
             layout is never ignored.
         covers: the models of this type, for people.
@@ -139,6 +143,10 @@ class Family:
             those not named are whole on each.
         unprefixed: names that never take the prefix.
         renamed: how names ended in old checkpoints, and how they end now.
+        embedding: name of the token embedding, in families that may score next tokens with it.
+        head: name of the matrix that scores next tokens where the embedding does not; the
+            configuration says which by ``tie_word_embeddings`` and ``has_head``.
+        turned: a regular expression of the matrices that lie as (in, out).
     """
 
     read_config: Callable[[Mapping[str, Any]], Any]
@@ -150,6 +158,10 @@ class Family:
     splits: Callable[[Any], Mapping[tuple[str, ...], Split]]
     unprefixed: tuple[str, ...] = ()
     renamed: tuple[tuple[str, str], ...] = ()
+    embedding: str = ""
+    head: str = ""
+    turned: str = ""
+    more_prefixes: tuple[str, ...] = ()
 
     def stored_name(self, name: str) -> str:
         """A name of the layout as a checkpoint of a model with its head has it."""
@@ -157,7 +169,8 @@ class Family:
 
     def layout_name(self, stored: str) -> str:
         """A name in a checkpoint, with or without the prefix, as the layout has it."""
-        name = stored.removeprefix(self.prefix)
+        prefixes = (self.prefix, *self.more_prefixes)
+        name = stored.removeprefix(next(filter(stored.startswith, prefixes), ""))
         for old, new in self.renamed:
             if name.endswith(old):
                 return name.removesuffix(old) + new
@@ -179,6 +192,19 @@ def require_sizes(owner: str, config: Any, names: Sequence[str]) -> None:
         value = config.get(name) if isinstance(config, Mapping) else getattr(config, name)
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise CoalaError(f"{owner} config: {name} must be a positive integer, got {value!r}")
+
+
+def require_head(has_head: bool) -> None:
+    """Raise where nothing scores next tokens.
+
+    Raises:
+        ValueError: names the tensor that would.
+    """
+    if not has_head:
+        raise CoalaError(
+            "the checkpoint has no lm_head.weight, which scores next tokens; to generate, use the "
+            "checkpoint of the model for causal language modelling"
+        )
 
 
 def refuse_quantised(owner: str, fields: Mapping[str, Any]) -> None:

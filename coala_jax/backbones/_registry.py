@@ -157,7 +157,7 @@ def load_backbone(
         tokenizer_sha256=tokenizer_sha256(path),
     )
     module = load_module(path, family, config, dtype, lora, mesh)
-    return Backbone(module, config, tokenizer, identity)
+    return Backbone(module, module.config, tokenizer, identity)
 
 
 def _torch_backbone(path: Path, name: str, dtype: DTypeLike) -> Backbone:

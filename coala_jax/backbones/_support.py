@@ -67,10 +67,13 @@ def check_support(folder: Path, adapter: Path | None = None) -> Support:
         known = FAMILIES.get(model_type)
         faults += [str(error)] if known is None else config_faults(known, fields)
     else:
-        sizes = _sizes(family, config)
         faults += _tokenizer_faults(folder, config)
-        readable = bool(weights) and weights[0].name != FLAX_NAME
-        faults += _tensor_faults(folder, family, config, adapter) if readable else []
+        if weights and weights[0].name != FLAX_NAME:
+            try:
+                config = _settled(folder, family, config, adapter)
+            except CheckpointError as error:
+                faults.append(str(error))
+        sizes = _sizes(family, config)
     bytes_of = {path.name: path.stat().st_size for path in weights}
     return Support(model_type, sizes, bytes_of, tuple(faults))
 
@@ -125,13 +128,9 @@ def _tokenizer_faults(folder: Path, config: BackboneConfig) -> list[str]:
     return []
 
 
-def _tensor_faults(
-    folder: Path, family: Family, config: BackboneConfig, adapter: Path | None
-) -> list[str]:
-    try:
-        tensors = checked_tensors(folder, family, config)
-        if adapter is not None:
-            merge_adapter(tensors, read_adapter(adapter), family)
-    except CheckpointError as error:
-        return [str(error)]
-    return []
+def _settled(folder: Path, family: Family, config: Any, adapter: Path | None) -> Any:
+    """The configuration as the tensors have it, which fit it."""
+    tensors, config = checked_tensors(folder, family, config, compare=False)
+    if adapter is not None:
+        _, config = merge_adapter(tensors, read_adapter(adapter), family, config, compare=False)
+    return config

@@ -75,8 +75,14 @@ def require_generates(backbone: Backbone) -> None:
     """Raise where a backbone cannot generate.
 
     Raises:
-        GenerationError: an encoder, or a model that torch runs.
+        GenerationError: an encoder, a model that torch runs, or one without a matrix that scores
+            next tokens.
     """
+    if not getattr(backbone.config, "has_head", True):
+        raise GenerationError(
+            f"{backbone.identity.name}: its checkpoint has no lm_head.weight, which scores next "
+            "tokens; extract and score do without, to generate use the model that has it"
+        )
     if not backbone.module.generates:
         raise GenerationError(
             f"{backbone.identity.name}: a {backbone.identity.model_type} backbone does not "

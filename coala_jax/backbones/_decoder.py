@@ -24,12 +24,27 @@ from coala_jax.backbones._attention import (
     causal_sight,
     plain_batch,
 )
+from coala_jax.backbones._config_fields import (
+    ANY,
+    COUNT,
+    FLAG,
+    LIST,
+    NUMBER,
+    QK_NORMS,
+    SIZE,
+    TEXT,
+    TOKENS,
+    Kind,
+    check_fields,
+    only,
+    or_null,
+    shown,
+)
 from coala_jax.backbones._family import (
     BackboneModule,
     Family,
     Slot,
     Split,
-    refuse_quantised,
     require_head,
     require_sizes,
 )
@@ -40,7 +55,7 @@ from coala_jax.backbones._ops import (
     require_activation,
     rms_norm,
 )
-from coala_jax.backbones._rope import make_rope, rope_parameters, rotate
+from coala_jax.backbones._rope import ROPE_FIELDS, make_rope, rope_parameters, rotate
 from coala_jax.backbones._stack import (
     LAST,
     LayerTensors,
@@ -59,6 +74,29 @@ SLIDING, FULL = "sliding_attention", "full_attention"
 # Fields of `DecoderConfig` that a config.json says by other names, or not at all.
 NOT_WRITTEN = ("windows", "qkv_bias", "output_bias", "qk_norm", "mlp_bias", "has_head", "rope")
 HEAD_TENSOR = "lm_head.weight"
+SIZES = (
+    "vocab_size",
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "max_position_embeddings",
+)
+OPTIONAL_SIZES = ("num_key_value_heads", "head_dim")
+# Of a config.json of any of the four: what is read, and what has one value that is computed.
+FIELDS: Mapping[str, Kind] = {
+    **dict.fromkeys(SIZES, SIZE),
+    **dict.fromkeys(OPTIONAL_SIZES, or_null(SIZE)),
+    "rms_norm_eps": NUMBER,
+    "hidden_act": TEXT,
+    "tie_word_embeddings": FLAG,
+    "eos_token_id": or_null(TOKENS),
+    "layer_types": or_null(LIST),
+    "is_causal": only(True),
+    "use_bidirectional_attention": only(False),
+    "position_embedding_type": only("rope", "rotary"),
+    **ROPE_FIELDS,
+}
 
 
 @dataclass(frozen=True)
@@ -117,20 +155,7 @@ class DecoderConfig:
             ValueError: names the field and its value.
         """
         owner = self.model_type
-        require_sizes(
-            owner,
-            self,
-            (
-                "vocab_size",
-                "hidden_size",
-                "intermediate_size",
-                "num_hidden_layers",
-                "num_attention_heads",
-                "num_key_value_heads",
-                "head_dim",
-                "max_position_embeddings",
-            ),
-        )
+        require_sizes(owner, self, (*SIZES, *OPTIONAL_SIZES))
         require_activation(owner, "hidden_act", self.hidden_act)
         if self.num_attention_heads % self.num_key_value_heads:
             raise CoalaError(
@@ -197,6 +222,7 @@ class _Variant:
 
     Attributes:
         architecture: Hugging Face's class of the causal model.
+        fields: that the others do not have, or of which one value is computed.
         defaults: of fields that a ``config.json`` may leave out.
         qkv_bias: biases of queries, keys and values; None means ``attention_bias`` says.
         mlp_bias: whether a ``mlp_bias`` field counts.
@@ -207,6 +233,7 @@ class _Variant:
     """
 
     architecture: str
+    fields: Mapping[str, Kind]
     defaults: Mapping[str, Any]
     qkv_bias: bool | None = None
     mlp_bias: bool = False
@@ -215,9 +242,16 @@ class _Variant:
     layered_windows: bool = False
 
 
+NO_BIASES = {"attention_bias": only(False), "mlp_bias": only(False)}
+LAYERED_WINDOWS = {
+    "use_sliding_window": FLAG,
+    "sliding_window": or_null(SIZE),
+    "max_window_layers": COUNT,
+}
 VARIANTS: Mapping[str, _Variant] = {
     "llama": _Variant(
         "LlamaForCausalLM",
+        {"attention_bias": FLAG, "mlp_bias": FLAG, **QK_NORMS},
         {
             "vocab_size": 32000,
             "hidden_size": 4096,
@@ -230,6 +264,7 @@ VARIANTS: Mapping[str, _Variant] = {
     ),
     "mistral": _Variant(
         "MistralForCausalLM",
+        {**NO_BIASES, "sliding_window": or_null(SIZE), **QK_NORMS},
         {
             "vocab_size": 32000,
             "hidden_size": 4096,
@@ -245,6 +280,8 @@ VARIANTS: Mapping[str, _Variant] = {
     ),
     "qwen2": _Variant(
         "Qwen2ForCausalLM",
+        # It has biases of queries, keys and values, whatever this says.
+        {**NO_BIASES, "attention_bias": ANY, **LAYERED_WINDOWS, **QK_NORMS},
         {
             "vocab_size": 151936,
             "hidden_size": 4096,
@@ -261,6 +298,7 @@ VARIANTS: Mapping[str, _Variant] = {
     ),
     "qwen3": _Variant(
         "Qwen3ForCausalLM",
+        {**NO_BIASES, "attention_bias": FLAG, **LAYERED_WINDOWS, **dict.fromkeys(QK_NORMS, ANY)},
         {
             "vocab_size": 151936,
             "hidden_size": 4096,
@@ -295,14 +333,14 @@ def read_decoder_config(model_type: str, fields: Mapping[str, Any]) -> DecoderCo
         ValueError: a value that this module cannot honour, named with its key.
     """
     variant = VARIANTS[model_type]
-    refuse_quantised(model_type, fields)
+    check_fields(model_type, fields, {**FIELDS, **variant.fields})
     given = {**variant.defaults, **fields}
     heads = given["num_attention_heads"]
     bias = bool(given.get("attention_bias", False))
     layers = given["num_hidden_layers"]
-    require_sizes(model_type, given, ("hidden_size", "num_attention_heads", "num_hidden_layers"))
     try:
         rope = rope_parameters(fields, given["max_position_embeddings"])
+        windows = _windows(variant, given, layers)
     except ValueError as error:
         raise CoalaError(f"{model_type} config: {error}") from error
     eos = given.get("eos_token_id")
@@ -318,7 +356,7 @@ def read_decoder_config(model_type: str, fields: Mapping[str, Any]) -> DecoderCo
         max_position_embeddings=given["max_position_embeddings"],
         rms_norm_eps=given.get("rms_norm_eps", 1e-6),
         hidden_act=given.get("hidden_act", "silu"),
-        windows=_windows(variant, given, layers),
+        windows=windows,
         qkv_bias=bias if variant.qkv_bias is None else variant.qkv_bias,
         output_bias=bias and variant.qkv_bias is None,
         mlp_bias=variant.mlp_bias and bool(given.get("mlp_bias", False)),
@@ -334,18 +372,34 @@ def _either(value: Any, default: Any) -> Any:
 
 
 def _windows(variant: _Variant, fields: Mapping[str, Any], layers: int) -> tuple[int | None, ...]:
-    """Sliding window of every layer; empty where none slides."""
+    """Sliding window of every layer; empty where none slides.
+
+    Raises:
+        ValueError: ``layer_types`` that are not known, or that the other fields do not allow.
+    """
     window = fields.get("sliding_window")
-    if variant.window:
-        return () if window is None else (window,) * layers
-    if not variant.layered_windows or not fields.get("use_sliding_window") or window is None:
-        return ()
     kinds = fields.get("layer_types")
+    if unknown := sorted({str(kind) for kind in kinds or ()} - {SLIDING, FULL}):
+        raise CoalaError(f"layer_types: {', '.join(unknown)} not supported; {SLIDING}, {FULL} are")
+    slides = fields.get("use_sliding_window") if variant.layered_windows else variant.window
+    if not slides or window is None:
+        if SLIDING in (kinds or ()):
+            mend = "set them" if variant.layered_windows or variant.window else f"{FULL} alone is"
+            raise CoalaError(
+                f"layer_types: {SLIDING} needs a window and layers that slide by "
+                f"use_sliding_window and sliding_window; {mend}"
+            )
+        return ()
+    if variant.window:
+        if FULL in (kinds or ()):
+            raise CoalaError(
+                f"layer_types={shown(kinds)} is not supported; with sliding_window={window} "
+                f"{SLIDING} in every layer is"
+            )
+        return (window,) * layers
     if kinds is None:
         first = fields["max_window_layers"]
         kinds = [SLIDING if layer >= first else FULL for layer in range(layers)]
-    if unknown := sorted({str(kind) for kind in kinds} - {SLIDING, FULL}):
-        raise CoalaError(f"layer_types: {', '.join(unknown)} not supported; {SLIDING}, {FULL} are")
     return tuple(window if kind == SLIDING else None for kind in kinds)
 
 
@@ -543,6 +597,8 @@ def _family(model_type: str, covers: str) -> Family:
 
     return Family(
         read_config=read,
+        fields={**FIELDS, **VARIANTS[model_type].fields},
+        stem=model_type,
         make=make,
         layout=_layout,
         prefix="model.",

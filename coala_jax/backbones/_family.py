@@ -12,6 +12,7 @@ from jax.typing import DTypeLike
 
 from coala_jax._errors import CoalaError
 from coala_jax.backbones._attention import KeyValueCache, States, TokenBatch, empty_cache
+from coala_jax.backbones._config_fields import SIZE, Kind
 
 
 class BackboneConfig(Protocol):
@@ -132,6 +133,8 @@ class Family:
 
     Attributes:
         read_config: parsed ``config.json`` to the family's configuration; raises ValueError.
+        fields: of ``config.json``, those that are read or have one value that is computed.
+        stem: how transformers' classes of the family begin.
         make: random module of a configuration: ``make(config, rngs, dtype)``; a `BackboneModule`.
         layout: tensor name in the checkpoint, without prefix, to its slot.
         prefix: what a checkpoint may put before the names.
@@ -150,6 +153,8 @@ class Family:
     """
 
     read_config: Callable[[Mapping[str, Any]], Any]
+    fields: Mapping[str, Kind]
+    stem: str
     make: Callable[[Any, nnx.Rngs, DTypeLike], BackboneModule]
     layout: Callable[[Any], dict[str, Slot]]
     prefix: str
@@ -182,16 +187,16 @@ def require_sizes(owner: str, config: Any, names: Sequence[str]) -> None:
 
     Args:
         owner: the family, for the message.
-        config: an object or a mapping that has the sizes.
+        config: that has the sizes.
         names: of the sizes.
 
     Raises:
         ValueError: names the first one and its value.
     """
     for name in names:
-        value = config.get(name) if isinstance(config, Mapping) else getattr(config, name)
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise CoalaError(f"{owner} config: {name} must be a positive integer, got {value!r}")
+        value = getattr(config, name)
+        if not SIZE.fits(value):
+            raise CoalaError(f"{owner} config: {SIZE.fault(name, value)}")
 
 
 def require_head(has_head: bool) -> None:
@@ -204,17 +209,4 @@ def require_head(has_head: bool) -> None:
         raise CoalaError(
             "the checkpoint has no lm_head.weight, which scores next tokens; to generate, use the "
             "checkpoint of the model for causal language modelling"
-        )
-
-
-def refuse_quantised(owner: str, fields: Mapping[str, Any]) -> None:
-    """Raise for a checkpoint whose weights are quantised.
-
-    Raises:
-        ValueError: says what to use instead.
-    """
-    if fields.get("quantization_config") is not None:
-        raise CoalaError(
-            f"{owner} config: quantization_config is set; quantised weights are not supported, "
-            "use the checkpoint in float32, float16 or bfloat16"
         )

@@ -25,12 +25,24 @@ from coala_jax.backbones._attention import (
     causal_sight,
     plain_batch,
 )
+from coala_jax.backbones._config_fields import (
+    ANY,
+    FLAG,
+    NUMBER,
+    QK_NORMS,
+    SIZE,
+    TEXT,
+    TOKENS,
+    Kind,
+    check_fields,
+    only,
+    or_null,
+)
 from coala_jax.backbones._family import (
     BackboneModule,
     Family,
     Slot,
     Split,
-    refuse_quantised,
     require_head,
     require_sizes,
 )
@@ -48,6 +60,32 @@ INIT_STD = 0.02
 # The residual branches a layer: attention and feed-forward. Their last projections start smaller
 # by the square root of how many there are in all, so that the residual stream keeps its scale.
 RESIDUAL_BRANCHES = 2
+
+# Names by which transformers takes sizes too.
+ALIASES = {
+    "hidden_size": "n_embd",
+    "max_position_embeddings": "n_positions",
+    "num_attention_heads": "n_head",
+    "num_hidden_layers": "n_layer",
+}
+# Of a config.json: what is read, and what has one value that is computed.
+FIELDS: Mapping[str, Kind] = {
+    **dict.fromkeys(("vocab_size", *ALIASES, *ALIASES.values()), SIZE),
+    "n_inner": or_null(SIZE),
+    "activation_function": TEXT,
+    "layer_norm_epsilon": NUMBER,
+    "scale_attn_weights": FLAG,
+    "scale_attn_by_inverse_layer_idx": FLAG,
+    "tie_word_embeddings": FLAG,
+    "eos_token_id": or_null(TOKENS),
+    "is_causal": only(True),
+    "use_bidirectional_attention": only(False),
+    "position_embedding_type": only("absolute"),
+    # The same sums in another order, and the first name of n_positions.
+    "reorder_and_upcast_attn": ANY,
+    "n_ctx": ANY,
+    **QK_NORMS,
+}
 
 
 @dataclass(frozen=True)
@@ -68,7 +106,8 @@ class GPT2Config:
         tie_word_embeddings: the token embedding scores next tokens as well.
         has_head: something scores them; False where it is not tied and the checkpoint has no
             ``lm_head.weight``.
-        eos_token_id: the end-of-text token, also used as the first one; None where unknown.
+        eos_token_id: the end-of-text token or tokens, also used as the first one; None where
+            unknown.
     """
 
     vocab_size: int = 50257
@@ -83,7 +122,7 @@ class GPT2Config:
     scale_attn_by_inverse_layer_idx: bool = False
     tie_word_embeddings: bool = True
     has_head: bool = True
-    eos_token_id: int | None = None
+    eos_token_id: int | tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         """Check sizes and names.
@@ -135,7 +174,7 @@ class GPT2Config:
         Fields that do not change an evaluation pass (dropout, summary heads, versions) are ignored.
 
         Args:
-            fields: the parsed JSON object.
+            fields: the parsed JSON object; sizes may go by the names of ``ALIASES``.
 
         Returns:
             The configuration; fields that are absent take Hugging Face's defaults.
@@ -143,11 +182,18 @@ class GPT2Config:
         Raises:
             ValueError: a value that this module cannot honour, named with its key.
         """
-        if fields.get("add_cross_attention", False):
-            raise CoalaError("GPT-2 config: add_cross_attention=true is not supported")
-        refuse_quantised("GPT-2", fields)
+        check_fields("GPT-2", fields, FIELDS)
+        given = dict(fields)
+        for alias, name in ALIASES.items():
+            if alias in given and given.setdefault(name, given[alias]) != given[alias]:
+                raise CoalaError(
+                    f"GPT-2 config: {name}={given[name]} and {alias}={given[alias]} are two names "
+                    "of one size; leave one out"
+                )
+        eos = given.get("eos_token_id")
+        given["eos_token_id"] = tuple(eos) if isinstance(eos, list) else eos
         names = {*cls.__dataclass_fields__} - {"has_head"}
-        return cls(**{name: fields[name] for name in names if name in fields})
+        return cls(**{name: given[name] for name in names if name in given})
 
     def to_dict(self) -> dict[str, Any]:
         """Write the ``config.json`` that Hugging Face's ``AutoModelForCausalLM`` reads."""
@@ -420,6 +466,8 @@ def _make(config: GPT2Config, rngs: nnx.Rngs, dtype: DTypeLike) -> GPT2:
 
 FAMILY = Family(
     read_config=GPT2Config.from_dict,
+    fields=FIELDS,
+    stem="GPT2",
     make=_make,
     layout=_layout,
     prefix="transformer.",

@@ -6,10 +6,11 @@ A family is one file with a ``FAMILY``, and one line in ``FAMILIES``.
 import hashlib
 import json
 import os
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -26,7 +27,8 @@ from coala_jax.backbones._checkpoint import (
     read_config,
     save_module,
 )
-from coala_jax.backbones._errors import CheckpointError
+from coala_jax.backbones._config_fields import shown, unknown_fields
+from coala_jax.backbones._errors import CheckpointError, some_of
 from coala_jax.backbones._family import BackboneConfig, BackboneModule, Family
 from coala_jax.backbones._hub import find_checkpoint
 from coala_jax.backbones._lora import adapted_sha256, read_adapter
@@ -130,6 +132,7 @@ def load_backbone(
     Raises:
         CheckpointError: no checkpoint, an unsupported family or configuration, weights, adapter or
             tokenizer that cannot be used; the message says which and what to do.
+        UserWarning: fields of ``config.json`` that are set and of which nothing is known.
         ValueError: another engine, or what the torch engine does not do.
     """
     if engine not in ENGINES:
@@ -148,6 +151,8 @@ def load_backbone(
         return _torch_backbone(path, name, dtype)
     model_type, family, config = read_family(path)
     tokenizer = fitting_tokenizer(path, config)
+    if strange := unknown_fields(family.stem, read_config(path), family.fields):
+        warnings.warn(unknown_fields_warning(path, model_type, strange), stacklevel=2)
     lora = None if adapter is None else read_adapter(Path(adapter))
     identity = BackboneIdentity(
         name=name if lora is None else f"{name}+{lora.folder.resolve().name}",
@@ -193,6 +198,15 @@ def read_family(folder: Path) -> tuple[str, Family, BackboneConfig]:
         return model_type, family, family.read_config(fields)
     except (TypeError, ValueError) as error:
         raise CheckpointError(f"{folder}: {error}") from error
+
+
+def unknown_fields_warning(folder: Path, model_type: str, strange: Mapping[str, Any]) -> str:
+    """What to say of fields that are set and of which nothing is known."""
+    listed = some_of(f"{name}={shown(value)}" for name, value in strange.items())
+    return (
+        f"{folder}: not known in config.json: {listed}; a plain {model_type} is computed, which is "
+        "wrong if they change the hidden states"
+    )
 
 
 def fitting_tokenizer(folder: Path, config: BackboneConfig) -> Tokenizer:

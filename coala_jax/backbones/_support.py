@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from coala_jax.backbones._checkpoint import checked_tensors, parameter_count, read_config
+from coala_jax.backbones._config_fields import unknown_fields
 from coala_jax.backbones._errors import CheckpointError
 from coala_jax.backbones._family import BackboneConfig, Family
 from coala_jax.backbones._flax_msgpack import FLAX_NAME
@@ -23,12 +24,15 @@ class Support(NamedTuple):
             empty where the configuration is not supported.
         weights: the weight files, and their bytes.
         faults: all that keeps it from being loaded; empty where it can be.
+        unknown: fields of ``config.json`` that are set and of which nothing is known, with their
+            values.
     """
 
     model_type: str
     sizes: dict[str, int]
     weights: dict[str, int]
     faults: tuple[str, ...]
+    unknown: Mapping[str, Any]
 
 
 def supported_families() -> dict[str, str]:
@@ -75,7 +79,9 @@ def check_support(folder: Path, adapter: Path | None = None) -> Support:
                 faults.append(str(error))
         sizes = _sizes(family, config)
     bytes_of = {path.name: path.stat().st_size for path in weights}
-    return Support(model_type, sizes, bytes_of, tuple(faults))
+    known = FAMILIES.get(model_type)
+    unknown = {} if known is None else unknown_fields(known.stem, fields, known.fields)
+    return Support(model_type, sizes, bytes_of, tuple(faults), unknown)
 
 
 def config_faults(family: Family, fields: Mapping[str, Any]) -> list[str]:

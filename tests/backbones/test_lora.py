@@ -213,6 +213,8 @@ def test_an_adapter_may_leave_layers_out_where_its_settings_do(checkpoint, tmp_p
 # Names alone: a family whose linear weights are (out, in), as torch's are.
 LINEAR_FAMILY = Family(
     read_config=dict,
+    fields={},
+    stem="",
     make=lambda *_: None,
     layout=lambda _: {},
     prefix="model.",

@@ -91,6 +91,8 @@ ANY = Kind(lambda value: True, "")
 # Set to something, other models compute otherwise by it.
 UNSET = Kind(lambda value: not value, "null is", typed=False)
 ONE = only(1)
+# Null, too, lets some versions of transformers see every token.
+CAUSAL = Kind(lambda value: value is True, "true is", typed=False)
 
 # Fields by which models of other types, or code of a checkpoint's own, compute otherwise.
 OTHERWISE: Mapping[str, Kind] = {

@@ -26,6 +26,7 @@ from coala_jax.backbones._attention import (
 )
 from coala_jax.backbones._config_fields import (
     ANY,
+    CAUSAL,
     COUNT,
     FLAG,
     LIST,
@@ -92,7 +93,7 @@ FIELDS: Mapping[str, Kind] = {
     "tie_word_embeddings": FLAG,
     "eos_token_id": or_null(TOKENS),
     "layer_types": or_null(LIST),
-    "is_causal": only(True),
+    "is_causal": CAUSAL,
     "use_bidirectional_attention": only(False),
     "position_embedding_type": only("rope", "rotary"),
     **ROPE_FIELDS,
@@ -197,7 +198,8 @@ class DecoderConfig:
             for name in self.__dataclass_fields__
             if name not in NOT_WRITTEN
         }
-        fields["architectures"] = [VARIANTS[self.model_type].architecture]
+        ending = "ForCausalLM" if self.has_head else "Model"
+        fields["architectures"] = [VARIANTS[self.model_type].stem + ending]
         fields["rope_parameters"] = dict(self.rope)
         fields["attention_dropout"] = 0.0
         if self.model_type == "llama":
@@ -221,7 +223,7 @@ class _Variant:
     """What sets a model type apart from the others.
 
     Attributes:
-        architecture: Hugging Face's class of the causal model.
+        stem: how Hugging Face's classes begin.
         fields: that the others do not have, or of which one value is computed.
         defaults: of fields that a ``config.json`` may leave out.
         qkv_bias: biases of queries, keys and values; None means ``attention_bias`` says.
@@ -232,7 +234,7 @@ class _Variant:
             ``layer_types`` say.
     """
 
-    architecture: str
+    stem: str
     fields: Mapping[str, Kind]
     defaults: Mapping[str, Any]
     qkv_bias: bool | None = None
@@ -250,7 +252,7 @@ LAYERED_WINDOWS = {
 }
 VARIANTS: Mapping[str, _Variant] = {
     "llama": _Variant(
-        "LlamaForCausalLM",
+        "Llama",
         {"attention_bias": FLAG, "mlp_bias": FLAG, **QK_NORMS},
         {
             "vocab_size": 32000,
@@ -263,7 +265,7 @@ VARIANTS: Mapping[str, _Variant] = {
         mlp_bias=True,
     ),
     "mistral": _Variant(
-        "MistralForCausalLM",
+        "Mistral",
         {**NO_BIASES, "sliding_window": or_null(SIZE), **QK_NORMS},
         {
             "vocab_size": 32000,
@@ -279,7 +281,7 @@ VARIANTS: Mapping[str, _Variant] = {
         window=True,
     ),
     "qwen2": _Variant(
-        "Qwen2ForCausalLM",
+        "Qwen2",
         # It has biases of queries, keys and values, whatever this says.
         {**NO_BIASES, "attention_bias": ANY, **LAYERED_WINDOWS, **QK_NORMS},
         {
@@ -297,7 +299,7 @@ VARIANTS: Mapping[str, _Variant] = {
         layered_windows=True,
     ),
     "qwen3": _Variant(
-        "Qwen3ForCausalLM",
+        "Qwen3",
         {**NO_BIASES, "attention_bias": FLAG, **LAYERED_WINDOWS, **dict.fromkeys(QK_NORMS, ANY)},
         {
             "vocab_size": 151936,
@@ -598,7 +600,7 @@ def _family(model_type: str, covers: str) -> Family:
     return Family(
         read_config=read,
         fields={**FIELDS, **VARIANTS[model_type].fields},
-        stem=model_type,
+        stem=VARIANTS[model_type].stem,
         make=make,
         layout=_layout,
         prefix="model.",

@@ -27,6 +27,7 @@ from coala_jax.backbones._attention import (
 )
 from coala_jax.backbones._config_fields import (
     ANY,
+    CAUSAL,
     FLAG,
     NUMBER,
     QK_NORMS,
@@ -78,7 +79,7 @@ FIELDS: Mapping[str, Kind] = {
     "scale_attn_by_inverse_layer_idx": FLAG,
     "tie_word_embeddings": FLAG,
     "eos_token_id": or_null(TOKENS),
-    "is_causal": only(True),
+    "is_causal": CAUSAL,
     "use_bidirectional_attention": only(False),
     "position_embedding_type": only("absolute"),
     # The same sums in another order, and the first name of n_positions.
@@ -201,7 +202,7 @@ class GPT2Config:
         del fields["has_head"]
         return {
             "model_type": "gpt2",
-            "architectures": ["GPT2LMHeadModel"],
+            "architectures": ["GPT2LMHeadModel" if self.has_head else "GPT2Model"],
             **fields,
             "bos_token_id": self.eos_token_id,
             "attn_pdrop": 0.0,

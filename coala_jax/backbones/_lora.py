@@ -339,6 +339,8 @@ def _malformed(fields: dict[str, Any]) -> list[str]:
             for key, value in numbers.items()
             if not _positive(value)
         ]
+    if fields["use_rslora"] not in (True, False, None):
+        faults.append(f"use_rslora={fields['use_rslora']!r} must be true or false")
     for name in ("target_modules", "modules_to_save"):
         value = fields[name]
         texts = isinstance(value, list) and all(isinstance(text, str) for text in value)

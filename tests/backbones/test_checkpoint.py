@@ -204,6 +204,9 @@ def test_a_checkpoint_without_its_head_has_hidden_states_alone(tmp_path, kind):
     assert not module.generates
     with pytest.raises(ValueError, match=r"no lm_head\.weight, which scores next tokens"):
         module.logits(module(TOKENS))
+    again = save_checkpoint(tmp_path / "again", module, module.config, jnp.float32)
+    assert json.loads((again / "config.json").read_text())["architectures"] == ["LlamaModel"]
+    np.testing.assert_array_equal(load_variant(again)(TOKENS), module(TOKENS))
 
 
 def test_a_gpt2_that_classifies_is_read_and_still_tied(folder, checkpoint):

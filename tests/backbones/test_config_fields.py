@@ -160,6 +160,7 @@ def test_what_published_checkpoints_say_is_taken_without_a_word(model_type):
     ("model_types", "name", "value"),
     [
         (("gpt2", *DECODERS), "is_causal", False),
+        (("gpt2", *DECODERS), "is_causal", None),
         (("bert", "roberta"), "is_causal", True),
         (("bert", "roberta"), "is_decoder", True),
         (("gpt2", *DECODERS), "use_bidirectional_attention", True),
@@ -196,8 +197,8 @@ def test_what_is_computed_otherwise_is_refused_by_name(model_types, name, value)
     ("model_types", "fields"),
     [
         (("gpt2", *DECODERS), {"is_causal": True, "use_bidirectional_attention": None}),
-        (("gpt2", *DECODERS), {"is_causal": None}),
         (("bert", "roberta"), {"is_causal": False, "is_decoder": False}),
+        (("bert", "roberta"), {"is_causal": None}),
         (list(PLAIN), {"pruned_heads": {}, "num_experts": 0, "alibi": False, "logit_scale": 1.0}),
         (list(PLAIN), {"add_cross_attention": False, "quantization_config": None}),
         (list(PLAIN), {"auto_map": {"AutoTokenizer": ["tokens.OtherTokenizer", None]}}),

@@ -467,6 +467,7 @@ def test_the_identity_is_of_base_and_adapter(checkpoint, tmp_path):
         ({"some_new_variant": {"k": 1}}, "some_new_variant={'k': 1} is not supported"),
         ({"r": 0}, "r=0 must be a positive number"),
         ({"r": "3"}, "r='3' must be a positive number"),
+        ({"use_rslora": "false"}, "use_rslora='false' must be true or false"),
         ({"lora_alpha": None}, "lora_alpha=None must be a positive number"),
         ({"rank_pattern": {"c_attn": -1}}, "c_attn=-1 must be a positive number"),
         ({"alpha_pattern": [1]}, r"alpha_pattern=\[1\] must map layers to numbers"),

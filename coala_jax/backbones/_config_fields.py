@@ -5,15 +5,19 @@ other is refused; it changes nothing that is computed here; or it is unknown, an
 """
 
 import json
-import math
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from coala_jax._errors import CoalaError
 
 # Characters of a value that a message shows.
 SHOWN = 80
+# Sizes and ids are int32, other numbers float32.
+LARGEST_WHOLE = int(np.iinfo(np.int32).max)
+LARGEST_NUMBER = float(np.finfo(np.float32).max)
 
 
 class Kind(NamedTuple):
@@ -45,14 +49,15 @@ def shown(value: Any) -> str:
 
 
 def is_whole(value: Any, least: int = 0) -> bool:
-    """Whether a value is an integer, no boolean, of at least so much."""
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+    """Whether a value is an integer of 32 bits, no boolean, of at least so much."""
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    return whole and least <= value <= LARGEST_WHOLE
 
 
 def is_number(value: Any) -> bool:
-    """Whether a value is a finite number of at least 0, no boolean."""
+    """Whether a value is a number of at least 0 that float32 can hold, no boolean."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    return number and math.isfinite(value) and value >= 0
+    return number and 0 <= value <= LARGEST_NUMBER
 
 
 def or_null(kind: Kind) -> Kind:
@@ -241,9 +246,9 @@ def unknown_fields(
         and not CHANGE_NOTHING.fullmatch(name)
     }
     for name, kind in known.items():
-        keys = fields.get(name) if kind.keys else None
-        for key in {*(keys or ())} - kind.keys:
-            found |= {f"{name}.{key}": keys[key]} if keys and keys[key] else {}
+        held = fields.get(name)
+        if kind.keys and isinstance(held, Mapping):
+            found |= {f"{name}.{k}": v for k, v in held.items() if v and k not in kind.keys}
     classes = fields.get("architectures")
     named = classes if isinstance(classes, list) else []
     pattern = re.compile(rf"(TF|Flax)?{stem}({CLASS_ENDS})", re.IGNORECASE)

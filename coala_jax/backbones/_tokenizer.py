@@ -10,6 +10,7 @@ from typing import Any
 
 from coala_jax._files import file_sha256
 from coala_jax._json import read_json_object
+from coala_jax.backbones._config_fields import TOKENS, or_null
 from coala_jax.backbones._errors import CheckpointError, some_of
 
 # The files that decide how text becomes ids, in the order they are hashed.
@@ -27,6 +28,7 @@ TOKENIZER_FILES = (
 # Where else a folder may name tokens that end a response, each under ``eos_token_id``.
 GENERATION_CONFIG_NAME = "generation_config.json"
 END_TOKEN_FILES = ("config.json", GENERATION_CONFIG_NAME)
+END_TOKENS = or_null(TOKENS)
 # Tokenizers of sentencepiece. transformers reads them by these packages, and converts them.
 SENTENCEPIECE_FILES = ("tokenizer.model", "sentencepiece.bpe.model")
 SENTENCEPIECE_PACKAGES = {"sentencepiece": "sentencepiece", "google.protobuf": "protobuf"}
@@ -196,10 +198,8 @@ def _named_end_ids(folder: Path) -> set[int]:
             continue
         named = read_json_object(path, CheckpointError).get("eos_token_id")
         ids = named if isinstance(named, list) else [] if named is None else [named]
-        if not all(type(one) is int and one >= 0 for one in ids):
-            raise CheckpointError(
-                f"{path}: eos_token_id={named!r} must be a token's id, a list of them, or null"
-            )
+        if not END_TOKENS.fits(named):
+            raise CheckpointError(f"{path}: {END_TOKENS.fault('eos_token_id', named)}")
         found.update(ids)
     return found
 

@@ -243,8 +243,8 @@ TYPED = {
     },
 }
 WRONG = {
-    "size": ["12", True, 12.0, None, 0, -3, [12], {"a": 1}],
-    "number": ["1e-5", True, None, -1e-5, float("nan"), float("inf"), [1e-5]],
+    "size": ["12", True, 12.0, None, 0, -3, [12], {"a": 1}, 10**400],
+    "number": ["1e-5", True, None, -1e-5, float("nan"), float("inf"), [1e-5], 10**400],
     "text": [None, 3, True, ["gelu"], {"gelu": 1}],
     "flag": [None, 0, 1, "true", "false", [True]],
 }
@@ -406,6 +406,7 @@ def test_all_of_it_is_in_the_report_on_a_checkpoint(folder, capsys):
     assert main(["backbones", str(folder)]) == 0
     assert "some_new_gate=true in config.json: a plain gpt2 is computed" in capsys.readouterr().out
     _set(folder, n_layer="2", is_causal=False, layer_norm_epsilon=None)
+    _set(folder, architectures=3, rope_scaling="linear")
     faults = check_support(folder).faults
     assert len(faults) == 3
     for part in ("n_layer must be", "is_causal=false", "layer_norm_epsilon must be"):

@@ -7,7 +7,8 @@ import json
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from coala_jax.backbones._errors import CheckpointError, some_of
 from coala_jax.backbones._family import BackboneConfig, BackboneModule, Family, Slot
 from coala_jax.backbones._lora import Adapter, merge_adapter
 from coala_jax.backbones._sharding import parameter_sharding
-from coala_jax.backbones._stored_tensor import StoredTensor
+from coala_jax.backbones._stored_tensor import StoredTensor, for_reads, same_values
 from coala_jax.backbones._weights import WEIGHTS_NAME, stored_tensors
 
 CONFIG_NAME = "config.json"
@@ -78,12 +79,14 @@ def load_module(
 
     Host memory peaks at the parameters and one tensor; where they lie on other devices at the
     largest parameter (a kind of matrix of all layers) and one tensor. With ``flax_model.msgpack``
-    what is left of the file comes on top, with an adapter two tensors in float32.
+    what is left of the file comes on top, with an adapter two tensors in float32, and where tied
+    embeddings are stored twice these two.
 
     Args:
         folder: a checkpoint folder.
         family: how the checkpoint's tensors map to the module's parameters.
-        config: the family's configuration of this checkpoint.
+        config: the family's configuration of this checkpoint; that of the module says what scores
+            next tokens by what is stored.
         dtype: floating type of the module's parameters.
         adapter: merged into the weights.
         mesh: of the devices to hold it; None means the default device.
@@ -95,10 +98,10 @@ def load_module(
         CheckpointError: unreadable weights; tensors that are missing, not expected, of another
             shape or not floating point, all named in one message; an adapter of other layers.
     """
-    graph, state = nnx.split(_abstract(family, config, dtype))
-    found = checked_tensors(folder, family, config)
+    found, config = checked_tensors(folder, family, config)
     if adapter is not None:
-        found = merge_adapter(found, adapter, family)
+        found, config = merge_adapter(found, adapter, family, config)
+    graph, state = nnx.split(_abstract(family, config, dtype))
     slots: dict[tuple[str, ...], dict[str, Slot]] = {}
     for name, slot in family.layout(config).items():
         slots.setdefault(slot.path, {})[name] = slot
@@ -115,22 +118,57 @@ def load_module(
 
 
 def checked_tensors(
-    folder: Path, family: Family, config: BackboneConfig
-) -> dict[str, StoredTensor]:
+    folder: Path, family: Family, config: Any, *, compare: bool = True
+) -> tuple[dict[str, StoredTensor], Any]:
     """The tensors of a checkpoint under the layout's names, once they are known to fit it.
 
-    No weight is read, but for ``flax_model.msgpack``, which has no header.
+    No weight is read, but for ``flax_model.msgpack``, which has no header, and two that are to be
+    compared.
+
+    Args:
+        folder: a checkpoint folder.
+        family: how the checkpoint's tensors map to the module's parameters.
+        config: the family's configuration of this checkpoint.
+        compare: where embeddings are tied and both are stored, see whether they are equal; without
+            it they are taken for that.
+
+    Returns:
+        The tensors, and the configuration with what scores next tokens by what is stored.
 
     Raises:
         CheckpointError: unreadable weights; tensors that are missing, not expected, of another
             shape or not floating point, all named in one message.
     """
+    known = {*family.layout(config), *({family.head} - {""})}
+    found = _by_layout_name(folder, stored_tensors(folder), family, known)
+    config = _settle_head(found, family, config, compare)
     layout = family.layout(config)
-    found = _by_layout_name(folder, stored_tensors(folder), family, layout)
     state = nnx.state(_abstract(family, config, jnp.float32))
     shapes = {_names(path): leaf.shape for path, leaf in nnx.to_flat_state(state)}
     _check_tensors(folder, found, layout, shapes)
-    return found
+    return found, config
+
+
+def _settle_head(found: dict[str, StoredTensor], family: Family, config: Any, compare: bool) -> Any:
+    """The configuration with what scores next tokens as the stored tensors have it.
+
+    As transformers does: of a tied pair the one that is there stands for both, and two that differ
+    are not tied. A model that has neither, such as one that classifies, has hidden states alone.
+    """
+    embedding, head = family.embedding, family.head
+    if not head:
+        return config
+    if not config.tie_word_embeddings:
+        return replace(config, has_head=head in found)
+    if head in found and embedding not in found:
+        found[embedding] = found.pop(head)
+    elif head in found:
+        if compare:
+            found |= {name: for_reads(found[name], 2) for name in (embedding, head)}
+            if not same_values(found[embedding], found[head]):
+                return replace(config, tie_word_embeddings=False)
+        del found[head]
+    return config
 
 
 def parameter_count(family: Family, config: BackboneConfig) -> int:
@@ -201,13 +239,13 @@ def _by_layout_name(
     folder: Path,
     tensors: Mapping[str, StoredTensor],
     family: Family,
-    layout: Mapping[str, Slot],
+    known: Collection[str],
 ) -> dict[str, StoredTensor]:
     """Tensors by the names that the layout has for them; ignored ones left out."""
     found: dict[str, StoredTensor] = {}
     for name, tensor in tensors.items():
         short = family.layout_name(name)
-        if short not in layout and re.fullmatch(family.ignored, short):
+        if short not in known and re.fullmatch(family.ignored, short):
             continue
         if short in found:
             raise CheckpointError(

@@ -24,12 +24,29 @@ from coala_jax.backbones._attention import (
     causal_sight,
     plain_batch,
 )
+from coala_jax.backbones._config_fields import (
+    ANY,
+    CAUSAL,
+    COUNT,
+    FLAG,
+    LIST,
+    NUMBER,
+    QK_NORMS,
+    SIZE,
+    TEXT,
+    TOKENS,
+    Kind,
+    check_fields,
+    only,
+    or_null,
+    shown,
+)
 from coala_jax.backbones._family import (
     BackboneModule,
     Family,
     Slot,
     Split,
-    refuse_quantised,
+    require_head,
     require_sizes,
 )
 from coala_jax.backbones._ops import (
@@ -39,7 +56,7 @@ from coala_jax.backbones._ops import (
     require_activation,
     rms_norm,
 )
-from coala_jax.backbones._rope import make_rope, rope_parameters, rotate
+from coala_jax.backbones._rope import ROPE_FIELDS, make_rope, rope_parameters, rotate
 from coala_jax.backbones._stack import (
     LAST,
     LayerTensors,
@@ -55,6 +72,32 @@ INIT_STD = 0.02
 # A window that reaches every token.
 NO_WINDOW = np.iinfo(np.int32).max
 SLIDING, FULL = "sliding_attention", "full_attention"
+# Fields of `DecoderConfig` that a config.json says by other names, or not at all.
+NOT_WRITTEN = ("windows", "qkv_bias", "output_bias", "qk_norm", "mlp_bias", "has_head", "rope")
+HEAD_TENSOR = "lm_head.weight"
+SIZES = (
+    "vocab_size",
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "max_position_embeddings",
+)
+OPTIONAL_SIZES = ("num_key_value_heads", "head_dim")
+# Of a config.json of any of the four: what is read, and what has one value that is computed.
+FIELDS: Mapping[str, Kind] = {
+    **dict.fromkeys(SIZES, SIZE),
+    **dict.fromkeys(OPTIONAL_SIZES, or_null(SIZE)),
+    "rms_norm_eps": NUMBER,
+    "hidden_act": TEXT,
+    "tie_word_embeddings": FLAG,
+    "eos_token_id": or_null(TOKENS),
+    "layer_types": or_null(LIST),
+    "is_causal": CAUSAL,
+    "use_bidirectional_attention": only(False),
+    "position_embedding_type": only("rope", "rotary"),
+    **ROPE_FIELDS,
+}
 
 
 @dataclass(frozen=True)
@@ -78,7 +121,9 @@ class DecoderConfig:
         output_bias: the projection after attention has one.
         mlp_bias: the feed-forward block has them.
         qk_norm: queries and keys of every head pass a norm.
-        tie_word_embeddings: the token embedding is the output head as well.
+        tie_word_embeddings: the token embedding scores next tokens as well.
+        has_head: something scores them; False where it is not tied and the checkpoint has no
+            ``lm_head.weight``.
         rope: settings of the rotary embedding, from `rope_parameters`, as sorted pairs.
         eos_token_id: end-of-text token or tokens; None where unknown.
     """
@@ -100,6 +145,7 @@ class DecoderConfig:
     mlp_bias: bool = False
     qk_norm: bool = False
     tie_word_embeddings: bool = False
+    has_head: bool = True
     rope: tuple[tuple[str, Any], ...] = (("rope_theta", 10_000.0), ("rope_type", "default"))
     eos_token_id: int | tuple[int, ...] | None = None
 
@@ -110,20 +156,7 @@ class DecoderConfig:
             ValueError: names the field and its value.
         """
         owner = self.model_type
-        require_sizes(
-            owner,
-            self,
-            (
-                "vocab_size",
-                "hidden_size",
-                "intermediate_size",
-                "num_hidden_layers",
-                "num_attention_heads",
-                "num_key_value_heads",
-                "head_dim",
-                "max_position_embeddings",
-            ),
-        )
+        require_sizes(owner, self, (*SIZES, *OPTIONAL_SIZES))
         require_activation(owner, "hidden_act", self.hidden_act)
         if self.num_attention_heads % self.num_key_value_heads:
             raise CoalaError(
@@ -163,9 +196,10 @@ class DecoderConfig:
         fields = {
             name: getattr(self, name)
             for name in self.__dataclass_fields__
-            if name not in ("windows", "qkv_bias", "output_bias", "qk_norm", "mlp_bias", "rope")
+            if name not in NOT_WRITTEN
         }
-        fields["architectures"] = [VARIANTS[self.model_type].architecture]
+        ending = "ForCausalLM" if self.has_head else "Model"
+        fields["architectures"] = [VARIANTS[self.model_type].stem + ending]
         fields["rope_parameters"] = dict(self.rope)
         fields["attention_dropout"] = 0.0
         if self.model_type == "llama":
@@ -189,7 +223,8 @@ class _Variant:
     """What sets a model type apart from the others.
 
     Attributes:
-        architecture: Hugging Face's class of the causal model.
+        stem: how Hugging Face's classes begin.
+        fields: that the others do not have, or of which one value is computed.
         defaults: of fields that a ``config.json`` may leave out.
         qkv_bias: biases of queries, keys and values; None means ``attention_bias`` says.
         mlp_bias: whether a ``mlp_bias`` field counts.
@@ -199,7 +234,8 @@ class _Variant:
             ``layer_types`` say.
     """
 
-    architecture: str
+    stem: str
+    fields: Mapping[str, Kind]
     defaults: Mapping[str, Any]
     qkv_bias: bool | None = None
     mlp_bias: bool = False
@@ -208,9 +244,16 @@ class _Variant:
     layered_windows: bool = False
 
 
+NO_BIASES = {"attention_bias": only(False), "mlp_bias": only(False)}
+LAYERED_WINDOWS = {
+    "use_sliding_window": FLAG,
+    "sliding_window": or_null(SIZE),
+    "max_window_layers": COUNT,
+}
 VARIANTS: Mapping[str, _Variant] = {
     "llama": _Variant(
-        "LlamaForCausalLM",
+        "Llama",
+        {"attention_bias": FLAG, "mlp_bias": FLAG, **QK_NORMS},
         {
             "vocab_size": 32000,
             "hidden_size": 4096,
@@ -222,7 +265,8 @@ VARIANTS: Mapping[str, _Variant] = {
         mlp_bias=True,
     ),
     "mistral": _Variant(
-        "MistralForCausalLM",
+        "Mistral",
+        {**NO_BIASES, "sliding_window": or_null(SIZE), **QK_NORMS},
         {
             "vocab_size": 32000,
             "hidden_size": 4096,
@@ -237,7 +281,9 @@ VARIANTS: Mapping[str, _Variant] = {
         window=True,
     ),
     "qwen2": _Variant(
-        "Qwen2ForCausalLM",
+        "Qwen2",
+        # It has biases of queries, keys and values, whatever this says.
+        {**NO_BIASES, "attention_bias": ANY, **LAYERED_WINDOWS, **QK_NORMS},
         {
             "vocab_size": 151936,
             "hidden_size": 4096,
@@ -253,7 +299,8 @@ VARIANTS: Mapping[str, _Variant] = {
         layered_windows=True,
     ),
     "qwen3": _Variant(
-        "Qwen3ForCausalLM",
+        "Qwen3",
+        {**NO_BIASES, "attention_bias": FLAG, **LAYERED_WINDOWS, **dict.fromkeys(QK_NORMS, ANY)},
         {
             "vocab_size": 151936,
             "hidden_size": 4096,
@@ -288,14 +335,14 @@ def read_decoder_config(model_type: str, fields: Mapping[str, Any]) -> DecoderCo
         ValueError: a value that this module cannot honour, named with its key.
     """
     variant = VARIANTS[model_type]
-    refuse_quantised(model_type, fields)
+    check_fields(model_type, fields, {**FIELDS, **variant.fields})
     given = {**variant.defaults, **fields}
     heads = given["num_attention_heads"]
     bias = bool(given.get("attention_bias", False))
     layers = given["num_hidden_layers"]
-    require_sizes(model_type, given, ("hidden_size", "num_attention_heads", "num_hidden_layers"))
     try:
         rope = rope_parameters(fields, given["max_position_embeddings"])
+        windows = _windows(variant, given, layers)
     except ValueError as error:
         raise CoalaError(f"{model_type} config: {error}") from error
     eos = given.get("eos_token_id")
@@ -311,7 +358,7 @@ def read_decoder_config(model_type: str, fields: Mapping[str, Any]) -> DecoderCo
         max_position_embeddings=given["max_position_embeddings"],
         rms_norm_eps=given.get("rms_norm_eps", 1e-6),
         hidden_act=given.get("hidden_act", "silu"),
-        windows=_windows(variant, given, layers),
+        windows=windows,
         qkv_bias=bias if variant.qkv_bias is None else variant.qkv_bias,
         output_bias=bias and variant.qkv_bias is None,
         mlp_bias=variant.mlp_bias and bool(given.get("mlp_bias", False)),
@@ -327,18 +374,34 @@ def _either(value: Any, default: Any) -> Any:
 
 
 def _windows(variant: _Variant, fields: Mapping[str, Any], layers: int) -> tuple[int | None, ...]:
-    """Sliding window of every layer; empty where none slides."""
+    """Sliding window of every layer; empty where none slides.
+
+    Raises:
+        ValueError: ``layer_types`` that are not known, or that the other fields do not allow.
+    """
     window = fields.get("sliding_window")
-    if variant.window:
-        return () if window is None else (window,) * layers
-    if not variant.layered_windows or not fields.get("use_sliding_window") or window is None:
-        return ()
     kinds = fields.get("layer_types")
+    if unknown := sorted({str(kind) for kind in kinds or ()} - {SLIDING, FULL}):
+        raise CoalaError(f"layer_types: {', '.join(unknown)} not supported; {SLIDING}, {FULL} are")
+    slides = fields.get("use_sliding_window") if variant.layered_windows else variant.window
+    if not slides or window is None:
+        if SLIDING in (kinds or ()):
+            mend = "set them" if variant.layered_windows or variant.window else f"{FULL} alone is"
+            raise CoalaError(
+                f"layer_types: {SLIDING} needs a window and layers that slide by "
+                f"use_sliding_window and sliding_window; {mend}"
+            )
+        return ()
+    if variant.window:
+        if FULL in (kinds or ()):
+            raise CoalaError(
+                f"layer_types={shown(kinds)} is not supported; with sliding_window={window} "
+                f"{SLIDING} in every layer is"
+            )
+        return (window,) * layers
     if kinds is None:
         first = fields["max_window_layers"]
         kinds = [SLIDING if layer >= first else FULL for layer in range(layers)]
-    if unknown := sorted({str(kind) for kind in kinds} - {SLIDING, FULL}):
-        raise CoalaError(f"layer_types: {', '.join(unknown)} not supported; {SLIDING}, {FULL} are")
     return tuple(window if kind == SLIDING else None for kind in kinds)
 
 
@@ -384,7 +447,6 @@ class Decoder(BackboneModule):
     """A causal decoder without dropout: token ids to hidden states."""
 
     causal = True
-    generates = True
 
     def __init__(self, config: DecoderConfig, *, rngs: nnx.Rngs, dtype: DTypeLike = jnp.float32):
         """Make a module with random weights.
@@ -401,8 +463,13 @@ class Decoder(BackboneModule):
             layer_tensors(config), config.depth, INIT_STD, rngs=rngs, dtype=dtype
         )
         self.norm = nnx.Param(jnp.ones((config.hidden_size,), dtype))
-        if not config.tie_word_embeddings:
+        if config.has_head and not config.tie_word_embeddings:
             self.lm_head = nnx.Param(INIT_STD * random_normal(rngs.params(), embedding, dtype))
+
+    @property
+    def generates(self) -> bool:
+        """Whether anything scores next tokens."""
+        return bool(self.config.has_head)
 
     def __call__(self, tokens: jax.Array, attention_mask: jax.Array | None = None) -> jax.Array:
         """Hidden states after the final norm.
@@ -470,7 +537,11 @@ class Decoder(BackboneModule):
 
         Returns:
             (..., vocab_size) in the dtype of ``hidden``.
+
+        Raises:
+            ValueError: nothing scores them.
         """
+        require_head(self.config.has_head)
         head = self.embedding if self.config.tie_word_embeddings else self.lm_head
         return linear(hidden, head[...])
 
@@ -504,8 +575,8 @@ def _layout(config: DecoderConfig) -> dict[str, Slot]:
         "embed_tokens.weight": Slot(("embedding",)),
         "norm.weight": Slot(("norm",)),
     }
-    if not config.tie_word_embeddings:
-        layout["lm_head.weight"] = Slot(("lm_head",))
+    if config.has_head and not config.tie_word_embeddings:
+        layout[HEAD_TENSOR] = Slot(("lm_head",))
     return layout | layer_slots("layers", "layers", layer_tensors(config), config.depth)
 
 
@@ -528,14 +599,19 @@ def _family(model_type: str, covers: str) -> Family:
 
     return Family(
         read_config=read,
+        fields={**FIELDS, **VARIANTS[model_type].fields},
+        stem=VARIANTS[model_type].stem,
         make=make,
         layout=_layout,
         prefix="model.",
-        unprefixed=("lm_head.weight",),
-        # Frequencies that old exports stored, and the copy of a tied embedding.
-        ignored=r"(layers\.\d+\.self_attn\.rotary_emb\.inv_freq|lm_head\.weight)",
+        unprefixed=(HEAD_TENSOR,),
+        # Frequencies that old exports stored, and what classifies.
+        ignored=r"(layers\.\d+\.self_attn\.)?rotary_emb\.inv_freq|(score|classifier|qa_outputs)\..*",
         covers=covers,
         splits=_splits,
+        more_prefixes=("transformer.",),  # of models that answer questions
+        embedding="embed_tokens.weight",
+        head=HEAD_TENSOR,
     )
 
 

@@ -23,12 +23,23 @@ from coala_jax.backbones._attention import (
     mutual_sight,
     plain_batch,
 )
+from coala_jax.backbones._config_fields import (
+    ANY,
+    COUNT,
+    NUMBER,
+    QK_NORMS,
+    SIZE,
+    TEXT,
+    Kind,
+    check_fields,
+    only,
+    or_null,
+)
 from coala_jax.backbones._family import (
     BackboneModule,
     Family,
     Slot,
     Split,
-    refuse_quantised,
     require_sizes,
 )
 from coala_jax.backbones._ops import (
@@ -50,6 +61,29 @@ from coala_jax.backbones._stack import (
 
 # Hugging Face's ``initializer_range`` of all three.
 INIT_STD = 0.02
+
+SIZES = (
+    "vocab_size",
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "max_position_embeddings",
+    "type_vocab_size",
+)
+# Of a config.json: what is read, and what has one value that is computed.
+FIELDS: Mapping[str, Kind] = {
+    **dict.fromkeys(SIZES, SIZE),
+    "layer_norm_eps": NUMBER,
+    "hidden_act": TEXT,
+    "pad_token_id": or_null(COUNT),
+    "is_decoder": only(False),
+    "is_causal": only(False),
+    "position_embedding_type": only("absolute"),
+    # Of heads alone.
+    "tie_word_embeddings": ANY,
+    **QK_NORMS,
+}
 
 
 @dataclass(frozen=True)
@@ -89,19 +123,7 @@ class EncoderConfig:
             ValueError: names the field and its value.
         """
         owner = self.model_type
-        require_sizes(
-            owner,
-            self,
-            (
-                "vocab_size",
-                "hidden_size",
-                "intermediate_size",
-                "num_hidden_layers",
-                "num_attention_heads",
-                "max_position_embeddings",
-                "type_vocab_size",
-            ),
-        )
+        require_sizes(owner, self, SIZES)
         require_activation(owner, "hidden_act", self.hidden_act)
         if self.hidden_size % self.num_attention_heads:
             raise CoalaError(
@@ -207,15 +229,7 @@ def read_encoder_config(model_type: str, fields: Mapping[str, Any]) -> EncoderCo
     Raises:
         ValueError: a value that this module cannot honour, named with its key.
     """
-    refuse_quantised(model_type, fields)
-    for name in ("is_decoder", "add_cross_attention"):
-        if fields.get(name, False):
-            raise CoalaError(f"{model_type} config: {name}=true is not supported")
-    kind = fields.get("position_embedding_type", "absolute")
-    if kind != "absolute":
-        raise CoalaError(
-            f"{model_type} config: position_embedding_type={kind!r} is not supported; 'absolute' is"
-        )
+    check_fields(model_type, fields, FIELDS)
     given = {**VARIANTS[model_type].defaults, **fields, "model_type": model_type}
     names = EncoderConfig.__dataclass_fields__
     return EncoderConfig(**{name: given[name] for name in names if name in given})
@@ -382,11 +396,13 @@ def _family(model_type: str, covers: str) -> Family:
 
     return Family(
         read_config=read,
+        fields=FIELDS,
+        stem=model_type.replace("-", ""),
         make=make,
         layout=_layout,
         prefix=VARIANTS[model_type].prefix,
         # Counters that old exports stored, and the heads, which hidden states do not pass.
-        ignored=r"embeddings\.(position|token_type)_ids|(pooler|cls|lm_head|classifier)\..*",
+        ignored=r"embeddings\.(position|token_type)_ids|(pooler|cls|lm_head|classifier|qa_outputs)\..*",
         covers=covers,
         splits=_splits,
         # Checkpoints of 2018, bert-base-uncased among them.

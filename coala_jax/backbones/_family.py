@@ -12,6 +12,7 @@ from jax.typing import DTypeLike
 
 from coala_jax._errors import CoalaError
 from coala_jax.backbones._attention import KeyValueCache, States, TokenBatch, empty_cache
+from coala_jax.backbones._config_fields import SIZE, Kind
 
 
 class BackboneConfig(Protocol):
@@ -58,12 +59,15 @@ class BackboneModule(nnx.Module):
     Attributes:
         config: the family's configuration.
         causal: whether a token sees earlier ones alone, so that prefixes can be shared.
-        generates: whether it scores next tokens and keeps keys and values.
     """
 
     config: Any
     causal: bool
-    generates = False
+
+    @property
+    def generates(self) -> bool:
+        """Whether it scores next tokens and keeps keys and values."""
+        return False
 
     @property
     def dtype(self) -> np.dtype:
@@ -129,9 +133,12 @@ class Family:
 
     Attributes:
         read_config: parsed ``config.json`` to the family's configuration; raises ValueError.
+        fields: of ``config.json``, those that are read or have one value that is computed.
+        stem: how transformers' classes of the family begin.
         make: random module of a configuration: ``make(config, rngs, dtype)``; a `BackboneModule`.
         layout: tensor name in the checkpoint, without prefix, to its slot.
         prefix: what a checkpoint may put before the names.
+        more_prefixes: what it may put there instead, for some heads.
         ignored: a regular expression of tensors that carry no weight of their own; a name of the
             layout is never ignored.
         covers: the models of this type, for people.
@@ -139,9 +146,15 @@ class Family:
             those not named are whole on each.
         unprefixed: names that never take the prefix.
         renamed: how names ended in old checkpoints, and how they end now.
+        embedding: name of the token embedding, in families that may score next tokens with it.
+        head: name of the matrix that scores next tokens where the embedding does not; the
+            configuration says which by ``tie_word_embeddings`` and ``has_head``.
+        turned: a regular expression of the matrices that lie as (in, out).
     """
 
     read_config: Callable[[Mapping[str, Any]], Any]
+    fields: Mapping[str, Kind]
+    stem: str
     make: Callable[[Any, nnx.Rngs, DTypeLike], BackboneModule]
     layout: Callable[[Any], dict[str, Slot]]
     prefix: str
@@ -150,6 +163,10 @@ class Family:
     splits: Callable[[Any], Mapping[tuple[str, ...], Split]]
     unprefixed: tuple[str, ...] = ()
     renamed: tuple[tuple[str, str], ...] = ()
+    embedding: str = ""
+    head: str = ""
+    turned: str = ""
+    more_prefixes: tuple[str, ...] = ()
 
     def stored_name(self, name: str) -> str:
         """A name of the layout as a checkpoint of a model with its head has it."""
@@ -157,7 +174,8 @@ class Family:
 
     def layout_name(self, stored: str) -> str:
         """A name in a checkpoint, with or without the prefix, as the layout has it."""
-        name = stored.removeprefix(self.prefix)
+        prefixes = (self.prefix, *self.more_prefixes)
+        name = stored.removeprefix(next(filter(stored.startswith, prefixes), ""))
         for old, new in self.renamed:
             if name.endswith(old):
                 return name.removesuffix(old) + new
@@ -169,26 +187,26 @@ def require_sizes(owner: str, config: Any, names: Sequence[str]) -> None:
 
     Args:
         owner: the family, for the message.
-        config: an object or a mapping that has the sizes.
+        config: that has the sizes.
         names: of the sizes.
 
     Raises:
         ValueError: names the first one and its value.
     """
     for name in names:
-        value = config.get(name) if isinstance(config, Mapping) else getattr(config, name)
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise CoalaError(f"{owner} config: {name} must be a positive integer, got {value!r}")
+        value = getattr(config, name)
+        if not SIZE.fits(value):
+            raise CoalaError(f"{owner} config: {SIZE.fault(name, value)}")
 
 
-def refuse_quantised(owner: str, fields: Mapping[str, Any]) -> None:
-    """Raise for a checkpoint whose weights are quantised.
+def require_head(has_head: bool) -> None:
+    """Raise where nothing scores next tokens.
 
     Raises:
-        ValueError: says what to use instead.
+        ValueError: names the tensor that would.
     """
-    if fields.get("quantization_config") is not None:
+    if not has_head:
         raise CoalaError(
-            f"{owner} config: quantization_config is set; quantised weights are not supported, "
-            "use the checkpoint in float32, float16 or bfloat16"
+            "the checkpoint has no lm_head.weight, which scores next tokens; to generate, use the "
+            "checkpoint of the model for causal language modelling"
         )

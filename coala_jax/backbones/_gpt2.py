@@ -25,12 +25,26 @@ from coala_jax.backbones._attention import (
     causal_sight,
     plain_batch,
 )
+from coala_jax.backbones._config_fields import (
+    ANY,
+    CAUSAL,
+    FLAG,
+    NUMBER,
+    QK_NORMS,
+    SIZE,
+    TEXT,
+    TOKENS,
+    Kind,
+    check_fields,
+    only,
+    or_null,
+)
 from coala_jax.backbones._family import (
     BackboneModule,
     Family,
     Slot,
     Split,
-    refuse_quantised,
+    require_head,
     require_sizes,
 )
 from coala_jax.backbones._ops import (
@@ -48,6 +62,32 @@ INIT_STD = 0.02
 # by the square root of how many there are in all, so that the residual stream keeps its scale.
 RESIDUAL_BRANCHES = 2
 
+# Names by which transformers takes sizes too.
+ALIASES = {
+    "hidden_size": "n_embd",
+    "max_position_embeddings": "n_positions",
+    "num_attention_heads": "n_head",
+    "num_hidden_layers": "n_layer",
+}
+# Of a config.json: what is read, and what has one value that is computed.
+FIELDS: Mapping[str, Kind] = {
+    **dict.fromkeys(("vocab_size", *ALIASES, *ALIASES.values()), SIZE),
+    "n_inner": or_null(SIZE),
+    "activation_function": TEXT,
+    "layer_norm_epsilon": NUMBER,
+    "scale_attn_weights": FLAG,
+    "scale_attn_by_inverse_layer_idx": FLAG,
+    "tie_word_embeddings": FLAG,
+    "eos_token_id": or_null(TOKENS),
+    "is_causal": CAUSAL,
+    "use_bidirectional_attention": only(False),
+    "position_embedding_type": only("absolute"),
+    # The same sums in another order, and the first name of n_positions.
+    "reorder_and_upcast_attn": ANY,
+    "n_ctx": ANY,
+    **QK_NORMS,
+}
+
 
 @dataclass(frozen=True)
 class GPT2Config:
@@ -64,7 +104,11 @@ class GPT2Config:
         layer_norm_epsilon: added to the variance in every layer norm.
         scale_attn_weights: divide attention scores by the root of the head's width.
         scale_attn_by_inverse_layer_idx: divide them by the layer's number, from 1, as well.
-        eos_token_id: the end-of-text token, also used as the first one; None where unknown.
+        tie_word_embeddings: the token embedding scores next tokens as well.
+        has_head: something scores them; False where it is not tied and the checkpoint has no
+            ``lm_head.weight``.
+        eos_token_id: the end-of-text token or tokens, also used as the first one; None where
+            unknown.
     """
 
     vocab_size: int = 50257
@@ -77,7 +121,9 @@ class GPT2Config:
     layer_norm_epsilon: float = 1e-5
     scale_attn_weights: bool = True
     scale_attn_by_inverse_layer_idx: bool = False
-    eos_token_id: int | None = None
+    tie_word_embeddings: bool = True
+    has_head: bool = True
+    eos_token_id: int | tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         """Check sizes and names.
@@ -129,7 +175,7 @@ class GPT2Config:
         Fields that do not change an evaluation pass (dropout, summary heads, versions) are ignored.
 
         Args:
-            fields: the parsed JSON object.
+            fields: the parsed JSON object; sizes may go by the names of ``ALIASES``.
 
         Returns:
             The configuration; fields that are absent take Hugging Face's defaults.
@@ -137,21 +183,27 @@ class GPT2Config:
         Raises:
             ValueError: a value that this module cannot honour, named with its key.
         """
-        if fields.get("add_cross_attention", False):
-            raise CoalaError("GPT-2 config: add_cross_attention=true is not supported")
-        if not fields.get("tie_word_embeddings", True):
-            raise CoalaError("GPT-2 config: tie_word_embeddings=false is not supported")
-        refuse_quantised("GPT-2", fields)
-        known = {name: fields[name] for name in cls.__dataclass_fields__ if name in fields}
-        return cls(**known)
+        check_fields("GPT-2", fields, FIELDS)
+        given = dict(fields)
+        for alias, name in ALIASES.items():
+            if alias in given and given.setdefault(name, given[alias]) != given[alias]:
+                raise CoalaError(
+                    f"GPT-2 config: {name}={given[name]} and {alias}={given[alias]} are two names "
+                    "of one size; leave one out"
+                )
+        eos = given.get("eos_token_id")
+        given["eos_token_id"] = tuple(eos) if isinstance(eos, list) else eos
+        names = {*cls.__dataclass_fields__} - {"has_head"}
+        return cls(**{name: given[name] for name in names if name in given})
 
     def to_dict(self) -> dict[str, Any]:
         """Write the ``config.json`` that Hugging Face's ``AutoModelForCausalLM`` reads."""
+        fields = asdict(self)
+        del fields["has_head"]
         return {
             "model_type": "gpt2",
-            "architectures": ["GPT2LMHeadModel"],
-            "tie_word_embeddings": True,
-            **asdict(self),
+            "architectures": ["GPT2LMHeadModel" if self.has_head else "GPT2Model"],
+            **fields,
             "bos_token_id": self.eos_token_id,
             "attn_pdrop": 0.0,
             "embd_pdrop": 0.0,
@@ -159,6 +211,7 @@ class GPT2Config:
         }
 
 
+HEAD_TENSOR = "lm_head.weight"
 # Where each array of ``LayerWeights`` lies in a checkpoint, after ``h.<layer>.``.
 LAYER_TENSORS = {
     "ln_1_weight": "ln_1.weight",
@@ -235,7 +288,6 @@ class GPT2(BackboneModule):
     """
 
     causal = True
-    generates = True
 
     def __init__(self, config: GPT2Config, *, rngs: nnx.Rngs, dtype: DTypeLike = jnp.float32):
         """Make a module with random weights.
@@ -253,6 +305,13 @@ class GPT2(BackboneModule):
         self.layers = LayerStack(config, rngs=rngs, dtype=dtype)
         self.ln_f_weight = nnx.Param(jnp.ones((width,), dtype))
         self.ln_f_bias = nnx.Param(jnp.zeros((width,), dtype))
+        if config.has_head and not config.tie_word_embeddings:
+            self.lm_head = nnx.Param(INIT_STD * random_normal(rngs.params(), tokens, dtype))
+
+    @property
+    def generates(self) -> bool:
+        """Whether anything scores next tokens."""
+        return bool(self.config.has_head)
 
     def __call__(self, tokens: jax.Array, attention_mask: jax.Array | None = None) -> jax.Array:
         """Hidden states after the final layer norm.
@@ -305,15 +364,20 @@ class GPT2(BackboneModule):
         return run_layers(layer, finish, hidden, self.config.depth, layers, cache, keep=keep)
 
     def logits(self, hidden: jax.Array) -> jax.Array:
-        """Scores of the next token, by the tied embedding.
+        """Scores of the next token.
 
         Args:
             hidden: (..., n_embd), as ``__call__`` gives them.
 
         Returns:
             (..., vocab_size) in the dtype of ``hidden``.
+
+        Raises:
+            ValueError: nothing scores them.
         """
-        return matmul(hidden, self.wte_weight[...].T)
+        require_head(self.config.has_head)
+        head = self.wte_weight if self.config.tie_word_embeddings else self.lm_head
+        return matmul(hidden, head[...].T)
 
 
 def _attention(
@@ -367,6 +431,8 @@ def _layout(config: GPT2Config) -> dict[str, Slot]:
         "ln_f.weight": Slot(("ln_f_weight",)),
         "ln_f.bias": Slot(("ln_f_bias",)),
     }
+    if config.has_head and not config.tie_word_embeddings:
+        layout[HEAD_TENSOR] = Slot(("lm_head",))
     for layer in range(config.n_layer):
         for field, tensor in LAYER_TENSORS.items():
             layout[f"h.{layer}.{tensor}"] = Slot(("layers", field), layer)
@@ -390,6 +456,7 @@ def _splits(config: GPT2Config) -> dict[tuple[str, ...], Split]:
     }
     return {
         ("wte_weight",): Split(-2, config.vocab_size),
+        ("lm_head",): Split(-2, config.vocab_size),
         **{("layers", name): split for name, split in splits.items()},
     }
 
@@ -400,11 +467,18 @@ def _make(config: GPT2Config, rngs: nnx.Rngs, dtype: DTypeLike) -> GPT2:
 
 FAMILY = Family(
     read_config=GPT2Config.from_dict,
+    fields=FIELDS,
+    stem="GPT2",
     make=_make,
     layout=_layout,
     prefix="transformer.",
-    # Causal masks that old exports stored as tensors, and the tied copy of the embedding.
-    ignored=r"(h\.\d+\.attn\.(masked_)?bias|lm_head\.weight)",
+    # Causal masks that old exports stored as tensors, and what classifies.
+    ignored=r"h\.\d+\.attn\.(masked_)?bias|(score|classifier|qa_outputs|multiple_choice_head)\..*",
     covers="GPT-2, DistilGPT-2",
     splits=_splits,
+    unprefixed=(HEAD_TENSOR,),
+    embedding="wte.weight",
+    head=HEAD_TENSOR,
+    # Its layers are Conv1D.
+    turned=r"h\.\d+\.(attn|mlp)\.c_\w+\.weight",
 )

@@ -15,7 +15,7 @@ from coala_jax._progress import quiet_in_a_pipe
 from coala_jax.backbones._checkpoint import CONFIG_NAME, checkpoint_folder
 from coala_jax.backbones._errors import CheckpointError
 from coala_jax.backbones._flax_msgpack import FLAX_NAME
-from coala_jax.backbones._tokenizer import TOKENIZER_FILES
+from coala_jax.backbones._tokenizer import GENERATION_CONFIG_NAME, TOKENIZER_FILES
 from coala_jax.backbones._weights import INDEX_NAME, WEIGHTS_NAME, weight_files
 
 # The shards of a safetensors checkpoint; other safetensors of a repository are other models.
@@ -23,7 +23,7 @@ SHARD = re.compile(r"model-.*\.safetensors")
 # Where transformers 5 keeps a chat template; its hash is in the identity of what was made with it.
 CHAT_TEMPLATE_NAME = "chat_template.jinja"
 # All that is read of a repository but its weights. No code, no pickle.
-TEXT_FILES = (CONFIG_NAME, *TOKENIZER_FILES, CHAT_TEMPLATE_NAME)
+TEXT_FILES = (CONFIG_NAME, *TOKENIZER_FILES, CHAT_TEMPLATE_NAME, GENERATION_CONFIG_NAME)
 
 
 class Checkpoint(NamedTuple):

@@ -10,6 +10,7 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,16 +21,19 @@ from coala_jax._files import file_sha256
 from coala_jax._json import read_json_object
 from coala_jax.backbones._errors import CheckpointError, some_of
 from coala_jax.backbones._family import Family
-from coala_jax.backbones._stored_tensor import StoredTensor
+from coala_jax.backbones._stored_tensor import StoredTensor, for_reads, same_values
 from coala_jax.backbones._weights import safetensors_tensors
 
 ADAPTER_CONFIG_NAME = "adapter_config.json"
 ADAPTER_WEIGHTS_NAME = "adapter_model.safetensors"
 # What PEFT puts before the names of the model that was adapted.
 ADAPTED_PREFIX = "base_model.model."
-# What PEFT may put into names: the adapter's own name, the wrapper of a module trained whole.
-WRAPPINGS = re.compile(r"\.(default|modules_to_save)(?=\.)")
-PAIR = re.compile(r"(?P<module>.+)\.lora_(?P<side>[AB])\.weight")
+# What PEFT may put into names: the adapter's own name, the wrapper of a module trained whole, and
+# that of a module whose own weight is saved beside its factors.
+WRAPPINGS = re.compile(r"\.(default|modules_to_save|base_layer)(?=\.|$)")
+PAIR = re.compile(
+    r"(?P<module>.+)\.lora_(?:(?P<side>[AB])\.weight|embedding_(?P<embedding_side>[AB]))"
+)
 MATRIX_AXES = 2
 
 # Fields that decide the merged weights, with PEFT's defaults.
@@ -39,6 +43,8 @@ DEFAULTS: Mapping[str, Any] = {
     "rank_pattern": {},
     "alpha_pattern": {},
     "use_rslora": False,
+    # Of no account: the family knows how its weights lie, and PEFT saves what it was for the module
+    # it wrapped last. It stays in the hash of adapters.
     "fan_in_fan_out": False,
     "target_modules": None,
     "exclude_modules": None,
@@ -77,11 +83,13 @@ class LoraPair(NamedTuple):
         down: A, (r, in).
         up: B, (out, r).
         scale: s.
+        embedding: of an embedding, (in, out), whose tokens are in.
     """
 
     down: StoredTensor
     up: StoredTensor
     scale: float
+    embedding: bool
 
 
 class Adapter(NamedTuple):
@@ -91,7 +99,7 @@ class Adapter(NamedTuple):
         folder: where it is.
         fields: those of ``DEFAULTS``.
         pairs: by the name of the weight in the adapted model.
-        replaced: tensors that were trained whole, by their name in the adapted model.
+        replaced: tensors that were saved whole, by their name in the adapted model.
     """
 
     folder: Path
@@ -125,7 +133,7 @@ def read_adapter(folder: Path) -> Adapter:
             f"{folder}: {ADAPTER_WEIGHTS_NAME} is not in it; pickled adapters are never opened: "
             "save it as safetensors"
         )
-    sides: dict[str, dict[str, StoredTensor]] = {}
+    sides: dict[tuple[str, bool], dict[str, StoredTensor]] = {}
     replaced: dict[str, StoredTensor] = {}
     strange = []
     for name, tensor in safetensors_tensors(weights).items():
@@ -135,57 +143,113 @@ def read_adapter(folder: Path) -> Adapter:
                 f"{folder}: {name} has type {tensor.dtype}, expected floating point"
             )
         if match := PAIR.fullmatch(plain):
-            sides.setdefault(match["module"], {})[match["side"]] = tensor
+            embedding = match["side"] is None
+            side = match["embedding_side"] if embedding else match["side"]
+            sides.setdefault((match["module"], embedding), {})[side] = tensor
         elif "lora_" in plain:
             strange.append(name)
         else:
             replaced[plain] = tensor
     if strange:
         raise CheckpointError(
-            f"{folder}: {some_of(sorted(strange))} not supported; LoRA of linear layers is"
+            f"{folder}: {some_of(sorted(strange))} not supported; LoRA of linear layers and "
+            "embeddings is"
         )
     if not sides and not replaced:
         raise CheckpointError(f"{weights}: no tensor in it")
-    pairs = {f"{module}.weight": _pair(path, fields, module, sides[module]) for module in sides}
+    pairs = {
+        f"{module}.weight": _pair(path, fields, module, found, embedding)
+        for (module, embedding), found in sides.items()
+    }
     return Adapter(folder, fields, pairs, replaced)
 
 
 def merge_adapter(
-    tensors: Mapping[str, StoredTensor], adapter: Adapter, family: Family
-) -> dict[str, StoredTensor]:
+    tensors: Mapping[str, StoredTensor],
+    adapter: Adapter,
+    family: Family,
+    config: Any,
+    *,
+    compare: bool = True,
+) -> tuple[dict[str, StoredTensor], Any]:
     """The tensors of a checkpoint with an adapter merged in as they are read.
+
+    As PEFT does, an embedding and a head that were tied are apart once one of them is adapted or
+    trained whole: the other keeps the weights of the base.
 
     Args:
         tensors: all of the checkpoint, by the layout's names.
         adapter: of a model of the same family and sizes.
-        family: gives the prefix of names.
+        family: of the checkpoint.
+        config: of the checkpoint, with what scores next tokens by its tensors.
+        compare: see whether an embedding and a head that were both saved whole are equal, and so
+            still tied; without it they are taken for that.
 
     Returns:
-        The same names; adapted tensors read as float32.
+        The tensors, those that are adapted read as float32, and the configuration with what scores
+        next tokens now.
 
     Raises:
         CheckpointError: names every layer of the adapter that the checkpoint does not have or that
             has another shape, and every layer it should adapt and does not.
     """
-    pairs = {name.removeprefix(family.prefix): pair for name, pair in adapter.pairs.items()}
-    whole = {name.removeprefix(family.prefix): tensor for name, tensor in adapter.replaced.items()}
-    flipped = bool(adapter.fields["fan_in_fan_out"])
-    shapes = {name: _merged_shape(pair, flipped) for name, pair in pairs.items()}
+    pairs = {family.layout_name(name): pair for name, pair in adapter.pairs.items()}
+    whole = {family.layout_name(name): tensor for name, tensor in adapter.replaced.items()}
+    held = dict(tensors)
+    tied = bool(family.head) and config.has_head and config.tie_word_embeddings
+    if family.head and (tied or family.head in whole):
+        held.setdefault(family.head, held[family.embedding])
+        config = replace(config, has_head=True)
+    # What hidden states and scores do not pass, such as a head that classifies, is of no account.
+    beside = {name for name in {*pairs, *whole} - {*held} if re.fullmatch(family.ignored, name)}
+    pairs = {name: pair for name, pair in pairs.items() if name not in beside}
+    whole = {name: tensor for name, tensor in whole.items() if name not in beside}
+    shapes = {name: _merged_shape(pair, name, family) for name, pair in pairs.items()}
     shapes |= {name: tensor.shape for name, tensor in whole.items()}
-    faults = _misfits(shapes, tensors)
-    if missing := _missing(tensors, pairs, whole, adapter, family):
+    faults = _misfits(shapes, held)
+    if missing := _missing(held, pairs, whole, adapter, family):
         faults.append(f"of its target_modules or modules_to_save, missing: {some_of(missing)}")
     if faults:
         raise CheckpointError(
             f"{adapter.folder}: the adapter does not fit the checkpoint; " + "; ".join(faults)
         )
+    if tied:
+        ends = _tied_tensors(held[family.embedding], whole, adapter, family, compare)
+        whole |= ends
+        if len({*ends.values()}) == 1 and not {*ends} & {*pairs}:
+            del whole[family.head], held[family.head]
+        else:
+            config = replace(config, tie_word_embeddings=False)
+    held |= whole
     merged = {
-        name: tensors[name]._replace(
-            dtype="F32", read=partial(_read_merged, tensors[name], pair, flipped)
+        name: held[name]._replace(
+            dtype="F32", read=partial(_read_merged, held[name], pair, _flipped(pair, name, family))
         )
         for name, pair in pairs.items()
     }
-    return {**tensors, **whole, **merged}
+    return {**held, **merged}, config
+
+
+def _tied_tensors(
+    base: StoredTensor,
+    whole: Mapping[str, StoredTensor],
+    adapter: Adapter,
+    family: Family,
+    compare: bool,
+) -> dict[str, StoredTensor]:
+    """The embedding and the head, which were one tensor, by an adapter; twice one if it still is.
+
+    Saved as a weight of the base a tensor stands for both, trained whole for itself alone.
+    """
+    names = (family.embedding, family.head)
+    trained = {name for name in names if name in whole and _trained_whole(name, adapter, family)}
+    shared = next((whole[name] for name in names if name in whole and name not in trained), base)
+    shared = for_reads(shared, len(names))
+    found = {name: whole[name] if name in trained else shared for name in names}
+    both = {*names} <= {*whole}
+    if both and (not compare or same_values(whole[family.embedding], whole[family.head])):
+        return dict.fromkeys(names, whole[family.embedding])
+    return found
 
 
 def adapted_sha256(weights_sha256: str, adapter: Adapter | None) -> str:
@@ -214,7 +278,7 @@ def merged_weight(
         down: A, (r, in).
         up: B, (out, r).
         scale: s.
-        flipped: PEFT's ``fan_in_fan_out``; true for the Conv1D of GPT-2.
+        flipped: true for the Conv1D of GPT-2, and for embeddings.
 
     Returns:
         Shape of W, float32.
@@ -224,6 +288,11 @@ def merged_weight(
     merged = weight.astype(np.float32)
     merged += change.T if flipped else change
     return merged
+
+
+def _flipped(pair: LoraPair, name: str, family: Family) -> bool:
+    """Whether a weight lies as (in, out)."""
+    return pair.embedding or re.fullmatch(family.turned, name) is not None
 
 
 def _read_merged(tensor: StoredTensor, pair: LoraPair, flipped: bool) -> np.ndarray:
@@ -270,6 +339,8 @@ def _malformed(fields: dict[str, Any]) -> list[str]:
             for key, value in numbers.items()
             if not _positive(value)
         ]
+    if fields["use_rslora"] not in (True, False, None):
+        faults.append(f"use_rslora={fields['use_rslora']!r} must be true or false")
     for name in ("target_modules", "modules_to_save"):
         value = fields[name]
         texts = isinstance(value, list) and all(isinstance(text, str) for text in value)
@@ -284,11 +355,16 @@ def _positive(value: object) -> bool:
 
 
 def _pair(
-    path: Path, fields: Mapping[str, Any], module: str, sides: Mapping[str, StoredTensor]
+    path: Path,
+    fields: Mapping[str, Any],
+    module: str,
+    sides: Mapping[str, StoredTensor],
+    embedding: bool,
 ) -> LoraPair:
     """Both factors of a layer, whose rank is the one that the settings give it."""
     if missing := [side for side in "AB" if side not in sides]:
-        raise CheckpointError(f"{path.parent}: {module}.lora_{missing[0]}.weight is missing")
+        name = f"lora_embedding_{missing[0]}" if embedding else f"lora_{missing[0]}.weight"
+        raise CheckpointError(f"{path.parent}: {module}.{name} is missing")
     down, up = sides["A"], sides["B"]
     rank = _by_pattern(path, fields["rank_pattern"], module, fields["r"])
     alpha = _by_pattern(path, fields["alpha_pattern"], module, fields["lora_alpha"])
@@ -298,7 +374,8 @@ def _pair(
             f"{path.parent}: {module}: lora_A is {down.shape} and lora_B {up.shape}, expected "
             f"({rank}, in) and (out, {rank}) by {path.name}"
         )
-    return LoraPair(down, up, alpha / (math.sqrt(rank) if fields["use_rslora"] else rank))
+    scale = alpha / (math.sqrt(rank) if fields["use_rslora"] else rank)
+    return LoraPair(down, up, scale, embedding)
 
 
 def _by_pattern(path: Path, patterns: Mapping[str, Any], module: str, default: Any) -> Any:
@@ -316,9 +393,9 @@ def _matches(path: Path, pattern: str, name: str) -> bool:
         raise CheckpointError(f"{path}: {pattern!r} is no regular expression ({error})") from error
 
 
-def _merged_shape(pair: LoraPair, flipped: bool) -> tuple[int, ...]:
+def _merged_shape(pair: LoraPair, name: str, family: Family) -> tuple[int, ...]:
     shape = (pair.up.shape[0], pair.down.shape[1])
-    return shape[::-1] if flipped else shape
+    return shape[::-1] if _flipped(pair, name, family) else shape
 
 
 def _misfits(
@@ -332,8 +409,7 @@ def _misfits(
     wrong = {name: shape for name, shape in held.items() if shape != shapes[name]}
     if wrong:
         texts = [f"{name} is {shapes[name]}, expected {shape}" for name, shape in wrong.items()]
-        turned = all(shapes[name][::-1] == shape for name, shape in wrong.items())
-        faults.append(some_of(texts, "; ") + ("; is its fan_in_fan_out right?" if turned else ""))
+        faults.append(some_of(texts, "; "))
     return faults
 
 
@@ -347,9 +423,7 @@ def _missing(
     """What the settings promise and the weights do not hold."""
     fields, path = adapter.fields, adapter.folder / ADAPTER_CONFIG_NAME
     saved = [
-        module
-        for module in fields["modules_to_save"] or ()
-        if not any(_inside(module, name) for name in whole)
+        name for name in tensors if _trained_whole(name, adapter, family) and name not in whole
     ]
     limits = ("exclude_modules", "layers_to_transform", "layers_pattern")
     targets = fields["target_modules"]
@@ -366,12 +440,15 @@ def _missing(
 
 def _targeted(path: Path, targets: str | Iterable[str], name: str, family: Family) -> bool:
     """Whether PEFT would adapt a weight: by its module's whole name, or the end of it."""
-    module = name.removesuffix(".weight")
+    modules = [one.removesuffix(".weight") for one in (name, family.stored_name(name))]
     if isinstance(targets, str):
-        whole = family.stored_name(name).removesuffix(".weight")
-        return _matches(path, targets, module) or _matches(path, targets, whole)
-    return any(module == target or module.endswith(f".{target}") for target in targets)
+        return any(_matches(path, targets, module) for module in modules)
+    return any(f".{module}".endswith(f".{target}") for module in modules for target in targets)
 
 
-def _inside(module: str, name: str) -> bool:
-    return f".{module}." in f".{name}"
+def _trained_whole(name: str, adapter: Adapter, family: Family) -> bool:
+    """Whether PEFT would copy a weight's module, or one around it: by the end of its name."""
+    parts = family.stored_name(name).split(".")
+    modules = [".".join(parts[:count]) for count in range(1, len(parts))]
+    entries = adapter.fields["modules_to_save"] or ()
+    return any(module.endswith(entry) for module in modules for entry in entries)

@@ -6,10 +6,11 @@ A family is one file with a ``FAMILY``, and one line in ``FAMILIES``.
 import hashlib
 import json
 import os
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -26,7 +27,8 @@ from coala_jax.backbones._checkpoint import (
     read_config,
     save_module,
 )
-from coala_jax.backbones._errors import CheckpointError
+from coala_jax.backbones._config_fields import shown, unknown_fields
+from coala_jax.backbones._errors import CheckpointError, some_of
 from coala_jax.backbones._family import BackboneConfig, BackboneModule, Family
 from coala_jax.backbones._hub import find_checkpoint
 from coala_jax.backbones._lora import adapted_sha256, read_adapter
@@ -132,6 +134,7 @@ def load_backbone(
     Raises:
         CheckpointError: no checkpoint, an unsupported family or configuration, weights, adapter or
             tokenizer that cannot be used; the message says which and what to do.
+        UserWarning: fields of ``config.json`` that are set and of which nothing is known.
         ValueError: another engine, or what the torch engine does not do.
     """
     if engine not in ENGINES:
@@ -149,8 +152,9 @@ def load_backbone(
             )
         return _torch_backbone(path, name, dtype, chat_template)
     model_type, family, config = read_family(path)
-    tokenizer = load_tokenizer(path, chat_template)
-    require_embedding(path, tokenizer, config)
+    tokenizer = fitting_tokenizer(path, config, chat_template)
+    if strange := unknown_fields(family.stem, read_config(path), family.fields):
+        warnings.warn(unknown_fields_warning(path, model_type, strange), stacklevel=2)
     lora = None if adapter is None else read_adapter(Path(adapter))
     identity = BackboneIdentity(
         name=name if lora is None else f"{name}+{lora.folder.resolve().name}",
@@ -160,14 +164,13 @@ def load_backbone(
         tokenizer_sha256=tokenizer_sha256(path),
     )
     module = load_module(path, family, config, dtype, lora, mesh)
-    return Backbone(module, config, tokenizer, identity)
+    return Backbone(module, module.config, tokenizer, identity)
 
 
 def _torch_backbone(path: Path, name: str, dtype: DTypeLike, chat_template: str | None) -> Backbone:
     """A backbone that torch runs; the engine is part of its identity."""
     module, config = load_torch_module(path, dtype)
-    tokenizer = load_tokenizer(path, chat_template)
-    require_embedding(path, tokenizer, config)
+    tokenizer = fitting_tokenizer(path, config, chat_template)
     identity = BackboneIdentity(
         name=name,
         model_type=f"{ENGINE}:{config.fields.get('model_type')}",
@@ -199,17 +202,28 @@ def read_family(folder: Path) -> tuple[str, Family, BackboneConfig]:
         raise CheckpointError(f"{folder}: {error}") from error
 
 
-def require_embedding(folder: Path, tokenizer: Tokenizer, config: BackboneConfig) -> None:
-    """Raise where the tokenizer has ids that the embedding has no row for.
+def unknown_fields_warning(folder: Path, model_type: str, strange: Mapping[str, Any]) -> str:
+    """What to say of fields that are set and of which nothing is known."""
+    listed = some_of(f"{name}={shown(value)}" for name, value in strange.items())
+    return (
+        f"{folder}: not known in config.json: {listed}; a plain {model_type} is computed, which is "
+        "wrong if they change the hidden states"
+    )
+
+
+def fitting_tokenizer(
+    folder: Path, config: BackboneConfig, chat_template: str | None = None
+) -> Tokenizer:
+    """The tokenizer of a folder, for the rows of its embedding.
 
     Raises:
-        CheckpointError: with both numbers.
+        CheckpointError: as ``load_tokenizer``; ids that the embedding has no row for.
     """
-    if tokenizer.size > config.vocab_size:
-        raise CheckpointError(
-            f"{folder}: the tokenizer has {tokenizer.size} ids, the embedding only "
-            f"{config.vocab_size} rows (vocab_size); they belong to different models"
-        )
+    tokenizer = load_tokenizer(folder, chat_template)
+    try:
+        return tokenizer.within(config.vocab_size)
+    except CheckpointError as error:
+        raise CheckpointError(f"{folder}: {error}") from error
 
 
 def save_checkpoint(

@@ -9,8 +9,44 @@ import jax.numpy as jnp
 import numpy as np
 
 from coala_jax._errors import CoalaError
+from coala_jax.backbones._config_fields import (
+    FLAG,
+    MAPPING,
+    NUMBER,
+    POSITIVE,
+    SIZE,
+    TEXT,
+    Kind,
+    only,
+    or_null,
+)
 
 DEFAULT_THETA = 10_000.0
+# What rotary settings may hold.
+ROPE_KEYS: Mapping[str, Kind] = {
+    "rope_type": TEXT,
+    "type": TEXT,
+    "partial_rotary_factor": only(1),
+    "truncate": FLAG,
+    **dict.fromkeys(
+        ("rope_theta", "factor", "low_freq_factor", "high_freq_factor"),
+        POSITIVE,
+    ),
+    "original_max_position_embeddings": SIZE,
+    **dict.fromkeys(("beta_fast", "beta_slow"), or_null(POSITIVE)),
+    **dict.fromkeys(("attention_factor", "mscale", "mscale_all_dim"), or_null(NUMBER)),
+}
+# The fields of a config.json that say them, in the spelling of any version of transformers.
+ROPE_FIELDS: Mapping[str, Kind] = {
+    "rope_theta": or_null(POSITIVE),
+    "partial_rotary_factor": ROPE_KEYS["partial_rotary_factor"],
+    "original_max_position_embeddings": or_null(SIZE),
+    **dict.fromkeys(
+        ("rope_scaling", "rope_parameters"), or_null(MAPPING)._replace(keys=frozenset(ROPE_KEYS))
+    ),
+}
+# Types for which the trained length beside the settings counts before the one in them.
+TRAINED_LENGTH_FIRST = ("llama3", "yarn")
 
 
 class Rope(NamedTuple):
@@ -40,24 +76,27 @@ def rope_parameters(fields: Mapping[str, Any], positions: int) -> dict[str, Any]
         ValueError: settings of another form, a type that is not in ``ROPE_TYPES``, or one that
             lacks a number it needs.
     """
-    given = fields.get("rope_scaling") or fields.get("rope_parameters") or {}
-    if not isinstance(given, Mapping) or any(isinstance(v, Mapping) for v in given.values()):
-        raise CoalaError(
-            f"rope_parameters={given!r} is not supported: one set of numbers for all layers is"
-        )
+    name = "rope_scaling" if fields.get("rope_scaling") else "rope_parameters"
+    given = fields.get(name) or {}
+    if any(isinstance(value, Mapping) for value in given.values()):
+        raise CoalaError(f"{name}={given!r} is not supported: one set of numbers for all layers is")
     theta = fields.get("rope_theta", DEFAULT_THETA)
     parameters = {"rope_theta": theta, "original_max_position_embeddings": positions, **given}
     kind = parameters.setdefault("rope_type", parameters.pop("type", "default"))
     parameters.pop("type", None)
-    if kind not in ROPE_TYPES:
-        raise CoalaError(f"rope_type={kind!r} is not supported; supported: {', '.join(ROPE_TYPES)}")
-    partial = parameters.get("partial_rotary_factor", fields.get("partial_rotary_factor"))
-    if partial not in (None, 1, 1.0):
-        raise CoalaError(f"partial_rotary_factor={partial!r} is not supported; 1 is")
-    for name in ("rope_theta", *REQUIRED.get(kind, ())):
-        value = parameters.get(name)
-        if not isinstance(value, int | float) or isinstance(value, bool) or not value > 0:
-            raise CoalaError(f"rope_type={kind!r} needs {name} as a positive number, got {value!r}")
+    if not isinstance(kind, str) or kind not in ROPE_TYPES:
+        raise CoalaError(
+            f"{name}: rope_type={kind!r} is not supported; supported: {', '.join(ROPE_TYPES)}"
+        )
+    trained = fields.get("original_max_position_embeddings")
+    if kind in TRAINED_LENGTH_FIRST and trained is not None:
+        parameters["original_max_position_embeddings"] = trained
+    for key, allowed in ROPE_KEYS.items():
+        if key in parameters and not allowed.fits(parameters[key]):
+            raise CoalaError(f"{name}: {allowed.fault(key, parameters[key])}")
+    for key in REQUIRED.get(kind, ()):
+        if key not in parameters:
+            raise CoalaError(f"{name}: rope_type={kind!r} needs {key} as a positive number")
     if kind == "llama3" and not parameters["high_freq_factor"] > parameters["low_freq_factor"]:
         raise CoalaError(
             f"rope_type='llama3' needs high_freq_factor={parameters['high_freq_factor']} above "

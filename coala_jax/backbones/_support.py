@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from coala_jax.backbones._checkpoint import checked_tensors, parameter_count, read_config
+from coala_jax.backbones._config_fields import unknown_fields
 from coala_jax.backbones._errors import CheckpointError
 from coala_jax.backbones._family import BackboneConfig, Family
 from coala_jax.backbones._flax_msgpack import FLAX_NAME
 from coala_jax.backbones._lora import merge_adapter, read_adapter
-from coala_jax.backbones._registry import FAMILIES, read_family, require_embedding
-from coala_jax.backbones._tokenizer import load_tokenizer
+from coala_jax.backbones._registry import FAMILIES, fitting_tokenizer, read_family
 from coala_jax.backbones._weights import weight_files
 
 
@@ -24,12 +24,15 @@ class Support(NamedTuple):
             empty where the configuration is not supported.
         weights: the weight files, and their bytes.
         faults: all that keeps it from being loaded; empty where it can be.
+        unknown: fields of ``config.json`` that are set and of which nothing is known, with their
+            values.
     """
 
     model_type: str
     sizes: dict[str, int]
     weights: dict[str, int]
     faults: tuple[str, ...]
+    unknown: Mapping[str, Any]
 
 
 def supported_families() -> dict[str, str]:
@@ -68,12 +71,17 @@ def check_support(folder: Path, adapter: Path | None = None) -> Support:
         known = FAMILIES.get(model_type)
         faults += [str(error)] if known is None else config_faults(known, fields)
     else:
-        sizes = _sizes(family, config)
         faults += _tokenizer_faults(folder, config)
-        readable = bool(weights) and weights[0].name != FLAX_NAME
-        faults += _tensor_faults(folder, family, config, adapter) if readable else []
+        if weights and weights[0].name != FLAX_NAME:
+            try:
+                config = _settled(folder, family, config, adapter)
+            except CheckpointError as error:
+                faults.append(str(error))
+        sizes = _sizes(family, config)
     bytes_of = {path.name: path.stat().st_size for path in weights}
-    return Support(model_type, sizes, bytes_of, tuple(faults))
+    known = FAMILIES.get(model_type)
+    unknown = {} if known is None else unknown_fields(known.stem, fields, known.fields)
+    return Support(model_type, sizes, bytes_of, tuple(faults), unknown)
 
 
 def config_faults(family: Family, fields: Mapping[str, Any]) -> list[str]:
@@ -120,19 +128,15 @@ def _sizes(family: Family, config: BackboneConfig) -> dict[str, int]:
 
 def _tokenizer_faults(folder: Path, config: BackboneConfig) -> list[str]:
     try:
-        require_embedding(folder, load_tokenizer(folder), config)
+        fitting_tokenizer(folder, config)
     except CheckpointError as error:
         return [str(error)]
     return []
 
 
-def _tensor_faults(
-    folder: Path, family: Family, config: BackboneConfig, adapter: Path | None
-) -> list[str]:
-    try:
-        tensors = checked_tensors(folder, family, config)
-        if adapter is not None:
-            merge_adapter(tensors, read_adapter(adapter), family)
-    except CheckpointError as error:
-        return [str(error)]
-    return []
+def _settled(folder: Path, family: Family, config: Any, adapter: Path | None) -> Any:
+    """The configuration as the tensors have it, which fit it."""
+    tensors, config = checked_tensors(folder, family, config, compare=False)
+    if adapter is not None:
+        _, config = merge_adapter(tensors, read_adapter(adapter), family, config, compare=False)
+    return config

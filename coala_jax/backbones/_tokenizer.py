@@ -5,14 +5,17 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from coala_jax import _literal
 from coala_jax._files import file_sha256
-from coala_jax.backbones._errors import CheckpointError, TokenizerError
+from coala_jax._json import read_json_object
+from coala_jax.backbones._config_fields import TOKENS, or_null
+from coala_jax.backbones._errors import CheckpointError, TokenizerError, some_of
 
 # The files that decide how text becomes ids, in the order they are hashed.
 TOKENIZER_FILES = (
@@ -26,6 +29,15 @@ TOKENIZER_FILES = (
     "vocab.txt",
     "sentencepiece.bpe.model",
 )
+# Where else a folder may name tokens that end a response, each under ``eos_token_id``.
+GENERATION_CONFIG_NAME = "generation_config.json"
+END_TOKEN_FILES = ("config.json", GENERATION_CONFIG_NAME)
+END_TOKENS = or_null(TOKENS)
+# Tokenizers of sentencepiece. transformers reads them by these packages, and converts them.
+SENTENCEPIECE_FILES = ("tokenizer.model", "sentencepiece.bpe.model")
+SENTENCEPIECE_PACKAGES = {"sentencepiece": "sentencepiece", "google.protobuf": "protobuf"}
+# The first byte of such a file; a tokenizer.model of another kind is text.
+SENTENCEPIECE_START = b"\n"
 # A text to see what a tokenizer puts before one. Not the empty one: what stands alone in it may be
 # the end as well.
 PROBE = "a"
@@ -40,12 +52,17 @@ class Tokenizer:
     Attributes:
         raw: the transformers tokenizer.
         end_token: the text of the end-of-text token, or of an encoder's separator.
-        end_id: its id.
-        pad_id: the padding token's id; the end token's where the tokenizer names none.
-        size: one more than the largest id, added tokens included.
+        end_id: its id, which closes every text.
+        pad_id: the padding token's id; the end token's where the tokenizer names none, or one that
+            the embedding has no row for.
+        size: one more than the largest id that a text may have, added tokens included.
         start_id: the token that the tokenizer itself puts before every text, BERT's ``[CLS]`` or
             Llama's ``<s>``; None where it puts none.
         chat_template: name of the one to use, of several; None means the default one.
+        more_end_ids: of other tokens that end a response that is generated, such as the end of a
+            turn, as ``config.json`` and ``generation_config.json`` name them.
+        rowless: tokens of padding and masks that the embedding has no row for, which no text may
+            hold.
     """
 
     raw: Any
@@ -55,6 +72,19 @@ class Tokenizer:
     size: int
     start_id: int | None = None
     chat_template: str | None = None
+    more_end_ids: tuple[int, ...] = ()
+    rowless: tuple[str, ...] = ()
+
+    @property
+    def end_ids(self) -> tuple[int, ...]:
+        """All tokens that end a response; the one that closes texts is the first."""
+        return (self.end_id, *self.more_end_ids)
+
+    @cached_property
+    def end_tokens(self) -> tuple[str, ...]:
+        """The texts of these tokens."""
+        more = self.raw.convert_ids_to_tokens(list(self.more_end_ids))
+        return (self.end_token, *(str(token) for token in more if token))
 
     def encode(self, text: str) -> list[int]:
         """Token ids of one text."""
@@ -67,6 +97,7 @@ class Tokenizer:
 
         Raises:
             TokenizerError: whatever the tokenizer raises.
+            CheckpointError: a text holds a token that the embedding has no row for.
         """
         marked = [_literal.START in text for text in texts]
         plain = [text for text, own in zip(texts, marked, strict=True) if not own]
@@ -152,7 +183,32 @@ class Tokenizer:
                 return_attention_mask=False,
                 verbose=False,
             )
-        return [list(ids) for ids in encoded["input_ids"]]
+        found = [list(ids) for ids in encoded["input_ids"]]
+        if self.rowless and any(max(ids, default=0) >= self.size for ids in found):
+            raise CheckpointError(
+                f"a text holds {' or '.join(self.rowless)}, which is a token of the tokenizer but "
+                f"has no row in the embedding ({self.size} rows); leave it out of the text"
+            )
+        return found
+
+    def within(self, rows: int) -> "Tokenizer":
+        """The tokenizer for an embedding of so many rows; padding may lie beyond them.
+
+        Raises:
+            CheckpointError: another token lies beyond them.
+        """
+        if self.size <= rows:
+            return self
+        beyond = sorted((i, token) for token, i in self.raw.get_vocab().items() if i >= rows)
+        unused = {self.raw.pad_token, self.raw.mask_token}
+        if lost := [f"{token} ({i})" for i, token in beyond if token not in unused]:
+            raise CheckpointError(
+                f"the tokenizer has {self.size} ids, the embedding only {rows} rows (vocab_size): "
+                f"none for {some_of(lost)}; they belong to different models"
+            )
+        pad_id = self.pad_id if self.pad_id < rows else self.end_id
+        names = tuple(token for _, token in beyond)
+        return replace(self, pad_id=pad_id, size=rows, rowless=names)
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of token ids, special tokens and spaces kept as they are.
@@ -189,14 +245,16 @@ def load_tokenizer(folder: Path, chat_template: str | None = None) -> Tokenizer:
         The tokenizer.
 
     Raises:
-        CheckpointError: no tokenizer files, unreadable ones, or neither an end-of-text token nor a
-            separator named.
+        CheckpointError: no tokenizer files, unreadable ones, a package that is missing, neither an
+            end-of-text token nor a separator named, or an ``eos_token_id`` that is no id.
     """
     if not _present(folder):
         raise CheckpointError(
             f"{folder}: no tokenizer in it; put tokenizer.json and tokenizer_config.json beside "
             "the weights"
         )
+    _require_packages(folder)
+    ends = _named_end_ids(folder)
     # transformers warns at import that torch is missing; this package does without torch.
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     from transformers import AutoTokenizer
@@ -206,7 +264,8 @@ def load_tokenizer(folder: Path, chat_template: str | None = None) -> Tokenizer:
             str(folder), local_files_only=True, trust_remote_code=False
         )
     except Exception as error:  # tokenizers raises plain Exception for a broken file
-        raise CheckpointError(f"{folder}: the tokenizer cannot be read ({error})") from error
+        reason = " ".join(str(error).split())
+        raise CheckpointError(f"{folder}: the tokenizer cannot be read ({reason})") from error
     if raw.eos_token_id is not None:
         end_token, end_id = raw.eos_token, raw.eos_token_id
     elif raw.sep_token_id is not None:
@@ -220,11 +279,53 @@ def load_tokenizer(folder: Path, chat_template: str | None = None) -> Tokenizer:
     # Not their number: an added token may leave a gap before its id.
     size = max(raw.get_vocab().values()) + 1
     made = Tokenizer(
-        raw, str(end_token), int(end_id), int(pad_id), size, _start_id(raw), chat_template
+        raw=raw,
+        end_token=str(end_token),
+        end_id=int(end_id),
+        pad_id=int(pad_id),
+        size=size,
+        start_id=_start_id(raw),
+        chat_template=chat_template,
+        more_end_ids=tuple(sorted(ends - {int(end_id)})),
     )
     if chat_template is not None:  # a wrong name is said before the long work
         made.own_chat_template  # noqa: B018
     return made
+
+
+def _require_packages(folder: Path) -> None:
+    """Raise where transformers would look for other packages than those a tokenizer needs."""
+    if any((folder / name).is_file() for name in ("tokenizer.json", "vocab.json", "vocab.txt")):
+        return
+    held = [name for name in SENTENCEPIECE_FILES if (folder / name).is_file()]
+    lacking = [pip for name, pip in SENTENCEPIECE_PACKAGES.items() if not _installed(name)]
+    if held and lacking and (folder / held[0]).read_bytes()[:1] == SENTENCEPIECE_START:
+        raise CheckpointError(
+            f"{folder}: {held[0]} without tokenizer.json is read by the package "
+            f"{' and '.join(lacking)}: pip install {' '.join(lacking)}, or put the tokenizer.json "
+            "that transformers saves beside it"
+        )
+
+
+def _installed(package: str) -> bool:
+    try:
+        return find_spec(package) is not None
+    except ModuleNotFoundError:  # the package around it is missing
+        return False
+
+
+def _named_end_ids(folder: Path) -> set[int]:
+    """End tokens by the other files of a folder; they may have one each, a list, or none."""
+    found: set[int] = set()
+    for path in (folder / name for name in END_TOKEN_FILES):
+        if not path.is_file():
+            continue
+        named = read_json_object(path, CheckpointError).get("eos_token_id")
+        ids = named if isinstance(named, list) else [] if named is None else [named]
+        if not END_TOKENS.fits(named):
+            raise CheckpointError(f"{path}: {END_TOKENS.fault('eos_token_id', named)}")
+        found.update(ids)
+    return found
 
 
 def _start_id(raw: Any) -> int | None:

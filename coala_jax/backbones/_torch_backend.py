@@ -22,6 +22,7 @@ from coala_jax._errors import CoalaError
 from coala_jax._extras import how_to_install
 from coala_jax.backbones._attention import KeyValueCache, States, TokenBatch, plain_batch
 from coala_jax.backbones._checkpoint import read_config
+from coala_jax.backbones._config_fields import SIZE
 from coala_jax.backbones._errors import CheckpointError
 from coala_jax.backbones._family import BackboneModule
 from coala_jax.backbones._flax_msgpack import FLAX_NAME
@@ -159,8 +160,9 @@ def load_torch_module(folder: Path, dtype: DTypeLike) -> tuple[TorchModule, Torc
             trust_remote_code=False,
             local_files_only=True,
         )
-    except (ValueError, OSError, KeyError, ImportError, RuntimeError) as error:
-        raise CheckpointError(f"{folder}: transformers cannot load it ({error})") from error
+    except Exception as error:  # transformers and its checks of fields raise of many kinds
+        reason = " ".join(str(error).split())
+        raise CheckpointError(f"{folder}: transformers cannot load it ({reason})") from error
     finally:
         if bars:
             logging.enable_progress_bar()
@@ -201,7 +203,7 @@ def find_texts(tokens: np.ndarray, ends: np.ndarray) -> dict[tuple[int, ...], li
 
 def _size(folder: Path, fields: Mapping[str, Any], name: str) -> int:
     for key in FIELD_NAMES[name]:
-        if isinstance(fields.get(key), int):
+        if SIZE.fits(fields.get(key)):
             return int(fields[key])
     raise CheckpointError(
         f"{folder}: no {' or '.join(FIELD_NAMES[name])} in its config.json, which the torch engine "

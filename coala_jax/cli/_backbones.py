@@ -42,6 +42,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _lines(support: Support) -> list[str]:
+    from coala_jax.backbones._config_fields import shown
+
     sizes = ", ".join(f"{count:,} {what}" for what, count in support.sizes.items())
     weights = ", ".join(
         f"{name} ({size / MEBIBYTE:,.1f} MiB)" for name, size in support.weights.items()
@@ -51,5 +53,10 @@ def _lines(support: Support) -> list[str]:
         *([f"sizes       {sizes}"] if sizes else []),
         *([f"weights     {weights}"] if weights else []),
         *(f"not supported: {fault}" for fault in support.faults),
+        *(
+            f"not known   {name}={shown(value)} in config.json: a plain {support.model_type} is "
+            "computed"
+            for name, value in support.unknown.items()
+        ),
         *([] if support.faults else ["supported"]),
     ]

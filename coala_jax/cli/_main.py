@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+import warnings
 from collections.abc import Sequence
 
 from coala_jax._compile_cache import keep_compiled_programs
@@ -84,7 +85,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         require_inputs_kept(arguments)
         if getattr(arguments, "compile_cache", False):
             keep_compiled_programs(say)
-        code: int = arguments.run(arguments)
+        with warnings.catch_warnings():
+            warnings.showwarning = lambda message, *_, **__: _say_warning(message)
+            code: int = arguments.run(arguments)
     except SolveError as error:
         return _fail(error, NOT_SOLVED)
     except ModuleNotFoundError as error:
@@ -96,6 +99,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _fail("interrupted", INTERRUPTED)
     return code
+
+
+def _say_warning(message: Warning | str) -> None:
+    """A line in place of Python's two, which show where in the code it arose."""
+    say(f"warning: {' '.join(str(message).split())}")
 
 
 def _fail(reason: Exception | str, code: int) -> int:

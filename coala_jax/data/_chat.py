@@ -114,6 +114,14 @@ class ChatFormat(NamedTuple):
             return ChatTexts(ChatText(begun), answers, unwritten)
         return ChatTexts(begun.rstrip(), [answer.strip() for answer in answers], unwritten)
 
+    def closing(self) -> str:
+        """The end token that is written behind an answer; empty where there is none."""
+        begun = [Message(USER, PROBES[0])]
+        whole = self.write([*begun, Message(ASSISTANT, PROBES[1])], None)
+        behind = whole[len(self._begun(begun, None)) + len(PROBES[1]) :]
+        found = [(behind.find(end), end) for end in self.ends if end in behind]
+        return min(found, default=(0, ""))[1]
+
     def _begun(self, messages: Sequence[Message], tools: Tools) -> str:
         one, other = (self.write([*messages, Message(ASSISTANT, each)], tools) for each in PROBES)
         return one[: common_length(one, other)]
@@ -122,10 +130,7 @@ class ChatFormat(NamedTuple):
         """An answer without white space at its edges or an end token of its own."""
         if message.role != ASSISTANT:
             return message
-        text = message.content.strip()
-        while ends := [end for end in self.ends if text.endswith(end)]:
-            text = text.removesuffix(ends[0]).rstrip()
-        return message._replace(content=text)
+        return message._replace(content=without_ends(message.content, self.ends))
 
     def _ended(self, whole: str) -> str:
         """The text without the white space behind an end token, which opens the next turn."""
@@ -159,6 +164,14 @@ class ChatFormat(NamedTuple):
                         raise ChatError(UNWRITTEN.format(name))
                     unwritten.add(name)
         return frozenset(unwritten)
+
+
+def without_ends(text: str, ends: Sequence[str]) -> str:
+    """What of an answer counts: neither white space at its edges nor an end token of its own."""
+    text = text.strip()
+    while own := [end for end in ends if text.endswith(end)]:
+        text = text.removesuffix(own[0]).rstrip()
+    return text
 
 
 def _speaks(name: str, turn: Message, *, answers: bool) -> bool:

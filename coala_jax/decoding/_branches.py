@@ -29,7 +29,7 @@ class Branches(NamedTuple):
     Attributes:
         tokens: (rows, branches, depth) int32.
         length: (rows, branches) int32, tokens of a branch up to its end.
-        ended: (rows, branches) booleans: the last of them is the end token.
+        ended: (rows, branches) booleans: the last of them is an end token.
         near_ties: (rows, branches) int32, decisions on the way within ``NEAR_TIE`` of another.
         hidden: (rows, branches, width) last hidden state of the last of them.
         pools: of prefix and branch, with the axis of branches.
@@ -77,7 +77,8 @@ def score_candidates(policy: Policy, state: DecodeState, tokens: jax.Array) -> S
     # Depth first: a candidate, then its end token.
     offset = jnp.arange(candidates * per_branch) % per_branch
     slots = lengths + jnp.arange(candidates * per_branch)
-    laid_out = jnp.where(offset == 0, jnp.repeat(tokens, per_branch, axis=1), plan.end_id)
+    known = plan.as_known(tokens)
+    laid_out = jnp.where(offset == 0, jnp.repeat(known, per_branch, axis=1), plan.end_id)
     batch = TokenBatch(laid_out, lengths + offset, slots - offset + per_branch)
     states = policy.run(batch, state.cache)
     assert states.keys is not None and states.values is not None
@@ -88,7 +89,7 @@ def score_candidates(policy: Policy, state: DecodeState, tokens: jax.Array) -> S
 
     hidden = [each(layer, 1) for layer in states.hidden]
     own, *end = (tuple(layer[:, :, at] for layer in hidden[1:]) for at in range(per_branch))
-    ended = tokens == plan.end_id
+    ended = plan.ends(tokens)
     pools = reward.add(branched(state.pools), own)
     scored = pools
     if plan.guidance.scored == "token":
@@ -168,13 +169,13 @@ def grow_branches(
         branches = growing.branches
         going = ~branches.ended & (at < most[:, None])
         tokens = jnp.where(going, chosen.tokens, plan.end_id)
-        cache, (hidden, *layers) = run(growing.cache, tokens, at)
+        cache, (hidden, *layers) = run(growing.cache, plan.as_known(tokens), at)
         pools = reward.add(branches.pools, tuple(layers))
         own = reward.add(growing.own, tuple(layers))
         branches = Branches(
             tokens=branches.tokens.at[:, :, at].set(tokens),
             length=branches.length + going,
-            ended=branches.ended | (going & (tokens == plan.end_id)),
+            ended=branches.ended | (going & plan.ends(tokens)),
             near_ties=branches.near_ties + (going & chosen.near_tie),
             hidden=jnp.where(going[..., None], hidden, branches.hidden),
             pools=select_rows(going, pools, branches.pools),

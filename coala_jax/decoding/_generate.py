@@ -54,7 +54,7 @@ class Generation(NamedTuple):
 
     Attributes:
         text: without end token and stop text.
-        tokens: ids as they were generated, the end token among them.
+        tokens: ids as they were generated, the end token, whichever it was, among them.
         finish_reason: ``stop`` at an end token or stop text, ``length`` where the tokens ran out.
         reward: of the whole response; None without a head, or where none was asked for.
         prompt_tokens: ids of the prompt.

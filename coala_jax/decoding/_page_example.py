@@ -109,7 +109,7 @@ def shown_answer(
     """A response with (tokens + 1,) rewards of its prefixes."""
     labels = {step.place: label for label, step in enumerate(moves_of(made), 1)}
     pieces = token_pieces(tokenizer, made.tokens)
-    cut = _cut_at(made, pieces, tokenizer.end_id)
+    cut = _cut_at(made, pieces, tokenizer)
     tokens = []
     for place, (token, piece) in enumerate(zip(made.tokens, pieces, strict=True)):
         after = float(rewards[place + 1])
@@ -117,7 +117,7 @@ def shown_answer(
         amount, level = colours.number(change), colours.level(change)
         title = f"{amount}, reward {signed(after, colours.decimals)}"
         kinds = [f"{'u' if level > 0 else 'd'}{abs(level)}"] if level else []
-        if token == tokenizer.end_id:
+        if token in tokenizer.end_ids:
             title = f"end token, reward {signed(after, colours.decimals)}"
             kinds, piece = ["end"], "end"
         elif not piece:
@@ -131,13 +131,13 @@ def shown_answer(
         if label := labels.get(place, 0):
             kinds.append("moved")
         tokens.append(ShownToken(place, piece, kinds, title, amount, label))
-    return Answer(reward_of(made), tokens, _account(made, float(rewards[0]), tokenizer.end_id))
+    return Answer(reward_of(made), tokens, _account(made, float(rewards[0]), tokenizer))
 
 
 def candidate_texts(
     step: MovedStep, made: Generation, tokenizer: Tokenizer, last: int
 ) -> dict[int, str]:
-    """The visible text of a step's candidates by id; of the end token it is empty.
+    """The visible text of a step's candidates by id; of an end token it is empty.
 
     Args:
         step: of the response.
@@ -148,7 +148,7 @@ def candidate_texts(
     before = made.tokens[step.place - 1] if step.place else last
     return {
         one.token: ""
-        if one.token == tokenizer.end_id
+        if one.token in tokenizer.end_ids
         else visible_token(tokenizer, before, one.token)
         for one in step.candidates
     }
@@ -159,13 +159,13 @@ def counted(number: int, thing: str) -> str:
     return f"{number:,} {thing}{'' if number == 1 else 's'}"
 
 
-def _stopped_by_text(made: Generation, end_id: int) -> bool:
-    return made.finish_reason == STOPPED and made.tokens[-1:] != (end_id,)
+def _stopped_by_text(made: Generation, tokenizer: Tokenizer) -> bool:
+    return made.finish_reason == STOPPED and not {*made.tokens[-1:]} & {*tokenizer.end_ids}
 
 
-def _cut_at(made: Generation, pieces: Sequence[str], end_id: int) -> int:
+def _cut_at(made: Generation, pieces: Sequence[str], tokenizer: Tokenizer) -> int:
     """The place of the first token that a stop text took away."""
-    if not _stopped_by_text(made, end_id):
+    if not _stopped_by_text(made, tokenizer):
         return len(pieces)
     # A template may put a space before the response, which is none of its text.
     end = "".join(pieces).find(made.text) + len(made.text)
@@ -173,8 +173,8 @@ def _cut_at(made: Generation, pieces: Sequence[str], end_id: int) -> int:
     return int(np.searchsorted(starts, end))
 
 
-def _account(made: Generation, before: float, end_id: int) -> str:
-    if _stopped_by_text(made, end_id):
+def _account(made: Generation, before: float, tokenizer: Tokenizer) -> str:
+    if _stopped_by_text(made, tokenizer):
         how = "ended by a stop text: the reward is of what stands before it"
     else:
         how = "ended by itself" if made.finish_reason == STOPPED else "cut where its tokens ran out"

@@ -61,7 +61,8 @@ def make_plan(
         new_tokens=min(longest, backbone.config.max_length),
         candidates=candidates,
         guidance=replace(guidance or Guidance(), num_candidates=None),
-        end_id=backbone.tokenizer.end_id,
+        end_id=backbone.tokenizer.end_id if reward_model is None else reward_model.end_id,
+        end_ids=backbone.tokenizer.end_ids,
         penalised=any(sampling.repetition_penalty != 1 for sampling in samplings),
         traced=traced,
         likely=min(likely, vocab),
@@ -82,8 +83,14 @@ def require_generates(backbone: Backbone) -> None:
     """Raise where a backbone cannot generate.
 
     Raises:
-        GenerationError: an encoder, or a model that torch runs.
+        GenerationError: an encoder, a model that torch runs, or one without a matrix that scores
+            next tokens.
     """
+    if not getattr(backbone.config, "has_head", True):
+        raise GenerationError(
+            f"{backbone.identity.name}: its checkpoint has no lm_head.weight, which scores next "
+            "tokens; extract and score do without, to generate use the model that has it"
+        )
     if not backbone.module.generates:
         raise GenerationError(
             f"{backbone.identity.name}: a {backbone.identity.model_type} backbone does not "

@@ -207,7 +207,7 @@ class ResponseText:
 
     @property
     def _ended(self) -> bool:
-        return self.tokens[-1:] == [self._tokenizer.end_id]
+        return bool(self.tokens) and self.tokens[-1] in self._tokenizer.end_ids
 
     def _decoded(self) -> str:
         tokens = self.tokens[:-1] if self._ended else self.tokens

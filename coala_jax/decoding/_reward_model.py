@@ -29,10 +29,11 @@ from coala_jax.backbones._stack import layer_indices
 from coala_jax.data import DataError, PromptFingerprint, ResponseRow
 from coala_jax.data._chat import ChatText
 from coala_jax.features import FeatureError, FeatureIdentity
+from coala_jax.features._chat import tokenizer_chat
 from coala_jax.features._identity import require_same_backbone
 from coala_jax.features._responses import features_of_responses
 from coala_jax.features._settings import ExtractSettings, feature_identity
-from coala_jax.features._tokens import written_response
+from coala_jax.features._tokens import response_text
 
 BARE = (
     "says nothing of the backbone (it was solved from bare arrays); only a head solved from a "
@@ -115,6 +116,26 @@ class TextRewardModel:
     def settings(self) -> ExtractSettings:
         """Template, layers, pooling and chat template that make features of the identity."""
         return ExtractSettings.from_identity(self.identity)
+
+    @cached_property
+    def end_token(self) -> str:
+        """What closes a response as the head knows it: by its chat template or the tokenizer."""
+        tokenizer = self.backbone.tokenizer
+        if not self.settings.written:
+            return tokenizer.end_token
+        chat = tokenizer_chat(tokenizer, self.identity.chat_template)
+        return chat.closing() or tokenizer.end_token
+
+    @cached_property
+    def end_id(self) -> int:
+        """The id of `end_token`."""
+        tokenizer = self.backbone.tokenizer
+        return dict(zip(tokenizer.end_tokens, tokenizer.end_ids, strict=True))[self.end_token]
+
+    def written_response(self, text: str) -> str:
+        """An answer as the head's chat template writes it, of the text alone."""
+        tokenizer = self.backbone.tokenizer
+        return tokenizer.literal(response_text(tokenizer, text)) + self.end_token
 
     @classmethod
     def load(
@@ -321,7 +342,7 @@ def reward_of_text(model: TextRewardModel, prompt: str, response: str) -> float:
         FeatureError: as `score` does.
     """
     if isinstance(prompt, ChatText):
-        response = written_response(model.backbone.tokenizer, response)
+        response = model.written_response(response)
     row = ResponseRow("response", "response", prompt, response)
     with Progress(1, "score", hidden=True) as progress:
         return float(rewards_of(model, [row], progress).rewards[0])

@@ -1,5 +1,6 @@
 """Responses in the making: what a batch of rows keeps between steps, and how it begins."""
 
+import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -28,7 +29,8 @@ class Plan(NamedTuple):
         new_tokens: the largest ``max_new_tokens`` of the rows.
         candidates: how many are scored where guidance acts; 0 where no row is guided.
         guidance: of the guided rows, but for ``num_candidates``, which ``candidates`` says.
-        end_id: the token that closes a response.
+        end_id: the token that closes a response as the head knows texts.
+        end_ids: tokens that end one, this among them.
         penalised: whether any row has a repetition penalty.
         traced: keep candidates and scores of every guided step.
         likely: how many of the backbone's most probable tokens are kept of every step, with their
@@ -40,6 +42,7 @@ class Plan(NamedTuple):
     candidates: int
     guidance: Guidance
     end_id: int
+    end_ids: tuple[int, ...]
     penalised: bool
     traced: bool
     likely: int = 0
@@ -78,6 +81,14 @@ class Plan(NamedTuple):
     def slots(self, context: int) -> int:
         """Slots of a cache row for so many tokens of prompt and response, and branches."""
         return round_up(context + max(self.branch_slots, 1))
+
+    def ends(self, tokens: jax.Array) -> jax.Array:
+        """Booleans: which tokens end a response."""
+        return functools.reduce(jnp.logical_or, (tokens == one for one in self.end_ids))
+
+    def as_known(self, tokens: jax.Array) -> jax.Array:
+        """The tokens as they run: whichever token ends a response, the head knows it by one."""
+        return jnp.where(self.ends(tokens), self.end_id, tokens)
 
     @property
     def guided_steps(self) -> int:

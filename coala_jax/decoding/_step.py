@@ -199,7 +199,7 @@ def close(
     policy = Policy(module, reward, plan)
     state = update_cache(*_run_pending(policy, state._replace(done=state.length == 0)))
     last = jnp.maximum(state.length - 1, 0)[:, None]
-    ended = (jnp.take_along_axis(state.tokens, last, 1)[:, 0] == plan.end_id) & (state.length > 0)
+    ended = plan.ends(jnp.take_along_axis(state.tokens, last, 1)[:, 0]) & (state.length > 0)
     closed = score_candidates(policy, state, jnp.full((len(ended), 1), plan.end_id, jnp.int32))
     rewards = jnp.where(ended, reward.score(state.pools), closed.scores[:, 0])
     return rewards, state.counts.evaluations + ~ended
@@ -214,7 +214,7 @@ def _run_pending(policy: Policy, state: DecodeState) -> Stepped:
     """Run the last token of rows that have chosen it without."""
     runs = state.pending & ~state.done
     last = jnp.maximum(state.length - 1, 0)[:, None]
-    tokens = jnp.take_along_axis(state.tokens, last, axis=1)
+    tokens = policy.plan.as_known(jnp.take_along_axis(state.tokens, last, axis=1))
     cache = state.cache
     batch = TokenBatch(tokens, cache.lengths[:, None], jnp.full_like(tokens, OPEN_END))
     states = policy.run(batch, cache)
@@ -250,7 +250,7 @@ def _write(state: DecodeState, tokens: jax.Array, count: jax.Array, plan: Plan) 
     places = jnp.where(taken, state.length[:, None] + order, plan.new_tokens)
     written = jax.vmap(lambda row, at, new: row.at[at].set(new, mode="drop"))
     total = state.length + count
-    ended = (taken & (tokens == plan.end_id)).any(-1)
+    ended = (taken & plan.ends(tokens)).any(-1)
     return state._replace(
         tokens=written(state.tokens, places, tokens),
         length=total,

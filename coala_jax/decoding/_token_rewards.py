@@ -48,10 +48,11 @@ def token_rewards(
     require_reward_model(model, GenerationError)
     backbone = model.backbone
     require_generates(backbone)
-    end_id = backbone.tokenizer.end_id
+    end_ids = backbone.tokenizer.end_ids
     texts = []
     for number, (prompt, response) in enumerate(zip(prompts, responses, strict=True)):
-        open_response = list(response[:-1] if tuple(response[-1:]) == (end_id,) else response)
+        ended = len(response) > 0 and response[-1] in end_ids
+        open_response = list(response[:-1] if ended else response)
         _require_fits(backbone, number, len(prompt), len(open_response))
         texts.append((list(prompt), open_response))
     found: list[np.ndarray] = [np.empty(0)] * len(texts)
@@ -97,7 +98,7 @@ def _run(model: TextRewardModel, texts: Sequence[tuple[list[int], list[int]]]) -
     while length < largest:
         length *= 2
     rows = min(1 << (len(texts) - 1).bit_length(), BATCH_SIZE)
-    tokens = np.full((rows, length), model.backbone.tokenizer.end_id, np.int32)
+    tokens = np.full((rows, length), model.end_id, np.int32)
     sizes = np.zeros((rows, 2), np.int32)
     for row, (prompt, response) in enumerate(texts):
         tokens[row, : len(prompt)] = prompt

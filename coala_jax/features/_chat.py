@@ -57,7 +57,7 @@ def tokenizer_chat(tokenizer: Tokenizer, known: str = "") -> ChatFormat:
             )
         )
 
-    made = ChatFormat(name, write, ends=(tokenizer.end_token,))
+    made = ChatFormat(name, write, ends=tokenizer.end_tokens)
     require_sound(made)
     return made
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from coala_jax import _literal
 from coala_jax._common_start import common_length
-from coala_jax.data._chat import ChatText
+from coala_jax.data._chat import ChatText, without_ends
 from coala_jax.features._errors import FeatureError
 
 if TYPE_CHECKING:
@@ -160,15 +160,7 @@ def names_control_tokens(tokenizer: Tokenizer, prompt: str, *responses: str) -> 
 
 def response_text(tokenizer: Tokenizer, text: str) -> str:
     """What of a response counts: neither white space at its edges nor an end token of its own."""
-    text = text.strip()
-    while text.endswith(tokenizer.end_token):
-        text = text.removesuffix(tokenizer.end_token).rstrip()
-    return text
-
-
-def written_response(tokenizer: Tokenizer, text: str) -> str:
-    """A response as a chat template writes it, of the text of an answer that was generated."""
-    return tokenizer.literal(response_text(tokenizer, text)) + tokenizer.end_token
+    return without_ends(text, tokenizer.end_tokens)
 
 
 def fit_context(parts: TokenParts, max_length: int) -> TokenSequence:
@@ -206,5 +198,5 @@ def _written_parts(tokenizer: Tokenizer, begun: list[int], whole: list[int]) -> 
     # A template may write a line break before the start token; further on it is another turn's.
     first = begun[: min(shared, 2)]
     opened = first.index(tokenizer.start_id) + 1 if tokenizer.start_id in first else 0
-    closed = len(whole) - (whole[-1:] == [tokenizer.end_id] and len(whole) > shared)
+    closed = len(whole) - (len(whole) > shared and whole[-1] in tokenizer.end_ids)
     return TokenParts(whole[:opened], whole[opened:shared], whole[shared:closed], whole[closed:])

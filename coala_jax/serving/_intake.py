@@ -22,7 +22,7 @@ from coala_jax.decoding._prompts import (
 from coala_jax.decoding._reward_model import TextRewardModel
 from coala_jax.decoding._state import Plan, round_up
 from coala_jax.features import FeatureError
-from coala_jax.features._tokens import encode_prompts, written_response
+from coala_jax.features._tokens import encode_prompts
 from coala_jax.serving._errors import ApiError, bad_field
 from coala_jax.serving._limits import Limits
 from coala_jax.serving._requests import MOST_LIKELY, GenerationRequest, ScoreItem
@@ -134,7 +134,7 @@ class Intake:
             field = f"{name}.prompt"
             if self._is_written(item.prompt):
                 (text,) = self._texts((item.prompt,), field)
-                response = written_response(self._backbone.tokenizer, item.response)
+                response = self._model.written_response(item.response)
             else:
                 with _refused(field, item.prompt):
                     text, (response,) = answered_texts(

@@ -1,6 +1,5 @@
 """Checkpoint folders: what is read, what is written, and what is refused by name."""
 
-import dataclasses
 import gc
 import json
 import shutil
@@ -12,15 +11,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from flax.serialization import msgpack_serialize
 from safetensors.numpy import load_file, save_file
 
 from coala_jax.backbones import CheckpointError, load_backbone, save_checkpoint
 from coala_jax.backbones._checkpoint import load_module, save_module
-from coala_jax.backbones._family import Slot
 from coala_jax.backbones._gpt2 import FAMILY as GPT2_FAMILY
-from coala_jax.backbones._gpt2 import GPT2
+from coala_jax.backbones._gpt2 import GPT2, GPT2Config
 
-from .variants import ENCODERS, load_variant, write_variant
+from .variants import CAUSAL, ENCODERS, filled, load_variant, write_variant
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -112,33 +111,128 @@ def test_names_without_prefix_and_old_mask_buffers_are_read(checkpoint, folder):
     np.testing.assert_array_equal(_hidden(folder), _hidden(checkpoint))
 
 
-def test_a_tensor_of_the_layout_is_never_ignored(checkpoint, tmp_path):
-    """An untied head: the same name is ignored where the layout has no slot for it."""
+HEAD = "lm_head.weight"
+TIED = {"gpt2": CAUSAL["gpt2"], "llama": CAUSAL["llama tied, one key head, biases"]}
+EMBEDDING = {"gpt2": "transformer.wte.weight", "llama": "model.embed_tokens.weight"}
 
-    class Untied(GPT2):
-        def __init__(self, config, *, rngs, dtype=jnp.float32):
-            super().__init__(config, rngs=rngs, dtype=dtype)
-            self.lm_head_weight = nnx.Param(jnp.zeros((config.vocab_size, config.n_embd), dtype))
 
-    family = dataclasses.replace(
-        GPT2_FAMILY,
-        make=lambda config, rngs, dtype: Untied(config, rngs=rngs, dtype=dtype),
-        layout=lambda config: {
-            **GPT2_FAMILY.layout(config),
-            "lm_head.weight": Slot(("lm_head_weight",)),
-        },
-        unprefixed=("lm_head.weight",),
-    )
-    config = load_backbone(checkpoint).config
-    with pytest.raises(CheckpointError, match=r"missing: lm_head\.weight"):
-        load_module(checkpoint, family, config)
-    module = family.make(config, nnx.Rngs(0), jnp.float32)
-    module.lm_head_weight[...] = module.lm_head_weight[...] + 0.5
-    save_module(tmp_path, module, family, config, jnp.float32)
-    assert "lm_head.weight" in load_file(tmp_path / WEIGHTS)  # without the prefix
-    again = load_module(tmp_path, family, config)
-    load_module(tmp_path, GPT2_FAMILY, config)  # tied: ignored
-    np.testing.assert_array_equal(again.lm_head_weight[...], module.lm_head_weight[...])
+def _other_head(tensors, embedding):
+    tensors[HEAD] = filled("another head", tensors[embedding].shape)
+
+
+def _same_head(tensors, embedding):
+    tensors[HEAD] = tensors[embedding].copy()
+
+
+def _head_alone(tensors, embedding):
+    tensors[HEAD] = tensors.pop(embedding)
+
+
+@pytest.mark.parametrize("family", list(TIED))
+@pytest.mark.parametrize(
+    ("tied", "change", "still_tied"),
+    [
+        (True, None, True),
+        (True, _same_head, True),
+        (True, _head_alone, True),
+        (True, _other_head, False),
+        (False, _other_head, False),
+        (False, _same_head, False),
+    ],
+)
+def test_next_tokens_are_scored_by_what_is_stored(tmp_path, family, tied, change, still_tied):
+    torch = pytest.importorskip("torch")
+    transformers = pytest.importorskip("transformers")
+    folder = write_variant(tmp_path, TIED[family])
+    if change is not None:
+        _change_weights(folder, lambda tensors: change(tensors, EMBEDDING[family]))
+    fields = {**TIED[family], "tie_word_embeddings": tied}
+    (folder / "config.json").write_text(json.dumps(fields))
+    module = load_variant(folder)
+    assert module.generates and module.config.tie_word_embeddings == still_tied
+    with torch.no_grad():
+        model = transformers.AutoModelForCausalLM.from_pretrained(folder).eval()
+        expected = model(torch.tensor(np.array(TOKENS))).logits.numpy()
+    found = module.logits(module(TOKENS))
+    assert np.abs(found - expected).max() <= 1e-4 * np.abs(expected).max()
+
+
+def test_tied_tensors_of_the_flax_layout_are_compared_too(checkpoint, folder):
+    tensors = load_file(folder / WEIGHTS)
+    (folder / WEIGHTS).unlink()
+    embedding = tensors["transformer.wte.weight"]
+    for head, still_tied in ((embedding, True), (embedding + 1, False)):
+        tree = {"lm_head": {"kernel": head.T}}
+        for name, tensor in tensors.items():
+            module, leaf = name.rsplit(".", 1)
+            kernel = leaf == "weight" and ".c_" in name  # of a Conv1D: the transpose
+            tree.setdefault(module, {})["kernel" if kernel else leaf] = (
+                tensor.T if kernel else tensor
+            )
+        (folder / "flax_model.msgpack").write_bytes(msgpack_serialize(tree))
+        module = load_backbone(folder).module
+        assert module.config.tie_word_embeddings == still_tied
+        np.testing.assert_array_equal(module(TOKENS), load_backbone(checkpoint).module(TOKENS))
+        np.testing.assert_allclose(module.logits(jnp.eye(16)), head.T, rtol=1e-6, atol=1e-6)
+
+
+def test_a_head_of_another_shape_than_its_embedding_is_named(tmp_path):
+    folder = write_variant(tmp_path, TIED["llama"])
+    _change_weights(folder, lambda tensors: tensors.update({HEAD: np.ones((9, 16), np.float32)}))
+    with pytest.raises(CheckpointError, match=r"lm_head\.weight is \(9, 16\), expected \(31, 16\)"):
+        load_variant(folder)
+
+
+# Of transformers' classes of an untied Llama, those whose checkpoints have no head for next tokens.
+HEADLESS = ("", "ForSequenceClassification", "ForTokenClassification", "ForQuestionAnswering")
+
+
+@pytest.mark.parametrize("kind", HEADLESS)
+def test_a_checkpoint_without_its_head_has_hidden_states_alone(tmp_path, kind):
+    torch = pytest.importorskip("torch")
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    config = transformers.LlamaConfig(**{**CAUSAL["llama"], "num_key_value_heads": 2})
+    model = getattr(transformers, f"Llama{kind or 'Model'}")(config).eval()
+    model.save_pretrained(tmp_path)
+    assert HEAD not in load_file(tmp_path / WEIGHTS)
+    module = load_variant(tmp_path)
+    with torch.no_grad():
+        output = model(torch.tensor(np.array(TOKENS)), output_hidden_states=True)
+    expected = output.hidden_states[-1].numpy()
+    assert np.abs(module(TOKENS) - expected).max() <= 1e-4 * np.abs(expected).max()
+    assert not module.generates
+    with pytest.raises(ValueError, match=r"no lm_head\.weight, which scores next tokens"):
+        module.logits(module(TOKENS))
+    again = save_checkpoint(tmp_path / "again", module, module.config, jnp.float32)
+    assert json.loads((again / "config.json").read_text())["architectures"] == ["LlamaModel"]
+    np.testing.assert_array_equal(load_variant(again)(TOKENS), module(TOKENS))
+
+
+def test_a_gpt2_that_classifies_is_read_and_still_tied(folder, checkpoint):
+    score = np.ones((1, 16), np.float32)
+    _change_weights(folder, lambda tensors: tensors.update({"score.weight": score}))
+    np.testing.assert_array_equal(_hidden(folder), _hidden(checkpoint))
+    assert load_backbone(folder).module.generates
+
+
+def test_an_untied_head_is_saved_without_the_prefix_and_read_again(tmp_path):
+    config = GPT2Config(vocab_size=31, n_embd=16, n_layer=1, n_head=2, tie_word_embeddings=False)
+    module = GPT2(config, rngs=nnx.Rngs(0))
+    save_module(tmp_path, module, GPT2_FAMILY, config, jnp.float32)
+    assert HEAD in load_file(tmp_path / WEIGHTS)
+    again = load_variant(tmp_path)
+    assert again.config == config
+    np.testing.assert_array_equal(again.lm_head[...], module.lm_head[...])
+
+
+def test_what_scores_next_tokens_is_no_part_of_the_identity(folder, checkpoint):
+    """Hidden states do not pass it, so that heads on them stay."""
+    embedding = load_file(checkpoint / WEIGHTS)["transformer.wte.weight"]
+    _change_weights(folder, lambda tensors: tensors.update({HEAD: embedding + 1}))
+    first, second = load_backbone(checkpoint), load_backbone(folder)
+    assert second.config != first.config
+    assert second.identity.config_sha256 == first.identity.config_sha256
 
 
 @pytest.mark.skipif(jax.default_backend() != "cpu", reason="host memory is where arrays live")

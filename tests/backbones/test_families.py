@@ -331,7 +331,7 @@ def test_float32_asks_for_the_highest_precision_everywhere(name):
         ("llama", {"rope_scaling": {"type": "longrope"}}, "rope_type='longrope' is not supported"),
         ("llama", {"rope_scaling": {"type": "linear"}}, "needs factor as a positive number"),
         ("llama", {"rope_scaling": {"a": {}}}, "one set of numbers for all layers"),
-        ("llama", {"rope_theta": -1}, "rope_theta as a positive number, got -1"),
+        ("llama", {"rope_theta": -1}, "rope_theta must be a positive number, or null, got -1"),
         ("llama", {"partial_rotary_factor": 0.5}, "partial_rotary_factor=0.5"),
         (
             "llama",

@@ -197,7 +197,6 @@ def test_too_long_a_sequence_and_a_mask_of_another_shape_are_refused(module):
         ({"n_embd": "wide"}, "n_embd must be a positive integer, got 'wide'"),
         ({"activation_function": "mish"}, "activation_function='mish' is not supported"),
         ({"add_cross_attention": True}, "add_cross_attention"),
-        ({"tie_word_embeddings": False}, "tie_word_embeddings"),
         ({"quantization_config": {"bits": 4}}, "quantization_config"),
     ],
 )

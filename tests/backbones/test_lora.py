@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import shutil
 from pathlib import Path
 
@@ -12,9 +13,13 @@ from flax.serialization import msgpack_serialize
 from safetensors.numpy import load_file, save_file
 
 from coala_jax.backbones import CheckpointError, load_backbone
+from coala_jax.backbones._checkpoint import checked_tensors, load_module
 from coala_jax.backbones._family import Family
 from coala_jax.backbones._lora import merge_adapter, read_adapter
+from coala_jax.backbones._registry import read_family
 from coala_jax.backbones._weights import stored_tensors
+
+from .variants import CAUSAL, filled, write_variant
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 BASE_WEIGHTS = "model.safetensors"
@@ -116,16 +121,22 @@ def test_a_gpt2_adapter_is_the_sum_that_numpy_gives(checkpoint, tmp_path, rank_s
     assert np.abs(merged - _hidden(checkpoint)).max() > 0.1
 
 
-def test_an_adapter_is_merged_into_the_flax_layout_too(checkpoint, tmp_path):
-    adapter = _write(tmp_path / "adapter", _tensors(_factors(["attn.c_attn"])))
+def _as_flax(checkpoint, folder):
+    """A GPT-2 folder with its weights in the layout of Flax."""
     tree = {}
     for name, tensor in load_file(checkpoint / BASE_WEIGHTS).items():
         module, leaf = name.rsplit(".", 1)
         kernel = leaf == "weight" and ".c_" in name  # of a Conv1D: the transpose
         tree.setdefault(module, {})["kernel" if kernel else leaf] = tensor.T if kernel else tensor
-    flax = Path(shutil.copytree(checkpoint, tmp_path / "flax"))
+    flax = Path(shutil.copytree(checkpoint, folder))
     (flax / BASE_WEIGHTS).unlink()
     (flax / "flax_model.msgpack").write_bytes(msgpack_serialize(tree))
+    return flax
+
+
+def test_an_adapter_is_merged_into_the_flax_layout_too(checkpoint, tmp_path):
+    adapter = _write(tmp_path / "adapter", _tensors(_factors(["attn.c_attn"])))
+    flax = _as_flax(checkpoint, tmp_path / "flax")
     np.testing.assert_array_equal(
         _hidden(flax, adapter=adapter), _hidden(checkpoint, adapter=adapter)
     )
@@ -202,6 +213,8 @@ def test_an_adapter_may_leave_layers_out_where_its_settings_do(checkpoint, tmp_p
 # Names alone: a family whose linear weights are (out, in), as torch's are.
 LINEAR_FAMILY = Family(
     read_config=dict,
+    fields={},
+    stem="",
     make=lambda *_: None,
     layout=lambda _: {},
     prefix="model.",
@@ -218,7 +231,7 @@ def _merge_linear(tmp_path, base, tensors, **fields):
     adapter = read_adapter(_write(tmp_path / "adapter", tensors, **fields))
     stored = stored_tensors(tmp_path / "base")
     stored = {name.removeprefix("model."): tensor for name, tensor in stored.items()}
-    return merge_adapter(stored, adapter, LINEAR_FAMILY)
+    return merge_adapter(stored, adapter, LINEAR_FAMILY, None)[0]
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
@@ -242,14 +255,185 @@ def test_a_linear_layer_gives_what_torch_gives(tmp_path, dtype):
     np.testing.assert_allclose(x.numpy() @ values.T, expected.numpy(), rtol=1e-5, atol=1e-5)
 
 
-def test_a_wrong_fan_in_fan_out_is_found_by_the_shapes(checkpoint, tmp_path):
-    adapter = _write(
-        tmp_path / "adapter", _tensors(_factors(["attn.c_attn"])), fan_in_fan_out=False
+def test_how_a_weight_lies_is_known_whatever_fan_in_fan_out_says(checkpoint, tmp_path):
+    """PEFT saves it as false where a GPT-2's lm_head was wrapped after its Conv1D."""
+    tensors = _tensors(_factors(["attn.c_attn", "attn.c_proj"]))
+    hidden = [
+        _hidden(checkpoint, adapter=_write(tmp_path / str(said), tensors, fan_in_fan_out=said))
+        for said in (True, False)
+    ]
+    np.testing.assert_array_equal(*hidden)
+
+
+PREFIX = "base_model.model."
+EMBEDDING, HEAD, QUERY, NORM = (
+    "model.embed_tokens.weight",
+    "lm_head.weight",
+    "model.layers.1.self_attn.q_proj.weight",
+    "model.norm.weight",
+)
+LINEAR = {"target_modules": ["layers.1.self_attn.q_proj"], "fan_in_fan_out": False}
+DECODER = {**CAUSAL["llama"], "num_key_value_heads": 2}
+
+
+def _decoder_factors(name, shape):
+    """A and B of a weight, by PEFT's names, and what they add to it."""
+    rng = np.random.default_rng(len(name))
+    down = rng.normal(size=(RANK, shape[1])).astype(np.float32)
+    up = rng.normal(size=(shape[0], RANK)).astype(np.float32)
+    module = PREFIX + name.removesuffix(".weight")
+    tensors = {f"{module}.lora_A.weight": down, f"{module}.lora_B.weight": up}
+    return tensors, ALPHA / RANK * (up @ down)
+
+
+def _embedding_factors(shape):
+    """As `_decoder_factors`, of the embedding."""
+    rng = np.random.default_rng(7)
+    down = rng.normal(size=(RANK, shape[0])).astype(np.float32)
+    up = rng.normal(size=(shape[1], RANK)).astype(np.float32)
+    module = PREFIX + EMBEDDING.removesuffix(".weight")
+    tensors = {f"{module}.lora_embedding_A": down, f"{module}.lora_embedding_B": up}
+    return tensors, ALPHA / RANK * (up @ down).T
+
+
+def _saved_by_peft(name, base):
+    """Tensors of an adapter as PEFT saves them, its fields, and the embedding and head it makes."""
+    embedding, head = base[EMBEDDING], base[HEAD]
+    other, third = filled("other", embedding.shape), filled("third", embedding.shape)
+    lora_head, more_head = _decoder_factors(HEAD, head.shape)
+    lora_embedding, more_embedding = _embedding_factors(embedding.shape)
+    with_base = {f"{PREFIX}lm_head.base_layer.weight": head}
+    saved = {
+        "embedding trained": ({PREFIX + EMBEDDING: other}, ["embed_tokens"], other, head),
+        "head trained": ({PREFIX + HEAD: other}, ["lm_head"], embedding, other),
+        "both trained": (
+            {PREFIX + EMBEDDING: other, PREFIX + HEAD: third},
+            ["embed_tokens", "lm_head"],
+            other,
+            third,
+        ),
+        "both trained as one": (
+            {PREFIX + EMBEDDING: other, PREFIX + HEAD: other},
+            ["embed_tokens", "model.embed_tokens"],
+            other,
+            other,
+        ),
+        "head adapted": (lora_head | with_base, None, embedding, head + more_head),
+        "head adapted, no base saved": (lora_head, None, embedding, head + more_head),
+        "embedding adapted": (lora_embedding, None, embedding + more_embedding, head),
+        "both adapted": (
+            lora_embedding | lora_head,
+            None,
+            embedding + more_embedding,
+            head + more_head,
+        ),
+        "saved with its embeddings": (
+            {PREFIX + EMBEDDING: embedding, PREFIX + HEAD: head},
+            None,
+            embedding,
+            head,
+        ),
+        "neither": ({}, None, embedding, head),
+    }
+    tensors, modules, embedding, head = saved[name]
+    targets = LINEAR["target_modules"] + (["lm_head"] if "head adapted" in name else [])
+    fields = {**LINEAR, "modules_to_save": modules, "target_modules": targets}
+    return tensors, fields, embedding, head
+
+
+ADAPTED = {
+    "embedding trained": False,
+    "head trained": False,
+    "both trained": False,
+    "both trained as one": True,
+    "head adapted": False,
+    "head adapted, no base saved": False,
+    "embedding adapted": False,
+    "both adapted": False,
+    "saved with its embeddings": True,
+    "neither": True,
+}
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("name", list(ADAPTED))
+def test_embedding_and_head_are_what_peft_makes_of_them(tmp_path, name, tied):
+    """Tied ones are apart once one was adapted or trained: the other keeps the base's weights."""
+    folder = write_variant(tmp_path / "base", {**DECODER, "tie_word_embeddings": tied})
+    base = load_file(folder / BASE_WEIGHTS)
+    base.setdefault(HEAD, base[EMBEDDING])
+    tensors, fields, embedding, head = _saved_by_peft(name, base)
+    query, more_query = _decoder_factors(QUERY, base[QUERY].shape)
+    adapter = _write(tmp_path / "adapter", tensors | query, **fields)
+    module = _load(folder, adapter)
+    np.testing.assert_allclose(module.embedding[...], embedding, rtol=1e-6, atol=1e-6)
+    found = module.logits(jnp.eye(head.shape[1]))
+    np.testing.assert_allclose(found, head.T, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(
+        module.layers.q_weight[1], base[QUERY] + more_query, rtol=1e-6, atol=1e-6
     )
-    with pytest.raises(
-        CheckpointError, match=r"is \(48, 16\), expected \(16, 48\).*is its fan_in_fan_out right"
-    ):
-        load_backbone(checkpoint, adapter=adapter)
+    assert module.config.tie_word_embeddings == (tied and ADAPTED[name])
+
+
+def _load(folder, adapter):
+    _, family, config = read_family(folder)
+    return load_module(folder, family, config, adapter=read_adapter(adapter))
+
+
+@pytest.mark.parametrize("entry", ["model.norm", "norm", "model.layers.1"])
+def test_modules_trained_whole_are_found_by_the_end_of_their_names(tmp_path, entry):
+    folder = write_variant(tmp_path / "base", DECODER)
+    base = load_file(folder / BASE_WEIGHTS)
+    names = [name for name in base if f"{entry}." in name]  # "norm" is the end of other norms too
+    trained = {name: filled(name + "!", base[name].shape) for name in names}
+    tensors = {PREFIX + name: tensor for name, tensor in trained.items()}
+    fields = {**LINEAR, "target_modules": ["layers.0.self_attn.q_proj"], "modules_to_save": [entry]}
+    query, _ = _decoder_factors(QUERY.replace("1", "0"), (16, 16))
+    adapter = _write(tmp_path / "adapter", tensors | query, **fields)
+    _, family, config = read_family(folder)
+    merged, _ = merge_adapter(
+        checked_tensors(folder, family, config)[0], read_adapter(adapter), family, config
+    )
+    for name, tensor in trained.items():
+        np.testing.assert_array_equal(merged[family.layout_name(name)].read(), tensor)
+    lost = names[0]
+    del tensors[PREFIX + lost]
+    with pytest.raises(CheckpointError, match=rf"missing: {re.escape(family.layout_name(lost))}"):
+        _load(folder, _write(tmp_path / "adapter", tensors | query, **fields))
+
+
+def test_a_tied_base_of_the_flax_layout_keeps_its_head(checkpoint, tmp_path):
+    base = load_file(checkpoint / BASE_WEIGHTS)
+    name = "transformer.wte.weight"
+    other = filled("other", base[name].shape)
+    tensors = _tensors(_factors(["attn.c_attn"])) | {PREFIX + name: other}
+    adapter = _write(tmp_path / "adapter", tensors, modules_to_save=["wte"])
+    module = load_backbone(_as_flax(checkpoint, tmp_path / "flax"), adapter=adapter).module
+    np.testing.assert_array_equal(module.wte_weight[...], other)
+    np.testing.assert_array_equal(module.lm_head[...], base[name])
+
+
+@pytest.mark.parametrize("entries", [["classifier", "score"], None])
+def test_what_classifies_is_of_no_account(checkpoint, tmp_path, entries):
+    """PEFT saves it for the task SEQ_CLS, and asks for both names whatever the model has."""
+    factors = _tensors(_factors(["attn.c_attn"]))
+    plain = _write(tmp_path / "plain", factors)
+    score = {PREFIX + "score.weight": np.ones((1, 16), np.float32)}
+    adapter = _write(tmp_path / "adapter", factors | score, modules_to_save=entries)
+    np.testing.assert_array_equal(
+        _hidden(checkpoint, adapter=adapter), _hidden(checkpoint, adapter=plain)
+    )
+
+
+def test_an_adapter_may_bring_the_head_that_a_checkpoint_lacks(tmp_path):
+    folder = write_variant(tmp_path / "base", DECODER)
+    base = load_file(folder / BASE_WEIGHTS)
+    head = base.pop(HEAD)
+    save_file(base, folder / BASE_WEIGHTS)
+    query, _ = _decoder_factors(QUERY, base[QUERY].shape)
+    assert not _load(folder, _write(tmp_path / "without", query, **LINEAR)).generates
+    adapter = _write(tmp_path / "with", query | {PREFIX + HEAD: head}, **LINEAR)
+    np.testing.assert_array_equal(_load(folder, adapter).lm_head[...], head)
 
 
 def test_the_identity_is_of_base_and_adapter(checkpoint, tmp_path):
@@ -283,6 +467,7 @@ def test_the_identity_is_of_base_and_adapter(checkpoint, tmp_path):
         ({"some_new_variant": {"k": 1}}, "some_new_variant={'k': 1} is not supported"),
         ({"r": 0}, "r=0 must be a positive number"),
         ({"r": "3"}, "r='3' must be a positive number"),
+        ({"use_rslora": "false"}, "use_rslora='false' must be true or false"),
         ({"lora_alpha": None}, "lora_alpha=None must be a positive number"),
         ({"rank_pattern": {"c_attn": -1}}, "c_attn=-1 must be a positive number"),
         ({"alpha_pattern": [1]}, r"alpha_pattern=\[1\] must map layers to numbers"),
@@ -317,15 +502,16 @@ ZEROS = np.zeros((RANK, 16), np.float32)
         ("{}h.0.attn.c_attn.lora_A.weight", ZEROS[:, :8], r"is \(8, 48\), expected \(16, 48\)"),
         ("{}h.0.attn.c_attn.lora_A.weight", ZEROS[0], r"lora_A is \(16,\)"),
         ("{}h.0.attn.c_attn.lora_A.weight", ZEROS.astype(np.int32), "has type I32"),
-        ("{}wte.lora_embedding_A", ZEROS, "lora_embedding_A not supported"),
+        ("{}wte.lora_embedding_A", ZEROS, r"wte\.lora_embedding_B is missing"),
+        ("{}h.0.attn.c_attn.lora_C.weight", ZEROS, r"lora_C\.weight not supported"),
         (
             "{}h.0.attn.c_attn.lora_magnitude_vector.weight",
             ZEROS[0],
             "lora_magnitude_vector.weight not supported",
         ),
         ("{}wpe.weight", ZEROS, r"wpe\.weight is \(3, 16\), expected \(64, 16\)"),
-        ("{}score.weight", ZEROS, r"not in the checkpoint: score\.weight"),
-        ("base_model.model.lm_head.weight", ZEROS, r"not in the checkpoint: lm_head\.weight"),
+        ("{}v_head.weight", ZEROS, r"not in the checkpoint: v_head\.weight"),
+        ("base_model.model.lm_head.weight", ZEROS, r"lm_head\.weight is \(3, 16\), expected"),
     ],
 )
 def test_tensors_that_do_not_fit_are_named(checkpoint, tmp_path, name, tensor, message):

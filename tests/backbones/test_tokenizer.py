@@ -11,7 +11,12 @@ from hypothesis import strategies as st
 
 from coala_jax.backbones._checkpoint import CheckpointError
 from coala_jax.backbones._registry import load_backbone
-from coala_jax.backbones._tokenizer import load_tokenizer, tokenizer_sha256
+from coala_jax.backbones._support import check_support
+from coala_jax.backbones._tokenizer import (
+    SENTENCEPIECE_PACKAGES,
+    load_tokenizer,
+    tokenizer_sha256,
+)
 
 VOCABULARY = {"[PAD]": 0, "[UNK]": 1, "[CLS]": 2, "[SEP]": 3, "<s>": 4, "</s>": 5, "a": 6, "b": 7}
 
@@ -140,6 +145,54 @@ def test_loading_opens_no_connection(checkpoint, monkeypatch):
     load_backbone(checkpoint)
 
 
+def _write_ends(folder, config, generation):
+    path = folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "eos_token_id": config}))
+    (folder / "generation_config.json").write_text(json.dumps(generation))
+
+
+@pytest.mark.parametrize(
+    ("config", "generation", "ends"),
+    [
+        (0, {}, (0,)),
+        (7, {"eos_token_id": None}, (0, 7)),
+        (None, {"eos_token_id": 9}, (0, 9)),
+        ([0, 7], {"eos_token_id": [9, 7, 0]}, (0, 7, 9)),
+        ([], {"eos_token_id": [], "temperature": 0.6}, (0,)),
+    ],
+)
+def test_end_tokens_are_those_of_tokenizer_config_and_generation(folder, config, generation, ends):
+    _write_ends(folder, config, generation)
+    tokenizer = load_tokenizer(folder)
+    assert tokenizer.end_ids == ends and tokenizer.end_id == 0
+    loaded = load_backbone(folder)
+    assert loaded.tokenizer.end_ids == ends
+
+
+@pytest.mark.parametrize("named", ["2", True, 2.0, -1, [1, "2"], {"a": 1}, 10**400])
+@pytest.mark.parametrize("file", ["config.json", "generation_config.json"])
+def test_an_end_token_that_is_no_id_is_named(folder, file, named):
+    ends = {"config.json": None, "generation_config.json": None, file: named}
+    _write_ends(folder, ends["config.json"], {"eos_token_id": ends["generation_config.json"]})
+    with pytest.raises(
+        CheckpointError, match=r"eos_token_id must be a token's id, or a list"
+    ) as caught:
+        load_tokenizer(folder)
+    assert file in str(caught.value)
+
+
+def test_a_generation_config_that_cannot_be_read_is_named(folder):
+    (folder / "generation_config.json").write_text("{")
+    with pytest.raises(CheckpointError, match=r"generation_config\.json: cannot be read as JSON"):
+        load_tokenizer(folder)
+
+
+def test_what_ends_a_response_changes_no_identity(folder, checkpoint):
+    (folder / "generation_config.json").write_text('{"eos_token_id": [0, 7]}')
+    first, second = load_backbone(checkpoint).identity, load_backbone(folder).identity
+    assert second._replace(name=first.name) == first
+
+
 def test_a_tokenizer_without_an_end_token_is_refused(folder):
     path = folder / "tokenizer_config.json"
     fields = json.loads(path.read_text())
@@ -162,5 +215,65 @@ def test_a_missing_and_a_broken_tokenizer_are_refused(folder):
 def test_a_tokenizer_larger_than_the_embedding_is_refused(folder):
     path = folder / "config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "vocab_size": 100}))
-    with pytest.raises(CheckpointError, match="only 100 rows"):
+    with pytest.raises(CheckpointError, match=r"only 100 rows.*none for .* \(100\), .* more;"):
         load_backbone(folder)
+
+
+def _add_tokens(folder, *tokens, **named):
+    """Tokens behind those that the embedding of a folder has rows for."""
+    from transformers import AutoTokenizer
+
+    raw = AutoTokenizer.from_pretrained(folder)
+    raw.add_special_tokens(named)
+    raw.add_tokens(list(tokens), special_tokens=True)
+    raw.save_pretrained(folder)
+    return len(raw)
+
+
+@pytest.mark.parametrize(
+    "named", [{"pad_token": "<pad>"}, {"pad_token": "<pad>", "mask_token": "<m>"}]
+)
+def test_padding_beyond_the_embedding_is_taken_and_never_run(checkpoint, folder, named):
+    rows = load_backbone(checkpoint).config.vocab_size
+    assert _add_tokens(folder, **named) == rows + len(named)
+    tokenizer = load_backbone(folder).tokenizer
+    assert (tokenizer.pad_id, tokenizer.size) == (tokenizer.end_id, rows)
+    assert tokenizer.encode("the tutor") == load_tokenizer(checkpoint).encode("the tutor")
+    assert check_support(folder).faults == ()
+    with pytest.raises(CheckpointError, match=r"a text holds <pad>.*has no row in the embedding"):
+        tokenizer.encode_batch(["a", "the <pad> tutor"])
+
+
+def test_what_texts_may_hold_beyond_the_embedding_is_named(folder):
+    _add_tokens(folder, "<turn>", pad_token="<pad>")
+    with pytest.raises(CheckpointError, match=r"none for <turn> \(\d+\); they belong") as caught:
+        load_backbone(folder)
+    assert str(folder) in str(caught.value)
+
+
+def test_padding_within_the_embedding_stays(folder):
+    fields = json.loads((folder / "config.json").read_text())
+    size = _add_tokens(folder, pad_token="<pad>")
+    tokenizer = load_tokenizer(folder)
+    assert tokenizer.within(size) is tokenizer and tokenizer.pad_id == fields["vocab_size"]
+
+
+@pytest.mark.parametrize("lacking", [("sentencepiece",), ("sentencepiece", "google.protobuf")])
+def test_a_sentencepiece_file_alone_names_the_packages_that_read_it(folder, monkeypatch, lacking):
+    (folder / "tokenizer.json").unlink()
+    (folder / "tokenizer.model").write_bytes(b"\n\x0e\n\x05<unk>\x15\x00\x00\x00\x00\x18\x02")
+    monkeypatch.setattr(
+        "coala_jax.backbones._tokenizer.find_spec", lambda name: None if name in lacking else name
+    )
+    packages = " ".join(SENTENCEPIECE_PACKAGES[name] for name in lacking)
+    with pytest.raises(CheckpointError, match=rf"tokenizer\.model .*pip install {packages},"):
+        load_tokenizer(folder)
+
+
+def test_a_tokenizer_model_of_another_kind_is_left_to_transformers(folder, monkeypatch):
+    (folder / "tokenizer.json").unlink()
+    (folder / "tokenizer.model").write_text("IQ== 0\nIg== 1\n")
+    monkeypatch.setattr("coala_jax.backbones._tokenizer.find_spec", lambda _: None)
+    with pytest.raises(CheckpointError, match="the tokenizer cannot be read") as caught:
+        load_tokenizer(folder)
+    assert "\n" not in str(caught.value)

@@ -25,6 +25,7 @@ class Reference:
     def __init__(self, model, config, query=None):
         backbone = model.backbone
         self.module, self.end = backbone.module, backbone.tokenizer.end_id
+        self.ends = set(backbone.tokenizer.end_ids)
         self.model, self.query = model, query
         self.sampling, self.guidance = config.sampling, config.guidance
         self.scores = []
@@ -62,7 +63,11 @@ class Reference:
         return kept, np.log(weights / weights.sum())
 
     def reward(self, prompt, response, apart=0):
-        """Of a response, or of its last ``apart`` tokens as if nothing stood before them."""
+        """Of a response, or of its last ``apart`` tokens as if nothing stood before them.
+
+        Whichever end token it has, it is scored as a text is: with the one that closes texts.
+        """
+        response = [self.end if token in self.ends else token for token in response]
         vectors = []
         for number, layer in enumerate(self.model.settings.layers):
             states = self.hidden([*prompt, *response], layer)
@@ -92,7 +97,7 @@ class Reference:
         """Of a prefix that was extended by ``added`` tokens, as the configuration scores it."""
         if self.guidance.scored == "token":
             return self.reward(prompt, response, apart=added)
-        closes = self.guidance.scored == "closed" and response[-1] != self.end
+        closes = self.guidance.scored == "closed" and response[-1] not in self.ends
         return self.reward(prompt, [*response, self.end] if closes else response)
 
     def noise(self, key, step, tokens):
@@ -113,7 +118,7 @@ class Reference:
         scores = []
         for token in tokens:
             ahead = [token]
-            while len(ahead) <= self.guidance.lookahead and ahead[-1] != self.end:
+            while len(ahead) <= self.guidance.lookahead and ahead[-1] not in self.ends:
                 ahead.append(int(np.argmax(self.logits([*prompt, *response, *ahead]))))
             scores.append(self.score(prompt, [*response, *ahead], len(ahead)))
         scores = np.array(scores)
@@ -137,7 +142,8 @@ class Reference:
         for branch in range(self.guidance.continuations):
             own = key if branch == 0 else jax.random.fold_in(key, CONTINUATION_KEYS + branch)
             added = []
-            while len(added) < min(self.guidance.guide_every, room) and self.end not in added:
+            most = min(self.guidance.guide_every, room)
+            while len(added) < most and not self.ends & set(added):
                 ids = [*prompt, *response, *added]
                 added.append(self.sample(ids, own, len(response) + len(added)))
             blocks.append(added)
@@ -148,7 +154,7 @@ class Reference:
     def generate(self, prompt, key):
         """Token ids of a response, its end token among them."""
         response = []
-        while len(response) < self.sampling.max_new_tokens and self.end not in response:
+        while len(response) < self.sampling.max_new_tokens and not self.ends & set(response):
             if self.sampling.scale and self.guidance.continuations:
                 response += self.block(prompt, response, key)
             elif self.sampling.scale and len(response) % self.guidance.guide_every == 0:
@@ -181,5 +187,5 @@ def token_evaluations(plan, made):
     else:
         looked_at = 1 + guidance.lookahead + plan.closes
         kept = 0 if guidance.lookahead else made.guided_steps
-    ended = made.tokens[-1] == plan.end_id
+    ended = made.tokens[-1] in plan.end_ids
     return made.prompt_tokens + made.scored * looked_at + len(made.tokens) - kept + (not ended)

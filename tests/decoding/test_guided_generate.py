@@ -1,5 +1,7 @@
 """`guided_generate` against plain Python, and what it promises."""
 
+from dataclasses import replace
+
 import jax
 import numpy as np
 import pytest
@@ -80,7 +82,7 @@ def compare(backbone, model, config, key, prompts=PROMPTS):
             assert made.near_ties > 0
             continue
         equal += 1
-        ended = expected[-1] == backbone.tokenizer.end_id
+        ended = expected[-1] in backbone.tokenizer.end_ids
         assert made.finish_reason == ("stop" if ended else "length")
         closed = expected if ended else [*expected, backbone.tokenizer.end_id]
         if made.text != made.text.strip():  # white space at the edges of a response does not count
@@ -101,6 +103,23 @@ def compare(backbone, model, config, key, prompts=PROMPTS):
 @pytest.mark.parametrize("name", marked(CONFIGS, SLOW))
 def test_plain_python_generates_the_same(backbone, make_model, key, name):
     compare(backbone, make_model(backbone), config_of(name), key)
+
+
+@pytest.mark.parametrize("name", marked(["linear", "lookahead", "blocks"], {"lookahead", "blocks"}))
+def test_any_of_several_end_tokens_ends_a_response(backbone, make_model, key, name):
+    """The reward is that of the text: closed by the token that closes texts, whatever ended it."""
+    plain = guided_generate(backbone, PROMPTS, config_of(name, scale=0.0), key)
+    ends = tuple({token for made in plain for token in made.tokens[4:6]} - {0})
+    tokenizer = replace(backbone.tokenizer, more_end_ids=ends)
+    model = make_model(replace(backbone, tokenizer=tokenizer))
+    compare(model.backbone, model, config_of(name), key)
+    made = guided_generate(model, PROMPTS, config_of(name), key)
+    ended = [one for one in made if one.tokens[-1] in ends]
+    assert ended
+    for one in ended:
+        assert one.finish_reason == "stop"
+        assert one.text.strip() == tokenizer.decode(one.tokens[:-1]).strip()
+        assert not set(one.tokens[:-1]) & set(tokenizer.end_ids)
 
 
 @pytest.mark.parametrize("name", marked(["wide", "lookahead", "blocks"], {"wide", "lookahead"}))

@@ -7,7 +7,9 @@ from dataclasses import replace
 import jax
 import numpy as np
 import pytest
+from flax import nnx
 
+from coala_jax.backbones._decoder import Decoder
 from coala_jax.decoding._best_of import best_of_n
 from coala_jax.decoding._comparison import compare_plain_and_guided
 from coala_jax.decoding._config import GenerationConfig, GenerationError, Guidance, Sampling
@@ -337,6 +339,13 @@ def test_what_is_no_typed_key_is_named(backbone, make_model, key):
         guided_generate(backbone, ["a"], CONFIG.with_options(scale=0.0), key)
     with pytest.raises(GenerationError, match=r"key=.* must be a typed key, as jax.random.key"):
         best_of_n(make_model(backbone), ["a"], 2, CONFIG, key)
+
+
+def test_a_model_without_a_head_for_tokens_names_it(llama, key):
+    config = replace(llama.config, has_head=False)
+    headless = replace(llama, module=Decoder(config, rngs=nnx.Rngs(0)), config=config)
+    with pytest.raises(GenerationError, match=r"tiny-mistral: .* no lm_head\.weight, which scores"):
+        guided_generate(headless, ["a"], CONFIG.with_options(scale=0.0), key)
 
 
 def test_models_that_do_not_generate_are_refused(backbone, key):

@@ -61,6 +61,14 @@ def test_every_prefix_has_the_reward_it_has_by_itself(
     assert found[1][-1] == found[1][-2]  # an end token closes what was closed already
 
 
+def test_any_end_token_closes_a_response(backbone, make_model, texts):
+    ends = replace(backbone.tokenizer, more_end_ids=(60, 61))
+    model, (prompts, responses) = make_model(replace(backbone, tokenizer=ends)), texts
+    ended, turned = ([*responses[1][:4], end] for end in (0, 61))
+    found = token_rewards(model, prompts[1:2] * 2, [ended, turned])
+    assert found[1].tolist() == found[0].tolist()
+
+
 def test_many_texts_are_answered_in_their_order(backbone, make_model, texts):
     model, (prompts, responses) = make_model(backbone), texts
     few = token_rewards(model, prompts, responses)

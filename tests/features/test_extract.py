@@ -45,7 +45,7 @@ def rows():
     rng = np.random.default_rng(0)
     made = []
     for number in range(10):
-        texts = _text(rng, 4), _text(rng, 3), _text(rng, 4)
+        texts = _text(rng, 4), _text(rng, 3), f"{_text(rng, 4)} {number}"
         margin = float(number) if number % 2 else None
         made.append(PreferenceRow(f"row-{number}", *texts, margin=margin, group=f"g{number % 3}"))
     return RowSet(tuple(made), (SetAsideRow(3, "no prompt"),))

@@ -26,7 +26,7 @@ from coala_jax.features._chat import tokenizer_chat
 from coala_jax.features._pooling import POOLINGS
 from coala_jax.features._query import query_text
 from coala_jax.features._settings import ExtractSettings, feature_identity
-from coala_jax.features._tokens import TextTemplate
+from coala_jax.features._tokens import TEXT_RULE, TextTemplate
 from tests.helpers import END, head_tensors, random_head, write_tokenizer
 
 WIDTH = 12
@@ -282,7 +282,10 @@ def test_the_torch_reward_reads_texts_by_the_rule_of_its_head(write_head, checkp
     pytest.importorskip("torch")
     from coala_jax.decoding._torch_reward_head import STRIPPED, load_reward
 
+    assert STRIPPED == TEXT_RULE
+
     head = write_head(tmp_path / "head")
+    change_identity(head, text_rule="")
     as_given = load_reward(checkpoint, head)
     expected = as_given("the student", "the tutor")
     assert as_given("the student", " the tutor\n") != expected

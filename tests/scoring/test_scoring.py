@@ -16,6 +16,7 @@ from coala_jax.decoding import score
 from coala_jax.decoding._reward_lines import write_rewards
 from coala_jax.decoding._usable_rows import UsableRows
 from coala_jax.features import FeatureError
+from coala_jax.features._distinct import SAME_TOKENS
 
 CHUNK = 4
 ROWS = [
@@ -58,7 +59,7 @@ def test_each_row_gives_its_line(score_file, model, tmp_path):
     pair, same, single, several = lines_of(tmp_path / "out.jsonl")
     assert list(pair) == ["id", "chosen_reward", "rejected_reward", "reward_margin"]
     assert pair["reward_margin"] == pair["chosen_reward"] - pair["rejected_reward"]
-    assert same["reward_margin"] == 0
+    assert same["reward_margin"] == 0 and same["set_aside"] == SAME_TOKENS
     alone = [
         ResponseRow("c", "response", "the student", "a short answer"),
         ResponseRow("d", "response", "the student", "no"),
@@ -68,10 +69,10 @@ def test_each_row_gives_its_line(score_file, model, tmp_path):
     np.testing.assert_allclose([single["reward"]], expected[:1], rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(several["rewards"], expected, rtol=1e-4, atol=1e-6)
     right = 1.0 if pair["reward_margin"] > 0 else 0.0
-    assert scored.tally.metrics()["rewards/accuracies"] == (right + 0.5) / 2  # a tie is half of one
-    assert scored.tally.metrics()["rewards/margins"] == pair["reward_margin"] / 2
+    assert scored.tally.metrics()["rewards/accuracies"] == right
+    assert scored.tally.metrics()["rewards/margins"] == pair["reward_margin"]
     assert (scored.tally.rows, scored.tally.responses) == (4, 7)
-    assert scored.tally.pairs == 2 and scored.resumed == 0
+    assert (scored.tally.pairs, scored.tally.same) == (1, 1) and scored.resumed == 0
 
 
 def test_rows_are_scored_as_they_come_and_what_is_finished_is_on_the_disk(score_file, tmp_path):

@@ -285,16 +285,19 @@ def test_new_guidance_options_come_one_after_another(
         assert own.complete(num_candidates=2)[0] == 200
 
 
-def test_a_stop_token_at_once_is_an_empty_answer(backbone, model, send):
-    """Of a backbone to whom the end is the most probable token everywhere."""
+@pytest.mark.parametrize("more", [(), (61,)])
+def test_a_stop_token_at_once_is_an_empty_answer(backbone, model, send, more):
+    """Of a backbone to whom the end, or another end, is the most probable token everywhere."""
     graph, state = nnx.split(backbone.module)
     module = nnx.merge(graph, jax.tree.map(lambda part: part, state))
-    end, width = backbone.tokenizer.end_id, backbone.config.hidden_size
+    tokenizer = replace(backbone.tokenizer, more_end_ids=more)
+    end, width = tokenizer.end_ids[-1], backbone.config.hidden_size
     # The last norm gives every state this one, whatever came before.
     module.ln_f_weight[...] = np.zeros(width, np.float32)
     module.ln_f_bias[...] = np.ones(width, np.float32)
     module.wte_weight[...] = module.wte_weight[...].at[end].set(9.0)
-    with running(replace(model, backbone=replace(backbone, module=module))) as own:
+    silent = replace(backbone, module=module, tokenizer=tokenizer)
+    with running(replace(model, backbone=silent)) as own:
         status, _, answer = own.complete(temperature=0)
         assert (status, answer["choices"][0]["text"]) == (200, "")
         assert answer["choices"][0]["finish_reason"] == "stop"

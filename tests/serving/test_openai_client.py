@@ -12,7 +12,6 @@ from coala_jax.decoding import score
 from coala_jax.decoding._config import GenerationConfig
 from coala_jax.decoding._generate import guided_generate
 from coala_jax.decoding._prompts import answered_texts
-from coala_jax.features._tokens import written_response
 from tests.serving.asking import MODEL
 
 PROMPTS = ["the student asks", "what does the tutor answer"]
@@ -171,7 +170,7 @@ def test_given_responses_are_scored(client, model):
     ]
     answer = client.post("/score", body={"model": MODEL, "items": items}, cast_to=dict)
     text, (response,) = answered_texts(model, MESSAGES, [items[0]["response"]], "prompt")
-    long = written_response(model.backbone.tokenizer, items[1]["response"])
+    long = model.written_response(items[1]["response"])
     rows = [
         ResponseRow("row", "response", text, response),
         ResponseRow("row", "response", ChatText(items[1]["prompt"]), long),

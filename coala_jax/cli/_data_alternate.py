@@ -10,7 +10,7 @@ from typing import Any
 from coala_jax._files import require_writable
 from coala_jax.cli._derived_options import add_fields, from_options
 from coala_jax.cli._output import counts_line, report
-from coala_jax.cli._row_options import warn_of
+from coala_jax.cli._row_options import warnings_at_end
 from coala_jax.data._alternating import (
     ROLE_LABELS,
     AlternatingOptions,
@@ -86,7 +86,7 @@ def run(arguments: argparse.Namespace) -> int:
     }
     turns = len(population.rows) + sum(population.skipped.values())
     lines = [
-        *warn_of(read.notes),
+        *warnings_at_end(arguments, read.notes),
         f"{len(read.conversations)} conversations, {turns} user turns, "
         f"{len(population.rows)} triplets",
         *counts_line("lines set aside", read.set_aside_counts),

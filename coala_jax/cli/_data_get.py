@@ -14,7 +14,7 @@ from coala_jax.cli._row_options import (
     keep_set_aside,
     rows_lines,
     set_aside_path,
-    warn_of,
+    warnings_at_end,
 )
 from coala_jax.data import RowOptions
 from coala_jax.data._writing import SET_ASIDE_NAME
@@ -86,7 +86,7 @@ def run(arguments: argparse.Namespace) -> int:
         },
     }
     lines = [
-        *warn_of(loaded.row_set.notes),
+        *warnings_at_end(arguments, loaded.row_set.notes),
         f"{known.name}: {loaded.check()}",
         f"split by prompt: {len(parts.train)} to train on, {len(parts.eval)} held out",
         *rows_lines(loaded.row_set.set_aside_counts, kept, None),

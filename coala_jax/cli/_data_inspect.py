@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from coala_jax._files import write_text
 from coala_jax._unseen import printable
 from coala_jax.cli._options import add_chat_template, add_hub_id, add_seed
-from coala_jax.cli._output import counts_line, output_file, report
+from coala_jax.cli._output import counts_line, output_file, report, warning_line
 from coala_jax.cli._parser import UsageError, positive_integer
 from coala_jax.cli._row_options import (
     DATA_HELP,
@@ -178,8 +178,9 @@ def _lines(found: Inspection) -> list[str]:
         repeat_lines,
     )
 
-    lines = [("warning: " if length_is_skewed(found) else "") + length_sentence(found)]
-    lines += [f"warning: {warning}" for warning in other_warnings(found)]
+    length = length_sentence(found)
+    lines = [warning_line(length) if length_is_skewed(found) else length]
+    lines += map(warning_line, other_warnings(found))
     lines.append(f"{found.rows} rows, {found.prompts} distinct prompts")
     lines += _length_lines("characters", found.characters)
     if found.tokens is not None:

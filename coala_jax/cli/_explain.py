@@ -11,7 +11,7 @@ from coala_jax.cli._row_options import (
     add_head_and_rows,
     open_head_and_rows,
     rows_lines,
-    warn_of,
+    warnings_at_end,
 )
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
         "rows": {"set_aside": counts, "rejected": kept, "notes": notes},
     }
     lines = [
-        *warn_of(notes),
+        *warnings_at_end(arguments, notes),
         *(line for each in found.explanations for line in _explanation(*each, found.linear_path)),
         *(line for each in found.neurons for line in _account(each, found)),
         *rows_lines(counts, kept, out),

@@ -9,7 +9,7 @@ from pathlib import Path
 from coala_jax._files import require_writable
 from coala_jax.cli._derived_options import add_fields, from_options
 from coala_jax.cli._options import add_model_options, model_options
-from coala_jax.cli._output import counts_line, report, say
+from coala_jax.cli._output import counts_line, report, say, warning_line
 from coala_jax.cli._parser import UsageError, natural_number, positive_integer
 from coala_jax.cli._row_options import (
     DATA_HELP,
@@ -105,7 +105,7 @@ def report_store(
         "repaired": store.repaired,
     }
     lines = [
-        *(f"warning: {note}" for note in notes),
+        *map(warning_line, notes),
         f"features of {manifest['rows']} pairs, {manifest['width']} columns each side",
         *rows_lines(manifest["refused"], kept, None),
         *counts_line("pairs cut to the context", manifest["cut"]),

@@ -12,7 +12,7 @@ from coala_jax._extras import how_to_install
 from coala_jax._status import SolveError
 from coala_jax._version import __version__
 from coala_jax.cli._inputs_kept import require_inputs_kept
-from coala_jax.cli._output import BAD_INPUT, say
+from coala_jax.cli._output import BAD_INPUT, say, warning_line
 from coala_jax.cli._parser import OneLineParser, UsageError, add_commands
 
 PROGRAM = "coala-jax"
@@ -103,7 +103,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _say_warning(message: Warning | str) -> None:
     """A line in place of Python's two, which show where in the code it arose."""
-    say(f"warning: {' '.join(str(message).split())}")
+    say(warning_line(" ".join(str(message).split())))
 
 
 def _fail(reason: Exception | str, code: int) -> int:

@@ -24,6 +24,11 @@ def say(line: str) -> None:
     print(f"coala-jax: {line}", file=sys.stderr, flush=True)
 
 
+def warning_line(note: str) -> str:
+    """A warning as all commands write it."""
+    return f"warning: {note}"
+
+
 def report(
     arguments: argparse.Namespace,
     result: Mapping[str, Any],

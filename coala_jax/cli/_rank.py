@@ -12,7 +12,7 @@ from coala_jax.cli._row_options import (
     add_head_and_rows,
     open_head_and_rows,
     rows_lines,
-    warn_of,
+    warnings_at_end,
 )
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
     ties = {name: sum(getattr(each, name) for each in rankings) for name in ("ties", "near_ties")}
     responses = sum(map(len, groups))
     lines = [
-        *warn_of(notes),
+        *warnings_at_end(arguments, notes),
         *([] if out is not None else _shown(groups, rankings)),
         f"{responses} responses of {len(groups)} prompts ranked",
         *counts_line("pairs without an order", ties),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from coala_jax._files import require_writable
 from coala_jax.cli._derived_options import add_fields, from_options, given_fields, option_of
 from coala_jax.cli._options import add_head, model_options
-from coala_jax.cli._output import counts_line, say
+from coala_jax.cli._output import counts_line, say, warning_line
 from coala_jax.data import RowOptions, SetAsideRow, write_set_aside
 from coala_jax.data._writing import SET_ASIDE_NAME
 
@@ -86,11 +86,22 @@ def keep_set_aside(path: Path | None, set_aside: tuple[SetAsideRow, ...]) -> Pat
 
 
 def warn_of(notes: Iterable[str]) -> list[str]:
-    """Say at once what must be known of rows; gives it as the first lines of the result too."""
-    lines = [f"warning: {note}" for note in notes]
+    """Say before long work what must be known of rows; gives the first lines of its result too."""
+    lines = list(map(warning_line, notes))
     for line in lines:
         say(line)
     return lines
+
+
+def warnings_at_end(arguments: argparse.Namespace, notes: Iterable[str]) -> list[str]:
+    """What must be known of rows, where no work is left: the first lines of the result alone.
+
+    Beside ``--json``, whose object has no lines, it is said.
+    """
+    if arguments.json:
+        warn_of(notes)
+        return []
+    return list(map(warning_line, notes))
 
 
 def rows_lines(counts: Mapping[str, int], kept: Path | None, out: Path | None = None) -> list[str]:

@@ -6,13 +6,13 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from coala_jax.cli._output import counts_line, output_file, report, say
+from coala_jax.cli._output import counts_line, output_file, report, say, warning_line
 from coala_jax.cli._parser import UsageError, positive_integer
 from coala_jax.cli._row_options import (
     add_head_and_rows,
     open_head_and_rows,
     rows_lines,
-    warn_of,
+    warnings_at_end,
 )
 from coala_jax.data._responses import CHUNK_RESPONSES
 from coala_jax.data._sources._bytes import COMPRESSIONS
@@ -63,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
     counts, kept, notes = usable.set_aside
     metrics = tally.metrics()
     cut = {"prompt": tally.prompt_cut, "response": tally.response_cut}
-    warnings, lines = warn_of(notes), [f"rewards of {tally.responses} responses"]
+    lines = [*warnings_at_end(arguments, notes), f"rewards of {tally.responses} responses"]
     if metrics:
         accuracy, margin = metrics.values()
         ties = f", {tally.ties} of them tied (half right each)" if tally.ties else ""
@@ -95,15 +95,15 @@ def run(arguments: argparse.Namespace) -> int:
         "rows": {"set_aside": counts, "cut": cut, "rejected": kept, "notes": notes},
         "resumed": resumed,
     }
-    return report(arguments, result, [*warnings, *lines, f"written: {out}"])
+    return report(arguments, result, [*lines, f"written: {out}"])
 
 
 def _known_lines(tally: Tally) -> list[str]:
     """What a user must know of prompts that the head was trained on."""
     if not tally.known_rows:
         return []
-    line = (
-        f"warning: the head was trained on the prompts of {tally.known_rows} of {tally.rows} rows"
+    line = warning_line(
+        f"the head was trained on the prompts of {tally.known_rows} of {tally.rows} rows"
     )
     accuracy = tally.unseen_accuracy()
     if not tally.known_pairs:

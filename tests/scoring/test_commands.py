@@ -254,6 +254,24 @@ def test_score_says_first_that_most_rows_are_lost(run, tmp_path):
     code, printed, said = run("score", "--out", str(tmp_path / "out.jsonl"), data=str(data))
     assert code == 0
     warning = f"warning: {data}: 2 of 3 rows cannot be used: broken JSON 2; write one JSON object a"
-    assert printed.splitlines()[0].startswith(warning)
-    code, _, said = run("score", "--out", "-", data=str(data))
-    assert code == 0 and said.count(warning) == 1
+    assert printed.splitlines()[0].startswith(warning) and warning not in said
+    code, printed, said = run("score", "--out", "-", data=str(data))
+    assert code == 0 and said.count(warning) == 1 and warning not in printed
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_a_warning_is_printed_once(run, tmp_path, command, options):
+    """With --json as a field of the object, and as a line beside it."""
+    data = tmp_path / "lossy.jsonl"
+    data.write_text('{"prompt": "p", "response": "r"}\n' + "{broken\n" * 2)
+    code, printed, said = run(
+        command, "--out", str(tmp_path / "out.jsonl"), *options, data=str(data)
+    )
+    assert code == 0
+    note = f"{data}: 2 of 3 rows cannot be used: broken JSON 2; write one JSON object a line"
+    assert printed.count(note) == 1
+    if options:
+        assert json.loads(printed)["rows"]["notes"] == [note]
+    assert said.count(note) == len(options)
+    assert f"{printed}{said}".count(f"warning: {note}") == 1

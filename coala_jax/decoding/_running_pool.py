@@ -130,8 +130,8 @@ class RunningReward:
     def of(cls, model: Backbone | TextRewardModel) -> "RunningReward":
         """That of a model, on the device; of a backbone alone, one that nothing may look at."""
         if not isinstance(model, TextRewardModel):
-            center = jnp.zeros(model.config.hidden_size)
-            none = jnp.zeros((*center.shape, 0))
+            center = jnp.zeros(model.config.hidden_size, jnp.float32)
+            none = jnp.zeros((*center.shape, 0), jnp.float32)
             return cls(ConvexHead(none, none[0], none[0], center), None, "mean", ())
         settings, query = model.settings, None
         if settings.query:
@@ -195,7 +195,7 @@ class RunningReward:
 
 
 def _untouched(part: RunningPooling, kept: PoolState) -> PoolState:
-    hidden = jnp.zeros((*kept[0].shape[:-1], 1, kept[0].shape[-1]))
+    hidden = jnp.zeros((*kept[0].shape[:-1], 1, kept[0].shape[-1]), jnp.float32)
     return part.begin(hidden, jnp.zeros(hidden.shape[:-1], bool))
 
 

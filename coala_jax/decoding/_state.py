@@ -173,7 +173,11 @@ class Likely(NamedTuple):
         """Of responses without tokens."""
         steps = rows, plan.new_tokens if plan.likely else 0
         most = (*steps, plan.likely)
-        return cls(jnp.zeros(steps), jnp.zeros(most, jnp.int32), jnp.zeros(most))
+        return cls(
+            own=jnp.zeros(steps, jnp.float32),
+            tokens=jnp.zeros(most, jnp.int32),
+            log_probs=jnp.zeros(most, jnp.float32),
+        )
 
 
 class DecodeState(NamedTuple):

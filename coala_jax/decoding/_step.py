@@ -326,7 +326,7 @@ def _take_blocks(policy: Policy, state: DecodeState, proposal: Proposal, due: ja
     most = jnp.where(due, state.options.max_new_tokens - state.length, 0)
     scored = grow_branches(policy, state, first, following, most)
     grown = scored.branches
-    everyone = jnp.zeros(scored.scores.shape)
+    everyone = jnp.zeros_like(scored.scores)
     firsts = Pool(grown.tokens[..., 0], everyone, everyone > 0)
     choice = _best(firsts, _alike(scored))
     own = jnp.arange(rows), choice.place

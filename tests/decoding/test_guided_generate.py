@@ -10,6 +10,7 @@ from coala_jax.decoding._config import GenerationConfig
 from coala_jax.decoding._generate import guided_generate
 from coala_jax.decoding._plan import make_plan
 from coala_jax.decoding._prompts import template_of
+from coala_jax.decoding._session import Request, Session
 from coala_jax.features._query import query_array
 from coala_jax.features._tokens import encode_prompts, encode_texts
 from tests.decoding.reference import Reference, token_evaluations
@@ -133,3 +134,17 @@ def test_plain_python_generates_the_same_with_rotary_positions_and_windows(
 def test_prefixes_are_pooled_as_texts_are(backbone, make_model, key, scored):
     model = make_model(backbone, "text_mean+mean+last+first+attention", layers=(-1, 1))
     compare(backbone, model, config_of("linear", scored=scored), key, PROMPTS[:2])
+
+
+def test_x64_changes_no_type_of_the_state(backbone, key):
+    config = GenerationConfig.from_options(max_new_tokens=4, top_k=2, scale=0.0)
+    plan = make_plan(backbone, [config], likely=2)
+
+    def types():
+        session = Session(backbone, plan, 1, plan.slots(32))
+        session.admit([Request((3, 4, 5), config, key)], [0])
+        return jax.tree.map(lambda leaf: leaf.dtype, session._begun)
+
+    expected = types()
+    with jax.enable_x64(True):
+        assert types() == expected

@@ -217,7 +217,14 @@ class TextReward:
 
     def _longest(self) -> int:
         config = self.model.config.get_text_config()
-        (longest, *_) = (getattr(config, name) for name in LONGEST if hasattr(config, name))
+        named = (getattr(config, name, None) for name in LONGEST)
+        longest = next((value for value in named if value is not None), None)
+        if longest is None:
+            raise ValueError(
+                f"the configuration of model_type {config.model_type!r} has none of "
+                f"{', '.join(LONGEST)}: write the most tokens of a text to config.json as one of "
+                "them, or give of_tokens the tokens"
+            )
         # RoBERTa numbers positions from the one behind its padding token.
         first = config.pad_token_id + 1 if config.model_type == "roberta" else 0
         return int(longest) - first

@@ -324,6 +324,27 @@ def test_the_torch_reward_refuses_what_is_not_of_its_head(
         load_reward(checkpoint, tmp_path / "bare")
 
 
+@pytest.mark.parametrize("value", [None, "left out"])
+def test_a_model_without_a_longest_text_is_named(write_head, checkpoint, tmp_path, value):
+    pytest.importorskip("torch")
+    from transformers import PretrainedConfig
+
+    from coala_jax.decoding._torch_reward_head import LONGEST, load_reward
+
+    reward = load_reward(checkpoint, write_head(tmp_path / "head"))
+    expected = reward.of_tokens([1, 2, 0], 1)
+    config = PretrainedConfig()
+    config.model_type = "other"
+    if value is None:
+        config.max_position_embeddings = None
+    reward.model.config = config
+    with pytest.raises(ValueError, match=f"model_type 'other' has none of {', '.join(LONGEST)}: "):
+        reward("the student", "the tutor")
+    config.seq_length = 40
+    assert np.isfinite(reward("the student", "the tutor"))
+    assert reward.of_tokens([1, 2, 0], 1) == expected
+
+
 def test_the_torch_module_knows_what_this_package_knows():
     pytest.importorskip("torch")
     from coala_jax.decoding import _torch_reward_head as handed

@@ -7,7 +7,7 @@ from coala_jax._errors import CoalaError
 from coala_jax.backbones import Backbone, Tokenizer
 from coala_jax.data import Message
 from coala_jax.data._chat import ChatError, ChatFormat, ChatTexts
-from coala_jax.data._message import ASSISTANT
+from coala_jax.data._message import ASSISTANT, DEVELOPER, USER
 from coala_jax.decoding._config import GenerationError
 from coala_jax.decoding._reward_model import TextRewardModel
 from coala_jax.features._chat import tokenizer_chat
@@ -112,6 +112,15 @@ def chat_of(model: Backbone | TextRewardModel) -> ChatFormat:
     chat = tokenizer_chat(model.backbone.tokenizer, model.identity.chat_template)
     model.require_chat_template(chat.name)
     return chat
+
+
+def writes_developer(chat: ChatFormat) -> bool:
+    """Whether a format has the role of a developer, and writes what one says."""
+    asked = [Message(DEVELOPER, "Be brief."), Message(USER, "Why?")]
+    try:
+        return DEVELOPER in chat.roles and bool(chat.prompt(asked))
+    except Exception:  # left out, or refused: jinja2 raises what a template wants to raise
+        return False
 
 
 def _message(entry: Message | Mapping[str, Any], name: str) -> Message:

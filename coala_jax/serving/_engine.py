@@ -46,7 +46,7 @@ class Engine:
         """
         self._model, self._limits, self._log = model, limits, log
         self._changed = threading.Condition()
-        # Guarded by the condition, as the seven after it are.
+        # Guarded by the condition, as all are down to the thread's own.
         self._waiting: deque[Job] = deque()
         self._to_score: deque[tuple[Ticket, Sequence[ResponseRow]]] = deque()
         self._tickets: set[Ticket] = set()
@@ -151,8 +151,8 @@ class Engine:
         apart = self._limits.plan_seconds
         if apart and (self._compiling or rest > 0):
             raise overloaded(
-                "other guidance options were new a moment ago, and one set is compiled at a time; "
-                f"{apart:g} seconds must lie between; come again later",
+                "another new set of guidance options was taken a moment ago; one is compiled at a "
+                f"time, {apart:g} s apart; come again later",
                 math.ceil(apart if self._compiling else rest),
             )
         if self._plans:  # the first is what all need

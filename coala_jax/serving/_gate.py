@@ -1,6 +1,7 @@
 """What stands before the routes: the names and pages that may ask, the token, a line of log."""
 
 import asyncio
+import shlex
 import time
 from collections.abc import Callable
 from typing import Any
@@ -92,10 +93,11 @@ class Gate:
             )
         origin = headers.get("origin")
         if origin is not None and origin not in self._access.origins:
+            shown = origin[:SHOWN_PATH]
             return ApiError(
                 403,
-                f"what has the origin {origin[:SHOWN_PATH]!r} may not ask here; start the server "
-                "with --allow-origin and that",
+                f"origin {shown} is not allowed; start the server with --allow-origin "
+                f"{shlex.quote(shown)}",
                 code="origin_not_allowed",
             )
         return None

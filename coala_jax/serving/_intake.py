@@ -10,14 +10,16 @@ from coala_jax._errors import CoalaError
 from coala_jax.backbones import Backbone
 from coala_jax.data import ResponseRow
 from coala_jax.data._chat import ChatText
+from coala_jax.data._message import DEVELOPER, SYSTEM
 from coala_jax.decoding._config import GenerationConfig, GenerationError
 from coala_jax.decoding._plan import make_plan
 from coala_jax.decoding._prompts import (
-    Prompt,
     answered_texts,
+    chat_of,
     prompt_text,
     require_known_tokens,
     template_of,
+    writes_developer,
 )
 from coala_jax.decoding._reward_model import TextRewardModel
 from coala_jax.decoding._state import Plan, round_up
@@ -25,7 +27,7 @@ from coala_jax.features import FeatureError
 from coala_jax.features._tokens import encode_prompts
 from coala_jax.serving._errors import ApiError, bad_field
 from coala_jax.serving._limits import Limits
-from coala_jax.serving._requests import MOST_LIKELY, GenerationRequest, ScoreItem
+from coala_jax.serving._requests import MOST_LIKELY, AskedPrompt, GenerationRequest, ScoreItem
 
 # Pools are compiled for multiples of this, the paper's top-k.
 POOL_MULTIPLE = 50
@@ -54,11 +56,11 @@ class Choice(NamedTuple):
     config: GenerationConfig
     seed: int
     plan: Plan
-    likely: int | None = None
+    likely: int | None
 
 
 @contextmanager
-def _refused(field: str, prompt: Prompt = "") -> Iterator[None]:
+def _refused(field: str, prompt: AskedPrompt = "") -> Iterator[None]:
     """What a prompt, a template or the tokenizer fails on is the client's to mend."""
     try:
         yield
@@ -118,8 +120,17 @@ class Intake:
         for text, ids in zip(texts, encoded, strict=True):
             config = self._fitted(request, plan, ids)
             for _ in range(request.choices):
-                choice = Choice(len(rows), tuple(ids), text, config, request.seed, plan)
-                rows.append(choice._replace(likely=request.likely))
+                rows.append(
+                    Choice(
+                        number=len(rows),
+                        prompt=tuple(ids),
+                        text=text,
+                        config=config,
+                        seed=request.seed,
+                        plan=plan,
+                        likely=request.likely,
+                    )
+                )
         return rows
 
     def score_rows(self, items: Sequence[ScoreItem]) -> list[ResponseRow]:
@@ -137,9 +148,8 @@ class Intake:
                 response = self._model.written_response(item.response)
             else:
                 with _refused(field, item.prompt):
-                    text, (response,) = answered_texts(
-                        self._reader, item.prompt, [item.response], field
-                    )
+                    prompt = self._in_known_roles(item.prompt)
+                    text, (response,) = answered_texts(self._reader, prompt, [item.response], field)
             rows.append(ResponseRow(name, "response", text, response))
         return rows
 
@@ -181,17 +191,33 @@ class Intake:
         """Whose prompts they are; a backbone alone asks for no chat template of the head's."""
         return self._backbone if self._chat_as_text else self._model
 
-    def _texts(self, prompts: Sequence[Prompt], field: str) -> list[str]:
+    def _texts(self, prompts: Sequence[AskedPrompt], field: str) -> list[str]:
         texts: list[str] = []
         for prompt in prompts:
             with _refused(field, prompt):
                 if self._is_written(prompt):
                     texts.append(ChatText(prompt_text(self._backbone, prompt, field)))
                 else:
-                    texts.append(prompt_text(self._reader, prompt, field))
+                    known = self._in_known_roles(prompt)
+                    texts.append(prompt_text(self._reader, known, field))
         return texts
 
-    def _is_written(self, prompt: Prompt) -> bool:
+    def _in_known_roles(self, prompt: AskedPrompt) -> AskedPrompt:
+        """A prompt whose developer, the API's newer name of the system, has a role that is written.
+
+        It stays one of its own where the chat template has it: so it is in rows that heads are
+        trained on.
+        """
+        if isinstance(prompt, str) or DEVELOPER not in [message.role for message in prompt]:
+            return prompt
+        if writes_developer(chat_of(self._reader)):
+            return prompt
+        return tuple(
+            message._replace(role=SYSTEM) if message.role == DEVELOPER else message
+            for message in prompt
+        )
+
+    def _is_written(self, prompt: AskedPrompt) -> bool:
         """Whether a text is a conversation as the chat template writes it.
 
         That is what a client means who asks a head of conversations to complete a text.

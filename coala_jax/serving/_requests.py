@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from coala_jax.data import Message
-from coala_jax.data._conversations import ASSISTANT, SYSTEM, USER
+from coala_jax.data._message import ASSISTANT, DEVELOPER, SYSTEM, USER
 from coala_jax.decoding._config import (
     CHOICES,
     COLDEST,
@@ -18,7 +18,6 @@ from coala_jax.decoding._config import (
     Guidance,
     Sampling,
 )
-from coala_jax.decoding._prompts import Prompt
 from coala_jax.serving._errors import ApiError, bad_field
 from coala_jax.serving._fields import Fields, require_text
 from coala_jax.serving._limits import Limits
@@ -101,8 +100,10 @@ _MESSAGE_NEUTRAL: Mapping[str, Sequence[Any]] = {
     "tool_call_id": (),
     "tool_calls": ([],),
 }
-# The API's newer name of the same role.
-_ROLES = {"developer": SYSTEM, SYSTEM: SYSTEM, USER: USER, ASSISTANT: ASSISTANT}
+# What becomes of a developer, the model's chat template decides.
+_ROLES = (DEVELOPER, SYSTEM, USER, ASSISTANT)
+# A text, or the messages of a conversation up to the answer.
+AskedPrompt = str | tuple[Message, ...]
 
 
 class GenerationRequest(NamedTuple):
@@ -122,7 +123,7 @@ class GenerationRequest(NamedTuple):
             probabilities are asked for.
     """
 
-    prompts: tuple[Prompt, ...]
+    prompts: tuple[AskedPrompt, ...]
     field: str
     config: GenerationConfig
     stated_tokens: bool
@@ -141,7 +142,7 @@ class ScoreItem(NamedTuple):
         response: the text that answers it.
     """
 
-    prompt: Prompt
+    prompt: AskedPrompt
     response: str
 
 
@@ -222,7 +223,7 @@ def _score_item(item: object, name: str) -> ScoreItem:
     fields = Fields(item, within=name)
     fields.only({"prompt", "response"}, {})
     fields.require("prompt", "response")
-    prompt: Prompt
+    prompt: AskedPrompt
     if isinstance(fields["prompt"], list):
         prompt = _conversation(fields["prompt"], fields.param("prompt"))
     else:
@@ -232,7 +233,7 @@ def _score_item(item: object, name: str) -> ScoreItem:
 
 def _generation_request(
     fields: Fields,
-    prompts: tuple[Prompt, ...],
+    prompts: tuple[AskedPrompt, ...],
     field: str,
     tokens_field: str,
     default_tokens: int,
@@ -333,7 +334,7 @@ def _require_model(fields: Fields, served: str) -> None:
         )
 
 
-def _prompts(fields: Fields) -> tuple[Prompt, ...]:
+def _prompts(fields: Fields) -> tuple[AskedPrompt, ...]:
     prompt = fields["prompt"]
     texts = prompt if isinstance(prompt, list) else [prompt]
     if not texts or any(isinstance(text, int | list) for text in texts):
@@ -367,13 +368,13 @@ def _message(entry: object, name: str) -> Message:
     fields.require("role")
     if "name" in fields:  # one who speaks may have it; templates know of none
         fields.text("name")
-    role, param = fields.one_of("role", tuple(_ROLES), ""), fields.param("content")
+    role, param = fields.one_of("role", _ROLES, ""), fields.param("content")
     if role != ASSISTANT:
         fields.require("content")
     content = fields.get("content", "")
     if isinstance(content, list):
         content = "".join(_part(part, param) for part in content)
-    return Message(_ROLES[role], require_text(content, param))
+    return Message(role, require_text(content, param))
 
 
 def _part(part: object, param: str) -> str:

@@ -269,7 +269,9 @@ def test_new_guidance_options_come_one_after_another(
         steps.wait_until_used()  # compiling, for as long as it takes
         now[0] = 100.0
         answer = own.complete(num_candidates=2)
-        assert refused(answer, 503)["code"] == "overloaded"
+        error = refused(answer, 503)
+        assert error["code"] == "overloaded"
+        assert "one is compiled at a time, 30 s apart" in error["message"]
         assert answer[1]["retry-after"] == "30"
         steps.free()
         assert list(first.events())[-1]["choices"][0]["finish_reason"] == "length"

@@ -27,8 +27,8 @@ def test_defaults_are_the_apis_and_of_guidance_the_papers():
     assert not text.stated_tokens
     chat = chat_request({"model": "m", "messages": MESSAGES}, "m", LIMITS, 2.0)
     assert chat.config.sampling.max_new_tokens == LIMITS.new_tokens
-    ((system, user),) = chat.prompts
-    assert (system.role, system.content, user.content) == ("system", "be brief", "hi")
+    ((developer, user),) = chat.prompts
+    assert (developer.role, developer.content, user.content) == ("developer", "be brief", "hi")
 
 
 @pytest.mark.parametrize("temperature", [0, 1e-8, 1e-30, 5e-324])

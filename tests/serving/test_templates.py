@@ -7,6 +7,9 @@ from dataclasses import replace
 import pytest
 
 from coala_jax.backbones._tokenizer import load_tokenizer
+from coala_jax.data import Message, ResponseRow
+from coala_jax.decoding import score
+from coala_jax.features._chat import tokenizer_chat
 from tests.serving.asking import MODEL, refused, running
 
 COMPLETIONS, CHAT, SCORE = "/v1/completions", "/v1/chat/completions", "/v1/score"
@@ -74,6 +77,62 @@ def test_of_several_templates_the_default_writes(serve_chat):
     default = {"name": "default", "template": "{% for m in messages %}{{ m.content }} {% endfor %}"}
     with serve_chat([*NAMED, default]) as own:
         assert own.ask("POST", CHAT, CHATS[CHAT])[0] == 200
+
+
+ASKED = [{"role": "developer", "content": "be brief"}, *HI]
+AS_SYSTEM = [{**ASKED[0], "role": "system"}, *HI]
+ANY_ROLE = "{% for m in messages %}<{{ m.role }}>{{ m.content }}</>{% endfor %}"
+# A template that leaves other roles out, one that refuses them.
+KNOWN_ROLE = "m.role in ['system', 'user', 'assistant']"
+LEAVES_OUT = ANY_ROLE.replace("messages %}", f"messages if {KNOWN_ROLE} %}}")
+REFUSES = ANY_ROLE.replace(
+    "<{{", f"{{% if not {KNOWN_ROLE} %}}{{{{ raise_exception('no') }}}}{{% endif %}}<{{{{"
+)
+
+
+def rewards(served, *prompts):
+    """The rewards of one answer to every prompt, as the server has them."""
+    items = [{"prompt": prompt, "response": "no"} for prompt in prompts]
+    status, _, answer = served.ask("POST", SCORE, {"model": MODEL, "items": items})
+    assert status == 200, answer
+    return [one["reward"] for one in answer["data"]]
+
+
+def prompt_tokens(served, messages):
+    body = {**CHATS[CHAT], "messages": messages}
+    status, _, answer = served.ask("POST", CHAT, body)
+    assert status == 200, answer
+    return answer["usage"]["prompt_tokens"]
+
+
+def test_a_developer_is_one_where_the_template_has_the_role(served, model):
+    """As rows to train on have it."""
+    chat = tokenizer_chat(model.backbone.tokenizer)
+    answer = [Message("assistant", "no")]
+    texts = [chat.texts([*map(Message.from_dict, asked)], [answer]) for asked in (ASKED, AS_SYSTEM)]
+    rows = [ResponseRow("r", "response", text.prompt, *text.answers) for text in texts]
+    expected = score(model, rows).rewards.tolist()
+    assert expected[0] != expected[1]
+    assert rewards(served, ASKED, AS_SYSTEM) == pytest.approx(expected)
+    counts = [len(model.backbone.tokenizer.encode(text.prompt)) for text in texts]
+    assert [prompt_tokens(served, one) for one in (ASKED, AS_SYSTEM)] == counts
+
+
+@pytest.mark.parametrize("template", [LEAVES_OUT, REFUSES])
+def test_elsewhere_a_developer_is_the_system(serve_chat, template):
+    with serve_chat(template) as own:
+        developer, system, nobody = rewards(own, ASKED, AS_SYSTEM, HI)
+        assert developer == system != nobody
+        assert prompt_tokens(own, ASKED) == prompt_tokens(own, AS_SYSTEM)
+
+
+def test_without_a_template_a_developer_is_the_system(backbone, make_model):
+    raw = copy.deepcopy(backbone.tokenizer.raw)
+    raw.chat_template = None
+    bare = replace(backbone, tokenizer=replace(backbone.tokenizer, raw=raw))
+    with running(replace(make_model(""), backbone=bare), chat_as_text=True) as own:
+        developer, system, nobody = rewards(own, ASKED, AS_SYSTEM, HI)
+        assert developer == system != nobody
 
 
 @pytest.mark.parametrize("failure", [KeyError("a"), OverflowError("too large"), Panic("rust")])

@@ -82,7 +82,7 @@ def given_prompts(arguments: argparse.Namespace) -> list[PromptRow]:
         DataError: as ``read_prompts`` does.
     """
     from coala_jax.data import Message
-    from coala_jax.data._conversations import USER
+    from coala_jax.data._message import USER
     from coala_jax.data._prompts import PromptRow, read_prompts
 
     if arguments.out and arguments.data is None:

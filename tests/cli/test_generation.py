@@ -86,7 +86,8 @@ def test_one_prompt_is_answered_twice_and_shown_on_a_page(generate, tmp_path, ca
     ends = [reader.tokens[lengths[0] - 1], reader.tokens[-1]]
     for end, side in zip(ends, ("plain", "guided"), strict=True):
         if response[side]["text"] != response[side]["text"].strip():
-            continue  # white space at the edges does not count in its reward
+            assert "white space at its edges does not count" in page.read_text()
+            continue
         shown = float(end["title"].split("reward ")[1].replace("\N{MINUS SIGN}", "-"))
         assert shown == pytest.approx(response[side]["reward"], abs=0.006)
     assert generate(*words) == 0  # the same draws

@@ -5,14 +5,18 @@ import json
 import os
 import pty
 import threading
+from argparse import Namespace
 
 import pytest
 
 from coala_jax._head import save_head
 from coala_jax._unseen import printable
 from coala_jax.backbones import load_backbone
+from coala_jax.cli._generation_options import require_chat
 from coala_jax.cli._main import main
+from coala_jax.cli._parser import UsageError
 from coala_jax.cli._side_by_side import side_by_side, text_width
+from coala_jax.features import ExtractSettings
 from coala_jax.features._settings import ExtractSettings
 from tests.decoding.page_reader import Reader
 from tests.helpers import random_reward_model
@@ -318,3 +322,12 @@ def test_heads_that_do_not_fit_are_refused(
     printed = capsys.readouterr()
     assert "other is not the backbone of" in printed.err and "weights_sha256" in printed.err
     assert printed.out == ""
+
+
+def test_a_text_for_a_head_of_conversations_is_told_of_the_option(checkpoint):
+    model = random_reward_model(load_backbone(checkpoint), ExtractSettings().for_rows("sha256:x"))
+    asked = Namespace(data=None, chat=False)
+    with pytest.raises(UsageError, match="give --chat, with which what is asked is what a user"):
+        require_chat(asked, model)
+    require_chat(Namespace(data=None, chat=True), model)
+    require_chat(Namespace(data="rows.jsonl", chat=False), model)

@@ -16,7 +16,6 @@ from coala_jax.cli._generation_options import require_chat
 from coala_jax.cli._main import main
 from coala_jax.cli._parser import UsageError
 from coala_jax.cli._side_by_side import side_by_side, text_width
-from coala_jax.features import ExtractSettings
 from coala_jax.features._settings import ExtractSettings
 from tests.decoding.page_reader import Reader
 from tests.helpers import random_reward_model

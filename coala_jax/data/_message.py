@@ -5,6 +5,19 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 USER, ASSISTANT, SYSTEM, TOOL, DEVELOPER = "user", "assistant", "system", "tool", "developer"
+# What data sets call their speakers, in lower case; any other name stays as it is.
+SPEAKERS: Mapping[str, str] = MappingProxyType(
+    {
+        "user": USER,
+        "human": USER,
+        "student": USER,
+        "learner": USER,
+        "assistant": ASSISTANT,
+        "tutor": ASSISTANT,
+        "teacher": ASSISTANT,
+        "system": SYSTEM,
+    }
+)
 NO_FIELDS: Mapping[str, Any] = MappingProxyType({})
 
 

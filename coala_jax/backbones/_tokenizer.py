@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,8 @@ SENTENCEPIECE_START = b"\n"
 # A text to see what a tokenizer puts before one. Not the empty one: what stands alone in it may be
 # the end as well.
 PROBE = "a"
+# A marked name; marks of two names are no pair.
+_ENCLOSED = re.compile(f"{_literal.START}([^{_literal.START}{_literal.END}]*){_literal.END}")
 # How transformers calls the chat template that needs no name.
 DEFAULT_TEMPLATE = "default"
 
@@ -107,17 +109,24 @@ class Tokenizer:
             for text, own in zip(texts, marked, strict=True)
         ]
 
-    def literal(self, text: str) -> str:
+    def literal(self, text: str, but: Sequence[str] = ()) -> str:
         """A text in which names of control tokens are marked, to be encoded as the text they are.
 
         What a user writes is text, whatever it says: `<|endoftext|>` in a question ends nothing.
+
+        Args:
+            text: of a user.
+            but: names that are meant as control tokens.
         """
         text = _literal.without_marks(text)
-        return self._control_names.sub(f"{_literal.START}\\g<0>{_literal.END}", text)
+        for candidates, names in self._control_names:
+            if any(name not in but for name in names):
+                text = candidates.sub(partial(_marked, names, but), text)
+        return text
 
     def names_control_tokens(self, text: str) -> bool:
         """Whether a text holds the name of a control token."""
-        return self._control_names.search(text) is not None
+        return bool(self.control_names_in(text))
 
     @property
     def chat_templates(self) -> dict[str, str]:
@@ -144,21 +153,43 @@ class Tokenizer:
         )
 
     @cached_property
-    def _control_names(self) -> re.Pattern[str]:
+    def _control_names(self) -> list[tuple[re.Pattern[str], frozenset[str]]]:
+        """Names of control tokens by their first and last signs, with what may be one of them.
+
+        Some tokenizers have a thousand: they are not tried one by one.
+        """
         added = self.raw.added_tokens_decoder.values()
-        names = {token.content for token in added if token.special}
-        longest_first = sorted(filter(str.strip, names), key=len, reverse=True)
-        return re.compile("|".join(map(re.escape, longest_first)) or "(?!)")
+        kinds: dict[tuple[str, str], set[str]] = {}
+        for name in {token.content for token in added if token.special and token.content.strip()}:
+            plain = len(name) > 1 and not {name[0], name[-1]} & set(name[1:-1])
+            kinds.setdefault((name[0], name[-1]) if plain else (name, ""), set()).add(name)
+        found = []
+        for (first, last), names in kinds.items():
+            opening, closing = re.escape(first), re.escape(last)
+            inner = f"[^{opening}{closing}]{{0,{max(map(len, names)) - 2}}}" if last else ""
+            found.append((re.compile(f"{opening}{inner}{closing}"), frozenset(names)))
+        return found
+
+    @cached_property
+    def control_ids(self) -> frozenset[int]:
+        """The ids of control tokens."""
+        added = self.raw.added_tokens_decoder.items()
+        return frozenset(number for number, token in added if token.special) | {*self.end_ids}
+
+    def control_names_in(self, text: str) -> list[str]:
+        """The names of control tokens in a text, in their order."""
+        return _ENCLOSED.findall(self.literal(text))
 
     def _encode(self, text: str) -> list[int]:
         """Token ids of a text with marks: what they enclose is encoded alone, as plain text.
 
         That is what transformers does with ``sanitize_control_tokens`` (5.20 and later).
         """
-        first, *pieces = re.split(f"{_literal.START}(.*?){_literal.END}", text, flags=re.DOTALL)
+        first, *pieces = _ENCLOSED.split(text)
+        first = _literal.without_marks(first)
         ids = self._ids([first])[0] if first else []
-        for number, piece in enumerate(pieces):
-            if piece:
+        for number, piece in enumerate(map(_literal.without_marks, pieces)):
+            if piece:  # of marks that a template has parted, nothing is left
                 ids += self._ids_within(piece, as_text=number % 2 == 0)
         return ids
 
@@ -224,6 +255,13 @@ class Tokenizer:
                 list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False
             )
         return str(text)
+
+
+def _marked(names: frozenset[str], but: Sequence[str], found: re.Match[str]) -> str:
+    """What was found, with marks where it is a name."""
+    name = found[0]
+    literal = name in names and name not in but
+    return f"{_literal.START}{name}{_literal.END}" if literal else name
 
 
 @contextmanager

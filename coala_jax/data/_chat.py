@@ -1,10 +1,11 @@
 """How the messages of a conversation become a prompt and a response."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from coala_jax._common_start import common_length
+from coala_jax._errors import CoalaError
 from coala_jax._literal import without_marks
 from coala_jax.data._alternating import flatten
 from coala_jax.data._errors import DataError
@@ -19,8 +20,12 @@ LABELS = {SYSTEM: "System", USER: "User", ASSISTANT: "Assistant"}
 HASHED = "sha256:"
 # Two answers that have nothing in common: what stands before both belongs to no answer.
 PROBES = ("Yes", "No")
-# Where the reasoning of an answer ends; templates drop that of earlier answers.
-REASONED = "</think>"
+# Around the reasoning of an answer; templates drop that of earlier answers.
+REASONING, REASONED = "<think>", "</think>"
+# What a system message asks of a template, and not of the model.
+FLAGS = ("/no_think", "/think", "/system_override")
+# Who opens a conversation before any turn of it.
+INSTRUCTING = (SYSTEM, DEVELOPER)
 # Fields of a turn that say something, and must not be lost; others are about the turn.
 SPEAKING = ("tool_calls", "function_call", "reasoning_content", "reasoning", "thinking", "name")
 UNWRITTEN = "the chat template writes nothing of {}, and the texts would be without"
@@ -34,9 +39,39 @@ class ChatError(DataError):
 
 
 class ChatText(str):
-    """A prompt that a tokenizer's chat template has written, told apart from what a user writes."""
+    """A prompt that a tokenizer's chat template has written, told apart from what a user writes.
 
-    __slots__ = ()
+    Attributes:
+        turns: what it was made of, where an answer is to be made; empty where there is one.
+    """
+
+    __slots__ = ("turns",)
+    turns: tuple[Message, ...]
+
+    def __new__(cls, text: str, turns: Sequence[Message] = ()) -> "ChatText":
+        """A text, and the turns that it was made of."""
+        made = super().__new__(cls, text)
+        made.turns = tuple(turns)
+        return made
+
+
+class ChatAnswer(str):
+    """An answer that the template does not write behind the prompt of other answers.
+
+    Some open every answer with an empty thought, and an answer that thinks with its own.
+
+    Attributes:
+        begun: what stands before it, which its prompt begins with.
+    """
+
+    __slots__ = ("begun",)
+    begun: ChatText
+
+    def __new__(cls, text: str, begun: str) -> "ChatAnswer":
+        """A text, and what stands before it."""
+        made = super().__new__(cls, text)
+        made.begun = ChatText(begun)
+        return made
 
 
 class ChatTexts(NamedTuple):
@@ -78,9 +113,10 @@ class ChatFormat(NamedTuple):
         that a template has for generation is not asked: some have none, some open a thought.
 
         Raises:
-            ChatError: the text leaves out what a message says.
+            ChatError: as `texts` does.
         """
-        return self.texts(messages, [[Message(ASSISTANT, PROBES[0])]], tools).prompt
+        text = self.texts(messages, [[Message(ASSISTANT, PROBES[0])]], tools).prompt
+        return ChatText(text, messages) if self.is_template else text
 
     def texts(
         self,
@@ -90,8 +126,10 @@ class ChatFormat(NamedTuple):
     ) -> ChatTexts:
         """A prompt and each of its answers, which is what the whole goes on with.
 
+        What the prompt is does not depend on the answers, nor one answer on another.
+
         Args:
-            prompt: the turns up to the answers.
+            prompt: the turns up to the answers; a system message without text says nothing.
             completions: an answer each, of one turn or more.
             tools: that the conversation may use, as chat templates take them.
 
@@ -99,32 +137,53 @@ class ChatFormat(NamedTuple):
             The texts. What a template writes behind an end token is not there.
 
         Raises:
-            ChatError: the text leaves out what a message, a field of it, or the tools say.
+            ChatError: the template refuses the conversation, or leaves out what a message, a field
+                of it, or the tools say.
         """
+        try:
+            return self._texts(prompt, completions, tools)
+        except CoalaError:
+            raise
+        except Exception as error:  # a template is a program: it raises what it likes
+            said = " ".join(f"{error}".split())
+            raise ChatError(f"the chat template refuses it ({said})") from error
+
+    def _texts(
+        self, prompt: Sequence[Message], completions: Sequence[Sequence[Message]], tools: Tools
+    ) -> ChatTexts:
+        prompt = [turn for turn in prompt if turn.content.strip() or turn.role not in INSTRUCTING]
         bare = [[*map(self._bare, completion)] for completion in completions]
         wholes = [self.write([*prompt, *completion], tools) for completion in bare]
-        begun = self._begun(prompt, tools)
-        begun = begun[: common_length(begun, *wholes)]
-        _require_said(begun, prompt)
+        begun, behind = self._around(prompt, tools)
+        answers = []
         for whole, completion in zip(wholes, bare, strict=True):
-            _require_said(whole[len(begun) :], completion)
+            start = common_length(begun, whole)
+            _require_said(whole[:start], prompt)
+            _require_said(whole[start:], completion, answers=True)
+            ended = self._ended(whole, behind)
+            own = ended[start:]
+            answers.append(own if start == len(begun) else ChatAnswer(own, whole[:start]))
         unwritten = self._unwritten(prompt, bare, wholes, tools)
-        answers = [self._ended(whole)[len(begun) :] for whole in wholes]
         if self.is_template:
             return ChatTexts(ChatText(begun), answers, unwritten)
         return ChatTexts(begun.rstrip(), [answer.strip() for answer in answers], unwritten)
 
     def closing(self) -> str:
-        """The end token that is written behind an answer; empty where there is none."""
-        begun = [Message(USER, PROBES[0])]
-        whole = self.write([*begun, Message(ASSISTANT, PROBES[1])], None)
-        behind = whole[len(self._begun(begun, None)) + len(PROBES[1]) :]
-        found = [(behind.find(end), end) for end in self.ends if end in behind]
-        return min(found, default=(0, ""))[1]
+        """What is written behind an answer, up to the first end token in it."""
+        return self._cut(self.behind())
 
-    def _begun(self, messages: Sequence[Message], tools: Tools) -> str:
+    def behind(self) -> str:
+        """What is written behind an answer; empty where a template refuses so plain a one."""
+        try:
+            return self._around([Message(USER, PROBES[0])], None)[1]
+        except Exception:
+            return ""
+
+    def _around(self, messages: Sequence[Message], tools: Tools) -> tuple[str, str]:
+        """What stands before any answer to these messages, and what stands behind it."""
         one, other = (self.write([*messages, Message(ASSISTANT, each)], tools) for each in PROBES)
-        return one[: common_length(one, other)]
+        begun = one[: common_length(one, other)]
+        return begun, one[len(begun) + len(PROBES[0]) :]
 
     def _bare(self, message: Message) -> Message:
         """An answer without white space at its edges or an end token of its own."""
@@ -132,8 +191,15 @@ class ChatFormat(NamedTuple):
             return message
         return message._replace(content=without_ends(message.content, self.ends))
 
-    def _ended(self, whole: str) -> str:
-        """The text without the white space behind an end token, which opens the next turn."""
+    def _cut(self, behind: str) -> str:
+        """What stands behind an answer up to its first end token: more opens the next turn."""
+        places = [behind.find(end) + len(end) for end in self.ends if end in behind]
+        return behind[: min(places)] if places else behind
+
+    def _ended(self, whole: str, behind: str) -> str:
+        """The text of a whole up to the first end token behind its answer."""
+        if behind and whole.endswith(behind):
+            return whole.removesuffix(behind) + self._cut(behind)
         stripped = whole.rstrip()
         return stripped if any(map(stripped.endswith, self.ends)) else whole
 
@@ -155,18 +221,31 @@ class ChatFormat(NamedTuple):
         unwritten = set[str]()
         for number, (completion, whole) in enumerate(zip(completions, wholes, strict=True)):
             turns = [*prompt, *completion]
-            if tools and not number and self.write(turns, None) == whole:
+            if tools and not number and self._writes(turns, None, whole):
                 raise ChatError(UNWRITTEN.format(TOOLS))
+            about = {name for turn in turns for name in turn.fields} - {*SPEAKING}
+            if about and self._writes([_without(turn, about) for turn in turns], tools, whole):
+                unwritten |= about
             for name, place in _ends_of_kinds(turns, len(prompt), answers_only=number > 0):
-                turn, without = turns[place], [*turns]
-                less = {key: value for key, value in turn.fields.items() if key != name}
-                without[place] = turn._replace(fields=less)
-                if self.write(without, tools) != whole:
+                turn = turns[place]
+                if name in unwritten or not _speaks(name, turn, answers=place >= len(prompt)):
                     continue
-                if _speaks(name, turn, answers=place >= len(prompt)):
+                without = [*turns]
+                without[place] = _without(turn, {name})
+                if self._writes(without, tools, whole):
                     raise ChatError(UNWRITTEN.format(name))
-                unwritten.add(name)
         return frozenset(unwritten)
+
+    def _writes(self, turns: Sequence[Message], tools: Tools, whole: str) -> bool:
+        """Whether these turns are written as that whole."""
+        try:
+            return self.write(turns, tools) == whole
+        except Exception:
+            return False  # it asks for what was left out, so it writes that
+
+
+def _without(turn: Message, names: Collection[str]) -> Message:
+    return turn._replace(fields={k: value for k, value in turn.fields.items() if k not in names})
 
 
 def _ends_of_kinds(
@@ -201,24 +280,51 @@ def _speaks(name: str, turn: Message, *, answers: bool) -> bool:
     return answers or name in ("tool_calls", "function_call")
 
 
-def _require_said(text: str, messages: Sequence[Message]) -> None:
+def _require_said(text: str, messages: Sequence[Message], *, answers: bool = False) -> None:
     """Raise where a text leaves out what a message says.
+
+    Args:
+        text: that was written.
+        messages: each of which must stand there, at a place of its own.
+        answers: they are answers, of which no thought may be left out either; of what was said
+            before templates leave thoughts out.
 
     Raises:
         ChatError: names who said it.
     """
     written = without_marks(text)
-    for message in messages:
-        said = message.content
-        if message.role == ASSISTANT:
-            said = said.rpartition(REASONED)[2]
-        said = without_marks(said).strip()
-        # The result of a tool may stand there as JSON.
-        if said not in written and json.dumps(said)[1:-1] not in written:
+    said = [
+        (part, message.role)
+        for message in messages
+        for part in _parts(message, thoughts=answers or message.role != ASSISTANT)
+    ]
+    for part, role in sorted(said, key=lambda each: -len(each[0])):
+        for form in (part, json.dumps(part)[1:-1], json.dumps(part, ensure_ascii=False)[1:-1]):
+            place = written.find(form)
+            if place >= 0:  # the result of a tool may stand there as JSON
+                written = f"{written[:place]}\0{written[place + len(form) :]}"
+                break
+        else:
             raise ChatError(
-                f"the chat template leaves out what a message of the {message.role} says, as those "
-                "for images do with plain text; use a tokenizer whose template writes it"
+                f"the chat template leaves out what a message of the {role} says, as those for "
+                "images do with plain text; use a tokenizer whose template writes it"
             )
+
+
+def _parts(message: Message, *, thoughts: bool) -> list[str]:
+    """What of a message must be written: trimmed texts, without the marks around thoughts."""
+    content = without_marks(message.content)
+    if not thoughts:
+        content = content.rpartition(REASONED)[2]
+    if message.role == ASSISTANT:
+        parts = content.replace(REASONED, REASONING).split(REASONING)
+    elif message.role in INSTRUCTING:
+        for flag in FLAGS:  # which a template obeys and does not write
+            content = content.replace(flag, REASONING)
+        parts = content.split(REASONING)
+    else:
+        parts = [content]
+    return [part.strip() for part in parts if part.strip()]
 
 
 def require_deterministic(chat: ChatFormat) -> None:
@@ -227,7 +333,7 @@ def require_deterministic(chat: ChatFormat) -> None:
     Raises:
         ChatError: it leaves out what is said, or writes the same conversation in two ways.
     """
-    turns = [Message(USER, "Why?"), Message(ASSISTANT, "Because.")]
+    turns = [Message(USER, "Why is it so?"), Message(ASSISTANT, "Because.")]
     try:
         first, again = (chat.write(turns, None) for _ in range(2))
     except Exception:  # what it asks of a conversation is said of each row

@@ -38,15 +38,31 @@ class Message(NamedTuple):
     def from_dict(cls, turn: Mapping[str, Any]) -> "Message":
         """The turn of role, content and whatever else it has that says something."""
         more = {
-            name: value
+            name: without_nulls(value)
             for name, value in turn.items()
-            if name not in ("role", "content") and value not in (None, "", [], {})
+            if name not in ("role", "content") and not _is_nothing(value)
         }
         return cls(turn["role"], turn["content"], more or NO_FIELDS)
 
     def as_dict(self) -> dict[str, Any]:
         """The turn as trainers and chat templates know it."""
         return {"role": self.role, "content": self.content, **self.fields}
+
+
+def without_nulls(value: Any) -> Any:
+    """A value without keys of mappings that hold nothing.
+
+    A table of structs gives every struct the keys of all others; templates would write them.
+    """
+    if isinstance(value, Mapping):
+        return {key: without_nulls(item) for key, item in value.items() if item is not None}
+    if isinstance(value, list | tuple):
+        return [without_nulls(item) for item in value]
+    return value
+
+
+def _is_nothing(value: Any) -> bool:
+    return value is None or (isinstance(value, str) and not value.strip()) or value in ([], {})
 
 
 class PairMessages(NamedTuple):

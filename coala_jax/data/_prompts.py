@@ -93,6 +93,8 @@ def _prompt(fields: Mapping[str, Any]) -> str | list[Message]:
         if tools_of(fields) is not None:
             raise RowFault("tools: responses are generated without any; leave them out")
         read = messages(prompt, system)
+        if not read:
+            raise RowFault("prompt says nothing; give what is to be answered")
         if read[-1].role == ASSISTANT:
             raise RowFault("prompt ends in an answer; end it with what is to be answered")
         return read

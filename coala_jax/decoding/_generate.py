@@ -10,6 +10,7 @@ import numpy as np
 
 from coala_jax._progress import Progress
 from coala_jax.backbones import Backbone
+from coala_jax.data._chat import REASONED
 from coala_jax.decoding._config import BATCH_SIZE, GenerationConfig, GenerationError
 from coala_jax.decoding._plan import make_plan, require_generates
 from coala_jax.decoding._prompts import Prompt, ResponseText, prompt_text, template_of
@@ -202,7 +203,7 @@ def generations(session: Session, requests: Sequence[Request]) -> list[Generatio
         rewards, evaluations = session.rewards()
     trace = session.trace() if session.plan.traced else None
     found = []
-    cut = [row for row in range(len(requests)) if is_cut(session.texts[row])]
+    cut = [row for row in range(len(requests)) if is_cut(session.texts[row], model)]
     anew = {}
     if isinstance(model, TextRewardModel) and cut:
         texts = [(requests[row].text, session.texts[row].text) for row in cut]
@@ -233,12 +234,17 @@ def generations(session: Session, requests: Sequence[Request]) -> list[Generatio
     return found
 
 
-def is_cut(text: ResponseText) -> bool:
-    """Whether a row holds more than what counts of its response.
+def is_cut(text: ResponseText, model: Backbone | TextRewardModel) -> bool:
+    """Whether a row holds another text than what counts of its response.
 
-    That is what a stop text cut off, or white space at the edges, of which rewards know nothing.
+    That is more, which a stop text cut off; white space at the edges, of which rewards know
+    nothing; or another end than the chat template writes behind an answer, or before one.
     """
-    return text.stopped or text.text != text.text.strip()
+    if text.stopped or text.text != text.text.strip():
+        return True
+    if not isinstance(model, TextRewardModel):
+        return False
+    return not model.closes_by_one_token or (REASONED in text.text and model.settings.written)
 
 
 def guided_steps(trace: Trace, row: int, count: int, length: int) -> tuple[GuidedStep, ...]:

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from coala_jax._errors import CoalaError
 from coala_jax.backbones import Backbone, Tokenizer
 from coala_jax.data import Message
 from coala_jax.data._chat import ChatError, ChatFormat, ChatTexts
@@ -82,20 +81,15 @@ def _written(
         raise GenerationError(f"{name} ends in an answer; end it with what is to be answered")
     if not messages[-1].content.strip():
         raise GenerationError(f"{name}: its last message is empty; end it with what to answer")
+    chat = chat_of(model)
     try:
-        chat = chat_of(model)
         if responses:
             answers = [[Message(ASSISTANT, response)] for response in responses]
             written = chat.texts(messages, answers)
         else:
             written = ChatTexts(chat.prompt(messages), [])
     except ChatError as error:
-        raise GenerationError(f"{name}: {error}") from error
-    except CoalaError:
-        raise
-    except Exception as error:  # jinja2 raises what a template wants to raise
-        said = " ".join(f"{error}".split())
-        raise GenerationError(f"{name}: the chat template refuses it ({said})") from error
+        raise GenerationError(f"{name}: {error}") from error.__cause__
     _valid(written.prompt, f"{name}, as the chat template writes it,")
     return written
 

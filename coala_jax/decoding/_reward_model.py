@@ -27,7 +27,8 @@ from coala_jax._progress import Progress
 from coala_jax.backbones import Backbone, load_backbone
 from coala_jax.backbones._stack import layer_indices
 from coala_jax.data import DataError, PromptFingerprint, ResponseRow
-from coala_jax.data._chat import ChatText
+from coala_jax.data._chat import ChatError, ChatText
+from coala_jax.data._message import ASSISTANT, Message
 from coala_jax.features import FeatureError, FeatureIdentity
 from coala_jax.features._chat import tokenizer_chat
 from coala_jax.features._identity import require_same_backbone
@@ -118,24 +119,28 @@ class TextRewardModel:
         return ExtractSettings.from_identity(self.identity)
 
     @cached_property
-    def end_token(self) -> str:
-        """What closes a response as the head knows it: by its chat template or the tokenizer."""
-        tokenizer = self.backbone.tokenizer
+    def closing(self) -> str:
+        """What stands behind an answer as the head knows them."""
         if not self.settings.written:
-            return tokenizer.end_token
-        chat = tokenizer_chat(tokenizer, self.identity.chat_template)
-        return chat.closing() or tokenizer.end_token
+            return self.backbone.tokenizer.end_token
+        return tokenizer_chat(self.backbone.tokenizer, self.identity.chat_template).closing()
 
     @cached_property
     def end_id(self) -> int:
-        """The id of `end_token`."""
+        """The token that closes a response: the end token in `closing`, or the tokenizer's."""
         tokenizer = self.backbone.tokenizer
-        return dict(zip(tokenizer.end_tokens, tokenizer.end_ids, strict=True))[self.end_token]
+        known = dict(zip(tokenizer.end_tokens, tokenizer.end_ids, strict=True))
+        return next((known[end] for end in known if end in self.closing), tokenizer.end_id)
+
+    @property
+    def closes_by_one_token(self) -> bool:
+        """Whether a response in the making is closed as a text that is scored."""
+        return self.closing in self.backbone.tokenizer.end_tokens
 
     def written_response(self, text: str) -> str:
         """An answer as the head's chat template writes it, of the text alone."""
         tokenizer = self.backbone.tokenizer
-        return tokenizer.literal(response_text(tokenizer, text)) + self.end_token
+        return tokenizer.literal(response_text(tokenizer, text)) + self.closing
 
     @classmethod
     def load(
@@ -342,14 +347,23 @@ def rewards_of_texts(model: TextRewardModel, texts: Sequence[tuple[str, str]]) -
         FeatureError: as `score` does.
     """
     rows = [
-        ResponseRow(
-            f"response {number}",
-            "response",
-            prompt,
-            model.written_response(response) if isinstance(prompt, ChatText) else response,
-        )
-        for number, (prompt, response) in enumerate(texts)
+        ResponseRow(f"response {number}", "response", *_as_scored(model, *each))
+        for number, each in enumerate(texts)
     ]
     with Progress(len(rows), "score", hidden=True) as progress:
         rewards: list[float] = rewards_of(model, rows, progress).rewards.tolist()
     return rewards
+
+
+def _as_scored(model: TextRewardModel, prompt: str, response: str) -> tuple[str, str]:
+    """A prompt with a response that was generated as `score` is given them."""
+    if not isinstance(prompt, ChatText):
+        return prompt, response
+    if not prompt.turns:  # it came as the template writes it
+        return prompt, model.written_response(response)
+    chat = tokenizer_chat(model.backbone.tokenizer, model.identity.chat_template)
+    try:
+        written = chat.texts(prompt.turns, [[Message(ASSISTANT, response)]])
+    except ChatError:  # what was generated is no answer that the template writes
+        return prompt, model.written_response(response)
+    return written.prompt, written.answers[0]

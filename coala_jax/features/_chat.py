@@ -9,7 +9,15 @@ from typing import Any
 from coala_jax.backbones._hub import find_checkpoint
 from coala_jax.backbones._tokenizer import Tokenizer, load_tokenizer
 from coala_jax.data import ChatFormat, Message
-from coala_jax.data._chat import HASHED, PLAIN, Tools, require_deterministic
+from coala_jax.data._chat import (
+    HASHED,
+    PLAIN,
+    REASONED,
+    REASONING,
+    Tools,
+    require_deterministic,
+)
+from coala_jax.data._message import ASSISTANT
 
 # How a template asks for today's date, and what then separates its hash from the date.
 DATED, ON = "strftime_now", ", on "
@@ -50,7 +58,7 @@ def tokenizer_chat(tokenizer: Tokenizer, known: str = "") -> ChatFormat:
     def write(messages: Sequence[Message], tools: Tools) -> str:
         return str(
             raw.apply_chat_template(
-                [_literal(tokenizer, message.as_dict()) for message in messages],
+                [_turn(tokenizer, message) for message in messages],
                 tools=_literal(tokenizer, list(tools)) if tools else None,
                 chat_template=template,
                 tokenize=False,
@@ -58,6 +66,9 @@ def tokenizer_chat(tokenizer: Tokenizer, known: str = "") -> ChatFormat:
         )
 
     made = ChatFormat(name, write, ends=tokenizer.end_tokens)
+    # Where the tokenizer's files do not name the token that ends a turn.
+    ends = dict.fromkeys([*made.ends, *tokenizer.control_names_in(made.behind())])
+    made = made._replace(ends=tuple(ends))
     require_deterministic(made)
     return made
 
@@ -71,6 +82,15 @@ def _date_macro(day: datetime) -> str:
 
 def _sha256(template: str) -> str:
     return hashlib.sha256(template.encode()).hexdigest()
+
+
+def _turn(tokenizer: Tokenizer, message: Message) -> Any:
+    """A turn for a template; the marks around an answer's thought are the template's matter."""
+    but = (REASONING, REASONED) if message.role == ASSISTANT else ()
+    return {
+        **_literal(tokenizer, message.as_dict()),
+        "content": tokenizer.literal(message.content, but),
+    }
 
 
 def _literal(tokenizer: Tokenizer, value: Any) -> Any:

@@ -13,8 +13,10 @@ if TYPE_CHECKING:
     from coala_jax.backbones import Backbone, Tokenizer
 
 SAME_TOKENS = "chosen and rejected are the same tokens, once cut to the context"
-# A tokenizer that gives this back loses no letter's case, accent or sign, nor a space.
-LOSSLESS_PROBE = "Aa É é  \u4f60 \u2603 \U0001f600\n\tb"
+# A tokenizer that gives this back loses no letter's case, accent or form, no sign and no space.
+LOSSLESS_PROBE = (
+    "Aa \u00c9 \u00e9 e\u0301  \ufb01 \u00b2 \uff21 \uff76\uff9e \u4f60 \u2603 \U0001f600\n\tb"
+)
 # Start and end tokens, and the bytes of a character that is the first to differ.
 FEW_TOKENS = 8
 # Rows that are tokenised together.

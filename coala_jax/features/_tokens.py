@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from coala_jax import _literal
 from coala_jax._common_start import common_length
-from coala_jax.data._chat import ChatText, without_ends
+from coala_jax.data._chat import PROBES, ChatAnswer, ChatText, without_ends
 from coala_jax.features._errors import FeatureError
 
 if TYPE_CHECKING:
@@ -85,8 +85,8 @@ def encode_texts(
     Of a response neither the white space at its edges counts nor an end token that it ends with.
 
     What a chat template has written (`ChatText`) is tokenised with its response as a whole, and
-    nothing is added to it. Its prompt is what the tokens of the whole and those of the prompt alone
-    begin with.
+    nothing is added to it. Its prompt is what the tokens of the whole and those of the prompt
+    before other answers begin with.
 
     Args:
         tokenizer: gives the ids, the end token, and the start token where the model expects one.
@@ -99,17 +99,21 @@ def encode_texts(
         (n,) sequences that fit the context. Where one did not, the prompt lost its oldest tokens;
         a response that is too long alone kept its first ones, and its end token.
     """
+    opened = [
+        response.begun if isinstance(response, ChatAnswer) else prompt
+        for prompt, response in zip(prompts, responses, strict=True)
+    ]
     bare = [
-        prompt + response
+        begun + response
         if isinstance(prompt, ChatText)
         else template.response.replace(
             RESPONSE_FIELD, tokenizer.literal(response_text(tokenizer, response))
         )
-        for prompt, response in zip(prompts, responses, strict=True)
+        for prompt, begun, response in zip(prompts, opened, responses, strict=True)
     ]
     parts = zip(
         prompts,
-        encode_prompts(tokenizer, prompts, template),
+        encode_prompts(tokenizer, opened, template),
         tokenizer.encode_batch(bare),
         strict=True,
     )
@@ -129,24 +133,32 @@ def encode_prompts(
 ) -> list[list[int]]:
     """Token ids of prompts that a response is to follow.
 
-    A text has the start token before it where the model expects one; what a chat template has
-    written (`ChatText`) has the tokens that it has written.
+    A text has the start token before it where the model expects one. What a chat template has
+    written (`ChatText`) has the tokens that it has before any answer: the last of the prompt alone
+    may be one with the beginning of the answer, such as a space.
     """
     # Many responses answer one prompt; a text and what a template wrote are never the same.
-    keys = [(isinstance(prompt, ChatText), prompt) for prompt in prompts]
-    distinct = list(dict.fromkeys(keys))
+    texts = dict.fromkeys(prompt for prompt in prompts if not isinstance(prompt, ChatText))
     encoded = tokenizer.encode_batch(
-        [
-            prompt if written else template.prompt.replace(PROMPT_FIELD, tokenizer.literal(prompt))
-            for written, prompt in distinct
-        ]
+        [template.prompt.replace(PROMPT_FIELD, tokenizer.literal(text)) for text in texts]
     )
     start = [] if tokenizer.start_id is None else [tokenizer.start_id]
-    opened = {
-        key: ids if key[0] or ids[:1] == start else [*start, *ids]
-        for key, ids in zip(distinct, encoded, strict=True)
+    of_texts = {
+        text: ids if ids[:1] == start else [*start, *ids]
+        for text, ids in zip(texts, encoded, strict=True)
     }
-    return [opened[key] for key in keys]
+    chats = dict.fromkeys(prompt for prompt in prompts if isinstance(prompt, ChatText))
+    # A space at its end may be of the answer's first word, or a token that few answers have.
+    beginnings = (
+        [chat + PROBES[0] for chat in chats],
+        [chat + PROBES[1] for chat in chats],
+        [chat.rstrip(" ") for chat in chats],
+    )
+    of_chats = {
+        chat: each[0][: common_length(*each)]
+        for chat, *each in zip(chats, *map(tokenizer.encode_batch, beginnings), strict=True)
+    }
+    return [of_chats[each] if isinstance(each, ChatText) else of_texts[each] for each in prompts]
 
 
 def names_control_tokens(tokenizer: Tokenizer, prompt: str, *responses: str) -> bool:
@@ -200,5 +212,5 @@ def _written_parts(tokenizer: Tokenizer, begun: list[int], whole: list[int]) -> 
     # A template may write a line break before the start token; further on it is another turn's.
     first = begun[: min(shared, 2)]
     opened = first.index(tokenizer.start_id) + 1 if tokenizer.start_id in first else 0
-    closed = len(whole) - (len(whole) > shared and whole[-1] in tokenizer.end_ids)
+    closed = len(whole) - (len(whole) > shared and whole[-1] in tokenizer.control_ids)
     return TokenParts(whole[:opened], whole[opened:shared], whole[shared:closed], whole[closed:])

@@ -206,12 +206,12 @@ class Lane:
         """What to tell of rows that are done."""
         texts, told = self._session.texts, []
         rewards = None
-        if not all(is_cut(texts[row]) for row in ended):
+        if not all(is_cut(texts[row], self._model) for row in ended):
             rewards = self._session.rewards()[0]
         for row, (ticket, choice) in ended.items():
             text = texts[row]
             assert text.finish_reason is not None
-            if rewards is None or is_cut(text):
+            if rewards is None or is_cut(text, self._model):
                 reward = self._reward_of(choice, text.text)
             else:
                 reward = float(rewards[row])

@@ -148,6 +148,33 @@ def test_much_white_space_is_read_at_once():
     assert texts(row)[1:] == ("a", "b")  # quadratic, it would take hours
 
 
+def test_an_answer_to_a_text_is_text_though_it_looks_like_messages():
+    for text in ('[{"role": "assistant", "content": "Hello"}]', "{'role': 'x', 'content': f(x)}"):
+        entry = next(stream_responses([{"prompt": "Show me one.", "response": text}]).entries)
+        assert [row.response for row in entry] == [text]
+        scored = {"prompt": "Show me.", "completions": [text, "no"], "scores": [1, 0]}
+        assert texts(scored) == ("Show me.", text, "no")
+        assert texts({"prompt": "Show me.", "chosen": text, "rejected": "no"})[1] == text
+
+
+def test_texts_beside_messages_are_not_lost():
+    whole = {side: PLAIN["prompt"] + PLAIN[side] for side in ("chosen", "rejected")}
+    read = read_rows([PLAIN, {**whole, "prompt": "Why? But the sky is green."}])
+    assert read.set_aside[0].reason.startswith("prompt says what the messages")
+    assert texts({**whole, "prompt": " Why? "}) == texts(PLAIN)
+    kind = [{"role": "system", "content": "Be kind."}, *PLAIN["prompt"]]
+    read = read_rows([PLAIN, {**PLAIN, "prompt": kind, "system": "Be brief."}])
+    assert read.set_aside[0].reason.startswith("a column system says")
+    assert len(read_rows([{**PLAIN, "prompt": kind, "system": "Be kind."}]).rows) == 1
+
+
+def test_a_file_of_one_row_with_single_messages_is_one_row(tmp_path):
+    file = tmp_path / "one.json"
+    file.write_text(json.dumps({name: turns[0] for name, turns in PLAIN.items()}))
+    (row,) = read_rows(file).rows
+    assert row[1:4] == texts(PLAIN)
+
+
 def test_prompts_to_answer_are_read_in_these_layouts_and_without_tools(tmp_path):
     file = tmp_path / "prompts.jsonl"
     file.write_text(json.dumps({"prompt": json.dumps(PLAIN["prompt"])}) + "\n")
@@ -155,6 +182,9 @@ def test_prompts_to_answer_are_read_in_these_layouts_and_without_tools(tmp_path)
     assert [message.content for message in row.prompt] == ["Why?"]
     file.write_text(json.dumps({**PLAIN, "tools": [{"type": "function"}]}) + "\n")
     with pytest.raises(DataError, match="row 1: tools: responses are generated without any"):
+        read_prompts(file)
+    file.write_text(json.dumps({"prompt": [{"role": "system", "content": ""}]}) + "\n")
+    with pytest.raises(DataError, match="row 1: prompt says nothing; give what is to be answer"):
         read_prompts(file)
 
 
@@ -192,6 +222,9 @@ HAN, JOINED = "\u5929\u6c14", "\U0001f469\u200d"
         (HAN, "yes of", "yet"),
         (HAN, "\u0e01\u0e49\u0e32", "\u0e01\u0e49\u0e4b"),
         (HAN, f"{JOINED}\U0001f4bb", f"{JOINED}\U0001f680"),
+        (HAN, "\U0001f44d\U0001f3fb", "\U0001f44d\U0001f3ff"),  # tones of skin
+        (HAN, "\U0001f1e9\U0001f1ea", "\U0001f1e9\U0001f1f0"),  # flags
+        (HAN, "\uff76\uff9e", "\uff76\uff77"),  # a voiced kana
         (f"Say it: {HAN}", "\u597d", "\u4eec"),
         ("Why? It", "rains", "pours"),
     ],

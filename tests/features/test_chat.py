@@ -35,6 +35,7 @@ TEMPLATES = {
     "a start token behind a line break": "\n{{ bos_token }}" + TURN + "\n{% endfor %}" + OPEN,
     "trimmed": TURN.replace("m.content", "m.content | trim") + END + "{% endfor %}" + OPEN,
 }
+SILENT = "{% for m in messages if m.role != 'system' %}[{{ m.role }}]{{ m.content }}{% endfor %}"
 TOOLS = [{"type": "function", "function": {"name": "clock", "parameters": {}}}]
 WITH_TOOLS = (
     "{% if tools %}{{ tools | tojson }}\n{% endif %}{% for m in messages %}[{{ m.role }}]"
@@ -104,7 +105,8 @@ def test_the_tokens_are_those_of_the_template_up_to_the_end_token(model, kind, r
         # Behind an end token stands what opens the next turn.
         rest = tokenizer.decode(own[len(made.tokens) :])
         assert not rest or (rest.isspace() and made.tokens[-1] == tokenizer.end_id)
-        assert tokenizer.decode(made.tokens[: made.response_start]) == row.prompt
+        begun = tokenizer.decode(made.tokens[: made.response_start])
+        assert begun == row.prompt or (len(given[side]) > 1 and row.prompt.startswith(begun))
     assert row.prompt.endswith("[assistant]\n") or kind == "an empty thought in the last answer"
     assert "<think>" not in row.prompt or row.prompt.endswith("<think>\n\n</think>\n\n")
 
@@ -206,12 +208,9 @@ def test_a_template_that_is_no_function_of_what_is_said_is_refused(model, templa
 
 
 def test_a_system_message_that_is_left_out_is_named(model):
-    silent = (
-        "{% for m in messages if m.role != 'system' %}[{{ m.role }}]{{ m.content }}{% endfor %}"
-    )
     rows = [{**ROWS[0], "prompt": [{"role": "system", "content": "Be kind."}, user("why")]}]
     with pytest.raises(DataError, match="leaves out what a message of the system says"):
-        read_rows(rows, chat=lambda: checkpoint_chat(model(silent)))
+        read_rows(rows, chat=lambda: checkpoint_chat(model(SILENT)))
 
 
 def test_the_thought_of_an_earlier_answer_may_be_left_out(model):
@@ -298,6 +297,145 @@ def test_a_field_about_a_turn_is_passed_over_and_said(model):
     assert read.notes == (
         "messages have weight, of which the chat template writes nothing: 1 rows",
     )
+
+
+THINKS = TEMPLATES["an empty thought in the last answer"].replace(
+    "<think>\n\n</think>\n\n{% endif %}{{ m.content }}",
+    "{% set parts = m.content.split('</think>') %}<think>\n"
+    "{{ parts[0].split('<think>')[-1].strip() if parts | length > 1 else '' }}\n</think>\n\n"
+    "{{ parts[-1].strip() }}{% else %}{{ m.content }}{% endif %}",
+)
+THOUGHT = "<think>\nas it were\n</think>\n\nthe tutor"
+
+
+def test_an_answer_has_the_same_tokens_whatever_stands_beside_it(model):
+    """One that thinks is written behind a shorter prompt than one that does not."""
+    tokenizer = load_tokenizer(model(THINKS))
+    chat = tokenizer_chat(tokenizer)
+    together, alone = (
+        read_rows(rows_of("ask", "the student", other), chat=lambda: chat).rows[0]
+        for other in (THOUGHT, "no")
+    )
+    assert together.prompt == alone.prompt and together.prompt.endswith("</think>\n\n")
+    assert sequences(tokenizer, together)[0] == sequences(tokenizer, alone)[0]
+    thinks = sequences(tokenizer, together)[1]
+    turns = [user("ask"), answer(THOUGHT)]
+    own = tokenizer.raw.apply_chat_template(turns, tokenize=True, return_dict=False)
+    assert list(thinks.tokens) == own[: len(thinks.tokens)]
+    assert tokenizer.decode(thinks.tokens[thinks.response_start :]).startswith("as it were")
+    unpaired = [
+        {"prompt": [user("ask")], "completion": [answer(text)], "label": text != "no"}
+        for text in (THOUGHT, "no")
+    ]
+    assert len(read_rows(unpaired, chat=lambda: chat).rows) == 1
+
+
+def test_marks_of_thoughts_that_are_control_tokens_are_the_templates_matter(model):
+    tokenizer = load_tokenizer(model(THINKS))
+    tokenizer.raw.add_special_tokens({"additional_special_tokens": ["<think>", "</think>"]})
+    tokenizer = replace(tokenizer)  # which has looked at no names yet
+    rows = rows_of("what does </think> end?", THOUGHT, "no")
+    (row,) = read_rows(rows, chat=lambda: tokenizer_chat(tokenizer)).rows
+    made = sequences(tokenizer, row)[0]
+    opens, ends = (tokenizer.raw.convert_tokens_to_ids(name) for name in ("<think>", "</think>"))
+    assert (made.tokens.count(opens), made.tokens.count(ends)) == (1, 1)  # the user's is text
+    assert tokenizer.decode(made.tokens).count("</think>") == 2
+    assert "\ufdd0" not in tokenizer.decode(made.tokens)
+
+
+@pytest.mark.parametrize("text", [THOUGHT, "Sure. <think>hm</think> so", "I reason. </think>"])
+def test_a_thought_or_word_of_an_answer_that_would_be_dropped_is_named(model, text):
+    forgets = (
+        "{% for m in messages %}[{{ m.role }}]{{ m.content.split('</think>')[-1] }}{% endfor %}"
+    )
+    read = read_rows(
+        [*ROWS, *rows_of("ask", text, "no")], chat=lambda: checkpoint_chat(model(forgets))
+    )
+    (line,) = read.set_aside
+    assert "leaves out what a message of the assistant says" in line.reason
+
+
+def test_every_message_has_a_place_of_its_own(model):
+    prompt = [{"role": "system", "content": "Be brief"}, user("Be brief or long?")]
+    with pytest.raises(DataError, match="leaves out what a message of the system says"):
+        read_rows([{**ROWS[0], "prompt": prompt}], chat=lambda: checkpoint_chat(model(SILENT)))
+
+
+def test_a_flag_that_a_template_obeys_is_no_word_of_the_system(model):
+    obeys = TEMPLATES["plain"].replace("m.content", "m.content | replace('/no_think', '') | trim")
+    prompt = [{"role": "system", "content": "Be brief. /no_think"}, user("why")]
+    (row,) = read_rows(
+        [{**ROWS[0], "prompt": prompt}], chat=lambda: checkpoint_chat(model(obeys))
+    ).rows
+    assert "Be brief.</>" in row.prompt
+
+
+def test_a_template_that_asks_for_what_is_left_out_writes_it(model):
+    asks = WITH_TOOLS.replace(
+        "[{{ m.role }}]",
+        "{% if m.role == 'tool' and not messages[loop.index0 - 1].tool_calls %}"
+        "{{ raise_exception('no call') }}{% endif %}[{{ m.role }}]",
+    )
+    called = {"tool_calls": [{"function": {"name": "clock"}}]}
+    prompt = [user("when"), answer("", **called), {"role": "tool", "content": "12 \u00b0C"}]
+    (row,) = read_rows(
+        [{**ROWS[0], "prompt": prompt, "tools": TOOLS}], chat=lambda: checkpoint_chat(model(asks))
+    ).rows
+    assert row.prompt.endswith("12 \u00b0C</>[assistant]")
+
+
+def test_the_result_of_a_tool_may_stand_there_as_json(model):
+    as_json = WITH_TOOLS.replace("{{ m.content }}", "{{ m.content | tojson }}")
+    prompt = [user("when"), answer("so"), {"role": "tool", "content": '12 \u00b0C\n"now"'}]
+    chat = checkpoint_chat(model(as_json))
+    assert read_rows([{**ROWS[0], "prompt": prompt}], chat=lambda: chat).rows
+
+
+def test_nulls_that_a_table_of_structs_has_are_no_words(model):
+    chat = checkpoint_chat(model(WITH_TOOLS))
+    calls = [{"function": {"name": "clock", "arguments": {"zone": "Z", "day": None}}}]
+    tools = [{"type": "function", "function": {"name": "clock", "strict": None}}]
+    row = {**ROWS[0], "chosen": [answer(None, tool_calls=calls)], "tools": tools}
+    (made,) = read_rows([row], chat=lambda: chat).rows
+    assert "null" not in made.prompt + made.chosen and '"zone": "Z"' in made.chosen
+    texts = {**row, "tools": list(map(json.dumps, tools))}
+    assert read_rows([texts], chat=lambda: chat).rows[0][1:4] == made[1:4]
+
+
+def test_a_prompt_alone_has_the_tokens_that_it_has_before_any_answer(model):
+    """A space that a template writes before answers is part of the first word of each."""
+    tokenizer = load_tokenizer(
+        model("{% for m in messages %}{{ m.role }}: {{ m.content }} {% endfor %}")
+    )
+    chat = tokenizer_chat(tokenizer)
+    prompt = chat.prompt([Message("user", "the student asks")])
+    assert prompt.endswith("assistant: ")
+    (ids,) = encode_prompts(tokenizer, [prompt], TextTemplate())
+    assert tokenizer.decode(ids).endswith("assistant:")
+
+
+def test_the_end_of_a_turn_ends_an_answer_though_no_file_names_it(model):
+    tokenizer = load_tokenizer(model(TURN + "<end>\n[next]{% endfor %}"))
+    tokenizer.raw.add_special_tokens({"additional_special_tokens": ["<end>"]})
+    tokenizer = replace(tokenizer)
+    given = rows_of("ask", "the tutor<end>", "no")
+    chat = tokenizer_chat(tokenizer)
+    assert (chat.closing(), chat.behind()) == ("<end>", "<end>\n[next]")
+    (row,) = read_rows(given, chat=lambda: chat).rows
+    assert (row.chosen, row.rejected) == ("the tutor<end>", "no<end>")
+    cut = sequences(tokenizer, row._replace(chosen="the tutor " * 40 + "<end>"), 20)[0]
+    assert cut.response_cut and tokenizer.decode(cut.tokens[-1:]) == "<end>"
+
+
+def test_a_thousand_control_tokens_take_no_longer_than_one(checkpoint):
+    tokenizer = load_tokenizer(checkpoint)
+    names = [f"<SPECIAL_{number}>" for number in range(1000)]
+    tokenizer.raw.add_special_tokens({"additional_special_tokens": [*names, "[INST]", "|"]})
+    tokenizer = replace(tokenizer)
+    assert len(tokenizer._control_names) <= 4
+    text = "<p>a <SPECIAL_7> [x [INST] | </p><<SPECIAL_999>>"
+    assert tokenizer.control_names_in(text) == ["<SPECIAL_7>", "[INST]", "|", "<SPECIAL_999>"]
+    assert tokenizer.decode(tokenizer.encode(tokenizer.literal(text))) == text
 
 
 DATED = (

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from unicodedata import normalize
 
 import numpy as np
 import pytest
@@ -74,6 +75,17 @@ def test_what_a_tokenizer_does_not_tell_apart_is_found(backbone):
     read = set_same_aside(RowSet(pairs), uncased, TextTemplate())
     assert [row.id for row in read.rows] == ["told"]
     assert set_same_aside(RowSet(pairs), backbone, TextTemplate()).rows == pairs
+
+
+def test_a_tokenizer_that_composes_letters_is_not_trusted(backbone):
+    class Composing(type(backbone.tokenizer)):
+        def encode_batch(self, texts):
+            return super().encode_batch([normalize("NFC", text) for text in texts])
+
+    own = {name: getattr(backbone.tokenizer, name) for name in Composing.__dataclass_fields__}
+    composing = replace(backbone, tokenizer=Composing(**own))
+    pair = PreferenceRow("forms", "ask", "caf\u00e9", "cafe\u0301")
+    assert set_same_aside(RowSet((pair,)), composing, TextTemplate()).rows == ()
 
 
 def test_scores_of_such_pairs_count_neither_as_right_nor_as_wrong(backbone, tmp_path):

@@ -7,18 +7,17 @@ from contextlib import suppress
 from itertools import pairwise
 from typing import Any
 
-from coala_jax.data._chat import SPEAKING, TOOLS, ChatError, ChatFormat, Tools
-from coala_jax.data._message import ASSISTANT, DEVELOPER, SYSTEM, TOOL, USER, Message
+from coala_jax.data._chat import INSTRUCTING, SPEAKING, TOOLS, ChatError, ChatFormat, Tools
+from coala_jax.data._message import ASSISTANT, SYSTEM, TOOL, USER, Message, without_nulls
 from coala_jax.data._rows import RowFault
 from coala_jax.data._shapes._layouts import NOT_MESSAGES, is_conversation
 from coala_jax.data._split import question_group
 
 NOT_ALTERNATING = "roles do not alternate"
 NOT_AN_ANSWER = "a completion does not begin with the assistant"
+OTHER_SYSTEM = "a column system says what the system message does not"
 MIXED_KINDS = "messages and text in one row"
 CHANGED_KIND = "messages here, text in the first row, or the other way round"
-# Who opens a conversation before any turn of it.
-INSTRUCTING = (SYSTEM, DEVELOPER)
 
 
 class Conversations:
@@ -81,8 +80,6 @@ class Conversations:
             written = self._format.texts(prompt, completions, tools)
         except ChatError as error:
             raise RowFault(str(error)) from error
-        except Exception as error:  # a template is a program: it raises what it likes
-            raise RowFault(f"the chat template refuses it ({error})") from error
         self.unwritten.update(written.unwritten)
         return written.prompt, written.answers
 
@@ -109,8 +106,11 @@ def messages(value: Any, system: str | None = None) -> list[Message]:
             if not any(name in SPEAKING for name in message.fields):
                 raise RowFault(NOT_MESSAGES)
         read.append(message)
-    if system and not any(message.role == SYSTEM for message in read):
+    own = [message.content for message in read if message.role == SYSTEM]
+    if system and not own:
         read.insert(0, Message(SYSTEM, system))
+    elif system and not any(system.strip() in text for text in own):
+        raise RowFault(OTHER_SYSTEM)
     return read
 
 
@@ -126,9 +126,12 @@ def tools_of(fields: Mapping[str, Any]) -> Tools:
             tools = json.loads(tools)
     if not tools:
         return None
+    if isinstance(tools, list | tuple):
+        with suppress(ValueError, RecursionError):
+            tools = [json.loads(one) if isinstance(one, str) else one for one in tools]
     if not isinstance(tools, list | tuple) or not all(isinstance(one, Mapping) for one in tools):
         raise RowFault(f"{TOOLS} is not a list of mappings")
-    return tools
+    return [without_nulls(one) for one in tools]
 
 
 def first_question(prompt: Sequence[Message]) -> str | None:

@@ -13,6 +13,7 @@ from coala_jax.data._sources._row import SourceRow, each_row
 
 # Columns of one text or conversation, those with a list of them, and other names of the prompt's.
 ANSWERS, LISTS = ("chosen", "rejected", "completion", RESPONSE), ("completions", RESPONSES)
+PAIR = ("chosen", "rejected")
 PROMPTS = ("conversations", "conversation", "messages")
 # What no feature of a text can hold.
 SEEN_OR_HEARD = ("image", "images", "video", "videos", "audio", "audios")
@@ -46,25 +47,43 @@ def _with_messages(row: SourceRow, fields: Mapping[str, Any]) -> tuple[SourceRow
     for name in SEEN_OR_HEARD:
         if fields.get(name):
             raise RowFault(NOT_OF_TEXT.format(name))
-    made = {name: _read(name, value) for name, value in fields.items()}
+    made = dict(fields)
+    for name in {"prompt", *PROMPTS} & made.keys():
+        made[name] = _conversation(made[name])
     told = next((name for name in PROMPTS if is_conversation(made.get(name))), None)
     if told is not None and made.get("prompt") is None:
         made["prompt"] = made.pop(told)
-    if is_conversation(made.get("prompt")):
-        for name in {*ANSWERS, *LISTS} & made.keys():
+    spoken = is_conversation(made.get("prompt"))
+    both = all(_looks_like_messages(fields.get(side)) for side in PAIR)
+    for name in {*ANSWERS, *LISTS} & made.keys():
+        # An answer to a text may well look like messages: where it stands alone, it is text.
+        if spoken or (both and name in PAIR) or not _is_text(made[name]):
+            made[name] = _read(name, made[name])
+        if spoken:
             made[name] = _answers(made[name]) if name in LISTS else _answer(made[name])
     if all(value is fields.get(name) for name, value in made.items()):
         return (row,)
     return (row._replace(fields=made, content=row.kept()),)
 
 
+def _is_text(value: Any) -> bool:
+    """Whether a value is a text, or a list of texts."""
+    return isinstance(value, str) or (
+        isinstance(value, list) and all(isinstance(each, str) for each in value)
+    )
+
+
 def _read(name: str, value: Any) -> Any:
-    """The value of a column, with messages in one layout where it may hold them."""
-    if name in ("prompt", *ANSWERS, *PROMPTS):
+    """The value of a column of answers, with messages in one layout."""
+    if name not in LISTS:
         return _conversation(value)
-    if name in LISTS and isinstance(value, list | tuple):  # of texts, messages or conversations
-        return _same_or_list(value, map(_conversation, value))
-    return value
+    if not isinstance(value, list | tuple):
+        return value
+    return _same_or_list(value, map(_conversation, value))  # of texts, messages or conversations
+
+
+def _looks_like_messages(value: Any) -> bool:
+    return isinstance(value, str) and bool(_LOOKS_LIKE_MESSAGES.fullmatch(value.strip()))
 
 
 def _same_or_list(old: Sequence[Any], new: Iterable[Any]) -> Sequence[Any]:
@@ -124,7 +143,7 @@ def _parsed(text: str) -> Any:
     Raises:
         RowFault: they cannot be read back.
     """
-    if not _LOOKS_LIKE_MESSAGES.fullmatch(text.strip()):
+    if not _looks_like_messages(text):
         return text
     for read in (json.loads, ast.literal_eval):
         try:

@@ -28,6 +28,7 @@ from coala_jax.data._sources._row import SourceRow, each_row, first_rows
 from coala_jax.data._split import question_group
 
 SIDES = ("chosen", "rejected")
+OTHER_PROMPT = "prompt says what the messages that both responses begin with do not"
 
 
 class _PromptRules(NamedTuple):
@@ -132,6 +133,10 @@ def _prompt_messages(
                 del side[: len(bare)]
         return prompt
     if shared:  # also where a text column repeats the question, as UltraFeedback's does
+        if isinstance(given, str) and not any(
+            given.strip() in m.content for m in sides[0][:shared]
+        ):
+            raise RowFault(OTHER_PROMPT)
         prompt = messages([message.as_dict() for message in sides[0][:shared]], system)
         for side in sides:
             del side[:shared]

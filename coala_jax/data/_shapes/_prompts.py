@@ -29,6 +29,10 @@ _UNSPACED = re.compile(
     "[\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u3000-\u30ff\u3400-\u9fff\uf900-\ufaff\uff00-\uffef"
     "\U00020000-\U0003ffff]"
 )
+# Signs that go with the one before them though they are no marks: tones of skin, voices of kana,
+# the vowels am of Thai and Lao; and letters of flags, which go in pairs.
+_CONTINUES = re.compile("[\U0001f3fb-\U0001f3ff\uff9e\uff9f\u0e33\u0eb3]")
+_FLAG = re.compile("[\U0001f1e6-\U0001f1ff]")
 JOINER = "\N{ZERO WIDTH JOINER}"
 
 
@@ -145,6 +149,8 @@ def _goes_on(before: str, after: str) -> bool:
     if not after:
         return False
     if unicodedata.category(after[0]).startswith("M") or JOINER in (before[-1], after[0]):
+        return True
+    if _CONTINUES.match(after) or (_FLAG.match(before[-1]) and _FLAG.match(after)):
         return True
     spaced = [sign.isalnum() and not _UNSPACED.match(sign) for sign in (before[-1], after[0])]
     return all(spaced)

@@ -35,7 +35,7 @@ def rows_within(whole: Mapping[str, Any], file: str) -> list[Any] | None:
     named = any(key in whole for key in ROW_KEYS)
     if all(isinstance(value, dict) for value in values) and values:
         keys = list(values[0])
-        if named and all(list(value) == keys for value in values):
+        if named and all(list(value) == keys for value in values) and not _is_messages(values):
             return [{name: whole[name][key] for name in whole} for key in keys]
         if any(key in ROW_KEYS for key in keys):
             return values

@@ -242,7 +242,7 @@ def test_what_datasets_saves_to_disk_is_read(tmp_path):
     datasets.DatasetDict({"train": whole}).save_to_disk(str(tmp_path / "dict"))
     for name in ("one", "dict"):
         assert fields_of(tmp_path / name) == [ROWS[1], ROWS[0]]
-    with pytest.raises(DataError, match="split: no folder"):
+    with pytest.raises(DataError, match="split='test': no folder"):
         open_source(tmp_path / "dict", SourceOptions(split="test"))
 
 

@@ -216,7 +216,7 @@ def _one_hot(fields: Mapping[str, Any]) -> float:
     """Chatbot Arena's three columns, one of which is 1."""
     hot = [_number(fields.get(column)) for column in ONE_HOT]
     if sorted(hot, key=lambda value: value or 0) != [0.0, 0.0, 1.0]:
-        raise RowFault(f"not one of {', '.join(ONE_HOT)} is 1")
+        raise RowFault(f"exactly one of {', '.join(ONE_HOT)} must be 1")
     return (FIRST, SECOND, NEITHER)[hot.index(1.0)]
 
 

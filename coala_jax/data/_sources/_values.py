@@ -1,5 +1,6 @@
 """Values of numpy, pandas, Arrow and ``datasets`` as JSON has them."""
 
+import numbers
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
@@ -42,7 +43,11 @@ def plain(value: Any) -> Any:
     if isinstance(value, Decimal):
         return float(value)
     if hasattr(value, "tolist"):  # arrays and scalars of numpy, series of pandas, tensors
-        return plain(value.tolist())
+        listed = value.tolist()
+        if type(listed) is not type(value):
+            return plain(listed)
+        # Python has no float of such precision, and the list of one is itself.
+        return float(listed) if isinstance(listed, numbers.Real) else listed
     return None if type(value).__name__ in _MISSING else value
 
 

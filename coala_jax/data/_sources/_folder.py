@@ -81,7 +81,9 @@ def files_of_folder(
     found, notes = _of_split(folder, _data_files(folder, suffixes), split)
     kinds = sorted({_kind(named.file, suffixes) for named in found})
     if len(kinds) > 1:
-        raise DataError(f"{folder}: holds files of several kinds ({', '.join(kinds)}); give the path of one")
+        raise DataError(
+            f"{folder}: holds files of several kinds ({', '.join(kinds)}); give the path of one"
+        )
     return FolderFiles([named.file for named in found], (*notes, *_missing_shards(found)))
 
 
@@ -184,7 +186,11 @@ def _of_split(
     near = [named for named in every if wanted in _words(named)]
     if exact:
         others = {named.split for named in set(near) - set(exact)}
-        notes = [f"{folder}: split {split or DEFAULT_SPLIT} is read, not {_shown(others)}"] if others else []
+        notes = (
+            [f"{folder}: split {split or DEFAULT_SPLIT} is read, not {_shown(others)}"]
+            if others
+            else []
+        )
         return exact, notes
     if near:
         _require_one(folder, near, split)

@@ -8,16 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from coala_jax.data._errors import DataError
-from coala_jax.data._sources._bytes import (
-    COMPRESSIONS,
-    MAX_LINE_BYTES,
-    numbered_lines,
-    open_bytes,
-)
+from coala_jax.data._sources._bytes import MAX_LINE_BYTES, numbered_lines, open_bytes
 from coala_jax.data._sources._json_lines import SUFFIXES as LINES_SUFFIXES
 from coala_jax.data._sources._json_lines import json_row, json_value, rows_of_lines
 from coala_jax.data._sources._json_table import rows_within
 from coala_jax.data._sources._row import BROKEN_JSON, SourceRow
+from coala_jax.data._sources._unpacking import COMPRESSIONS
 
 SUFFIXES = (*LINES_SUFFIXES, ".json", *(f".json{packed}" for packed in COMPRESSIONS))
 READ_CHARACTERS = 2**20

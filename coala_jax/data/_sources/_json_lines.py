@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any, BinaryIO
 
-from coala_jax.data._sources._bytes import COMPRESSIONS, numbered_lines
+from coala_jax.data._sources._bytes import numbered_lines
 from coala_jax.data._sources._row import (
     BROKEN_JSON,
     LINE_TOO_LONG,
@@ -12,6 +12,7 @@ from coala_jax.data._sources._row import (
     NOT_UTF8,
     SourceRow,
 )
+from coala_jax.data._sources._unpacking import COMPRESSIONS
 
 SUFFIXES = (".jsonl", *(f".jsonl{packed}" for packed in COMPRESSIONS))
 # Of what cannot be parsed as text this much is kept for a person to look at.

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 from coala_jax.data._errors import DataError
 from coala_jax.data._message import ASSISTANT, USER, Message
 from coala_jax.data._options import WINNER, RowOptions
-from coala_jax.data._rows import TIED, RowFault, require_number
+from coala_jax.data._reasons import TIED
+from coala_jax.data._rows import RowFault, require_number
 from coala_jax.data._sources._row import SourceRow, each_row, first_rows
 
 # What two responses are called, without what tells them apart; those that tell most come first.

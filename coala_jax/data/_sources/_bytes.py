@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from coala_jax.data._errors import DataError
 from coala_jax.data._sources._file_kinds import HEAD_BYTES, encoding_of, other_kind
@@ -16,6 +16,21 @@ from coala_jax.data._sources._unpacking import COMPRESSIONS, Limited, members_of
 # What a line may hold before it is taken for one without an end: far above any usable row.
 MAX_LINE_BYTES = 64 * 2**20
 READ_BYTES = 2**20
+BOM = b"\xef\xbb\xbf"
+
+
+class Line(NamedTuple):
+    """A line of a file.
+
+    Attributes:
+        number: from 1.
+        content: its bytes.
+        is_cut: whether it was too long, and only begins so.
+    """
+
+    number: int
+    content: bytes
+    is_cut: bool
 
 
 class _AsUtf8(io.RawIOBase):
@@ -81,15 +96,13 @@ def open_bytes(file: Path, max_unpacked_bytes: int) -> Iterator[io.BufferedReade
             raise AfterEnd(members.fault)
 
 
-def numbered_lines(stream: BinaryIO) -> Iterator[tuple[int, bytes, bool]]:
-    """Lines from 1: number, bytes without a byte-order mark, whether it was too long and is cut."""
+def numbered_lines(stream: BinaryIO) -> Iterator[Line]:
+    """The lines of a stream, without a byte-order mark."""
     number = 0
-    while line := stream.readline(MAX_LINE_BYTES):
+    while content := stream.readline(MAX_LINE_BYTES):
         number += 1
-        whole = len(line) < MAX_LINE_BYTES or line.endswith(b"\n")
-        rest = b"" if whole else line
+        is_cut = len(content) >= MAX_LINE_BYTES and not content.endswith(b"\n")
+        rest = content if is_cut else b""
         while rest and not rest.endswith(b"\n"):
             rest = stream.readline(MAX_LINE_BYTES)
-        if number == 1:
-            line = line.removeprefix(b"\xef\xbb\xbf")
-        yield number, line, not whole
+        yield Line(number, content.removeprefix(BOM) if number == 1 else content, is_cut)

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from coala_jax.data._errors import DataError
+from coala_jax.data._reasons import FIELD_COUNT, NOT_UTF8, STRAY_QUOTE
 from coala_jax.data._sources._bytes import MAX_LINE_BYTES, open_bytes
-from coala_jax.data._sources._row import FIELD_COUNT, NOT_UTF8, STRAY_QUOTE, SourceRow
+from coala_jax.data._sources._row import SourceRow
 from coala_jax.data._sources._unpacking import COMPRESSIONS
 
 TAB = "\t"

@@ -8,17 +8,9 @@ from typing import Any, NamedTuple
 
 from coala_jax.data._errors import DataError
 from coala_jax.data._message import PairMessages
+from coala_jax.data._reasons import CUT_SHORT
 from coala_jax.data._rows import RowFault, SetAsideRow
 
-# Reasons that a source gives; those of rows that were read are in `coala_jax.data._rows`.
-BROKEN_JSON = "broken JSON"
-NOT_AN_OBJECT = "not a JSON object"
-NOT_UTF8 = "not valid UTF-8"
-CUT_SHORT = "cannot be read from here on"
-LINE_TOO_LONG = "line too long"
-FIELD_COUNT = "not as many fields as columns"
-STRAY_QUOTE = 'a quote (") that is not closed, or not doubled within a quoted field'
-NOT_A_RECORD = "not a mapping of columns to values"
 # By these rows it is decided what the columns are; a column may be missing in some.
 SEEN_ROWS = 100
 # What reading raises where the file, not the program, is at fault.

@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 from coala_jax.data._errors import DataError
+from coala_jax.data._message import MESSAGE_KEYS
 
 _JSON_TYPES = (str, int, float, bool, type(None))
 # pandas' words for a missing value; its third one is a NaN.
@@ -13,7 +14,7 @@ _MISSING = ("NAType", "NaTType")
 # Formats of ``datasets`` under which a row is a table.
 _TABLE_FORMATS = ("pandas", "polars", "arrow")
 # Lists of such mappings are stored as a mapping of lists by ``datasets``.
-_STRUCTS = ({"role", "content"}, {"from", "value"}, {"answer", "rank"})
+_STRUCTS = (*MESSAGE_KEYS, {"answer", "rank"})
 
 
 def plain_record(record: Any) -> dict[str, Any] | None:

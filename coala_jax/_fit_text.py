@@ -16,6 +16,7 @@ from coala_jax.decoding import TextRewardModel, reward_function
 from coala_jax.features import ExtractSettings, extract_store
 from coala_jax.features._build import recorded_chat
 from coala_jax.features._chat import tokenizer_chat
+from coala_jax.features._distinct import set_same_aside
 from coala_jax.study._pairs import pairs_of_table
 
 
@@ -93,6 +94,9 @@ def fit_text(
     backbone = model if isinstance(model, Backbone) else load_backbone(model, **options)
     known = "" if store is None else recorded_chat(store)
     row_set = read_rows(data, rows, lambda: tokenizer_chat(backbone.tokenizer, known))
+    # What the store will not hold, so that its rows are those here.
+    made_by = (settings or ExtractSettings()).for_rows(row_set.chat_template)
+    row_set = set_same_aside(row_set, backbone, made_by.template)
     with tempfile.TemporaryDirectory(prefix="coala-jax-") as folder:
         out = Path(folder) / "store" if store is None else Path(store)
         table = extract_store(row_set, backbone, out, settings=settings).table

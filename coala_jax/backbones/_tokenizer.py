@@ -125,7 +125,6 @@ class Tokenizer:
         given = self.raw.chat_template or {}
         return {DEFAULT_TEMPLATE: given} if isinstance(given, str) else dict(given)
 
-    @property
     def own_chat_template(self) -> str:
         """The chat template that is meant where none is named.
 
@@ -168,11 +167,15 @@ class Tokenizer:
 
         Behind a line break no tokenizer puts the space that some put before a text.
         """
-        (break_ids,) = self._ids(["\n"])
         (ids,) = self._ids([f"\n{piece}"], as_text=as_text)
-        if ids[: len(break_ids)] == break_ids:
-            return ids[len(break_ids) :]
+        count = len(self._break_ids)
+        if ids[:count] == self._break_ids:
+            return ids[count:]
         return self._ids([piece], as_text=as_text)[0]
+
+    @cached_property
+    def _break_ids(self) -> list[int]:
+        return self._ids(["\n"])[0]
 
     def _ids(self, texts: Sequence[str], *, as_text: bool = False) -> list[list[int]]:
         with _failures_named("a text"):
@@ -289,7 +292,7 @@ def load_tokenizer(folder: Path, chat_template: str | None = None) -> Tokenizer:
         more_end_ids=tuple(sorted(ends - {int(end_id)})),
     )
     if chat_template is not None:  # a wrong name is said before the long work
-        made.own_chat_template  # noqa: B018
+        made.own_chat_template()
     return made
 
 

@@ -10,6 +10,7 @@ from coala_jax.cli._generation_options import (
     generation_config,
     given_prompts,
     keep_responses,
+    require_chat,
 )
 from coala_jax.cli._options import open_head
 from coala_jax.cli._output import output_file, report
@@ -45,8 +46,10 @@ def run(arguments: argparse.Namespace) -> int:
     out = output_file(arguments.out, lines=True)
     config = generation_config(arguments)
     rows = given_prompts(arguments)
+    model = open_head(arguments)
+    require_chat(arguments, model)
     ordered = best_of_n(
-        open_head(arguments),
+        model,
         [row.prompt for row in rows],
         arguments.n,
         config,

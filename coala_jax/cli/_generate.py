@@ -11,6 +11,7 @@ from coala_jax.cli._generation_options import (
     generation_config,
     given_prompts,
     keep_responses,
+    require_chat,
 )
 from coala_jax.cli._options import open_head
 from coala_jax.cli._output import output_file, report
@@ -45,6 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
     config = generation_config(arguments)
     rows = given_prompts(arguments)
     model = open_head(arguments)
+    require_chat(arguments, model)
     if not rows:
         from coala_jax.cli._session import run_session
 

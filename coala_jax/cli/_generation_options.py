@@ -24,6 +24,7 @@ from coala_jax.decoding._config import (
 
 if TYPE_CHECKING:
     from coala_jax.data._prompts import PromptRow
+    from coala_jax.decoding import TextRewardModel
 
 # Without guidance of single tokens: all of `Sampling` but its scale.
 PLAIN = ("max_new_tokens", "temperature", "top_p", "top_k", "repetition_penalty", "stop")
@@ -82,7 +83,7 @@ def given_prompts(arguments: argparse.Namespace) -> list[PromptRow]:
         DataError: as ``read_prompts`` does.
     """
     from coala_jax.data import Message
-    from coala_jax.data._conversations import USER
+    from coala_jax.data._message import USER
     from coala_jax.data._prompts import PromptRow, read_prompts
 
     if arguments.out and arguments.data is None:
@@ -97,6 +98,19 @@ def given_prompts(arguments: argparse.Namespace) -> list[PromptRow]:
         raise UsageError("--prompt is empty; give something to answer")
     said = [Message(USER, arguments.prompt)] if arguments.chat else arguments.prompt
     return [PromptRow("prompt", said)]
+
+
+def require_chat(arguments: argparse.Namespace, model: TextRewardModel) -> None:
+    """Raise where what is asked here is a text and the head knows conversations.
+
+    Raises:
+        UsageError: names the option that makes one of it.
+    """
+    if model.settings.written and arguments.data is None and not arguments.chat:
+        raise UsageError(
+            "the head was trained on conversations that a chat template wrote: give --chat, with "
+            "which what is asked is what a user says"
+        )
 
 
 def generation_config(arguments: argparse.Namespace) -> GenerationConfig:

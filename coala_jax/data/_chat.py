@@ -108,7 +108,7 @@ class ChatFormat(NamedTuple):
         _require_said(begun, prompt)
         for whole, completion in zip(wholes, bare, strict=True):
             _require_said(whole[len(begun) :], completion)
-        unwritten = self._unwritten(prompt, bare, tools)
+        unwritten = self._unwritten(prompt, bare, wholes, tools)
         answers = [self._ended(whole)[len(begun) :] for whole in wholes]
         if self.is_template:
             return ChatTexts(ChatText(begun), answers, unwritten)
@@ -135,35 +135,50 @@ class ChatFormat(NamedTuple):
     def _ended(self, whole: str) -> str:
         """The text without the white space behind an end token, which opens the next turn."""
         stripped = whole.rstrip()
-        return stripped if stripped.endswith(self.ends or ("\0",)) else whole
+        return stripped if any(map(stripped.endswith, self.ends)) else whole
 
     def _unwritten(
-        self, prompt: Sequence[Message], completions: Sequence[Sequence[Message]], tools: Tools
+        self,
+        prompt: Sequence[Message],
+        completions: Sequence[Sequence[Message]],
+        wholes: Sequence[str],
+        tools: Tools,
     ) -> frozenset[str]:
-        """Fields of the turns that change nothing of the text.
+        """Fields of the turns that change nothing of the wholes.
+
+        Of turns of one kind, by role and field, the first and the last are looked at: a template
+        may treat what was said before otherwise than what is said last.
 
         Raises:
             ChatError: one of them speaks, or the tools do.
         """
         unwritten = set[str]()
-        for completion in completions:
+        for number, (completion, whole) in enumerate(zip(completions, wholes, strict=True)):
             turns = [*prompt, *completion]
-            if not tools and not any(turn.fields for turn in turns):
-                continue
-            whole = self.write(turns, tools)
-            if tools and self.write(turns, None) == whole:
+            if tools and not number and self.write(turns, None) == whole:
                 raise ChatError(UNWRITTEN.format(TOOLS))
-            for place, turn in enumerate(turns):
-                for name in turn.fields:
-                    less = {key: value for key, value in turn.fields.items() if key != name}
-                    without = [*turns]
-                    without[place] = turn._replace(fields=less)
-                    if self.write(without, tools) != whole:
-                        continue
-                    if _speaks(name, turn, answers=place >= len(prompt)):
-                        raise ChatError(UNWRITTEN.format(name))
-                    unwritten.add(name)
+            for name, place in _ends_of_kinds(turns, len(prompt), answers_only=number > 0):
+                turn, without = turns[place], [*turns]
+                less = {key: value for key, value in turn.fields.items() if key != name}
+                without[place] = turn._replace(fields=less)
+                if self.write(without, tools) != whole:
+                    continue
+                if _speaks(name, turn, answers=place >= len(prompt)):
+                    raise ChatError(UNWRITTEN.format(name))
+                unwritten.add(name)
         return frozenset(unwritten)
+
+
+def _ends_of_kinds(
+    turns: Sequence[Message], prompt: int, *, answers_only: bool
+) -> list[tuple[str, int]]:
+    """Fields and places of the first and the last turn of every role with that field."""
+    places: dict[tuple[str, str, bool], list[int]] = {}
+    for place, turn in enumerate(turns):
+        answers = place >= prompt
+        for name in turn.fields if answers or not answers_only else ():
+            places.setdefault((name, turn.role, answers), []).append(place)
+    return [(name, at) for (name, *_), own in places.items() for at in {own[0], own[-1]}]
 
 
 def without_ends(text: str, ends: Sequence[str]) -> str:
@@ -206,7 +221,7 @@ def _require_said(text: str, messages: Sequence[Message]) -> None:
             )
 
 
-def require_sound(chat: ChatFormat) -> None:
+def require_deterministic(chat: ChatFormat) -> None:
     """Raise where a format is no function of the conversation.
 
     Raises:

@@ -2,11 +2,10 @@
 
 import os
 from collections.abc import Iterable, Mapping
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from coala_jax.data._column_names import named_rows
-from coala_jax.data._message import ASSISTANT, SYSTEM, USER, Message
+from coala_jax.data._message import SPEAKERS, Message
 from coala_jax.data._rows import (
     RowFault,
     SetAsideRow,
@@ -17,20 +16,6 @@ from coala_jax.data._rows import (
 )
 from coala_jax.data._sources import open_source
 from coala_jax.data._sources._row import SourceRow, each_row
-
-# What data sets call their speakers, in lower case; any other name stays as it is.
-SPEAKERS: Mapping[str, str] = MappingProxyType(
-    {
-        "user": USER,
-        "human": USER,
-        "student": USER,
-        "learner": USER,
-        "assistant": ASSISTANT,
-        "tutor": ASSISTANT,
-        "teacher": ASSISTANT,
-        "system": SYSTEM,
-    }
-)
 
 # Keys that hold the turns; the first one there counts.
 MESSAGES = "messages"

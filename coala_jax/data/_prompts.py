@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from coala_jax.data._column_names import named_rows
-from coala_jax.data._conversations import ASSISTANT, Message
 from coala_jax.data._errors import DataError
+from coala_jax.data._message import ASSISTANT, Message
 from coala_jax.data._rows import RowFault, row_name
 from coala_jax.data._shapes._conversation import messages, tools_of
 from coala_jax.data._shapes._layouts import is_conversation, message_rows

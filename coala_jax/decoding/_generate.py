@@ -17,7 +17,7 @@ from coala_jax.decoding._reward_model import (
     TextRewardModel,
     backbone_of,
     require_several,
-    reward_of_text,
+    rewards_of_texts,
 )
 from coala_jax.decoding._session import Request, Session
 from coala_jax.decoding._state import Trace
@@ -202,16 +202,19 @@ def generations(session: Session, requests: Sequence[Request]) -> list[Generatio
         rewards, evaluations = session.rewards()
     trace = session.trace() if session.plan.traced else None
     found = []
+    cut = [row for row in range(len(requests)) if is_cut(session.texts[row])]
+    anew = {}
+    if isinstance(model, TextRewardModel) and cut:
+        texts = [(requests[row].text, session.texts[row].text) for row in cut]
+        anew = dict(zip(cut, rewards_of_texts(model, texts), strict=True))
     for row, request in enumerate(requests):
         text, guided = session.texts[row], int(progress.counts.guided[row])
-        reward = None if rewards is None else float(rewards[row])
+        reward = None if rewards is None else anew.get(row, float(rewards[row]))
         if progress.unsound[row] or not (reward is None or math.isfinite(reward)):
             raise FeatureError(
                 f"{request.name}: the head's reward is not finite; its weights overflow on this "
                 "text: solve it again with a larger ridge"
             )
-        if is_cut(text) and isinstance(model, TextRewardModel):
-            reward = reward_of_text(model, request.text, text.text)
         assert text.finish_reason is not None
         found.append(
             Generation(

@@ -43,7 +43,7 @@ def prompt_text(model: Backbone | TextRewardModel, prompt: Prompt, name: str) ->
         if not prompt.strip():
             raise GenerationError(f"{name} is empty; a response needs something to answer")
         if isinstance(model, TextRewardModel):
-            model.require_kind(prompt)
+            model.require_known_text(prompt)
         return _valid(prompt, name)
     return _written(model, prompt, [], name).prompt
 

@@ -192,7 +192,7 @@ class TextRewardModel:
 
         Args:
             chat_template: of the rows, as a ``RowSet`` records it; empty where they are text, of
-                which `require_kind` says whether the head knows it.
+                which `require_known_text` says whether the head knows it.
 
         Raises:
             FeatureError: names both templates.
@@ -206,7 +206,7 @@ class TextRewardModel:
                 f"written by {chat_template}; {mend}"
             )
 
-    def require_kind(self, prompt: str) -> None:
+    def require_known_text(self, prompt: str) -> None:
         """Raise where a prompt is a text and the head knows conversations, or the other way round.
 
         Args:
@@ -307,7 +307,7 @@ def score(
     """
     require_reward_model(model)
     for row in rows:
-        model.require_kind(row.prompt)
+        model.require_known_text(row.prompt)
     return rewards_of(model, rows, progress, token_budget)
 
 
@@ -335,14 +335,21 @@ def rewards_of(
     return Rewards(rewards, *cut, made.token_budget, made.first_alike)
 
 
-def reward_of_text(model: TextRewardModel, prompt: str, response: str) -> float:
-    """The reward of one response that was generated, without a progress bar.
+def rewards_of_texts(model: TextRewardModel, texts: Sequence[tuple[str, str]]) -> list[float]:
+    """The rewards of prompts with responses that were generated, without a progress bar.
 
     Raises:
         FeatureError: as `score` does.
     """
-    if isinstance(prompt, ChatText):
-        response = model.written_response(response)
-    row = ResponseRow("response", "response", prompt, response)
-    with Progress(1, "score", hidden=True) as progress:
-        return float(rewards_of(model, [row], progress).rewards[0])
+    rows = [
+        ResponseRow(
+            f"response {number}",
+            "response",
+            prompt,
+            model.written_response(response) if isinstance(prompt, ChatText) else response,
+        )
+        for number, (prompt, response) in enumerate(texts)
+    ]
+    with Progress(len(rows), "score", hidden=True) as progress:
+        rewards: list[float] = rewards_of(model, rows, progress).rewards.tolist()
+    return rewards

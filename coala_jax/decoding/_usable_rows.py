@@ -106,7 +106,7 @@ class UsableRows:
                 self._set_aside(entry)
             else:
                 self._model.require_chat_template(self._stream.chat_template)
-                self._model.require_kind(entry[0].prompt)
+                self._model.require_known_text(entry[0].prompt)
                 self._usable += 1
                 yield entry
         if self._usable:

@@ -29,7 +29,7 @@ from coala_jax.features._store import FeatureStore, write_store
 from coala_jax.features._tokens import TokenSequence, encode_texts
 
 # A pair has two responses.
-SIDES = 2
+RESPONSES_A_PAIR = 2
 
 
 def extract_store(
@@ -74,10 +74,12 @@ def extract_store(
     if part is not None:
         shards = part.own(shards)
         out, description = part_path(out, part), part_settings(description, part, shards)
-    with Progress(SIDES * sum(map(len, shards)), "extract") as progress:
+    with Progress(RESPONSES_A_PAIR * sum(map(len, shards)), "extract") as progress:
 
         def make_shard(number: int, recorded_budget: int | None) -> Shard:
-            progress.go_to(SIDES * number * size)  # shards of an earlier run count as done
+            progress.go_to(
+                RESPONSES_A_PAIR * number * size
+            )  # shards of an earlier run count as done
             # A budget that was lowered for want of memory stays lowered, in a later run too.
             budgets = [x for x in (settings.token_budget, recorded_budget) if x is not None]
             lowest = replace(settings, token_budget=min(budgets, default=None))
@@ -133,7 +135,7 @@ def _sequences(
     responses = [*(row.chosen for row in rows), *(row.rejected for row in rows)]
     return encode_texts(
         backbone.tokenizer,
-        [row.prompt for row in rows] * SIDES,
+        [row.prompt for row in rows] * RESPONSES_A_PAIR,
         responses,
         settings.template,
         backbone.config.max_length,

@@ -9,7 +9,7 @@ from typing import Any
 from coala_jax.backbones._hub import find_checkpoint
 from coala_jax.backbones._tokenizer import Tokenizer, load_tokenizer
 from coala_jax.data import ChatFormat, Message
-from coala_jax.data._chat import HASHED, PLAIN, Tools, require_sound
+from coala_jax.data._chat import HASHED, PLAIN, Tools, require_deterministic
 
 # How a template asks for today's date, and what then separates its hash from the date.
 DATED, ON = "strftime_now", ", on "
@@ -41,7 +41,7 @@ def tokenizer_chat(tokenizer: Tokenizer, known: str = "") -> ChatFormat:
     digest, _, date = known.removeprefix(HASHED).partition(ON)
     template = next((t for t in tokenizer.chat_templates.values() if _sha256(t) == digest), None)
     if template is None:
-        template, date = tokenizer.own_chat_template, ""
+        template, date = tokenizer.own_chat_template(), ""
     name = HASHED + _sha256(template)
     if DATED in template:
         date = date or datetime.now(UTC).date().isoformat()
@@ -58,7 +58,7 @@ def tokenizer_chat(tokenizer: Tokenizer, known: str = "") -> ChatFormat:
         )
 
     made = ChatFormat(name, write, ends=tokenizer.end_tokens)
-    require_sound(made)
+    require_deterministic(made)
     return made
 
 

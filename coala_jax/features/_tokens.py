@@ -132,19 +132,21 @@ def encode_prompts(
     A text has the start token before it where the model expects one; what a chat template has
     written (`ChatText`) has the tokens that it has written.
     """
+    # Many responses answer one prompt; a text and what a template wrote are never the same.
+    keys = [(isinstance(prompt, ChatText), prompt) for prompt in prompts]
+    distinct = list(dict.fromkeys(keys))
     encoded = tokenizer.encode_batch(
         [
-            prompt
-            if isinstance(prompt, ChatText)
-            else template.prompt.replace(PROMPT_FIELD, tokenizer.literal(prompt))
-            for prompt in prompts
+            prompt if written else template.prompt.replace(PROMPT_FIELD, tokenizer.literal(prompt))
+            for written, prompt in distinct
         ]
     )
     start = [] if tokenizer.start_id is None else [tokenizer.start_id]
-    return [
-        ids if isinstance(prompt, ChatText) or ids[:1] == start else [*start, *ids]
-        for prompt, ids in zip(prompts, encoded, strict=True)
-    ]
+    opened = {
+        key: ids if key[0] or ids[:1] == start else [*start, *ids]
+        for key, ids in zip(distinct, encoded, strict=True)
+    }
+    return [opened[key] for key in keys]
 
 
 def names_control_tokens(tokenizer: Tokenizer, prompt: str, *responses: str) -> bool:

@@ -40,7 +40,7 @@ class Choice(NamedTuple):
     Attributes:
         number: among those of its request, from 0; it draws with ``fold_in(key(seed), number)``.
         prompt: token ids.
-        text: of the prompt, for the reward of a response that a stop text ended.
+        text: of the prompt, for the reward of a response that `is_cut`.
         config: how to generate.
         seed: of the request.
         plan: of the rows that it goes with.

@@ -9,7 +9,7 @@ import jax
 
 from coala_jax._errors import CoalaError
 from coala_jax.decoding._generate import is_cut
-from coala_jax.decoding._reward_model import TextRewardModel, reward_of_text
+from coala_jax.decoding._reward_model import TextRewardModel, rewards_of_texts
 from coala_jax.decoding._session import Request, Session
 from coala_jax.decoding._state import Likely, Plan, round_up
 from coala_jax.serving._intake import Choice
@@ -221,7 +221,7 @@ class Lane:
 
     def _reward_of(self, choice: Choice, response: str) -> float:
         try:
-            return reward_of_text(self._model, choice.text, response)
+            return rewards_of_texts(self._model, [(choice.text, response)])[0]
         except CoalaError:  # not finite, mostly; no fault of the other rows
             return math.nan
 

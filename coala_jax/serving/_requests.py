@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from coala_jax.data import Message
-from coala_jax.data._conversations import ASSISTANT, SYSTEM, USER
+from coala_jax.data._message import ASSISTANT, SYSTEM, USER
 from coala_jax.decoding._config import (
     CHOICES,
     COLDEST,

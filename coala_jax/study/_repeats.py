@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -72,12 +71,15 @@ def count_repeats(rows: Sequence[PreferenceRow]) -> Repeats:
 
 def _beginnings(prompts: Iterable[str]) -> list[str]:
     """Those of distinct prompts that another one begins with, up to the end of a word."""
-    # Of all texts that begin with one, the next in order is the first.
-    return [
-        prompt
-        for prompt, following in pairwise(sorted(prompts))
-        if following.startswith(prompt) and not following[len(prompt)].isalnum()
-    ]
+    ordered, found = sorted(prompts), []
+    for place, prompt in enumerate(ordered):
+        for following in ordered[place + 1 :]:  # those that begin with it come next
+            if not following.startswith(prompt):
+                break
+            if not following[len(prompt)].isalnum():
+                found.append(prompt)
+                break
+    return found
 
 
 def count_leaks(

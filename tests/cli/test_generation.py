@@ -5,13 +5,16 @@ import json
 import os
 import pty
 import threading
+from argparse import Namespace
 
 import pytest
 
 from coala_jax._head import save_head
 from coala_jax._unseen import printable
 from coala_jax.backbones import load_backbone
+from coala_jax.cli._generation_options import require_chat
 from coala_jax.cli._main import main
+from coala_jax.cli._parser import UsageError
 from coala_jax.cli._side_by_side import side_by_side, text_width
 from coala_jax.features._settings import ExtractSettings
 from tests.decoding.page_reader import Reader
@@ -86,7 +89,8 @@ def test_one_prompt_is_answered_twice_and_shown_on_a_page(generate, tmp_path, ca
     ends = [reader.tokens[lengths[0] - 1], reader.tokens[-1]]
     for end, side in zip(ends, ("plain", "guided"), strict=True):
         if response[side]["text"] != response[side]["text"].strip():
-            continue  # white space at the edges does not count in its reward
+            assert "white space at its edges does not count" in page.read_text()
+            continue
         shown = float(end["title"].split("reward ")[1].replace("\N{MINUS SIGN}", "-"))
         assert shown == pytest.approx(response[side]["reward"], abs=0.006)
     assert generate(*words) == 0  # the same draws
@@ -317,3 +321,12 @@ def test_heads_that_do_not_fit_are_refused(
     printed = capsys.readouterr()
     assert "other is not the backbone of" in printed.err and "weights_sha256" in printed.err
     assert printed.out == ""
+
+
+def test_a_text_for_a_head_of_conversations_is_told_of_the_option(checkpoint):
+    model = random_reward_model(load_backbone(checkpoint), ExtractSettings().for_rows("sha256:x"))
+    asked = Namespace(data=None, chat=False)
+    with pytest.raises(UsageError, match="give --chat, with which what is asked is what a user"):
+        require_chat(asked, model)
+    require_chat(Namespace(data=None, chat=True), model)
+    require_chat(Namespace(data="rows.jsonl", chat=False), model)

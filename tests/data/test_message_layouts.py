@@ -128,13 +128,24 @@ def test_a_text_that_is_no_messages_stays_text(text):
         ({"prompt": {"role": ["user"], "content": ["a", "b"]}}, "lists of different lengths"),
         ({"prompt": [{"from": "alien", "value": "a"}]}, "a role other than system, user"),
         ({"prompt": [{"role": "user", "content": None}]}, "a message without role and content"),
-        ({"videos": ["a.mp4"]}, "videos: features are of text alone"),
+        ({"videos": ["a.mp4"]}, "videos: only text has features"),
     ],
 )
 def test_what_is_not_read_is_named(change, reason):
     read = read_rows([PLAIN, {**PLAIN, **change}])
     (line,) = read.set_aside
     assert reason in line.reason
+
+
+def test_tools_that_are_no_tools_are_named():
+    for tools in ("[" * 100_000, "no json", [1]):
+        (line,) = read_rows([PLAIN, {**PLAIN, "tools": tools}]).set_aside
+        assert line.reason == "tools is not a list of mappings"
+
+
+def test_much_white_space_is_read_at_once():
+    row = {"prompt": " " * 1_000_000 + "Why?", "chosen": "a", "rejected": "b"}
+    assert texts(row)[1:] == ("a", "b")  # quadratic, it would take hours
 
 
 def test_prompts_to_answer_are_read_in_these_layouts_and_without_tools(tmp_path):
@@ -207,3 +218,6 @@ def test_rows_that_go_on_from_one_question_are_a_group():
     assert read.rows[0].group == read.rows[1].group == groups[0]
     assert read.rows[2].group == groups[0]
     assert read_rows([{"prompt": "Why?", **plain}]).rows[0].group is None  # prompts are enough
+    implicit = {"chosen": "Why? It rains", "rejected": "Why? It pours"}
+    read = read_rows([{**implicit, "system": each} for each in ("S", "T")])
+    assert read.rows[0].group == read.rows[1].group is not None

@@ -259,6 +259,37 @@ def test_what_a_template_would_drop_is_named(model, change, lost):
     assert lost in read.set_aside[0].reason
 
 
+def test_a_long_conversation_with_many_calls_is_written_a_few_times(model):
+    chat, written = checkpoint_chat(model(WITH_TOOLS)), []
+
+    def write(turns, tools):
+        written.append(len(turns))
+        return chat.write(turns, tools)
+
+    called = {"tool_calls": [{"function": {"name": "clock"}}]}
+    turns = [answer("", **called), {"role": "tool", "content": "noon", "tool_call_id": "1"}]
+    row = {
+        "prompt": [user("when"), *turns * 40],
+        "chosen": [answer("at noon")],
+        "rejected": [answer("no")],
+        "tools": TOOLS,
+    }
+    read = read_rows([row], chat=lambda: chat._replace(write=write))
+    assert len(read.rows) == 1 and "have tool_call_id" in read.notes[0]
+    assert len(written) <= 10
+
+
+def test_a_call_that_only_the_last_turn_would_lose_is_named(model):
+    forgets = (
+        "{% for m in messages %}[{{ m.role }}]{{ m.content }}"
+        "{% if m.tool_calls and not loop.last %}{{ m.tool_calls | tojson }}{% endif %}{% endfor %}"
+    )
+    called = {"tool_calls": [{"function": {"name": "clock"}}]}
+    rows = [{**ROWS[0], "chosen": [answer("so", **called)]}]
+    with pytest.raises(DataError, match="writes nothing of tool_calls"):
+        read_rows(rows, chat=lambda: checkpoint_chat(model(forgets)))
+
+
 def test_a_field_about_a_turn_is_passed_over_and_said(model):
     chat = checkpoint_chat(model(TEMPLATES["plain"]))
     rows = [{**ROWS[0], "chosen": [answer("the tutor answers", weight=1)]}, *ROWS]

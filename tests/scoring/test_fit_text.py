@@ -9,6 +9,7 @@ import coala_jax
 from coala_jax._head import HeadFileError
 from coala_jax.decoding import TextRewardModel, rank
 from coala_jax.features import ExtractSettings
+from coala_jax.features._distinct import SAME_TOKENS
 from coala_jax.selection import SELECTED
 
 WORDS = ("the", "tutor", "asks", "student", "answers", "a", "what", "does")
@@ -34,14 +35,16 @@ def rows(number: int) -> list[dict]:
 
 @pytest.fixture(scope="module")
 def fitted(backbone):
-    data = [*rows(60), {"prompt": "a", "chosen": "the same", "rejected": "the same"}]
+    # Of the last two nothing is left for the model to tell apart.
+    same = {"prompt": "a", "chosen": "the same", "rejected": "the same"}
+    data = [*rows(60), same, {**same, "rejected": "the same<|endoftext|>"}]
     estimator = coala_jax.RewardModel(config=CONFIG)
     settings = ExtractSettings(pooling="last")
     return coala_jax.fit_text(data, backbone, estimator=estimator, settings=settings)
 
 
 def test_rows_become_a_reward_of_texts(fitted):
-    assert len(fitted.set_aside) == 1
+    assert [line.reason for line in fitted.set_aside] == ["chosen equals rejected", SAME_TOKENS]
     assert fitted.report().startswith("accuracy ")
     reward = fitted.reward_function()
     prompt, chosen, rejected = rows(1)[0].values()

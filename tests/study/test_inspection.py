@@ -148,6 +148,10 @@ def test_repeats_are_counted_by_kind():
     ]
     repeats = inspect_pairs(rows).repeats
     assert repeats == (1, 3, 3, 2, 4)
+    near = [
+        _row(n, prompt, "a", f"b{n}") for n, prompt in enumerate(("Hi", "Hill", "Hi\u2014there"))
+    ]
+    assert inspect_pairs(near).repeats.near_prompts == 1
     warnings = other_warnings(inspect_pairs(rows))
     assert "3 rows contradict another row: the same prompt and responses, the other one chosen" in (
         warnings

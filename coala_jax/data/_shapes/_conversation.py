@@ -44,7 +44,7 @@ class Conversations:
             for name, count in sorted(self.unwritten.items())
         )
 
-    def same_kind(self, *values: Any) -> bool:
+    def are_messages(self, *values: Any) -> bool:
         """Whether these values of one row are messages.
 
         Raises:
@@ -122,7 +122,7 @@ def tools_of(fields: Mapping[str, Any]) -> Tools:
     """
     tools = fields.get(TOOLS)
     if isinstance(tools, str):
-        with suppress(ValueError):  # what it is then is said below
+        with suppress(ValueError, RecursionError):  # what it is then is said below
             tools = json.loads(tools)
     if not tools:
         return None

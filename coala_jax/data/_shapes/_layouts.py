@@ -6,8 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from coala_jax.data._conversations import SPEAKERS
-from coala_jax.data._message import ASSISTANT, TOOL
+from coala_jax.data._message import ASSISTANT, SPEAKERS, TOOL
 from coala_jax.data._options import RESPONSE, RESPONSES
 from coala_jax.data._rows import RowFault
 from coala_jax.data._sources._row import SourceRow, each_row
@@ -17,7 +16,7 @@ ANSWERS, LISTS = ("chosen", "rejected", "completion", RESPONSE), ("completions",
 PROMPTS = ("conversations", "conversation", "messages")
 # What no feature of a text can hold.
 SEEN_OR_HEARD = ("image", "images", "video", "videos", "audio", "audios")
-NOT_OF_TEXT = "{}: features are of text alone; leave it out where the texts stand without it"
+NOT_OF_TEXT = "{}: only text has features; leave it out if the texts make sense without it"
 AS_TEXT = (
     "messages written as text that cannot be read back (as pandas and numpy print them); write the "
     "column as JSON"
@@ -29,8 +28,7 @@ SHARE_GPT: Mapping[str, str] = {**SPEAKERS, "gpt": ASSISTANT, "observation": TOO
 # The fields of a turn that may stand in place of a text.
 IN_PLACE_OF_TEXT = ("tool_calls", "function_call", "reasoning_content")
 _LOOKS_LIKE_MESSAGES = re.compile(
-    r"""\s*(?:array\()?[\[(]?\s*\{\s*(['"])(?:role|content|from|value)\1\s*:.*[\]})]\s*""",
-    re.DOTALL,
+    r"""(?:array\()?[\[(]?\s*\{\s*(['"])(?:role|content|from|value)\1\s*:.*[\]})]""", re.DOTALL
 )
 
 
@@ -126,7 +124,7 @@ def _parsed(text: str) -> Any:
     Raises:
         RowFault: they cannot be read back.
     """
-    if not _LOOKS_LIKE_MESSAGES.fullmatch(text):
+    if not _LOOKS_LIKE_MESSAGES.fullmatch(text.strip()):
         return text
     for read in (json.loads, ast.literal_eval):
         try:

@@ -17,7 +17,6 @@ from coala_jax.data._shapes._conversation import (
 from coala_jax.data._shapes._prompts import (
     NO_SHARED_START,
     PROMPT_REPEATED,
-    question_below_system,
     repeats_prompt,
     require_guessable,
     split_shared_prompt,
@@ -26,6 +25,7 @@ from coala_jax.data._shapes._prompts import (
     without_prompt,
 )
 from coala_jax.data._sources._row import SourceRow, each_row, first_rows
+from coala_jax.data._split import question_group
 
 SIDES = ("chosen", "rejected")
 
@@ -72,7 +72,7 @@ def _shaped(
         if value is None:
             raise RowFault(f"no {side}")
     turns, group = None, None
-    if conversations.same_kind(chosen, rejected):
+    if conversations.are_messages(chosen, rejected):
         turns = _messages(fields, rules)
         answers = (turns.chosen, turns.rejected)
         prompt, written = conversations.texts(turns.prompt, answers, tools_of(fields))
@@ -80,8 +80,7 @@ def _shaped(
     elif not isinstance(chosen, str) or not isinstance(rejected, str):
         return row  # the checks of a row name it
     else:
-        texts = _of_text(fields, chosen, rejected, rules)
-        group = question_below_system(fields)
+        texts, group = _of_text(fields, chosen, rejected, rules)
     if not fields.get("system") and texts == (fields.get("prompt"), chosen, rejected):
         return row
     made = {key: value for key, value in fields.items() if key != "system"} | texts._asdict()
@@ -90,18 +89,22 @@ def _shaped(
     return row._replace(fields=made, content=row.kept(), messages=turns)
 
 
-def _of_text(fields: Mapping[str, Any], chosen: str, rejected: str, rules: _PromptRules) -> _Texts:
+def _of_text(
+    fields: Mapping[str, Any], chosen: str, rejected: str, rules: _PromptRules
+) -> tuple[_Texts, str | None]:
+    """The texts of a row, and its group where a system text stands above its prompt."""
     system, prompt = system_of(fields), fields.get("prompt")
     if rules.implicit and prompt is None:
         prompt, chosen, rejected = split_shared_prompt(chosen, rejected)
     if not isinstance(prompt, str) or not prompt.strip():  # the checks of a row name it
-        return _Texts(prompt, chosen, rejected)
+        return _Texts(prompt, chosen, rejected), None
     # A rejected response alone may well parrot the prompt: that is why it was rejected.
     if repeats_prompt(prompt, chosen):
         if not rules.strip:
             raise RowFault(PROMPT_REPEATED.format("chosen"))
         chosen, rejected = (without_prompt(prompt, side) for side in (chosen, rejected))
-    return _Texts(with_system(prompt, system), chosen, rejected)
+    group = None if system is None else question_group(prompt)
+    return _Texts(with_system(prompt, system), chosen, rejected), group
 
 
 def _messages(fields: Mapping[str, Any], rules: _PromptRules) -> PairMessages:
@@ -121,9 +124,8 @@ def _prompt_messages(
     if given is None and not rules.implicit:
         raise RowFault("no prompt")
     if isinstance(given, list | tuple):
-        prompt = messages(given, system)
+        prompt, bare = messages(given, system), messages(given)
         for key, side in zip(SIDES, sides, strict=True):
-            bare = messages(given)
             if side[: len(bare)] == bare:
                 if not rules.strip:
                     raise RowFault(PROMPT_REPEATED.format(key))

@@ -9,7 +9,6 @@ from typing import Any
 from coala_jax._common_start import common_length
 from coala_jax.data._errors import DataError
 from coala_jax.data._rows import RowFault
-from coala_jax.data._split import question_group
 
 # What people call a column that holds the prompt.
 QUESTIONS = ("question", "instruction", "input", "query", "context", "problem", "history")
@@ -127,14 +126,6 @@ def system_of(fields: Mapping[str, Any]) -> str | None:
 def with_system(prompt: str, system: str | None) -> str:
     """The prompt of a text row below its system text."""
     return prompt if system is None else f"{system}\n\n{prompt}"
-
-
-def question_below_system(fields: Mapping[str, Any]) -> str | None:
-    """By what the prompt of a text row is known under any system text; None where it has none."""
-    prompt = fields.get("prompt")
-    if system_of(fields) is None or not isinstance(prompt, str):
-        return None
-    return question_group(prompt)
 
 
 def _last_break(shared: str, *texts: str) -> int:

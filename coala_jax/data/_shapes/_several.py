@@ -15,12 +15,12 @@ from coala_jax.data._shapes._conversation import (
 from coala_jax.data._shapes._layouts import is_conversation
 from coala_jax.data._shapes._prompts import (
     PROMPT_REPEATED,
-    question_below_system,
     repeats_prompt,
     system_of,
     with_system,
     without_prompt,
 )
+from coala_jax.data._split import question_group
 
 
 class Responses(NamedTuple):
@@ -63,7 +63,7 @@ def prompt_and_completions(
         raise RowFault("no prompt")
     if any(value is None for value in completions):
         raise RowFault("no completion")
-    if conversations.same_kind(*completions):
+    if conversations.are_messages(*completions):
         given = prompt if is_conversation(prompt) else [{"role": USER, "content": prompt}]
         turns = tuple(messages(given, system))
         answers = [tuple(messages(completion)) for completion in completions]
@@ -76,5 +76,5 @@ def prompt_and_completions(
         if not options.strip_prompt:
             raise RowFault(PROMPT_REPEATED.format("completion"))
         completions = [without_prompt(prompt, completion) for completion in completions]
-    group = question_below_system(fields)
+    group = None if system is None else question_group(prompt)
     return Responses(with_system(prompt, system), list(completions), group)

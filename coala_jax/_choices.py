@@ -14,7 +14,6 @@ _WORDS = {
     str: "a text",
     NoneType: "None",
 }
-_SEVERAL = {int: "integers", str: "texts"}
 
 
 def choices(kind: Any) -> tuple[Any, ...]:
@@ -38,24 +37,25 @@ def require_fields(options: Any, error: type[Exception]) -> None:
 
 
 def _fits(value: Any, kind: Any) -> bool:
-    parts = get_args(kind)
-    match get_origin(kind):
-        case None:
-            number = _NUMBERS.get(kind)
-            if number is not None:
-                return isinstance(value, number) and not isinstance(value, bool)
-            return not isinstance(kind, type) or isinstance(value, kind)
-        case origin if origin is Literal:
-            return value in parts
-        case origin if origin in (Union, UnionType):
-            return any(_fits(value, part) for part in parts)
-        case origin if origin is tuple:
-            return isinstance(value, (tuple, list)) and _all_fit(value, parts[0])
-        case origin if origin is Mapping:
-            known = isinstance(value, Mapping)
-            return known and _all_fit(value, parts[0]) and _all_fit(value.values(), parts[1])
-        case _:
-            return True
+    origin, parts = get_origin(kind), get_args(kind)
+    if origin is None:
+        number = _NUMBERS.get(kind)
+        if number is not None:
+            return isinstance(value, number) and not isinstance(value, bool)
+        return not isinstance(kind, type) or isinstance(value, kind)
+    if origin is Literal:
+        return value in parts
+    if origin in (Union, UnionType):
+        return any(_fits(value, part) for part in parts)
+    if origin is tuple and parts[-1] is Ellipsis:
+        return isinstance(value, (tuple, list)) and _all_fit(value, parts[0])
+    if origin is tuple:
+        known = isinstance(value, (tuple, list)) and len(value) == len(parts)
+        return known and all(map(_fits, value, parts))
+    if origin is Mapping:
+        known = isinstance(value, Mapping)
+        return known and _all_fit(value, parts[0]) and _all_fit(value.values(), parts[1])
+    return True
 
 
 def _all_fit(values: Iterable[Any], kind: Any) -> bool:
@@ -63,15 +63,23 @@ def _all_fit(values: Iterable[Any], kind: Any) -> bool:
 
 
 def _in_words(kind: Any) -> str:
-    parts = get_args(kind)
-    match get_origin(kind):
-        case None:
-            return _WORDS.get(kind, f"a {getattr(kind, '__name__', kind)}")
-        case origin if origin is Literal:
-            return f"one of {', '.join(map(str, parts))}"
-        case origin if origin in (Union, UnionType):
-            return " or ".join(map(_in_words, parts))
-        case origin if origin is tuple:
-            return f"a tuple of {_SEVERAL[parts[0]]}"
-        case _:
-            return f"a mapping of {_SEVERAL[parts[0]]} to {_SEVERAL[parts[1]]}"
+    origin, parts = get_origin(kind), get_args(kind)
+    if origin is Literal:
+        return f"one of {', '.join(map(str, parts))}"
+    if origin in (Union, UnionType):
+        return " or ".join(map(_in_words, parts))
+    if origin is tuple and parts[-1] is Ellipsis:
+        return f"a tuple of {_several(parts[0])}"
+    if origin is tuple:
+        return f"a tuple of {' and '.join(map(_in_words, parts))}"
+    if origin is Mapping:
+        return f"a mapping of {' to '.join(map(_several, parts))}"
+    return _WORDS.get(kind, f"a {getattr(kind, '__name__', kind)}")
+
+
+def _several(kind: Any) -> str:
+    """Words for many values of a type."""
+    words = _in_words(kind)
+    article, _, noun = words.partition(" ")
+    one_noun = article in ("a", "an") and " " not in noun
+    return f"{noun}s" if one_noun else f"values, each {words}"

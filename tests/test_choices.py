@@ -26,6 +26,11 @@ class Options:
     order: Literal["up", "down"] | None = None
     layers: tuple[int, ...] = (1,)
     names: Mapping[str, str] | None = None
+    shares: tuple[float, ...] = ()
+    weights: Mapping[str, float] | None = None
+    kinds: tuple[Literal["first", "second"], ...] = ()
+    named: tuple[str, int] = ("a", 1)
+    by_name: Mapping[str, int | None] | None = None
 
     def __post_init__(self) -> None:
         require_fields(self, CoalaError)
@@ -49,6 +54,18 @@ class Options:
         ("layers", -1, "layers=-1 must be a tuple of integers"),
         ("layers", (1, 1.5), "layers=(1, 1.5) must be a tuple of integers"),
         ("names", {"a": 1}, "names={'a': 1} must be a mapping of texts to texts or None"),
+        ("shares", 0.5, "shares=0.5 must be a tuple of numbers"),
+        ("shares", (0.5, "a"), "shares=(0.5, 'a') must be a tuple of numbers"),
+        ("weights", {"a": "b"}, "weights={'a': 'b'} must be a mapping of texts to numbers or None"),
+        ("kinds", ("a",), "kinds=('a',) must be a tuple of values, each one of first, second"),
+        ("named", ("a", "b"), "named=('a', 'b') must be a tuple of a text and an integer"),
+        ("named", ("a",), "named=('a',) must be a tuple of a text and an integer"),
+        (
+            "by_name",
+            {"a": "b"},
+            "by_name={'a': 'b'} must be a mapping of texts to values, each an integer or None "
+            "or None",
+        ),
     ],
 )
 def test_a_value_of_another_type_is_named_with_what_may_be(field, value, message):
@@ -66,6 +83,11 @@ def test_a_value_of_another_type_is_named_with_what_may_be(field, value, message
         ("order", None),
         ("layers", [1, 2]),
         ("names", {"a": "b"}),
+        ("shares", (1, 0.5)),
+        ("weights", {"a": 1}),
+        ("kinds", ("second", "first")),
+        ("named", ["a", 2]),
+        ("by_name", {"a": None}),
     ],
 )
 def test_a_value_of_the_type_is_taken(field, value):

@@ -15,7 +15,7 @@ from coala_jax.cli._row_options import (
     warnings_at_end,
 )
 from coala_jax.data._responses import CHUNK_RESPONSES
-from coala_jax.data._sources._bytes import COMPRESSIONS
+from coala_jax.data._sources._unpacking import COMPRESSIONS
 
 if TYPE_CHECKING:
     from coala_jax.decoding._reward_lines import Tally

@@ -19,7 +19,8 @@ from coala_jax.data._conversations import Conversation
 from coala_jax.data._errors import DataError
 from coala_jax.data._message import ASSISTANT, SYSTEM, USER, Message
 from coala_jax.data._options import require_options
-from coala_jax.data._rows import EQUAL, PreferenceRow
+from coala_jax.data._reasons import EQUAL
+from coala_jax.data._rows import PreferenceRow
 
 # Why a user turn makes no triplet ...
 NO_ANSWER = "no immediate answer"

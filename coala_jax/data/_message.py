@@ -5,6 +5,8 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 USER, ASSISTANT, SYSTEM, TOOL, DEVELOPER = "user", "assistant", "system", "tool", "developer"
+# What a message is known by: the keys that OpenAI and that ShareGPT give it.
+MESSAGE_KEYS = (frozenset({"role", "content"}), frozenset({"from", "value"}))
 # What data sets call their speakers, in lower case; any other name stays as it is.
 SPEAKERS: Mapping[str, str] = MappingProxyType(
     {

@@ -11,22 +11,8 @@ from typing import Any, NamedTuple
 
 from coala_jax.data._errors import DataError
 from coala_jax.data._message import PairMessages
+from coala_jax.data._reasons import EQUAL, REST_LOST, is_fault, mend_of
 
-EQUAL = "chosen equals rejected"
-TIED = "tied scores"
-# How reasons end after which a file is not read on.
-REST_LOST = ("from here on", "is lost")
-# What helps where a reason begins so.
-MENDS = {
-    "not valid UTF-8": "save the file as UTF-8",
-    "broken JSON": "write one JSON object a line",
-    "a quote": "write a quote within a quoted field twice",
-    "not as many fields": "quote the fields that hold the delimiter",
-    "cannot be read": "fetch the file again",
-    "no ": "fill the column, or name another one with columns={...} (--columns)",
-}
-# How reasons begin that find no partner for a sound response.
-LEFT_OVER = "left over: "
 # Keys of a row with a meaning here; all others go to ``extra``.
 TEXT_KEYS = ("prompt", "chosen", "rejected")
 NUMBER_KEYS = ("margin", "weight")
@@ -123,24 +109,14 @@ def lost_note(source: str, usable: int, counts: Mapping[str, int]) -> tuple[str,
         counts: of rows set aside, by reason; pairs that are tied and responses without a partner
             are no faults.
     """
-    faults = {
-        reason: count
-        for reason, count in counts.items()
-        if reason != TIED and not reason.startswith(LEFT_OVER)
-    }
+    faults = {reason: count for reason, count in counts.items() if is_fault(reason)}
     lost = sum(faults.values())
     if lost > usable:
         counted = ", ".join(f"{reason} {count}" for reason, count in faults.items())
-        mend = _mend(faults)
+        mend = mend_of(faults)
         return (f"{source}: {lost} of {lost + usable} rows cannot be used: {counted}{mend}",)
-    ends = {reason: faults[reason] for reason in faults if reason.endswith(REST_LOST)}
-    return (f"{source}: its end is lost: {', '.join(ends)}{_mend(ends)}",) if ends else ()
-
-
-def _mend(counts: Mapping[str, int]) -> str:
-    """What helps with the most frequent reason, as the end of a message."""
-    most = max(counts, key=counts.__getitem__)
-    return next((f"; {mend}" for start, mend in MENDS.items() if most.startswith(start)), "")
+    ends = {reason: faults[reason] for reason in faults if reason in REST_LOST}
+    return (f"{source}: its end is lost: {', '.join(ends)}{mend_of(ends)}",) if ends else ()
 
 
 def require_sound(row: SetAsideRow, source: str) -> None:
@@ -149,7 +125,7 @@ def require_sound(row: SetAsideRow, source: str) -> None:
     Raises:
         DataError: names the file, the line and the reason.
     """
-    if row.reason != TIED and not row.reason.startswith(LEFT_OVER):
+    if is_fault(row.reason):
         raise DataError(
             f"{row.file or source}: line {row.number}: {row.reason}; mend the row, or leave out "
             "--strict (strict=True) to set such rows aside"
@@ -243,7 +219,7 @@ def require_usable(source: str, rows: Sequence[Any], set_aside: Sequence[SetAsid
         numbers = [str(line.number) for line in set_aside if line.reason == reason]
         shown = ", ".join(numbers[:NAMED_IN_ERROR]) + (", ..." if count > NAMED_IN_ERROR else "")
         reasons.append(f"{reason}: {count} (line {shown})")
-    raise DataError(f"{source}: no usable row; set aside: {'; '.join(reasons)}{_mend(counts)}")
+    raise DataError(f"{source}: no usable row; set aside: {'; '.join(reasons)}{mend_of(counts)}")
 
 
 def fingerprint_rows(rows: Iterable[PreferenceRow]) -> str:

@@ -18,7 +18,7 @@ from coala_jax.data._column_names import named_rows
 from coala_jax.data._errors import DataError
 from coala_jax.data._rows import SURROGATE, PreferenceRow
 from coala_jax.data._sources import open_source
-from coala_jax.data._sources._json_lines import SUFFIXES, json_value
+from coala_jax.data._sources._json_lines import SUFFIXES
 
 # A hash's first bytes as a share of all their values: 53 bits, what a float holds exactly.
 HASH_BYTES = 8
@@ -220,9 +220,8 @@ def _object_of_groups(file: Path) -> dict[str, str]:
             f"{file}: no such file; give a .json with {{id: group}}, or a .jsonl with id and group "
             "on every line"
         )
-    fields = read_json_object(file, DataError, "one JSON object {id: group} is expected")
-    if twice := json_value(file.read_text(encoding="utf-8").strip())[2]:
-        raise DataError(f"{file}: {twice}")
+    expected = "one JSON object {id: group} is expected"
+    fields = read_json_object(file, DataError, expected, unique=True)
     for name, group in fields.items():
         if group is None:
             raise DataError(f"{file}: {name}: group is missing")

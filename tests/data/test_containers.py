@@ -1,12 +1,14 @@
 """Files that are not what their name says: read by what they hold, or named for what they are."""
 
 import gzip
+import io
 import json
 import struct
 
 import pytest
 
 from coala_jax.data import DataError, RowOptions, open_source, read_rows
+from coala_jax.data._sources._unpacking import PACKED_READ_BYTES, members_of
 
 ROWS = [{"prompt": f"Why {n}?", "chosen": f"So {n}.", "rejected": f"No {n}."} for n in range(20)]
 LINES = [json.dumps(row) for row in ROWS]
@@ -208,6 +210,10 @@ def test_bytes_behind_what_is_packed_lose_only_themselves(tmp_path, suffix, behi
 
 def test_zeros_behind_a_gzip_are_padding(tmp_path):
     assert fields_of(tmp_path, "r.jsonl.gz", gzip.compress(TEXT) + bytes(9000)) == ROWS
+    first, second = gzip.compress(TEXT[:100]), gzip.compress(TEXT[100:])
+    for place in range(-8, 8):  # where the next one begins in what is read at once
+        padding = bytes(2 * PACKED_READ_BYTES + place - len(first))
+        assert fields_of(tmp_path, "r.jsonl.gz", first + padding + second) == ROWS
 
 
 @pytest.mark.parametrize("suffix", PACKED)
@@ -215,6 +221,54 @@ def test_members_that_follow_one_another_are_read_whole(tmp_path, suffix):
     pack = PACKED[suffix]
     halves = pack(TEXT[:100]) + pack(b"") + pack(TEXT[100:])
     assert fields_of(tmp_path, f"r.jsonl{suffix}", halves) == ROWS
+
+
+@pytest.mark.parametrize("suffix", PACKED)
+def test_much_that_is_unpacked_at_once_is_not_copied_with_every_piece(tmp_path, suffix):
+    class Counted(bytes):
+        """Bytes that know how many of them were copied."""
+
+        copied = 0
+
+        def __getitem__(self, place):
+            Counted.copied += len(range(len(self))[place])
+            return Counted(super().__getitem__(place))
+
+    class Member:
+        unused_data, eof = b"", False
+
+        def decompress(self, packed):
+            return Counted(unpacked.decompress(packed))
+
+    text, piece = bytes(2**20), 2**12
+    unpacked = members_of(io.BytesIO(), tmp_path / f"r{suffix}").member
+    members = members_of(io.BytesIO(PACKED[suffix](text)), tmp_path / f"r{suffix}")
+    members.member = Member()
+    assert b"".join(members.read(piece) for _ in range(len(text) // piece)) == text
+    assert Counted.copied <= 2 * len(text)
+
+
+@pytest.mark.parametrize("suffix", PACKED)
+def test_many_small_members_are_given_what_was_read_once(tmp_path, suffix):
+    """Not all that is left of the file each."""
+    given, count = [], 2000
+    members = members_of(io.BytesIO(PACKED[suffix](b"row\n") * count), tmp_path / f"r{suffix}")
+
+    class Member:
+        def __init__(self):
+            self.member = packing.member()
+
+        def __getattr__(self, name):
+            return getattr(self.member, name)
+
+        def decompress(self, packed):
+            given.append(len(packed))
+            return self.member.decompress(packed)
+
+    packing = members.packing
+    members.packing, members.member = packing._replace(member=Member), Member()
+    assert b"".join(iter(lambda: members.read(2**12), b"")) == b"row\n" * count
+    assert max(given) < 2 * PACKED_READ_BYTES
 
 
 def test_skippable_frames_of_zstandard_are_skipped(tmp_path):

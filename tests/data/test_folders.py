@@ -3,6 +3,7 @@
 import gzip
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +16,7 @@ from coala_jax.data import (
     read_rows,
 )
 from coala_jax.data._prompts import read_prompts
+from coala_jax.data._sources._folder import files_of_folder
 
 
 def row(name):
@@ -105,6 +107,33 @@ def test_a_split_of_nearly_the_same_name_is_said_not_to_be_read(tmp_path):
         ["train.jsonl"],
         (f"{tmp_path}: split train is read, not train_sft",),
     )
+
+
+def test_a_folder_is_named_in_any_case(tmp_path):
+    fill(tmp_path, "Harmless/rows.jsonl", "Helpful/rows.jsonl")
+    assert read_names(tmp_path, split="harmless") == (["Harmless/rows.jsonl"], ())
+
+
+def test_many_files_are_not_compared_with_one_another(tmp_path):
+    class Counted(type(Path())):
+        compared = 0
+        __hash__ = Path.__hash__
+
+        def __eq__(self, other):
+            Counted.compared += 1
+            return super().__eq__(other)
+
+    count = 200
+    fill(tmp_path, *(f"train-{n}.jsonl" for n in range(count)))
+    found = files_of_folder(Counted(tmp_path), (".jsonl",), None, None)
+    assert len(found.files) == count
+    assert Counted.compared < 10 * count
+
+
+def test_files_of_several_kinds_are_to_be_told_by_their_path(tmp_path):
+    (fill(tmp_path, "train.jsonl") / "train.csv").write_text("prompt,chosen,rejected\np,c,r\n")
+    with pytest.raises(DataError, match=r"several kinds \(\.csv, \.jsonl\); give the path of one$"):
+        open_source(tmp_path)
 
 
 HH = [f"{kind}/{split}.jsonl.gz" for kind in ("harmless", "helpful") for split in ("train", "test")]

@@ -203,7 +203,11 @@ def test_a_winner_counted_from_another_number_is_asked_about(rows):
         (GENERIC, {"winner": ["a"]}, "winner names neither response, nor a tie"),
         (GENERIC, {"response_a": None}, "no chosen"),
         (SHP, {"labels": 2}, "labels is neither 0 nor 1"),
-        (KAGGLE, {"winner_tie": 1}, "not one of winner_model_a, winner_model_b, winner_tie is 1"),
+        (
+            KAGGLE,
+            {"winner_tie": 1},
+            "exactly one of winner_model_a, winner_model_b, winner_tie must be 1",
+        ),
         (HELPSTEER_2, {"preference_strength": None}, "no preference_strength"),
         (HELPSTEER_2, {"preference_strength": float("inf")}, "preference_strength is not finite"),
         (HELPSTEER_2, {"preference_strength": "large"}, "preference_strength is not a number"),

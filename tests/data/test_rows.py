@@ -183,3 +183,40 @@ def test_what_is_scored_is_the_text_that_was_trained_on(tmp_path):
         assert "Be brief." in pair.prompt
         assert {row.prompt for row in responses} == {pair.prompt}
         assert [row.response for row in responses] == [pair.chosen, pair.rejected]
+
+
+HEADER = b"prompt,chosen,rejected\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason", "mend"),
+    [
+        ("r.jsonl", b'{"prompt": "caf\xe9"}\n' * 2, "not valid UTF-8", "save the file as UTF-8"),
+        ("r.jsonl", b'{"prompt" 1}\n' * 2, "broken JSON", "write one JSON object a line"),
+        (
+            "r.json",
+            b'[{"prompt": ',
+            "broken JSON, the rest of the array is lost",
+            "write one JSON object a line",
+        ),
+        (
+            "r.csv",
+            HEADER + b'p,"a, and b,r\n',
+            'a quote (") that is not closed, or not doubled within a quoted field',
+            "write a quote within a quoted field twice",
+        ),
+        (
+            "r.csv",
+            HEADER + b"p,c\n",
+            "not as many fields as columns",
+            "quote the fields that hold the delimiter",
+        ),
+        ("r.csv", HEADER + b"p,,r\n", "no chosen", "fill the column, or name another one"),
+    ],
+)
+def test_what_helps_is_said_where_no_row_is_usable(tmp_path, name, content, reason, mend):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError) as caught:
+        read_rows(tmp_path / name)
+    said = str(caught.value).split("set aside: ")[1]
+    assert said.startswith(f"{reason}: ") and f"; {mend}" in said

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from coala_jax.data import DataError, RowOptions, SourceOptions, open_source, read_rows
 from coala_jax.data._sources import _bytes as files
 from coala_jax.data._sources import _json_file as json_file
+from coala_jax.data._sources import _unpacking as unpacking
 
 ROWS = [
     {"id": "a", "prompt": "Why?", "chosen": "Because,\nreally.", "rejected": 'No "no".'},
@@ -120,7 +121,7 @@ def test_a_file_cut_short_gives_what_is_whole_and_says_where_it_ends(
     tmp_path, monkeypatch, kind, packed
 ):
     monkeypatch.setattr(files, "READ_BYTES", 256)
-    monkeypatch.setattr(files, "PACKED_READ_BYTES", 256)
+    monkeypatch.setattr(unpacking, "PACKED_READ_BYTES", 256)
     monkeypatch.setattr(json_file, "READ_CHARACTERS", 64)
     # More than a block of Zstandard, 128 KiB: of a block that is not whole nothing can be had.
     rows = [{"prompt": f"{i}-{i * 7919 % 10007}", "chosen": "c"} for i in range(20_000)]
@@ -242,7 +243,7 @@ def test_what_datasets_saves_to_disk_is_read(tmp_path):
     datasets.DatasetDict({"train": whole}).save_to_disk(str(tmp_path / "dict"))
     for name in ("one", "dict"):
         assert fields_of(tmp_path / name) == [ROWS[1], ROWS[0]]
-    with pytest.raises(DataError, match="split: no folder"):
+    with pytest.raises(DataError, match="split='test': no folder"):
         open_source(tmp_path / "dict", SourceOptions(split="test"))
 
 

@@ -117,6 +117,7 @@ def test_groups_are_read_from_an_object_and_from_lines(tmp_path):
     [
         ("groups.json", None, "no such file; give a .json with {id: group}"),
         ("groups.json", "{", "cannot be read as JSON"),
+        ("groups.json", '{"a": 1' + "0" * 5000 + "}", "cannot be read as JSON"),
         ("groups.json", "[]", "one JSON object"),
         ("groups.json", "{}", "holds no groups"),
         ("groups.json", '{"a": "g", "b": null}', "b: group is missing"),

@@ -9,6 +9,10 @@ from coala_jax.data import RowOptions, open_source, read_rows
 HEADER = "prompt,chosen,rejected\n"
 PLAIN = [f"Why {n}?,So {n}.,No {n}.\n" for n in range(20)]
 QUOTED = [f'"Well, why {n}?","So {n}.","No {n}."\n' for n in range(20)]
+MANY_LINES = [f'"Well,\nwhy {n}?","So,\nhm {n}.","No,\nno {n}."\n' for n in range(20)]
+LAST_LINES = [f'Why {n}?,"So,\n\nhm {n}.",No {n}.\n' for n in range(20)]
+LISTS = [f'"Why {n}?\nWell","So:\na, b, c\nd, e, f\n{n}.","No {n}"\n' for n in range(20)]
+PIPES = [f'Why {n}?,a 5" pipe {n},No {n}.\n' for n in range(20)]
 STRAY = 'a quote (") that is not closed, or not doubled within a quoted field'
 
 
@@ -44,19 +48,47 @@ def test_quotes_of_other_rules_cost_nothing(tmp_path, rows, record, chosen):
     ]
 
 
-@pytest.mark.parametrize("rows", [PLAIN, QUOTED])
+@pytest.mark.parametrize("rows", [PLAIN, QUOTED, MANY_LINES, LAST_LINES, LISTS, PIPES])
 @pytest.mark.parametrize(
-    ("record", "lost"),
+    "record",
     [
-        ('p,"North, is,r\n', 1),
-        ('p,"said "a", and "b", twice",r\n', 1),
-        ('p,"line one, and\nsaid "hi" there\nend, x",r\n', 2),
+        'p,"North, is,r\n',
+        'p,"said "a", and "b", twice",r\n',
+        'p,"line one, and\nsaid "hi" there\nend, x",r\n',
+        '"p","He said "no","r\n',
+        '"p","He said\n "no, x","r"\n',
+        '"p","He\n""said"" "no","r\n',
+        '"p,"x, y","z\n',
     ],
 )
-def test_a_record_that_cannot_be_told_is_set_aside_alone(tmp_path, rows, record, lost):
+def test_a_record_that_cannot_be_told_is_set_aside_alone(tmp_path, rows, record):
+    """Whatever the lines of those after it are like."""
+    sound = [dict(row.fields) for row in table(tmp_path, HEADER + "".join(rows))]
     read = table(tmp_path, with_record(rows, record))
-    assert [row.reason for row in read if row.reason] == [STRAY] * lost
-    assert [row.fields["rejected"] for row in read if row.fields] == [f"No {n}." for n in range(20)]
+    assert [row.reason for row in read if row.reason] == [STRAY]
+    assert [row.content for row in read if row.reason] == [record]
+    assert len(sound) == 20 and [dict(row.fields) for row in read if row.fields] == sound
+
+
+@pytest.mark.parametrize("record", ['"p","He said "no","r\n', 'p,"North, is,r\n'])
+@pytest.mark.parametrize("rows", [QUOTED, MANY_LINES, LAST_LINES, LISTS])
+def test_several_records_that_cannot_be_told_cost_no_other(tmp_path, rows, record):
+    sound = [dict(row.fields) for row in table(tmp_path, HEADER + "".join(rows))]
+    read = table(tmp_path, HEADER + record.join(rows) + record * 2)
+    assert [dict(row.fields) for row in read if row.fields] == sound
+    assert "".join(row.content for row in read if row.reason) == record * 21
+
+
+def test_readers_that_overlap_take_long_fields(tmp_path):
+    """The csv module has one limit for the whole process."""
+    usual = 2**17
+    csv.field_size_limit(usual)
+    record = f"p,{'c' * (usual + 1)},r\n"
+    (tmp_path / "a.csv").write_text(HEADER + record)
+    (tmp_path / "b.csv").write_text(HEADER + record * 3)
+    first, second = (iter(open_source(tmp_path / name).rows) for name in ("a.csv", "b.csv"))
+    assert next(first).fields and next(second).fields
+    assert list(first) == [] and all(row.fields for row in second)
 
 
 def test_a_quote_that_is_never_closed_does_not_take_the_rest_of_a_file(tmp_path):

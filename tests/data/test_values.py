@@ -36,10 +36,17 @@ def only(rows, **options):
         (decimal.Decimal("1.5"), 1.5),
         (float("nan"), None),
         (np.float32("nan"), None),
+        (np.longdouble(1.5), 1.5),
+        (np.array(1.5, dtype=np.longdouble), 1.5),
     ],
 )
 def test_numbers_of_other_libraries_are_numbers(margin, expected):
     assert only([{**ROW, "margin": margin}]).margin == expected
+
+
+def test_numbers_that_json_has_no_like_for_stay():
+    kept = only([{**ROW, "note": [np.clongdouble(1j), np.longdouble(2)]}]).extra["note"]
+    assert kept == [1j, 2.0] and type(kept[1]) is float
 
 
 def test_texts_and_messages_of_numpy_are_texts_and_messages():

@@ -18,7 +18,7 @@ from coala_jax.data._alternating import (
 )
 from coala_jax.data._conversations import UTTERANCES, conversation_of
 from coala_jax.data._named._known_set import KnownSet
-from coala_jax.data._rows import LEFT_OVER
+from coala_jax.data._reasons import LEFT_OVER
 from coala_jax.data._sources._row import SourceRow, each_row
 
 NAMES = ("id", "group")

@@ -4,7 +4,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from coala_jax.data._named._known_set import KnownSet
-from coala_jax.data._rows import LEFT_OVER, RowFault
+from coala_jax.data._reasons import LEFT_OVER
+from coala_jax.data._rows import RowFault
 from coala_jax.data._sources._row import SourceRow, each_row
 from coala_jax.data._split import normalise_prompt
 

@@ -5,7 +5,8 @@ from itertools import combinations
 from typing import Any
 
 from coala_jax.data._options import RowOptions
-from coala_jax.data._rows import TIED, RowFault, require_number, row_name
+from coala_jax.data._reasons import TIED
+from coala_jax.data._rows import RowFault, require_number, row_name
 from coala_jax.data._shapes._conversation import Conversations
 from coala_jax.data._shapes._several import prompt_and_completions
 from coala_jax.data._sources._row import SourceRow, each_row

@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 from coala_jax.data._message import PairMessages
 from coala_jax.data._options import RowOptions
-from coala_jax.data._rows import LEFT_OVER, RowFault, row_name
+from coala_jax.data._reasons import LEFT_OVER
+from coala_jax.data._rows import RowFault, row_name
 from coala_jax.data._shapes._conversation import Conversations
 from coala_jax.data._shapes._several import Responses, prompt_and_completions
 from coala_jax.data._sources._row import SourceRow, each_row

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 from coala_jax.data._errors import DataError
 from coala_jax.data._message import ASSISTANT, USER, Message
 from coala_jax.data._options import WINNER, RowOptions
-from coala_jax.data._rows import TIED, RowFault, require_number
+from coala_jax.data._reasons import TIED
+from coala_jax.data._rows import RowFault, require_number
 from coala_jax.data._sources._row import SourceRow, each_row, first_rows
 
 # What two responses are called, without what tells them apart; those that tell most come first.
@@ -216,7 +217,7 @@ def _one_hot(fields: Mapping[str, Any]) -> float:
     """Chatbot Arena's three columns, one of which is 1."""
     hot = [_number(fields.get(column)) for column in ONE_HOT]
     if sorted(hot, key=lambda value: value or 0) != [0.0, 0.0, 1.0]:
-        raise RowFault(f"not one of {', '.join(ONE_HOT)} is 1")
+        raise RowFault(f"exactly one of {', '.join(ONE_HOT)} must be 1")
     return (FIRST, SECOND, NEITHER)[hot.index(1.0)]
 
 

@@ -13,11 +13,11 @@ from coala_jax.data._options import COLUMNS, SourceOptions, require_options
 from coala_jax.data._sources import _arrow as arrow
 from coala_jax.data._sources import _csv_table as csv_table
 from coala_jax.data._sources import _json_file as json_file
-from coala_jax.data._sources._bytes import checked_file, until_cut
+from coala_jax.data._sources._bytes import checked_file
 from coala_jax.data._sources._folder import DEFAULT_SPLIT, common_root, files_of_folder
 from coala_jax.data._sources._hub import hub_rows, record_rows
 from coala_jax.data._sources._json_table import rows_within
-from coala_jax.data._sources._row import SourceRow
+from coala_jax.data._sources._row import SourceRow, until_cut
 
 IN_MEMORY = "rows in memory"
 READERS: Mapping[tuple[str, ...], Callable[..., Iterator[SourceRow]]] = {

@@ -8,11 +8,12 @@ from types import ModuleType
 from typing import Any, TypeAlias
 
 from coala_jax.data._errors import DataError
+from coala_jax.data._reasons import NOT_UTF8
 from coala_jax.data._rows import RowFault
-from coala_jax.data._sources._bytes import INSTALL
 from coala_jax.data._sources._file_kinds import HEAD_BYTES, other_kind
 from coala_jax.data._sources._json_lines import json_value
-from coala_jax.data._sources._row import NOT_UTF8, SourceRow
+from coala_jax.data._sources._row import SourceRow
+from coala_jax.data._sources._unpacking import INSTALL
 from coala_jax.data._sources._values import class_names, plain, with_class_names
 
 PARQUET, ARROW = ".parquet", ".arrow"

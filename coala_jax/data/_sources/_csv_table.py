@@ -6,13 +6,14 @@ import itertools
 import re
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 from coala_jax.data._errors import DataError
-from coala_jax.data._sources._bytes import COMPRESSIONS, MAX_LINE_BYTES, open_bytes
-from coala_jax.data._sources._row import FIELD_COUNT, NOT_UTF8, STRAY_QUOTE, SourceRow
+from coala_jax.data._reasons import FIELD_COUNT, NOT_UTF8, STRAY_QUOTE
+from coala_jax.data._sources._bytes import MAX_LINE_BYTES, open_bytes
+from coala_jax.data._sources._row import SourceRow
+from coala_jax.data._sources._unpacking import COMPRESSIONS
 
 TAB = "\t"
 DELIMITERS = {".csv": ",", ".tsv": TAB}
@@ -29,7 +30,10 @@ FEWEST_SWALLOWED = {TAB: 2}
 FEWEST_SWALLOWED_ELSE = 4
 # So many lines tell what a quote has swallowed.
 LOOKED_AT = 50
-# And so many, how quotes are written.
+# So many sound records in a row, or all up to the end, tell that the first of them is one, and not
+# a line of a field; so does a quoted field.
+SURE_RECORDS = 3
+# And so many lines tell how quotes are written.
 SAMPLED_LINES = 1000
 # Excel says what the delimiter is in a line of its own.
 _EXCEL_LINE = re.compile(r'"?sep=(.)"?\s*')
@@ -38,7 +42,13 @@ _BACKSLASHED = re.compile(r'\\(["\\])')
 
 
 class _Record(NamedTuple):
-    """The values of a record; None where it cannot be told what they are. What stands there."""
+    """A record of a table.
+
+    Attributes:
+        line: its first one, from 1.
+        values: None where it cannot be told what they are.
+        text: what stands there, where there are no values; else empty.
+    """
 
     line: int
     values: list[str] | None
@@ -50,13 +60,15 @@ def read_csv(file: Path, max_unpacked_bytes: int) -> Iterator[SourceRow]:
 
     The file is quoted as spreadsheets do: a quoted field may hold line breaks. The delimiter is
     that of the suffix unless the header is written with another one. A record with a quote against
-    the rules, which may be a backslash before every quote, is read where it has as many fields as
-    there are columns, and set aside otherwise; those after it are not touched.
+    the rules, which may be a backslash before every quote, is read where it can only be meant in
+    one way, and set aside otherwise. The next sound record is the next that is read.
 
     Raises:
         DataError: its first line does not give every column a name of its own.
     """
-    with open_bytes(file, max_unpacked_bytes) as stream, _field_size(MAX_LINE_BYTES):
+    # The limit is one for the whole process: were it put back, another reader could miss it.
+    csv.field_size_limit(max(csv.field_size_limit(), MAX_LINE_BYTES))
+    with open_bytes(file, max_unpacked_bytes) as stream:
         text = io.TextIOWrapper(stream, "utf-8-sig", "surrogateescape", newline="")
         lines = _Lines(text)
         records = _Records(lines, _delimiter(file, lines))
@@ -97,6 +109,11 @@ class _Lines:
         self.taken, self._characters = [], 0
         return self.number + 1
 
+    def take(self, count: int) -> None:
+        """Give the record as many lines, where there are."""
+        self.keep(count)
+        deque(itertools.islice(self, count - len(self.taken)), maxlen=0)
+
     def keep(self, count: int) -> str:
         """Leave the record the first of its lines alone, which are given."""
         again = self.taken[count:]
@@ -122,6 +139,8 @@ class _Records:
         self._escape = re.compile(escape)
         escaped = rf"((?:{escape.replace('(', '(?:')}|[^{mark}\r\n])*)"
         self._escaped_field = re.compile(f"{quoted}|{escaped}", re.DOTALL)
+        # What is not quoted ends in a quote where it is the end of a quoted field.
+        self._sound_field = rf'(?:"(?:[^"]|"")*+"|(?!")[^{mark}\r\n]*+(?<!"))'
 
     def header(self) -> list[str]:
         """The names of the columns: the first record that is not blank."""
@@ -129,7 +148,7 @@ class _Records:
         try:
             return next(filter(None, self._reader), [])
         except csv.Error:
-            return self._literally(self._lines.keep(1), self._field)
+            return self._literally(self._lines.keep(1), self._field)[0]
 
     def each(self, columns: int) -> Iterator[_Record]:
         """The records after the header, each of which should have that many values."""
@@ -150,7 +169,9 @@ class _Records:
             elif values is not None and self._is_whole(values, taken, columns):
                 after_fault &= len(taken) > 1 or "".join(taken).count('"') % 2 == 1
                 if after_fault:  # it may be the end of what was set aside
-                    yield _Record(first, None, self._lines.keep(1))
+                    lost = self._lines_to_next(columns)
+                    yield _Record(first, None, self._lines.keep(lost or 1))
+                    after_fault = not lost
                 else:
                     yield _Record(first, values, "")
             else:
@@ -185,9 +206,9 @@ class _Records:
     def _escaped(self, first: int, columns: int) -> _Record:
         """The record that begins at a line, where a backslash stands before every quote."""
         text = self._closed_text()
-        values = self._literally(text or self._lines.taken[0], self._escaped_field)
+        values, lines = self._literally(text or self._lines.taken[0], self._escaped_field)
         if len(values) == columns:
-            self._lines.keep(text.count("\n", 0, self._end) + 1)
+            self._lines.keep(lines)
             return _Record(first, values, "")
         return _Record(first, None, self._lines.keep(1))
 
@@ -207,27 +228,56 @@ class _Records:
         if not closed and '\\"' in text:  # lines of a field whose quotes have a backslash
             text = self._closed_text()
             closed = bool(text)
-        if closed and len(values := self._literally(text, self._field)) == columns:
-            self._lines.keep(text.count("\n", 0, self._end) + 1)
-            return _Record(first, values, ""), False
+        if closed:
+            values, lines = self._literally(text, self._field)
+            if len(values) == columns and sum(map(_opens_a_quote, values)) < 2:
+                self._lines.keep(lines)
+                return _Record(first, values, ""), False
+        if lost := self._lines_to_next(columns):
+            return _Record(first, None, self._lines.keep(lost)), False
         unknown = bool(swallowed) and not closed
+        if unknown:
+            self._lines.take(stretch)
         return _Record(first, None, self._lines.keep(stretch if unknown else 1)), unknown
 
-    def _literally(self, text: str, field: re.Pattern[str]) -> list[str]:
-        """The fields of the record that a text begins with, where a stray quote is a character."""
-        values, self._end = [], 0
-        while found := field.match(text, self._end):
+    def _lines_to_next(self, columns: int) -> int:
+        """How many lines there are before the next sound record; 0 where none is near."""
+        # The second half is there to tell of a line in the first whether it begins a record.
+        self._lines.take(1 + 2 * LOOKED_AT)
+        ahead = self._lines.taken[1:]
+        text, starts = "".join(ahead), itertools.accumulate(map(len, ahead), initial=0)
+        mark = re.escape(self._delimiter)
+        record = rf"(?:{mark.join([self._sound_field] * columns)}(?:[\r\n]++|\Z))"
+        several = re.compile(rf"{record}(?:{record}{{{SURE_RECORDS - 1}}}|{record}*\Z)")
+        one, quoted = re.compile(record), re.compile(rf'(?:\A|{mark})"')
+
+        def begins(start: int) -> bool:
+            if several.match(text, start):
+                return True
+            found = one.match(text, start)
+            return found is not None and quoted.search(found[0]) is not None
+
+        looked_at = itertools.islice(zip(range(len(ahead)), starts, strict=False), LOOKED_AT)
+        return next((1 + at for at, start in looked_at if begins(start)), 0)
+
+    def _literally(self, text: str, field: re.Pattern[str]) -> tuple[list[str], int]:
+        """The fields of the record that a text begins with, and how many lines they take.
+
+        A stray quote is a character.
+        """
+        values, end = list[str](), 0
+        while found := field.match(text, end):
             quoted, value = found.groups()
             if quoted is not None:
                 value = _BACKSLASHED.sub(r"\1", quoted.replace('""', '"'))
             elif field is self._escaped_field:
                 value = self._escape.sub(r"\1", value)
             values.append(value)
-            self._end = found.end()
-            if text[self._end : self._end + 1] != self._delimiter:
+            end = found.end()
+            if text[end : end + 1] != self._delimiter:
                 break
-            self._end += 1
-        return values
+            end += 1
+        return values, text.count("\n", 0, end) + 1
 
     def _is_row(self, line: str, columns: int) -> bool:
         """Whether a line is a record of that many values by itself."""
@@ -241,24 +291,19 @@ class _Records:
         """Whether the lines of a record are all records of their own."""
         if len(taken) < FEWEST_SWALLOWED.get(self._delimiter, FEWEST_SWALLOWED_ELSE):
             return False
-        if len(self._literally(taken[0], self._field)) != columns:
+        if len(self._literally(taken[0], self._field)[0]) != columns:
             return False
         return all(self._is_row(line, columns) for line in taken[1 : 1 + LOOKED_AT])
+
+
+def _opens_a_quote(value: str) -> bool:
+    """Whether a value begins with a quote that is not closed in it."""
+    return value.startswith('"') and not _is_closed(value)
 
 
 def _is_closed(text: str) -> bool:
     """Whether every quote that is opened is closed, those with a backslash aside."""
     return _ESCAPE.sub("", text).count('"') % 2 == 0
-
-
-@contextmanager
-def _field_size(most: int) -> Iterator[None]:
-    """A larger limit of the csv module, which is one for the whole process, while this reads."""
-    before = csv.field_size_limit(most)
-    try:
-        yield
-    finally:
-        csv.field_size_limit(before)
 
 
 def _delimiter(file: Path, lines: _Lines) -> str:

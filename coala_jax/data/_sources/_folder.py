@@ -81,7 +81,9 @@ def files_of_folder(
     found, notes = _of_split(folder, _data_files(folder, suffixes), split)
     kinds = sorted({_kind(named.file, suffixes) for named in found})
     if len(kinds) > 1:
-        raise DataError(f"{folder}: holds files of several kinds ({', '.join(kinds)}); name one")
+        raise DataError(
+            f"{folder}: holds files of several kinds ({', '.join(kinds)}); give the path of one"
+        )
     return FolderFiles([named.file for named in found], (*notes, *_missing_shards(found)))
 
 
@@ -105,8 +107,8 @@ def _saved_split(folder: Path, split: str) -> Path:
     if not (folder / split).is_dir():
         there = sorted(each.name for each in folder.iterdir() if each.is_dir())
         raise DataError(
-            f"split: no folder {folder / split}; there are {', '.join(there)}, give one of them "
-            "(--split)"
+            f"split={split!r}: no folder {folder / split}; there are {', '.join(there)}, give one "
+            "of them (--split)"
         )
     return folder / split
 
@@ -173,18 +175,22 @@ def _of_split(
     folder: Path, every: list[_Named], split: str | None
 ) -> tuple[list[_Named], list[str]]:
     """The files of the split, and what is said of others that may be meant too."""
-    wanted = split or DEFAULT_SPLIT
+    wanted = (split or DEFAULT_SPLIT).lower()
     exact = [
         named
         for named in every
-        if wanted.lower() == named.split.lower()
-        or named.file.name.lower().startswith(f"{wanted.lower()}.")
-        or wanted in named.file.relative_to(folder).parts[:-1]
+        if wanted == named.split.lower()
+        or named.file.name.lower().startswith(f"{wanted}.")
+        or wanted in map(str.lower, named.file.relative_to(folder).parts[:-1])
     ]
-    near = [named for named in every if wanted.lower() in _words(named)]
+    near = [named for named in every if wanted in _words(named)]
     if exact:
-        others = [named.split for named in near if named not in exact]
-        notes = [f"{folder}: split {wanted} is read, not {_shown(others)}"] if others else []
+        others = {named.split for named in set(near) - set(exact)}
+        notes = (
+            [f"{folder}: split {split or DEFAULT_SPLIT} is read, not {_shown(others)}"]
+            if others
+            else []
+        )
         return exact, notes
     if near:
         _require_one(folder, near, split)

@@ -8,9 +8,10 @@ from typing import Any
 
 from coala_jax.data._errors import DataError
 from coala_jax.data._options import SourceOptions
-from coala_jax.data._sources._bytes import INSTALL
+from coala_jax.data._reasons import NOT_A_RECORD
 from coala_jax.data._sources._folder import DEFAULT_SPLIT
-from coala_jax.data._sources._row import NOT_A_RECORD, SourceRow
+from coala_jax.data._sources._row import SourceRow
+from coala_jax.data._sources._unpacking import INSTALL
 from coala_jax.data._sources._values import (
     class_names,
     plain_record,

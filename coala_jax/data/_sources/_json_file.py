@@ -5,35 +5,42 @@ import itertools
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from coala_jax.data._errors import DataError
-from coala_jax.data._sources._bytes import (
-    COMPRESSIONS,
-    MAX_LINE_BYTES,
-    numbered_lines,
-    open_bytes,
-)
+from coala_jax.data._reasons import ARRAY_LOST, FILE_LOST
+from coala_jax.data._sources._bytes import BOM, MAX_LINE_BYTES, Line, numbered_lines, open_bytes
 from coala_jax.data._sources._json_lines import SUFFIXES as LINES_SUFFIXES
 from coala_jax.data._sources._json_lines import json_row, json_value, rows_of_lines
 from coala_jax.data._sources._json_table import rows_within
-from coala_jax.data._sources._row import BROKEN_JSON, SourceRow
+from coala_jax.data._sources._row import SourceRow
+from coala_jax.data._sources._unpacking import COMPRESSIONS
 
 SUFFIXES = (*LINES_SUFFIXES, ".json", *(f".json{packed}" for packed in COMPRESSIONS))
 READ_CHARACTERS = 2**20
 SHOWN_CHARACTERS = 1000
 HEAD_BYTES = 64
-NO_MORE_ROWS = f"{BROKEN_JSON}, the rest of the {{}} is lost"
-ARRAY, FILE = "array", "file"
-UNFINISHED = "unfinished"
 _MARK = re.compile(r"\S")
 # An array of objects, or one that is written over several lines: no line of rows.
 _ARRAY_OF_ROWS = re.compile(rb"\[\s*(\{|\r?\n|$)")
-_LINE = tuple[int, bytes, bool]
 
 
 class _Broken(Exception):
-    """What follows is no JSON; holds the beginning of it."""
+    """What follows is no JSON; holds what to show a person of it."""
+
+
+class _Beginning(NamedTuple):
+    """What a file begins with.
+
+    Attributes:
+        lines: the first ones.
+        text: theirs, where they are one object over several lines; else empty.
+        has_end: whether that object ends in the last of them; if not, they are the whole file.
+    """
+
+    lines: list[Line]
+    text: str = ""
+    has_end: bool = True
 
 
 def read_json(file: Path, max_unpacked_bytes: int) -> Iterator[SourceRow]:
@@ -47,66 +54,61 @@ def read_json(file: Path, max_unpacked_bytes: int) -> Iterator[SourceRow]:
     """
     name = str(file)
     with open_bytes(file, max_unpacked_bytes) as stream:
-        head = stream.peek(HEAD_BYTES)[:HEAD_BYTES].removeprefix(b"\xef\xbb\xbf").lstrip()
+        head = stream.peek(HEAD_BYTES)[:HEAD_BYTES].removeprefix(BOM).lstrip()
         of_lines = file.name.endswith(LINES_SUFFIXES)
         if _ARRAY_OF_ROWS.match(head) if of_lines else head.startswith(b"["):
             # Bytes that are no UTF-8 become lone surrogates, which the checks of a row name.
             text = io.TextIOWrapper(stream, "utf-8-sig", "surrogateescape")
-            yield from _rows(_elements(_Characters(text)), name, ARRAY)
+            yield from _rows(_elements(_Characters(text)), name, ARRAY_LOST)
             return
-        lines = (line for line in numbered_lines(stream) if not line[1].isspace())
-        seen, whole = _first_object(lines, name)
-        if whole == UNFINISHED:
-            yield SourceRow(
-                1,
-                None,
-                NO_MORE_ROWS.format(FILE),
-                seen[0][1].decode(errors="backslashreplace"),
-                name,
-            )
-        elif whole is None:
-            yield from _lines_or_table(rows_of_lines(itertools.chain(seen, lines), name), name)
-        else:
+        lines = (line for line in numbered_lines(stream) if not line.content.isspace())
+        first = _first_object(lines, name)
+        if not first.text:
+            rows = rows_of_lines(itertools.chain(first.lines, lines), name)
+            yield from _lines_or_table(rows, name)
+        elif first.has_end:
             text = io.TextIOWrapper(stream, "utf-8", "surrogateescape")
-            yield from _objects(_Characters(text, whole), name)
+            yield from _objects(_Characters(text, first.text), name)
+        else:
+            shown = first.lines[0].content.decode(errors="backslashreplace")
+            yield SourceRow(1, None, FILE_LOST, shown, name)
 
 
-def _first_object(lines: Iterator[_LINE], file: str) -> tuple[list[_LINE], str | None]:
-    """The first lines, and their text where they are one object, whole in the last of them.
-
-    The text is `UNFINISHED` where all lines of the file are one object without an end.
+def _first_object(lines: Iterator[Line], file: str) -> _Beginning:
+    """The first lines, up to the end of the object that they are if they are one.
 
     Raises:
         DataError: it takes more lines than can be held.
     """
-    seen: list[_LINE] = []
+    seen: list[Line] = []
     size = tried = 0
     while True:
         line = next(lines, None)
         if line is not None:
             seen.append(line)
-            size += len(line[1])
-            if line[2] or not seen[0][1].lstrip().startswith(b"{"):
-                return seen, None
+            size += len(line.content)
+            if line.is_cut or not seen[0].content.lstrip().startswith(b"{"):
+                return _Beginning(seen)
             if size < 2 * tried:
                 continue  # parsed again as it doubles, and at the end
         tried = size
-        text = b"".join(each[1] for each in seen).decode(errors="surrogateescape")
+        text = b"".join(each.content for each in seen).decode(errors="surrogateescape")
+        several = text if len(seen) > 1 else ""
         try:
             json_value(text, len(text) - len(text.lstrip()))
         except (ValueError, RecursionError) as error:
             cut = line is None and str(error).startswith("Unterminated string")
             if getattr(error, "pos", 0) < len(text.rstrip()) and not cut:
-                return seen, None  # broken, not only unfinished
+                return _Beginning(seen)  # broken, not only unfinished
             if line is None:
-                return seen, UNFINISHED if len(seen) > 1 else None
+                return _Beginning(seen, several, has_end=False)
             if size > MAX_LINE_BYTES:
                 raise DataError(
                     f"{file}: one JSON object of more than {MAX_LINE_BYTES:,} bytes; write its "
                     "rows as JSON lines (.jsonl)"
                 ) from error
         else:
-            return seen, text if len(seen) > 1 else None
+            return _Beginning(seen, several)
 
 
 def _lines_or_table(rows: Iterator[SourceRow], file: str) -> Iterator[SourceRow]:
@@ -115,7 +117,7 @@ def _lines_or_table(rows: Iterator[SourceRow], file: str) -> Iterator[SourceRow]
     if len(first) == 1 and first[0].fields is not None:
         within = rows_within(first[0].fields, file)
         if within is not None:
-            yield from _rows(((row, "") for row in within), file, FILE)
+            yield from _rows(((row, "") for row in within), file, FILE_LOST)
             return
     yield from itertools.chain(first, rows)
 
@@ -174,14 +176,14 @@ class _Characters:
                 return value, reason
 
 
-def _rows(values: Iterator[tuple[Any, str]], file: str, what: str) -> Iterator[SourceRow]:
-    """Rows of values, up to what is broken."""
+def _rows(values: Iterator[tuple[Any, str]], file: str, lost: str) -> Iterator[SourceRow]:
+    """Rows of values, up to what is broken: the last row then says what is lost."""
     number = 0
     try:
         for number, (value, reason) in enumerate(values, start=1):
             yield json_row(number, value, file, reason)
     except _Broken as broken:
-        yield SourceRow(number + 1, None, NO_MORE_ROWS.format(what), str(broken), file)
+        yield SourceRow(number + 1, None, lost, str(broken), file)
 
 
 def _elements(characters: _Characters) -> Iterator[tuple[Any, str]]:
@@ -204,7 +206,7 @@ def _objects(characters: _Characters, file: str) -> Iterator[SourceRow]:
     characters.mark()
     first = characters.value()
     if not characters.mark() and not first[1] and (rows := rows_within(first[0], file)) is not None:
-        yield from _rows(((row, "") for row in rows), file, FILE)
+        yield from _rows(((row, "") for row in rows), file, FILE_LOST)
         return
 
     def values() -> Iterator[tuple[Any, str]]:
@@ -215,4 +217,4 @@ def _objects(characters: _Characters, file: str) -> Iterator[SourceRow]:
             else:
                 yield characters.value()
 
-    yield from _rows(values(), file, FILE)
+    yield from _rows(values(), file, FILE_LOST)

@@ -4,14 +4,11 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any, BinaryIO
 
-from coala_jax.data._sources._bytes import COMPRESSIONS, numbered_lines
-from coala_jax.data._sources._row import (
-    BROKEN_JSON,
-    LINE_TOO_LONG,
-    NOT_AN_OBJECT,
-    NOT_UTF8,
-    SourceRow,
-)
+from coala_jax._json import RepeatedKey, unique_keys
+from coala_jax.data._reasons import BROKEN_JSON, LINE_TOO_LONG, NOT_AN_OBJECT, NOT_UTF8
+from coala_jax.data._sources._bytes import Line, numbered_lines
+from coala_jax.data._sources._row import SourceRow
+from coala_jax.data._sources._unpacking import COMPRESSIONS
 
 SUFFIXES = (".jsonl", *(f".jsonl{packed}" for packed in COMPRESSIONS))
 # Of what cannot be parsed as text this much is kept for a person to look at.
@@ -19,20 +16,16 @@ SHOWN_BYTES = 1000
 PYTHON_TEXT = "Python's repr, not JSON (write rows with json.dumps)"
 
 
-class _RepeatedKey(ValueError):
-    """An object with a key twice: which of its values is meant, none can say."""
-
-
 def parse_lines(stream: BinaryIO, file: str) -> Iterator[SourceRow]:
     """A row of every line that is not blank: an object, or the reason it is none."""
     yield from rows_of_lines(numbered_lines(stream), file)
 
 
-def rows_of_lines(lines: Iterable[tuple[int, bytes, bool]], file: str) -> Iterator[SourceRow]:
+def rows_of_lines(lines: Iterable[Line], file: str) -> Iterator[SourceRow]:
     """The same of lines as `numbered_lines` gives them."""
-    for number, line, too_long in lines:
-        if not line.isspace():
-            yield _parse_line(number, line, too_long, file)
+    for line in lines:
+        if not line.content.isspace():
+            yield _parse_line(line, file)
 
 
 def json_row(number: int, value: Any, file: str, reason: str = "") -> SourceRow:
@@ -50,31 +43,23 @@ def json_value(text: str, at: int = 0) -> tuple[Any, int, str]:
     """
     try:
         return *_decode_unique(text, at), ""
-    except _RepeatedKey as fault:
+    except RepeatedKey as fault:
         return *_decode(text, at), str(fault)
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    fields = dict(pairs)
-    if len(fields) < len(pairs):
-        keys = [key for key, _ in pairs]
-        repeated = next(key for key in keys if keys.count(key) > 1)
-        raise _RepeatedKey(f"key {repeated!r} stands twice in an object")
-    return fields
-
-
 _decode = json.JSONDecoder().raw_decode
-_decode_unique = json.JSONDecoder(object_pairs_hook=_unique).raw_decode
+_decode_unique = json.JSONDecoder(object_pairs_hook=unique_keys).raw_decode
 
 
-def _parse_line(number: int, line: bytes, too_long: bool, file: str) -> SourceRow:
+def _parse_line(line: Line, file: str) -> SourceRow:
     """A line as fields, or the reason it has none."""
-    if too_long:
-        return SourceRow(number, None, LINE_TOO_LONG, _shown(line[:SHOWN_BYTES]), file)
+    number, content, is_cut = line
+    if is_cut:
+        return SourceRow(number, None, LINE_TOO_LONG, _shown(content[:SHOWN_BYTES]), file)
     try:
-        text = line.decode().strip()
+        text = content.decode().strip()
     except UnicodeDecodeError:
-        return SourceRow(number, None, NOT_UTF8, _shown(line), file)
+        return SourceRow(number, None, NOT_UTF8, _shown(content), file)
     try:
         value, end, reason = json_value(text)
     except (ValueError, RecursionError):  # ValueError alone: a number of thousands of digits
@@ -83,7 +68,7 @@ def _parse_line(number: int, line: bytes, too_long: bool, file: str) -> SourceRo
         broken = text[end:].strip() not in ("", ",")  # lines cut out of an array end in commas
     if broken:
         reason = PYTHON_TEXT if text.startswith("{'") else BROKEN_JSON
-        return SourceRow(number, None, reason, line.decode().rstrip("\r\n"), file)
+        return SourceRow(number, None, reason, _shown(content), file)
     return json_row(number, value, file, reason)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from coala_jax.data._errors import DataError
+from coala_jax.data._message import MESSAGE_KEYS
 from coala_jax.data._options import COLUMNS
 
 # Where files keep a list of rows beside other lists.
@@ -17,8 +18,6 @@ ROW_KEYS = {
 }
 # Of those, columns of one text a row: lists of them are columns of a table.
 TEXT_KEYS = {"prompt", "chosen", "rejected", "completion", "response"}
-# A list of such mappings is a conversation, no list of rows.
-MESSAGE_KEYS = ({"role", "content"}, {"from", "value"})
 
 
 def rows_within(whole: Mapping[str, Any], file: str) -> list[Any] | None:
@@ -76,5 +75,6 @@ def _is_rows(value: Any) -> bool:
 
 
 def _is_messages(value: Any) -> bool:
+    """Whether a value is a conversation, and so no list of rows."""
     first = value[0] if isinstance(value, list) and value else None
     return isinstance(first, dict) and any(keys <= set(first) for keys in MESSAGE_KEYS)

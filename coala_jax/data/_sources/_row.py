@@ -1,23 +1,24 @@
 """What every source gives: numbered entries, each with fields or with the reason it has none."""
 
+import csv
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
+from coala_jax.data._errors import DataError
 from coala_jax.data._message import PairMessages
+from coala_jax.data._reasons import CUT_SHORT
 from coala_jax.data._rows import RowFault, SetAsideRow
 
-# Reasons that a source gives; those of rows that were read are in `coala_jax.data._rows`.
-BROKEN_JSON = "broken JSON"
-NOT_AN_OBJECT = "not a JSON object"
-NOT_UTF8 = "not valid UTF-8"
-CUT_SHORT = "cannot be read from here on"
-LINE_TOO_LONG = "line too long"
-FIELD_COUNT = "not as many fields as columns"
-STRAY_QUOTE = 'a quote (") that is not closed, or not doubled within a quoted field'
-NOT_A_RECORD = "not a mapping of columns to values"
 # By these rows it is decided what the columns are; a column may be missing in some.
 SEEN_ROWS = 100
+# What reading raises where the file, not the program, is at fault.
+READ_ERRORS: tuple[type[Exception], ...] = (OSError, EOFError, csv.Error)
+
+
+class AfterEnd(OSError):
+    """Something else follows the end of what was compressed; nothing of that is lost."""
 
 
 class SourceRow(NamedTuple):
@@ -72,3 +73,22 @@ def each_row(
             yield from make(row, row.fields)
         except RowFault as fault:
             yield row.set_aside(str(fault))
+
+
+def until_cut(file: Path, rows: Iterator[SourceRow]) -> Iterator[SourceRow]:
+    """Rows of a file; one that breaks off, such as a gzip cut short, ends with one that says so.
+
+    Raises:
+        DataError: nothing of it can be read.
+    """
+    number = 0
+    try:
+        for row in rows:
+            number = row.number
+            yield row
+    except READ_ERRORS as error:
+        fault = " ".join(str(error).split())
+        if not number:
+            raise DataError(f"{file}: cannot be read ({fault})") from error
+        reason = fault if isinstance(error, AfterEnd) else CUT_SHORT
+        yield SourceRow(number + 1, None, reason, fault, str(file))

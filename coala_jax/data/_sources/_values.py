@@ -1,10 +1,12 @@
 """Values of numpy, pandas, Arrow and ``datasets`` as JSON has them."""
 
+import numbers
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
 from coala_jax.data._errors import DataError
+from coala_jax.data._message import MESSAGE_KEYS
 
 _JSON_TYPES = (str, int, float, bool, type(None))
 # pandas' words for a missing value; its third one is a NaN.
@@ -12,7 +14,7 @@ _MISSING = ("NAType", "NaTType")
 # Formats of ``datasets`` under which a row is a table.
 _TABLE_FORMATS = ("pandas", "polars", "arrow")
 # Lists of such mappings are stored as a mapping of lists by ``datasets``.
-_STRUCTS = ({"role", "content"}, {"from", "value"}, {"answer", "rank"})
+_STRUCTS = (*MESSAGE_KEYS, {"answer", "rank"})
 
 
 def plain_record(record: Any) -> dict[str, Any] | None:
@@ -42,7 +44,11 @@ def plain(value: Any) -> Any:
     if isinstance(value, Decimal):
         return float(value)
     if hasattr(value, "tolist"):  # arrays and scalars of numpy, series of pandas, tensors
-        return plain(value.tolist())
+        listed = value.tolist()
+        if type(listed) is not type(value):
+            return plain(listed)
+        # Python has no float of such precision, and the list of one is itself.
+        return float(listed) if isinstance(listed, numbers.Real) else listed
     return None if type(value).__name__ in _MISSING else value
 
 

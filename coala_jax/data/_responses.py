@@ -183,17 +183,25 @@ def _own(conversations: Conversations, fields: Mapping[str, Any]) -> tuple[str, 
     given, system = _responses_of(fields), system_of(fields)
     prompt: Any = fields.get("prompt")
     texts: list[Any] = list(given.values())
-    if prompt and all(texts) and any(map(is_conversation, (prompt, *texts))):
+    if prompt and any(map(is_conversation, (prompt, *texts))):
+        for side, text in zip(given, texts, strict=True):
+            if not is_conversation(text):
+                key = _named(side)
+                require_texts({key: text}, (key,))
         answers = [messages(_conversation(each, ASSISTANT)) for each in texts]
         turns = messages(_conversation(prompt, USER), system)
         prompt, texts = conversations.texts(turns, answers, tools_of(fields))
         system = None  # in the text now
     require_texts({"prompt": prompt}, ("prompt",))
     for side, text in zip(given, texts, strict=True):
-        # Of a list the reasons name no number: equal faults are counted together.
-        key = side if side in (CHOSEN, REJECTED) else RESPONSE
+        key = _named(side)
         require_texts({key: text}, (key,))
     return with_system(prompt, system), dict(zip(given, texts, strict=True))
+
+
+def _named(side: str) -> str:
+    """How reasons call a side; of a list they name no number: equal faults are counted together."""
+    return side if side in (CHOSEN, REJECTED) else RESPONSE
 
 
 def _conversation(value: Any, role: str) -> Any:

@@ -290,3 +290,11 @@ def test_classes_of_a_winner_go_by_their_names():
     read = read_rows(datasets.Dataset.from_dict(columns, features))
     assert [row.chosen for row in read.rows] == ["No.", "So."]
     assert read.set_aside_counts == {"tied scores": 1}
+
+
+def test_a_turn_that_nobody_has_answered_is_named():
+    row = {"prompt": '["Why?"]', "response_a": '["So."]', "response_b": "[null]", "winner": "a"}
+    good = {**row, "response_b": '["No."]'}
+    read = read_rows([good, row])
+    assert [each[1:4] for each in read.rows] == [("Why?", "So.", "No.")]
+    assert read.set_aside_counts == {"no answer to one of the turns": 1}

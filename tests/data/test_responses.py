@@ -66,6 +66,8 @@ def test_scored_and_unpaired_rows_give_the_pairs_that_extract_makes_of_them():
         ({"prompt": "p", "response": None}, "no response"),
         ({"prompt": "p", "responses": []}, "empty responses"),
         ({"prompt": "p", "responses": "a"}, "responses is not a list of texts or of conversations"),
+        ({"prompt": [{"role": "user", "content": "p"}], "responses": ["a", " "]}, "empty response"),
+        ({"prompt": [{"role": "user", "content": "p"}], "response": None}, "no response"),
         (
             {"prompt": "p", "responses": [{"role": "user", "content": "a"}]},
             "a completion does not begin with the assistant",

@@ -236,10 +236,15 @@ def _turns(prompt: Any, answers: Sequence[Any]) -> tuple[Any, list[Any]] | None:
 
     None where they are none. Of several turns the first question is the prompt, and the later ones
     stand among the answers.
+
+    Raises:
+        RowFault: a turn that nobody has answered.
     """
     lists = [_texts(value) for value in (prompt, *answers)]
     if not all(lists) or len(set(map(len, lists))) != 1:
         return None
+    if any(text is None for texts in lists for text in texts):
+        raise RowFault("no answer to one of the turns")
     questions, *sides = lists
     if len(questions) == 1:
         return questions[0], [side[0] for side in sides]
@@ -254,11 +259,12 @@ def _turns(prompt: Any, answers: Sequence[Any]) -> tuple[Any, list[Any]] | None:
 
 
 def _texts(value: Any) -> list[str]:
-    """The texts of a list in JSON; empty where it is none."""
+    """The texts of a list in JSON, with nulls where there are none; empty where it is no list."""
     if not isinstance(value, str) or not value.startswith("["):
         return []
     try:
         texts = json.loads(value)
     except (ValueError, RecursionError):
         return []
-    return texts if isinstance(texts, list) and all(isinstance(t, str) for t in texts) else []
+    is_list = isinstance(texts, list) and all(t is None or isinstance(t, str) for t in texts)
+    return texts if is_list else []

@@ -1,7 +1,7 @@
 """How the messages of a conversation become a prompt and a response."""
 
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from coala_jax._common_start import common_length
@@ -155,14 +155,16 @@ class ChatFormat(NamedTuple):
         bare = [[*map(self._bare, completion)] for completion in completions]
         wholes = [self.write([*prompt, *completion], tools) for completion in bare]
         begun, behind = self._around(prompt, tools)
+        _require_said(begun, prompt)
         answers = []
         for whole, completion in zip(wholes, bare, strict=True):
             start = common_length(begun, whole)
-            _require_said(whole[:start], prompt)
+            answer = self._ended(whole, behind)[start:]
+            if start < len(begun):
+                _require_said(whole[:start], prompt)
+                answer = ChatAnswer(answer, whole[:start])
             _require_said(whole[start:], completion, answers=True)
-            ended = self._ended(whole, behind)
-            own = ended[start:]
-            answers.append(own if start == len(begun) else ChatAnswer(own, whole[:start]))
+            answers.append(answer)
         unwritten = self._unwritten(prompt, bare, wholes, tools)
         if self.is_template:
             return ChatTexts(ChatText(begun), answers, unwritten)
@@ -226,6 +228,12 @@ class ChatFormat(NamedTuple):
             about = {name for turn in turns for name in turn.fields} - {*SPEAKING}
             if about and self._writes([_without(turn, about) for turn in turns], tools, whole):
                 unwritten |= about
+            else:
+                unwritten |= {
+                    name
+                    for name in about
+                    if self._writes([_without(turn, {name}) for turn in turns], tools, whole)
+                }
             for name, place in _ends_of_kinds(turns, len(prompt), answers_only=number > 0):
                 turn = turns[place]
                 if name in unwritten or not _speaks(name, turn, answers=place >= len(prompt)):
@@ -299,9 +307,9 @@ def _require_said(text: str, messages: Sequence[Message], *, answers: bool = Fal
         for part in _parts(message, thoughts=answers or message.role != ASSISTANT)
     ]
     for part, role in sorted(said, key=lambda each: -len(each[0])):
-        for form in (part, json.dumps(part)[1:-1], json.dumps(part, ensure_ascii=False)[1:-1]):
+        for form in _forms(part):
             place = written.find(form)
-            if place >= 0:  # the result of a tool may stand there as JSON
+            if place >= 0:
                 written = f"{written[:place]}\0{written[place + len(form) :]}"
                 break
         else:
@@ -309,6 +317,13 @@ def _require_said(text: str, messages: Sequence[Message], *, answers: bool = Fal
                 f"the chat template leaves out what a message of the {role} says, as those for "
                 "images do with plain text; use a tokenizer whose template writes it"
             )
+
+
+def _forms(part: str) -> Iterator[str]:
+    """How a text may stand there: as it is, or as JSON, as the results of tools do."""
+    yield part
+    yield json.dumps(part)[1:-1]
+    yield json.dumps(part, ensure_ascii=False)[1:-1]
 
 
 def _parts(message: Message, *, thoughts: bool) -> list[str]:

@@ -115,7 +115,13 @@ def test_rows_go_on_while_others_are_compiled(model, held, steps, send):
         assert next(events)["choices"]
         second = send(own, STREAM)
         assert second.status() == 200
-        assert held.begun.acquire(timeout=PATIENCE)
+        # The engine may have taken all four steps before: it places requests between steps.
+        for _ in range(STREAM["max_tokens"] - 8):
+            if held.begun.acquire(timeout=1):
+                break
+            steps.allow(1)
+        else:
+            pytest.fail("nothing was compiled for the second request")
         steps.free()
         assert list(events)[-1]["choices"][0]["finish_reason"] == "length"
         assert not held.is_set()

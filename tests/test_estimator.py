@@ -118,6 +118,7 @@ def test_a_report_speaks_of_left_out_pairs_or_of_those_given(model):
     assert verdict.log_loss.high < np.log(2)
 
 
+@pytest.mark.slow
 def test_a_model_of_noise_says_so():
     rng = np.random.default_rng(0)
     model = RewardModel(config=FAST).fit(*rng.standard_normal((2, 60, WIDTH)))
@@ -158,6 +159,7 @@ def test_groups_are_read_once_and_counted(select):
         model.fit(chosen, rejected, groups=range(59))
 
 
+@pytest.mark.slow
 def test_a_verdict_on_folds_is_as_honest_as_one_on_new_pairs():
     """On noise the choice alone made one in six intervals lie above chance."""
     above = 0

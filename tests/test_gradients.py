@@ -92,6 +92,7 @@ def test_a_gradient_of_phase_two_stands_where_phase_one_has_none(name):
     assert float(slope) == pytest.approx(float(ends[0] - ends[1]) / (2e-4 * at), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_phase_one_has_no_gradient_where_its_active_set_is_no_optimum():
     with jax.enable_x64(True):
         with pytest.raises(SolveError, match=NO_GRADIENT):

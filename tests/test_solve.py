@@ -353,6 +353,7 @@ def test_features_on_an_explicit_mesh_that_are_whole_on_each_device_are_solved()
     np.testing.assert_allclose(found.head.theta1, expected.head.theta1, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_mend_of_an_explicit_axis_is_one():
     auto = jax.make_mesh((1,), ("rows",), axis_types=(AxisType.Auto,))
     split = PreferenceFeatures(*(on_mesh(side, "rows", mesh=auto) for side in FEATURES[:2]))

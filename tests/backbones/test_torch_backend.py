@@ -114,6 +114,7 @@ def test_what_the_engine_does_not_do_is_refused(torch, checkpoint, tmp_path):
         module(jnp.zeros((1, 65), int))
 
 
+@pytest.mark.slow
 def test_the_command_line_extracts_and_scores_with_it(neox, tmp_path):
     data, store, head = tmp_path / "rows.jsonl", str(tmp_path / "store"), str(tmp_path / "head")
     lines = [

@@ -152,6 +152,7 @@ def test_strengths_are_chosen_unless_they_are_given(solved, tmp_path, capsys):
     assert "--linear-ridge is given, and --select auto chooses it" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_phase_two_that_harms_held_out_pairs_is_left_out_and_said(tmp_path, capsys):
     """Noise, fitted without any restraint."""
     rng = np.random.default_rng(0)
@@ -168,6 +169,7 @@ def test_a_phase_two_that_harms_held_out_pairs_is_left_out_and_said(tmp_path, ca
     assert "above that of a coin" in printed
 
 
+@pytest.mark.slow
 def test_too_few_groups_are_said(tmp_path, capsys):
     rng = np.random.default_rng(0)
     chosen, rejected = rng.standard_normal((2, 22, 3)).astype(np.float32)

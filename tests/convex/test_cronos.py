@@ -59,6 +59,7 @@ def test_every_loss_and_model_solves_bare_in_float32_and_under_vmap_in_float64(m
 
 
 @pytest.mark.parametrize("change", [{"adapt_rows": False}, {"adapt_rho": False}])
+@pytest.mark.slow
 def test_how_the_penalties_adapt_moves_the_path_and_not_the_optimum(change):
     features = draw_pairs(5, pairs=40)
     # A rho far from where it belongs, so that there is something to adapt.

@@ -61,6 +61,7 @@ def linear_reward(loss: str, features: PreferenceFeatures) -> np.ndarray:
 
 @pytest.mark.parametrize("loss", ["bradley_terry", "squared"])
 @pytest.mark.parametrize("model", MODELS)
+@pytest.mark.slow
 def test_above_lambda_max_the_head_is_the_linear_probe(model, loss):
     features = draw_pairs(0, PAIRS, WIDTH)
     config = Config(model=model, phase1_loss=loss, linear_path=True, phase2_objective="none")
@@ -90,6 +91,7 @@ def test_above_a_huge_ridge_the_program_is_the_one_without_a_path(model):
     assert float(jnp.max(jnp.abs(with_path.certificate.linear))) < 1e-4
 
 
+@pytest.mark.slow
 def test_the_network_adds_what_is_not_linear():
     features, unseen = draw_interaction(0), draw_interaction(1, 2000)
     params = Params(group_lasso=0.1, linear_ridge=0.05)
@@ -170,6 +172,7 @@ def test_a_certificate_with_a_path_is_certified_again(model):
         certify(params, features, certificate._replace(linear=None), config=config)
 
 
+@pytest.mark.slow
 def test_phase_two_finds_the_weights_of_neurons_and_path():
     """Of one neuron and a path: two coefficients, by scikit-learn."""
     features = draw_interaction(5)
@@ -191,6 +194,7 @@ def test_phase_two_finds_the_weights_of_neurons_and_path():
     np.testing.assert_allclose(margins, expected, atol=0.02)
 
 
+@pytest.mark.slow
 def test_without_phase_two_the_head_is_that_of_phase_one():
     features = draw_interaction(6, 80)
     config = Config(

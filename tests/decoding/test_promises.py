@@ -93,6 +93,7 @@ def test_the_head_raises_rewards(backbone, make_model, key):
     assert found["guided"] > found["plain"] + 0.1
 
 
+@pytest.mark.slow
 def test_prompts_may_have_options_of_their_own(backbone, make_model, key):
     model = make_model(backbone)
     configs = [

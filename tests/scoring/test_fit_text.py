@@ -78,6 +78,7 @@ def test_a_temperature_that_cannot_be_is_named(fitted, backbone, tmp_path, tempe
         TextRewardModel.load(tmp_path / "head", backbone)
 
 
+@pytest.mark.slow
 def test_a_store_keeps_the_features_and_a_dataset_is_taken(checkpoint, tmp_path):
     datasets = pytest.importorskip("datasets")
     dataset = datasets.Dataset.from_list(rows(24))

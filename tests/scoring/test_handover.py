@@ -236,6 +236,7 @@ def test_the_torch_reward_of_a_text_is_that_of_score(
     assert np.ptp(expected.rewards) > 0.1
 
 
+@pytest.mark.slow
 def test_the_torch_reward_needs_nothing_of_this_package(head_folder, model, checkpoint, tmp_path):
     pytest.importorskip("torch")
     export_torch(head_folder, tmp_path / "out")

@@ -103,9 +103,8 @@ def chat_of(model: Backbone | TextRewardModel) -> ChatFormat:
     """
     if not isinstance(model, TextRewardModel):
         return tokenizer_chat(model.tokenizer)
-    chat = tokenizer_chat(model.backbone.tokenizer, model.identity.chat_template)
-    model.require_chat_template(chat.name)
-    return chat
+    model.require_chat_template(model.chat.name)
+    return model.chat
 
 
 def writes_developer(chat: ChatFormat) -> bool:

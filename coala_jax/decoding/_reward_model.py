@@ -27,7 +27,7 @@ from coala_jax._progress import Progress
 from coala_jax.backbones import Backbone, load_backbone
 from coala_jax.backbones._stack import layer_indices
 from coala_jax.data import DataError, PromptFingerprint, ResponseRow
-from coala_jax.data._chat import ChatError, ChatText
+from coala_jax.data._chat import ChatError, ChatFormat, ChatText
 from coala_jax.data._message import ASSISTANT, Message
 from coala_jax.features import FeatureError, FeatureIdentity
 from coala_jax.features._chat import tokenizer_chat
@@ -119,11 +119,14 @@ class TextRewardModel:
         return ExtractSettings.from_identity(self.identity)
 
     @cached_property
+    def chat(self) -> ChatFormat:
+        """How the backbone's tokenizer writes conversations: as the head knows them if it can."""
+        return tokenizer_chat(self.backbone.tokenizer, self.identity.chat_template)
+
+    @cached_property
     def closing(self) -> str:
         """What stands behind an answer as the head knows them."""
-        if not self.settings.written:
-            return self.backbone.tokenizer.end_token
-        return tokenizer_chat(self.backbone.tokenizer, self.identity.chat_template).closing()
+        return self.chat.closing() if self.settings.written else self.backbone.tokenizer.end_token
 
     @cached_property
     def end_id(self) -> int:
@@ -361,9 +364,8 @@ def _as_scored(model: TextRewardModel, prompt: str, response: str) -> tuple[str,
         return prompt, response
     if not prompt.turns:  # it came as the template writes it
         return prompt, model.written_response(response)
-    chat = tokenizer_chat(model.backbone.tokenizer, model.identity.chat_template)
     try:
-        written = chat.texts(prompt.turns, [[Message(ASSISTANT, response)]])
+        written = model.chat.texts(prompt.turns, [[Message(ASSISTANT, response)]])
     except ChatError:  # what was generated is no answer that the template writes
         return prompt, model.written_response(response)
     return written.prompt, written.answers[0]

@@ -86,6 +86,7 @@ PROMISED = {
         "LOSSES",
         "Loss",
         "SQUARED",
+        "SQUARED_DIFFERENCE",
         "SQUARED_HINGE",
         "get_loss",
     ],

@@ -16,11 +16,14 @@ import numpy as np
 from coala_jax._errors import CoalaError
 from coala_jax._head import (
     DEFAULT_BETA,
+    PREFIX,
+    RESPONSE,
     TRAINED_ON,
     Head,
     HeadError,
     HeadFileError,
     HeadMetadata,
+    known_scores,
     load_head,
 )
 from coala_jax._progress import Progress
@@ -57,6 +60,8 @@ class TextRewardModel:
         beta: what turns reward differences into log-odds: one over the temperature that left-out
             pairs have fitted, else the scale that the Bradley-Terry loss of Phase II had (eq 7).
         trained_on: the prompts that the head was trained on; None where it does not say.
+        scores: what the head reads: ``response``, whole ones with their end token, or ``prefix``,
+            beginnings of them as they stand, which no score of whole responses is taken of.
 
     Raises:
         FeatureError: another backbone, tokenizer, type or end token than the head's; every
@@ -76,9 +81,11 @@ class TextRewardModel:
     identity: FeatureIdentity
     beta: float = DEFAULT_BETA
     trained_on: PromptFingerprint | None = None
+    scores: str = RESPONSE
 
     def __post_init__(self) -> None:
         """Check that the head takes what the backbone makes."""
+        known_scores(self.scores)
         if not isinstance(self.identity, FeatureIdentity):
             raise HeadError(f"identity is {self.identity!r}, which {BARE}")
         try:
@@ -176,7 +183,8 @@ class TextRewardModel:
         try:
             prompts = metadata.document.get(TRAINED_ON)
             trained_on = None if prompts is None else PromptFingerprint.from_text(prompts)
-            return cls(backbone, head, identity, metadata.log_odds_scale, trained_on)
+            scale, scores = metadata.log_odds_scale, metadata.scores
+            return cls(backbone, head, identity, scale, trained_on, scores)
         except DataError as error:
             raise HeadFileError(f"{head_folder}/head.json: {TRAINED_ON}: {error}") from None
         except HeadError as error:
@@ -258,6 +266,20 @@ def require_reward_model(model: object, error: type[CoalaError] = HeadError) -> 
         )
 
 
+def require_scores_responses(scores: str, error: type[CoalaError] = HeadError) -> None:
+    """Raise where a head of beginnings is asked about whole responses.
+
+    Args:
+        scores: what it reads, as `TextRewardModel.scores` and `HeadMetadata.scores` say.
+        error: to raise.
+    """
+    if scores == PREFIX:
+        raise error(
+            "the head scores beginnings of responses as they stand (it comes from `solve "
+            "--prefixes`), and these are whole ones; use a head that is solved without --prefixes"
+        )
+
+
 def head_identity(folder: str | os.PathLike[str], metadata: HeadMetadata) -> FeatureIdentity:
     """How the features of a head were made, as its files say.
 
@@ -309,7 +331,7 @@ def score(
         (n,) rewards in the order of the rows, and how many rows were cut.
 
     Raises:
-        HeadError: no `TextRewardModel`.
+        HeadError: no `TextRewardModel`, or one of beginnings of responses.
         FeatureError: texts for a head of conversations, or the other way round; a feature or a
             reward that is not finite, or a token that the model does not know; named by its row.
     """
@@ -326,6 +348,7 @@ def rewards_of(
     token_budget: int | None = None,
 ) -> Rewards:
     """The rewards of `score`, also where a head of texts is asked about conversations."""
+    require_scores_responses(model.scores)
     if not rows:
         return Rewards(np.empty(0, np.float64), 0, 0, None)
     settings = replace(model.settings, token_budget=token_budget)

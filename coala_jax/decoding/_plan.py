@@ -60,6 +60,8 @@ def make_plan(
         )
     longest = round_up(max(sampling.max_new_tokens for sampling in samplings), TOKEN_MULTIPLE)
     candidates = 0
+    if guidance and reward_model is not None and reward_model.value_head is not None:
+        guidance = _as_values(guidance)
     if guidance:
         candidates = guidance.continuations or min(guidance.num_candidates or pool, pool)
     return Plan(
@@ -73,6 +75,19 @@ def make_plan(
         traced=traced,
         likely=min(likely, vocab),
     )
+
+
+def _as_values(guidance: Guidance) -> Guidance:
+    """The guidance by a value head, which reads texts in the making as they stand.
+
+    Raises:
+        GenerationError: the candidate alone is to be scored, which no value head was trained on.
+    """
+    if guidance.scored == "token":
+        raise GenerationError(
+            "scored='token': a value head reads the whole text so far; leave out one of the two"
+        )
+    return replace(guidance, scored="prefix")
 
 
 def _require_plain_response(model: TextRewardModel) -> None:

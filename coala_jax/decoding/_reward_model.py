@@ -62,6 +62,8 @@ class TextRewardModel:
         trained_on: the prompts that the head was trained on; None where it does not say.
         scores: what the head reads: ``response``, whole ones with their end token, or ``prefix``,
             beginnings of them as they stand, which no score of whole responses is taken of.
+        value_head: a head of beginnings on the same features, which guides in place of the head;
+            rewards stay those of the head. None where the head guides.
 
     Raises:
         FeatureError: another backbone, tokenizer, type or end token than the head's; every
@@ -82,6 +84,7 @@ class TextRewardModel:
     beta: float = DEFAULT_BETA
     trained_on: PromptFingerprint | None = None
     scores: str = RESPONSE
+    value_head: Head | None = None
 
     def __post_init__(self) -> None:
         """Check that the head takes what the backbone makes."""
@@ -93,8 +96,10 @@ class TextRewardModel:
         except ValueError as error:
             raise HeadError(str(error)) from None
         require_same_backbone(self.identity, feature_identity(self.backbone, settings))
-        if not all(np.isfinite(value).all() for value in jax.tree.leaves(self.head)):
-            raise HeadError("the head holds NaN or infinity; solve again")
+        heads = {"head": self.head, "value head": self.value_head}
+        for name, head in heads.items():
+            if not all(np.isfinite(value).all() for value in jax.tree.leaves(head)):
+                raise HeadError(f"the {name} holds NaN or infinity; solve again")
         if settings.needs_query:
             raise HeadError(
                 f"pooling {settings.pooling!r} needs a query and none is recorded; solve again "
@@ -105,12 +110,13 @@ class TextRewardModel:
         except ValueError as error:
             raise HeadError(str(error)) from None
         width = settings.width(self.backbone.config.hidden_size)
-        if self.head.theta1.shape[0] != width:
-            raise HeadError(
-                f"the head takes {self.head.theta1.shape[0]} features, and its identity speaks of "
-                f"{width} ({settings.pooling} of layers {settings.layers}); they are of different "
-                "heads"
-            )
+        for name, head in heads.items():
+            if head is not None and head.theta1.shape[0] != width:
+                raise HeadError(
+                    f"the {name} takes {head.theta1.shape[0]} features, and its identity speaks of "
+                    f"{width} ({settings.pooling} of layers {settings.layers}); they are of "
+                    "different heads"
+                )
         beta = self.beta
         if isinstance(beta, bool) or not isinstance(beta, int | float) or not 0 < beta < math.inf:
             raise HeadError(f"params.beta is {beta!r}, not a finite number above 0; solve again")
@@ -159,6 +165,7 @@ class TextRewardModel:
         backbone: Backbone | str | os.PathLike[str],
         *,
         dtype: str | None = None,
+        value_head: str | os.PathLike[str] | None = None,
         **options: Any,
     ) -> TextRewardModel:
         """Read a head, and the backbone that it was trained on.
@@ -167,6 +174,8 @@ class TextRewardModel:
             head_folder: of a head that was solved from a feature store, or from an export of one.
             backbone: a checkpoint folder or a hub id; one that is loaded already is taken as it is.
             dtype: as ``load_backbone`` takes it; None takes the type of the head's features.
+            value_head: folder of a head of beginnings (``coala-jax solve --prefixes``) on the same
+                features, which is to guide.
             options: the others of ``load_backbone``.
 
         Raises:
@@ -177,6 +186,7 @@ class TextRewardModel:
         """
         head, metadata = load_head(head_folder)
         identity = head_identity(head_folder, metadata)
+        guide = None if value_head is None else _load_value_head(value_head, identity)
         if not isinstance(backbone, Backbone):
             dtype = dtype or identity.compute_dtype
             backbone = load_backbone(backbone, dtype=dtype, **options)
@@ -184,7 +194,7 @@ class TextRewardModel:
             prompts = metadata.document.get(TRAINED_ON)
             trained_on = None if prompts is None else PromptFingerprint.from_text(prompts)
             scale, scores = metadata.log_odds_scale, metadata.scores
-            return cls(backbone, head, identity, scale, trained_on, scores)
+            return cls(backbone, head, identity, scale, trained_on, scores, guide)
         except DataError as error:
             raise HeadFileError(f"{head_folder}/head.json: {TRAINED_ON}: {error}") from None
         except HeadError as error:
@@ -240,6 +250,26 @@ class TextRewardModel:
                 "the head was trained on conversations that a chat template wrote, and this is a "
                 f"plain text; {MESSAGES}"
             )
+
+
+def _load_value_head(folder: str | os.PathLike[str], identity: FeatureIdentity) -> Head:
+    """A head of beginnings, for a head of this identity.
+
+    Raises:
+        HeadFileError: no usable head, or one of whole responses.
+        FeatureError: it was trained on other features.
+    """
+    head, metadata = load_head(folder)
+    if metadata.scores != PREFIX:
+        raise HeadFileError(
+            f"value_head={os.fspath(folder)!r}: a head of whole responses; one of beginnings comes "
+            "from `coala-jax extract --prefixes K` and `coala-jax solve --prefixes`"
+        )
+    try:
+        require_same_backbone(identity, head_identity(folder, metadata))
+    except FeatureError as error:
+        raise FeatureError(f"value_head={os.fspath(folder)!r}: {error}") from None
+    return head
 
 
 def backbone_of(model: Backbone | TextRewardModel) -> Backbone:

@@ -107,7 +107,7 @@ RUNNING: Mapping[str, RunningPooling] = {
 
 @partial(
     jax.tree_util.register_dataclass,
-    data_fields=["head", "query"],
+    data_fields=["head", "query", "value_head"],
     meta_fields=["pooling", "layers"],
 )
 @dataclass(frozen=True)
@@ -119,12 +119,15 @@ class RunningReward:
         query: (layers, width) of attention pooling, or None.
         pooling: of the head's features, names joined by ``+``.
         layers: of the head's features; none where there is no head.
+        value_head: says of a text in the making what it will be worth, from the same features; None
+            where the head itself is asked.
     """
 
     head: Head
     query: jax.Array | None
     pooling: str
     layers: tuple[int, ...]
+    value_head: Head | None = None
 
     @classmethod
     def of(cls, model: Backbone | TextRewardModel) -> "RunningReward":
@@ -137,8 +140,8 @@ class RunningReward:
         if settings.query:
             shape = len(settings.layers), model.backbone.config.hidden_size
             query = jnp.asarray(query_array(settings.query, *shape))
-        head = jax.tree.map(jnp.asarray, model.head)
-        return cls(head, query, settings.pooling, settings.layers)
+        head, value_head = jax.tree.map(jnp.asarray, (model.head, model.value_head))
+        return cls(head, query, settings.pooling, settings.layers, value_head)
 
     def begin(self, hidden: tuple[jax.Array, ...], mask: jax.Array) -> RunningPools:
         """What is kept of prompts.
@@ -166,6 +169,13 @@ class RunningReward:
 
     def score(self, pools: RunningPools) -> jax.Array:
         """(...) float32 rewards of the texts so far."""
+        return self._by(self.head, pools)
+
+    def value(self, pools: RunningPools) -> jax.Array:
+        """(...) float32: what the texts so far are worth to guidance."""
+        return self._by(self.head if self.value_head is None else self.value_head, pools)
+
+    def _by(self, head: Head, pools: RunningPools) -> jax.Array:
         vectors = [
             part.value(kept)
             for layer in pools
@@ -173,7 +183,7 @@ class RunningReward:
         ]
         whole = jnp.broadcast_shapes(*(vector.shape[:-1] for vector in vectors))
         wide = [jnp.broadcast_to(vector, (*whole, vector.shape[-1])) for vector in vectors]
-        return self.head(jnp.concatenate(wide, -1)).astype(jnp.float32)
+        return head(jnp.concatenate(wide, -1)).astype(jnp.float32)
 
     def forget_response(self, pools: RunningPools) -> RunningPools:
         """Pools of the same shape that no token has reached, for scoring tokens without their text.

@@ -62,7 +62,7 @@ class Reference:
         weights = weights[: len(kept)]
         return kept, np.log(weights / weights.sum())
 
-    def reward(self, prompt, response, apart=0):
+    def reward(self, prompt, response, apart=0, head=None):
         """Of a response, or of its last ``apart`` tokens as if nothing stood before them.
 
         Whichever end token it has, it is scored as a text is: with the one that closes texts.
@@ -88,13 +88,17 @@ class Reference:
                 else:
                     raise AssertionError(name)
         theta1, bias, theta2, center = (
-            np.asarray(part, np.float64) for part in self.model.head[:4]
+            np.asarray(part, np.float64) for part in (head or self.model.head)[:4]
         )
         centred = np.concatenate(vectors) - center
         return float(np.maximum(centred @ theta1 + bias, 0) @ theta2)
 
     def score(self, prompt, response, added):
         """Of a prefix that was extended by ``added`` tokens, as the configuration scores it."""
+        if self.model.value_head is not None:
+            ends = response[-1] in self.ends and len(response) > 1
+            read = response[:-1] if ends else response
+            return self.reward(prompt, read, head=self.model.value_head)
         if self.guidance.scored == "token":
             return self.reward(prompt, response, apart=added)
         closes = self.guidance.scored == "closed" and response[-1] not in self.ends

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from coala_jax.decoding._config import GenerationConfig
+from coala_jax.decoding._config import GenerationConfig, GenerationError
 from coala_jax.decoding._generate import guided_generate
 from coala_jax.decoding._plan import make_plan
 from coala_jax.decoding._prompts import template_of
@@ -104,6 +104,29 @@ def compare(backbone, model, config, key, prompts=PROMPTS):
 @pytest.mark.parametrize("name", marked(CONFIGS, SLOW))
 def test_plain_python_generates_the_same(backbone, make_model, key, name):
     compare(backbone, make_model(backbone), config_of(name), key)
+
+
+VALUED = ["token by token", "lookahead", "blocks", "raw", "best"]
+
+
+@pytest.mark.parametrize("name", marked(VALUED, {"raw", "best"}))
+def test_a_value_head_guides_and_the_head_rewards(backbone, make_model, key, name):
+    model = make_model(backbone)
+    valued = replace(model, value_head=make_model(backbone, seed=5).head)
+    compare(backbone, valued, config_of(name), key)
+    by_value, by_head = (
+        [one.tokens for one in guided_generate(each, PROMPTS, config_of(name), key)]
+        for each in (valued, model)
+    )
+    assert by_value != by_head
+
+
+def test_a_value_head_reads_no_token_alone(backbone, make_model, key):
+    model = make_model(backbone)
+    with pytest.raises(GenerationError, match="scored='token': a value head reads the whole text"):
+        guided_generate(
+            replace(model, value_head=model.head), PROMPTS, config_of("token alone"), key
+        )
 
 
 @pytest.mark.parametrize("name", marked(["linear", "lookahead", "blocks"], {"lookahead", "blocks"}))

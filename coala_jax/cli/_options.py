@@ -168,7 +168,7 @@ def add_value_head(parser: argparse.ArgumentParser | argparse._ArgumentGroup) ->
     parser.add_argument(
         "--value-head",
         metavar="DIR",
-        help="folder of a head of beginnings (`solve --prefixes`) on the same features, which is "
+        help="folder of a head of beginnings (`solve --prefixes`) on the same backbone, which is "
         "to guide in place of HEAD; rewards stay those of HEAD",
     )
 

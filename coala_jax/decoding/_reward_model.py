@@ -48,6 +48,37 @@ TEXTS = "give prompt and response as texts, or extract and solve again from rows
 MESSAGES = 'give the prompt as messages: [{"role": "user", "content": ...}]'
 
 
+class ValueHead(NamedTuple):
+    """A head of beginnings, which guides texts in the making.
+
+    Attributes:
+        head: the network.
+        settings: layers and pooling that it reads; all else is as with the head that rewards.
+    """
+
+    head: Head
+    settings: ExtractSettings
+
+    def require_usable(self, rewards: ExtractSettings, width: int, depth: int) -> None:
+        """Raise where it cannot guide beside a head of these settings, on these hidden states.
+
+        Raises:
+            HeadError: its weights, its width or its layers, or attention of its own.
+        """
+        _require_finite("value head", self.head)
+        _require_width("value head", self.head, self.settings, width)
+        try:
+            layer_indices(self.settings.layers, depth)
+        except ValueError as error:
+            raise HeadError(f"value head: {error}") from None
+        own, theirs = ((one.query, one.layers) for one in (self.settings, rewards))
+        if self.settings.query and own != theirs:
+            raise HeadError(
+                "value head: its attention pooling has another query or other layers than that of "
+                "the head; extract for it with the layers and pooling of the head"
+            )
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class TextRewardModel:
     """A backbone and a head that was trained on its features; none is made where they do not fit.
@@ -62,8 +93,8 @@ class TextRewardModel:
         trained_on: the prompts that the head was trained on; None where it does not say.
         scores: what the head reads: ``response``, whole ones with their end token, or ``prefix``,
             beginnings of them as they stand, which no score of whole responses is taken of.
-        value_head: a head of beginnings on the same features, which guides in place of the head;
-            rewards stay those of the head. None where the head guides.
+        value_head: a head of beginnings, which guides in place of the head; rewards stay those of
+            the head. None where the head guides.
 
     Raises:
         FeatureError: another backbone, tokenizer, type or end token than the head's; every
@@ -84,7 +115,7 @@ class TextRewardModel:
     beta: float = DEFAULT_BETA
     trained_on: PromptFingerprint | None = None
     scores: str = RESPONSE
-    value_head: Head | None = None
+    value_head: ValueHead | None = None
 
     def __post_init__(self) -> None:
         """Check that the head takes what the backbone makes."""
@@ -96,10 +127,7 @@ class TextRewardModel:
         except ValueError as error:
             raise HeadError(str(error)) from None
         require_same_backbone(self.identity, feature_identity(self.backbone, settings))
-        heads = {"head": self.head, "value head": self.value_head}
-        for name, head in heads.items():
-            if not all(np.isfinite(value).all() for value in jax.tree.leaves(head)):
-                raise HeadError(f"the {name} holds NaN or infinity; solve again")
+        _require_finite("head", self.head)
         if settings.needs_query:
             raise HeadError(
                 f"pooling {settings.pooling!r} needs a query and none is recorded; solve again "
@@ -109,14 +137,10 @@ class TextRewardModel:
             layer_indices(settings.layers, self.backbone.config.depth)
         except ValueError as error:
             raise HeadError(str(error)) from None
-        width = settings.width(self.backbone.config.hidden_size)
-        for name, head in heads.items():
-            if head is not None and head.theta1.shape[0] != width:
-                raise HeadError(
-                    f"the {name} takes {head.theta1.shape[0]} features, and its identity speaks of "
-                    f"{width} ({settings.pooling} of layers {settings.layers}); they are of "
-                    "different heads"
-                )
+        width = self.backbone.config.hidden_size
+        _require_width("head", self.head, settings, width)
+        if self.value_head is not None:
+            self.value_head.require_usable(settings, width, self.backbone.config.depth)
         beta = self.beta
         if isinstance(beta, bool) or not isinstance(beta, int | float) or not 0 < beta < math.inf:
             raise HeadError(f"params.beta is {beta!r}, not a finite number above 0; solve again")
@@ -175,7 +199,7 @@ class TextRewardModel:
             backbone: a checkpoint folder or a hub id; one that is loaded already is taken as it is.
             dtype: as ``load_backbone`` takes it; None takes the type of the head's features.
             value_head: folder of a head of beginnings (``coala-jax solve --prefixes``) on the same
-                features, which is to guide.
+                backbone, which is to guide; its layers and pooling may be others.
             options: the others of ``load_backbone``.
 
         Raises:
@@ -252,12 +276,26 @@ class TextRewardModel:
             )
 
 
-def _load_value_head(folder: str | os.PathLike[str], identity: FeatureIdentity) -> Head:
+def _require_finite(name: str, head: Head) -> None:
+    if not all(np.isfinite(value).all() for value in jax.tree.leaves(head)):
+        raise HeadError(f"the {name} holds NaN or infinity; solve again")
+
+
+def _require_width(name: str, head: Head, settings: ExtractSettings, hidden_size: int) -> None:
+    width, takes = settings.width(hidden_size), head.theta1.shape[0]
+    if takes != width:
+        raise HeadError(
+            f"the {name} takes {takes} features, and its identity speaks of {width} "
+            f"({settings.pooling} of layers {settings.layers}); they are of different heads"
+        )
+
+
+def _load_value_head(folder: str | os.PathLike[str], identity: FeatureIdentity) -> ValueHead:
     """A head of beginnings, for a head of this identity.
 
     Raises:
         HeadFileError: no usable head, or one of whole responses.
-        FeatureError: it was trained on other features.
+        FeatureError: it was trained on features of another backbone, or of texts in other words.
     """
     head, metadata = load_head(folder)
     if metadata.scores != PREFIX:
@@ -265,11 +303,13 @@ def _load_value_head(folder: str | os.PathLike[str], identity: FeatureIdentity) 
             f"value_head={os.fspath(folder)!r}: a head of whole responses; one of beginnings comes "
             "from `coala-jax extract --prefixes K` and `coala-jax solve --prefixes`"
         )
+    own = head_identity(folder, metadata)
+    read = {name: getattr(own, name) for name in ("pooling", "layer", "query")}
     try:
-        require_same_backbone(identity, head_identity(folder, metadata))
+        require_same_backbone(identity._replace(**read), own)
     except FeatureError as error:
         raise FeatureError(f"value_head={os.fspath(folder)!r}: {error}") from None
-    return head
+    return ValueHead(head, ExtractSettings.from_identity(own))
 
 
 def backbone_of(model: Backbone | TextRewardModel) -> Backbone:

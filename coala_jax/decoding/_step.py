@@ -2,7 +2,6 @@
 
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import NamedTuple
 
 import jax
@@ -198,7 +197,7 @@ def close(
     """
     plan = plan._replace(guidance=Guidance(scored="prefix"), candidates=1)
     # Rewards are the head's, whoever has guided.
-    policy = Policy(module, replace(reward, value_head=None), plan)
+    policy = Policy(module, reward.without_values(), plan)
     state = update_cache(*_run_pending(policy, state._replace(done=state.length == 0)))
     last = jnp.maximum(state.length - 1, 0)[:, None]
     ended = plan.ends(jnp.take_along_axis(state.tokens, last, 1)[:, 0]) & (state.length > 0)

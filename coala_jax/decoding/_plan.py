@@ -115,5 +115,5 @@ def require_generates(backbone: Backbone) -> None:
     if not backbone.module.generates:
         raise GenerationError(
             f"{backbone.identity.name}: a {backbone.identity.model_type} backbone does not "
-            "generate; use a causal model that jax runs (GPT-2, Llama, Mistral, Qwen)"
+            "generate; use a causal model that jax runs (`coala-jax backbones` lists them)"
         )

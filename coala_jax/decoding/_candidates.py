@@ -84,10 +84,10 @@ def largest(values: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
         (..., count) values in order, and (..., count) int32 places.
     """
     *leading, size = values.shape
-    if 4 * count * PART > size:  # parts that hold much of it save little
+    # Parts that hold much of it save little; filling up the last one costs more than all of them.
+    if size % PART or 4 * count * PART > size:
         return jax.lax.top_k(values, count)
-    lacking = [(0, 0)] * len(leading) + [(0, -size % PART)]
-    parts = jnp.pad(values, lacking, constant_values=-jnp.inf).reshape(*leading, -1, PART)
+    parts = values.reshape(*leading, -1, PART)
     # In their order, so that the first of equals stays the first.
     chosen = jnp.sort(jax.lax.top_k(parts.max(-1), count)[1], axis=-1)
     held = jnp.take_along_axis(parts, chosen[..., None], axis=-2).reshape(*leading, -1)

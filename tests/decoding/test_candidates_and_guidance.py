@@ -39,8 +39,8 @@ def options(rows=1, **fields):
 
 @pytest.mark.parametrize(
     ("shape", "count"),
-    [((3, 40), 5), ((1, 1024), 4), ((2, 3, 1500), 5), ((4, 8192), 32)],
-    ids=["small", "whole parts", "branches", "many"],
+    [((3, 40), 5), ((1, 1500), 4), ((2, 3, 1536), 5), ((4, 8192), 32)],
+    ids=["small", "a part unfilled", "branches", "many"],
 )
 @pytest.mark.parametrize("levels", [3, 10**6], ids=["ties", "no ties"])
 def test_the_largest_are_found_in_order_the_first_of_equals_first(shape, count, levels):

@@ -1,11 +1,12 @@
 """What guided decoding costs: milliseconds a step on one core, against plain sampling and torch.
 
-    PYTHONPATH=. python benchmarks/guided_cost.py
+    PYTHONPATH=. python benchmarks/guided_cost.py                  # the embedded backbone
+    PYTHONPATH=. python benchmarks/guided_cost.py --model DIR --name guided-cost-NAME
 
 Steps on prompts of 12 to 30 tokens that never end, compile time apart, in a process that is bound
 to one core, contenders in turns, the median of several. ``full`` pools (top-p 1) hold all
 candidates; ``nucleus`` ones (top-p 0.9) what the backbone leaves of them, as in use. Torch: the
-same weights in transformers' GPT-2 with its own cache, one token a call, sampling by multinomial
+same weights in transformers' model with its own cache, one token a call, sampling by multinomial
 from the same pool, in the fewest operations that do so.
 
 Writes a Markdown table and its JSON.
@@ -20,6 +21,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from reporting import account, markdown, origin, parser_of, save, say
@@ -28,6 +30,7 @@ from reporting import account, markdown, origin, parser_of, save, say
 def main() -> None:
     """Run the benchmark."""
     parser = parser_of(__doc__, "guided-cost")
+    parser.add_argument("--model", type=Path, help="a checkpoint folder of a causal model")
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 8])
     parser.add_argument("--steps", type=int, default=128)
     parser.add_argument("--repeats", type=int, default=7, help="of each, the median counts")
@@ -35,7 +38,8 @@ def main() -> None:
     if hasattr(os, "sched_setaffinity"):  # before jax and torch start their threads
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     rows = _measure(arguments)
-    result = account(steps=arguments.steps, repeats=arguments.repeats, rows=rows)
+    asked = {name: getattr(arguments, name) for name in ("steps", "repeats")}
+    result = account(model=str(arguments.model or "embedded"), **asked, rows=rows)
     save(arguments, result, _table(result))
     sys.stdout.write(_table(result))
 
@@ -48,12 +52,15 @@ def _measure(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     from coala_jax.quickstart._demo import embedded_backbone
     from tools.tutoring_truth import plain_questions
 
-    backbone = load_backbone(embedded_backbone())
+    folder = arguments.model or embedded_backbone()
+    backbone = load_backbone(folder)
     # An id that is never drawn, so that no response ends.
     unused = backbone.config.vocab_size - 1
-    backbone = replace(backbone, tokenizer=replace(backbone.tokenizer, end_id=unused))
+    tokenizer = replace(backbone.tokenizer, end_id=unused, more_end_ids=())
+    backbone = replace(backbone, tokenizer=tokenizer)
     settings = ExtractSettings(pooling="last")
-    model = TextRewardModel(backbone, _random_head(128), feature_identity(backbone, settings))
+    head = _random_head(backbone.config.hidden_size)
+    model = TextRewardModel(backbone, head, feature_identity(backbone, settings))
     prompts = [question.prompt for question in plain_questions(0)]
     base = GenerationConfig.from_options(max_new_tokens=arguments.steps)
     contenders: dict[str, Any] = {
@@ -75,7 +82,7 @@ def _measure(arguments: argparse.Namespace) -> list[dict[str, Any]]:
         runs = {
             name: _steps_of(model, prompts[:batch], config) for name, config in contenders.items()
         }
-        if torch_run := _torch_steps(backbone, prompts[:batch], contenders["plain"]):
+        if torch_run := _torch_steps(backbone, folder, prompts[:batch], contenders["plain"]):
             runs["torch, plain"] = torch_run
         times: dict[str, list[float]] = {name: [] for name in runs}
         for run in runs.values():
@@ -130,18 +137,19 @@ def _steps_of(model: Any, prompts: Sequence[str], config: Any) -> Callable[[], f
     return run
 
 
-def _torch_steps(backbone: Any, prompts: Sequence[str], config: Any) -> Callable[[], float] | None:
+def _torch_steps(
+    backbone: Any, folder: Path, prompts: Sequence[str], config: Any
+) -> Callable[[], float] | None:
     """The same by transformers and torch, or None without them."""
     try:
         import torch
-        from transformers import GPT2LMHeadModel
+        from transformers import AutoModelForCausalLM
     except ModuleNotFoundError:
         say("torch is not installed: left out")
         return None
-    from coala_jax.quickstart._demo import embedded_backbone
 
     torch.set_num_threads(1)
-    model = GPT2LMHeadModel.from_pretrained(embedded_backbone(), dtype=torch.float32).eval()
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     encoded = backbone.tokenizer.encode_batch(list(prompts))
     longest = max(map(len, encoded))
     pad = backbone.tokenizer.pad_id

@@ -152,7 +152,7 @@ class NextTokens(NamedTuple):
     near_tie: jax.Array
 
 
-# Branches so far, logits of what follows (rows, branches, vocab) and the depth reached.
+# Branches so far, float32 logits of what follows (rows, branches, vocab) and the depth reached.
 Following = Callable[[Branches, jax.Array, jax.Array], NextTokens]
 
 
@@ -226,7 +226,8 @@ def grow_branches(
 
     def lengthen(at: jax.Array, growing: Growing) -> Growing:
         branches = growing.branches
-        return add(growing, following(branches, module.logits(branches.hidden), at), at)
+        logits = module.logits(branches.hidden).astype(jnp.float32)
+        return add(growing, following(branches, logits, at), at)
 
     cache, branches, scored = jax.lax.fori_loop(1, depth, lengthen, growing)
     scored = branches.pools if scored is None else scored

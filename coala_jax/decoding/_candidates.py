@@ -7,6 +7,9 @@ import jax.numpy as jnp
 
 # Decisions closer than this are counted: another batch shape rounds otherwise and may turn them.
 NEAR_TIE = 1e-4
+# Tokens of a part of the vocabulary, of which the largest is compared first: near the root of a
+# large vocabulary over a usual pool, where as many parts are compared as tokens in those chosen.
+PART = 64
 
 
 class SamplingArrays(NamedTuple):
@@ -67,6 +70,31 @@ def penalise(logits: jax.Array, seen: jax.Array, penalty: jax.Array) -> jax.Arra
     return jnp.where(seen, moved, logits)
 
 
+def largest(values: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
+    """The largest values and their places, the first of equals first, as `jax.lax.top_k` gives.
+
+    They lie in the ``count`` parts with the largest maxima. `jax.lax.top_k` of all of a vocabulary
+    goes through it value by value on a CPU, and sorts it on a GPU.
+
+    Args:
+        values: (..., n) float32; of narrower floats XLA sorts all on a CPU.
+        count: how many, at most n.
+
+    Returns:
+        (..., count) values in order, and (..., count) int32 places.
+    """
+    *leading, size = values.shape
+    # Parts that hold much of it save little; filling up the last one costs more than all of them.
+    if size % PART or 4 * count * PART > size:
+        return jax.lax.top_k(values, count)
+    parts = values.reshape(*leading, -1, PART)
+    # In their order, so that the first of equals stays the first.
+    chosen = jnp.sort(jax.lax.top_k(parts.max(-1), count)[1], axis=-1)
+    held = jnp.take_along_axis(parts, chosen[..., None], axis=-2).reshape(*leading, -1)
+    top, at = jax.lax.top_k(held, count)
+    return top, PART * jnp.take_along_axis(chosen, at // PART, axis=-1) + at % PART
+
+
 def propose(logits: jax.Array, options: SamplingArrays, size: int) -> Pool:
     """The nucleus (Holtzman et al. 2020) of the ``top_k`` most probable tokens.
 
@@ -81,7 +109,7 @@ def propose(logits: jax.Array, options: SamplingArrays, size: int) -> Pool:
     """
     divisor = jnp.where(options.temperature > 0, options.temperature, 1)[:, None]
     scaled = logits.astype(jnp.float32) / divisor
-    top, tokens = jax.lax.top_k(scaled, min(size + 1, logits.shape[-1]))
+    top, tokens = largest(scaled, min(size + 1, logits.shape[-1]))
     rank = jnp.arange(top.shape[1])
     top_k, top_p = options.top_k[:, None], options.top_p[:, None]
     probable = rank < top_k
@@ -153,12 +181,12 @@ def take_largest(pool: Pool, values: jax.Array) -> Draw:
     """
     held = jnp.where(pool.inside, values, -jnp.inf)
     index = jnp.argmax(held, axis=-1)
-    largest = jnp.take_along_axis(held, index[:, None], axis=1)
+    won = jnp.take_along_axis(held, index[:, None], axis=1)
     is_index = jnp.arange(held.shape[1]) == index[:, None]
     # Of exactly equal ones the order decides, not the floats.
-    rivals = jnp.where(is_index | (held == largest), -jnp.inf, held).max(-1)
-    near = largest[:, 0] - rivals < NEAR_TIE
+    rivals = jnp.where(is_index | (held == won), -jnp.inf, held).max(-1)
+    near = won[:, 0] - rivals < NEAR_TIE
     # A token on the edge matters where it won, or would have.
     edge_won = (is_index & pool.on_edge).any(-1)
-    edge_lost = (pool.on_edge & ~pool.inside & (values > largest - NEAR_TIE)).any(-1)
+    edge_lost = (pool.on_edge & ~pool.inside & (values > won - NEAR_TIE)).any(-1)
     return Draw(index.astype(jnp.int32), near | edge_won | edge_lost)

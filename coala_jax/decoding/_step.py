@@ -27,6 +27,7 @@ from coala_jax.decoding._candidates import (
     Pool,
     SamplingArrays,
     draw,
+    largest,
     penalise,
     propose,
     take_largest,
@@ -142,8 +143,8 @@ def _take_next(policy: Policy, state: DecodeState, logits: jax.Array) -> DecodeS
         return _choose_guided(policy, accepted, proposal.first(width), due)
 
     paths = [functools.partial(guide, width) for width in plan.widths]
-    largest = jnp.where(due, sizes, 0).max()
-    fitting = 1 + jnp.searchsorted(jnp.array(plan.widths), largest)
+    most = jnp.where(due, sizes, 0).max()
+    fitting = 1 + jnp.searchsorted(jnp.array(plan.widths), most)
     return _choose_path(accepted, jnp.where(due.any(), fitting, 0), paths)
 
 
@@ -291,7 +292,7 @@ def _look_at(policy: Policy, state: DecodeState, pool: Pool) -> ScoredBranches:
         return score_candidates(policy, state, pool.tokens)
 
     def most_probable(_: Branches, logits: jax.Array, __: jax.Array) -> NextTokens:
-        top, tokens = jax.lax.top_k(logits, 2)
+        top, tokens = largest(logits, 2)
         return NextTokens(tokens[..., 0], top[..., 0] - top[..., 1] < NEAR_TIE)
 
     first = NextTokens(pool.tokens, jnp.zeros(pool.tokens.shape, bool))
@@ -317,7 +318,7 @@ def _take_blocks(policy: Policy, state: DecodeState, proposal: Proposal, due: ja
         return NextTokens(tokens.reshape(rows, -1), chosen.near_tie.reshape(rows, -1))
 
     def following(branches: Branches, logits: jax.Array, at: jax.Array) -> NextTokens:
-        flat = logits.reshape(rows * count, -1).astype(jnp.float32)
+        flat = logits.reshape(rows * count, -1)
         if plan.penalised:
             seen = _seen_by(wide(state.seen), branches)
             flat = penalise(flat, seen, options.repetition_penalty)
@@ -372,16 +373,17 @@ def _note_likely(
     kept: Likely, logits: jax.Array, length: jax.Array, after: DecodeState, plan: Plan
 ) -> Likely:
     """Keep what the logits say of the tokens that rows took at their ``length`` (rows,)."""
-    log_probs = jax.nn.log_softmax(logits)
-    top, tokens = jax.lax.top_k(log_probs, plan.likely)
+    top, tokens = largest(logits, plan.likely)
+    # A log softmax of those alone that are kept: that of all is as large as the logits.
+    most = top[:, :1]
+    total = jnp.log(jnp.exp(logits - most).sum(-1, keepdims=True))
     last = jnp.minimum(length, plan.new_tokens - 1)[:, None]
     taken = jnp.take_along_axis(after.tokens, last, axis=1)
-    own = jnp.take_along_axis(log_probs, taken, axis=1)[:, 0]
+    own = (jnp.take_along_axis(logits, taken, axis=1) - most - total)[:, 0]
     places = jnp.where(after.length > length, length, plan.new_tokens)
     put = jax.vmap(lambda whole, at, part: whole.at[at].set(part, mode="drop"))
-    return Likely(
-        *(put(whole, places, part) for whole, part in zip(kept, (own, tokens, top), strict=True))
-    )
+    found = Likely(own, tokens, top - most - total)
+    return Likely(*(put(whole, places, part) for whole, part in zip(kept, found, strict=True)))
 
 
 def _note(state: DecodeState, seen: Trace, due: jax.Array, plan: Plan) -> DecodeState:

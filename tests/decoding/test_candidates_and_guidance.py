@@ -1,5 +1,7 @@
 """Pools, draws and reweighting by themselves."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,9 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coala_jax.decoding._candidates import (
+    PART,
     Pool,
     SamplingArrays,
     draw,
+    largest,
     penalise,
     propose,
     take_largest,
@@ -31,6 +35,31 @@ def options(rows=1, **fields):
     types = {"top_k": jnp.int32, "max_new_tokens": jnp.int32}
     columns = {n: jnp.full(rows, v, types.get(n, jnp.float32)) for n, v in values.items()}
     return SamplingArrays(key=jax.random.split(jax.random.key(0), rows), **columns)
+
+
+@pytest.mark.parametrize(
+    ("shape", "count"),
+    [((3, 40), 5), ((1, 1500), 4), ((2, 3, 1536), 5), ((4, 8192), 32)],
+    ids=["small", "a part unfilled", "branches", "many"],
+)
+@pytest.mark.parametrize("levels", [3, 10**6], ids=["ties", "no ties"])
+def test_the_largest_are_found_in_order_the_first_of_equals_first(shape, count, levels):
+    rng = np.random.default_rng(0)
+    values = rng.integers(-levels, levels, shape).astype(np.float32)
+    values[..., ::7] = -np.inf
+    values[0, ..., 2 * count :] = -np.inf  # fewer than are asked for
+    top, places = jax.jit(largest, static_argnums=1)(values, count)
+    expected = np.argsort(-values, axis=-1, kind="stable")[..., :count]
+    assert (np.asarray(places) == expected).all()
+    assert (np.asarray(top) == np.take_along_axis(values, expected, -1)).all()
+    assert places.dtype == jnp.int32
+
+
+def test_no_pool_of_a_large_vocabulary_sorts_all_of_it():
+    logits = jax.ShapeDtypeStruct((2, 262_144), jnp.float32)
+    program = jax.jit(propose, static_argnums=2).lower(logits, options(2), 50).as_text()
+    sizes = [int(size) for size in re.findall(r"top_k.*: tensor<2x(\d+)xf32>", program)]
+    assert sizes == [262_144 // PART, 51 * PART]
 
 
 LOGITS = jnp.log(jnp.array([[0.1, 0.4, 0.05, 0.3, 0.15]]))

@@ -70,6 +70,8 @@ OPTIONAL = {
     "expert_count": "num_local_experts",
     "rope.freq_base": "rope_theta",
 }
+# Of scores and logits; 0 is none.
+CAPS = ("attn_logit_softcapping", "final_logit_softcapping")
 TOKENS = {
     "tokenizer.ggml.bos_token_id": "bos_token_id",
     "tokenizer.ggml.eos_token_id": "eos_token_id",
@@ -174,6 +176,7 @@ def _fields(file: GgufFile) -> Fields:
     fields: Fields = {"model_type": architecture.model_type}
     fields |= _renamed(given, {**REQUIRED, **OPTIONAL})
     fields |= _renamed(dict(file.metadata), TOKENS)
+    fields |= {name: fields[name] or None for name in CAPS if name in fields}
     fields["tie_word_embeddings"] = HEAD not in file.tensors
     if EMBEDDING in file.tensors:
         fields["vocab_size"] = file.tensors[EMBEDDING].shape[0]
@@ -227,11 +230,11 @@ def _add_rope_scaling(fields: Fields, given: Fields, file: GgufFile) -> None:
             "original_max_position_embeddings": positions,
         }
     elif SHORT_FACTORS in file.tensors:
+        fields["original_max_position_embeddings"] = trained
         scaling = {
             "rope_type": "longrope",
             "short_factor": _numbers(file, SHORT_FACTORS),
             "long_factor": _numbers(file, LONG_FACTORS),
-            "original_max_position_embeddings": trained,
         } | _renamed(given, {"rope.scaling.attn_factor": "attention_factor"})
     elif kind == "yarn":
         scaling = {

@@ -122,7 +122,8 @@ def _sizes(fields, arch):
     heads = fields["num_attention_heads"]
     rope = fields.get("rope_parameters") or {}
     scaling = rope.get("full_attention", rope) | (fields.get("rope_scaling") or {})
-    theta = fields.get("rope_theta", rope.get("full_attention", rope).get("rope_theta", 10000.0))
+    plain = 1e6 if arch == "gemma3" else 1e4
+    theta = fields.get("rope_theta", rope.get("full_attention", rope).get("rope_theta", plain))
     own = {
         "context_length": fields["max_position_embeddings"],
         "embedding_length": fields["hidden_size"],
@@ -178,7 +179,7 @@ def _permuted(weights, heads):
 
 def _rope_tensors(fields):
     scaling = fields.get("rope_scaling") or fields.get("rope_parameters") or {}
-    kind = scaling.get("rope_type")
+    kind = scaling.get("rope_type", scaling.get("type"))
     if kind == "longrope":
         return {
             f"rope_factors_{name}.weight": np.array(scaling[f"{name}_factor"], np.float32)

@@ -27,6 +27,7 @@ from .variants import CAUSAL, SIZES, filled, load_variant, write_variant
 # Rows of 32 are whole blocks of Q8_0; the vocabulary holds 300 tokens.
 WIDE = {**SIZES, "vocab_size": 300, "hidden_size": 32, "intermediate_size": 64}
 LLAMA = {"model_type": "llama", **WIDE}
+GEMMA = {**WIDE, "head_dim": 16, "sliding_window": 5, "tie_word_embeddings": True}
 VARIANTS = {
     "llama": {**LLAMA, "rope_theta": 500.0},
     "llama tied, one key head, biases": {
@@ -44,12 +45,28 @@ VARIANTS = {
     "qwen2 tied": {"model_type": "qwen2", **WIDE, "tie_word_embeddings": True},
     "qwen3": {"model_type": "qwen3", **WIDE, "head_dim": 128},
     "qwen3 biases": {"model_type": "qwen3", **WIDE, "head_dim": 10, "attention_bias": True},
+    "gemma2": {"model_type": "gemma2", **GEMMA, "num_key_value_heads": 4},
+    "gemma3": {"model_type": "gemma3_text", **GEMMA, "num_hidden_layers": 7},
+    "gemma3 linear rope": {
+        "model_type": "gemma3_text",
+        **GEMMA,
+        "tie_word_embeddings": False,
+        "rope_parameters": {
+            "full_attention": {"rope_type": "linear", "rope_theta": 5e5, "factor": 8.0},
+            "sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
+        },
+    },
+    "phi3": {"model_type": "phi3", **WIDE},
+    "phi3 window": {"model_type": "phi3", **WIDE, "sliding_window": 9},
+    "phi3 longrope, part of a head": {**CAUSAL["phi3 longrope, part of a head"], **WIDE},
 }
 # What transformers' reading of a file has all of: it leaves out biases of Llama, widths of heads of
 # Qwen 3 but 128, and how rotary frequencies are stretched.
 READ_ALIKE = {"llama": "F32", "llama wide heads": "F16", "qwen2 tied": "Q8_0", "qwen3": "F32"}
+READ_ALIKE |= {"gemma2": "F16", "gemma3": "Q8_0", "phi3": "Q8_0"}
 TOKENS = np.random.default_rng(0).integers(2, 300, (2, 40))
-# Numbers that a file has in float32 only, and what "llama3 rope" says otherwise.
+# Whose rotary settings a file says otherwise, and what differs by float32 only.
+FACTORS_BY_FILE = ("llama3 rope", "phi3 longrope, part of a head")
 SAID_OTHERWISE = {"rms_norm_eps", "rope_parameters"}
 
 
@@ -69,10 +86,18 @@ def folder(tmp_path_factory):
 
 
 def _calm(weights):
-    """Smaller matrices, by which rounding does not grow from layer to layer."""
+    """Random matrices: through the waves of `filled`, of low rank, rounding grows.
+
+    The rest in float16, so that 1 + w - 1 is w in float32.
+    """
+    rng = np.random.default_rng(0)
     tensors = load_file(weights)
-    calm = {name: 0.3 * one if one.ndim > 1 else one for name, one in tensors.items()}
-    save_file(calm, weights, metadata={"format": "pt"})
+    for name in sorted(tensors):
+        if (shape := tensors[name].shape)[1:]:
+            tensors[name] = (rng.normal(size=shape) / np.sqrt(shape[1])).astype(np.float32)
+        else:
+            tensors[name] = tensors[name].astype(np.float16).astype(np.float32)
+    save_file(tensors, weights, metadata={"format": "pt"})
 
 
 @pytest.fixture(scope="module")
@@ -96,15 +121,20 @@ def test_a_file_has_the_tensors_and_sizes_of_the_folder_it_was_made_of(name, fol
     assert np.float32(config.rms_norm_eps) == np.float32(own.rms_norm_eps)
     fields, theirs = config.to_dict(), own.to_dict()
     other = {key for key in theirs if fields[key] != theirs[key]}
-    assert other <= SAID_OTHERWISE and (name == "llama3 rope" or "rope_parameters" not in other)
+    assert other <= SAID_OTHERWISE
+    assert name in FACTORS_BY_FILE or "rope_parameters" not in other
 
 
-def test_rotary_factors_of_llama_3_turn_as_its_configuration_says(folder, tmp_path):
-    path = write_gguf(folder("llama3 rope"), tmp_path / "model.gguf")
+@pytest.mark.parametrize("name", FACTORS_BY_FILE)
+def test_rotary_factors_of_a_file_turn_as_the_configuration_of_the_folder_says(
+    name, folder, tmp_path
+):
+    path = write_gguf(folder(name), tmp_path / "model.gguf")
     assert read_config(path)["rope_scaling"]["rope_type"] == "longrope"
     family, config = read_family(path)[1:]
-    ours = load_module(path, family, config)(jnp.asarray(TOKENS))
-    theirs = load_variant(folder("llama3 rope"))(jnp.asarray(TOKENS))
+    tokens = jnp.asarray(TOKENS[:, : config.max_length])
+    ours = load_module(path, family, config)(tokens)
+    theirs = load_variant(folder(name))(tokens)
     assert np.abs(ours - theirs).max() <= 1e-5 * np.abs(theirs).max()
 
 

@@ -104,8 +104,13 @@ def gguf_parts(path: Path) -> tuple[Path, ...]:
         CheckpointError: one is missing, or another than the first is given.
     """
     parts = tuple(path.with_name(name) for name in shard_names(path.name))
-    if lost := [part.name for part in parts if not part.is_file()]:
-        raise CheckpointError(f"{path}: no such file: {some_of(lost)}; fetch it beside the others")
+    lost = [part.name for part in parts if not part.is_file()]
+    if lost and not path.is_file():
+        raise CheckpointError(f"{path}: no such file; of a hub id, give ORG/NAME:FILE.gguf")
+    if lost:
+        raise CheckpointError(
+            f"{path}: parts of it are missing: {some_of(lost)}; fetch them beside it"
+        )
     return parts
 
 
@@ -236,7 +241,7 @@ def _read_header(path: Path) -> tuple[dict[str, Any], dict[str, GgufTensor]]:
         raise CheckpointError(f"{path}: {error}") from error
     except (EOFError, struct.error) as error:
         raise CheckpointError(f"{path}: cut short within its header; fetch it again") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(
             f"{path}: cannot be read as GGUF ({error}); fetch it again"
         ) from error

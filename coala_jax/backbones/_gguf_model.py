@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from coala_jax.backbones._config_fields import SIZE
 from coala_jax.backbones._errors import CheckpointError
 from coala_jax.backbones._gguf import (
     GgufFile,
@@ -61,6 +62,12 @@ REQUIRED = {
     "attention.head_count": "num_attention_heads",
     "attention.layer_norm_rms_epsilon": "rms_norm_eps",
 }
+# Of these, what must be positive integers before anything is worked out with them.
+SIZES = (
+    *("context_length", "embedding_length", "block_count", "feed_forward_length"),
+    *("attention.head_count", "attention.head_count_kv", "attention.key_length"),
+    *("rope.dimension_count", "attention.sliding_window_pattern"),
+)
 OPTIONAL = {
     "attention.head_count_kv": "num_key_value_heads",
     "attention.key_length": "head_dim",
@@ -173,6 +180,8 @@ def _fields(file: GgufFile) -> Fields:
     }
     if lost := [prefix + key for key in REQUIRED if key not in given]:
         raise CheckpointError(f"metadata lack {', '.join(lost)}; convert the model again")
+    if faults := [SIZE.fault(prefix + key, given[key]) for key in SIZES if _no_size(given, key)]:
+        raise CheckpointError("; ".join(faults))
     fields: Fields = {"model_type": architecture.model_type}
     fields |= _renamed(given, {**REQUIRED, **OPTIONAL})
     fields |= _renamed(dict(file.metadata), TOKENS)
@@ -184,6 +193,11 @@ def _fields(file: GgufFile) -> Fields:
     architecture.more(fields, given, file)
     _add_rope_scaling(fields, given, file)
     return fields | {key: value for key, value in given.items() if key not in SAID_ELSEWHERE}
+
+
+def _no_size(given: Fields, key: str) -> bool:
+    """Whether something is said that is no size; windows may be said of each layer."""
+    return key in given and not (SIZE.fits(given[key]) or isinstance(given[key], list))
 
 
 def _one(key: str, value: Any) -> Any:
@@ -295,15 +309,12 @@ def _add_gemma(name: str, fields: Fields, given: Fields, file: GgufFile) -> None
     if window := given.pop("attention.sliding_window", 0):
         fields["sliding_window"] = window
     pattern = given.pop("attention.sliding_window_pattern", GEMMA3_PATTERN if "3" in name else 2)
-    slides = [(layer + 1) % pattern != 0 for layer in range(layers)] if _whole(pattern) else pattern
-    fields["layer_types"] = [SLIDING if one else FULL for one in slides]
+    if not isinstance(pattern, list):
+        pattern = [(layer + 1) % pattern != 0 for layer in range(layers)]
+    fields["layer_types"] = [SLIDING if one else FULL for one in pattern]
     if name == "gemma3":
         local = given.pop("rope.freq_base_swa", GEMMA3_LOCAL_BASE)
         fields["rope_local_base_freq"] = local
-
-
-def _whole(pattern: Any) -> bool:
-    return isinstance(pattern, int) and not isinstance(pattern, bool)
 
 
 def _name(architecture: Architecture, name: str) -> str:

@@ -56,6 +56,8 @@ SPLITS: Mapping[str, str] = {
     **dict.fromkeys(("gpt-4o", "llama4"), GPT4O),
     "tekken": TEKKEN,
 }
+# Whose texts begin with a start token unless the file says otherwise.
+STARTED = ("llama3", "llama-v3", "llama-bpe", "falcon3")
 # Vocabularies whose words are whole where they are in them, whatever the merges give.
 WHOLE_WORDS = (LLAMA3, TEKKEN)
 
@@ -141,9 +143,9 @@ def _add_ends(backend: Any, metadata: Mapping[str, Any]) -> None:
     """What the tokenizer itself puts around a text."""
     from tokenizers import processors
 
-    sentencepiece = metadata[f"{PREFIX}model"] == "llama"
-    # Old files of sentencepiece do not say it, and mean it.
-    starts = metadata.get(f"{PREFIX}add_bos_token", sentencepiece)
+    # Old files do not say it, and llama.cpp takes it for meant.
+    meant = metadata[f"{PREFIX}model"] == "llama" or metadata.get(f"{PREFIX}pre") in STARTED
+    starts = metadata.get(f"{PREFIX}add_bos_token", meant)
     parts = [
         _token(metadata, metadata[key]) if text is None else text
         for asked, key, text in (
@@ -159,7 +161,9 @@ def _add_ends(backend: Any, metadata: Mapping[str, Any]) -> None:
 
 
 def _more_ends(metadata: Mapping[str, Any]) -> set[int]:
-    return {int(metadata[PREFIX + key]) for key in END_KEYS if PREFIX + key in metadata}
+    """Ends of turns and messages, which must be tokens."""
+    ids = [metadata[PREFIX + key] for key in END_KEYS if PREFIX + key in metadata]
+    return {number for number in ids if _token(metadata, number)}
 
 
 def _chat_templates(metadata: Mapping[str, Any]) -> str | dict[str, str] | None:

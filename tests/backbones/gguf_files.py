@@ -94,6 +94,7 @@ def byte_level_metadata(count, pre="gpt-2"):
         "tokenizer.ggml.tokens": tokens,
         "tokenizer.ggml.token_type": kinds,
         "tokenizer.ggml.merges": kept or ["t h"],
+        "tokenizer.ggml.add_bos_token": False,
         "tokenizer.ggml.eos_token_id": 0,
         "tokenizer.ggml.bos_token_id": 0,
         "tokenizer.ggml.padding_token_id": 0,

@@ -92,6 +92,12 @@ def test_a_start_and_an_end_are_put_where_the_file_says_so(more, start, whole, t
     assert tokenizer.raw.convert_ids_to_tokens(tokenizer.raw("the")["input_ids"]) == whole
 
 
+@pytest.mark.parametrize(("pre", "start"), [("llama-bpe", 0), ("qwen2", None)])
+def test_old_files_of_llama_3_mean_a_start_they_do_not_name(pre, start, tmp_path):
+    metadata = byte_level_metadata(300, pre) | {"tokenizer.ggml.add_bos_token": None}
+    assert load_tokenizer(write_tokenizer(tmp_path, metadata)).start_id == start
+
+
 def test_no_space_is_put_before_a_text_where_the_file_says_so(tmp_path):
     words = ["\u2581the", "the", "th"]
     with_space = load_tokenizer(write_tokenizer(tmp_path, sentencepiece_metadata(words)))
@@ -153,6 +159,7 @@ def test_chat_templates_are_read_by_their_names(tmp_path):
         ({"merges": None}, "no merges in it (tokenizer.ggml.merges)"),
         ({"merges": ["t zz"]}, "the tokenizer cannot be read (Error while initializing BPE"),
         ({"eos_token_id": None}, "names no end-of-text token; set tokenizer.ggml.eos_token_id"),
+        ({"eot_token_id": 300}, "a special token has id 300, the vocabulary 300 tokens"),
         ({"eos_token_id": 300}, "a special token has id 300, the vocabulary 300 tokens"),
         ({"model": "llama", "merges": None}, "the tokenizer cannot be read"),
     ],

@@ -16,6 +16,7 @@ from coala_jax._containers import as_matrix, as_vector
 from coala_jax._errors import CoalaError
 from coala_jax._head import (
     ACCOUNT,
+    SCORES,
     TRAINED_ON,
     Head,
     HeadError,
@@ -273,6 +274,8 @@ class RewardModel:
             PromptFingerprint.from_text(trained_on)
         info["identity"] = known.get("identity") if identity is None else dict(identity)
         info[TRAINED_ON] = known.get(TRAINED_ON) if trained_on is None else trained_on
+        if SCORES in known:
+            info[SCORES] = known[SCORES]
         save_head(folder, self._head(), valid_json(info))
 
     @classmethod

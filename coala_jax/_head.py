@@ -104,6 +104,10 @@ KINDS = (ConvexHead, GatedHead)
 
 # The entry of ``head.json`` with the prompts that a head was trained on, as hashes.
 TRAINED_ON = "trained_on_prompts"
+# The entry that says what a head reads: whole responses, as every head does that says nothing, or
+# their beginnings as they stand, without an end token.
+SCORES = "scores"
+RESPONSE, PREFIX = "response", "prefix"
 
 
 class HeadMetadata(NamedTuple):
@@ -121,6 +125,15 @@ class HeadMetadata(NamedTuple):
     document: Mapping[str, Any]
 
     @property
+    def scores(self) -> str:
+        """What the head reads: ``response``, whole ones, or ``prefix``, beginnings of them.
+
+        Raises:
+            HeadError: something else.
+        """
+        return known_scores(self.document.get(SCORES, RESPONSE))
+
+    @property
     def log_odds_scale(self) -> float:
         """What turns reward differences into log-odds: one over the temperature, else beta.
 
@@ -135,6 +148,13 @@ class HeadMetadata(NamedTuple):
             name = "temperature" if known else "params.beta"
             raise HeadError(f"{name} is {value!r}, not a finite number above 0; solve again")
         return 1 / value if known else float(value)
+
+
+def known_scores(scores: object) -> str:
+    """What a head reads; a `HeadError` where that is nothing that is known here."""
+    if scores not in (RESPONSE, PREFIX):
+        raise HeadError(f"{SCORES} is {scores!r}, expected {RESPONSE!r} or {PREFIX!r}; solve again")
+    return str(scores)
 
 
 def _centred(features: jax.Array | np.ndarray, head: Head) -> jax.Array:

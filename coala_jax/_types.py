@@ -32,7 +32,10 @@ class PreferenceFeatures(NamedTuple):
             (gates of a covariance are then other draws of one distribution). Weights are divided by
             their mean, so only their ratios matter. Features must be finite whatever their weight.
         margin: (n,) extra margin of each pair in the Bradley-Terry loss (TRL's `margin` column),
-            added to `Params.gamma`, or None for 0 each.
+            added to `Params.gamma`, or None for 0 each. With the Phase I loss
+            `"squared_difference"` gamma + margin is what the reward difference of the pair, chosen
+            less rejected, is to be, of any size and sign; Phase II, unless its objective is
+            `"none"`, still takes it for a margin of the Bradley-Terry loss.
     """
 
     chosen: jax.Array | np.ndarray
@@ -55,7 +58,8 @@ class Params(NamedTuple):
         linear_ridge: coefficient of ||w||^2 / 2 beside the mean loss of Phase I, w the linear path
             of `Config.linear_path` on standardised features; > 0. Not read without one.
         beta: reward scale of the Bradley-Terry loss (eq 7); > 0.
-        gamma: offset of the Bradley-Terry loss (eq 6), in Phase II and in a pairwise Phase I.
+        gamma: offset of the Bradley-Terry loss (eq 6), in Phase II and in a pairwise Phase I,
+            where it is added to every target of `"squared_difference"`.
         ridge: coefficient of ||theta2||^2 / 2 in the Phase II objective, in which every neuron's
             reward difference has unit root mean square; > 0, so that an optimum exists.
         learning_rate: AdamW step size that Phase II starts from; > 0. It adapts by itself. Steps
@@ -118,8 +122,9 @@ class Config:
             of the sampled gates is then open everywhere, so that linear rewards are included
             (`linear_path` includes them in either, with a penalty of their own).
         phase1_loss: loss of Phase I: `"squared"` (the paper), `"logistic"`, `"squared_hinge"` and
-            `"huber"` on labels +-1 of single responses, or `"bradley_terry"` on pairs, with
-            `Params.gamma` and margins. Or a `Loss` of your own.
+            `"huber"` on labels +-1 of single responses, or on pairs, with `Params.gamma` and
+            margins, `"bradley_terry"` and `"squared_difference"`, which takes gamma + margin for
+            the reward difference of each pair. Or a `Loss` of your own.
         linear_path: add a linear reward x^T w to the network, as a skip connection does: its ridge
             penalty is `Params.linear_ridge`, and the program stays convex. Where the group lasso is
             at lambda_max or above, the head is that linear reward alone. The gate that

@@ -20,6 +20,7 @@ class Loss(NamedTuple):
         dual_terms: (q, y) -> -l*(-q) of every output, q the dual point over the weight.
         domain: least and largest q of the conjugate, in the direction of y where it is signed.
         signed: whether the domain is one of y q.
+        pairwise: whether outputs are differences of pairs.
     """
 
     terms: Callable[[Array, Array], Array]
@@ -28,6 +29,7 @@ class Loss(NamedTuple):
     dual_terms: Callable[[Array, Array], Array]
     domain: tuple[float, float]
     signed: bool = False
+    pairwise: bool = False
 
     def value(self, z: Array, y: Array, weight: Array) -> float:
         """Weighted sum; an output without weight has no part in it, whatever it is."""
@@ -102,5 +104,7 @@ LOSSES = {
         lambda z, y: _bell(y - z),
         lambda q, y: y * q + _entropy(q),
         (0, 1),
+        pairwise=True,
     ),
 }
+LOSSES["squared_difference"] = LOSSES["squared"]._replace(pairwise=True)

@@ -139,7 +139,7 @@ def program_of(pairs: Pairs, certificate: Any, config: Any, params: Any) -> Prog
     products = np.asarray(certificate.gates, np.float64) @ x.T
     near = abs(products) <= rounding(x, certificate.gates)
     weight = np.where(counts, pairs.weight, 0)
-    pairwise = config.phase1_loss == "bradley_terry"
+    pairwise = LOSSES[config.phase1_loss].pairwise
     labels = params.gamma + pairs.margin if pairwise else np.repeat([1.0, -1.0], len(counts))
     return Program(
         x=x,

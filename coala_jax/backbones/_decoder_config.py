@@ -1,7 +1,7 @@
 """What a causal decoder computes, read from a ``config.json``; a family says what sets it apart."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -21,7 +21,6 @@ from coala_jax.backbones._config_fields import (
     check_fields,
     only,
     or_null,
-    shown,
 )
 from coala_jax.backbones._family import (
     STACK_SIZES,
@@ -40,9 +39,8 @@ from coala_jax.backbones._rope import (
     rope_parameters_by_layer,
     turned_width,
 )
+from coala_jax.backbones._windows import Windows, no_windows, same_window, written_windows
 
-# Sliding window of every layer in tokens, None where it sees all; empty where none slides.
-Windows = tuple[int | None, ...]
 OPTIONAL_SIZES = ("num_key_value_heads", "head_dim")
 # Attributes of `DecoderConfig` that a config.json says, under these names or a family's own.
 SAID = (
@@ -308,6 +306,8 @@ def read_decoder_config(variant: Variant, fields: Mapping[str, Any]) -> DecoderC
         raise CoalaError(f"{owner} config: {error}") from error
     written = {other: given[name] for name, other in variant.aliases.items() if name in given}
     written |= {name: given.get(name) for name in variant.written}
+    if variant.windows is not None:
+        written |= written_windows(given, windows, same=variant.windows is same_window)
     eos = given["eos_token_id"]
     heads = given["num_attention_heads"]
     return DecoderConfig(
@@ -323,7 +323,7 @@ def read_decoder_config(variant: Variant, fields: Mapping[str, Any]) -> DecoderC
         local_rope=None if local is None else _settings(local),
         eos_token_id=tuple(eos) if isinstance(eos, list) else eos,
         stem=variant.stem,
-        own_fields=_settings({**written, **_written_windows(variant, given, windows)}),
+        own_fields=_settings(written),
         **{**variant.traits, **read},
     )
 
@@ -341,95 +341,3 @@ def _settings(fields: Mapping[str, Any]) -> Settings:
     """Sorted pairs, which can be hashed."""
     pairs = sorted(fields.items())
     return tuple((name, tuple(v) if isinstance(v, list) else v) for name, v in pairs)
-
-
-def no_windows(fields: Mapping[str, Any]) -> Windows:
-    """No layer slides.
-
-    Raises:
-        ValueError: ``layer_types`` that say so.
-    """
-    if SLIDING in layer_kinds(fields, ()):
-        raise CoalaError(
-            f"layer_types: {SLIDING} needs a window and layers that slide by use_sliding_window "
-            f"and sliding_window; {FULL} alone is"
-        )
-    return ()
-
-
-def same_window(fields: Mapping[str, Any]) -> Windows:
-    """``sliding_window`` is that of every layer.
-
-    Raises:
-        ValueError: ``layer_types`` that differ from it.
-    """
-    window = fields.get("sliding_window")
-    kinds = layer_kinds(fields, ())
-    if window is None:
-        if SLIDING in kinds:
-            raise CoalaError(
-                f"layer_types: {SLIDING} needs a window and layers that slide by "
-                "use_sliding_window and sliding_window; set them"
-            )
-        return ()
-    if FULL in kinds:
-        raise CoalaError(
-            f"layer_types={shown(list(kinds))} is not supported; with sliding_window={window} "
-            f"{SLIDING} in every layer is"
-        )
-    return (window,) * int(fields["num_hidden_layers"])
-
-
-def layered_windows(fields: Mapping[str, Any], slides: Sequence[bool]) -> Windows:
-    """Layers slide by ``sliding_window`` as ``layer_types`` say.
-
-    Args:
-        fields: of a ``config.json``.
-        slides: which layers slide where there are none.
-
-    Raises:
-        ValueError: layers that slide without a window; kinds that are not known.
-    """
-    kinds = layer_kinds(fields, [SLIDING if one else FULL for one in slides])
-    window = fields.get("sliding_window")
-    if SLIDING not in kinds:
-        return ()
-    if window is None or not fields.get("use_sliding_window", True):
-        raise CoalaError(
-            f"layer_types: {SLIDING} needs a window and layers that slide by use_sliding_window "
-            "and sliding_window; set them"
-        )
-    return tuple(window if kind == SLIDING else None for kind in kinds)
-
-
-def layer_kinds(fields: Mapping[str, Any], default: Sequence[str]) -> Sequence[str]:
-    """``layer_types``, or what stands for them.
-
-    Raises:
-        ValueError: kinds that are not known, or not one a layer.
-    """
-    kinds: Sequence[str] | None = fields.get("layer_types")
-    if kinds is None:
-        return default
-    if unknown := sorted({str(kind) for kind in kinds} - {SLIDING, FULL}):
-        raise CoalaError(f"layer_types: {', '.join(unknown)} not supported; {SLIDING}, {FULL} are")
-    if len(kinds) != (layers := fields["num_hidden_layers"]):
-        raise CoalaError(f"{len(kinds)} layer_types for {layers} layers (num_hidden_layers)")
-    return kinds
-
-
-def _written_windows(
-    variant: Variant, fields: Mapping[str, Any], windows: Windows
-) -> dict[str, Any]:
-    """How a ``config.json`` says the windows of layers."""
-    if variant.windows is None:
-        return {}
-    widths = [window for window in windows if window is not None]
-    written: dict[str, Any] = {"sliding_window": widths[0] if widths else None}
-    if variant.windows is same_window:
-        return written
-    kinds = [FULL if window is None else SLIDING for window in windows]
-    written["layer_types"] = kinds or [FULL] * fields["num_hidden_layers"]
-    if "use_sliding_window" in variant.fields:
-        written["use_sliding_window"] = bool(widths)
-    return written

@@ -27,11 +27,10 @@ from coala_jax.backbones._decoder_config import (
     NO_BIASES,
     DecoderConfig,
     Variant,
-    Windows,
     attention_biases,
-    layered_windows,
     read_decoder_config,
 )
+from coala_jax.backbones._windows import Windows, layered_windows
 
 FIELDS: Mapping[str, Kind] = {
     **NO_BIASES,

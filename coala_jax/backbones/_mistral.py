@@ -2,7 +2,8 @@
 
 from coala_jax.backbones._config_fields import QK_NORMS, SIZE, or_null
 from coala_jax.backbones._decoder import decoder_family
-from coala_jax.backbones._decoder_config import NO_BIASES, Variant, same_window
+from coala_jax.backbones._decoder_config import NO_BIASES, Variant
+from coala_jax.backbones._windows import same_window
 
 FAMILY = decoder_family(
     Variant(

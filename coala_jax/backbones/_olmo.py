@@ -5,14 +5,8 @@ from typing import Any
 
 from coala_jax.backbones._config_fields import ANY, FLAG, QK_NORMS, SIZE, or_null
 from coala_jax.backbones._decoder import decoder_family
-from coala_jax.backbones._decoder_config import (
-    LAYERED_ROPE,
-    NO_BIASES,
-    Variant,
-    Windows,
-    attention_biases,
-    layered_windows,
-)
+from coala_jax.backbones._decoder_config import LAYERED_ROPE, NO_BIASES, Variant, attention_biases
+from coala_jax.backbones._windows import Windows, layered_windows
 
 FIELDS = {**NO_BIASES, "attention_bias": FLAG, **dict.fromkeys(QK_NORMS, ANY)}
 DEFAULTS = {

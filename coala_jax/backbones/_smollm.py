@@ -11,13 +11,8 @@ from coala_jax.backbones._config_fields import (
     or_null,
 )
 from coala_jax.backbones._decoder import decoder_family
-from coala_jax.backbones._decoder_config import (
-    BIASES,
-    Variant,
-    Windows,
-    attention_biases,
-    layered_windows,
-)
+from coala_jax.backbones._decoder_config import BIASES, Variant, attention_biases
+from coala_jax.backbones._windows import Windows, layered_windows
 
 
 def _turning(fields: Mapping[str, Any]) -> tuple[bool, ...]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from statistics import fmean
+from typing import TYPE_CHECKING, Any
 
 from coala_jax.cli._generation_options import (
     add_generation_options,
@@ -15,6 +17,9 @@ from coala_jax.cli._generation_options import (
 from coala_jax.cli._options import open_head
 from coala_jax.cli._output import output_file, report
 from coala_jax.cli._parser import UsageError, positive_integer
+
+if TYPE_CHECKING:
+    from coala_jax.data._prompts import PromptRow
 
 EXAMPLE = """  coala-jax best-of-n head --model models/gpt2 --n 16 --prompt "What is osmosis?"
   coala-jax best-of-n head --model models/gpt2 --n 16 --data prompts.jsonl --out best.jsonl"""
@@ -29,7 +34,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--all",
         action="store_true",
-        help="write all samples with their rewards, not the best alone",
+        help="write all samples with their rewards, not the best alone, and prompt, completions "
+        "and scores, of which `extract --pairs all` makes pairs",
     )
     add_generation_options(parser, guided=False)
 
@@ -59,7 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
     every_sample = arguments.all or arguments.prompt is not None
     accounts = [[account_of(sample) for sample in samples] for samples in ordered]
     lines = [
-        {"id": row.id, **samples[0], **({"samples": samples} if every_sample else {})}
+        {"id": row.id, **samples[0], **(_all_of(row, samples) if every_sample else {})}
         for row, samples in zip(rows, accounts, strict=True)
     ]
     rewards = {
@@ -82,3 +88,21 @@ def run(arguments: argparse.Namespace) -> int:
             f"written: {out}",
         ]
     return report(arguments, result, shown)
+
+
+def _all_of(row: PromptRow, samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """All samples of a prompt, also as a row of scored completions."""
+    from coala_jax.data._message import ASSISTANT, Message
+
+    texts = [sample["text"] for sample in samples]
+    prompt: Any = row.prompt
+    completions: list[Any] = texts
+    if not isinstance(prompt, str):
+        prompt = [message.as_dict() for message in prompt]
+        completions = [[Message(ASSISTANT, text).as_dict()] for text in texts]
+    return {
+        "samples": samples,
+        "prompt": prompt,
+        "completions": completions,
+        "scores": [sample["reward"] for sample in samples],
+    }

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from coala_jax._files import require_writable
 from coala_jax.cli._derived_options import add_fields, from_options
 from coala_jax.cli._options import add_model_options, model_options
 from coala_jax.cli._output import counts_line, report, say, warning_line
-from coala_jax.cli._parser import UsageError, natural_number, positive_integer
+from coala_jax.cli._parser import UsageError, natural_number, positive_integer, seed
 from coala_jax.cli._row_options import (
     DATA_HELP,
     add_row_options,
@@ -26,7 +26,16 @@ from coala_jax.features import FeatureStore, Part
 from coala_jax.features._settings import ExtractSettings
 
 EXAMPLE = "  coala-jax extract --model models/gpt2 --data pairs.jsonl.gz --out store"
-SETTINGS = ("pooling", "layers", "token_budget", "shard_rows", "share_prefixes", "dtype")
+SETTINGS = (
+    "pooling",
+    "layers",
+    "prefixes",
+    "prefix_seed",
+    "token_budget",
+    "shard_rows",
+    "share_prefixes",
+    "dtype",
+)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -39,7 +48,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--data", required=True, help=DATA_HELP)
     parser.add_argument("--out", required=True, help="feature store to make")
-    add_fields(parser, ExtractSettings, SETTINGS, old={"--no-sharing": "share_prefixes"})
+    add_fields(
+        parser,
+        ExtractSettings,
+        SETTINGS,
+        takes={"prefixes": natural_number, "prefix_seed": seed},
+        old={"--no-sharing": "share_prefixes"},
+    )
     add_model_options(parser, engine=True)
     group = parser.add_argument_group(
         "several processes", "each extracts its part, OUT.part-I-of-N, for coala-jax join"
@@ -93,11 +108,12 @@ def report_store(
     notes: Sequence[str] = (),
 ) -> int:
     """Print what a store holds, and where rows set aside are kept; gives the exit code."""
-    manifest = store.manifest
+    manifest, cuts = store.manifest, store.table.prefixes
     result = {
         "out": store.path,
         "pairs": {"total": manifest["rows"]},
         "features": {"width": manifest["width"], "dtype": manifest["dtype"]},
+        **({} if cuts is None else {"prefixes": _prefix_counts(store)}),
         "rows": {
             "set_aside": manifest["refused"],
             "cut": manifest["cut"],
@@ -110,6 +126,7 @@ def report_store(
     lines = [
         *map(warning_line, notes),
         f"features of {manifest['rows']} pairs, {manifest['width']} columns each side",
+        *([] if cuts is None else [_prefix_line(_prefix_counts(store))]),
         *rows_lines(manifest["refused"], kept, None),
         *counts_line("pairs cut to the context", manifest["cut"]),
         "tokens: {given} given, {distinct} distinct, {run} run".format(**manifest["tokens"])
@@ -118,6 +135,26 @@ def report_store(
         f"written: {store.path}",
     ]
     return report(arguments, result, lines)
+
+
+def _prefix_counts(store: FeatureStore) -> dict[str, int]:
+    """How many beginnings a store has that holds them, and how many of its pairs have how many."""
+    assert store.table.prefixes is not None
+    counts, most = store.table.prefixes.counts(len(store.table.ids)), store.manifest["prefixes"]
+    return {
+        "total": int(counts.sum()),
+        "most": most,
+        "pairs_with_fewer": int((counts < most).sum()),
+        "pairs_without": int((counts == 0).sum()),
+    }
+
+
+def _prefix_line(counts: Mapping[str, int]) -> str:
+    text = (
+        "{total} beginnings of both responses, at most {most} a pair; pairs with fewer: "
+        "{pairs_with_fewer}, without any: {pairs_without}"
+    )
+    return text.format(**counts)
 
 
 def _part(arguments: argparse.Namespace) -> Part | None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from coala_jax._json import valid_json
 from coala_jax.cli._derived_options import Takes, add_fields, from_options
-from coala_jax.cli._options import add_head, add_seed
+from coala_jax.cli._options import add_head, add_seed, add_value_head
 from coala_jax.cli._parser import UsageError, finite_number, natural_number, positive_integer
 from coala_jax.data._writing import write_json_lines
 from coala_jax.decoding._config import (
@@ -71,6 +71,7 @@ def add_generation_options(parser: argparse.ArgumentParser, *, guided: bool) -> 
     add_fields(parser.add_argument_group("sampling"), Sampling, PLAIN, takes=TAKES)
     if guided:
         group = parser.add_argument_group("guidance")
+        add_value_head(group)
         add_fields(group, Sampling, ("scale",), takes=TAKES)
         add_fields(group, Guidance, tuple(Guidance.__dataclass_fields__), takes=TAKES)
 

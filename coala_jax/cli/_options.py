@@ -159,7 +159,18 @@ def open_head(arguments: argparse.Namespace) -> TextRewardModel:
     """The head that the options name, and its backbone."""
     from coala_jax.decoding import TextRewardModel
 
-    return TextRewardModel.load(arguments.head, arguments.model, **model_options(arguments))
+    options = model_options(arguments) | {"value_head": getattr(arguments, "value_head", None)}
+    return TextRewardModel.load(arguments.head, arguments.model, **options)
+
+
+def add_value_head(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    """Add ``--value-head``, which `open_head` reads."""
+    parser.add_argument(
+        "--value-head",
+        metavar="DIR",
+        help="folder of a head of beginnings (`solve --prefixes`) on the same backbone, which is "
+        "to guide in place of HEAD; rewards stay those of HEAD",
+    )
 
 
 def add_seed(parser: argparse.ArgumentParser, what: str) -> None:

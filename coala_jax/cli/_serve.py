@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from coala_jax.cli._derived_options import add_fields, from_options
-from coala_jax.cli._options import add_head, open_head
+from coala_jax.cli._options import add_head, add_value_head, open_head
 from coala_jax.cli._output import report, say
 from coala_jax.cli._parser import UsageError, finite_number, natural_number
 from coala_jax.serving._limits import Limits
@@ -33,6 +33,7 @@ LIMITS = {
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
     add_head(parser)
+    add_value_head(parser)
     parser.add_argument(
         "--served-name",
         metavar="NAME",

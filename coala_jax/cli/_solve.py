@@ -22,6 +22,7 @@ from coala_jax.study._pairs import hold_out, read_pairs
 
 EVAL_FRACTION = 0.2
 EXAMPLE = """  coala-jax solve store --out head
+  coala-jax solve store --prefixes --out prefix_head
   coala-jax solve features.npz --groups groups.jsonl --out head --group-lasso 0.1
   coala-jax solve store --data survey.csv --columns prompt=question,chosen=best --out head"""
 
@@ -42,6 +43,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="rows behind the features, matched by id: give the prompts to split by and the length "
         f"rule; to be read as `extract` read them; {DATA_HELP}",
     )
+    parser.add_argument(
+        "--prefixes",
+        action="store_true",
+        help="solve on the beginnings of responses that `extract --prefixes K` has kept, and on "
+        "them alone: a head that scores texts in the making; a pair counts once, whatever its cuts",
+    )
     add_eval_fraction(parser, EVAL_FRACTION)
     add_seed(parser, "decides the split and the gates")
     add_solver_options(parser)
@@ -56,7 +63,13 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(f"{given[0]} says how --data is read: give --data too, or leave it out")
     out = Path(arguments.out)
     require_writable(out, folder=True)
-    pairs = read_pairs(arguments.features, arguments.groups, arguments.data, row_options(arguments))
+    pairs = read_pairs(
+        arguments.features,
+        arguments.groups,
+        arguments.data,
+        row_options(arguments),
+        prefixes=arguments.prefixes,
+    )
     held_out = hold_out(pairs, arguments.eval_fraction, arguments.seed)
     experiment = run_experiment(pairs, held_out, settings, say)
     return finish(arguments, experiment, out)

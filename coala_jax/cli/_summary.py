@@ -63,8 +63,10 @@ def _verdict(experiment: Experiment, report: dict[str, Any]) -> list[str]:
     """Of what use the head is."""
     pairs, by = report["pairs"], report["split"]["by"]
     source = f"{pairs['eval']} held-out pairs ({pairs['train']} trained on, split by {by})"
+    if cuts := report["prefixes"]:
+        source = f"{cuts['eval']} beginnings of {source}"
     lines = verdict_lines(experiment.verdict, source)
-    if experiment.correct.length is None:
+    if experiment.correct.length is None and not cuts:  # the two of a cut are as long
         lines.append("length rule unknown: give --data, the rows behind the features")
     return lines
 

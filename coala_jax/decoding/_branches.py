@@ -20,7 +20,7 @@ from coala_jax.backbones._attention import (
     put_tokens,
 )
 from coala_jax.decoding._running_pool import RunningPools, branched, select_rows
-from coala_jax.decoding._state import DecodeState, Policy
+from coala_jax.decoding._state import DecodeState, Plan, Policy
 
 
 class Branches(NamedTuple):
@@ -90,8 +90,12 @@ def score_candidates(policy: Policy, state: DecodeState, tokens: jax.Array) -> S
     hidden = [each(layer, 1) for layer in states.hidden]
     own, *end = (tuple(layer[:, :, at] for layer in hidden[1:]) for at in range(per_branch))
     ended = plan.ends(tokens)
-    pools = reward.add(branched(state.pools), own)
+    before = branched(state.pools)
+    pools = reward.add(before, own)
     scored = pools
+    if reward.value_head is not None:
+        read = _is_read(plan, tokens, state.length[:, None])
+        scored = select_rows(read, pools, before)
     if plan.guidance.scored == "token":
         scored = reward.add(branched(reward.forget_response(state.pools)), own)
     if plan.closes:
@@ -102,10 +106,24 @@ def score_candidates(policy: Policy, state: DecodeState, tokens: jax.Array) -> S
     )
     return ScoredBranches(
         branches,
-        scores=reward.score(scored),
+        scores=reward.value(scored),
         keys=each(states.keys, 2)[:, :, :, :1],
         values=each(states.values, 2)[:, :, :, :1],
     )
+
+
+def _is_read(plan: Plan, tokens: jax.Array, places: jax.Array) -> jax.Array:
+    """Booleans: which tokens a value head reads.
+
+    It knows texts that go on: one that ends is worth what it was before its end token, but for a
+    response that is nothing else.
+
+    Args:
+        plan: of the batch.
+        tokens: (rows, branches) int32.
+        places: (rows, 1) int32, of the tokens in their responses.
+    """
+    return ~plan.ends(tokens) | (places == 0)
 
 
 class Growing(NamedTuple):
@@ -114,12 +132,12 @@ class Growing(NamedTuple):
     Attributes:
         cache: the rows' tokens, and behind them those of the branches.
         branches: so far.
-        own: pools that only tokens of the branch have reached.
+        scored: pools that are scored, where these are others than those of prefix and branch.
     """
 
     cache: KeyValueCache
     branches: Branches
-    own: RunningPools
+    scored: RunningPools | None
 
 
 class NextTokens(NamedTuple):
@@ -170,8 +188,12 @@ def grow_branches(
         going = ~branches.ended & (at < most[:, None])
         tokens = jnp.where(going, chosen.tokens, plan.end_id)
         cache, (hidden, *layers) = run(growing.cache, plan.as_known(tokens), at)
-        pools = reward.add(branches.pools, tuple(layers))
-        own = reward.add(growing.own, tuple(layers))
+        pools, scored = reward.add(branches.pools, tuple(layers)), growing.scored
+        if scored is not None:
+            read = going
+            if reward.value_head is not None:
+                read = going & _is_read(plan, tokens, state.length[:, None] + at)
+            scored = select_rows(read, reward.add(scored, tuple(layers)), scored)
         branches = Branches(
             tokens=branches.tokens.at[:, :, at].set(tokens),
             length=branches.length + going,
@@ -180,7 +202,7 @@ def grow_branches(
             hidden=jnp.where(going[..., None], hidden, branches.hidden),
             pools=select_rows(going, pools, branches.pools),
         )
-        return Growing(cache, branches, select_rows(going, own, growing.own))
+        return Growing(cache, branches, scored)
 
     def spread(part: jax.Array) -> jax.Array:
         """(rows, width) to (rows, branches, width)."""
@@ -195,15 +217,19 @@ def grow_branches(
         hidden=spread(state.hidden),
         pools=jax.tree.map(spread, state.pools),
     )
-    own = jax.tree.map(spread, reward.forget_response(state.pools))
-    growing = add(Growing(state.cache, branches, own), first, jnp.int32(0))
+    scored = None
+    if plan.guidance.scored == "token":
+        scored = jax.tree.map(spread, reward.forget_response(state.pools))
+    elif reward.value_head is not None:
+        scored = branches.pools
+    growing = add(Growing(state.cache, branches, scored), first, jnp.int32(0))
 
     def lengthen(at: jax.Array, growing: Growing) -> Growing:
         branches = growing.branches
         return add(growing, following(branches, module.logits(branches.hidden), at), at)
 
-    cache, branches, own = jax.lax.fori_loop(1, depth, lengthen, growing)
-    scored = own if plan.guidance.scored == "token" else branches.pools
+    cache, branches, scored = jax.lax.fori_loop(1, depth, lengthen, growing)
+    scored = branches.pools if scored is None else scored
     if plan.closes:
         ends = jnp.full((rows, count), plan.end_id, jnp.int32)
         # Where a branch ended early its end token stands at the place of the first one left out.
@@ -211,7 +237,7 @@ def grow_branches(
         closed = reward.add(branches.pools, tuple(layers))
         scored = select_rows(~branches.ended, closed, branches.pools)
     keys, values = (_branch_slots(part, start, depth) for part in (cache.keys, cache.values))
-    return ScoredBranches(branches, reward.score(scored), keys, values)
+    return ScoredBranches(branches, reward.value(scored), keys, values)
 
 
 class CacheUpdate(NamedTuple):

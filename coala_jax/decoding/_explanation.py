@@ -26,7 +26,11 @@ from coala_jax._head import Head, reward_terms, term_weights
 from coala_jax._progress import Progress
 from coala_jax.data import DataError, ResponseRow
 from coala_jax.data._responses import CHUNK_RESPONSES
-from coala_jax.decoding._reward_model import TextRewardModel, require_reward_model
+from coala_jax.decoding._reward_model import (
+    TextRewardModel,
+    require_reward_model,
+    require_scores_responses,
+)
 from coala_jax.features import FeatureError
 from coala_jax.features._responses import features_of_responses
 
@@ -140,6 +144,7 @@ def explain(
         DataError: an id that no row has.
     """
     require_reward_model(model)
+    require_scores_responses(model.scores)
     head = model.head
     explanations: list[tuple[ResponseRow, Explanation]] = []
     weights = np.asarray(term_weights(head))

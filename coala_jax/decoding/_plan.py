@@ -5,7 +5,11 @@ from dataclasses import replace
 
 from coala_jax.backbones import Backbone
 from coala_jax.decoding._config import GenerationConfig, GenerationError, Guidance, shared_guidance
-from coala_jax.decoding._reward_model import TextRewardModel, backbone_of
+from coala_jax.decoding._reward_model import (
+    TextRewardModel,
+    backbone_of,
+    require_scores_responses,
+)
 from coala_jax.decoding._state import Plan, round_up
 from coala_jax.features._tokens import RESPONSE_FIELD
 
@@ -30,8 +34,9 @@ def make_plan(
 
     Raises:
         GenerationError: the backbone does not generate; guidance without a head; a head whose
-            template puts words around a response; ``top_k`` beyond the vocabulary; rows that do not
-            go together; blocks, of whose tokens no log probabilities are kept.
+            template puts words around a response, or one of beginnings; ``top_k`` beyond the
+            vocabulary; rows that do not go together; blocks, of whose tokens no log probabilities
+            are kept.
     """
     backbone = backbone_of(model)
     reward_model = model if isinstance(model, TextRewardModel) else None
@@ -41,6 +46,7 @@ def make_plan(
         scale = next(config.sampling.scale for config in configs if config.guides)
         raise GenerationError(f"scale={scale}: guidance needs a head; give one, or scale=0")
     if reward_model is not None:
+        require_scores_responses(reward_model.scores, GenerationError)
         _require_plain_response(reward_model)
     vocab = min(backbone.config.vocab_size, backbone.tokenizer.size)
     samplings = [config.sampling for config in configs]
@@ -54,6 +60,8 @@ def make_plan(
         )
     longest = round_up(max(sampling.max_new_tokens for sampling in samplings), TOKEN_MULTIPLE)
     candidates = 0
+    if guidance and reward_model is not None and reward_model.value_head is not None:
+        guidance = _as_values(guidance)
     if guidance:
         candidates = guidance.continuations or min(guidance.num_candidates or pool, pool)
     return Plan(
@@ -67,6 +75,19 @@ def make_plan(
         traced=traced,
         likely=min(likely, vocab),
     )
+
+
+def _as_values(guidance: Guidance) -> Guidance:
+    """The guidance by a value head, which reads texts in the making as they stand.
+
+    Raises:
+        GenerationError: the candidate alone is to be scored, which no value head was trained on.
+    """
+    if guidance.scored == "token":
+        raise GenerationError(
+            "scored='token': a value head reads the whole text so far; leave out one of the two"
+        )
+    return replace(guidance, scored="prefix")
 
 
 def _require_plain_response(model: TextRewardModel) -> None:
@@ -94,5 +115,5 @@ def require_generates(backbone: Backbone) -> None:
     if not backbone.module.generates:
         raise GenerationError(
             f"{backbone.identity.name}: a {backbone.identity.model_type} backbone does not "
-            "generate; use a causal model that jax runs (GPT-2, Llama, Mistral, Qwen)"
+            "generate; use a causal model that jax runs (`coala-jax backbones` lists them)"
         )

@@ -18,7 +18,12 @@ from coala_jax.data._responses import RESPONSE
 from coala_jax.data._shapes._conversation import tools_of
 from coala_jax.data._shapes._layouts import is_conversation
 from coala_jax.decoding._prompts import chat_of
-from coala_jax.decoding._reward_model import TextRewardModel, require_reward_model, score
+from coala_jax.decoding._reward_model import (
+    TextRewardModel,
+    require_reward_model,
+    require_scores_responses,
+    score,
+)
 
 
 def reward_function(
@@ -39,6 +44,7 @@ def reward_function(
         what `score` raises.
     """
     require_reward_model(model)
+    require_scores_responses(model.scores)
 
     def rewards(prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> list[float]:
         if len(prompts) != len(completions):

@@ -16,11 +16,14 @@ import numpy as np
 from coala_jax._errors import CoalaError
 from coala_jax._head import (
     DEFAULT_BETA,
+    PREFIX,
+    RESPONSE,
     TRAINED_ON,
     Head,
     HeadError,
     HeadFileError,
     HeadMetadata,
+    known_scores,
     load_head,
 )
 from coala_jax._progress import Progress
@@ -45,6 +48,37 @@ TEXTS = "give prompt and response as texts, or extract and solve again from rows
 MESSAGES = 'give the prompt as messages: [{"role": "user", "content": ...}]'
 
 
+class ValueHead(NamedTuple):
+    """A head of beginnings, which guides texts in the making.
+
+    Attributes:
+        head: the network.
+        settings: layers and pooling that it reads; all else is as with the head that rewards.
+    """
+
+    head: Head
+    settings: ExtractSettings
+
+    def require_usable(self, rewards: ExtractSettings, width: int, depth: int) -> None:
+        """Raise where it cannot guide beside a head of these settings, on these hidden states.
+
+        Raises:
+            HeadError: its weights, its width or its layers, or attention of its own.
+        """
+        _require_finite("value head", self.head)
+        _require_width("value head", self.head, self.settings, width)
+        try:
+            layer_indices(self.settings.layers, depth)
+        except ValueError as error:
+            raise HeadError(f"value head: {error}") from None
+        own, theirs = ((one.query, one.layers) for one in (self.settings, rewards))
+        if self.settings.query and own != theirs:
+            raise HeadError(
+                "value head: its attention pooling has another query or other layers than that of "
+                "the head; extract for it with the layers and pooling of the head"
+            )
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class TextRewardModel:
     """A backbone and a head that was trained on its features; none is made where they do not fit.
@@ -57,6 +91,10 @@ class TextRewardModel:
         beta: what turns reward differences into log-odds: one over the temperature that left-out
             pairs have fitted, else the scale that the Bradley-Terry loss of Phase II had (eq 7).
         trained_on: the prompts that the head was trained on; None where it does not say.
+        scores: what the head reads: ``response``, whole ones with their end token, or ``prefix``,
+            beginnings of them as they stand, which no score of whole responses is taken of.
+        value_head: a head of beginnings, which guides in place of the head; rewards stay those of
+            the head. None where the head guides.
 
     Raises:
         FeatureError: another backbone, tokenizer, type or end token than the head's; every
@@ -76,9 +114,12 @@ class TextRewardModel:
     identity: FeatureIdentity
     beta: float = DEFAULT_BETA
     trained_on: PromptFingerprint | None = None
+    scores: str = RESPONSE
+    value_head: ValueHead | None = None
 
     def __post_init__(self) -> None:
         """Check that the head takes what the backbone makes."""
+        known_scores(self.scores)
         if not isinstance(self.identity, FeatureIdentity):
             raise HeadError(f"identity is {self.identity!r}, which {BARE}")
         try:
@@ -86,8 +127,7 @@ class TextRewardModel:
         except ValueError as error:
             raise HeadError(str(error)) from None
         require_same_backbone(self.identity, feature_identity(self.backbone, settings))
-        if not all(np.isfinite(value).all() for value in jax.tree.leaves(self.head)):
-            raise HeadError("the head holds NaN or infinity; solve again")
+        _require_finite("head", self.head)
         if settings.needs_query:
             raise HeadError(
                 f"pooling {settings.pooling!r} needs a query and none is recorded; solve again "
@@ -97,13 +137,10 @@ class TextRewardModel:
             layer_indices(settings.layers, self.backbone.config.depth)
         except ValueError as error:
             raise HeadError(str(error)) from None
-        width = settings.width(self.backbone.config.hidden_size)
-        if self.head.theta1.shape[0] != width:
-            raise HeadError(
-                f"the head takes {self.head.theta1.shape[0]} features, and its identity speaks of "
-                f"{width} ({settings.pooling} of layers {settings.layers}); they are of different "
-                "heads"
-            )
+        width = self.backbone.config.hidden_size
+        _require_width("head", self.head, settings, width)
+        if self.value_head is not None:
+            self.value_head.require_usable(settings, width, self.backbone.config.depth)
         beta = self.beta
         if isinstance(beta, bool) or not isinstance(beta, int | float) or not 0 < beta < math.inf:
             raise HeadError(f"params.beta is {beta!r}, not a finite number above 0; solve again")
@@ -152,6 +189,7 @@ class TextRewardModel:
         backbone: Backbone | str | os.PathLike[str],
         *,
         dtype: str | None = None,
+        value_head: str | os.PathLike[str] | None = None,
         **options: Any,
     ) -> TextRewardModel:
         """Read a head, and the backbone that it was trained on.
@@ -161,6 +199,8 @@ class TextRewardModel:
             backbone: a checkpoint folder, GGUF file or hub id; one that is loaded already is taken
                 as it is.
             dtype: as ``load_backbone`` takes it; None takes the type of the head's features.
+            value_head: folder of a head of beginnings (``coala-jax solve --prefixes``) on the same
+                backbone, which is to guide; its layers and pooling may be others.
             options: the others of ``load_backbone``.
 
         Raises:
@@ -171,13 +211,15 @@ class TextRewardModel:
         """
         head, metadata = load_head(head_folder)
         identity = head_identity(head_folder, metadata)
+        guide = None if value_head is None else _load_value_head(value_head, identity)
         if not isinstance(backbone, Backbone):
             dtype = dtype or identity.compute_dtype
             backbone = load_backbone(backbone, dtype=dtype, **options)
         try:
             prompts = metadata.document.get(TRAINED_ON)
             trained_on = None if prompts is None else PromptFingerprint.from_text(prompts)
-            return cls(backbone, head, identity, metadata.log_odds_scale, trained_on)
+            scale, scores = metadata.log_odds_scale, metadata.scores
+            return cls(backbone, head, identity, scale, trained_on, scores, guide)
         except DataError as error:
             raise HeadFileError(f"{head_folder}/head.json: {TRAINED_ON}: {error}") from None
         except HeadError as error:
@@ -235,6 +277,42 @@ class TextRewardModel:
             )
 
 
+def _require_finite(name: str, head: Head) -> None:
+    if not all(np.isfinite(value).all() for value in jax.tree.leaves(head)):
+        raise HeadError(f"the {name} holds NaN or infinity; solve again")
+
+
+def _require_width(name: str, head: Head, settings: ExtractSettings, hidden_size: int) -> None:
+    width, takes = settings.width(hidden_size), head.theta1.shape[0]
+    if takes != width:
+        raise HeadError(
+            f"the {name} takes {takes} features, and its identity speaks of {width} "
+            f"({settings.pooling} of layers {settings.layers}); they are of different heads"
+        )
+
+
+def _load_value_head(folder: str | os.PathLike[str], identity: FeatureIdentity) -> ValueHead:
+    """A head of beginnings, for a head of this identity.
+
+    Raises:
+        HeadFileError: no usable head, or one of whole responses.
+        FeatureError: it was trained on features of another backbone, or of texts in other words.
+    """
+    head, metadata = load_head(folder)
+    if metadata.scores != PREFIX:
+        raise HeadFileError(
+            f"value_head={os.fspath(folder)!r}: a head of whole responses; one of beginnings comes "
+            "from `coala-jax extract --prefixes K` and `coala-jax solve --prefixes`"
+        )
+    own = head_identity(folder, metadata)
+    read = {name: getattr(own, name) for name in ("pooling", "layer", "query")}
+    try:
+        require_same_backbone(identity._replace(**read), own)
+    except FeatureError as error:
+        raise FeatureError(f"value_head={os.fspath(folder)!r}: {error}") from None
+    return ValueHead(head, ExtractSettings.from_identity(own))
+
+
 def backbone_of(model: Backbone | TextRewardModel) -> Backbone:
     """The backbone of what generates, plainly or with a head; a TypeError for anything else."""
     if isinstance(model, Backbone):
@@ -256,6 +334,20 @@ def require_reward_model(model: object, error: type[CoalaError] = HeadError) -> 
         raise error(
             f"model must be a TextRewardModel, got {type(model).__name__}: load one with "
             "TextRewardModel.load(head, model)"
+        )
+
+
+def require_scores_responses(scores: str, error: type[CoalaError] = HeadError) -> None:
+    """Raise where a head of beginnings is asked about whole responses.
+
+    Args:
+        scores: what it reads, as `TextRewardModel.scores` and `HeadMetadata.scores` say.
+        error: to raise.
+    """
+    if scores == PREFIX:
+        raise error(
+            "the head scores beginnings of responses as they stand (it comes from `solve "
+            "--prefixes`), and these are whole ones; use a head that is solved without --prefixes"
         )
 
 
@@ -310,7 +402,7 @@ def score(
         (n,) rewards in the order of the rows, and how many rows were cut.
 
     Raises:
-        HeadError: no `TextRewardModel`.
+        HeadError: no `TextRewardModel`, or one of beginnings of responses.
         FeatureError: texts for a head of conversations, or the other way round; a feature or a
             reward that is not finite, or a token that the model does not know; named by its row.
     """
@@ -327,6 +419,7 @@ def rewards_of(
     token_budget: int | None = None,
 ) -> Rewards:
     """The rewards of `score`, also where a head of texts is asked about conversations."""
+    require_scores_responses(model.scores)
     if not rows:
         return Rewards(np.empty(0, np.float64), 0, 0, None)
     settings = replace(model.settings, token_budget=token_budget)

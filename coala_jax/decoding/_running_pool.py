@@ -1,7 +1,7 @@
 """Pooling that goes on: rewards of a text that grows by a token, without its earlier states."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple
 
@@ -105,10 +105,22 @@ RUNNING: Mapping[str, RunningPooling] = {
 }
 
 
+class Reading(NamedTuple):
+    """Which pooled states a head reads.
+
+    Attributes:
+        pooling: names joined by ``+``.
+        layers: of the backbone; none where there is no head.
+    """
+
+    pooling: str
+    layers: tuple[int, ...]
+
+
 @partial(
     jax.tree_util.register_dataclass,
-    data_fields=["head", "query"],
-    meta_fields=["pooling", "layers"],
+    data_fields=["head", "query", "value_head"],
+    meta_fields=["reading", "value_reading"],
 )
 @dataclass(frozen=True)
 class RunningReward:
@@ -116,15 +128,18 @@ class RunningReward:
 
     Attributes:
         head: the network.
-        query: (layers, width) of attention pooling, or None.
-        pooling: of the head's features, names joined by ``+``.
-        layers: of the head's features; none where there is no head.
+        query: (layers, width) of attention pooling, a row for every one of `layers`; or None.
+        reading: of the head.
+        value_head: says of a text in the making what it will be worth; None where the head itself
+            is asked.
+        value_reading: of the value head.
     """
 
     head: Head
     query: jax.Array | None
-    pooling: str
-    layers: tuple[int, ...]
+    reading: Reading
+    value_head: Head | None = None
+    value_reading: Reading | None = None
 
     @classmethod
     def of(cls, model: Backbone | TextRewardModel) -> "RunningReward":
@@ -132,13 +147,41 @@ class RunningReward:
         if not isinstance(model, TextRewardModel):
             center = jnp.zeros(model.config.hidden_size, jnp.float32)
             none = jnp.zeros((*center.shape, 0), jnp.float32)
-            return cls(ConvexHead(none, none[0], none[0], center), None, "mean", ())
+            return cls(ConvexHead(none, none[0], none[0], center), None, Reading("mean", ()))
         settings, query = model.settings, None
         if settings.query:
             shape = len(settings.layers), model.backbone.config.hidden_size
             query = jnp.asarray(query_array(settings.query, *shape))
-        head = jax.tree.map(jnp.asarray, model.head)
-        return cls(head, query, settings.pooling, settings.layers)
+        made = cls(_on_device(model.head), query, Reading(settings.pooling, settings.layers))
+        if model.value_head is None:
+            return made
+        head, own = model.value_head
+        reading = Reading(own.pooling, own.layers)
+        both = replace(made, value_head=_on_device(head), value_reading=reading)
+        if query is None:
+            return both
+        # Attention is the head's: nobody reads that of other layers, which are the last ones.
+        more = len(both.layers) - len(query)
+        return replace(both, query=jnp.pad(query, ((0, more), (0, 0))))
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """Layers whose states are kept, each once: those of the head first."""
+        return tuple(dict.fromkeys(layer for one in self._readings for layer in one.layers))
+
+    @property
+    def _readings(self) -> list[Reading]:
+        return [one for one in (self.reading, self.value_reading) if one is not None]
+
+    @property
+    def _names(self) -> tuple[str, ...]:
+        """Poolings that are kept, each once."""
+        names = (name for one in self._readings for name in pooling_parts(one.pooling))
+        return tuple(dict.fromkeys(names))
+
+    def without_values(self) -> "RunningReward":
+        """The same with the head alone; what is kept stays the same."""
+        return replace(self, value_head=None)
 
     def begin(self, hidden: tuple[jax.Array, ...], mask: jax.Array) -> RunningPools:
         """What is kept of prompts.
@@ -166,14 +209,24 @@ class RunningReward:
 
     def score(self, pools: RunningPools) -> jax.Array:
         """(...) float32 rewards of the texts so far."""
+        return self._by(self.head, self.reading, pools)
+
+    def value(self, pools: RunningPools) -> jax.Array:
+        """(...) float32: what the texts so far are worth to guidance."""
+        if self.value_head is None or self.value_reading is None:
+            return self.score(pools)
+        return self._by(self.value_head, self.value_reading, pools)
+
+    def _by(self, head: Head, reading: Reading, pools: RunningPools) -> jax.Array:
+        layers, names = self.layers, self._names
         vectors = [
-            part.value(kept)
-            for layer in pools
-            for part, kept in zip(self._parts, layer, strict=True)
+            RUNNING[name].value(pools[layers.index(layer)][names.index(name)])
+            for layer in reading.layers
+            for name in pooling_parts(reading.pooling)
         ]
         whole = jnp.broadcast_shapes(*(vector.shape[:-1] for vector in vectors))
         wide = [jnp.broadcast_to(vector, (*whole, vector.shape[-1])) for vector in vectors]
-        return self.head(jnp.concatenate(wide, -1)).astype(jnp.float32)
+        return head(jnp.concatenate(wide, -1)).astype(jnp.float32)
 
     def forget_response(self, pools: RunningPools) -> RunningPools:
         """Pools of the same shape that no token has reached, for scoring tokens without their text.
@@ -191,7 +244,12 @@ class RunningReward:
 
     @property
     def _parts(self) -> list[RunningPooling]:
-        return [RUNNING[name] for name in pooling_parts(self.pooling)]
+        return [RUNNING[name] for name in self._names]
+
+
+def _on_device(head: Head) -> Head:
+    placed: Head = jax.tree.map(jnp.asarray, head)
+    return placed
 
 
 def _untouched(part: RunningPooling, kept: PoolState) -> PoolState:

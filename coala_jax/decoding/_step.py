@@ -196,7 +196,8 @@ def close(
         (rows,) float32 rewards, and (rows,) int32 tokens that ran for them.
     """
     plan = plan._replace(guidance=Guidance(scored="prefix"), candidates=1)
-    policy = Policy(module, reward, plan)
+    # Rewards are the head's, whoever has guided.
+    policy = Policy(module, reward.without_values(), plan)
     state = update_cache(*_run_pending(policy, state._replace(done=state.length == 0)))
     last = jnp.maximum(state.length - 1, 0)[:, None]
     ended = plan.ends(jnp.take_along_axis(state.tokens, last, 1)[:, 0]) & (state.length > 0)

@@ -10,7 +10,11 @@ from flax import nnx
 from coala_jax.backbones import Backbone, BackboneModule, TokenBatch
 from coala_jax.decoding._config import GenerationError
 from coala_jax.decoding._plan import require_generates
-from coala_jax.decoding._reward_model import TextRewardModel, require_reward_model
+from coala_jax.decoding._reward_model import (
+    TextRewardModel,
+    require_reward_model,
+    require_scores_responses,
+)
 from coala_jax.decoding._running_pool import RunningPools, RunningReward
 from coala_jax.decoding._state import SLOT_MULTIPLE
 from coala_jax.features import FeatureError
@@ -46,6 +50,7 @@ def token_rewards(
         FeatureError: a reward that is not finite.
     """
     require_reward_model(model, GenerationError)
+    require_scores_responses(model.scores, GenerationError)
     backbone = model.backbone
     require_generates(backbone)
     end_ids = backbone.tokenizer.end_ids

@@ -129,12 +129,19 @@ def load_reward(
             answer for: an adapter that you have merged, another format of the same weights.
 
     Raises:
-        ValueError: a head of bare arrays, of a kind that is not known here, or of another backbone.
+        ValueError: a head of bare arrays or of beginnings of responses, of a kind that is not known
+            here, or of another backbone.
     """
     from transformers import AutoModel, AutoTokenizer
 
     head_folder, model_folder = Path(head_folder), Path(model_folder)
-    identity = json.loads((head_folder / "head.json").read_text("utf-8")).get("identity")
+    account = json.loads((head_folder / "head.json").read_text("utf-8"))
+    identity = account.get("identity")
+    if (scores := account.get("scores", "response")) != "response":
+        raise ValueError(
+            f"head.json says that the head scores {scores!r}, and this is the reward of whole "
+            "responses; use RewardHead.load on features of what it scores"
+        )
     if not identity:
         raise ValueError(
             "head.json says nothing of a backbone: the head was solved from bare arrays and takes "

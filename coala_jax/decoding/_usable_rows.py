@@ -16,7 +16,11 @@ from coala_jax.data import DataError, ResponseRow, RowOptions, SetAsideRow, stre
 from coala_jax.data._responses import ResponseStream
 from coala_jax.data._rows import lost_note
 from coala_jax.data._writing import set_aside_fields
-from coala_jax.decoding._reward_model import TextRewardModel, head_identity
+from coala_jax.decoding._reward_model import (
+    TextRewardModel,
+    head_identity,
+    require_scores_responses,
+)
 from coala_jax.features._chat import checkpoint_chat
 
 # Of the options of a model, those that find its tokenizer.
@@ -37,9 +41,12 @@ def open_inputs(
 
     Raises:
         HeadFileError, CheckpointError, FeatureError: as ``TextRewardModel.load`` does.
+        HeadError: a head of beginnings of responses.
         DataError: no such rows, or columns that hold no responses.
     """
-    identity = head_identity(head_folder, load_head(head_folder)[1])
+    metadata = load_head(head_folder)[1]
+    identity = head_identity(head_folder, metadata)
+    require_scores_responses(metadata.scores)
     place = {name: options[name] for name in PLACE if name in options}
     known = identity.chat_template
     stream = stream_responses(data, rows, lambda: checkpoint_chat(backbone, known=known, **place))

@@ -12,8 +12,9 @@ from coala_jax.features._export import from_dataset, to_dataset, write_npz
 from coala_jax.features._identity import FeatureIdentity
 from coala_jax.features._join import Part, join_parts
 from coala_jax.features._load import load_features
+from coala_jax.features._prefixes import PairPrefixes
 from coala_jax.features._store import FeatureStore, open_store
-from coala_jax.features._table import FeatureTable
+from coala_jax.features._table import FeatureTable, prefix_pairs
 
 if TYPE_CHECKING:
     from coala_jax.features._build import extract_store
@@ -28,6 +29,7 @@ __all__ = [
     "FeatureIdentity",
     "FeatureStore",
     "FeatureTable",
+    "PairPrefixes",
     "Part",
     "ResponseFeatures",
     "TextTemplate",
@@ -38,6 +40,7 @@ __all__ = [
     "join_parts",
     "load_features",
     "open_store",
+    "prefix_pairs",
     "to_dataset",
     "write_npz",
 ]

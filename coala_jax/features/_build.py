@@ -22,6 +22,7 @@ from coala_jax.features._extract import pooled_features, require_finite, require
 from coala_jax.features._identity import layer_name
 from coala_jax.features._join import Part, part_path, part_settings
 from coala_jax.features._manifest import manifest_in
+from coala_jax.features._prefixes import PairPrefixes, cut_places, draw_cuts
 from coala_jax.features._query import QUERY_ROWS, derive_query, query_text
 from coala_jax.features._settings import ExtractSettings, feature_identity
 from coala_jax.features._shard import ONE_DEVICE, RowRecord, Shard
@@ -30,6 +31,7 @@ from coala_jax.features._tokens import TokenSequence, encode_texts
 
 # A pair has two responses.
 RESPONSES_A_PAIR = 2
+SIDES = ("chosen", "rejected")
 
 
 def extract_store(
@@ -57,9 +59,10 @@ def extract_store(
     Raises:
         FeatureError: no rows, more parts than shards, a feature that is not finite, a token id that
             the model does not know, a full disk; the folder holds something else or another process
-            is writing it.
+            is writing it; beginnings of responses of a model that reads ahead.
     """
     settings = (settings or ExtractSettings()).for_rows(row_set.chat_template)
+    _require_beginnings(backbone, settings)
     row_set = set_same_aside(row_set, backbone, settings.template)
     rows = row_set.rows
     if not rows:
@@ -86,6 +89,16 @@ def extract_store(
             return _shard(shards[number], backbone, lowest, progress)
 
         return write_store(out, description, make_shard, len(shards), report=progress.say)
+
+
+def _require_beginnings(backbone: Backbone, settings: ExtractSettings) -> None:
+    """Raise where beginnings are asked for whose states the whole response does not have."""
+    if settings.prefixes and not backbone.module.causal:
+        raise FeatureError(
+            f"prefixes={settings.prefixes}: {backbone.identity.name} is an encoder or is run by "
+            "torch, and beginnings of responses come from the whole ones; use a causal model that "
+            "jax runs, or leave prefixes out"
+        )
 
 
 def recorded_chat(out: str | os.PathLike[str], part: Part | None = None) -> str:
@@ -144,7 +157,10 @@ def _sequences(
 
 def _describe(row_set: RowSet, backbone: Backbone, settings: ExtractSettings) -> dict[str, object]:
     """All that decides the bytes of the store, for its manifest."""
+    # Stores without prefixes say nothing of them, as those of before there were any.
+    prefixes = {"prefixes": settings.prefixes, "prefix_seed": settings.prefix_seed}
     return {
+        **(prefixes if settings.prefixes else {}),
         "identity": feature_identity(backbone, settings)._asdict(),
         "dtype": settings.dtype,
         "share_prefixes": settings.share_prefixes,
@@ -163,14 +179,15 @@ def _shard(
     progress: Progress,
 ) -> Shard:
     """Features of consecutive rows; chosen and rejected run together."""
-    sequences = _sequences(rows, backbone, settings)
-    names = [f"{row.id} ({side})" for side in ("chosen", "rejected") for row in rows]
+    sequences = _with_prefixes(rows, _sequences(rows, backbone, settings), backbone, settings)
+    names = [f"{row.id} ({side})" for side in SIDES for row in rows]
     require_known_ids(sequences, names, backbone.config.vocab_size)
     pooled = pooled_features(backbone, sequences, settings, progress)
     with np.errstate(over="ignore"):  # an overflow is reported by its row
         features = pooled.features.astype(settings.dtype)
     mesh = mesh_of(backbone.module)
     require_finite(features, names)
+    cuts = _cuts(rows, sequences, pooled.prefixes, settings) if settings.prefixes else None
     return Shard(
         chosen=features[: len(rows)],
         rejected=features[len(rows) :],
@@ -192,7 +209,46 @@ def _shard(
         shapes=sorted(pooled.shapes),
         token_budget=pooled.token_budget,
         devices=ONE_DEVICE if mesh is None else mesh.shape,
+        prefixes=cuts,
     )
+
+
+def _with_prefixes(
+    rows: Sequence[PreferenceRow],
+    sequences: list[TokenSequence],
+    backbone: Backbone,
+    settings: ExtractSettings,
+) -> list[TokenSequence]:
+    """The sequences of rows, with the beginnings that are asked for."""
+    if not settings.prefixes:
+        return sequences
+    chosen, rejected = sequences[: len(rows)], sequences[len(rows) :]
+    ends = frozenset(backbone.tokenizer.end_ids)
+    cuts = [
+        draw_cuts(cut_places(one, other, ends), settings.prefixes, settings.prefix_seed, row)
+        for row, one, other in zip(rows, chosen, rejected, strict=True)
+    ]
+    return [
+        sequence._replace(prefixes=kept)
+        for side in (chosen, rejected)
+        for sequence, kept in zip(side, cuts, strict=True)
+    ]
+
+
+def _cuts(
+    rows: Sequence[PreferenceRow],
+    sequences: Sequence[TokenSequence],
+    pooled: np.ndarray,
+    settings: ExtractSettings,
+) -> PairPrefixes:
+    """The cuts of rows, of the features of all beginnings."""
+    places = [(pair, kept) for pair in range(len(rows)) for kept in sequences[pair].prefixes]
+    names = [f"{rows[pair].id}@{kept} ({side})" for side in SIDES for pair, kept in places]
+    with np.errstate(over="ignore"):
+        features = pooled.astype(settings.dtype)
+    require_finite(features, names)
+    pairs, tokens = np.array(places, np.int64).reshape(-1, 2).T
+    return PairPrefixes(features[: len(places)], features[len(places) :], pairs, tokens)
 
 
 def _rows_cut(chosen: Sequence[TokenSequence], rejected: Sequence[TokenSequence]) -> dict[str, int]:

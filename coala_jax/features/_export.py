@@ -78,9 +78,16 @@ def to_dataset(table: FeatureTable) -> "Dataset":
         those that the table has. Its description holds the identity.
 
     Raises:
-        FeatureError: ``datasets`` is not installed.
+        FeatureError: ``datasets`` is not installed; features with beginnings of responses, which
+            have no place in rows of one pair each.
     """
     datasets, arrow = _libraries()
+    if table.prefixes is not None:
+        raise FeatureError(
+            f"prefixes: {len(table.prefixes.pair)} beginnings of responses have no place in a data "
+            "set of one row a pair; write an .npz, which keeps them, or leave them out: "
+            "to_dataset(table._replace(prefixes=None))"
+        )
     columns = columns_of_table(table)
     described = {"format": DESCRIPTION}
     if table.identity is not None:

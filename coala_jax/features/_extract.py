@@ -30,6 +30,7 @@ class PooledFeatures(NamedTuple):
 
     Attributes:
         features: (n, d) float32.
+        prefixes: (p, d) float32 of the sequences' beginnings, in the order of the sequences.
         counts: tokens given, distinct and run.
         flops: floating-point operations of all that ran, by `pass_flops`.
         shapes: the shapes that ran: a compilation each, the first time.
@@ -37,6 +38,7 @@ class PooledFeatures(NamedTuple):
     """
 
     features: np.ndarray
+    prefixes: np.ndarray
     counts: TokenCounts
     flops: int
     shapes: frozenset[tuple[int, int, int]]
@@ -58,7 +60,8 @@ def pooled_features(
         progress: told of every batch.
 
     Returns:
-        (n, d) float32 features in the order of the sequences, and what they took.
+        (n, d) float32 features in the order of the sequences, those of their beginnings, and what
+        they took.
 
     Raises:
         FeatureError: layers that the model does not have; a single row that does not fit the
@@ -102,7 +105,9 @@ def _run_plan(
     pad_id = backbone.tokenizer.pad_id
     plan = pack_batches(sequences, token_budget, pad_id, share=share, multiple_of=copies)
     width = settings.width(backbone.config.hidden_size)
-    features = np.empty((len(sequences), width), np.float32)
+    count = len(sequences)
+    beginnings = sum(len(sequence.prefixes) for sequence in sequences)
+    features = np.empty((count + beginnings, width), np.float32)
     query = None
     if settings.query:
         shape = len(settings.layers), backbone.config.hidden_size
@@ -114,13 +119,15 @@ def _run_plan(
         )
         taken = batch.sequence >= 0
         features[batch.sequence[taken]] = np.asarray(pooled)[taken]
-        progress.advance(int(taken.sum()), batch.tokens.size)
+        whole = int((taken & (batch.sequence < count)).sum())
+        progress.advance(whole, batch.tokens.size)
     shapes = frozenset(batch.shape for batch in plan.batches)
     flops = sum(
         pass_flops(backbone.config, rows, length, settings.layers)
         for rows, length, _ in (batch.shape for batch in plan.batches)
     )
-    return PooledFeatures(features, plan.counts, flops, shapes, token_budget)
+    made = features[:count], features[count:]
+    return PooledFeatures(*made, plan.counts, flops, shapes, token_budget)
 
 
 def require_finite(features: np.ndarray, names: Sequence[str]) -> None:

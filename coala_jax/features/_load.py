@@ -13,6 +13,7 @@ from coala_jax.features._errors import FeatureError
 from coala_jax.features._export import IDENTITY, is_dataset_folder, read_dataset_folder
 from coala_jax.features._join import open_whole_store
 from coala_jax.features._table import (
+    CUTS,
     NAMES,
     NUMBERS,
     REQUIRED,
@@ -31,8 +32,10 @@ def load_features(path: str | os.PathLike[str]) -> FeatureTable:
     Args:
         path: a feature store, or an ``.npz`` with ``chosen`` and ``rejected``, (n, d) floating
             point, and where known ``weight`` and ``margin``, (n,) numbers, ``id``, ``group`` and
-            ``prompt_sha256``, (n,) texts, and ``identity``, a text that `write_npz` made. Other
-            arrays are ignored. Or a folder that ``datasets`` saved, with columns of these names.
+            ``prompt_sha256``, (n,) texts, and ``identity``, a text that `write_npz` made; and of c
+            beginnings ``prefix_chosen`` and ``prefix_rejected``, (c, d), ``prefix_pair`` and
+            ``prefix_tokens``, (c,) integers. Other arrays are ignored. Or a folder that
+            ``datasets`` saved, with columns of these names.
 
     Returns:
         The table. Rows of an ``.npz`` without ``id`` are named by their number from 0.
@@ -61,7 +64,7 @@ def _read_npz(source: Path) -> dict[str, np.ndarray]:
     try:
         # Opened here, as numpy leaves a damaged archive open.
         with source.open("rb") as opened, _open_archive(source, opened) as file:
-            known = (*REQUIRED, *NUMBERS, *NAMES, IDENTITY)
+            known = (*REQUIRED, *NUMBERS, *NAMES, *CUTS, IDENTITY)
             present = [name for name in known if name in file.files]
             return {name: _read_array(source, name, file) for name in present}
     except (OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:

@@ -3,11 +3,13 @@
 Sequences that begin alike are laid out as one tree, depth first, in the form of
 `coala_jax.backbones._attention`: a prompt runs once for both of its responses, for every other row
 that asks it, and for longer prompts that go on from it. Trees are packed into rows, rows into
-batches of few shapes.
+batches of few shapes. A text is what its last token sees: a beginning of a response that is pooled
+too is one more leaf of the same tokens.
 """
 
 from bisect import bisect_left, insort
 from collections.abc import Callable, Mapping, Sequence
+from itertools import accumulate
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -26,18 +28,18 @@ FINER_ABOVE = 512
 # first token or a short system prompt would otherwise tie a whole data set to one tree, which has
 # to be cut anyway; what is left unshared adds at most a fifteenth.
 SHARED_AT_LEAST = 1 / 16
-# A row has room for one sequence in so many tokens: as many in all rows of a length, and so one
-# compilation, unless they are shorter.
+# A row has room for one sequence, with its beginnings, in so many tokens: as many in all rows of a
+# length, and so one compilation, unless they are shorter.
 TOKENS_PER_LEAF = 32
 # A row holds at least so many sequences of the longest kind: a pair and its prompt stay together.
 LONGEST_PER_ROW = 2
 
 
 class Leaf(NamedTuple):
-    """Where a sequence ends in a tree or a row.
+    """Where a sequence, or a beginning of one, ends in a tree or a row.
 
     Attributes:
-        sequence: its number.
+        sequence: its number; beginnings are numbered behind all sequences, in the order of these.
         last: slot of its last token.
         start: position of its first response token.
     """
@@ -54,7 +56,7 @@ class Tree(NamedTuple):
         tokens: (size,) int32, depth first.
         positions: (size,) int32 depth of every token.
         ends: (size,) int32 slot after the last one below it.
-        leaves: one a sequence.
+        leaves: one a sequence, and one for each of its beginnings.
     """
 
     tokens: np.ndarray
@@ -77,7 +79,7 @@ class Batch(NamedTuple):
         ends: (rows, length) int32; slot + 1 at padding.
         last: (rows, leaves) int32 slot of the last token of every sequence; 0 where there is none.
         start: (rows, leaves) int32 position of its first response token.
-        sequence: (rows, leaves) int32 its number, -1 where there is none.
+        sequence: (rows, leaves) int32 its number, as `Leaf` has it, -1 where there is none.
     """
 
     tokens: np.ndarray
@@ -178,8 +180,8 @@ def pack_batches(
             them.
 
     Returns:
-        Batches that hold every sequence once. A budget too large for the memory fails at once,
-        since the longest rows come first.
+        Batches that hold every sequence and every beginning once. A budget too large for the memory
+        fails at once, since the longest rows come first.
 
     Raises:
         FeatureError: a budget below 1.
@@ -189,8 +191,9 @@ def pack_batches(
     longest = max((len(sequence.tokens) for sequence in sequences), default=1)
     room = longest_row(longest)
     trees, distinct = grow_trees(sequences, room, share=share)
+    leaves_each = 1 + max((len(sequence.prefixes) for sequence in sequences), default=0)
     batches = tuple(
-        _batch(rows, height, pad_id)
+        _batch(rows, height, pad_id, leaves_each)
         for rows, height in _batches(_pack(trees), token_budget, multiple_of)
     )
     return PackedBatches(
@@ -227,7 +230,9 @@ def grow_trees(
             groups.append([(index, 0)])
             size = length
         previous = arrays[index]
-    return [_grow(sequences, arrays, group) for group in groups], distinct
+    counts = [len(sequence.prefixes) for sequence in sequences]
+    behind = list(accumulate(counts, initial=len(sequences)))
+    return [_grow(sequences, arrays, group, behind) for group in groups], distinct
 
 
 def _common_prefix(left: np.ndarray, right: np.ndarray) -> int:
@@ -240,8 +245,12 @@ def _grow(
     sequences: Sequence[TokenSequence],
     arrays: Sequence[np.ndarray],
     members: Sequence[tuple[int, int]],
+    behind: Sequence[int],
 ) -> Tree:
-    """One tree of sequences in order, each with how many tokens it shares with the one before."""
+    """One tree of sequences in order, each with how many tokens it shares with the one before.
+
+    The beginnings of sequence k are numbered from ``behind[k]``.
+    """
     size = sum(len(arrays[index]) - common for index, common in members)
     tokens, positions = np.empty(size, np.int32), np.empty(size, np.int32)
     ends = np.full(size, size, np.int32)
@@ -256,7 +265,10 @@ def _grow(
         positions[new] = np.arange(common, depth)
         path[common:depth] = np.arange(new.start, new.stop)
         used = new.stop
-        leaves.append(Leaf(index, int(path[depth - 1]), sequences[index].response_start))
+        start = sequences[index].response_start
+        leaves.append(Leaf(index, int(path[depth - 1]), start))
+        for number, kept in enumerate(sequences[index].prefixes, start=behind[index]):
+            leaves.append(Leaf(number, int(path[start + kept - 1]), start))
     return Tree(tokens, positions, ends, tuple(leaves))
 
 
@@ -312,9 +324,9 @@ def _batches(
     return batches[::-1]
 
 
-def _batch(rows: Sequence[_Row], height: int, pad_id: int) -> Batch:
+def _batch(rows: Sequence[_Row], height: int, pad_id: int, leaves_each: int) -> Batch:
     length = rows[0].length
-    usual = length // TOKENS_PER_LEAF
+    usual = length // TOKENS_PER_LEAF * leaves_each
     width = max(usual, _rounded_up(max(row.leaves for row in rows)))
     batch = Batch(
         tokens=np.full((height, length), pad_id, np.int32),

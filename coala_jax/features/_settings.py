@@ -36,6 +36,12 @@ class ExtractSettings:
             8192 on a CPU. Halved, with a message, where the device runs out of it.
         shard_rows: pairs of a shard of the store: what a killed run loses at most, and what several
             processes share out. Prefixes are shared within a shard.
+        prefixes: keep also at most this many beginnings of the two responses of a pair, cut after
+            as many tokens, one in each of as many equal strata of the places from the first token
+            in which they differ to the last one of the shorter response, pooled as they stand; all
+            places where there are no more. For `solve --prefixes`; needs a causal model that jax
+            runs. Where they are cut depends on the texts of the pair and on ``prefix_seed`` alone.
+        prefix_seed: seed of the places where responses are cut for ``prefixes``.
         chat_template: by what conversations became the prompts, as a ``RowSet`` records it.
         share_prefixes: share the tokens that sequences begin alike with, where the model is causal.
         query: of ``attention`` pooling, base64 of the little-endian float32 of a (layers, width)
@@ -51,6 +57,8 @@ class ExtractSettings:
     share_prefixes: bool = True
     query: str = ""
     chat_template: str = ""
+    prefixes: int = 0
+    prefix_seed: int = 0
 
     def __post_init__(self) -> None:
         """Check every field.
@@ -69,6 +77,9 @@ class ExtractSettings:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise FeatureError(f"{name}={value!r} must be at least 1")
+        for name in ("prefixes", "prefix_seed"):
+            if (value := getattr(self, name)) < 0:
+                raise FeatureError(f"{name}={value!r} must be at least 0")
 
     @classmethod
     def from_identity(cls, identity: FeatureIdentity) -> ExtractSettings:

@@ -1,4 +1,4 @@
-"""A shard of a feature store: consecutive rows in three files with their checksums."""
+"""A shard of a feature store: consecutive rows in files with their checksums."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -11,9 +11,13 @@ import numpy as np
 
 from coala_jax._files import file_sha256, write_files
 from coala_jax.features._errors import FeatureError
+from coala_jax.features._prefixes import PairPrefixes
 
 # Fields of a shard that its entry in the manifest keeps.
 SHARD_RESULTS = ("cut", "tokens", "flops", "shapes", "token_budget", "devices")
+
+# The field of an entry that says how many cuts a shard has; other stores know none.
+CUTS = "prefixes"
 
 # By axis of the mesh of `coala_jax.backbones._sharding`, which readers do without.
 ONE_DEVICE = MappingProxyType({"data": 1, "model": 1})
@@ -48,6 +52,7 @@ class Shard(NamedTuple):
         token_budget: slots of a batch; a lower one than asked for begins a new plan.
         devices: how many ran it, by axis of the mesh; more of them round otherwise in the last
             digits, so no setting but to be known.
+        prefixes: cuts of its pairs, numbered within the shard; None in a store without them.
     """
 
     chosen: np.ndarray
@@ -59,6 +64,7 @@ class Shard(NamedTuple):
     shapes: Sequence[tuple[int, ...]]
     token_budget: int
     devices: Mapping[str, int] = ONE_DEVICE
+    prefixes: PairPrefixes | None = None
 
 
 class ShardPaths(NamedTuple):
@@ -67,6 +73,14 @@ class ShardPaths(NamedTuple):
     chosen: Path
     rejected: Path
     rows: Path
+
+
+class PrefixPaths(NamedTuple):
+    """The files of a shard's cuts: features, and an (c, 2) int32 array of pair and tokens."""
+
+    chosen: Path
+    rejected: Path
+    places: Path
 
 
 def shard_paths(folder: Path, number: int) -> ShardPaths:
@@ -79,17 +93,33 @@ def shard_paths(folder: Path, number: int) -> ShardPaths:
     )
 
 
+def prefix_paths(folder: Path, number: int) -> PrefixPaths:
+    """The files of the cuts of a shard, where there are some."""
+    stem = f"shard-{number:05d}"
+    return PrefixPaths(
+        folder / f"{stem}-chosen-prefixes.npy",
+        folder / f"{stem}-rejected-prefixes.npy",
+        folder / f"{stem}-prefix-places.npy",
+    )
+
+
 def write_shard(folder: Path, number: int, shard: Shard) -> dict[str, Any]:
     """Write the files of a shard; gives its entry in the manifest."""
     paths = shard_paths(folder, number)
     lines = [json.dumps(record._asdict(), sort_keys=True) + "\n" for record in shard.records]
-    write_files(
-        {
-            paths.chosen: partial(save_array, array=shard.chosen),
-            paths.rejected: partial(save_array, array=shard.rejected),
-            paths.rows: "".join(lines).encode(),
-        }
-    )
+    cuts = shard.prefixes
+    files: dict[Path, Any] = {
+        paths.chosen: partial(save_array, array=shard.chosen),
+        paths.rejected: partial(save_array, array=shard.rejected),
+        paths.rows: "".join(lines).encode(),
+    }
+    if cuts is not None:
+        places = np.stack([cuts.pair, cuts.tokens], axis=1).astype(np.int32)
+        of_cuts = zip(
+            prefix_paths(folder, number), (cuts.chosen, cuts.rejected, places), strict=True
+        )
+        files |= {path: partial(save_array, array=array) for path, array in of_cuts}
+    write_files(files)
     return {
         "rows": len(shard.records),
         "cut": dict(shard.cut),
@@ -98,7 +128,8 @@ def write_shard(folder: Path, number: int, shard: Shard) -> dict[str, Any]:
         "shapes": [list(shape) for shape in shard.shapes],
         "token_budget": shard.token_budget,
         "devices": dict(shard.devices),
-        "sha256": {path.name: file_sha256(path) for path in paths},
+        "sha256": {path.name: file_sha256(path) for path in files},
+        **({} if cuts is None else {CUTS: len(cuts.pair)}),
     }
 
 
@@ -120,8 +151,20 @@ def read_shard(folder: Path, number: int, entry: Mapping[str, Any]) -> Shard:
         chosen=np.load(paths.chosen, allow_pickle=False),
         rejected=np.load(paths.rejected, allow_pickle=False),
         records=read_records(paths.rows),
+        prefixes=read_cuts(folder, number) if CUTS in entry else None,
         **{name: entry[name] for name in SHARD_RESULTS},
     )
+
+
+def read_cuts(folder: Path, number: int) -> PairPrefixes:
+    """The cuts of a shard whose files are known to be whole, memory-mapped."""
+    chosen, rejected, places = (_mapped(path) for path in prefix_paths(folder, number))
+    return PairPrefixes(chosen, rejected, *places.T.astype(np.int64))
+
+
+def _mapped(path: Path) -> np.ndarray:
+    array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+    return array
 
 
 def read_records(path: Path) -> list[RowRecord]:
@@ -131,7 +174,8 @@ def read_records(path: Path) -> list[RowRecord]:
 
 def shard_fault(folder: Path, number: int, entry: Mapping[str, Any]) -> str:
     """What is wrong with the files of a shard, or an empty string."""
-    for path in shard_paths(folder, number):
+    cuts = prefix_paths(folder, number) if CUTS in entry else ()
+    for path in (*shard_paths(folder, number), *cuts):
         if not path.is_file():
             return f"{path.name} is missing"
         if file_sha256(path) != entry["sha256"].get(path.name):

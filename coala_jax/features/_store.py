@@ -29,9 +29,12 @@ from coala_jax.features._manifest import (
     require_same_settings,
     write_manifest,
 )
+from coala_jax.features._prefixes import PairPrefixes, join_prefixes
 from coala_jax.features._shard import (
+    CUTS,
     RowRecord,
     Shard,
+    read_cuts,
     read_records,
     shard_fault,
     shard_paths,
@@ -186,10 +189,13 @@ def _read_store(folder: Path) -> FeatureStore:
     manifest = read_manifest(folder)
     arrays: dict[str, list[np.ndarray]] = {"chosen": [], "rejected": []}
     records: list[RowRecord] = []
+    cuts: list[PairPrefixes] = []
     for number in range(len(manifest["shards"])):
         paths = shard_paths(folder, number)
         arrays["chosen"].append(np.load(paths.chosen, mmap_mode="r", allow_pickle=False))
         arrays["rejected"].append(np.load(paths.rejected, mmap_mode="r", allow_pickle=False))
+        if CUTS in manifest["shards"][number]:
+            cuts.append(read_cuts(folder, number))
         records.extend(read_records(paths.rows))
     if len(records) != manifest["rows"]:
         raise FeatureError(
@@ -201,7 +207,10 @@ def _read_store(folder: Path) -> FeatureStore:
         for name, parts in arrays.items()
     }
     identity = FeatureIdentity.from_dict(manifest["identity"])
-    return FeatureStore(folder, manifest, _table(whole, records, identity))
+    sizes = [len(part) for part in arrays["chosen"]]
+    prefixes = join_prefixes(cuts, sizes) if len(cuts) == len(sizes) else None
+    table = _table(whole, records, identity)._replace(prefixes=prefixes)
+    return FeatureStore(folder, manifest, table)
 
 
 def _holds_something(path: Path) -> bool:

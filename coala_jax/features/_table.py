@@ -9,11 +9,19 @@ import numpy as np
 
 from coala_jax.features._errors import FeatureError
 from coala_jax.features._identity import FeatureIdentity
+from coala_jax.features._prefixes import PairPrefixes
 
 REQUIRED = ("chosen", "rejected")
 LENGTHS = ("chosen_chars", "rejected_chars")
 NUMBERS = ("weight", "margin", *LENGTHS)
 NAMES = ("id", "group", "prompt_sha256")
+# Columns of the cuts, one row a cut and not a pair.
+CUTS = {
+    "prefix_chosen": "chosen",
+    "prefix_rejected": "rejected",
+    "prefix_pair": "pair",
+    "prefix_tokens": "tokens",
+}
 
 
 class FeatureTable(NamedTuple):
@@ -30,6 +38,7 @@ class FeatureTable(NamedTuple):
         lengths: (n, 2) characters of the chosen and of the rejected response, int64; None unless
             every row has them.
         identity: how the features were made; None where the file does not say.
+        prefixes: beginnings of the responses, for `prefix_pairs`; None where there are none.
     """
 
     chosen: np.ndarray
@@ -41,6 +50,51 @@ class FeatureTable(NamedTuple):
     groups: tuple[str, ...] | None = None
     lengths: np.ndarray | None = None
     identity: FeatureIdentity | None = None
+    prefixes: PairPrefixes | None = None
+
+
+def prefix_pairs(table: FeatureTable) -> FeatureTable:
+    """The beginnings of the responses of n pairs as pairs of their own.
+
+    Args:
+        table: of a store that was extracted with prefixes.
+
+    Returns:
+        A table of c pairs, named ``<id>@<tokens>``. A pair's weight is shared out evenly among its
+        cuts, so that together they count as the pair does; its margin, group and prompt are those
+        of each. Where pairs have no groups, they have the group of their prompt, or their own where
+        prompts are unknown: the cuts of a pair and the pairs of a prompt are never split.
+
+    Raises:
+        FeatureError: a table without beginnings, or with none of any pair.
+    """
+    cuts = table.prefixes
+    if cuts is None:
+        raise FeatureError(
+            "features: no beginnings of responses in them; extract them with "
+            "`coala-jax extract --prefixes K` (ExtractSettings(prefixes=K))"
+        )
+    if not len(cuts.pair):
+        raise FeatureError(
+            "features: no pair could be cut: the shorter response of each is a beginning of the "
+            "other, or a single token; give rows of longer responses"
+        )
+    n, pair = len(table.ids), cuts.pair
+    weight = np.ones(n, np.float32) if table.weight is None else table.weight
+    groups = table.groups or table.prompt_hashes or tuple(map(str, range(n)))
+    hashes = table.prompt_hashes
+    return FeatureTable(
+        chosen=cuts.chosen,
+        rejected=cuts.rejected,
+        ids=tuple(
+            f"{table.ids[place]}@{kept}" for place, kept in zip(pair, cuts.tokens, strict=True)
+        ),
+        prompt_hashes=None if hashes is None else tuple(hashes[place] for place in pair),
+        margin=None if table.margin is None else table.margin[pair],
+        weight=(weight[pair] / cuts.counts(n)[pair]).astype(np.float32),
+        groups=tuple(groups[place] for place in pair),
+        identity=table.identity,
+    )
 
 
 def table_of_columns(
@@ -53,7 +107,7 @@ def table_of_columns(
     Args:
         source: what to call them in messages.
         columns: ``chosen`` and ``rejected``, (n, d) floating point, and where known `NUMBERS`,
-            (n,) numbers, and `NAMES`, (n,) texts.
+            (n,) numbers, and `NAMES`, (n,) texts; all of `CUTS`, or none.
         identity: how the features were made; None where the source does not say.
 
     Raises:
@@ -76,6 +130,7 @@ def table_of_columns(
         groups=names.get("group"),
         lengths=_lengths(numbers),
         identity=identity,
+        prefixes=_cuts(source, columns),
     )
 
 
@@ -93,6 +148,8 @@ def columns_of_table(table: FeatureTable) -> dict[str, np.ndarray | tuple[str, .
     if table.lengths is not None:
         for name, column in zip(LENGTHS, table.lengths.T, strict=True):
             columns[name] = column.astype(np.float32)
+    if table.prefixes is not None:
+        columns |= {name: getattr(table.prefixes, field) for name, field in CUTS.items()}
     return {name: column for name, column in columns.items() if column is not None}
 
 
@@ -101,6 +158,37 @@ def _lengths(numbers: Mapping[str, np.ndarray]) -> np.ndarray | None:
     if not all(name in numbers for name in LENGTHS):
         return None
     return np.stack([numbers[name] for name in LENGTHS], axis=1).astype(np.int64)
+
+
+def _cuts(source: str | os.PathLike[str], columns: Mapping[str, np.ndarray]) -> PairPrefixes | None:
+    """The cuts of columns; None where there are none of them."""
+    found = {field: columns[name] for name, field in CUTS.items() if name in columns}
+    if not found:
+        return None
+    if lost := [name for name in CUTS if name not in columns]:
+        raise FeatureError(
+            f"{source}: no {', '.join(lost)} beside the other arrays of beginnings; give all of "
+            f"{', '.join(CUTS)}, or none"
+        )
+    cuts, (n, width) = PairPrefixes(**found), columns["chosen"].shape
+    count = cuts.pair.size
+    for name in CUTS:
+        wide = name in ("prefix_chosen", "prefix_rejected")
+        expected: tuple[int, ...] = (count, width) if wide else (count,)
+        if columns[name].shape != expected:
+            raise FeatureError(
+                f"{source}: {name} has shape {columns[name].shape}, expected {expected}"
+            )
+    for name in ("prefix_pair", "prefix_tokens"):
+        if not np.issubdtype(columns[name].dtype, np.integer):
+            raise FeatureError(f"{source}: {name} has type {columns[name].dtype}, expected int64")
+    if not np.isfinite(cuts.chosen).all() or not np.isfinite(cuts.rejected).all():
+        raise FeatureError(
+            f"{source}: prefix_chosen or prefix_rejected holds NaN or infinity; extract them again"
+        )
+    if ((cuts.pair < 0) | (cuts.pair >= n)).any():
+        raise FeatureError(f"{source}: prefix_pair must be places of the {n} pairs, from 0")
+    return cuts
 
 
 def identity_text(identity: FeatureIdentity) -> str:

@@ -47,12 +47,15 @@ class TokenSequence(NamedTuple):
         response_start: index of the first response token; the end token counts as response.
         prompt_cut: the prompt lost its oldest tokens.
         response_cut: the response lost its last tokens.
+        prefixes: tokens of the response in each of its beginnings that are pooled too, rising and
+            at least 1.
     """
 
     tokens: tuple[int, ...]
     response_start: int
     prompt_cut: bool
     response_cut: bool
+    prefixes: tuple[int, ...] = ()
 
 
 class TokenParts(NamedTuple):

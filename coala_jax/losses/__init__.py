@@ -6,6 +6,7 @@ from coala_jax.losses._by_name import LOSSES, get_loss
 from coala_jax.losses._huber import HUBER
 from coala_jax.losses._logistic import LOGISTIC
 from coala_jax.losses._squared import SQUARED
+from coala_jax.losses._squared_difference import SQUARED_DIFFERENCE
 from coala_jax.losses._squared_hinge import SQUARED_HINGE
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "LOGISTIC",
     "LOSSES",
     "SQUARED",
+    "SQUARED_DIFFERENCE",
     "SQUARED_HINGE",
     "Loss",
     "get_loss",

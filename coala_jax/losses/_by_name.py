@@ -6,6 +6,7 @@ from coala_jax.losses._bradley_terry import BRADLEY_TERRY
 from coala_jax.losses._huber import HUBER
 from coala_jax.losses._logistic import LOGISTIC
 from coala_jax.losses._squared import SQUARED
+from coala_jax.losses._squared_difference import SQUARED_DIFFERENCE
 from coala_jax.losses._squared_hinge import SQUARED_HINGE
 
 LOSSES: dict[str, Loss] = {
@@ -14,6 +15,7 @@ LOSSES: dict[str, Loss] = {
     "squared_hinge": SQUARED_HINGE,
     "huber": HUBER,
     "bradley_terry": BRADLEY_TERRY,
+    "squared_difference": SQUARED_DIFFERENCE,
 }
 
 

@@ -25,7 +25,7 @@ def constant_columns(pairs: PairSet) -> tuple[int, ...]:
     if constant.all():
         raise FeatureError(
             f"{pairs.source}: all {constant.size} columns of chosen and rejected are constant over "
-            f"the {len(pairs.chosen)} training pairs; there is nothing to learn from"
+            f"the {pairs.pair_count()} training pairs; there is nothing to learn from"
         )
     return tuple(np.flatnonzero(constant).tolist())
 

@@ -141,7 +141,9 @@ def run_experiment(
             f"warning: {pairs.source}: no prompts and no groups, so rows are split by row; this "
             "leaks where pairs share a prompt: give --groups or --data"
         )
-    say(f"solving on {len(train.chosen)} pairs, {len(held.chosen)} held out by {pairs.split_by}")
+    cuts = "" if pairs.prefix_of is None else f" ({len(pairs.chosen)} beginnings of all)"
+    counts = train.pair_count(), held.pair_count()
+    say(f"solving on {counts[0]} pairs, {counts[1]} held out by {pairs.split_by}{cuts}")
     key, choice = jax.random.key(settings.seed), None
     if settings.select:
         say("choosing strengths on left-out groups of the training pairs")

@@ -7,7 +7,7 @@ from typing import Any
 
 from coala_jax._extras import how_to_install
 from coala_jax._files import write_folder
-from coala_jax._head import TRAINED_ON, save_head
+from coala_jax._head import PREFIX, SCORES, TRAINED_ON, save_head
 from coala_jax._json import json_text, valid_json
 from coala_jax._version import __version__
 from coala_jax.study._experiment import Experiment, Say
@@ -54,6 +54,7 @@ def head_info(experiment: Experiment, report: dict[str, Any]) -> dict[str, Any]:
     info: dict[str, Any] = {
         "coala_jax": __version__,
         "identity": None if identity is None else identity._asdict(),
+        **({} if experiment.train.prefix_of is None else {SCORES: PREFIX}),
         **{name: report[name] for name in ACCOUNT},
         TRAINED_ON: None if prompts is None else prompts.text,
         "result": {name: report[name] for name in RESULT},

@@ -20,7 +20,13 @@ from coala_jax.data import (
     read_rows,
 )
 from coala_jax.data._split import eval_mask, groups_of, joint_keys, prompt_sha256
-from coala_jax.features import FeatureError, FeatureIdentity, FeatureTable, load_features
+from coala_jax.features import (
+    FeatureError,
+    FeatureIdentity,
+    FeatureTable,
+    load_features,
+    prefix_pairs,
+)
 from coala_jax.features._export import is_dataset_folder
 from coala_jax.features._join import open_whole_store
 
@@ -28,10 +34,11 @@ BY_GROUP, BY_PROMPT, BY_ROW = "group", "prompt", "row"
 # Standardisation needs a spread: `solve` takes no fewer, and neither part of a split may have less.
 FEWEST_PAIRS = 2
 SAME_FEATURES = "chosen and rejected have the same features"
+SAME_BEGINNINGS = "beginnings of chosen and rejected have the same features"
 
 
 class PairSet(NamedTuple):
-    """Features of n pairs with what an honest split and the baselines need.
+    """Features of n pairs, or of n cuts of pairs, with what honest splits and baselines need.
 
     Attributes:
         source: where they come from, for messages.
@@ -47,6 +54,7 @@ class PairSet(NamedTuple):
         set_aside_counts: unusable rows, by reason; None where the source does not say.
         cut: pairs that lost tokens to the context, by part; None where the source does not say.
         prompt_hashes: (n,) hashes of the normalised prompts; None where they are unknown.
+        prefix_of: (n,) number of the pair that each is a cut of; None of whole pairs.
     """
 
     source: str
@@ -61,6 +69,7 @@ class PairSet(NamedTuple):
     set_aside_counts: Mapping[str, int] | None = None
     cut: Mapping[str, int] | None = None
     prompt_hashes: tuple[str, ...] | None = None
+    prefix_of: np.ndarray | None = None
 
     def take(self, rows: np.ndarray) -> PairSet:
         """The pairs that a (n,) boolean mask selects."""
@@ -74,7 +83,13 @@ class PairSet(NamedTuple):
             lengths=_taken(self.lengths, rows),
             weight=_taken(self.weight, rows),
             margin=_taken(self.margin, rows),
+            prefix_of=_taken(self.prefix_of, rows),
         )
+
+    def pair_count(self, rows: np.ndarray | slice = slice(None)) -> int:
+        """How many pairs there are, in all rows or in those of a mask; the cuts of one are one."""
+        numbers = np.arange(len(self.chosen)) if self.prefix_of is None else self.prefix_of
+        return len(np.unique(numbers[rows]))
 
     @property
     def prompts(self) -> PromptFingerprint | None:
@@ -98,6 +113,8 @@ def read_pairs(
     groups_path: str | None = None,
     data_path: str | None = None,
     row_options: RowOptions = RowOptions(),
+    *,
+    prefixes: bool = False,
 ) -> PairSet:
     """Read features and find out which rows belong together.
 
@@ -107,6 +124,7 @@ def read_pairs(
         data_path: the preference rows that the features were made of; gives prompts, which an
             ``.npz`` may lack, and the lengths of the responses.
         row_options: how they are read, as for the features.
+        prefixes: take the cuts of the pairs, and not the whole responses.
 
     Returns:
         The pairs. They are keyed by group and prompt, by whichever there is, or by row.
@@ -131,7 +149,7 @@ def read_pairs(
         row_set = read_rows(data_path, row_options)
         rows = _rows_by_id(row_set.rows, data_path, path, table.ids)
         chat_template = row_set.chat_template
-    pairs = pairs_of_table(path, table, rows, chat_template)
+    pairs = pairs_of_table(path, table, rows, chat_template, prefixes=prefixes)
     counts = manifest.get("refused")
     if pairs.set_aside_counts:
         counts = {**(counts or {}), **pairs.set_aside_counts}
@@ -143,6 +161,8 @@ def pairs_of_table(
     table: FeatureTable,
     rows: Sequence[PreferenceRow] | None = None,
     chat_template: str = "",
+    *,
+    prefixes: bool = False,
 ) -> PairSet:
     """Pairs of a feature table.
 
@@ -151,10 +171,12 @@ def pairs_of_table(
         table: features and columns.
         rows: (n,) the rows the features were made of, in the table's order; None where unknown.
         chat_template: by what their conversations became text, as a ``RowSet`` records it.
+        prefixes: take the cuts of the pairs, keyed as these are, and not the whole responses.
 
     Raises:
-        FeatureError: fewer than two pairs, values that are not finite in float32, or prompts of
-            ``rows`` that are not those of the table.
+        FeatureError: fewer than two pairs, values that are not finite in float32, prompts of
+            ``rows`` that are not those of the table, or a table without the cuts that were asked
+            for.
     """
     if len(table.chosen) < FEWEST_PAIRS:
         raise FeatureError(
@@ -164,17 +186,25 @@ def pairs_of_table(
     if rows is not None:
         table = _with_prompts(source, table, rows, chat_template)
     keys, split_by = _keys(table)
+    lengths = table.lengths if rows is None else _lengths(rows)
+    prefix_of = None
+    if prefixes:
+        table, cuts = prefix_pairs(table), table.prefixes
+        assert cuts is not None  # `prefix_pairs` raises
+        prefix_of, lengths = cuts.pair, None  # both sides of a cut are as long
+        keys = tuple(keys[pair] for pair in prefix_of)
     pairs = PairSet(
         source=source,
         chosen=_float32(source, "chosen", table.chosen),
         rejected=_float32(source, "rejected", table.rejected),
         keys=keys,
         split_by=split_by,
-        lengths=table.lengths if rows is None else _lengths(rows),
+        lengths=lengths,
         weight=table.weight,
         margin=table.margin,
         identity=table.identity,
         prompt_hashes=table.prompt_hashes,
+        prefix_of=prefix_of,
     )
     return _telling(pairs)
 
@@ -188,7 +218,8 @@ def _telling(pairs: PairSet) -> PairSet:
     if differ.all() or not differ.any():
         return pairs
     same = int((~differ).sum())
-    return pairs.take(differ)._replace(set_aside_counts={SAME_FEATURES: same})
+    reason = SAME_FEATURES if pairs.prefix_of is None else SAME_BEGINNINGS
+    return pairs.take(differ)._replace(set_aside_counts={reason: same})
 
 
 def hold_out(pairs: PairSet, eval_fraction: float, seed: int) -> np.ndarray:
@@ -209,15 +240,16 @@ def require_two_parts(pairs: PairSet, held_out: np.ndarray) -> None:
     Raises:
         FeatureError: names the parts and the kind of key.
     """
-    counts = {"training": int((~held_out).sum()), "held-out": int(held_out.sum())}
+    parts = {"training": ~held_out, "held-out": held_out}
+    counts = {name: pairs.pair_count(rows) for name, rows in parts.items()}
     if min(counts.values()) < FEWEST_PAIRS:
         raise FeatureError(
             f"{pairs.source}: split by {pairs.split_by} ({len(set(pairs.keys))} of them), its "
-            f"{len(held_out)} pairs give {counts['training']} for training and "
+            f"{pairs.pair_count()} pairs give {counts['training']} for training and "
             f"{counts['held-out']} held out; each part needs {FEWEST_PAIRS}: give more pairs or "
             "another --eval-fraction"
         )
-    for part, rows in (("training", ~held_out), ("held-out", held_out)):
+    for part, rows in parts.items():
         if pairs.weight is not None and not np.any(pairs.weight[rows]):
             raise FeatureError(
                 f"{pairs.source}: all {part} pairs have weight 0; give another --eval-fraction or "

@@ -40,7 +40,10 @@ def build_report(experiment: Experiment, command: str) -> dict[str, Any]:
         "head": "phase1" if experiment.head is phases.phase1.head else "phase2",
         "temperature": experiment.temperature,
         "selection": _selection(experiment.choice),
-        "pairs": {"train": len(train.chosen), "eval": len(held.chosen)},
+        "pairs": {"train": train.pair_count(), "eval": held.pair_count()},
+        "prefixes": None
+        if train.prefix_of is None
+        else {"train": len(train.chosen), "eval": len(held.chosen)},
         "features": {
             "source": train.source,
             "width": int(train.chosen.shape[1]),

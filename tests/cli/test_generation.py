@@ -9,13 +9,15 @@ from argparse import Namespace
 
 import pytest
 
-from coala_jax._head import save_head
+from coala_jax._head import HeadFileError, load_head, save_head
 from coala_jax._unseen import printable
 from coala_jax.backbones import load_backbone
 from coala_jax.cli._generation_options import require_chat
 from coala_jax.cli._main import main
 from coala_jax.cli._parser import UsageError
 from coala_jax.cli._side_by_side import side_by_side, text_width
+from coala_jax.decoding import TextRewardModel
+from coala_jax.features import FeatureError
 from coala_jax.features._settings import ExtractSettings
 from tests.decoding.page_reader import Reader
 from tests.helpers import random_reward_model
@@ -330,3 +332,55 @@ def test_a_text_for_a_head_of_conversations_is_told_of_the_option(checkpoint):
         require_chat(asked, model)
     require_chat(Namespace(data=None, chat=True), model)
     require_chat(Namespace(data="rows.jsonl", chat=False), model)
+
+
+@pytest.fixture(scope="module")
+def value_head(head, checkpoint, tmp_path_factory):
+    """A head of values, made by the commands of docs/decoding.md from samples of its own."""
+    folder = tmp_path_factory.mktemp("values")
+    prompts = folder / "prompts.txt"
+    prompts.write_text("".join(f"the student asks {word}\n" for word in "abcdefghijkl"))
+    samples, store, out = folder / "samples.jsonl", folder / "store", folder / "value"
+    options = [str(head), "--model", str(checkpoint), "--data", str(prompts), "--out", str(samples)]
+    assert main(["best-of-n", *options, "--n", "3", "--all", *SAMPLING]) == 0
+    options = ["--model", str(checkpoint), "--data", str(samples), "--out", str(store)]
+    layers = ["--layers", "1", "--pooling", "last"]
+    assert main(["extract", *options, "--pairs", "all", "--prefixes", "3", *layers]) == 0
+    options = ["--prefixes", "--phase1-loss", "squared_difference", "--phase2-objective", "none"]
+    words = ["solve", str(store), "--out", str(out), *options, "--n-gates", "2", "--select", "none"]
+    assert main(words) in (0, 3)
+    return out
+
+
+@pytest.mark.slow
+def test_a_value_head_made_of_samples_guides(generate, value_head, tmp_path, data):
+    rows = []
+    for number, words in enumerate(([], ["--value-head", value_head])):
+        out = tmp_path / f"{number}.jsonl"
+        assert generate("--data", data, "--out", out, *words, *GUIDED) == 0
+        rows.append([json.loads(line) for line in out.read_text().splitlines()])
+    without, guided = rows
+    assert [row["plain"] for row in without] == [row["plain"] for row in guided]
+    texts = [[row["guided"]["text"] for row in each] for each in rows]
+    assert texts[0] != texts[1]
+
+
+@pytest.mark.slow
+def test_heads_are_not_taken_for_each_other(generate, value_head, head, checkpoint, capsys):
+    words = ["--prompt", PROMPT, *GUIDED]
+    assert generate(*words, "--value-head", head) == 2
+    assert "a head of whole responses; one of beginnings comes from" in capsys.readouterr().err
+    assert main(["generate", str(value_head), "--model", str(checkpoint), *words]) == 2
+    assert "the head scores beginnings of responses" in capsys.readouterr().err
+
+
+def test_a_value_head_of_another_backbone_is_refused(head, checkpoint, tmp_path):
+    loaded, metadata = load_head(head)
+    other = {**metadata.identity, "weights_sha256": "0" * 64, "layer": "1"}
+    save_head(tmp_path / "value", loaded, {"identity": other, "scores": "prefix"})
+    with pytest.raises(FeatureError, match="value_head=.*expected weights_sha256"):
+        TextRewardModel.load(head, checkpoint, value_head=tmp_path / "value")
+    narrow = {**metadata.identity, "pooling": "last"}
+    save_head(tmp_path / "narrow", loaded, {"identity": narrow, "scores": "prefix"})
+    with pytest.raises(HeadFileError, match="the value head takes 32 features, .* speaks of 16"):
+        TextRewardModel.load(head, checkpoint, value_head=tmp_path / "narrow")

@@ -63,6 +63,7 @@ def test_the_folder_is_complete_and_the_report_is_valid(solved):
     assert report["phase1"]["compile_seconds"] > 0
     assert report["phase1"]["admm_flops"] > 0
     assert report["pairs"]["train"] + report["pairs"]["eval"] == 60
+    assert report["prefixes"] is None
     assert report["split"]["by"] == "group"
     assert report["baseline"]["length_accuracy"] is None
     assert report["features"]["constant_columns"] == [2]
@@ -73,6 +74,7 @@ def test_the_saved_head_has_the_reported_metrics(solved):
     head, metadata = coala_jax.load_head(solved)
     assert metadata.identity is None
     assert metadata.params["ridge"] == 0.1
+    assert "scores" not in metadata.document and metadata.scores == "response"
     report = _report(solved)
     table = np.load(solved.parent / "features.npz")
     margin = np.asarray(head(table["chosen"]) - head(table["rejected"]))

@@ -12,7 +12,15 @@ import pytest
 from coala_jax import Config, Params, PreferenceFeatures, Status, cronos
 from tests.helpers import draw_pairs, standardised_rows
 
-LOSSES = ["squared", "logistic", "squared_hinge", "huber", "bradley_terry"]
+LOSSES = [
+    "squared",
+    "logistic",
+    "squared_hinge",
+    "huber",
+    "bradley_terry",
+    "squared_difference",
+]
+PAIRWISE = ("bradley_terry", "squared_difference")
 MODELS = ["relu", "gated_relu"]
 PAIRS, GAMMA = 15, 0.3
 # The last digits are a matter of rounding, and so of how XLA has compiled the rows.
@@ -64,6 +72,9 @@ def cone_optimum(model, loss, x, d, targets, strength, ridge) -> float:
         "squared_hinge": lambda: inner,
         "huber": lambda: inner + weight @ cp.abs(z - y - core),
         "bradley_terry": lambda: weight @ cp.logistic(y - z[: len(y)] + z[len(y) :]),
+        "squared_difference": lambda: (
+            0.5 * cp.sum_squares(cp.multiply(root, z[: len(y)] - z[len(y) :] - y))
+        ),
     }[loss]()
     return eight_digits(cp.Problem(cp.Minimize(value + penalty), cones))
 
@@ -82,7 +93,7 @@ def eight_digits(problem: cp.Problem) -> float:
 def targets_of(loss: str, features: PreferenceFeatures) -> tuple[np.ndarray, np.ndarray]:
     """Labels or offsets, and weights with mean 1."""
     weight = features.weight / features.weight.mean()
-    if loss == "bradley_terry":
+    if loss in PAIRWISE:
         return GAMMA + features.margin, weight
     return np.repeat([1.0, -1.0], PAIRS), np.tile(weight, 2)
 
@@ -124,12 +135,12 @@ def agree():
     return run
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(24))
 @pytest.mark.parametrize("model", MODELS)
 def test_optimum_agrees_with_clarabel(model, seed, agree):
     ones = np.ones(PAIRS)
     features = draw_pairs(seed, PAIRS)._replace(weight=ones, margin=0 * ones)
-    agree(model, LOSSES[seed % 5], features, [0.05, 0.1, 0.3, 0.5][seed // 5], seed)
+    agree(model, LOSSES[seed % 6], features, [0.05, 0.1, 0.3, 0.5][seed // 6], seed)
 
 
 @pytest.mark.parametrize("group_lasso", [0.05, 0.3])
@@ -138,6 +149,8 @@ def test_optimum_agrees_with_clarabel(model, seed, agree):
 def test_optimum_with_weights_and_margins_agrees_with_clarabel(model, loss, group_lasso, agree):
     rng = np.random.default_rng(20)
     weight, margin = rng.uniform(0.2, 3, PAIRS), rng.uniform(0, 1, PAIRS)
+    if loss == "squared_difference":  # targets of any size and sign
+        margin = 20 * margin - 10
     weight[[2, 9]] = 0
     features = draw_pairs(rng, PAIRS)._replace(weight=weight, margin=margin)
     agree(model, loss, features, group_lasso, seed=20)

@@ -12,7 +12,7 @@ from tests.helpers import draw_pairs, standardised_rows
 
 def loss_value(name: str, z: np.ndarray, y: np.ndarray, weight: np.ndarray) -> float:
     """Of outputs z of all rows; y are labels of rows, or offsets of pairs."""
-    outputs = z[: len(y)] - z[len(y) :] if name == "bradley_terry" else z
+    outputs = z[: len(y)] - z[len(y) :] if LOSSES[name].pairwise else z
     return LOSSES[name].value(outputs, y, weight)
 
 
@@ -33,7 +33,7 @@ def test_reported_certificate_is_the_one_recomputed_in_numpy(loss, seed):
     d, y, w = certificate.patterns.astype(float), certificate.labels, certificate.row_weight
     strength = float(certificate.group_lasso_strength)
     np.testing.assert_array_equal(certificate.patterns, certificate.gates @ x.T >= 0)
-    pairwise = loss == "bradley_terry"
+    pairwise = LOSSES[loss].pairwise
     np.testing.assert_allclose(w, np.tile(weight / weight.mean(), 1 if pairwise else 2))
     if pairwise:
         np.testing.assert_allclose(y, 0.4)

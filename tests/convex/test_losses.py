@@ -104,6 +104,22 @@ def test_a_dual_point_outside_its_domain_bounds_nothing(name, r):
     assert float(loss.dual_value(jnp.asarray([r]), jnp.ones(1), jnp.ones(1))) == -np.inf
 
 
+@given(z=st.floats(-1e3, 1e3), target=st.floats(-1e3, 1e3), step=st.floats(1e-3, 1e3))
+def test_differences_have_targets_of_any_size_and_sign(z, target, step):
+    """The prox of a parabola in closed form, its conjugate -l*(-r) = r y - r^2 / 2."""
+    loss = get_loss("squared_difference")
+    with jax.enable_x64(True):
+        one = jnp.ones(1)
+        prox = float(loss.prox(z * one, target * one, step * one)[0])
+        assert prox == pytest.approx((z + step * target) / (1 + step), rel=1e-12, abs=1e-12)
+        r = float(loss.negative_gradient(z * one, target * one, one)[0])
+        dual = float(loss.dual_value(r * one, target * one, one))
+        value = float(loss.value(z * one, target * one, one))
+    assert value == pytest.approx(0.5 * (z - target) ** 2)
+    assert dual == pytest.approx(r * target - r**2 / 2, abs=1e-6)
+    assert dual == pytest.approx(value + r * z, abs=1e-6)
+
+
 def test_an_unknown_loss_is_named_with_the_known_ones():
     with pytest.raises(ValueError, match="phase1_loss='hingge' must be one of squared, logistic"):
         get_loss("hingge")

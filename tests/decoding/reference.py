@@ -62,18 +62,19 @@ class Reference:
         weights = weights[: len(kept)]
         return kept, np.log(weights / weights.sum())
 
-    def reward(self, prompt, response, apart=0):
+    def reward(self, prompt, response, apart=0, reader=None):
         """Of a response, or of its last ``apart`` tokens as if nothing stood before them.
 
         Whichever end token it has, it is scored as a text is: with the one that closes texts.
         """
         response = [self.end if token in self.ends else token for token in response]
         vectors = []
-        for number, layer in enumerate(self.model.settings.layers):
+        head, settings = reader or (self.model.head, self.model.settings)
+        for number, layer in enumerate(settings.layers):
             states = self.hidden([*prompt, *response], layer)
             own = states[-apart:] if apart else states[len(prompt) :]
             text = own if apart else states
-            for name in self.model.settings.pooling.split("+"):
+            for name in settings.pooling.split("+"):
                 if name == "mean":
                     vectors.append(own.mean(0))
                 elif name == "last":
@@ -87,14 +88,16 @@ class Reference:
                     vectors.append(shares @ own / shares.sum())
                 else:
                     raise AssertionError(name)
-        theta1, bias, theta2, center = (
-            np.asarray(part, np.float64) for part in self.model.head[:4]
-        )
+        theta1, bias, theta2, center = (np.asarray(part, np.float64) for part in head[:4])
         centred = np.concatenate(vectors) - center
         return float(np.maximum(centred @ theta1 + bias, 0) @ theta2)
 
     def score(self, prompt, response, added):
         """Of a prefix that was extended by ``added`` tokens, as the configuration scores it."""
+        if self.model.value_head is not None:
+            ends = response[-1] in self.ends and len(response) > 1
+            read = response[:-1] if ends else response
+            return self.reward(prompt, read, reader=self.model.value_head)
         if self.guidance.scored == "token":
             return self.reward(prompt, response, apart=added)
         closes = self.guidance.scored == "closed" and response[-1] not in self.ends

@@ -6,10 +6,11 @@ import jax
 import numpy as np
 import pytest
 
-from coala_jax.decoding._config import GenerationConfig
+from coala_jax.decoding._config import GenerationConfig, GenerationError
 from coala_jax.decoding._generate import guided_generate
 from coala_jax.decoding._plan import make_plan
 from coala_jax.decoding._prompts import template_of
+from coala_jax.decoding._reward_model import ValueHead
 from coala_jax.decoding._session import Request, Session
 from coala_jax.features._query import query_array
 from coala_jax.features._tokens import encode_prompts, encode_texts
@@ -104,6 +105,32 @@ def compare(backbone, model, config, key, prompts=PROMPTS):
 @pytest.mark.parametrize("name", marked(CONFIGS, SLOW))
 def test_plain_python_generates_the_same(backbone, make_model, key, name):
     compare(backbone, make_model(backbone), config_of(name), key)
+
+
+VALUED = ["token by token", "lookahead", "blocks", "best"]
+
+
+@pytest.mark.parametrize("name", marked(VALUED, {"best"}))
+def test_a_value_head_guides_and_the_head_rewards(backbone, make_model, key, name):
+    model, values = make_model(backbone), make_model(backbone, "text_mean+last", (1, -1), seed=5)
+    valued = replace(model, value_head=ValueHead(values.head, values.settings))
+    compare(backbone, valued, config_of(name), key)
+    by_value, by_head = (
+        [one.tokens for one in guided_generate(each, PROMPTS, config_of(name), key)]
+        for each in (valued, model)
+    )
+    assert by_value != by_head
+
+
+def test_a_value_head_reads_no_token_alone(backbone, make_model, key):
+    model = make_model(backbone)
+    with pytest.raises(GenerationError, match="scored='token': a value head reads the whole text"):
+        guided_generate(
+            replace(model, value_head=ValueHead(model.head, model.settings)),
+            PROMPTS,
+            config_of("token alone"),
+            key,
+        )
 
 
 @pytest.mark.parametrize("name", marked(["linear", "lookahead", "blocks"], {"lookahead", "blocks"}))

@@ -180,19 +180,19 @@ def fitted(prompt, response, context, start=()):
 
 
 def test_a_full_context_drops_the_oldest_prompt_tokens_and_then_the_last_of_the_response():
-    assert fitted([1, 2], [3, 4], 8) == ((1, 2, 3, 4, 0), 2, False, False)
-    assert fitted([1, 2], [3, 4], 4) == ((2, 3, 4, 0), 1, True, False)
-    assert fitted([1, 2], [3, 4], 3) == ((3, 4, 0), 0, True, False)
-    assert fitted([1, 2], [3, 4], 2) == ((3, 0), 0, True, True)
-    assert fitted([], [3, 4], 3) == ((3, 4, 0), 0, False, False)
-    assert fit_context(TokenParts([], [1], [2, 3], []), 2) == ((2, 3), 0, True, False)
+    assert fitted([1, 2], [3, 4], 8) == ((1, 2, 3, 4, 0), 2, False, False, ())
+    assert fitted([1, 2], [3, 4], 4) == ((2, 3, 4, 0), 1, True, False, ())
+    assert fitted([1, 2], [3, 4], 3) == ((3, 4, 0), 0, True, False, ())
+    assert fitted([1, 2], [3, 4], 2) == ((3, 0), 0, True, True, ())
+    assert fitted([], [3, 4], 3) == ((3, 4, 0), 0, False, False, ())
+    assert fit_context(TokenParts([], [1], [2, 3], []), 2) == ((2, 3), 0, True, False, ())
 
 
 def test_what_opens_a_text_is_never_dropped():
-    assert fitted([1, 2], [3], 8, [7]) == ((7, 1, 2, 3, 0), 3, False, False)
-    assert fitted([1, 2], [3], 4, [7]) == ((7, 2, 3, 0), 2, True, False)
-    assert fitted([1, 2], [3, 4], 3, [7]) == ((7, 3, 0), 1, True, True)
-    assert fitted([1, 2], [3], 5, [9, 7]) == ((9, 7, 2, 3, 0), 3, True, False)
+    assert fitted([1, 2], [3], 8, [7]) == ((7, 1, 2, 3, 0), 3, False, False, ())
+    assert fitted([1, 2], [3], 4, [7]) == ((7, 2, 3, 0), 2, True, False, ())
+    assert fitted([1, 2], [3, 4], 3, [7]) == ((7, 3, 0), 1, True, True, ())
+    assert fitted([1, 2], [3], 5, [9, 7]) == ((9, 7, 2, 3, 0), 3, True, False, ())
 
 
 @given(st.lists(st.integers(1, 9)), st.lists(st.integers(1, 9)), st.integers(1, 12))

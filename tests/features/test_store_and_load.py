@@ -152,7 +152,7 @@ def test_an_npz_with_two_arrays_is_enough(tmp_path):
     table = load_features(_npz(tmp_path / "f.npz", chosen=CHOSEN, rejected=-CHOSEN))
     np.testing.assert_array_equal(table.rejected, -CHOSEN)
     assert table.ids == ("0", "1", "2", "3")
-    assert table[3:] == (None,) * 6
+    assert table[3:] == (None,) * 7
 
 
 def test_the_columns_of_an_npz_are_read_and_others_ignored(tmp_path):

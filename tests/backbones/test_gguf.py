@@ -1,6 +1,5 @@
 """GGUF files: the checkpoint they were made of, transformers' reading of them, and broken ones."""
 
-import dataclasses
 import hashlib
 import json
 import shutil
@@ -19,7 +18,8 @@ from safetensors.numpy import load_file, save_file
 from coala_jax.backbones import CheckpointError, load_backbone
 from coala_jax.backbones._checkpoint import checked_tensors, load_module, read_config
 from coala_jax.backbones._gguf import read_gguf, stored_gguf_tensor
-from coala_jax.backbones._registry import FAMILIES, read_family
+from coala_jax.backbones._lora import read_adapter
+from coala_jax.backbones._registry import read_family
 from coala_jax.backbones._support import check_support
 from coala_jax.backbones._tokenizer import tokenizer_sha256
 
@@ -155,6 +155,20 @@ def test_hidden_states_and_logits_equal_transformers_reading_of_the_file(
     ):
         theirs = theirs.numpy()
         assert np.abs(np.asarray(ours) - theirs).max() <= 1e-5 * np.abs(theirs).max()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", READ_ALIKE)
+def test_a_configuration_is_spelt_as_transformers_reads_it(name, folder, tmp_path):
+    pytest.importorskip("torch")
+    from transformers import AutoConfig
+
+    path = write_gguf(folder(name), tmp_path / "model.gguf")
+    fields = read_config(path)
+    theirs = AutoConfig.from_pretrained(tmp_path, gguf_file=path.name).to_dict()
+    shared = {*fields} & {*theirs}
+    assert len(shared) > 12
+    assert {key: fields[key] for key in shared} == {key: theirs[key] for key in shared}
 
 
 def transformers_output(path):
@@ -383,9 +397,9 @@ def test_a_missing_package_is_named_with_the_extra(folder, tmp_path, monkeypatch
         load_backbone(path)
 
 
-def _weights(backbone):
+def _weights(module):
     """All parameters in a row."""
-    leaves = jax.tree.leaves(nnx.state(backbone.module, nnx.Param))
+    leaves = jax.tree.leaves(nnx.state(module, nnx.Param))
     return np.concatenate([np.ravel(leaf) for leaf in leaves])
 
 
@@ -400,7 +414,7 @@ def test_a_model_in_several_files_is_that_of_one(parts, file):
     assert len(parts) == 3
     whole = load_backbone(file)
     loaded = load_backbone(parts[0])
-    np.testing.assert_array_equal(_weights(loaded), _weights(whole))
+    np.testing.assert_array_equal(_weights(loaded.module), _weights(whole.module))
     assert loaded.identity.tokenizer_sha256 == whole.identity.tokenizer_sha256
     lines = "".join(
         f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()}\n" for path in parts
@@ -441,23 +455,8 @@ def test_an_adapter_is_merged_as_into_the_folder(file, folder, tmp_path):
     save_file(pairs, adapter / "adapter_model.safetensors")
     adapted = load_backbone(file, adapter=adapter)
     assert adapted.identity.name == "tiny.gguf+adapter"
-    shutil.copytree(folder("llama"), tmp_path / "model")
-    adapted.tokenizer.raw.save_pretrained(tmp_path / "model")
-    expected = load_backbone(tmp_path / "model", adapter=adapter)
-    np.testing.assert_array_equal(_weights(adapted), _weights(expected))
-    assert np.abs(_weights(adapted) - _weights(load_backbone(file))).max() > 1e-2
-
-
-def test_a_configuration_is_spelt_as_transformers_does(file):
-    fields = read_config(file)
-    config = FAMILIES["llama"].read_config(fields)
-    assert dataclasses.replace(config, rms_norm_eps=1e-5) == dataclasses.replace(
-        FAMILIES["llama"].read_config({**VARIANTS["llama"], "eos_token_id": 0}), rms_norm_eps=1e-5
-    )
-    pytest.importorskip("torch")
-    from transformers import AutoConfig
-
-    theirs = AutoConfig.from_pretrained(file.parent, gguf_file=file.name).to_dict()
-    shared = {*fields} & {*theirs}
-    assert len(shared) > 12
-    assert {name: fields[name] for name in shared} == {name: theirs[name] for name in shared}
+    family, config = read_family(folder("llama"))[1:]
+    expected = load_module(folder("llama"), family, config, adapter=read_adapter(adapter))
+    np.testing.assert_array_equal(_weights(adapted.module), _weights(expected))
+    plain = load_module(folder("llama"), family, config)
+    assert np.abs(_weights(adapted.module) - _weights(plain)).max() > 1e-2

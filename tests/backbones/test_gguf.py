@@ -278,6 +278,30 @@ def test_which_layers_of_gemma_slide_may_be_in_the_file(folder, tmp_path):
         read_family(path)
 
 
+@pytest.mark.parametrize(
+    ("arch", "layers", "width", "heads", "scale"),
+    [("gemma2", 26, 2304, 8, 256), ("gemma2", 46, 4608, 32, 144), ("gemma3", 62, 5376, 32, 168)],
+)
+def test_the_scale_of_gemma_is_that_of_its_published_sizes(
+    arch, layers, width, heads, scale, tmp_path
+):
+    sizes = {
+        "block_count": layers,
+        "embedding_length": width,
+        "attention.head_count": heads,
+        "attention.key_length": 128 if layers > 26 else 256,
+        "context_length": 8192,
+        "feed_forward_length": 9216,
+        "attention.layer_norm_rms_epsilon": 1e-6,
+        "attn_logit_softcapping": 0.0,
+    }
+    metadata = {f"{arch}.{key}": value for key, value in sizes.items()}
+    path = write_file(tmp_path / "a.gguf", arch, metadata, {"a": np.ones((2, 2))})
+    fields = read_config(path)
+    assert fields["query_pre_attn_scalar"] == scale
+    assert fields["attn_logit_softcapping"] is None
+
+
 def test_another_architecture_is_refused_by_name(tmp_path):
     path = write_file(tmp_path / "a.gguf", "mamba", {}, {"a": np.ones((2, 2))})
     with pytest.raises(

@@ -347,7 +347,8 @@ def require_scores_responses(scores: str, error: type[CoalaError] = HeadError) -
     if scores == PREFIX:
         raise error(
             "the head scores beginnings of responses as they stand (it comes from `solve "
-            "--prefixes`), and these are whole ones; use a head that is solved without --prefixes"
+            "--prefixes`), and whole ones are asked for; use a head that is solved without "
+            "--prefixes"
         )
 
 

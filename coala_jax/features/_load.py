@@ -13,7 +13,7 @@ from coala_jax.features._errors import FeatureError
 from coala_jax.features._export import IDENTITY, is_dataset_folder, read_dataset_folder
 from coala_jax.features._join import open_whole_store
 from coala_jax.features._table import (
-    CUTS,
+    CUT_COLUMNS,
     NAMES,
     NUMBERS,
     REQUIRED,
@@ -64,7 +64,7 @@ def _read_npz(source: Path) -> dict[str, np.ndarray]:
     try:
         # Opened here, as numpy leaves a damaged archive open.
         with source.open("rb") as opened, _open_archive(source, opened) as file:
-            known = (*REQUIRED, *NUMBERS, *NAMES, *CUTS, IDENTITY)
+            known = (*REQUIRED, *NUMBERS, *NAMES, *CUT_COLUMNS, IDENTITY)
             present = [name for name in known if name in file.files]
             return {name: _read_array(source, name, file) for name in present}
     except (OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:

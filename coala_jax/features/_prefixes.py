@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection, Sequence
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -82,14 +82,17 @@ def draw_cuts(places: range, most: int, seed: int, row: PreferenceRow) -> tuple[
     """
     if len(places) <= most:
         return tuple(places)
-    texts = json.dumps([seed, row.prompt, row.chosen, row.rejected])
-    digest = hashlib.sha256(texts.encode()).digest()
-    draws = np.random.default_rng(np.frombuffer(digest, "<u4")).random(most)
+    texts = hashlib.sha256(json.dumps([seed, row.prompt, row.chosen, row.rejected]).encode())
     edges = [stratum * len(places) // most for stratum in range(most + 1)]
     return tuple(
-        places[edge + int(draw * (after - edge))]
-        for edge, after, draw in zip(edges, edges[1:], draws, strict=False)
+        places[edge + _drawn(texts.digest(), edge) % (after - edge)]
+        for edge, after in pairwise(edges)
     )
+
+
+def _drawn(seed: bytes, number: int) -> int:
+    """A number of 256 random bits: by a hash, since numpy's generators may change."""
+    return int.from_bytes(hashlib.sha256(seed + number.to_bytes(8, "big")).digest(), "big")
 
 
 def _open_length(response: tuple[int, ...], end_ids: Collection[int]) -> int:

@@ -36,11 +36,12 @@ class ExtractSettings:
             8192 on a CPU. Halved, with a message, where the device runs out of it.
         shard_rows: pairs of a shard of the store: what a killed run loses at most, and what several
             processes share out. Prefixes are shared within a shard.
-        prefixes: keep also at most this many beginnings of the two responses of a pair, cut after
-            as many tokens, one in each of as many equal strata of the places from the first token
-            in which they differ to the last one of the shorter response, pooled as they stand; all
-            places where there are no more. For `solve --prefixes`; needs a causal model that jax
-            runs. Where they are cut depends on the texts of the pair and on ``prefix_seed`` alone.
+        prefixes: keep also at most this many beginnings of the two responses of a pair, both of as
+            many tokens and pooled as they stand: one drawn in each of as many equal strata of the
+            places from the first token in which they differ to the last one of the shorter
+            response, its end token left out; all places where there are no more. For `solve
+            --prefixes`; needs a causal model that jax runs. Where they are cut depends on the texts
+            of the pair and on ``prefix_seed`` alone.
         prefix_seed: seed of the places where responses are cut for ``prefixes``.
         chat_template: by what conversations became the prompts, as a ``RowSet`` records it.
         share_prefixes: share the tokens that sequences begin alike with, where the model is causal.

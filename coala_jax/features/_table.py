@@ -16,7 +16,7 @@ LENGTHS = ("chosen_chars", "rejected_chars")
 NUMBERS = ("weight", "margin", *LENGTHS)
 NAMES = ("id", "group", "prompt_sha256")
 # Columns of the cuts, one row a cut and not a pair.
-CUTS = {
+CUT_COLUMNS = {
     "prefix_chosen": "chosen",
     "prefix_rejected": "rejected",
     "prefix_pair": "pair",
@@ -107,7 +107,7 @@ def table_of_columns(
     Args:
         source: what to call them in messages.
         columns: ``chosen`` and ``rejected``, (n, d) floating point, and where known `NUMBERS`,
-            (n,) numbers, and `NAMES`, (n,) texts; all of `CUTS`, or none.
+            (n,) numbers, and `NAMES`, (n,) texts; all of `CUT_COLUMNS`, or none.
         identity: how the features were made; None where the source does not say.
 
     Raises:
@@ -149,7 +149,7 @@ def columns_of_table(table: FeatureTable) -> dict[str, np.ndarray | tuple[str, .
         for name, column in zip(LENGTHS, table.lengths.T, strict=True):
             columns[name] = column.astype(np.float32)
     if table.prefixes is not None:
-        columns |= {name: getattr(table.prefixes, field) for name, field in CUTS.items()}
+        columns |= {name: getattr(table.prefixes, field) for name, field in CUT_COLUMNS.items()}
     return {name: column for name, column in columns.items() if column is not None}
 
 
@@ -162,17 +162,17 @@ def _lengths(numbers: Mapping[str, np.ndarray]) -> np.ndarray | None:
 
 def _cuts(source: str | os.PathLike[str], columns: Mapping[str, np.ndarray]) -> PairPrefixes | None:
     """The cuts of columns; None where there are none of them."""
-    found = {field: columns[name] for name, field in CUTS.items() if name in columns}
+    found = {field: columns[name] for name, field in CUT_COLUMNS.items() if name in columns}
     if not found:
         return None
-    if lost := [name for name in CUTS if name not in columns]:
+    if lost := [name for name in CUT_COLUMNS if name not in columns]:
         raise FeatureError(
             f"{source}: no {', '.join(lost)} beside the other arrays of beginnings; give all of "
-            f"{', '.join(CUTS)}, or none"
+            f"{', '.join(CUT_COLUMNS)}, or none"
         )
     cuts, (n, width) = PairPrefixes(**found), columns["chosen"].shape
     count = cuts.pair.size
-    for name in CUTS:
+    for name in CUT_COLUMNS:
         wide = name in ("prefix_chosen", "prefix_rejected")
         expected: tuple[int, ...] = (count, width) if wide else (count,)
         if columns[name].shape != expected:

@@ -88,6 +88,7 @@ SLOW = pytest.mark.slow
         pytest.param("gated_relu", "logistic", marks=SLOW),
         pytest.param("gated_relu", "squared_hinge", marks=SLOW),
         pytest.param("gated_relu", "bradley_terry", marks=SLOW),
+        pytest.param("gated_relu", "squared_difference", marks=SLOW),
     ],
 )
 def test_gradients_of_phase_one_agree_with_finite_differences(model, loss):

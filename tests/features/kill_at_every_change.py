@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from coala_jax.features import FeatureIdentity
+from coala_jax.features import FeatureIdentity, PairPrefixes
 from coala_jax.features._shard import RowRecord, Shard
 from coala_jax.features._store import write_store
 
@@ -26,7 +26,9 @@ def make_shard(number, recorded_budget):
     features = np.full((2, 3), number, np.float32)
     records = [RowRecord(f"{number}-{row}", "hash") for row in range(2)]
     tokens, cut = {"given": 2, "distinct": 2, "run": 2}, {"prompt": 0, "response": 0}
-    return Shard(features, -features, records, cut, tokens, 10, [(1, 2, 2)], 64)
+    cuts = PairPrefixes(features, -features, np.array([0, 1]), np.array([3, 2]))
+    shard = Shard(features, -features, records, cut, tokens, 10, [(1, 2, 2)], 64)
+    return shard._replace(prefixes=cuts)
 
 
 def run(store, die_at):

@@ -5,7 +5,9 @@ import sys
 
 import pytest
 
-HEAVY = ["flax", "transformers", "datasets", "torch", "matplotlib", "tokenizers", "sklearn"]
+HEAVY = [
+    *("flax", "transformers", "datasets", "torch", "matplotlib", "tokenizers", "sklearn", "gguf"),
+]
 COMMANDS = ["solve", "extract", "generate", "serve", "explain", "data_get", "data_inspect"]
 SERVER = ["starlette", "uvicorn", "h11", "openai"]
 

@@ -1,6 +1,6 @@
-"""Modules from and to Hugging Face checkpoint folders, without pickle.
+"""Modules from and to Hugging Face checkpoint folders, and from GGUF files, without pickle.
 
-Only local folders are read, nothing is fetched and no code of a checkpoint is run.
+Only local files are read, nothing is fetched and no code of a checkpoint is run.
 """
 
 import json
@@ -24,6 +24,8 @@ from coala_jax._files import write_files
 from coala_jax._json import read_json_object
 from coala_jax.backbones._errors import CheckpointError, some_of
 from coala_jax.backbones._family import BackboneConfig, BackboneModule, Family, Slot
+from coala_jax.backbones._gguf import is_gguf
+from coala_jax.backbones._gguf_model import gguf_config
 from coala_jax.backbones._lora import Adapter, merge_adapter
 from coala_jax.backbones._sharding import parameter_sharding
 from coala_jax.backbones._stored_tensor import StoredTensor, for_reads, same_values
@@ -54,17 +56,26 @@ def checkpoint_folder(folder: str | os.PathLike[str]) -> Path:
             f"{path}: no checkpoint, it holds no {CONFIG_NAME}; give a Hugging Face model folder"
         )
     if path.exists():
-        raise CheckpointError(f"{path}: a file, not a checkpoint folder; give the folder around it")
+        raise CheckpointError(
+            f"{path}: a file, not a checkpoint folder; give the folder around it, or a .gguf file"
+        )
     raise CheckpointError(f"{path}: no such folder")
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """The parsed ``config.json`` of a checkpoint folder.
+    """The parsed ``config.json`` of a checkpoint folder, or what a GGUF file has in its place.
 
     Raises:
-        CheckpointError: it cannot be read or is not a JSON object.
+        CheckpointError: it cannot be read or is not a JSON object; as ``gguf_config``.
     """
+    if is_gguf(folder):
+        return gguf_config(folder)
     return read_json_object(folder / CONFIG_NAME, CheckpointError)
+
+
+def config_name(folder: Path) -> str:
+    """What messages call what `read_config` reads."""
+    return "the file's metadata" if is_gguf(folder) else CONFIG_NAME
 
 
 def load_module(
@@ -83,7 +94,7 @@ def load_module(
     embeddings are stored twice these two.
 
     Args:
-        folder: a checkpoint folder.
+        folder: a checkpoint folder, or a GGUF file.
         family: how the checkpoint's tensors map to the module's parameters.
         config: the family's configuration of this checkpoint; that of the module says what scores
             next tokens by what is stored.
@@ -126,7 +137,7 @@ def checked_tensors(
     compared.
 
     Args:
-        folder: a checkpoint folder.
+        folder: a checkpoint folder, or a GGUF file.
         family: how the checkpoint's tensors map to the module's parameters.
         config: the family's configuration of this checkpoint.
         compare: where embeddings are tied and both are stored, see whether they are equal; without
@@ -278,7 +289,8 @@ def _check_tensors(
     if wrong:
         faults.append(some_of(wrong, "; "))
     if faults:
-        raise CheckpointError(f"{folder}: tensors do not fit {CONFIG_NAME}; " + "; ".join(faults))
+        what = config_name(folder)
+        raise CheckpointError(f"{folder}: tensors do not fit {what}; " + "; ".join(faults))
 
 
 def _read_parameter(

@@ -13,8 +13,9 @@ from typing import NamedTuple
 from coala_jax._hub_ids import MODEL_ID
 from coala_jax._progress import quiet_in_a_pipe
 from coala_jax.backbones._checkpoint import CONFIG_NAME, checkpoint_folder
-from coala_jax.backbones._errors import CheckpointError
+from coala_jax.backbones._errors import CheckpointError, some_of
 from coala_jax.backbones._flax_msgpack import FLAX_NAME
+from coala_jax.backbones._gguf import GGUF_SUFFIX, gguf_parts, is_gguf, shard_names
 from coala_jax.backbones._tokenizer import GENERATION_CONFIG_NAME, TOKENIZER_FILES
 from coala_jax.backbones._weights import INDEX_NAME, WEIGHTS_NAME, weight_files
 
@@ -25,9 +26,17 @@ CHAT_TEMPLATE_NAME = "chat_template.jinja"
 # All that is read of a repository but its weights. No code, no pickle.
 TEXT_FILES = (CONFIG_NAME, *TOKENIZER_FILES, CHAT_TEMPLATE_NAME, GENERATION_CONFIG_NAME)
 
+# A GGUF file of a repository: `org/name:FILE.gguf`, which may lie in a folder of it.
+GGUF_OF_ID = re.compile(rf"(?P<hub_id>{MODEL_ID.pattern}):(?P<file>\w[^:\\]*\{GGUF_SUFFIX})")
+
 
 class Checkpoint(NamedTuple):
-    """Where a checkpoint is, and what people call it."""
+    """Where a checkpoint is, and what people call it.
+
+    Attributes:
+        folder: of the checkpoint; or a GGUF file, the first of several.
+        name: of folder or file, or the id.
+    """
 
     folder: Path
     name: str
@@ -40,49 +49,77 @@ def find_checkpoint(
     download: bool = False,
     weights: bool = True,
 ) -> Checkpoint:
-    """The folder of a checkpoint that is named by a path or by a hub id.
+    """The folder or file of a checkpoint that is named by a path or by a hub id.
 
     Args:
-        model: a local folder, which is taken as it is, or an id (``org/name``).
+        model: a local folder or GGUF file, which is taken as it is, or an id (``org/name``), or a
+            GGUF file of one (``org/name:FILE.gguf``).
         revision: branch, tag or commit of an id; None is its main branch.
         download: fetch what the cache lacks. Configuration, tokenizer and weights of one layout
-            are: ``model.safetensors``, else its shards, else ``flax_model.msgpack``. Without it
-            the cache alone is looked at and no connection is opened.
+            are: ``model.safetensors``, else its shards, else ``flax_model.msgpack``; of a GGUF
+            model its files alone. Without it the cache alone is looked at and no connection is
+            opened.
         weights: whether the weights of an id are needed; without them, configuration and tokenizer
-            alone are fetched and asked for.
+            alone are fetched and asked for, and of several GGUF files the first.
 
     Returns:
-        Folder and name.
+        Folder or file, and name.
 
     Raises:
-        CheckpointError: no such folder; an id that is not in the cache, or cannot be fetched; a
-            revision of a folder. The message says what to do.
+        CheckpointError: no such folder or file; an id that is not in the cache, or cannot be
+            fetched; a revision of a folder or file. The message says what to do.
     """
     path = Path(model)
-    if not path.exists() and MODEL_ID.fullmatch(str(model)):
-        folder = _snapshot(str(model), revision, download, weights)
-        return Checkpoint(folder, str(model) if revision is None else f"{model}@{revision}")
-    folder = checkpoint_folder(path)
+    if not path.exists():
+        if match := GGUF_OF_ID.fullmatch(str(model)):
+            folder = _snapshot(match["hub_id"], revision, download, weights, match["file"])
+            return Checkpoint(folder, _named(model, revision))
+        if MODEL_ID.fullmatch(str(model)) and not is_gguf(path):
+            folder = _snapshot(str(model), revision, download, weights)
+            return Checkpoint(folder, _named(model, revision))
+    folder = _gguf_file(path, weights) if is_gguf(path) else checkpoint_folder(path)
     if revision is not None:
         raise CheckpointError(
-            f"revision={revision!r}: {path} is a folder, only hub ids have revisions; leave it out"
+            f"revision={revision!r}: {path} is a {'file' if is_gguf(path) else 'folder'}, only hub "
+            "ids have revisions; leave it out"
         )
-    return Checkpoint(folder, folder.resolve().name)
+    return Checkpoint(folder, path.name if is_gguf(path) else folder.resolve().name)
 
 
-def _snapshot(hub_id: str, revision: str | None, download: bool, weights: bool) -> Path:
-    """The folder of an id in the hub's cache, fetched first where that is asked for."""
+def _gguf_file(path: Path, weights: bool) -> Path:
+    """A local GGUF file; of several the first, which has all but the weights."""
+    if weights or not path.is_file():
+        return gguf_parts(path)[0]
+    shard_names(path.name)  # raises for another part
+    return path
+
+
+def _named(model: str | os.PathLike[str], revision: str | None) -> str:
+    return str(model) if revision is None else f"{model}@{revision}"
+
+
+def _snapshot(
+    hub_id: str, revision: str | None, download: bool, weights: bool, file: str = ""
+) -> Path:
+    """An id's folder in the hub's cache, or a GGUF file of it, fetched where that is asked for."""
     from huggingface_hub import HfApi, constants, snapshot_download, utils
 
     local = not download or constants.HF_HUB_OFFLINE
     try:
-        wanted = list(TEXT_FILES)
-        if weights and not local:
-            wanted += _weights_of(HfApi().list_repo_files(hub_id, revision=revision))
+        wanted = _gguf_wanted(file, weights) if file else list(TEXT_FILES)
+        if (weights or file) and not local:
+            there = HfApi().list_repo_files(hub_id, revision=revision)
+            if file:
+                _require_gguf(wanted, there)
+            else:
+                wanted += _weights_of(there)
         with quiet_in_a_pipe(utils):
             folder = snapshot_download(
                 hub_id, revision=revision, allow_patterns=wanted, local_files_only=local
             )
+        if file:
+            _require_gguf(wanted, [name for name in wanted if (Path(folder) / name).is_file()])
+            return Path(folder) / file
         found = checkpoint_folder(Path(folder))
         if weights:
             weight_files(found)
@@ -91,6 +128,21 @@ def _snapshot(hub_id: str, revision: str | None, download: bool, weights: bool) 
     except Exception as error:  # its HTTP client has errors of its own, and changes with versions
         raise CheckpointError(_not_found(hub_id, revision, download, error)) from error
     return Path(folder)
+
+
+def _gguf_wanted(file: str, weights: bool) -> list[str]:
+    """The files of a GGUF model in a repository; the first has all but the weights."""
+    if {"", ".", ".."} & {*file.split("/")}:
+        raise CheckpointError(f"{file!r} leads out of the repository")
+    return list(shard_names(file))[: None if weights else 1]
+
+
+def _require_gguf(wanted: Sequence[str], there: Sequence[str]) -> None:
+    """Raise where a file is not there, and name the GGUF files that are."""
+    if lost := [name for name in wanted if name not in there]:
+        others = some_of(name for name in there if name.endswith(GGUF_SUFFIX))
+        found = f"; there are {others}" if others else ""
+        raise CheckpointError(f"{some_of(lost)} is not there{found}")
 
 
 def _weights_of(files: Sequence[str]) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""From a checkpoint folder to a frozen backbone, whatever its family.
+"""From a checkpoint, a folder or a GGUF file, to a frozen backbone, whatever its family.
 
 A family is one file, and one line in ``FAMILIES``.
 """
@@ -33,6 +33,7 @@ from coala_jax.backbones import (
     _smollm,
 )
 from coala_jax.backbones._checkpoint import (
+    config_name,
     load_module,
     read_config,
     save_module,
@@ -72,11 +73,11 @@ class BackboneIdentity(NamedTuple):
     """What makes two backbones the same.
 
     Attributes:
-        name: the folder's name; for people, it decides nothing.
+        name: of the folder or file; for people, it decides nothing.
         model_type: a key of ``FAMILIES``, or ``torch:`` and the model type where torch runs it.
         config_sha256: of the configuration's fields, sorted.
         weights_sha256: of the weight files.
-        tokenizer_sha256: of the tokenizer files.
+        tokenizer_sha256: of the tokenizer files, or of what a GGUF file says of its tokenizer.
     """
 
     name: str
@@ -132,10 +133,11 @@ def load_backbone(
     engine: str = "jax",
     chat_template: str | None = None,
 ) -> Backbone:
-    """Load a Hugging Face model: ``config.json``, weights, tokenizer.
+    """Load a Hugging Face model: ``config.json``, weights, tokenizer; or a GGUF file.
 
     Args:
-        folder: a local folder, or an id of the Hugging Face hub.
+        folder: a local folder, an id of the Hugging Face hub, a file ``FILE.gguf``, of several the
+            first, or one of an id, ``ID:FILE.gguf``.
         dtype: floating type of the weights and of the computation. Float32 asks for the highest
             matrix precision on every device.
         adapter: folder of a LoRA adapter in PEFT's layout, merged into the weights.
@@ -201,7 +203,7 @@ def _torch_backbone(path: Path, name: str, dtype: DTypeLike, chat_template: str 
 
 
 def read_family(folder: Path) -> tuple[str, Family, BackboneConfig]:
-    """Model type, family and configuration of a checkpoint folder.
+    """Model type, family and configuration of a checkpoint folder or GGUF file.
 
     Raises:
         CheckpointError: an unreadable ``config.json``, a model type or a value in it that is not
@@ -225,15 +227,15 @@ def unknown_fields_warning(folder: Path, model_type: str, strange: Mapping[str, 
     """What to say of fields that are set and of which nothing is known."""
     listed = some_of(f"{name}={shown(value)}" for name, value in strange.items())
     return (
-        f"{folder}: not known in config.json: {listed}; a plain {model_type} is computed, which is "
-        "wrong if they change the hidden states"
+        f"{folder}: not known in {config_name(folder)}: {listed}; a plain {model_type} is "
+        "computed, which is wrong if they change the hidden states"
     )
 
 
 def fitting_tokenizer(
     folder: Path, config: BackboneConfig, chat_template: str | None = None
 ) -> Tokenizer:
-    """The tokenizer of a folder, for the rows of its embedding.
+    """The tokenizer of a checkpoint, for the rows of its embedding.
 
     Raises:
         CheckpointError: as ``load_tokenizer``; ids that the embedding has no row for.

@@ -16,7 +16,7 @@ from coala_jax.backbones._weights import weight_files
 
 
 class Support(NamedTuple):
-    """What is known of a checkpoint folder whose weights were not read.
+    """What is known of a checkpoint whose weights were not read.
 
     Attributes:
         model_type: as its configuration says.
@@ -24,8 +24,8 @@ class Support(NamedTuple):
             empty where the configuration is not supported.
         weights: the weight files, and their bytes.
         faults: all that keeps it from being loaded; empty where it can be.
-        unknown: fields of ``config.json`` that are set and of which nothing is known, with their
-            values.
+        unknown: fields of ``config.json``, or metadata of a GGUF file, that are set and of which
+            nothing is known, with their values.
     """
 
     model_type: str
@@ -41,20 +41,21 @@ def supported_families() -> dict[str, str]:
 
 
 def check_support(folder: Path, adapter: Path | None = None) -> Support:
-    """Check a checkpoint folder as far as that goes without reading a weight.
+    """Check a checkpoint as far as that goes without reading a weight.
 
-    Configuration, tokenizer, and the names, shapes and types in the headers of safetensors;
+    Configuration, tokenizer, and the names, shapes and types in the headers of safetensors or GGUF;
     ``flax_model.msgpack`` has no header, so its tensors are not looked at.
 
     Args:
-        folder: a checkpoint folder.
+        folder: a checkpoint folder, or a GGUF file.
         adapter: folder of a LoRA adapter that is to be merged in.
 
     Returns:
         Its sizes, files and faults.
 
     Raises:
-        CheckpointError: there is no ``config.json``, or it cannot be read.
+        CheckpointError: there is no ``config.json``, or it cannot be read; no GGUF file of a
+            supported architecture.
     """
     fields = read_config(folder)
     model_type = str(fields.get("model_type"))

@@ -1,4 +1,4 @@
-"""The tokenizer of a checkpoint folder, by transformers' ``AutoTokenizer``."""
+"""The tokenizer of a checkpoint: a folder's, by transformers' ``AutoTokenizer``, or a GGUF's."""
 
 import hashlib
 import os
@@ -16,6 +16,8 @@ from coala_jax._files import file_sha256
 from coala_jax._json import read_json_object
 from coala_jax.backbones._config_fields import TOKENS, or_null
 from coala_jax.backbones._errors import CheckpointError, TokenizerError, some_of
+from coala_jax.backbones._gguf import is_gguf
+from coala_jax.backbones._gguf_tokenizer import gguf_tokenizer, gguf_tokenizer_sha256
 
 # The files that decide how text becomes ids, in the order they are hashed.
 TOKENIZER_FILES = (
@@ -62,7 +64,7 @@ class Tokenizer:
             Llama's ``<s>``; None where it puts none.
         chat_template: name of the one to use, of several; None means the default one.
         more_end_ids: of other tokens that end a response that is generated, such as the end of a
-            turn, as ``config.json`` and ``generation_config.json`` name them.
+            turn, as ``config.json`` and ``generation_config.json``, or a GGUF file, name them.
         rowless: tokens of padding and masks that the embedding has no row for, which no text may
             hold.
     """
@@ -276,10 +278,10 @@ def _failures_named(what: str) -> Iterator[None]:
 
 
 def load_tokenizer(folder: Path, chat_template: str | None = None) -> Tokenizer:
-    """Load the tokenizer of a checkpoint folder; nothing is fetched, no code of it is run.
+    """Load the tokenizer of a checkpoint; nothing is fetched, no code of it is run.
 
     Args:
-        folder: holds ``tokenizer.json``, or the files it can be built from.
+        folder: holds ``tokenizer.json``, or the files it can be built from; or a GGUF file.
         chat_template: name of the chat template to use, of several.
 
     Returns:
@@ -289,33 +291,20 @@ def load_tokenizer(folder: Path, chat_template: str | None = None) -> Tokenizer:
         CheckpointError: no tokenizer files, unreadable ones, a package that is missing, neither an
             end-of-text token nor a separator named, or an ``eos_token_id`` that is no id.
     """
-    if not _present(folder):
-        raise CheckpointError(
-            f"{folder}: no tokenizer in it; put tokenizer.json and tokenizer_config.json beside "
-            "the weights"
-        )
-    _require_packages(folder)
-    ends = _named_end_ids(folder)
     # transformers warns at import that torch is missing; this package does without torch.
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
-    from transformers import AutoTokenizer
-
-    try:
-        raw = AutoTokenizer.from_pretrained(
-            str(folder), local_files_only=True, trust_remote_code=False
-        )
-    except Exception as error:  # tokenizers raises plain Exception for a broken file
-        reason = " ".join(str(error).split())
-        raise CheckpointError(f"{folder}: the tokenizer cannot be read ({reason})") from error
+    raw, ends = gguf_tokenizer(folder) if is_gguf(folder) else _folder_tokenizer(folder)
     if raw.eos_token_id is not None:
         end_token, end_id = raw.eos_token, raw.eos_token_id
     elif raw.sep_token_id is not None:
         end_token, end_id = raw.sep_token, raw.sep_token_id
     else:
-        raise CheckpointError(
-            f"{folder}: the tokenizer names no end-of-text token; set eos_token (sep_token for an "
-            "encoder) in tokenizer_config.json"
+        mend = (
+            "set tokenizer.ggml.eos_token_id in its metadata"
+            if is_gguf(folder)
+            else "set eos_token (sep_token for an encoder) in tokenizer_config.json"
         )
+        raise CheckpointError(f"{folder}: the tokenizer names no end-of-text token; {mend}")
     pad_id = end_id if raw.pad_token_id is None else raw.pad_token_id
     # Not their number: an added token may leave a gap before its id.
     size = max(raw.get_vocab().values()) + 1
@@ -332,6 +321,27 @@ def load_tokenizer(folder: Path, chat_template: str | None = None) -> Tokenizer:
     if chat_template is not None:  # a wrong name is said before the long work
         made.own_chat_template()
     return made
+
+
+def _folder_tokenizer(folder: Path) -> tuple[Any, set[int]]:
+    """The transformers tokenizer of a folder, and the end tokens that its other files name."""
+    if not _present(folder):
+        raise CheckpointError(
+            f"{folder}: no tokenizer in it; put tokenizer.json and tokenizer_config.json beside "
+            "the weights"
+        )
+    _require_packages(folder)
+    ends = _named_end_ids(folder)
+    from transformers import AutoTokenizer
+
+    try:
+        raw = AutoTokenizer.from_pretrained(
+            str(folder), local_files_only=True, trust_remote_code=False
+        )
+    except Exception as error:  # tokenizers raises plain Exception for a broken file
+        reason = " ".join(str(error).split())
+        raise CheckpointError(f"{folder}: the tokenizer cannot be read ({reason})") from error
+    return raw, ends
 
 
 def _require_packages(folder: Path) -> None:
@@ -379,7 +389,9 @@ def _start_id(raw: Any) -> int | None:
 
 
 def tokenizer_sha256(folder: Path) -> str:
-    """SHA-256 over the names and bytes of the tokenizer's files."""
+    """SHA-256 over the names and bytes of the tokenizer's files; as ``gguf_tokenizer_sha256``."""
+    if is_gguf(folder):
+        return gguf_tokenizer_sha256(folder)
     lines = "".join(f"{path.name} {file_sha256(path)}\n" for path in _present(folder))
     return hashlib.sha256(lines.encode()).hexdigest()
 

@@ -26,6 +26,7 @@ from coala_jax.backbones._config_fields import SIZE
 from coala_jax.backbones._errors import CheckpointError
 from coala_jax.backbones._family import BackboneModule
 from coala_jax.backbones._flax_msgpack import FLAX_NAME
+from coala_jax.backbones._gguf import is_gguf
 from coala_jax.backbones._stack import LAST, layer_indices
 from coala_jax.backbones._weights import weight_files
 
@@ -136,6 +137,10 @@ def load_torch_module(folder: Path, dtype: DTypeLike) -> tuple[TorchModule, Torc
         CheckpointError: torch or transformers' class is missing, a size is not in ``config.json``,
             no safetensors, or transformers cannot load it.
     """
+    if is_gguf(folder):
+        raise CheckpointError(
+            f"{folder}: the torch engine reads safetensors, not GGUF; use engine='jax'"
+        )
     try:
         import torch
     except ModuleNotFoundError:

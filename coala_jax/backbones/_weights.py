@@ -1,7 +1,8 @@
-"""The weight files of a checkpoint folder, as tensors that are read one at a time.
+"""The weight files of a checkpoint, as tensors that are read one at a time.
 
-Three layouts, the first that is there: ``model.safetensors``; the shards that
-``model.safetensors.index.json`` names; ``flax_model.msgpack``. Pickles are never opened.
+Three layouts of a folder, the first that is there: ``model.safetensors``; the shards that
+``model.safetensors.index.json`` names; ``flax_model.msgpack``. Or a GGUF file in place of a folder.
+Pickles are never opened.
 """
 
 import hashlib
@@ -15,6 +16,8 @@ from coala_jax._files import file_sha256
 from coala_jax._json import read_json_object
 from coala_jax.backbones._errors import CheckpointError, some_of
 from coala_jax.backbones._flax_msgpack import FLAX_NAME, flax_tensors
+from coala_jax.backbones._gguf import gguf_parts, is_gguf
+from coala_jax.backbones._gguf_model import gguf_tensors
 from coala_jax.backbones._stored_tensor import StoredTensor
 
 WEIGHTS_NAME = "model.safetensors"
@@ -28,7 +31,7 @@ def weight_files(folder: Path) -> tuple[Path, ...]:
     """The files that hold a checkpoint's weights, sorted; none is opened but an index.
 
     Args:
-        folder: a checkpoint folder.
+        folder: a checkpoint folder, or a GGUF file.
 
     Returns:
         Of the layouts this module names, the files of the first one there.
@@ -37,6 +40,8 @@ def weight_files(folder: Path) -> tuple[Path, ...]:
         CheckpointError: no weights, an unreadable index, a shard that is missing, an index entry
             that is not the plain name of a file in the folder.
     """
+    if is_gguf(folder):
+        return gguf_parts(folder)
     if (folder / WEIGHTS_NAME).is_file():
         return (folder / WEIGHTS_NAME,)
     if (folder / INDEX_NAME).is_file():
@@ -47,7 +52,7 @@ def weight_files(folder: Path) -> tuple[Path, ...]:
 
 
 def stored_tensors(folder: Path) -> dict[str, StoredTensor]:
-    """All tensors of a checkpoint by their torch names; only headers of safetensors are read.
+    """All tensors of a checkpoint by their torch names; headers of safetensors or GGUF are read.
 
     A ``flax_model.msgpack`` has no header: it is read whole, and its tensors leave the memory one
     by one as they are read from the result.
@@ -56,6 +61,8 @@ def stored_tensors(folder: Path) -> dict[str, StoredTensor]:
         CheckpointError: as ``weight_files``; unreadable weights; a tensor that is not in the shard
             the index names.
     """
+    if is_gguf(folder):
+        return gguf_tensors(folder)
     files = weight_files(folder)
     if files[0].name == FLAX_NAME:
         return flax_tensors(files[0])
@@ -97,7 +104,7 @@ def safetensors_tensors(path: Path) -> dict[str, StoredTensor]:
 def weights_sha256(folder: Path) -> str:
     """SHA-256 of a checkpoint's weights, as `sha256sum` and the hub give it for a single file.
 
-    A sharded checkpoint's is that of its ``<file name> <sha256>`` lines, by name.
+    One of several files is that of its ``<file name> <sha256>`` lines, by name.
 
     Raises:
         CheckpointError: as ``weight_files``.

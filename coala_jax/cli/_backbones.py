@@ -1,4 +1,4 @@
-"""`coala-jax backbones`: which models are supported, and what of a folder is not."""
+"""`coala-jax backbones`: which models are supported, and what of a checkpoint is not."""
 
 from __future__ import annotations
 
@@ -18,7 +18,11 @@ MEBIBYTE = 2**20
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
-    parser.add_argument("model", nargs="?", help="checkpoint folder, or a hub id")
+    parser.add_argument(
+        "model",
+        nargs="?",
+        help="checkpoint folder or GGUF file, or a hub id of either (ORG/NAME:FILE.gguf)",
+    )
     add_checkpoint_options(parser)
 
 
@@ -37,11 +41,12 @@ def run(arguments: argparse.Namespace) -> int:
     ).folder
     support = check_support(folder, None if arguments.adapter is None else Path(arguments.adapter))
     result = {"folder": folder, **support._asdict(), "supported": not support.faults}
-    report(arguments, result, _lines(support))
+    report(arguments, result, _lines(folder, support))
     return BAD_INPUT if support.faults else 0
 
 
-def _lines(support: Support) -> list[str]:
+def _lines(folder: Path, support: Support) -> list[str]:
+    from coala_jax.backbones._checkpoint import config_name
     from coala_jax.backbones._config_fields import shown
 
     sizes = ", ".join(f"{count:,} {what}" for what, count in support.sizes.items())
@@ -54,8 +59,8 @@ def _lines(support: Support) -> list[str]:
         *([f"weights     {weights}"] if weights else []),
         *(f"not supported: {fault}" for fault in support.faults),
         *(
-            f"not known   {name}={shown(value)} in config.json: a plain {support.model_type} is "
-            "computed"
+            f"not known   {name}={shown(value)} in {config_name(folder)}: a plain "
+            f"{support.model_type} is computed"
             for name, value in support.unknown.items()
         ),
         *([] if support.faults else ["supported"]),

@@ -51,8 +51,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", metavar="PAGE", help="HTML page to write, with plots")
     parser.add_argument(
         "--model",
-        help="checkpoint folder or hub id whose tokenizer counts tokens and, where rows are "
-        "messages, writes the prompts",
+        help="checkpoint folder, GGUF file or hub id whose tokenizer counts tokens and, where rows "
+        "are messages, writes the prompts",
     )
     parser.add_argument(
         "--examples",

@@ -41,7 +41,10 @@ SETTINGS = (
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
     parser.add_argument(
-        "--model", required=True, help="checkpoint folder (Hugging Face layout), or a hub id"
+        "--model",
+        required=True,
+        help="checkpoint folder (Hugging Face layout) or GGUF file, or a hub id of either "
+        "(ORG/NAME, ORG/NAME:FILE.gguf)",
     )
     parser.add_argument("--data", required=True, help=DATA_HELP)
     parser.add_argument("--out", required=True, help="feature store to make")

@@ -196,7 +196,8 @@ class TextRewardModel:
 
         Args:
             head_folder: of a head that was solved from a feature store, or from an export of one.
-            backbone: a checkpoint folder or a hub id; one that is loaded already is taken as it is.
+            backbone: a checkpoint folder, GGUF file or hub id; one that is loaded already is taken
+                as it is.
             dtype: as ``load_backbone`` takes it; None takes the type of the head's features.
             value_head: folder of a head of beginnings (``coala-jax solve --prefixes``) on the same
                 backbone, which is to guide; its layers and pooling may be others.

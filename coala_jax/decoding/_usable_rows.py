@@ -34,7 +34,7 @@ def open_inputs(
 
     Args:
         head_folder: of a head that knows its backbone.
-        backbone: a checkpoint folder or a hub id.
+        backbone: a checkpoint folder, a GGUF file or a hub id.
         data: the rows, as ``stream_responses`` takes them; ``-`` is standard input.
         rows: how they are read.
         options: of the backbone: those of ``load_backbone``.

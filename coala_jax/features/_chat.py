@@ -114,7 +114,7 @@ def checkpoint_tokenizer(
     """The tokenizer of a checkpoint; its weights are neither fetched nor read.
 
     Args:
-        model: a local folder or a hub id.
+        model: a local folder or GGUF file, or a hub id.
         revision: as ``find_checkpoint`` takes it.
         download: as ``find_checkpoint`` takes it.
         chat_template: as ``load_tokenizer`` takes it.

@@ -5,6 +5,7 @@ import shutil
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import huggingface_hub
 import pytest
@@ -13,6 +14,10 @@ from huggingface_hub.errors import OfflineModeIsEnabled
 
 from coala_jax.backbones import CheckpointError, load_backbone
 from coala_jax.backbones._hub import TEXT_FILES, find_checkpoint
+from coala_jax.features._chat import checkpoint_tokenizer
+
+from .gguf_files import write_gguf
+from .variants import SIZES, write_variant
 
 MAIN, OLD = "1" * 40, "2" * 40
 
@@ -23,7 +28,7 @@ def _cached(cache, checkpoint, hub_id, commit, ref=None):
     blobs, snapshot = repository / "blobs", repository / "snapshots" / commit
     for folder in (blobs, snapshot, repository / "refs"):
         folder.mkdir(parents=True, exist_ok=True)
-    for file in checkpoint.iterdir():
+    for file in filter(Path.is_file, checkpoint.iterdir()):
         blob = blobs / f"{commit[:4]}-{file.name}"
         shutil.copy(file, blob)
         (snapshot / file.name).symlink_to(os.path.relpath(blob, snapshot))
@@ -184,6 +189,70 @@ def test_a_download_that_fails_is_one_error_with_its_reason(cache, fetched, monk
     monkeypatch.setattr(huggingface_hub.HfApi, "list_repo_files", fail)
     with pytest.raises(CheckpointError, match=f"cannot be fetched from the hub.*{error}"):
         load_backbone("org/tiny", download=True)
+
+
+PARTS = ("q8/tiny-00001-of-00002.gguf", "q8/tiny-00002-of-00002.gguf")
+
+
+@pytest.fixture
+def gguf_folder(tmp_path):
+    """A folder of a repository with GGUF files of a Llama, one and several."""
+    folder = write_variant(tmp_path / "made", {"model_type": "llama", **SIZES, "vocab_size": 300})
+    repository = tmp_path / "repository"
+    (repository / "q8").mkdir(parents=True)
+    write_gguf(folder, repository / "tiny.gguf")
+    write_gguf(folder, repository / "q8" / "tiny.gguf", split_max_tensors=20)
+    return repository
+
+
+def test_a_cached_gguf_file_of_an_id_is_loaded_without_the_network(gguf_folder, cache, no_network):
+    _cached(cache, gguf_folder, "org/tiny-GGUF", MAIN, "main")
+    loaded = load_backbone("org/tiny-GGUF:tiny.gguf").identity
+    assert loaded.name == "org/tiny-GGUF:tiny.gguf"
+    assert loaded._replace(name="tiny.gguf") == load_backbone(gguf_folder / "tiny.gguf").identity
+    with pytest.raises(CheckpointError, match="org/tiny-GGUF: other.gguf is not there; pass downl"):
+        load_backbone("org/tiny-GGUF:other.gguf")
+    with pytest.raises(CheckpointError, match="org/other: no such folder, and not in the hub's ca"):
+        load_backbone("org/other:tiny.gguf")
+
+
+def test_of_a_gguf_model_its_files_alone_are_fetched(gguf_folder, cache, fetched, monkeypatch):
+    fetched.files = ("tiny.gguf", *PARTS, "config.json", "model.safetensors")
+    asked = []
+    monkeypatch.setattr(
+        huggingface_hub,
+        "snapshot_download",
+        lambda hub_id, **options: asked.append(options) or str(gguf_folder),
+    )
+    found = find_checkpoint(f"org/tiny:{PARTS[0]}", revision="v1", download=True)
+    assert found == (gguf_folder / PARTS[0], f"org/tiny:{PARTS[0]}@v1")
+    find_checkpoint(f"org/tiny:{PARTS[0]}", download=True, weights=False)
+    assert [one["allow_patterns"] for one in asked] == [[*PARTS], [PARTS[0]]]
+    assert fetched.listed == (("org/tiny", "v1"), ("org/tiny", None))
+
+
+@pytest.mark.parametrize(
+    ("file", "message"),
+    [
+        ("q4.gguf", "q4.gguf is not there; there are tiny.gguf, q8/tiny-00001-of-00002.gguf"),
+        (PARTS[1], f"a part of several; give the first, {PARTS[0]}"),
+        ("q8/../../tiny.gguf", "leads out of the repository"),
+    ],
+)
+def test_a_gguf_file_that_cannot_be_had_is_said_before_anything_is_fetched(
+    file, message, cache, fetched
+):
+    fetched.files = ("tiny.gguf", *PARTS)
+    with pytest.raises(CheckpointError, match="org/tiny: ") as caught:
+        load_backbone(f"org/tiny:{file}", download=True)
+    assert message in str(caught.value)
+    assert not fetched.snapshots
+
+
+def test_the_tokenizer_of_several_gguf_files_is_in_the_first(gguf_folder, cache, no_network):
+    (gguf_folder / PARTS[1]).unlink()
+    tokenizer = checkpoint_tokenizer(gguf_folder / PARTS[0])
+    assert tokenizer.size == 300
 
 
 @pytest.mark.parametrize("terminal", [False, True])

@@ -9,6 +9,8 @@ from safetensors.numpy import load_file, save_file
 
 from coala_jax.cli._main import main
 from coala_jax.features._store import open_store
+from tests.backbones.gguf_files import write_gguf
+from tests.backbones.variants import SIZES, write_variant
 
 WEIGHTS = "model.safetensors"
 
@@ -52,6 +54,22 @@ def test_a_supported_folder_exits_with_0(checkpoint, capsys):
     assert main(["backbones", str(checkpoint), "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
     assert result["supported"] is True and result["sizes"]["layers"] == 2
+
+
+def test_a_gguf_file_is_a_model_of_the_commands(data, tmp_path, capsys):
+    fields = {"model_type": "llama", **SIZES, "vocab_size": 300}
+    file = write_gguf(write_variant(tmp_path / "model", fields), tmp_path / "tiny.gguf")
+    assert main(["backbones", str(file)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["model", "type", "llama"] and "tiny.gguf (" in lines[2]
+    words = ["extract", "--model", str(file), "--data", data, "--out", str(tmp_path / "store")]
+    assert main([*words, "--pooling", "last", "--json"]) == 0
+    printed = capsys.readouterr().out
+    assert json.loads(printed[printed.index("{") :])["identity"]["backbone"] == "tiny.gguf"
+    assert main(["data", "inspect", data, "--model", str(file)]) == 0
+    capsys.readouterr()
+    assert main(["backbones", str(tmp_path / "lost.gguf")]) == 2
+    assert "lost.gguf: no such file" in capsys.readouterr().err
 
 
 def test_what_is_not_supported_is_listed_and_exits_with_2(checkpoint, tmp_path, capsys):

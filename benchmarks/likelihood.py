@@ -52,6 +52,11 @@ def _log_probs(module: BackboneModule, batch: PromptBatch) -> jax.Array:
     tokens, lengths = batch
     real = jnp.arange(tokens.shape[1]) < lengths[:, None]
     hidden = module.states(plain_batch(tokens, real)).hidden[0]
-    log_probs = jax.nn.log_softmax(module.logits(hidden).astype(jnp.float32))
-    following = jnp.take_along_axis(log_probs[:, :-1], tokens[:, 1:, None], axis=-1)
-    return following[..., 0]
+
+    def of_row(row: tuple[jax.Array, jax.Array]) -> jax.Array:
+        hidden, following = row
+        log_probs = jax.nn.log_softmax(module.logits(hidden).astype(jnp.float32))
+        return jnp.take_along_axis(log_probs, following[:, None], axis=-1)[:, 0]
+
+    # Logits of all rows at once would not fit beside a vocabulary of some hundred thousand.
+    return jax.lax.map(of_row, (hidden[:, :-1], tokens[:, 1:]))

@@ -21,7 +21,7 @@ import numpy as np
 from jax.typing import DTypeLike
 
 from coala_jax._errors import CoalaError
-from coala_jax.backbones._ops import matmul_precision, wide
+from coala_jax.backbones._ops import bent, matmul_precision, wide
 
 # Queries that a CPU scores at once. A row's scores of 4 heads by 128 queries by 512 keys take 1 MB
 # and stay in the cache: measured on rows of 256 to 1024 tokens, attention is 5 to 8 times as fast
@@ -267,6 +267,7 @@ def attend(
     sight: Sight,
     scale: float | jax.Array,
     cached: tuple[jax.Array, jax.Array] | None = None,
+    cap: float | None = None,
 ) -> jax.Array:
     """Attention with grouped queries, scores and softmax in float32.
 
@@ -280,6 +281,7 @@ def attend(
         sight: what every query may see.
         scale: of the scores.
         cached: keys and values of one layer of a cache, (batch, key heads, capacity, head_dim).
+        cap: bends the scores to cap tanh(scores / cap) (Gemma 2); None leaves them.
 
     Returns:
         (batch, length, heads * head_dim).
@@ -290,12 +292,13 @@ def attend(
         own = grouped, keys, values, sight.own
         mixed = jax.lax.platform_dependent(
             *own,
-            cpu=functools.partial(_mix_by_rows, scale=scale, causal=sight.causal),
-            default=functools.partial(_mix_whole, scale=scale),
+            cpu=functools.partial(_mix_by_rows, scale=scale, causal=sight.causal, cap=cap),
+            default=functools.partial(_mix_whole, scale=scale, cap=cap),
         )
     else:
         own_keys, own_values = keys.swapaxes(1, 2), values.swapaxes(1, 2)
-        mixed = _mix(grouped, [(own_keys, own_values, sight.own), (*cached, sight.cached)], scale)
+        sources = [(own_keys, own_values, sight.own), (*cached, sight.cached)]
+        mixed = _mix(grouped, sources, scale, cap)
     return mixed.reshape(batch, length, heads * head_dim)
 
 
@@ -306,15 +309,17 @@ def _mix_whole(
     visible: jax.Array,
     *,
     scale: float | jax.Array,
+    cap: float | None = None,
 ) -> jax.Array:
     """`_mix` of one source whose heads do not lead."""
-    return _mix(grouped, [(keys.swapaxes(1, 2), values.swapaxes(1, 2), visible)], scale)
+    return _mix(grouped, [(keys.swapaxes(1, 2), values.swapaxes(1, 2), visible)], scale, cap)
 
 
 def _mix(
     grouped: jax.Array,
     sources: Sequence[tuple[jax.Array, jax.Array, jax.Array]],
     scale: float | jax.Array,
+    cap: float | None = None,
 ) -> jax.Array:
     """Values of all sources (keys, values, what is visible), mixed under one softmax.
 
@@ -328,7 +333,7 @@ def _mix(
     def score(keys: jax.Array, visible: jax.Array) -> jax.Array:
         turned = keys.astype(grouped.dtype).swapaxes(-1, -2)
         raw = jnp.matmul(joint, turned, precision=precision).astype(wide(grouped.dtype)) * scale
-        raw = raw.reshape(batch, heads, group, length, -1)
+        raw = bent(raw, cap).reshape(batch, heads, group, length, -1)
         # The lowest finite number, not -inf: a row that sees nothing stays finite.
         return jnp.where(visible[:, None, None], raw, jnp.finfo(raw.dtype).min)
 
@@ -358,6 +363,7 @@ def _mix_by_rows(
     *,
     scale: float | jax.Array,
     causal: bool,
+    cap: float | None = None,
 ) -> jax.Array:
     """`_mix` of one source, a row and a block of queries at a time."""
 
@@ -381,6 +387,7 @@ def _mix_by_rows(
                     values[:, :seen],
                     visible[start:stop, :seen],
                     scale,
+                    cap,
                 )
             )
         return jnp.transpose(jnp.concatenate(blocks, axis=2), (2, 0, 1, 3))
@@ -394,6 +401,7 @@ def _mix_block(
     values: jax.Array,
     visible: jax.Array,
     scale: float | jax.Array,
+    cap: float | None = None,
 ) -> jax.Array:
     """(key heads, group, block, head_dim) values mixed for a block of queries.
 
@@ -403,12 +411,13 @@ def _mix_block(
         values: (key heads, keys, head_dim).
         visible: (block, keys).
         scale: of the scores.
+        cap: as in `attend`.
     """
     heads, group, block, head_dim = queries.shape
     precision = matmul_precision(queries.dtype)
     joint = queries.reshape(heads, group * block, head_dim)
     scores = jnp.matmul(joint, keys, precision=precision).astype(wide(queries.dtype)) * scale
-    scores = scores.reshape(heads, group, block, -1)
+    scores = bent(scores, cap).reshape(heads, group, block, -1)
     scores = jnp.where(visible, scores, jnp.finfo(scores.dtype).min)
     # The largest score cancels in the quotient, and so does its gradient.
     raised = jnp.exp(scores - jax.lax.stop_gradient(scores.max(-1, keepdims=True)))

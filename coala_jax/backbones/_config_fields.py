@@ -60,6 +60,10 @@ def is_number(value: Any) -> bool:
     return number and 0 <= value <= LARGEST_NUMBER
 
 
+def _above_0(value: Any) -> bool:
+    return is_number(value) and value > 0
+
+
 def or_null(kind: Kind) -> Kind:
     """The kind, or null."""
     return kind._replace(
@@ -82,7 +86,12 @@ def only(*values: Any) -> Kind:
 SIZE = Kind(lambda value: is_whole(value, 1), "a positive integer")
 COUNT = Kind(is_whole, "an integer of at least 0")
 NUMBER = Kind(is_number, "a finite number of at least 0")
-POSITIVE = Kind(lambda value: is_number(value) and value > 0, "a positive number")
+POSITIVE = Kind(_above_0, "a positive number")
+FRACTION = Kind(lambda value: is_number(value) and 0 < value <= 1, "a number above 0 and at most 1")
+FACTORS = Kind(
+    lambda value: isinstance(value, list | tuple) and bool(value) and all(map(_above_0, value)),
+    "a list of positive numbers",
+)
 FLAG = Kind(lambda value: isinstance(value, bool), "true or false")
 TEXT = Kind(lambda value: isinstance(value, str), "a text")
 LIST = Kind(lambda value: isinstance(value, list), "a list")
@@ -182,7 +191,8 @@ CHANGES_NOTHING = frozenset(
     (
         *("architectures", "model_type", "task_specific_params", "tokenizer_class", "torchscript"),
         *("dtype", "torch_dtype", "use_bfloat16", "transformers_version", "transformers_weights"),
-        *("name_or_path", "_name_or_path", "_commit_hash", "prefix", "sentence_transformers"),
+        *("name_or_path", "_name_or_path", "_model_name_or_path", "_commit_hash", "prefix"),
+        *("sentence_transformers",),
         *("attn_implementation", "experts_implementation", "use_flash_attention", "use_cache"),
         *("transformers.js_config", "gradient_checkpointing", "chunk_size_feed_forward"),
         *("pretraining_tp", "return_dict", "return_dict_in_generate", "tf_legacy_loss"),
@@ -225,6 +235,10 @@ def check_fields(owner: str, fields: Mapping[str, Any], known: Mapping[str, Kind
             raise CoalaError(f"{owner} config: {kind.fault(name, fields[name])}")
 
 
+def _changes_nothing(name: str) -> bool:
+    return name in CHANGES_NOTHING or CHANGE_NOTHING.fullmatch(name) is not None
+
+
 def unknown_fields(
     stem: str, fields: Mapping[str, Any], known: Mapping[str, Kind]
 ) -> dict[str, Any]:
@@ -241,14 +255,16 @@ def unknown_fields(
     found = {
         name: value
         for name, value in fields.items()
-        if value
-        and name not in {*known, *OTHERWISE, *CHANGES_NOTHING}
-        and not CHANGE_NOTHING.fullmatch(name)
+        if value and name not in {*known, *OTHERWISE} and not _changes_nothing(name)
     }
     for name, kind in known.items():
         held = fields.get(name)
         if kind.keys and isinstance(held, Mapping):
-            found |= {f"{name}.{k}": v for k, v in held.items() if v and k not in kind.keys}
+            found |= {
+                f"{name}.{key}": value
+                for key, value in held.items()
+                if value and key not in kind.keys and not _changes_nothing(key)
+            }
     classes = fields.get("architectures")
     named = classes if isinstance(classes, list) else []
     pattern = re.compile(rf"(TF|Flax)?{stem}({CLASS_ENDS})", re.IGNORECASE)

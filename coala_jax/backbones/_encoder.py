@@ -21,7 +21,6 @@ from coala_jax.backbones._attention import (
     TokenBatch,
     attend,
     mutual_sight,
-    plain_batch,
 )
 from coala_jax.backbones._config_fields import (
     ANY,
@@ -36,10 +35,12 @@ from coala_jax.backbones._config_fields import (
     or_null,
 )
 from coala_jax.backbones._family import (
+    STACK_SIZES,
     BackboneModule,
     Family,
     Slot,
     Split,
+    StackConfig,
     require_sizes,
 )
 from coala_jax.backbones._ops import (
@@ -62,15 +63,7 @@ from coala_jax.backbones._stack import (
 # Hugging Face's ``initializer_range`` of all three.
 INIT_STD = 0.02
 
-SIZES = (
-    "vocab_size",
-    "hidden_size",
-    "intermediate_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "max_position_embeddings",
-    "type_vocab_size",
-)
+SIZES = (*STACK_SIZES, "type_vocab_size")
 # Of a config.json: what is read, and what has one value that is computed.
 FIELDS: Mapping[str, Kind] = {
     **dict.fromkeys(SIZES, SIZE),
@@ -87,30 +80,18 @@ FIELDS: Mapping[str, Kind] = {
 
 
 @dataclass(frozen=True)
-class EncoderConfig:
+class EncoderConfig(StackConfig):
     """The fields of a Hugging Face ``config.json`` that decide what the encoder computes.
 
+    The heads must divide the hidden size.
+
     Attributes:
-        model_type: ``bert``, ``roberta`` or ``xlm-roberta``.
-        vocab_size: rows of the token embedding.
-        hidden_size: width of the hidden states.
-        intermediate_size: width inside the feed-forward block.
-        num_hidden_layers: number of layers.
-        num_attention_heads: heads; must divide the hidden size.
-        max_position_embeddings: rows of the position embedding.
         type_vocab_size: rows of the token type embedding, of which the first is used.
         layer_norm_eps: added to the variance in every norm.
         hidden_act: a key of ``ACTIVATIONS``.
         pad_token_id: RoBERTa's positions start behind it; None where unknown, for BERT only.
     """
 
-    model_type: str
-    vocab_size: int
-    hidden_size: int
-    intermediate_size: int
-    num_hidden_layers: int
-    num_attention_heads: int
-    max_position_embeddings: int
     type_vocab_size: int
     layer_norm_eps: float = 1e-12
     hidden_act: str = "gelu"
@@ -122,8 +103,9 @@ class EncoderConfig:
         Raises:
             ValueError: names the field and its value.
         """
+        super().__post_init__()
         owner = self.model_type
-        require_sizes(owner, self, SIZES)
+        require_sizes(owner, self, ("type_vocab_size",))
         require_activation(owner, "hidden_act", self.hidden_act)
         if self.hidden_size % self.num_attention_heads:
             raise CoalaError(
@@ -150,11 +132,6 @@ class EncoderConfig:
     def max_length(self) -> int:
         """Longest sequence that the position embedding covers."""
         return self.max_position_embeddings - self.first_position
-
-    @property
-    def depth(self) -> int:
-        """Number of layers."""
-        return self.num_hidden_layers
 
     @property
     def matrix_weights(self) -> int:
@@ -284,23 +261,6 @@ class Encoder(BackboneModule):
         self.layers = StackedLayers(
             layer_tensors(config), config.depth, INIT_STD, rngs=rngs, dtype=dtype
         )
-
-    def __call__(self, tokens: jax.Array, attention_mask: jax.Array | None = None) -> jax.Array:
-        """Hidden states after the last layer.
-
-        Args:
-            tokens: (batch, length) integers below ``vocab_size``.
-            attention_mask: (batch, length), true or 1 at real tokens, padding on either side. None
-                means that every token is real. Hidden states at padding mean nothing.
-
-        Returns:
-            (batch, length, hidden_size) in the dtype of the weights.
-
-        Raises:
-            ValueError: a length beyond the model's positions, or a mask of another shape.
-        """
-        batch = plain_batch(tokens, attention_mask, self.config.max_length)
-        return self.states(batch).hidden[0]
 
     def states(
         self,

@@ -11,8 +11,25 @@ from flax import nnx
 from jax.typing import DTypeLike
 
 from coala_jax._errors import CoalaError
-from coala_jax.backbones._attention import KeyValueCache, States, TokenBatch, empty_cache
+from coala_jax.backbones._attention import (
+    KeyValueCache,
+    States,
+    TokenBatch,
+    empty_cache,
+    plain_batch,
+)
 from coala_jax.backbones._config_fields import SIZE, Kind
+from coala_jax.backbones._ops import linear
+
+# Sizes that configurations of most families have by these names.
+STACK_SIZES = (
+    "vocab_size",
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "max_position_embeddings",
+)
 
 
 class BackboneConfig(Protocol):
@@ -53,6 +70,42 @@ class BackboneConfig(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class StackConfig:
+    """Sizes of a stack of layers, by Hugging Face's names; a family's configuration adds to them.
+
+    Attributes:
+        model_type: as in ``config.json``.
+        vocab_size: rows of the token embedding.
+        hidden_size: width of the hidden states.
+        intermediate_size: width inside the feed-forward block.
+        num_hidden_layers: number of layers.
+        num_attention_heads: query heads.
+        max_position_embeddings: longest sequence, or rows of the position embedding.
+    """
+
+    model_type: str
+    vocab_size: int
+    hidden_size: int
+    intermediate_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    max_position_embeddings: int
+
+    def __post_init__(self) -> None:
+        """Check the sizes.
+
+        Raises:
+            ValueError: names the field and its value.
+        """
+        require_sizes(self.model_type, self, STACK_SIZES)
+
+    @property
+    def depth(self) -> int:
+        """Number of layers."""
+        return self.num_hidden_layers
+
+
 class BackboneModule(nnx.Module):
     """What every family's module does.
 
@@ -75,8 +128,21 @@ class BackboneModule(nnx.Module):
         return jax.tree.leaves(nnx.state(self, nnx.Param))[0].dtype
 
     def __call__(self, tokens: jax.Array, attention_mask: jax.Array | None = None) -> jax.Array:
-        """(batch, length) tokens and mask to (batch, length, hidden_size) last hidden states."""
-        raise NotImplementedError
+        """Hidden states after the last layer and the norm behind it.
+
+        Args:
+            tokens: (batch, length) integers below ``vocab_size``.
+            attention_mask: (batch, length), true or 1 at real tokens, padding on either side. None
+                means that every token is real. Hidden states at padding mean nothing.
+
+        Returns:
+            (batch, length, hidden_size) in the dtype of the weights.
+
+        Raises:
+            ValueError: a length beyond the model's positions, or a mask of another shape.
+        """
+        batch = plain_batch(tokens, attention_mask, self.config.max_length)
+        return self.states(batch).hidden[0]
 
     def states(
         self,
@@ -100,6 +166,37 @@ class BackboneModule(nnx.Module):
         kept = nnx.eval_shape(lambda module: module.states(batch, keep=True).keys, self)
         layers, _, _, heads, head_dim = kept.shape  # (layers, rows, length, heads, head_dim)
         return empty_cache(layers, rows, capacity, heads, head_dim, kept.dtype)
+
+
+class CausalModule(BackboneModule):
+    """A module whose tokens see earlier ones alone, and that scores the next one."""
+
+    causal = True
+
+    @property
+    def generates(self) -> bool:
+        """Whether anything scores next tokens."""
+        return bool(self.config.has_head)
+
+    @property
+    def output_embedding(self) -> nnx.Param[jax.Array]:
+        """(vocab_size, hidden_size) rows that score next tokens."""
+        raise NotImplementedError
+
+    def logits(self, hidden: jax.Array) -> jax.Array:
+        """Scores of the next token.
+
+        Args:
+            hidden: (..., hidden_size), as ``__call__`` gives them.
+
+        Returns:
+            (..., vocab_size) in the dtype of ``hidden``.
+
+        Raises:
+            ValueError: nothing scores them.
+        """
+        require_head(self.config.has_head)
+        return linear(hidden, self.output_embedding[...])
 
 
 class Slot(NamedTuple):
@@ -175,7 +272,7 @@ class Family:
     def layout_name(self, stored: str) -> str:
         """A name in a checkpoint, with or without the prefix, as the layout has it."""
         prefixes = (self.prefix, *self.more_prefixes)
-        name = stored.removeprefix(next(filter(stored.startswith, prefixes), ""))
+        name = stored.removeprefix(max(filter(stored.startswith, prefixes), key=len, default=""))
         for old, new in self.renamed:
             if name.endswith(old):
                 return name.removesuffix(old) + new

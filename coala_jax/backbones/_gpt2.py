@@ -23,7 +23,6 @@ from coala_jax.backbones._attention import (
     TokenBatch,
     attend,
     causal_sight,
-    plain_batch,
 )
 from coala_jax.backbones._config_fields import (
     ANY,
@@ -40,11 +39,10 @@ from coala_jax.backbones._config_fields import (
     or_null,
 )
 from coala_jax.backbones._family import (
-    BackboneModule,
+    CausalModule,
     Family,
     Slot,
     Split,
-    require_head,
     require_sizes,
 )
 from coala_jax.backbones._ops import (
@@ -281,13 +279,11 @@ class LayerStack(nnx.Module):
         return LayerWeights(*(getattr(self, name)[...] for name in LayerWeights._fields))
 
 
-class GPT2(BackboneModule):
+class GPT2(CausalModule):
     """GPT-2 without dropout: token ids to the last layer's hidden states.
 
     Parameters are named as in a Hugging Face checkpoint, with underscores for dots.
     """
-
-    causal = True
 
     def __init__(self, config: GPT2Config, *, rngs: nnx.Rngs, dtype: DTypeLike = jnp.float32):
         """Make a module with random weights.
@@ -309,26 +305,9 @@ class GPT2(BackboneModule):
             self.lm_head = nnx.Param(INIT_STD * random_normal(rngs.params(), tokens, dtype))
 
     @property
-    def generates(self) -> bool:
-        """Whether anything scores next tokens."""
-        return bool(self.config.has_head)
-
-    def __call__(self, tokens: jax.Array, attention_mask: jax.Array | None = None) -> jax.Array:
-        """Hidden states after the final layer norm.
-
-        Args:
-            tokens: (batch, length) integers below ``vocab_size``.
-            attention_mask: (batch, length), true or 1 at real tokens, padding on either side. None
-                means that every token is real. Hidden states at padding mean nothing.
-
-        Returns:
-            (batch, length, n_embd) in the dtype of the weights.
-
-        Raises:
-            ValueError: a length beyond ``n_positions``, or a mask of another shape.
-        """
-        batch = plain_batch(tokens, attention_mask, self.config.max_length)
-        return self.states(batch).hidden[0]
+    def output_embedding(self) -> nnx.Param[jax.Array]:
+        """The token embedding, or a matrix of its own."""
+        return self.wte_weight if self.config.tie_word_embeddings else self.lm_head
 
     def states(
         self,
@@ -362,22 +341,6 @@ class GPT2(BackboneModule):
 
         hidden = self.wte_weight[...][batch.tokens] + self.wpe_weight[...][batch.positions]
         return run_layers(layer, finish, hidden, self.config.depth, layers, cache, keep=keep)
-
-    def logits(self, hidden: jax.Array) -> jax.Array:
-        """Scores of the next token.
-
-        Args:
-            hidden: (..., n_embd), as ``__call__`` gives them.
-
-        Returns:
-            (..., vocab_size) in the dtype of ``hidden``.
-
-        Raises:
-            ValueError: nothing scores them.
-        """
-        require_head(self.config.has_head)
-        head = self.wte_weight if self.config.tie_word_embeddings else self.lm_head
-        return matmul(hidden, head[...].T)
 
 
 def _attention(

@@ -79,6 +79,20 @@ def rms_norm(x: jax.Array, weight: jax.Array, epsilon: float) -> jax.Array:
     return weight * (whole * jax.lax.rsqrt(square + epsilon)).astype(x.dtype)
 
 
+def offset_rms_norm(x: jax.Array, weight: jax.Array, epsilon: float) -> jax.Array:
+    """`rms_norm` whose weights are differences from 1, its products in float32 (Gemma)."""
+    whole = x.astype(wide(x.dtype))
+    square = jnp.square(whole).mean(-1, keepdims=True)
+    return (whole * jax.lax.rsqrt(square + epsilon) * (1 + weight.astype(whole.dtype))).astype(
+        x.dtype
+    )
+
+
+def bent(x: jax.Array, cap: float | None) -> jax.Array:
+    """Cap times tanh(x / cap), within (-cap, cap); x where there is no cap."""
+    return x if cap is None else cap * jnp.tanh(x / cap)
+
+
 def random_normal(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike) -> jax.Array:
     """Standard normal weights, drawn flat: XLA compiles that several times faster on a CPU."""
     return jax.random.normal(key, (math.prod(shape),), dtype).reshape(shape)

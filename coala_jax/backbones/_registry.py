@@ -1,6 +1,6 @@
 """From a checkpoint folder to a frozen backbone, whatever its family.
 
-A family is one file with a ``FAMILY``, and one line in ``FAMILIES``.
+A family is one file, and one line in ``FAMILIES``.
 """
 
 import hashlib
@@ -19,9 +19,19 @@ from jax.sharding import Mesh
 from jax.typing import DTypeLike
 
 from coala_jax._errors import CoalaError
-from coala_jax.backbones import _decoder as decoder
-from coala_jax.backbones import _encoder as encoder
-from coala_jax.backbones import _gpt2 as gpt2
+from coala_jax.backbones import (
+    _encoder,
+    _gemma,
+    _gpt2,
+    _gpt_neox,
+    _granite,
+    _llama,
+    _mistral,
+    _olmo,
+    _phi,
+    _qwen,
+    _smollm,
+)
 from coala_jax.backbones._checkpoint import (
     load_module,
     read_config,
@@ -38,14 +48,23 @@ from coala_jax.backbones._weights import weights_sha256
 
 ENGINES = ("jax", ENGINE)
 FAMILIES: Mapping[str, Family] = {
-    "gpt2": gpt2.FAMILY,
-    "llama": decoder.LLAMA,
-    "mistral": decoder.MISTRAL,
-    "qwen2": decoder.QWEN2,
-    "qwen3": decoder.QWEN3,
-    "bert": encoder.BERT,
-    "roberta": encoder.ROBERTA,
-    "xlm-roberta": encoder.XLM_ROBERTA,
+    "gpt2": _gpt2.FAMILY,
+    "llama": _llama.FAMILY,
+    "mistral": _mistral.FAMILY,
+    "qwen2": _qwen.QWEN2,
+    "qwen3": _qwen.QWEN3,
+    "gemma2": _gemma.GEMMA2,
+    "gemma3_text": _gemma.GEMMA3_TEXT,
+    "gemma3": _gemma.GEMMA3,
+    "phi3": _phi.FAMILY,
+    "olmo2": _olmo.OLMO2,
+    "olmo3": _olmo.OLMO3,
+    "smollm3": _smollm.FAMILY,
+    "granite": _granite.FAMILY,
+    "gpt_neox": _gpt_neox.FAMILY,
+    "bert": _encoder.BERT,
+    "roberta": _encoder.ROBERTA,
+    "xlm-roberta": _encoder.XLM_ROBERTA,
 }
 
 

@@ -7,10 +7,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 
 from coala_jax._errors import CoalaError
 from coala_jax.backbones._config_fields import (
+    FACTORS,
     FLAG,
+    FRACTION,
     MAPPING,
     NUMBER,
     POSITIVE,
@@ -21,12 +24,17 @@ from coala_jax.backbones._config_fields import (
     or_null,
 )
 
+# Checked settings, as sorted pairs.
+Settings = tuple[tuple[str, Any], ...]
 DEFAULT_THETA = 10_000.0
+# Types by other names.
+SYNONYMS = {"su": "longrope"}
+PARTIAL = "partial_rotary_factor"
 # What rotary settings may hold.
 ROPE_KEYS: Mapping[str, Kind] = {
     "rope_type": TEXT,
     "type": TEXT,
-    "partial_rotary_factor": only(1),
+    PARTIAL: FRACTION,
     "truncate": FLAG,
     **dict.fromkeys(
         ("rope_theta", "factor", "low_freq_factor", "high_freq_factor"),
@@ -35,38 +43,58 @@ ROPE_KEYS: Mapping[str, Kind] = {
     "original_max_position_embeddings": SIZE,
     **dict.fromkeys(("beta_fast", "beta_slow"), or_null(POSITIVE)),
     **dict.fromkeys(("attention_factor", "mscale", "mscale_all_dim"), or_null(NUMBER)),
+    **dict.fromkeys(("short_factor", "long_factor"), FACTORS),
 }
+# Most families turn whole heads.
+WHOLE = only(1)
 # The fields of a config.json that say them, in the spelling of any version of transformers.
 ROPE_FIELDS: Mapping[str, Kind] = {
     "rope_theta": or_null(POSITIVE),
-    "partial_rotary_factor": ROPE_KEYS["partial_rotary_factor"],
+    PARTIAL: WHOLE,
     "original_max_position_embeddings": or_null(SIZE),
     **dict.fromkeys(
         ("rope_scaling", "rope_parameters"), or_null(MAPPING)._replace(keys=frozenset(ROPE_KEYS))
     ),
 }
 # Types for which the trained length beside the settings counts before the one in them.
-TRAINED_LENGTH_FIRST = ("llama3", "yarn")
+TRAINED_LENGTH_FIRST = ("llama3", "yarn", "longrope")
+# What a layer with a window and one without call their settings.
+SLIDING, FULL = "sliding_attention", "full_attention"
 
 
 class Rope(NamedTuple):
     """Angles a position turns by.
 
     Attributes:
-        frequencies: (head_dim / 2,) radians a position, float32.
-        attention_factor: multiplies cosines and sines (YaRN); 1 otherwise.
+        frequencies: (turned width / 2,) radians a position, float32.
+        attention_factor: multiplies cosines and sines (YaRN, LongRoPE); 1 otherwise.
     """
 
     frequencies: np.ndarray
     attention_factor: float = 1.0
 
 
-def rope_parameters(fields: Mapping[str, Any], positions: int) -> dict[str, Any]:
+class Turn(NamedTuple):
+    """The angles of a batch.
+
+    Attributes:
+        cosine: (batch, length, 1, turned width / 2).
+        sine: same shape.
+    """
+
+    cosine: jax.Array
+    sine: jax.Array
+
+
+def rope_parameters(
+    fields: Mapping[str, Any], positions: int, *, partial: bool = False
+) -> dict[str, Any]:
     """The rotary settings of a ``config.json``, whichever way it spells them.
 
     Args:
         fields: with ``rope_parameters`` (transformers 5), or ``rope_theta`` and ``rope_scaling``.
         positions: ``max_position_embeddings``, the length trained on where none is given.
+        partial: a part of every head may turn, and the rest stay.
 
     Returns:
         ``rope_type``, ``rope_theta``, ``original_max_position_embeddings`` and what belongs to the
@@ -84,6 +112,12 @@ def rope_parameters(fields: Mapping[str, Any], positions: int) -> dict[str, Any]
     parameters = {"rope_theta": theta, "original_max_position_embeddings": positions, **given}
     kind = parameters.setdefault("rope_type", parameters.pop("type", "default"))
     parameters.pop("type", None)
+    if isinstance(kind, str):
+        # What Phi-3 said first.
+        kind = "longrope" if kind == "yarn" and "short_factor" in given else kind
+        kind = parameters["rope_type"] = SYNONYMS.get(kind, kind)
+    if partial:
+        parameters.setdefault(PARTIAL, fields.get(PARTIAL, 1.0))
     if not isinstance(kind, str) or kind not in ROPE_TYPES:
         raise CoalaError(
             f"{name}: rope_type={kind!r} is not supported; supported: {', '.join(ROPE_TYPES)}"
@@ -91,18 +125,69 @@ def rope_parameters(fields: Mapping[str, Any], positions: int) -> dict[str, Any]
     trained = fields.get("original_max_position_embeddings")
     if kind in TRAINED_LENGTH_FIRST and trained is not None:
         parameters["original_max_position_embeddings"] = trained
-    for key, allowed in ROPE_KEYS.items():
+    for key, allowed in {**ROPE_KEYS, **({} if partial else {PARTIAL: WHOLE})}.items():
         if key in parameters and not allowed.fits(parameters[key]):
             raise CoalaError(f"{name}: {allowed.fault(key, parameters[key])}")
     for key in REQUIRED.get(kind, ()):
         if key not in parameters:
-            raise CoalaError(f"{name}: rope_type={kind!r} needs {key} as a positive number")
+            what = ROPE_KEYS[key].expected
+            raise CoalaError(f"{name}: rope_type={kind!r} needs {key} as {what}")
+    if kind == "longrope":
+        # Phi-3's own: the ratio of the lengths, whatever else it says.
+        trained = parameters["original_max_position_embeddings"]
+        parameters.setdefault("factor", positions / trained)
     if kind == "llama3" and not parameters["high_freq_factor"] > parameters["low_freq_factor"]:
         raise CoalaError(
             f"rope_type='llama3' needs high_freq_factor={parameters['high_freq_factor']} above "
             f"low_freq_factor={parameters['low_freq_factor']}"
         )
     return parameters
+
+
+def rope_parameters_by_layer(
+    fields: Mapping[str, Any], positions: int, local_theta: float
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Settings of layers that see all, and those of layers with a window.
+
+    Args:
+        fields: with ``rope_parameters`` by kind of layer (transformers 5), or ``rope_theta`` and
+            ``rope_scaling`` of the layers that see all, and ``rope_local_base_freq``.
+        positions: ``max_position_embeddings``.
+        local_theta: base of layers with a window where none is given.
+
+    Returns:
+        Two of `rope_parameters`.
+
+    Raises:
+        ValueError: as `rope_parameters`.
+    """
+    theta = fields.get("rope_theta", DEFAULT_THETA)
+    given = fields.get("rope_parameters") or {}
+    whole = {"rope_theta": theta, "rope_parameters": given.get(FULL)}
+    local_theta = fields.get("rope_local_base_freq", local_theta)
+    local = {"rope_theta": local_theta, "rope_parameters": given.get(SLIDING)}
+    scaling = fields.get("rope_scaling")
+    if given and not {FULL, SLIDING} >= set(given):  # one for all, as before transformers 5
+        whole["rope_parameters"] = given
+    if scaling:
+        whole["rope_scaling"] = scaling
+    return rope_parameters(whole, positions), rope_parameters(local, positions)
+
+
+def turned_width(parameters: Mapping[str, Any], head_dim: int) -> int:
+    """Dimensions of a head that turn, the first ones."""
+    return int(head_dim * parameters.get(PARTIAL, 1.0))
+
+
+def longest_text(parameters: Mapping[str, Any], positions: int) -> int:
+    """Tokens of the longest text; with LongRoPE no more than the trained length.
+
+    Beyond it, all of a text would turn otherwise, and its features depend on what is behind it:
+    the factors of short texts serve throughout, and longer ones are not taken.
+    """
+    if parameters["rope_type"] != "longrope":
+        return positions
+    return min(positions, parameters["original_max_position_embeddings"])
 
 
 def make_rope(parameters: Mapping[str, Any], head_dim: int) -> Rope:
@@ -112,30 +197,36 @@ def make_rope(parameters: Mapping[str, Any], head_dim: int) -> Rope:
         parameters: from `rope_parameters`.
         head_dim: width of a head, even.
     """
-    exponents = np.arange(0, head_dim, 2, dtype=np.float32) / np.float32(head_dim)
+    width = turned_width(parameters, head_dim)
+    exponents = np.arange(0, width, 2, dtype=np.float32) / np.float32(width)
     plain = (1.0 / np.float32(parameters["rope_theta"]) ** exponents).astype(np.float32)
     return ROPE_TYPES[parameters["rope_type"]](parameters, plain)
 
 
-def rotate(x: jax.Array, rope: Rope, positions: jax.Array) -> jax.Array:
-    """Turn every pair (k, k + head_dim / 2) of a head by its position's angle.
+def turn_of(rope: Rope, positions: jax.Array, dtype: DTypeLike) -> Turn:
+    """The angles of (batch, length) positions, in the type of what turns, as in Hugging Face."""
+    angles = positions[..., None, None].astype(jnp.float32) * rope.frequencies
+    factor = rope.attention_factor
+    return Turn((jnp.cos(angles) * factor).astype(dtype), (jnp.sin(angles) * factor).astype(dtype))
+
+
+def rotate(x: jax.Array, turn: Turn) -> jax.Array:
+    """Turn every pair (k, k + turned width / 2) of a head by its position's angle.
 
     Args:
         x: (batch, length, heads, head_dim) queries or keys.
-        rope: the frequencies.
-        positions: (batch, length) integers.
+        turn: the angles.
 
     Returns:
-        As ``x``.
+        As ``x``; what lies behind the turned width stays.
     """
-    angles = positions[..., None].astype(jnp.float32) * rope.frequencies
-    # In the type of x, as Hugging Face has them.
-    cosine = (jnp.cos(angles) * rope.attention_factor).astype(x.dtype)[:, :, None]
-    sine = (jnp.sin(angles) * rope.attention_factor).astype(x.dtype)[:, :, None]
-    first, second = jnp.split(x, 2, axis=-1)
-    return jnp.concatenate(
-        [first * cosine - second * sine, second * cosine + first * sine], axis=-1
-    )
+    half = turn.cosine.shape[-1]
+    first, second, rest = x[..., :half], x[..., half : 2 * half], x[..., 2 * half :]
+    turned = [
+        first * turn.cosine - second * turn.sine,
+        second * turn.cosine + first * turn.sine,
+    ]
+    return jnp.concatenate([*turned, rest] if rest.shape[-1] else turned, axis=-1)
 
 
 def _default(_: Mapping[str, Any], plain: np.ndarray) -> Rope:
@@ -190,6 +281,16 @@ def _yarn_attention_factor(parameters: Mapping[str, Any]) -> float:
     return scale(own) / scale(every) if own and every else scale(1.0)
 
 
+def _longrope(parameters: Mapping[str, Any], plain: np.ndarray) -> Rope:
+    """LongRoPE (Ding et al. 2024): every dimension has a factor; those of short texts."""
+    trained = parameters["original_max_position_embeddings"]
+    scale, factor = parameters.get("factor", 1.0), parameters.get("attention_factor")
+    if factor is None:
+        factor = 1.0 if scale <= 1 else math.sqrt(1 + math.log(scale) / math.log(trained))
+    short = np.asarray(parameters["short_factor"], np.float32)
+    return Rope((plain / short).astype(np.float32), float(factor))
+
+
 ROPE_TYPES: Mapping[str, Callable[[Mapping[str, Any], np.ndarray], Rope]] = {
     "default": _default,
     "linear": _linear,
@@ -197,6 +298,7 @@ ROPE_TYPES: Mapping[str, Callable[[Mapping[str, Any], np.ndarray], Rope]] = {
     "dynamic": _default,
     "llama3": _llama3,
     "yarn": _yarn,
+    "longrope": _longrope,
 }
 REQUIRED: Mapping[str, tuple[str, ...]] = {
     "linear": ("factor",),
@@ -207,4 +309,5 @@ REQUIRED: Mapping[str, tuple[str, ...]] = {
         "original_max_position_embeddings",
     ),
     "yarn": ("factor", "original_max_position_embeddings"),
+    "longrope": ("short_factor", "long_factor"),
 }

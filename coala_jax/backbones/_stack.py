@@ -29,7 +29,14 @@ class StackedLayers(nnx.Module):
     """The parameters of all layers, each an array whose leading axis is the layer."""
 
     def __init__(
-        self, tensors: LayerTensors, depth: int, std: float, *, rngs: nnx.Rngs, dtype: DTypeLike
+        self,
+        tensors: LayerTensors,
+        depth: int,
+        std: float,
+        *,
+        rngs: nnx.Rngs,
+        dtype: DTypeLike,
+        unit: float = 1.0,
     ):
         """Initialise as Hugging Face does: normal weights, zero biases, unit norms.
 
@@ -40,11 +47,12 @@ class StackedLayers(nnx.Module):
             std: standard deviation of the weights.
             rngs: the stream ``params`` (or ``default``) gives them.
             dtype: floating type.
+            unit: a norm's weight that changes nothing.
         """
         for name, (_, shape) in tensors.items():
             whole = (depth, *shape)
             if name.endswith("_norm"):
-                value = jnp.ones(whole, dtype)
+                value = jnp.full(whole, unit, dtype)
             elif name.endswith("_bias"):
                 value = jnp.zeros(whole, dtype)
             else:

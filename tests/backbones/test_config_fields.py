@@ -29,6 +29,16 @@ PLAIN = {
     "xlm-roberta": ENCODERS["xlm-roberta, other padding"],
 }
 DECODERS = ("llama", "mistral", "qwen2", "qwen3")
+MORE = {
+    "gemma2": CAUSAL["gemma2"],
+    "gemma3_text": CAUSAL["gemma3"],
+    "phi3": CAUSAL["phi3"],
+    "olmo2": CAUSAL["olmo2"],
+    "olmo3": CAUSAL["olmo3"],
+    "smollm3": CAUSAL["smollm3"],
+    "granite": CAUSAL["granite"],
+    "gpt_neox": CAUSAL["gpt_neox"],
+}
 families = pytest.mark.parametrize("model_type", list(PLAIN))
 
 
@@ -56,7 +66,7 @@ def _same_as_torch(folder, fields):
     assert np.abs(found - expected).max() <= 1e-4 * np.abs(expected).max()
 
 
-@families
+@pytest.mark.parametrize("model_type", [*PLAIN, *MORE, "gemma3"])
 def test_what_transformers_writes_is_known_and_taken(model_type):
     """Every field of its class of this type, at its default."""
     transformers = pytest.importorskip("transformers")
@@ -103,13 +113,17 @@ OF_NO_ACCOUNT_IN = {
 }
 
 
-@families
+@pytest.mark.parametrize(
+    "model_type", [*PLAIN, *(pytest.param(name, marks=pytest.mark.slow) for name in MORE)]
+)
 def test_what_changes_nothing_in_torch_changes_nothing_here(tmp_path, model_type):
-    folder = write_variant(tmp_path, PLAIN[model_type])
+    plain = {**PLAIN, **MORE}[model_type]
+    folder = write_variant(tmp_path, plain)
     before = np.asarray(load_variant(folder)(jnp.asarray(TOKENS)))
     more = OF_NO_ACCOUNT | OF_NO_ACCOUNT_IN.get(model_type, {})
-    assert _unknown(model_type, **more) == {}
-    _same_as_torch(folder, {**PLAIN[model_type], **more})
+    family = FAMILIES[model_type]
+    assert unknown_fields(family.stem, {**plain, **more}, family.fields) == {}
+    _same_as_torch(folder, {**plain, **more})
     np.testing.assert_array_equal(load_variant(folder)(jnp.asarray(TOKENS)), before)
 
 

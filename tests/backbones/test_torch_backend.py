@@ -35,12 +35,12 @@ def torch():
 
 
 @pytest.fixture(scope="module")
-def neox(torch, tmp_path_factory, checkpoint):
-    """A tiny GPT-NeoX, of a family that is not among ours."""
+def cohere(torch, tmp_path_factory, checkpoint):
+    """A tiny Cohere, of a family that is not among ours."""
     import transformers
 
-    folder = tmp_path_factory.mktemp("neox") / "model"
-    config = transformers.GPTNeoXConfig(
+    folder = tmp_path_factory.mktemp("cohere") / "model"
+    config = transformers.CohereConfig(
         vocab_size=300,
         hidden_size=16,
         intermediate_size=24,
@@ -49,7 +49,7 @@ def neox(torch, tmp_path_factory, checkpoint):
         max_position_embeddings=64,
     )
     torch.manual_seed(0)
-    transformers.GPTNeoXForCausalLM(config).save_pretrained(folder)
+    transformers.CohereForCausalLM(config).save_pretrained(folder)
     for name in ("tokenizer.json", "tokenizer_config.json"):
         (folder / name).write_bytes((checkpoint / name).read_bytes())
     return folder
@@ -70,13 +70,13 @@ def test_features_of_both_engines_agree_and_are_told_apart(torch, checkpoint, tm
         require_same_backbone(stores[0].table.identity, stores[1].table.identity)
 
 
-def test_a_family_that_is_not_ours_gives_what_transformers_gives(torch, neox):
+def test_a_family_that_is_not_ours_gives_what_transformers_gives(torch, cohere):
     import transformers
 
-    with pytest.raises(CheckpointError, match="'gpt_neox' is not supported.*engine='torch'"):
-        load_backbone(neox)
-    backbone = load_backbone(neox, engine="torch")
-    model = transformers.AutoModel.from_pretrained(neox).eval()
+    with pytest.raises(CheckpointError, match="'cohere' is not supported.*engine='torch'"):
+        load_backbone(cohere)
+    backbone = load_backbone(cohere, engine="torch")
+    model = transformers.AutoModel.from_pretrained(cohere).eval()
     tokens = np.random.default_rng(0).integers(1, 290, (2, 12))
     mask = np.arange(12) < np.array([[12], [7]])
     with torch.no_grad():
@@ -88,7 +88,7 @@ def test_a_family_that_is_not_ours_gives_what_transformers_gives(torch, neox):
     for layer, hidden in zip((0, 1, 2), states.hidden, strict=True):
         np.testing.assert_allclose(hidden[0], whole[layer][0], atol=1e-5)
         np.testing.assert_allclose(hidden[1, :7], short[layer][0], atol=1e-5)
-    assert backbone.config.matrix_weights == (4 * 16 * 16 + 2 * 16 * 24)
+    assert backbone.config.matrix_weights == (4 * 16 * 16 + 3 * 16 * 24)
 
 
 def test_texts_of_a_row_and_padding_are_found_once():
@@ -115,16 +115,16 @@ def test_what_the_engine_does_not_do_is_refused(torch, checkpoint, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_command_line_extracts_and_scores_with_it(neox, tmp_path):
+def test_the_command_line_extracts_and_scores_with_it(cohere, tmp_path):
     data, store, head = tmp_path / "rows.jsonl", str(tmp_path / "store"), str(tmp_path / "head")
     lines = [
         {"prompt": f"the student {i}", "chosen": "yes " * (i % 3 + 1), "rejected": "no"}
         for i in range(12)
     ]
     data.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    model = ["--model", str(neox), "--engine", "torch", "--data", str(data)]
+    model = ["--model", str(cohere), "--engine", "torch", "--data", str(data)]
     assert main(["extract", *model, "--out", store]) == 0
-    assert open_store(store).manifest["identity"]["model_type"] == "torch:gpt_neox"
+    assert open_store(store).manifest["identity"]["model_type"] == "torch:cohere"
     assert main(["solve", store, "--out", head, "--n-gates", "2", "--ridge", "0.1"]) in (0, 3)
     assert main(["score", head, *model, "--out", str(tmp_path / "scores.jsonl")]) == 0
     rewards = [json.loads(line) for line in (tmp_path / "scores.jsonl").read_text().splitlines()]

@@ -52,7 +52,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--pairs", type=int, default=None, help="of reviews (default: all)")
     parser.add_argument("--methods", nargs="+", default=None, help="of the table (default: all)")
     parser.add_argument("--value-head", type=Path, default=None, help="another head that guides")
-    parser.add_argument("--batch-size", type=int, default=25, help="prompts that run together")
+    parser.add_argument("--batch-size", type=int, default=50, help="prompts that run together")
     parser.add_argument("--rows", type=int, default=1000, help="the most pairs of a set")
     parser.add_argument("--splits", type=int, default=5, help="of each set of pairs")
     parser.add_argument("--engine", choices=("jax", "torch"), default="jax", help="of the pairs")

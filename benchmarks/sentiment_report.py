@@ -158,7 +158,8 @@ def _head(result: Mapping[str, Any]) -> str:
         f"accuracy on held-out reviews of a third part, whole and cut to {CUT_WORDS} words: "
         f"{tested}. 95 % intervals by prompt; * the scale of most sentiment on "
         f"{result['development_prompts']} other prompts. Cost: tokens run, as multiples of plain "
-        f"sampling's. {origin(dict(result))}; `{result['command']}`."
+        "sampling's. All but the paper's form score prefixes as they stand. "
+        f"{origin(dict(result))}; `{result['command']}`."
     )
 
 

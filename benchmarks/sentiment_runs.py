@@ -20,7 +20,7 @@ from coala_jax.backbones import load_backbone
 from coala_jax.data import read_rows
 from coala_jax.decoding import GenerationConfig, TextRewardModel, guided_generate
 from coala_jax.decoding._reward_model import rewards_of_texts
-from coala_jax.features import ExtractSettings, extract_store
+from coala_jax.features import ExtractSettings, FeatureTable, extract_store
 from coala_jax.features._settings import feature_identity
 from coala_jax.features._tokens import encode_prompts
 
@@ -55,29 +55,41 @@ class Method(NamedTuple):
 
 
 PLAIN = Method("plain", {}, (0.0,))
-FIVE, PREFIX, EACH = {"num_candidates": 5}, {"scored": "prefix"}, {"guide_every": 1}
+# But for the paper's form a prefix is scored as it stands, which takes half as much of the model;
+# a candidate or block that was chosen has run, so that k of them cost k times what is plain.
+PREFIX = {"scored": "prefix"}
 AHEAD = {"guide_every": 8, "lookahead": 7, "num_candidates": 4}
 METHODS = (
-    Method("guided, N = 5", {}),
-    Method("N = 1, 5 candidates, prefix", {**EACH, **FIVE, **PREFIX}),
-    Method("blocks of 8, best of 4", {"guide_every": 8, "continuations": 4}, (1.0,)),
-    Method("N = 8, 4 candidates, lookahead of 7", AHEAD),
-    Method("blocks of 8, best of 2", {"guide_every": 8, "continuations": 2}, (1.0,)),
-    Method("blocks of 16, best of 4", {"guide_every": 16, "continuations": 4}, (1.0,)),
-    Method("N = 5, 5 candidates, prefix", {**FIVE, **PREFIX}),
-    Method("N = 5, prefix", PREFIX),
-    Method("guided, N = 1", EACH),
-    Method("value head, N = 1, 5 candidates", {**EACH, **FIVE, **PREFIX}, guide=VALUE),
+    Method("the paper's, N = 5", {}),
+    Method("N = 1, 5 candidates", {"guide_every": 1, "num_candidates": 5, **PREFIX}),
+    Method("blocks of 8, best of 4", {"guide_every": 8, "continuations": 4, **PREFIX}, (1.0,)),
+    Method("N = 8, 4 candidates, lookahead of 7", {**AHEAD, **PREFIX}),
+    Method("blocks of 8, best of 2", {"guide_every": 8, "continuations": 2, **PREFIX}, (1.0,)),
+    Method("N = 1, 2 candidates", {"guide_every": 1, "num_candidates": 2, **PREFIX}),
+    Method("blocks of 16, best of 4", {"guide_every": 16, "continuations": 4, **PREFIX}, (1.0,)),
+    Method("N = 5, 5 candidates", {"num_candidates": 5, **PREFIX}),
+    Method("N = 5", PREFIX),
+    Method("the paper's, N = 1", {"guide_every": 1}),
+    Method(
+        "value head, N = 1, 5 candidates",
+        {"guide_every": 1, "num_candidates": 5, **PREFIX},
+        guide=VALUE,
+    ),
+    Method(
+        "value head, N = 1, 2 candidates",
+        {"guide_every": 1, "num_candidates": 2, **PREFIX},
+        guide=VALUE,
+    ),
     Method("value head, N = 5", PREFIX, guide=VALUE),
-    Method("value head, N = 1", {**EACH, **PREFIX}, guide=VALUE),
 )
 # Scales of held-out prompts that run before all others.
 FIRST = {
-    "guided, N = 5": 4.0,
-    "N = 1, 5 candidates, prefix": 8.0,
+    "the paper's, N = 5": 4.0,
+    "N = 1, 5 candidates": 8.0,
     "blocks of 8, best of 4": 1.0,
     "N = 8, 4 candidates, lookahead of 7": 8.0,
     "blocks of 8, best of 2": 1.0,
+    "N = 1, 2 candidates": 8.0,
     "value head, N = 1, 5 candidates": 8.0,
 }
 
@@ -159,7 +171,7 @@ class Sentiment:
             return
         for run in runs(self.methods):
             for start in self._starts(run.kind):
-                parts, name = self._parts_of(run.method.guide), _name(run, start)
+                parts, name = self._parts_of(run.method), _name(run, start)
                 if parts.made(name, lambda run=run, start=start: self._part(run, start)) is None:
                     return
 
@@ -167,34 +179,36 @@ class Sentiment:
     def by_layer(self) -> dict[int, dict[str, Any]]:
         """What left-out pairs say of a head on each layer; empty where the time is up before."""
         layers: list[int] = self.arguments.layers
-        folder, width = self._head_parts.folder, self.backbone.config.hidden_size
-        if self._head_parts.is_over:
-            return {}
-        settings = ExtractSettings(pooling=POOLING, layers=tuple(layers), shard_rows=SHARD_ROWS)
-        row_set = read_rows(self.pairs)
-        store = extract_store(row_set, self.backbone, folder / "features", settings=settings)
-
-        def fit(place: int) -> dict[str, Any]:
-            own = slice(place * width, (place + 1) * width)
-            # A review is in one pair: sharing a first word makes no group of reviews.
-            model = RewardModel().fit(store.table.chosen[:, own], store.table.rejected[:, own])
-            one = ExtractSettings(pooling=POOLING, layers=(layers[place],))
-            identity = feature_identity(self.backbone, one)._asdict()
-            model.save(folder / f"head-{layers[place]}", overwrite=True, identity=identity)
-            assert model.choice_ is not None  # RewardModel selects by default
-            candidate = model.choice_.candidate
-            return {
-                "log_loss": candidate.log_loss,
-                "accuracy": candidate.accuracy,
-                "report": model.report(),
-            }
-
-        names = [f"head-{layer}-left-out" for layer in layers]
-        found = {
-            layer: self._head_parts.made(name, lambda place=place: fit(place))
-            for place, (layer, name) in enumerate(zip(layers, names, strict=True))
+        made = {
+            layer: self._head_parts.made(_left_out(layer), lambda place=place: self._fit(place))
+            for place, layer in enumerate(layers)
         }
-        return {} if None in found.values() else found
+        return {} if None in made.values() else made
+
+    def _fit(self, place: int) -> dict[str, Any]:
+        """Write the head on one of the layers; what left-out pairs say of it."""
+        layer, width = self.arguments.layers[place], self.backbone.config.hidden_size
+        own = slice(place * width, (place + 1) * width)
+        # A review is in one pair: sharing a first word makes no group of reviews.
+        model = RewardModel().fit(self._features.chosen[:, own], self._features.rejected[:, own])
+        settings = ExtractSettings(pooling=POOLING, layers=(layer,))
+        identity = feature_identity(self.backbone, settings)._asdict()
+        model.save(self._head_parts.folder / f"head-{layer}", overwrite=True, identity=identity)
+        assert model.choice_ is not None  # RewardModel selects by default
+        candidate = model.choice_.candidate
+        return {
+            "log_loss": candidate.log_loss,
+            "accuracy": candidate.accuracy,
+            "report": model.report(),
+        }
+
+    @cached_property
+    def _features(self) -> FeatureTable:
+        """Of the pairs, all layers side by side."""
+        layers = tuple(self.arguments.layers)
+        settings = ExtractSettings(pooling=POOLING, layers=layers, shard_rows=SHARD_ROWS)
+        folder = self._head_parts.folder / "features"
+        return extract_store(read_rows(self.pairs), self.backbone, folder, settings=settings).table
 
     @cached_property
     def layer(self) -> int:
@@ -219,7 +233,7 @@ class Sentiment:
 
     def records(self, run: Run) -> list[dict[str, Any]] | None:
         """What is known of every response of a run; None where a part is missing."""
-        parts = self._parts_of(run.method.guide)
+        parts = self._parts_of(run.method)
         found = [parts.read(_name(run, start)) for start in self._starts(run.kind)]
         if None in found:
             return None
@@ -242,9 +256,9 @@ class Sentiment:
     def _starts(self, kind: str) -> range:
         return range(0, len(self.prompts[kind]), PROMPTS_A_PART)
 
-    def _parts_of(self, guide: str) -> Parts:
-        """The parts of all that a head guides, or of what is plain."""
-        if guide not in self._response_parts:
+    def _parts_of(self, method: Method) -> Parts:
+        """The parts of all responses by a method."""
+        if method.name not in self._response_parts:
             settings = {
                 "task": "sentiment: responses",
                 "backbone": self.backbone.identity._asdict(),
@@ -253,11 +267,13 @@ class Sentiment:
                 "seed": self.arguments.seed,
                 "new_tokens": NEW_TOKENS,
                 "head": self.models[ANSWERS].head_sha256,
-                "guide": self.models[guide].head_sha256,
+                "guide": self.models[method.guide].head_sha256,
+                "method": method.name,
+                "options": method.options,
             }
             parts = Parts(self.arguments.out, settings, self.arguments.end)
-            self._response_parts[guide] = parts
-        return self._response_parts[guide]
+            self._response_parts[method.name] = parts
+        return self._response_parts[method.name]
 
     def _part(self, run: Run, start: int) -> dict[str, Any]:
         """Responses to the prompts of a part, with what was measured of each."""
@@ -298,7 +314,12 @@ class Sentiment:
         return {"seconds": seconds, "batch_size": self.arguments.batch_size, "records": records}
 
 
+def _left_out(layer: int) -> str:
+    """Name of the part of a head."""
+    return f"head-{layer}-left-out"
+
+
 def _name(run: Run, start: int) -> str:
     """Of a part's file."""
-    words = f"{run.kind} {run.method.name} scale {run.scale:g} sample {run.sample} from {start}"
+    words = f"{run.method.name} {run.kind} scale {run.scale:g} sample {run.sample} from {start}"
     return "".join(letter if letter.isalnum() or letter == "." else "-" for letter in words)

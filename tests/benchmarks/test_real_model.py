@@ -12,7 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.special import logsumexp
 
+from coala_jax.backbones import load_backbone
 from coala_jax.backbones._tokenizer import load_tokenizer
 
 ROOT = Path(__file__).parents[2]
@@ -182,6 +184,20 @@ def test_distinct_counts_ngrams_of_all_texts_together():
     assert _distinct(["a b a", "a b"], 2) == 2 / 3
 
 
+def test_likelihoods_are_those_of_the_whole_vocabulary():
+    from likelihood import response_log_probs
+
+    backbone = load_backbone(BACKBONE)
+    prompts, responses = [[5, 9, 300], [7]], [[11, 2, 40, 8], [1000, 3]]
+    found = response_log_probs(backbone, prompts, responses)
+    for prompt, response, own in zip(prompts, responses, found, strict=True):
+        tokens = np.array([[*prompt, *response]], np.int32)
+        logits = np.asarray(backbone.module.logits(backbone.module(tokens)), np.float64)[0]
+        places = np.arange(len(prompt) - 1, len(prompt) + len(response) - 1)
+        expected = logits[places, response] - logsumexp(logits[places], axis=1)
+        np.testing.assert_allclose(own, expected, atol=1e-4)
+
+
 def test_runs_are_all_there_once_with_the_most_telling_first():
     from sentiment_runs import BEST_OF, HELD_OUT, METHODS, PLAIN, Run, runs
 
@@ -211,7 +227,7 @@ def test_sentiment_is_measured_and_gone_on_with(data, tmp_path):
     small = ("--prompts", "4", "--development-prompts", "2", "--batch-size", "4")
     options = ("--parts", "sentiment", *small, "--methods", "blocks of 8, best of 2")
     assert "there is no table" in run(data, tmp_path / "out", *options, "--minutes", "0")
-    assert "held-out-blocks" in run(data, tmp_path / "out", *options)
+    assert "blocks-of-8--best-of-2-held-out" in run(data, tmp_path / "out", *options)
     path = tmp_path / "out" / "real-model-sentiment.json"
     result = json.loads(path.read_text())
     rows = {row["method"]: row for row in result["rows"]}
@@ -223,9 +239,9 @@ def test_sentiment_is_measured_and_gone_on_with(data, tmp_path):
     assert costs == sorted(costs) and costs[0] == 1
     assert all(row["log_prob"]["mean"] < 0 for row in rows.values())
     assert "| best of 4 |" in path.with_suffix(".md").read_text()
-    # A second run makes nothing, and finds the same.
-    said = run(data, tmp_path / "out", *options)
-    assert "held-out" not in said
+    # A second run makes nothing, and finds the same without any time.
+    path.unlink()
+    assert "held-out" not in run(data, tmp_path / "out", *options, "--minutes", "0")
     assert json.loads(path.read_text())["rows"] == result["rows"]
 
 

@@ -34,29 +34,38 @@ def response_log_probs(
     """
     require_generates(backbone)
     found: list[np.ndarray] = []
-    for start in range(0, len(prompts), BATCH_SIZE):
-        part = slice(start, start + BATCH_SIZE)
+    # Batches of one size, with little to fill up the last.
+    size = -(-len(prompts) // -(-len(prompts) // BATCH_SIZE)) if prompts else 1
+    depth = max(map(len, responses), default=0)
+    for start in range(0, len(prompts), size):
+        part = slice(start, start + size)
         texts = [[*p, *r] for p, r in zip(prompts[part], responses[part], strict=True)]
-        texts += [[backbone.tokenizer.pad_id]] * (min(BATCH_SIZE, len(prompts)) - len(texts))
+        first = [len(prompt) for prompt in prompts[part]]
+        filling = size - len(texts)
+        texts += [[backbone.tokenizer.pad_id]] * filling
         batch = prompt_batch(texts, backbone.tokenizer.pad_id)
-        scores = np.asarray(_log_probs(backbone.module, batch))
-        for row, (prompt, response) in enumerate(zip(prompts[part], responses[part], strict=True)):
-            first = len(prompt) - 1
-            found.append(scores[row, first : first + len(response)])
+        starts = jnp.asarray(np.array(first + [1] * filling, np.int32))
+        scores = np.asarray(_log_probs(backbone.module, batch, starts, depth=depth))
+        lengths = map(len, responses[part])
+        found += [row[:length] for row, length in zip(scores, lengths, strict=False)]
     return found
 
 
-@nnx.jit
-def _log_probs(module: BackboneModule, batch: PromptBatch) -> jax.Array:
-    """(rows, length - 1) log probability of every token given those before it."""
+@nnx.jit(static_argnames=("depth",))
+def _log_probs(
+    module: BackboneModule, batch: PromptBatch, starts: jax.Array, *, depth: int
+) -> jax.Array:
+    """(rows, depth) log probabilities of the tokens from ``starts`` (rows,) on."""
     tokens, lengths = batch
     real = jnp.arange(tokens.shape[1]) < lengths[:, None]
     hidden = module.states(plain_batch(tokens, real)).hidden[0]
+    places = jnp.minimum(starts[:, None] + jnp.arange(depth), tokens.shape[1] - 1)
 
-    def of_row(row: tuple[jax.Array, jax.Array]) -> jax.Array:
-        hidden, following = row
-        log_probs = jax.nn.log_softmax(module.logits(hidden).astype(jnp.float32))
-        return jnp.take_along_axis(log_probs, following[:, None], axis=-1)[:, 0]
+    def of_row(row: tuple[jax.Array, jax.Array, jax.Array]) -> jax.Array:
+        hidden, tokens, places = row
+        logits = module.logits(hidden[places - 1]).astype(jnp.float32)
+        log_probs = jax.nn.log_softmax(logits)
+        return jnp.take_along_axis(log_probs, tokens[places, None], axis=-1)[:, 0]
 
     # Logits of all rows at once would not fit beside a vocabulary of some hundred thousand.
-    return jax.lax.map(of_row, (hidden[:, :-1], tokens[:, 1:]))
+    return jax.lax.map(of_row, (hidden, tokens, places))

@@ -66,6 +66,9 @@ METHODS = (
     Method("N = 8, 4 candidates, lookahead of 7", {**AHEAD, **PREFIX}),
     Method("blocks of 8, best of 2", {"guide_every": 8, "continuations": 2, **PREFIX}, (1.0,)),
     Method("N = 1, 2 candidates", {"guide_every": 1, "num_candidates": 2, **PREFIX}),
+    # Controls: what few candidates do without a head.
+    Method("plain, top-k 2", {"top_k": 2}, (0.0,)),
+    Method("plain, top-k 5", {"top_k": 5}, (0.0,)),
     Method("blocks of 16, best of 4", {"guide_every": 16, "continuations": 4, **PREFIX}, (1.0,)),
     Method("N = 5, 5 candidates", {"num_candidates": 5, **PREFIX}),
     Method("N = 5", PREFIX),
@@ -90,6 +93,8 @@ FIRST = {
     "N = 8, 4 candidates, lookahead of 7": 8.0,
     "blocks of 8, best of 2": 1.0,
     "N = 1, 2 candidates": 8.0,
+    "plain, top-k 2": 0.0,
+    "plain, top-k 5": 0.0,
     "value head, N = 1, 5 candidates": 8.0,
 }
 

@@ -235,11 +235,14 @@ def main() -> None:
             if size is not None and size > TRAINED_ON * len(pairs.chosen):
                 continue
             totals = _study(name, pairs, arguments, size)
-            rows += _rows(name, size, [totals])
+            rows += rows_of(name, size, [totals])
             if name not in (*MADE, *AGAIN):
                 pools[size].append(totals)
         pooled = [
-            row for size, pool in pools.items() if len(pool) > 1 for row in _rows("all", size, pool)
+            row
+            for size, pool in pools.items()
+            if len(pool) > 1
+            for row in rows_of("all", size, pool)
         ]
         _write(arguments, rows + pooled)
 
@@ -286,7 +289,7 @@ def _study(name: str, pairs: PairSet, arguments: argparse.Namespace, size: int |
     totals = Totals(keys, zeros.copy(), {m: zeros.copy() for m in methods}, {}, {})
     for seed in range(arguments.splits):
         out = hold_out(pairs, HELD_OUT, seed)
-        train, held_out = pairs.take(_training_rows(out, seed, size)), pairs.take(out)
+        train, held_out = pairs.take(training_rows(out, seed, size)), pairs.take(out)
         totals.count[out] += 1
         start = time.perf_counter()
         for method in methods:
@@ -302,7 +305,7 @@ def _study(name: str, pairs: PairSet, arguments: argparse.Namespace, size: int |
     return totals
 
 
-def _training_rows(out: np.ndarray, seed: int, size: int | None) -> np.ndarray:
+def training_rows(out: np.ndarray, seed: int, size: int | None) -> np.ndarray:
     """A mask of TRAINED_ON of all pairs, or of so many of them, none of them held out.
 
     As many in every split, so that the splits share compilations; the few left over rest.
@@ -313,7 +316,7 @@ def _training_rows(out: np.ndarray, seed: int, size: int | None) -> np.ndarray:
     return mask
 
 
-def _rows(name: str, size: int | None, pool: list[Totals]) -> list[dict[str, Any]]:
+def rows_of(name: str, size: int | None, pool: list[Totals]) -> list[dict[str, Any]]:
     """Rows of the table, of one set or of several together."""
     seen = [totals.count > 0 for totals in pool]
     keys = [

@@ -32,6 +32,7 @@ from reporting import account, interval, markdown, origin, parser_of, save, say
 from coala_jax._intervals import cluster_interval
 from coala_jax.backbones import load_backbone
 from coala_jax.decoding import (
+    PAPER,
     Generation,
     GenerationConfig,
     TextRewardModel,
@@ -72,6 +73,14 @@ METHODS = (
     Method("guided, token by token", {"guide_every": 1}),
     Method("guided, prefix as it stands", {"scored": "prefix"}),
     Method("guided, 5 candidates", {"num_candidates": 5}),
+    Method("token by token, 2 candidates", {"guide_every": 1, "num_candidates": 2}),
+    Method(
+        "token by token, 2 candidates, prefix as it stands",
+        {"guide_every": 1, "num_candidates": 2, "scored": "prefix"},
+    ),
+    # Controls: what few candidates do without a head.
+    Method("top-k of 2 without a head", {"top_k": 2}, (0.0,)),
+    Method("top-k of 5 without a head", {"top_k": 5}, (0.0,)),
     Method("exponential", {"reweighting": "exponential"}),
     Method("exponential of raw rewards", {"reweighting": "raw"}),
     Method("best candidate", {"choice": "best"}, (1.0,)),
@@ -167,7 +176,7 @@ class _Bench:
         self.key = jax.random.key(seed)
 
     def config(self, options: dict[str, Any]) -> GenerationConfig:
-        return GenerationConfig.from_options(max_new_tokens=LONGEST_ANSWER, **options)
+        return PAPER.with_options(max_new_tokens=LONGEST_ANSWER, **options)
 
     def answer(self, part: str, options: dict[str, Any]) -> _Answers:
         prompts = [question.prompt for question in self.asked[part]]

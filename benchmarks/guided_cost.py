@@ -46,8 +46,7 @@ def main() -> None:
 
 def _measure(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     from coala_jax.backbones import load_backbone
-    from coala_jax.decoding import TextRewardModel
-    from coala_jax.decoding._config import GenerationConfig
+    from coala_jax.decoding import PAPER, TextRewardModel
     from coala_jax.features._settings import ExtractSettings, feature_identity
     from coala_jax.quickstart._demo import embedded_backbone
     from tools.tutoring_truth import plain_questions
@@ -62,7 +61,7 @@ def _measure(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     head = _random_head(backbone.config.hidden_size)
     model = TextRewardModel(backbone, head, feature_identity(backbone, settings))
     prompts = [question.prompt for question in plain_questions(0)]
-    base = GenerationConfig.from_options(max_new_tokens=arguments.steps)
+    base = PAPER.with_options(max_new_tokens=arguments.steps)
     contenders: dict[str, Any] = {
         "plain": base.with_options(scale=0.0),
         **{

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import itertools
 import time
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 from likelihood import response_log_probs
 from reporting import say
 from resumed_parts import Parts
 from sentiment_task import read_reviews, review_pairs, review_prompts
+from sentiment_values import made_value_head
 
 from coala_jax import RewardModel
 from coala_jax.backbones import load_backbone
 from coala_jax.data import read_rows
-from coala_jax.decoding import GenerationConfig, TextRewardModel, guided_generate
-from coala_jax.decoding._reward_model import rewards_of_texts
+from coala_jax.decoding import PAPER, TextRewardModel, guided_generate
 from coala_jax.features import ExtractSettings, FeatureTable, extract_store
 from coala_jax.features._settings import feature_identity
 from coala_jax.features._tokens import encode_prompts
@@ -34,7 +37,7 @@ PROMPTS_A_PART = 50
 SCALES = (0.5, 1.0, 2.0, 4.0, 8.0)
 BEST_OF = (2, 4, 8, 16)
 HELD_OUT, DEVELOPMENT = "held out", "development"
-# Who guides: the head of whole responses, which also rewards them, or that of --value-head.
+# Who guides: the head of whole responses, which also rewards them, or one of values.
 ANSWERS, VALUE = "answers", "value"
 
 
@@ -43,7 +46,8 @@ class Method(NamedTuple):
 
     Attributes:
         name: in the table.
-        options: of `coala_jax.decoding.GenerationConfig`, but for the scale.
+        options: of `coala_jax.decoding.GenerationConfig`, but for the scale; what is not said is as
+            in the paper's form.
         scales: to try; a method that uses none has a single entry.
         guide: the head that guides; rewards are those of ``ANSWERS``, whoever does.
     """
@@ -85,17 +89,17 @@ METHODS = (
     ),
     Method("value head, N = 5", PREFIX, guide=VALUE),
 )
-# Scales of held-out prompts that run before all others.
+# Scales of held-out prompts that run before all others, in this order.
 FIRST = {
-    "the paper's, N = 5": 4.0,
-    "N = 1, 5 candidates": 8.0,
-    "blocks of 8, best of 4": 1.0,
-    "N = 8, 4 candidates, lookahead of 7": 8.0,
-    "blocks of 8, best of 2": 1.0,
     "N = 1, 2 candidates": 8.0,
     "plain, top-k 2": 0.0,
+    "blocks of 8, best of 2": 1.0,
+    "value head, N = 1, 2 candidates": 8.0,
+    "the paper's, N = 5": 4.0,
+    "N = 1, 5 candidates": 8.0,
     "plain, top-k 5": 0.0,
-    "value head, N = 1, 5 candidates": 8.0,
+    "blocks of 8, best of 4": 1.0,
+    "N = 8, 4 candidates, lookahead of 7": 8.0,
 }
 
 
@@ -122,13 +126,19 @@ def sampled(numbers: Sequence[int]) -> list[Run]:
 
 def runs(methods: Sequence[Method]) -> Iterator[Run]:
     """All runs, the most telling first."""
-    first = [Run(HELD_OUT, m, FIRST[m.name]) for m in methods if m.name in FIRST]
-    yield from (*sampled(range(4)), *first, *sampled(range(4, 8)))
+    by_name = {method.name: method for method in methods}
+    first = [Run(HELD_OUT, by_name[name], FIRST[name]) for name in FIRST if name in by_name]
+    tuned = sorted(methods, key=lambda one: [*FIRST, one.name].index(one.name))
+    tuning = [
+        [Run(DEVELOPMENT, method, scale) for scale in method.scales[::-1]]
+        for method in tuned
+        if len(method.scales) > 1
+    ]
+    yield from (*sampled(range(2)), *first[:3], *itertools.chain(*tuning[:1]), *first[3:6])
+    yield from (*sampled(range(2, 4)), *first[6:], *itertools.chain(*tuning[1:]))
+    yield from sampled(range(4, 8))
     for method in methods:
-        scales = method.scales[::-1]
-        if len(scales) > 1:
-            yield from (Run(DEVELOPMENT, method, scale) for scale in scales)
-        held_out = (Run(HELD_OUT, method, scale) for scale in scales)
+        held_out = (Run(HELD_OUT, method, scale) for scale in method.scales[::-1])
         yield from (run for run in held_out if run not in first)
     yield from sampled(range(8, max(BEST_OF)))
 
@@ -221,14 +231,22 @@ class Sentiment:
         return min(self.by_layer, key=lambda layer: self.by_layer[layer]["log_loss"])
 
     @cached_property
+    def answers(self) -> TextRewardModel:
+        """The head of whole responses."""
+        return TextRewardModel.load(self._head_folder, self.backbone)
+
+    @cached_property
     def models(self) -> dict[str, TextRewardModel]:
-        """Heads on the backbone, by who guides."""
-        folders = {ANSWERS: self._head_parts.folder / f"head-{self.layer}"}
-        if self.arguments.value_head:
-            folders[VALUE] = self.arguments.value_head
-        return {
-            guide: TextRewardModel.load(folder, self.backbone) for guide, folder in folders.items()
-        }
+        """The head of whole responses, by who guides."""
+        values = self.arguments.value_head or made_value_head(self, NEW_TOKENS)
+        if values is None:
+            return {ANSWERS: self.answers}
+        guided = TextRewardModel.load(self._head_folder, self.backbone, value_head=values)
+        return {ANSWERS: self.answers, VALUE: guided}
+
+    @property
+    def _head_folder(self) -> Path:
+        return self._head_parts.folder / f"head-{self.layer}"
 
     @property
     def methods(self) -> list[Method]:
@@ -272,7 +290,7 @@ class Sentiment:
                 "seed": self.arguments.seed,
                 "new_tokens": NEW_TOKENS,
                 "head": self.models[ANSWERS].head_sha256,
-                "guide": self.models[method.guide].head_sha256,
+                "guide": _guide_sha256(self.models[method.guide]),
                 "method": method.name,
                 "options": method.options,
             }
@@ -284,9 +302,8 @@ class Sentiment:
         """Responses to the prompts of a part, with what was measured of each."""
         prompts = self.prompts[run.kind][start : start + PROMPTS_A_PART]
         model = self.models[run.method.guide]
-        config = GenerationConfig.from_options(
-            max_new_tokens=NEW_TOKENS, scale=run.scale, **run.method.options
-        )
+        options = run.method.options
+        config = PAPER.with_options(max_new_tokens=NEW_TOKENS, scale=run.scale, **options)
         kind = jax.random.fold_in(jax.random.key(self.arguments.seed), run.kind == HELD_OUT)
         keys = [
             jax.random.fold_in(jax.random.fold_in(kind, start + number), run.sample)
@@ -296,9 +313,6 @@ class Sentiment:
         made = guided_generate(model, prompts, config, keys, batch_size=self.arguments.batch_size)
         seconds = time.perf_counter() - begin
         rewards = [one.reward for one in made]
-        if run.method.guide != ANSWERS:
-            texts = [(prompt, one.text) for prompt, one in zip(prompts, made, strict=True)]
-            rewards = rewards_of_texts(self.models[ANSWERS], texts)
         ids = encode_prompts(self.backbone.tokenizer, prompts, model.settings.template)
         log_probs = response_log_probs(self.backbone, ids, [one.tokens for one in made])
         records = [
@@ -322,6 +336,16 @@ class Sentiment:
 def _left_out(layer: int) -> str:
     """Name of the part of a head."""
     return f"head-{layer}-left-out"
+
+
+def _guide_sha256(model: TextRewardModel) -> str:
+    """Of the head that guides."""
+    if model.value_head is None:
+        return model.head_sha256
+    digest = hashlib.sha256()
+    for value in jax.tree.leaves(model.value_head.head):
+        digest.update(np.asarray(value).tobytes())
+    return digest.hexdigest()
 
 
 def _name(run: Run, start: int) -> str:

@@ -37,6 +37,7 @@ def add_fields(
     names: Mapping[str, str] | None = None,
     defaults: object = None,
     old: Mapping[str, str] | None = None,
+    unset: bool = False,
 ) -> None:
     """Add an option a field, which `from_options` reads.
 
@@ -53,6 +54,8 @@ def add_fields(
         defaults: an object of that kind with the defaults of the command; None for those of the
             kind.
         old: option strings that still work, and their fields.
+        unset: an option that is not given says nothing: `from_options` has its field from
+            elsewhere.
     """
     takes, names, hints, texts = takes or {}, names or {}, get_type_hints(kind), field_texts(kind)
     defaults, made = defaults or kind(), {}
@@ -62,7 +65,7 @@ def add_fields(
         group.add_argument(
             names.get(name, option_of(f"no-{name}" if default is True else name)),
             dest=f"{kind.__name__}.{name}",
-            default=[] if default == () else default,
+            default=argparse.SUPPRESS if unset else [] if default == () else default,
             help=_help(texts.get(name, ""), default),
             **made[name],
         )
@@ -78,12 +81,12 @@ def add_fields(
 
 def from_options(arguments: argparse.Namespace, kind: type[T], **fixed: Any) -> T:
     """The object that the options of `add_fields` say; ``fixed`` have none, or are changed."""
-    return kind(**{**_values(arguments, kind), **fixed})
+    return kind(**{**option_values(arguments, kind), **fixed})
 
 
 def given_fields(arguments: argparse.Namespace, kind: type) -> list[str]:
     """The fields whose options say something else than the defaults of their kind."""
-    defaults, values = kind(), _values(arguments, kind)
+    defaults, values = kind(), option_values(arguments, kind)
     return [name for name, value in values.items() if value != getattr(defaults, name)]
 
 
@@ -104,7 +107,8 @@ def field_texts(kind: type) -> dict[str, str]:
     return texts
 
 
-def _values(arguments: argparse.Namespace, kind: type) -> dict[str, Any]:
+def option_values(arguments: argparse.Namespace, kind: type) -> dict[str, Any]:
+    """What the options of a kind say, by field."""
     prefix = f"{kind.__name__}."
     return {
         name.removeprefix(prefix): tuple(value) if isinstance(value, list) else value

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from coala_jax._json import valid_json
-from coala_jax.cli._derived_options import Takes, add_fields, from_options
+from coala_jax.cli._derived_options import Takes, add_fields, from_options, option_values
 from coala_jax.cli._options import add_head, add_seed, add_value_head
 from coala_jax.cli._parser import UsageError, finite_number, natural_number, positive_integer
 from coala_jax.data._writing import write_json_lines
 from coala_jax.decoding._config import (
     BATCH_SIZE,
     CHOICES,
+    PAPER,
     REWEIGHTINGS,
     SCORED,
     GenerationConfig,
@@ -72,8 +73,15 @@ def add_generation_options(parser: argparse.ArgumentParser, *, guided: bool) -> 
     if guided:
         group = parser.add_argument_group("guidance")
         add_value_head(group)
-        add_fields(group, Sampling, ("scale",), takes=TAKES)
-        add_fields(group, Guidance, tuple(Guidance.__dataclass_fields__), takes=TAKES)
+        group.add_argument(
+            "--paper",
+            action="store_true",
+            help="guide in the paper's own form (appendix H.3): at every fifth token the whole "
+            "pool, closed, with a scale of 1; options that are given count all the same",
+        )
+        add_fields(group, Sampling, ("scale",), takes=TAKES, unset=True)
+        fields = tuple(Guidance.__dataclass_fields__)
+        add_fields(group, Guidance, fields, takes=TAKES, unset=True)
 
 
 def given_prompts(arguments: argparse.Namespace) -> list[PromptRow]:
@@ -120,9 +128,11 @@ def generation_config(arguments: argparse.Namespace) -> GenerationConfig:
     Raises:
         GenerationError: a value out of range.
     """
-    guided = hasattr(arguments, "Sampling.scale")
-    sampling = from_options(arguments, Sampling, **({} if guided else {"scale": 0.0}))
-    return GenerationConfig(sampling, from_options(arguments, Guidance))
+    if not hasattr(arguments, "paper"):
+        return GenerationConfig(from_options(arguments, Sampling, scale=0.0))
+    form = PAPER if arguments.paper else GenerationConfig()
+    given = {**option_values(arguments, Sampling), **option_values(arguments, Guidance)}
+    return form.with_options(**given)
 
 
 def keep_responses(out: Path | None, lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from coala_jax.cli._derived_options import add_fields, from_options
 from coala_jax.cli._options import add_head, add_value_head, open_head
 from coala_jax.cli._output import report, say
 from coala_jax.cli._parser import UsageError, finite_number, natural_number
+from coala_jax.decoding._config import Sampling
 from coala_jax.serving._limits import Limits
 
 EXAMPLE = """  coala-jax serve head --model models/gpt2
@@ -42,7 +43,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--scale",
         type=finite_number,
-        default=1.0,
+        default=Sampling().scale,
         help="guidance scale of requests without guidance_scale; 0 is plain (default: %(default)s)",
     )
     parser.add_argument(

@@ -11,7 +11,13 @@ from coala_jax._lazy import lazy_names
 if TYPE_CHECKING:
     from coala_jax.decoding._best_of import best_of_n
     from coala_jax.decoding._comparison import Comparison, compare_plain_and_guided
-    from coala_jax.decoding._config import GenerationConfig, GenerationError, Guidance, Sampling
+    from coala_jax.decoding._config import (
+        PAPER,
+        GenerationConfig,
+        GenerationError,
+        Guidance,
+        Sampling,
+    )
     from coala_jax.decoding._explanation import (
         Explained,
         Explanation,
@@ -32,10 +38,11 @@ if TYPE_CHECKING:
         rank_rewards,
     )
     from coala_jax.decoding._reward_function import reward_function
-    from coala_jax.decoding._reward_model import Rewards, TextRewardModel, score
+    from coala_jax.decoding._reward_model import Rewards, TextRewardModel, ValueHead, score
     from coala_jax.decoding._token_rewards import token_rewards
 
 __all__ = [
+    "PAPER",
     "Comparison",
     "Explained",
     "Explanation",
@@ -51,6 +58,7 @@ __all__ = [
     "Rewards",
     "Sampling",
     "TextRewardModel",
+    "ValueHead",
     "best_of_n",
     "compare_plain_and_guided",
     "comparison_page",
@@ -72,7 +80,7 @@ __getattr__ = lazy_names(
     {
         "_best_of": ["best_of_n"],
         "_comparison": ["Comparison", "compare_plain_and_guided"],
-        "_config": ["GenerationConfig", "GenerationError", "Guidance", "Sampling"],
+        "_config": ["PAPER", "GenerationConfig", "GenerationError", "Guidance", "Sampling"],
         "_explanation": [
             "Explained",
             "Explanation",
@@ -93,7 +101,7 @@ __getattr__ = lazy_names(
             "rank_rewards",
         ],
         "_reward_function": ["reward_function"],
-        "_reward_model": ["Rewards", "TextRewardModel", "score"],
+        "_reward_model": ["Rewards", "TextRewardModel", "ValueHead", "score"],
         "_token_rewards": ["token_rewards"],
     },
 )

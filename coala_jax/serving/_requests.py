@@ -270,7 +270,7 @@ def _config(
     tokens = most
     if fields.get(tokens_field, default_tokens) != NO_LIMIT:
         tokens = fields.integer(tokens_field, 1, most, default_tokens)
-    candidates = fields.integer("num_candidates", 1, limits.top_k, 0)
+    few = min(ours.num_candidates or limits.top_k, limits.top_k)
     try:
         return GenerationConfig.from_options(
             max_new_tokens=tokens,
@@ -282,7 +282,7 @@ def _config(
             stop=_stop(fields, limits),
             scale=fields.number("guidance_scale", 0, LARGEST, scale),
             guide_every=fields.integer("guide_every", 1, most, min(ours.guide_every, most)),
-            num_candidates=candidates or None,
+            num_candidates=fields.integer("num_candidates", 1, limits.top_k, few),
             reweighting=fields.one_of("reweighting", REWEIGHTINGS, ours.reweighting),
             choice=fields.one_of("choice", CHOICES, ours.choice),
             scored=fields.one_of("scored", SCORED, ours.scored),

@@ -225,6 +225,7 @@ def run(data, out, *options, environment=None):
 def test_sentiment_is_measured_and_gone_on_with(data, tmp_path):
     pytest.importorskip("sklearn")
     small = ("--prompts", "4", "--development-prompts", "2", "--batch-size", "4")
+    small += ("--value-prompts", "0")
     options = ("--parts", "sentiment", *small, "--methods", "blocks of 8, best of 2")
     assert "there is no table" in run(data, tmp_path / "out", *options, "--minutes", "0")
     assert "blocks-of-8--best-of-2-held-out" in run(data, tmp_path / "out", *options)
@@ -246,13 +247,13 @@ def test_sentiment_is_measured_and_gone_on_with(data, tmp_path):
 
 
 @pytest.mark.slow
-def test_another_head_guides_and_the_same_one_rewards(data, tmp_path):
+def test_a_head_of_values_is_made_and_guides(data, tmp_path):
     pytest.importorskip("sklearn")
     small = ("--parts", "sentiment", "--prompts", "3", "--development-prompts", "1")
-    run(data, tmp_path / "out", *small, "--methods", "blocks of 8, best of 2")
-    (head,) = (tmp_path / "out").glob("*/head--1")
     method = "value head, N = 1, 5 candidates"
-    run(data, tmp_path / "out", *small, "--methods", method, "--value-head", str(head))
+    run(data, tmp_path / "out", *small, "--methods", method, "--value-prompts", "24")
+    (head,) = (tmp_path / "out").glob("*/value-head")
+    assert json.loads((head / "head.json").read_text())["scores"] == "prefix"
     rows = json.loads((tmp_path / "out" / "real-model-sentiment.json").read_text())["rows"]
     own = [row for row in rows if row["method"] == method]
     assert [row["scale"] for row in own] == [0.5, 1, 2, 4, 8]

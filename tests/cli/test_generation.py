@@ -1,5 +1,6 @@
 """`coala-jax generate` and `best-of-n`: a prompt, a file, a session; and what they refuse."""
 
+import argparse
 import io
 import json
 import os
@@ -12,11 +13,15 @@ import pytest
 from coala_jax._head import HeadFileError, load_head, save_head
 from coala_jax._unseen import printable
 from coala_jax.backbones import load_backbone
-from coala_jax.cli._generation_options import require_chat
+from coala_jax.cli._generation_options import (
+    add_generation_options,
+    generation_config,
+    require_chat,
+)
 from coala_jax.cli._main import main
 from coala_jax.cli._parser import UsageError
 from coala_jax.cli._side_by_side import side_by_side, text_width
-from coala_jax.decoding import TextRewardModel
+from coala_jax.decoding import PAPER, GenerationConfig, TextRewardModel
 from coala_jax.features import FeatureError
 from coala_jax.features._settings import ExtractSettings
 from tests.decoding.page_reader import Reader
@@ -249,7 +254,11 @@ BAD = [
     (["--prompt", "a", "--top-k", "999"], "top_k=999 is larger than the vocabulary"),
     (["--prompt", "a", "--stop", ""], "none of them empty"),
     (["--prompt", "a", "--choice", "worst"], "--choice: invalid choice: 'worst'"),
-    (["--prompt", "a", "--lookahead", "1", "--continuations", "2"], "leave one of them at 0"),
+    (
+        ["--prompt", "a", "--guide-every", "2", "--lookahead", "1", "--continuations", "2"],
+        "leave one of them at 0",
+    ),
+    (["--prompt", "a", "--continuations", "2"], "give the tokens of a block, such as"),
     (["--prompt", "a", "--out", "o.jsonl"], "--out takes the responses to --data; give --data"),
     (["--prompt", "a", "--html", "/proc/x.html"], "/proc/x.html: no file can be made in /proc"),
     (["--prompt", "a", "--html", "."], "a folder is in the way; give another --html"),
@@ -384,3 +393,17 @@ def test_a_value_head_of_another_backbone_is_refused(head, checkpoint, tmp_path)
     save_head(tmp_path / "narrow", loaded, {"identity": narrow, "scores": "prefix"})
     with pytest.raises(HeadFileError, match="the value head takes 32 features, .* speaks of 16"):
         TextRewardModel.load(head, checkpoint, value_head=tmp_path / "narrow")
+
+
+def _parsed(*words):
+    parser = argparse.ArgumentParser()
+    add_generation_options(parser, guided=True)
+    return generation_config(parser.parse_args(["head", "--model", "model", *words]))
+
+
+def test_the_papers_form_is_asked_for_by_name_and_options_count_beside_it():
+    assert _parsed() == GenerationConfig()
+    assert _parsed("--paper") == PAPER
+    found = _parsed("--scale", "8", "--paper", "--num-candidates", "2")
+    assert found == PAPER.with_options(scale=8.0, num_candidates=2)
+    assert _parsed("--temperature", "0.5", "--paper") == PAPER.with_options(temperature=0.5)

@@ -12,16 +12,14 @@ from flax import nnx
 from coala_jax.backbones._decoder import Decoder
 from coala_jax.decoding._best_of import best_of_n
 from coala_jax.decoding._comparison import compare_plain_and_guided
-from coala_jax.decoding._config import GenerationConfig, GenerationError, Guidance, Sampling
+from coala_jax.decoding._config import PAPER, GenerationConfig, GenerationError, Guidance, Sampling
 from coala_jax.decoding._generate import guided_generate
 from coala_jax.decoding._page import comparison_page
 from coala_jax.decoding._token_rewards import token_rewards
 from coala_jax.features import FeatureError
 from tests.helpers import PROMPTS
 
-CONFIG = GenerationConfig.from_options(
-    max_new_tokens=9, top_k=4, top_p=0.8, guide_every=3, scale=3.0
-)
+CONFIG = PAPER.with_options(max_new_tokens=9, top_k=4, top_p=0.8, guide_every=3, scale=3.0)
 
 
 def require_same(left, right):
@@ -289,9 +287,9 @@ def test_options_out_of_range_are_named_with_their_value(field, value):
 
 
 def test_options_by_name_make_both_parts():
-    made = GenerationConfig.from_options(scale=8.0, guide_every=1)
-    assert made == GenerationConfig(Sampling(scale=8.0), Guidance(guide_every=1))
-    assert made.with_options(guide_every=5, scale=1.0) == GenerationConfig()
+    made = GenerationConfig.from_options(scale=2.0, guide_every=3)
+    assert made == GenerationConfig(Sampling(scale=2.0), Guidance(guide_every=3))
+    assert made.with_options(guide_every=1, scale=8.0) == GenerationConfig()
     with pytest.raises(GenerationError, match="heat=2: no such option; known are .*temperature"):
         made.with_options(heat=2)
     with pytest.raises(GenerationError, match="sampling=0.5 must be a Sampling; from_options"):
@@ -302,7 +300,9 @@ def test_options_by_name_make_both_parts():
 
 def test_a_lookahead_within_blocks_is_refused():
     with pytest.raises(GenerationError, match="lookahead=1 and continuations=2"):
-        GenerationConfig.from_options(lookahead=1, continuations=2)
+        GenerationConfig.from_options(lookahead=1, continuations=2, guide_every=4)
+    with pytest.raises(GenerationError, match="continuations=2: blocks of guide_every=1 tokens"):
+        GenerationConfig.from_options(continuations=2)
 
 
 def test_what_does_not_fit_the_model_is_refused(backbone, make_model, key):

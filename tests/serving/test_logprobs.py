@@ -177,7 +177,12 @@ def test_a_stop_text_ends_them_where_it_ends_the_text(complete):
     [
         ("completions", {"logprobs": 21}, "logprobs", "from 0 to 20"),
         ("completions", {"logprobs": True}, "logprobs", "integer"),
-        ("completions", {"logprobs": 1, "continuations": 2}, None, "leave continuations"),
+        (
+            "completions",
+            {"logprobs": 1, "continuations": 2, "guide_every": 2},
+            None,
+            "leave continuations",
+        ),
         ("chat/completions", {"logprobs": 5}, "logprobs", "true or false"),
         ("chat/completions", {"top_logprobs": 2}, "top_logprobs", "needs logprobs=true"),
         ("chat/completions", {"logprobs": True, "top_logprobs": 21}, "top_logprobs", "to 20"),

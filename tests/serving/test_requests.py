@@ -101,7 +101,8 @@ def test_every_field_is_heeded():
     )
     assert (asked.prompts, asked.choices, asked.seed) == (("a", "b"), 2, 5)
     assert asked.stated_tokens and asked.stream and asked.usage
-    blocks = {"model": "m", "messages": MESSAGES, "continuations": 4, "max_completion_tokens": 8}
+    blocks = {"model": "m", "messages": MESSAGES, "continuations": 4, "guide_every": 3}
+    blocks["max_completion_tokens"] = 8
     chat = chat_request(blocks, "m", LIMITS, 1.0)
     assert (chat.config.guidance.continuations, chat.config.sampling.max_new_tokens) == (4, 8)
 

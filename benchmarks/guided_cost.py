@@ -32,6 +32,7 @@ def main() -> None:
     parser = parser_of(__doc__, "guided-cost")
     parser.add_argument("--model", type=Path, help="a checkpoint folder of a causal model")
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 8])
+    parser.add_argument("--candidates", type=int, nargs="+", default=[50, 5], help="at every fifth")
     parser.add_argument("--steps", type=int, default=128)
     parser.add_argument("--repeats", type=int, default=7, help="of each, the median counts")
     arguments = parser.parse_args()
@@ -46,7 +47,7 @@ def main() -> None:
 
 def _measure(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     from coala_jax.backbones import load_backbone
-    from coala_jax.decoding import PAPER, TextRewardModel
+    from coala_jax.decoding import PAPER, GenerationConfig, TextRewardModel
     from coala_jax.features._settings import ExtractSettings, feature_identity
     from coala_jax.quickstart._demo import embedded_backbone
     from tools.tutoring_truth import plain_questions
@@ -64,6 +65,9 @@ def _measure(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     base = PAPER.with_options(max_new_tokens=arguments.steps)
     contenders: dict[str, Any] = {
         "plain": base.with_options(scale=0.0),
+        "the default: 2 candidates at every token": GenerationConfig().with_options(
+            max_new_tokens=arguments.steps
+        ),
         **{
             f"{candidates} candidates, {scored}, {pools}": base.with_options(
                 scale=1.0,
@@ -71,7 +75,7 @@ def _measure(arguments: argparse.Namespace) -> list[dict[str, Any]]:
                 num_candidates=candidates,
                 top_p=1.0 if pools == "full" else 0.9,
             )
-            for candidates in (50, 5)
+            for candidates in arguments.candidates
             for scored in ("prefix", "closed")
             for pools in ("full", "nucleus")
         },

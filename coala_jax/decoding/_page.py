@@ -164,6 +164,7 @@ def _facts(model: TextRewardModel, config: GenerationConfig) -> dict[str, str]:
         f"{backbone.module.dtype.name})",
         "model weights": f"sha256 {model.identity.weights_sha256}",
         "head": counted(model.head.theta2.shape[0], "neuron"),
+        **_value_facts(model),
         "pooling": settings.pooling,
         "layers": ", ".join(map(str, settings.layers)),
         "template": f"{settings.template.prompt!r}, {settings.template.response!r}",
@@ -171,6 +172,16 @@ def _facts(model: TextRewardModel, config: GenerationConfig) -> dict[str, str]:
         **{name: _value(value) for name, value in options.items()},
         "coala-jax": __version__,
     }
+
+
+def _value_facts(model: TextRewardModel) -> dict[str, str]:
+    """Of the head that guides in place of the other."""
+    if model.value_head is None:
+        return {}
+    head, settings = model.value_head
+    neurons = counted(head.theta2.shape[0], "neuron")
+    layers = ", ".join(map(str, settings.layers))
+    return {"value head": f"{neurons}, {settings.pooling} of layers {layers}"}
 
 
 def _value(value: object) -> str:

@@ -19,6 +19,7 @@ from coala_jax.decoding._moved_steps import moved_steps
 from coala_jax.decoding._page import STYLE, comparison_page
 from coala_jax.decoding._prompts import prompt_text, template_of
 from coala_jax.decoding._reward_colours import colours_for, signed
+from coala_jax.decoding._reward_model import ValueHead
 from coala_jax.decoding._token_rewards import token_rewards
 from coala_jax.decoding._token_text import token_pieces, visible_token
 from coala_jax.features._tokens import encode_prompts
@@ -378,3 +379,10 @@ def test_levels_agree_with_the_numbers_that_are_shown(scale):
     levels = {abs(colours.level(change)) for change in changes}
     assert levels == {0, 1, 2, 3}
     assert colours_for([]).level(0.0) == colours_for([0.0, 0.0]).level(0.0) == 0
+
+
+def test_the_page_names_a_value_head(model, pairs, make_model):
+    values = make_model(model.backbone, "last", (1,))
+    valued = replace(model, value_head=ValueHead(values.head, values.settings))
+    texts = Reader(comparison_page(valued, PROMPTS, pairs, CONFIG)).texts
+    assert "6 neurons, last of layers 1" in texts

@@ -45,7 +45,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=math.inf, help="begin nothing after")
     parser.add_argument("--seed", type=int, default=0, help="of parts, prompts and draws")
     parser.add_argument(
-        "--layers", type=int, nargs="+", default=[6, 10, 14, -1], help="to choose from"
+        "--layers", type=int, nargs="+", default=list(LAYERS), help="to choose from"
     )
     parser.add_argument("--prompts", type=int, default=200, help="held out, of reviews")
     parser.add_argument("--development-prompts", type=int, default=50, help="to choose scales by")

@@ -69,7 +69,7 @@ def result_of(task: Sentiment) -> dict[str, Any] | None:
         prompts=len(task.prompts[HELD_OUT]),
         development_prompts=len(task.prompts[DEVELOPMENT]),
         new_tokens=NEW_TOKENS,
-        sampling=vars(Sampling()),
+        sampling={name: getattr(Sampling(), name) for name in ("temperature", "top_p", "top_k")},
         pairs=len(task.pairs),
         layer=task.layer,
         by_layer={str(layer): each for layer, each in task.by_layer.items()},

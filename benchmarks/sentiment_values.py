@@ -19,7 +19,6 @@ from resumed_parts import Parts
 from sentiment_task import review_prompts
 
 from coala_jax import RewardModel
-from coala_jax._head import PREFIX, SCORES, save_head
 from coala_jax.data import RowOptions, read_rows
 from coala_jax.decoding import PAPER, guided_generate
 from coala_jax.features import ExtractSettings, extract_store, prefix_pairs
@@ -115,5 +114,6 @@ def _fit(task: Sentiment, rows: list[dict[str, Any]], folder: Path) -> dict[str,
         margin=pairs.margin,
     )
     assert pairs.identity is not None  # a store has one
-    save_head(folder, model.head_, {"identity": pairs.identity._asdict(), SCORES: PREFIX})
+    identity = pairs.identity._asdict()
+    model.save(folder, overwrite=True, identity=identity, scores="prefix")
     return {"report": model.report(), "pairs": len(row_set.rows), "cuts": len(pairs.chosen)}

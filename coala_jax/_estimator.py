@@ -16,11 +16,13 @@ from coala_jax._containers import as_matrix, as_vector
 from coala_jax._errors import CoalaError
 from coala_jax._head import (
     ACCOUNT,
+    RESPONSE,
     SCORES,
     TRAINED_ON,
     Head,
     HeadError,
     HeadFileError,
+    known_scores,
     load_head,
     save_head,
 )
@@ -241,6 +243,7 @@ class RewardModel:
         overwrite: bool = False,
         identity: Mapping[str, Any] | None = None,
         trained_on: str | None = None,
+        scores: str | None = None,
     ) -> None:
         """Write the head with its temperature: `head.safetensors` and `head.json`.
 
@@ -251,9 +254,13 @@ class RewardModel:
                 arrays, and no text can be scored.
             trained_on: `text` of the `coala_jax.data.PromptFingerprint` of its training prompts,
                 by which scores of the same prompts are told apart; None where it is not known.
+            scores: `"prefix"` where it was fitted to pairs of `coala_jax.features.prefix_pairs`, so
+                that whole responses are not scored with it; None means what it was loaded with, or
+                `"response"`.
 
         Raises:
             HeadFileError: a head is there.
+            HeadError: another value of ``scores``.
         """
         self._head()
         if (Path(folder) / ACCOUNT).exists() and not overwrite:
@@ -274,8 +281,9 @@ class RewardModel:
             PromptFingerprint.from_text(trained_on)
         info["identity"] = known.get("identity") if identity is None else dict(identity)
         info[TRAINED_ON] = known.get(TRAINED_ON) if trained_on is None else trained_on
-        if SCORES in known:
-            info[SCORES] = known[SCORES]
+        reads = known.get(SCORES, RESPONSE) if scores is None else known_scores(scores)
+        if reads != RESPONSE:
+            info[SCORES] = reads
         save_head(folder, self._head(), valid_json(info))
 
     @classmethod

@@ -60,6 +60,7 @@ def solve(
         (64,)
     """
     require_kind("config", config, Config)
+    config.require_phases_agree()
     params, features = require_gradient((prepare_params(params), features))
     inputs = (params, features, key_or_default(key), gates, eval_features)
     return require_solved(_solve(*inputs, config))

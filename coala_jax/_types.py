@@ -15,7 +15,7 @@ import numpy as np
 
 from coala_jax._choices import require_fields
 from coala_jax._errors import CoalaError
-from coala_jax.losses import Loss, get_loss
+from coala_jax.losses import SQUARED_DIFFERENCE, Loss, get_loss
 
 # A float, a numpy or jax scalar, traced or batched: what a leaf of Params may be.
 Scalar: TypeAlias = Any
@@ -184,6 +184,18 @@ class Config:
             raise CoalaError(
                 f"check_every={self.check_every} exceeds max_iterations={self.max_iterations}: "
                 "nothing would ever be checked; lower check_every"
+            )
+
+    def require_phases_agree(self) -> None:
+        """Raise where Phase II would undo what Phase I has fitted.
+
+        Raises:
+            CoalaError: `"squared_difference"` with a Phase II, which fits the order of pairs.
+        """
+        if self.loss == SQUARED_DIFFERENCE and self.phase2_objective != "none":
+            raise CoalaError(
+                f"phase2_objective={self.phase2_objective!r}: Phase II fits the order of pairs, "
+                "and squared_difference by how much they differ; give phase2_objective='none'"
             )
 
     @property

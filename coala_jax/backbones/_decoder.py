@@ -314,13 +314,14 @@ def _named(variant: Variant, name: str) -> str:
 def _splits(config: DecoderConfig) -> dict[tuple[str, ...], Split]:
     """Embeddings by vocabulary, the layers by heads and inner width.
 
-    Where one matrix gives queries, keys and values, a part of it is not the three of the same
-    heads, and XLA moves them to where they meet.
+    Where queries, keys and values are blocks of one matrix, a part of it is not the three of the
+    same heads, and XLA moves them to where they meet.
     """
     heads, key_heads = config.num_attention_heads, config.num_key_value_heads
     inner = config.intermediate_size
     splits = layer_splits("layers", heads, key_heads, inner)
-    for name, parts in (("qkv", heads + 2 * key_heads), ("gate_up", inner)):
+    joint = heads if config.fused == "heads" else heads + 2 * key_heads
+    for name, parts in (("qkv", joint), ("gate_up", inner)):
         splits[("layers", f"{name}_weight")] = Split(-2, parts)
         splits[("layers", f"{name}_bias")] = Split(-1, parts)
     return {

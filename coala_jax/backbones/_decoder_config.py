@@ -304,6 +304,7 @@ def read_decoder_config(variant: Variant, fields: Mapping[str, Any]) -> DecoderC
         read = variant.read(given)
     except ValueError as error:
         raise CoalaError(f"{owner} config: {error}") from error
+    given |= {name: rope[name] for name in variant.aliases if name in rope}
     written = {other: given[name] for name, other in variant.aliases.items() if name in given}
     written |= {name: given.get(name) for name in variant.written}
     if variant.windows is not None:

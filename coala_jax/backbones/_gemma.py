@@ -19,6 +19,7 @@ from coala_jax.backbones._config_fields import (
     POSITIVE,
     SIZE,
     Kind,
+    check_fields,
     or_null,
 )
 from coala_jax.backbones._decoder import decoder_family
@@ -130,12 +131,20 @@ _GEMMA3 = Variant(
 GEMMA3_TEXT = decoder_family(_GEMMA3)
 
 
+PICTURES_FIELDS: Mapping[str, Kind] = {
+    TEXT_CONFIG: MAPPING._replace(keys=frozenset(_GEMMA3.known_fields)),
+    "tie_word_embeddings": FLAG,
+    **dict.fromkeys(("vision_config", "mm_tokens_per_image"), ANY),
+}
+
+
 def _read_text_part(fields: Mapping[str, Any]) -> DecoderConfig:
     """The configuration of the text part of a model that reads pictures.
 
     Raises:
         ValueError: there is none of Gemma 3, or a value in it that cannot be honoured.
     """
+    check_fields("gemma3", fields, PICTURES_FIELDS)
     part = fields.get(TEXT_CONFIG)
     if not isinstance(part, Mapping) or part.get("model_type", "gemma3_text") != "gemma3_text":
         raise CoalaError(
@@ -149,11 +158,7 @@ def _read_text_part(fields: Mapping[str, Any]) -> DecoderConfig:
 GEMMA3 = replace(
     GEMMA3_TEXT,
     read_config=_read_text_part,
-    fields={
-        TEXT_CONFIG: MAPPING._replace(keys=frozenset(_GEMMA3.known_fields)),
-        "tie_word_embeddings": FLAG,
-        **dict.fromkeys(("vision_config", "mm_tokens_per_image"), ANY),
-    },
+    fields=PICTURES_FIELDS,
     ignored=rf"{GEMMA3_TEXT.ignored}|(model\.)?(vision_tower|multi_modal_projector)\..*",
     covers="Gemma 3 4B, 12B and 27B, their text part",
 )

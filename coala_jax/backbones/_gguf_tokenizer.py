@@ -103,7 +103,7 @@ def gguf_tokenizer_sha256(path: Path) -> str:
     """
     digest = hashlib.sha256()
     for key, value in sorted(gguf_metadata(path).items()):
-        if key.startswith(PREFIX):
+        if key.startswith(PREFIX) or key == "general.architecture":
             digest.update(f"{key} {_value_sha256(value)}\n".encode())
     return digest.hexdigest()
 

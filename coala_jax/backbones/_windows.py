@@ -18,10 +18,7 @@ def no_windows(fields: Mapping[str, Any]) -> Windows:
         ValueError: ``layer_types`` that say so.
     """
     if SLIDING in layer_kinds(fields, ()):
-        raise CoalaError(
-            f"layer_types: {SLIDING} needs a window and layers that slide by use_sliding_window "
-            f"and sliding_window; {FULL} alone is"
-        )
+        raise CoalaError(f"layer_types: {SLIDING} is not supported; {FULL} alone is")
     return ()
 
 
@@ -35,10 +32,7 @@ def same_window(fields: Mapping[str, Any]) -> Windows:
     kinds = layer_kinds(fields, ())
     if window is None:
         if SLIDING in kinds:
-            raise CoalaError(
-                f"layer_types: {SLIDING} needs a window and layers that slide by "
-                "use_sliding_window and sliding_window; set them"
-            )
+            raise _no_window(fields)
         return ()
     if FULL in kinds:
         raise CoalaError(
@@ -63,11 +57,14 @@ def layered_windows(fields: Mapping[str, Any], slides: Sequence[bool]) -> Window
     if SLIDING not in kinds:
         return ()
     if window is None or not fields.get("use_sliding_window", True):
-        raise CoalaError(
-            f"layer_types: {SLIDING} needs a window and layers that slide by use_sliding_window "
-            "and sliding_window; set them"
-        )
+        raise _no_window(fields)
     return tuple(window if kind == SLIDING else None for kind in kinds)
+
+
+def _no_window(fields: Mapping[str, Any]) -> CoalaError:
+    """The error of layers that are to slide and have no window."""
+    flag = "use_sliding_window and " if "use_sliding_window" in fields else ""
+    return CoalaError(f"layer_types: {SLIDING} needs a window: set {flag}sliding_window")
 
 
 def layer_kinds(fields: Mapping[str, Any], default: Sequence[str]) -> Sequence[str]:

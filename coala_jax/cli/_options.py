@@ -169,7 +169,7 @@ def add_value_head(parser: argparse.ArgumentParser | argparse._ArgumentGroup) ->
         "--value-head",
         metavar="DIR",
         help="folder of a head of beginnings (`solve --prefixes`) on the same backbone, which is "
-        "to guide in place of HEAD; rewards stay those of HEAD",
+        "to guide in place of HEAD, and reads texts as they stand; rewards stay those of HEAD",
     )
 
 

@@ -159,6 +159,8 @@ def _facts(model: TextRewardModel, config: GenerationConfig) -> dict[str, str]:
     """What made the responses, in the order it is shown."""
     backbone, settings = model.backbone, model.settings
     options = {**vars(config.sampling), **vars(config.guidance)}
+    if model.value_head is not None:  # as `make_plan` has it
+        options["scored"] = "prefix"
     return {
         "model": f"{backbone.identity.name} ({backbone.identity.model_type}, "
         f"{backbone.module.dtype.name})",

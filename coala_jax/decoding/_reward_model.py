@@ -71,6 +71,11 @@ class ValueHead(NamedTuple):
             layer_indices(self.settings.layers, depth)
         except ValueError as error:
             raise HeadError(f"value head: {error}") from None
+        if self.settings.needs_query:
+            raise HeadError(
+                f"value head: pooling {self.settings.pooling!r} needs a query and none is "
+                "recorded; solve again from the feature store"
+            )
         own, theirs = ((one.query, one.layers) for one in (self.settings, rewards))
         if self.settings.query and own != theirs:
             raise HeadError(
@@ -219,7 +224,7 @@ class TextRewardModel:
             prompts = metadata.document.get(TRAINED_ON)
             trained_on = None if prompts is None else PromptFingerprint.from_text(prompts)
             scale, scores = metadata.log_odds_scale, metadata.scores
-            return cls(backbone, head, identity, scale, trained_on, scores, guide)
+            model = cls(backbone, head, identity, scale, trained_on, scores)
         except DataError as error:
             raise HeadFileError(f"{head_folder}/head.json: {TRAINED_ON}: {error}") from None
         except HeadError as error:
@@ -227,6 +232,12 @@ class TextRewardModel:
         except FeatureError as error:
             name = backbone.identity.name
             raise FeatureError(f"{name} is not the backbone of {head_folder}: {error}") from None
+        if guide is None:
+            return model
+        try:
+            return replace(model, value_head=guide)
+        except HeadError as error:
+            raise HeadFileError(f"value_head={os.fspath(value_head or '')!r}: {error}") from None
 
     @property
     def head_sha256(self) -> str:
@@ -299,7 +310,11 @@ def _load_value_head(folder: str | os.PathLike[str], identity: FeatureIdentity) 
         FeatureError: it was trained on features of another backbone, or of texts in other words.
     """
     head, metadata = load_head(folder)
-    if metadata.scores != PREFIX:
+    try:
+        scores = metadata.scores
+    except HeadError as error:
+        raise HeadFileError(f"value_head={os.fspath(folder)!r}: {error}") from None
+    if scores != PREFIX:
         raise HeadFileError(
             f"value_head={os.fspath(folder)!r}: a head of whole responses; one of beginnings comes "
             "from `coala-jax extract --prefixes K` and `coala-jax solve --prefixes`"

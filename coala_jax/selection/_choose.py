@@ -26,6 +26,7 @@ from coala_jax._inputs import (
 )
 from coala_jax._status import Status
 from coala_jax._types import Config, Params, PreferenceFeatures
+from coala_jax.losses import SQUARED_DIFFERENCE
 from coala_jax.selection._left_out import LeftOut, Paths
 from coala_jax.selection._scores import (
     Candidate,
@@ -153,6 +154,8 @@ def choose_strengths(
     if groups is None:
         names = _with_copies(pairs, names)
     _require_settings(config, grid, folds, rule)
+    config.require_phases_agree()
+    require_better_chosen(config, params, pairs)
     # What is chosen is not read, so that it cannot be wrong.
     params = params._replace(**{leaf: Params._field_defaults[leaf] for leaf in _CHOSEN})
     counted = {name for name, each in zip(names, weight, strict=True) if each > 0}
@@ -190,6 +193,26 @@ def choose_strengths(
         names,
         few,
     )
+
+
+def require_better_chosen(config: Config, params: Params, pairs: PairArrays) -> None:
+    """Raise where a target says that the rejected response is the better one.
+
+    Left-out pairs are judged by whether the chosen response is above the other.
+
+    Raises:
+        CoalaError: how many targets of `squared_difference` are below 0.
+    """
+    if config.loss != SQUARED_DIFFERENCE:
+        return
+    targets = np.asarray(params.gamma, np.float64) + np.asarray(pairs.margin, np.float64)
+    below = int(np.count_nonzero((targets < 0) & (np.asarray(pairs.weight) > 0)))
+    if below:
+        raise CoalaError(
+            f"margin: {below} targets (gamma + margin) are below 0, and left-out pairs are judged "
+            "by whether the chosen response is above the rejected one; exchange the two of these "
+            "pairs and the sign, or solve at given strengths"
+        )
 
 
 def _best(linear: Sequence[Scored]) -> list[Scored]:

@@ -12,6 +12,7 @@ from coala_jax._accuracy import pairwise_accuracy
 from coala_jax._calibration import given_temperature
 from coala_jax._errors import CoalaError
 from coala_jax._head import Head
+from coala_jax._inputs import prepare_features
 from coala_jax._solution import Phase2History, RewardMetrics
 from coala_jax._status import SolveError, Status
 from coala_jax._types import Config, Params
@@ -19,6 +20,7 @@ from coala_jax._verdict import Unseen, Verdict, judge
 from coala_jax.features import FeatureIdentity
 from coala_jax.preference import reward_metrics
 from coala_jax.selection import Choice, choose_strengths
+from coala_jax.selection._choose import require_better_chosen
 from coala_jax.study._baselines import (
     LengthRule,
     LinearProbe,
@@ -132,6 +134,8 @@ def run_experiment(
         SolveError: the iteration broke down; there is no head to keep.
     """
     require_two_parts(pairs, held_out)
+    settings.config.require_phases_agree()
+    require_better_chosen(settings.config, settings.params, prepare_features(pairs.features()))
     train, held = pairs.take(~held_out), pairs.take(held_out)
     columns = constant_columns(train)
     if columns:

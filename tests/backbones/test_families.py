@@ -411,6 +411,7 @@ def test_float32_asks_for_the_highest_precision_everywhere(name):
         ("gemma2", {"use_bidirectional_attention": True}, "use_bidirectional_attention=true"),
         ("gemma3_text", {"attn_logit_softcapping": 5.0}, "attn_logit_softcapping=5.0 is not"),
         ("gemma3_text", {"layer_types": ["full_attention"]}, "1 layer_types for 3 layers"),
+        ("gemma3", {"text_config": {}, "quantization_config": {"bits": 4}}, "quantization_config"),
         ("gemma3", {}, "text_config must be an object of model_type gemma3_text, got None"),
         ("gemma3", {"text_config": {"model_type": "gemma2"}}, "text_config must be an object of"),
         ("gemma3", {"text_config": {"head_dim": 7}}, "head_dim=7 must be even"),
@@ -455,6 +456,15 @@ def test_float32_asks_for_the_highest_precision_everywhere(name):
 def test_a_config_that_cannot_be_honoured_is_refused(model_type, fields, message):
     with pytest.raises(ValueError, match=message):
         FAMILIES[model_type].read_config({**SIZES, **fields})
+
+
+def test_a_gpt_neox_is_written_as_it_is_read():
+    """Its rotary settings have names of their own beside those of all."""
+    settings = {"rope_theta": 5000.0, "partial_rotary_factor": 0.5}
+    fields = {**VARIANTS["gpt_neox"], "rope_parameters": settings}
+    written = FAMILIES["gpt_neox"].read_config(fields).to_dict()
+    assert (written["rotary_emb_base"], written["rotary_pct"]) == (5000.0, 0.5)
+    assert settings.items() <= written["rope_parameters"].items()
 
 
 def test_both_spellings_of_rotary_settings_mean_the_same():

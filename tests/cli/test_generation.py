@@ -391,7 +391,8 @@ def test_a_value_head_of_another_backbone_is_refused(head, checkpoint, tmp_path)
         TextRewardModel.load(head, checkpoint, value_head=tmp_path / "value")
     narrow = {**metadata.identity, "pooling": "last"}
     save_head(tmp_path / "narrow", loaded, {"identity": narrow, "scores": "prefix"})
-    with pytest.raises(HeadFileError, match="the value head takes 32 features, .* speaks of 16"):
+    wrong = "value_head='.*narrow': the value head takes 32 features, .* speaks of 16"
+    with pytest.raises(HeadFileError, match=wrong):
         TextRewardModel.load(head, checkpoint, value_head=tmp_path / "narrow")
 
 

@@ -320,3 +320,22 @@ def sample_gates_of(params: Params, features: PreferenceFeatures, config: Config
     """The gates that Phase I draws from the key itself."""
     pairs = prepare_features(features)
     return prepare(prepare_params(params), pairs, config, KEY, None).gates.vectors
+
+
+def test_targets_below_0_and_a_phase_that_forgets_them_are_refused():
+    rng = np.random.default_rng(0)
+    pairs = PreferenceFeatures(*rng.standard_normal((2, 40, 3)), margin=rng.standard_normal(40))
+    config = dataclasses.replace(
+        SELECTED, phase1_loss="squared_difference", phase2_objective="none"
+    )
+    below = int((np.asarray(pairs.margin) < 0).sum())
+    with pytest.raises(ValueError, match=f"margin: {below} targets .* are below 0"):
+        choose_strengths(Params(), pairs, None, config=config, key=None)
+    for ask in (
+        lambda config: choose_strengths(Params(), pairs, None, config=config, key=None),
+        lambda config: solve(Params(), pairs, config=config),
+    ):
+        with pytest.raises(
+            ValueError, match="phase2_objective='pairwise': Phase II fits the order"
+        ):
+            ask(dataclasses.replace(config, phase2_objective="pairwise"))

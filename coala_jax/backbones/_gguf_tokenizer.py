@@ -1,7 +1,8 @@
 """The tokenizer of a GGUF file, built from its metadata for transformers; torch is not needed.
 
 llama.cpp keeps a vocabulary with the kinds of its tokens, merges or scores, and the name of how
-text is split before them. Normalizers and decoders are those of the models' own ``tokenizer.json``.
+text is split before them. Normalizers and decoders are those of the models' own ``tokenizer.json``,
+but for Qwen's, which composes letters first: as in transformers' reading, that is left out.
 """
 
 import hashlib

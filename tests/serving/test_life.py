@@ -268,7 +268,7 @@ def test_new_guidance_options_come_one_after_another(
         first.status()
         steps.wait_until_used()  # compiling, for as long as it takes
         now[0] = 100.0
-        answer = own.complete(num_candidates=2)
+        answer = own.complete(num_candidates=3)
         error = refused(answer, 503)
         assert error["code"] == "overloaded"
         assert "one is compiled at a time, 30 s apart" in error["message"]
@@ -280,11 +280,11 @@ def test_new_guidance_options_come_one_after_another(
         for scale in (1, 1, 0, 0):
             assert own.complete(guidance_scale=scale)[0] == 200
         now[0] = 120.0
-        answer = own.complete(num_candidates=2)
+        answer = own.complete(num_candidates=3)
         assert (answer[0], answer[1]["retry-after"]) == (503, "10")
         assert [own.complete(guidance_scale=scale)[0] for scale in (0, 1)] == [200, 200]
         now[0] = 130.0
-        assert own.complete(num_candidates=2)[0] == 200
+        assert own.complete(num_candidates=3)[0] == 200
 
 
 @pytest.mark.parametrize("more", [(), (61,)])

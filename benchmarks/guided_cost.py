@@ -40,7 +40,9 @@ def main() -> None:
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     rows = _measure(arguments)
     asked = {name: getattr(arguments, name) for name in ("steps", "repeats")}
-    result = account(model=str(arguments.model or "embedded"), **asked, rows=rows)
+    result = account(
+        model=arguments.model.resolve().name if arguments.model else "embedded", **asked, rows=rows
+    )
     save(arguments, result, _table(result))
     sys.stdout.write(_table(result))
 

@@ -59,7 +59,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--engine", choices=("jax", "torch"), default="jax", help="of the pairs")
     arguments = parser.parse_args()
     arguments.end = time.monotonic() + 60 * arguments.minutes
-    arguments.command = shlex.join(["python", *sys.argv])
+    # Folders of one machine are no part of how it is made again.
+    places = {str(arguments.model): "MODEL", str(arguments.data): "DATA", str(arguments.out): "OUT"}
+    arguments.command = shlex.join(["python", *(places.get(word, word) for word in sys.argv)])
     return arguments
 
 

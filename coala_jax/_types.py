@@ -34,8 +34,7 @@ class PreferenceFeatures(NamedTuple):
         margin: (n,) extra margin of each pair in the Bradley-Terry loss (TRL's `margin` column),
             added to `Params.gamma`, or None for 0 each. With the Phase I loss
             `"squared_difference"` gamma + margin is what the reward difference of the pair, chosen
-            less rejected, is to be, of any size and sign; Phase II, unless its objective is
-            `"none"`, still takes it for a margin of the Bradley-Terry loss.
+            less rejected, is to be, of any size and sign; there is no Phase II then.
     """
 
     chosen: jax.Array | np.ndarray

@@ -74,18 +74,19 @@ def layer_norm(x: jax.Array, weight: jax.Array, bias: jax.Array, epsilon: float)
 
 def rms_norm(x: jax.Array, weight: jax.Array, epsilon: float) -> jax.Array:
     """Root-mean-square norm over the last axis (Zhang & Sennrich 2019)."""
-    whole = x.astype(wide(x.dtype))
-    square = jnp.square(whole).mean(-1, keepdims=True)
-    return weight * (whole * jax.lax.rsqrt(square + epsilon)).astype(x.dtype)
+    return weight * _unit_square(x, epsilon).astype(x.dtype)
 
 
 def offset_rms_norm(x: jax.Array, weight: jax.Array, epsilon: float) -> jax.Array:
     """`rms_norm` whose weights are differences from 1, its products in float32 (Gemma)."""
+    unit = _unit_square(x, epsilon)
+    return (unit * (1 + weight.astype(unit.dtype))).astype(x.dtype)
+
+
+def _unit_square(x: jax.Array, epsilon: float) -> jax.Array:
+    """Values over the root of their mean square, in float32 at least."""
     whole = x.astype(wide(x.dtype))
-    square = jnp.square(whole).mean(-1, keepdims=True)
-    return (whole * jax.lax.rsqrt(square + epsilon) * (1 + weight.astype(whole.dtype))).astype(
-        x.dtype
-    )
+    return whole * jax.lax.rsqrt(jnp.square(whole).mean(-1, keepdims=True) + epsilon)
 
 
 def bent(x: jax.Array, cap: float | None) -> jax.Array:

@@ -2,6 +2,7 @@
 
     PYTHONPATH=. python benchmarks/extraction.py            # the measured table, 8 minutes
     PYTHONPATH=. python benchmarks/extraction.py --small    # any machine, a minute
+    PYTHONPATH=. python benchmarks/extraction.py --model DIR --name extraction-NAME
 
 Both extract mean-pooled features of the same token sequences from the same checkpoint in float32:
 ours by `coala_jax.features._extract.pooled_features`; torch by transformers' ``AutoModel`` in
@@ -42,11 +43,11 @@ from typing import Any, NamedTuple
 from reporting import SHARED_FOLDER, account, figure, markdown, origin, parser_of, save, say
 
 SETS = ("tutoring", "hh_helpful", "conversations")
-MODELS = ("embedded", "llama")
+EMBEDDED, LLAMA = "embedded", "llama"
 CORES = (1, 2)
 TOLERANCE = 1e-4
 # 25M parameters with the embedded tokenizer's 2048 ids and an output head of its own.
-LLAMA = {
+LLAMA_CONFIG = {
     "model_type": "llama",
     "vocab_size": 2048,
     "hidden_size": 384,
@@ -56,7 +57,12 @@ LLAMA = {
     "max_position_embeddings": 1024,
     "eos_token_id": 0,
 }
-SMALL_LLAMA = {**LLAMA, "hidden_size": 48, "intermediate_size": 64, "num_hidden_layers": 2}
+SMALL_LLAMA_CONFIG = {
+    **LLAMA_CONFIG,
+    "hidden_size": 48,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+}
 # The larger model takes this part of the rows, in as much time.
 LLAMA_SHARE = 10
 KIB = 1024
@@ -84,17 +90,17 @@ def main(argv: list[str] | None = None) -> None:
     rows: list[dict[str, Any]] = []
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
-        llama = _write_llama(Path(folder) / "llama", small=arguments.small)
-        for cores in (cores for cores in CORES if cores <= len(os.sched_getaffinity(0))):
-            for model in MODELS:
-                for data in _sets(arguments.data):
+        models = _models(arguments, Path(folder))
+        for cores in (cores for cores in arguments.cores if cores <= len(os.sched_getaffinity(0))):
+            for model, checkpoint in models.items():
+                for data in arguments.sets or _sets(arguments.data):
                     job = {"cores": cores, "model": model, "rows": data}
                     say(", ".join(map(str, job.values())))
-                    found = _start(arguments, job, llama, "time")
+                    found = _start(arguments, job, checkpoint, "time")
                     peaks = {}
-                    if cores == 1 and data == _memory_set(arguments.data):
+                    if cores == min(arguments.cores) and data == _memory_set(arguments):
                         peaks = {
-                            name: _start(arguments, job, llama, name)["peak_bytes"]
+                            name: _start(arguments, job, checkpoint, name)["peak_bytes"]
                             for name in ("ours", "torch")
                         }
                     rows += [
@@ -113,6 +119,9 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--data", type=Path, default=SHARED_FOLDER / "data", help="folder of .jsonl.gz files"
     )
+    parser.add_argument("--model", type=Path, help="a checkpoint folder, in place of the two")
+    parser.add_argument("--cores", type=int, nargs="+", default=list(CORES))
+    parser.add_argument("--sets", nargs="+", choices=SETS, help="of rows (default: all there are)")
     parser.add_argument("--small", action="store_true", help="a few rows and a tiny Llama")
     parser.add_argument("--worker", type=json.loads, help=argparse.SUPPRESS)
     arguments = parser.parse_args(argv)
@@ -126,16 +135,31 @@ def _sets(folder: Path) -> list[str]:
     return [name for name in SETS if name == "tutoring" or (folder / f"{name}.jsonl.gz").is_file()]
 
 
-def _memory_set(folder: Path) -> str:
+def _memory_set(arguments: argparse.Namespace) -> str:
     """The set whose peak memory is measured: the one with the longest texts, where it is there."""
-    return "hh_helpful" if "hh_helpful" in _sets(folder) else "tutoring"
+    sets = arguments.sets or _sets(arguments.data)
+    return "hh_helpful" if "hh_helpful" in sets else sets[0]
 
 
-def _start(arguments: argparse.Namespace, job: dict[str, Any], llama: Path, measure: str) -> Any:
+def _models(arguments: argparse.Namespace, folder: Path) -> dict[str, Path]:
+    """Checkpoints by name; the Llama is made in a folder."""
+    if arguments.model:
+        return {arguments.model.resolve().name: arguments.model}
+    from coala_jax.quickstart._demo import embedded_backbone
+
+    llama = _write_llama(folder / LLAMA, small=arguments.small)
+    return {EMBEDDED: embedded_backbone(), LLAMA: llama}
+
+
+def _start(
+    arguments: argparse.Namespace, job: dict[str, Any], checkpoint: Path, measure: str
+) -> Any:
     """What a worker, a process of its own, gives for a job."""
     options = ["--rows", str(arguments.rows), "--repeats", str(arguments.repeats)]
     options += ["--token-budget", str(arguments.token_budget), "--data", str(arguments.data)]
-    worker = json.dumps({**job, "llama": str(llama), "measure": measure})
+    share = LLAMA_SHARE if job["model"] == LLAMA and not arguments.model else 1
+    own = {"checkpoint": str(checkpoint), "share": share, "measure": measure}
+    worker = json.dumps({**job, **own})
     finished = subprocess.run(
         [sys.executable, __file__, *options, "--worker", worker],
         check=True,
@@ -156,7 +180,7 @@ def _write_llama(folder: Path, *, small: bool) -> Path:
     from coala_jax.quickstart._demo import embedded_backbone
 
     family = FAMILIES["llama"]
-    config = family.read_config(SMALL_LLAMA if small else LLAMA)
+    config = family.read_config(SMALL_LLAMA_CONFIG if small else LLAMA_CONFIG)
     module = family.make(config, nnx.Rngs(0), jnp.float32)
     save_checkpoint(folder, module, config, jnp.float32)
     for name in ("tokenizer.json", "tokenizer_config.json"):
@@ -184,11 +208,9 @@ def _contenders(arguments: argparse.Namespace, job: dict[str, Any]) -> Sequence[
     from coala_jax.features._extract import pooled_features
     from coala_jax.features._settings import ExtractSettings
     from coala_jax.features._tokens import encode_texts
-    from coala_jax.quickstart._demo import embedded_backbone
 
-    folder = embedded_backbone() if job["model"] == "embedded" else Path(job["llama"])
-    share = 1 if job["model"] == "embedded" else LLAMA_SHARE
-    rows = _read_rows(job["rows"], arguments.data, max(arguments.rows // share, 2))
+    folder = Path(job["checkpoint"])
+    rows = _read_rows(job["rows"], arguments.data, max(arguments.rows // job["share"], 2))
     backbone = load_backbone(folder)
     settings = ExtractSettings(pooling="mean", token_budget=arguments.token_budget)
     sequences = encode_texts(
@@ -343,9 +365,11 @@ def _result(
 def _table(result: dict[str, Any]) -> str:
     columns = ("cores", "model", "rows", "contender", "given", "distinct", "run", "seconds", "cpu")
     columns += ("tokens/s", "ratio", "cpu ratio", "speedup", "compile s", "peak MB")
+    llama = any(row["model"] == LLAMA for row in result["rows"])
+    fewer = f" (the Llama a {LLAMA_SHARE}th)" if llama else ""
     head = (
         f"Extraction, {origin(result)}, torch {result['versions']['torch']}, load "
-        f"{result['load_average']:.1f}; {result['pairs']} pairs (the Llama a {LLAMA_SHARE}th), "
+        f"{result['load_average']:.1f}; {result['pairs']} pairs{fewer}, "
         f"median of {result['repeats']}, token budget {result['token_budget']}; "
         f"{result['seconds']:.0f} s in all. Ratio: to the best torch."
     )

@@ -5,10 +5,12 @@
     PYTHONPATH=. python benchmarks/real_model.py --model GEMMA/hf --out OUT --parts pairs
 
 Parts: ``sentiment``, whether guidance makes reviews positive (sentiment_task.py, sentiment_runs.py,
-sentiment_report.py), and ``pairs``, held-out accuracy on preference pairs over layers and poolings
-(layer_accuracy.py). Everything is made in pieces of under ten minutes, files under OUT: a run that
-was ended, or whose ``--minutes`` are over, goes on when it is started again. After every run the
-tables of what is whole are written to ``--results``. Needs scikit-learn and vaderSentiment.
+sentiment_report.py); ``pairs``, held-out accuracy on preference pairs over layers and poolings
+(layer_accuracy.py); and ``cost``, of extraction and generation against torch (model_cost.py), which
+wants a machine that does nothing else. Everything is made in pieces of under ten minutes, files
+under OUT: a run that was ended, or whose ``--minutes`` are over, goes on when it is started again.
+After every run the tables of what is whole are written to ``--results``. Sentiment needs
+scikit-learn and vaderSentiment.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from pathlib import Path
 
 from reporting import RESULTS, SHARED_FOLDER, save, say
 
-PARTS = ("sentiment", "pairs")
+PARTS = ("sentiment", "pairs", "cost")
 # Of Gemma 3 270M, which has 18: from a third on, where reviews are told apart, to the last.
 LAYERS = (6, 10, 14, -1)
 
@@ -31,7 +33,7 @@ def main() -> None:
     """Make what is missing, then the tables."""
     arguments = _arguments()
     for part in arguments.parts:
-        {"sentiment": _sentiment, "pairs": _pairs}[part](arguments)
+        {"sentiment": _sentiment, "pairs": _pairs, "cost": _cost}[part](arguments)
 
 
 def _arguments() -> argparse.Namespace:
@@ -88,6 +90,17 @@ def _pairs(arguments: argparse.Namespace) -> None:
         say("pairs: no set is finished, so there is no table; run it again")
         return
     name = f"{arguments.name}-pairs"
+    save(argparse.Namespace(out=arguments.results, name=name), result, table(result))
+
+
+def _cost(arguments: argparse.Namespace) -> None:
+    from model_cost import result_of, table
+
+    result = result_of(arguments)
+    if result is None:
+        say("cost: no part is finished, so there is no table; run it again")
+        return
+    name = f"{arguments.name}-cost"
     save(argparse.Namespace(out=arguments.results, name=name), result, table(result))
 
 

@@ -62,14 +62,16 @@ PLAIN = Method("plain", {}, (0.0,))
 # But for the paper's form a prefix is scored as it stands, which takes half as much of the model;
 # a candidate or block that was chosen has run, so that k of them cost k times what is plain.
 PREFIX = {"scored": "prefix"}
+TWO = {"guide_every": 1, "num_candidates": 2, **PREFIX}
+FIVE = {"guide_every": 1, "num_candidates": 5, **PREFIX}
 AHEAD = {"guide_every": 8, "lookahead": 7, "num_candidates": 4}
 METHODS = (
     Method("the paper's, N = 5", {}),
-    Method("N = 1, 5 candidates", {"guide_every": 1, "num_candidates": 5, **PREFIX}),
+    Method("N = 1, 5 candidates", FIVE),
     Method("blocks of 8, best of 4", {"guide_every": 8, "continuations": 4, **PREFIX}, (1.0,)),
     Method("N = 8, 4 candidates, lookahead of 7", {**AHEAD, **PREFIX}),
     Method("blocks of 8, best of 2", {"guide_every": 8, "continuations": 2, **PREFIX}, (1.0,)),
-    Method("N = 1, 2 candidates", {"guide_every": 1, "num_candidates": 2, **PREFIX}),
+    Method("N = 1, 2 candidates", TWO),
     # Controls: what few candidates do without a head.
     Method("plain, top-k 2", {"top_k": 2}, (0.0,)),
     Method("plain, top-k 5", {"top_k": 5}, (0.0,)),
@@ -77,17 +79,20 @@ METHODS = (
     Method("N = 5, 5 candidates", {"num_candidates": 5, **PREFIX}),
     Method("N = 5", PREFIX),
     Method("the paper's, N = 1", {"guide_every": 1}),
-    Method(
-        "value head, N = 1, 5 candidates",
-        {"guide_every": 1, "num_candidates": 5, **PREFIX},
-        guide=VALUE,
-    ),
-    Method(
-        "value head, N = 1, 2 candidates",
-        {"guide_every": 1, "num_candidates": 2, **PREFIX},
-        guide=VALUE,
-    ),
+    Method("value head, N = 1, 5 candidates", FIVE, guide=VALUE),
+    Method("value head, N = 1, 2 candidates", TWO, guide=VALUE),
     Method("value head, N = 5", PREFIX, guide=VALUE),
+    # The forms that are not the default. Of two candidates the exponential one is the linear one
+    # under another scale, and the best one its limit.
+    Method("N = 1, 2 candidates, best", {**TWO, "choice": "best"}, (1.0,)),
+    Method("N = 1, 2 candidates, raw", {**TWO, "reweighting": "raw"}, (2.0, 8.0)),
+    Method("N = 1, 2 candidates, token", {**TWO, "scored": "token"}, (8.0,)),
+    Method("N = 1, 5 candidates, exponential", {**FIVE, "reweighting": "exponential"}, (2.0, 8.0)),
+    Method("N = 1, 5 candidates, raw", {**FIVE, "reweighting": "raw"}, (2.0, 8.0)),
+    Method("value head, N = 1, 2 candidates, best", {**TWO, "choice": "best"}, (1.0,), VALUE),
+    Method(
+        "value head, N = 1, 2 candidates, raw", {**TWO, "reweighting": "raw"}, (2.0, 8.0), VALUE
+    ),
 )
 # Scales of held-out prompts that run before all others, in this order.
 FIRST = {

@@ -1,5 +1,6 @@
 """The benchmark of a real model: its parts, its tasks, and all of it at a small size."""
 
+import argparse
 import gzip
 import json
 import math
@@ -282,3 +283,34 @@ def test_preference_pairs_are_judged_on_layers_and_poolings(data, tmp_path):
         assert accuracy[name, "length"] == 1
         assert accuracy[name, "default"] == accuracy[name, "probe, layer -1, mean"] == 1
     assert "webgpt-split-0" not in run(data, tmp_path / "out", *options)
+
+
+@pytest.mark.slow
+def test_cost_is_measured_in_processes_of_their_own_and_kept(data, tmp_path, monkeypatch):
+    import model_cost
+
+    for name, value in {"CORES": (1,), "BATCHES": (1,), "STEPS": 2, "PAIRS": 2}.items():
+        monkeypatch.setattr(model_cost, name, value)
+    for name in ("EXTRACTION_REPEATS", "GENERATION_REPEATS"):
+        monkeypatch.setattr(model_cost, name, 1)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    arguments = argparse.Namespace(
+        model=BACKBONE, data=data, out=tmp_path / "out", end=math.inf, command="python"
+    )
+    late = argparse.Namespace(**{**vars(arguments), "end": -math.inf})
+    assert model_cost.result_of(late) is None
+    result = model_cost.result_of(arguments)
+    extraction, generation = result["extraction"], result["guided_cost"]
+    assert {"ours", "ours, shared"} <= {row["contender"] for row in extraction}
+    assert all(row["tokens_per_second"] > 0 for row in extraction)
+    plain, default, *others = generation
+    assert (plain["contender"], plain["ratio"]) == ("plain", 1)
+    assert default["contender"].startswith("the default")
+    assert sum(row["contender"].startswith("5 candidates") for row in others) == 4
+    assert result["generation_peak_bytes"]["plain"] > 1e8
+    assert {row["cores"] for row in (*extraction, *generation)} == {1}
+    table = model_cost.table(result)
+    assert table.count("| plain |") == 1
+    # What was measured stays.
+    again = model_cost.result_of(late)
+    assert again["guided_cost"] == generation

@@ -9,6 +9,10 @@ from jax.typing import DTypeLike
 
 from coala_jax._errors import CoalaError
 
+# Up to so many rows XLA's product on a CPU packs the weights anew for every few of them: the turned
+# one takes .15 to .9 of its time, most where weights are large (benchmarks/few_rows.py).
+FEW_ROWS = 64
+
 
 def _gelu_tanh(x: jax.Array) -> jax.Array:
     return jax.nn.gelu(x, approximate=True)
@@ -60,8 +64,22 @@ def matmul(left: jax.Array, right: jax.Array) -> jax.Array:
 
 def linear(x: jax.Array, weight: jax.Array, bias: jax.Array | None = None) -> jax.Array:
     """A layer as torch stores it, weight (out, in): (..., in) -> (..., out)."""
-    product = jnp.einsum("...i,oi->...o", x, weight, precision=matmul_precision(x.dtype))
+    if 1 < math.prod(x.shape[:-1]) <= FEW_ROWS:
+        product = jax.lax.platform_dependent(x, weight, cpu=_of_few_rows, default=_of_rows)
+    else:
+        product = _of_rows(x, weight)
     return product if bias is None else product + bias
+
+
+def _of_rows(x: jax.Array, weight: jax.Array) -> jax.Array:
+    return jnp.einsum("...i,oi->...o", x, weight, precision=matmul_precision(x.dtype))
+
+
+def _of_few_rows(x: jax.Array, weight: jax.Array) -> jax.Array:
+    """The same as the turned product of weights and rows, which the barrier keeps from XLA."""
+    rows = x.reshape(-1, x.shape[-1])
+    turned = jnp.einsum("oi,bi->ob", weight, rows, precision=matmul_precision(x.dtype))
+    return jax.lax.optimization_barrier(turned).T.reshape(*x.shape[:-1], len(weight))
 
 
 def layer_norm(x: jax.Array, weight: jax.Array, bias: jax.Array, epsilon: float) -> jax.Array:

@@ -38,8 +38,10 @@ if TYPE_CHECKING:
         rank_rewards,
     )
     from coala_jax.decoding._reward_function import reward_function
-    from coala_jax.decoding._reward_model import Rewards, TextRewardModel, ValueHead, score
+    from coala_jax.decoding._reward_model import TextRewardModel
+    from coala_jax.decoding._rewards import Rewards, score
     from coala_jax.decoding._token_rewards import token_rewards
+    from coala_jax.decoding._value_head import ValueHead
 
 __all__ = [
     "PAPER",
@@ -101,7 +103,9 @@ __getattr__ = lazy_names(
             "rank_rewards",
         ],
         "_reward_function": ["reward_function"],
-        "_reward_model": ["Rewards", "TextRewardModel", "ValueHead", "score"],
+        "_reward_model": ["TextRewardModel"],
+        "_rewards": ["Rewards", "score"],
         "_token_rewards": ["token_rewards"],
+        "_value_head": ["ValueHead"],
     },
 )

@@ -14,12 +14,8 @@ from coala_jax.data._chat import REASONED
 from coala_jax.decoding._config import BATCH_SIZE, GenerationConfig, GenerationError
 from coala_jax.decoding._plan import make_plan, require_generates
 from coala_jax.decoding._prompts import Prompt, ResponseText, prompt_text, template_of
-from coala_jax.decoding._reward_model import (
-    TextRewardModel,
-    backbone_of,
-    require_several,
-    rewards_of_texts,
-)
+from coala_jax.decoding._reward_model import TextRewardModel, backbone_of, require_several
+from coala_jax.decoding._rewards import rewards_of_texts
 from coala_jax.decoding._session import Request, Session
 from coala_jax.decoding._state import Trace
 from coala_jax.features import FeatureError
@@ -211,9 +207,12 @@ def generations(session: Session, requests: Sequence[Request]) -> list[Generatio
     for row, request in enumerate(requests):
         text, guided = session.texts[row], int(progress.counts.guided[row])
         reward = None if rewards is None else anew.get(row, float(rewards[row]))
-        if progress.unsound[row] or not (reward is None or math.isfinite(reward)):
+        sound = reward is None or math.isfinite(reward)
+        if progress.unsound[row] or not sound:
+            valued = isinstance(model, TextRewardModel) and model.value_head is not None
+            head = "value head" if valued and sound else "head"
             raise FeatureError(
-                f"{request.name}: the head's reward is not finite; its weights overflow on this "
+                f"{request.name}: the {head}'s reward is not finite; its weights overflow on this "
                 "text: solve it again with a larger ridge"
             )
         assert text.finish_reason is not None

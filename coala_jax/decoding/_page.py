@@ -26,6 +26,7 @@ from coala_jax.decoding._page_example import (
     shown_prompt,
     steps_of,
 )
+from coala_jax.decoding._plan import as_guided
 from coala_jax.decoding._prompts import Prompt, prompt_text, template_of
 from coala_jax.decoding._reward_colours import LEVELS, RewardColours, colours_for, signed
 from coala_jax.decoding._reward_model import TextRewardModel
@@ -158,9 +159,7 @@ def _total(pairs: Sequence[Comparison]) -> dict[str, float]:
 def _facts(model: TextRewardModel, config: GenerationConfig) -> dict[str, str]:
     """What made the responses, in the order it is shown."""
     backbone, settings = model.backbone, model.settings
-    options = {**vars(config.sampling), **vars(config.guidance)}
-    if model.value_head is not None:  # as `make_plan` has it
-        options["scored"] = "prefix"
+    options = {**vars(config.sampling), **vars(as_guided(config.guidance, model))}
     return {
         "model": f"{backbone.identity.name} ({backbone.identity.model_type}, "
         f"{backbone.module.dtype.name})",

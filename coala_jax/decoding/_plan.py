@@ -5,11 +5,7 @@ from dataclasses import replace
 
 from coala_jax.backbones import Backbone
 from coala_jax.decoding._config import GenerationConfig, GenerationError, Guidance, shared_guidance
-from coala_jax.decoding._reward_model import (
-    TextRewardModel,
-    backbone_of,
-    require_scores_responses,
-)
+from coala_jax.decoding._reward_model import TextRewardModel, backbone_of, require_scores_responses
 from coala_jax.decoding._state import Plan, round_up
 from coala_jax.features._tokens import RESPONSE_FIELD
 
@@ -60,8 +56,8 @@ def make_plan(
         )
     longest = round_up(max(sampling.max_new_tokens for sampling in samplings), TOKEN_MULTIPLE)
     candidates = 0
-    if guidance and reward_model is not None and reward_model.value_head is not None:
-        guidance = _as_values(guidance)
+    if guidance and reward_model is not None:
+        guidance = as_guided(guidance, reward_model)
     if guidance:
         candidates = guidance.continuations or min(guidance.num_candidates or pool, pool)
     return Plan(
@@ -77,12 +73,14 @@ def make_plan(
     )
 
 
-def _as_values(guidance: Guidance) -> Guidance:
-    """The guidance by a value head, which reads texts in the making as they stand.
+def as_guided(guidance: Guidance, model: TextRewardModel) -> Guidance:
+    """What is done of a guidance: a value head reads texts in the making as they stand.
 
     Raises:
         GenerationError: the candidate alone is to be scored, which no value head was trained on.
     """
+    if model.value_head is None:
+        return guidance
     if guidance.scored == "token":
         raise GenerationError(
             "scored='token': a value head reads the whole text so far; leave out one of the two"

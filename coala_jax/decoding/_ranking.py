@@ -26,12 +26,8 @@ from coala_jax._progress import Progress
 from coala_jax.data import ResponseRow
 from coala_jax.data._responses import CHUNK_RESPONSES, RESPONSE
 from coala_jax.decoding._prompts import Prompt, answered_texts
-from coala_jax.decoding._reward_model import (
-    TextRewardModel,
-    require_reward_model,
-    require_several,
-    score,
-)
+from coala_jax.decoding._reward_model import TextRewardModel, require_reward_model, require_several
+from coala_jax.decoding._rewards import score
 
 # Rewards that differ by less are ordered by the rounding of float32, which follows the batches that
 # ran together.

@@ -22,8 +22,8 @@ from coala_jax.decoding._reward_model import (
     TextRewardModel,
     require_reward_model,
     require_scores_responses,
-    score,
 )
+from coala_jax.decoding._rewards import score
 
 
 def reward_function(

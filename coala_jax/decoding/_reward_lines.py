@@ -15,7 +15,8 @@ from coala_jax._progress import Progress
 from coala_jax.data import ResponseRow
 from coala_jax.data._responses import CHOSEN, CHUNK_RESPONSES, RESPONSE
 from coala_jax.decoding._resumed_lines import PassedLines, ResumedLines, open_lines
-from coala_jax.decoding._reward_model import Rewards, TextRewardModel, score
+from coala_jax.decoding._reward_model import TextRewardModel
+from coala_jax.decoding._rewards import Rewards, score
 from coala_jax.features._distinct import SAME_TOKENS
 
 FORMAT = "coala-jax-rewards/3"

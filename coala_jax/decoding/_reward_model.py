@@ -5,12 +5,10 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
-import jax
 import numpy as np
 
 from coala_jax._errors import CoalaError
@@ -22,66 +20,23 @@ from coala_jax._head import (
     Head,
     HeadError,
     HeadFileError,
-    HeadMetadata,
     known_scores,
     load_head,
 )
-from coala_jax._progress import Progress
 from coala_jax.backbones import Backbone, load_backbone
-from coala_jax.backbones._stack import layer_indices
-from coala_jax.data import DataError, PromptFingerprint, ResponseRow
-from coala_jax.data._chat import ChatError, ChatFormat, ChatText
-from coala_jax.data._message import ASSISTANT, Message
+from coala_jax.data import DataError, PromptFingerprint
+from coala_jax.data._chat import ChatFormat, ChatText
+from coala_jax.decoding._head_fits import BARE, head_identity, require_fits
+from coala_jax.decoding._value_head import ValueHead, load_value_head
 from coala_jax.features import FeatureError, FeatureIdentity
 from coala_jax.features._chat import tokenizer_chat
 from coala_jax.features._identity import require_same_backbone
-from coala_jax.features._responses import features_of_responses
 from coala_jax.features._settings import ExtractSettings, feature_identity
 from coala_jax.features._tokens import response_text
 
-BARE = (
-    "says nothing of the backbone (it was solved from bare arrays); only a head solved from a "
-    "feature store, or from an export of one, can score texts"
-)
 # What to give a head in place of what it was not trained on.
 TEXTS = "give prompt and response as texts, or extract and solve again from rows of messages"
 MESSAGES = 'give the prompt as messages: [{"role": "user", "content": ...}]'
-
-
-class ValueHead(NamedTuple):
-    """A head of beginnings, which guides texts in the making.
-
-    Attributes:
-        head: the network.
-        settings: layers and pooling that it reads; all else is as with the head that rewards.
-    """
-
-    head: Head
-    settings: ExtractSettings
-
-    def require_usable(self, rewards: ExtractSettings, width: int, depth: int) -> None:
-        """Raise where it cannot guide beside a head of these settings, on these hidden states.
-
-        Raises:
-            HeadError: its weights, its width or its layers, or attention of its own.
-        """
-        _require_finite("value head", self.head)
-        _require_width("value head", self.head, self.settings, width)
-        try:
-            layer_indices(self.settings.layers, depth)
-        except ValueError as error:
-            raise HeadError(f"value head: {error}") from None
-        if self.settings.needs_query:
-            raise HeadError(
-                f"value head: pooling {self.settings.pooling!r} needs a query and none is "
-                "recorded; solve again from the feature store"
-            )
-        own, theirs = ((one.query, one.layers) for one in (self.settings, rewards))
-        if self.settings.query and own != theirs:
-            raise HeadError(
-                "value head: its attention pooling has another query or other layers than that of "
-                "the head; extract for it with the layers and pooling of the head"
-            )
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -132,20 +87,9 @@ class TextRewardModel:
         except ValueError as error:
             raise HeadError(str(error)) from None
         require_same_backbone(self.identity, feature_identity(self.backbone, settings))
-        _require_finite("head", self.head)
-        if settings.needs_query:
-            raise HeadError(
-                f"pooling {settings.pooling!r} needs a query and none is recorded; solve again "
-                "from the feature store"
-            )
-        try:
-            layer_indices(settings.layers, self.backbone.config.depth)
-        except ValueError as error:
-            raise HeadError(str(error)) from None
-        width = self.backbone.config.hidden_size
-        _require_width("head", self.head, settings, width)
+        require_fits("head", self.head, settings, self.backbone)
         if self.value_head is not None:
-            self.value_head.require_usable(settings, width, self.backbone.config.depth)
+            self.value_head.require_usable(settings, self.backbone)
         beta = self.beta
         if isinstance(beta, bool) or not isinstance(beta, int | float) or not 0 < beta < math.inf:
             raise HeadError(f"params.beta is {beta!r}, not a finite number above 0; solve again")
@@ -216,7 +160,7 @@ class TextRewardModel:
         """
         head, metadata = load_head(head_folder)
         identity = head_identity(head_folder, metadata)
-        guide = None if value_head is None else _load_value_head(value_head, identity)
+        guide = None if value_head is None else load_value_head(value_head, identity)
         if not isinstance(backbone, Backbone):
             dtype = dtype or identity.compute_dtype
             backbone = load_backbone(backbone, dtype=dtype, **options)
@@ -288,46 +232,6 @@ class TextRewardModel:
             )
 
 
-def _require_finite(name: str, head: Head) -> None:
-    if not all(np.isfinite(value).all() for value in jax.tree.leaves(head)):
-        raise HeadError(f"the {name} holds NaN or infinity; solve again")
-
-
-def _require_width(name: str, head: Head, settings: ExtractSettings, hidden_size: int) -> None:
-    width, takes = settings.width(hidden_size), head.theta1.shape[0]
-    if takes != width:
-        raise HeadError(
-            f"the {name} takes {takes} features, and its identity speaks of {width} "
-            f"({settings.pooling} of layers {settings.layers}); they are of different heads"
-        )
-
-
-def _load_value_head(folder: str | os.PathLike[str], identity: FeatureIdentity) -> ValueHead:
-    """A head of beginnings, for a head of this identity.
-
-    Raises:
-        HeadFileError: no usable head, or one of whole responses.
-        FeatureError: it was trained on features of another backbone, or of texts in other words.
-    """
-    head, metadata = load_head(folder)
-    try:
-        scores = metadata.scores
-    except HeadError as error:
-        raise HeadFileError(f"value_head={os.fspath(folder)!r}: {error}") from None
-    if scores != PREFIX:
-        raise HeadFileError(
-            f"value_head={os.fspath(folder)!r}: a head of whole responses; one of beginnings comes "
-            "from `coala-jax extract --prefixes K` and `coala-jax solve --prefixes`"
-        )
-    own = head_identity(folder, metadata)
-    read = {name: getattr(own, name) for name in ("pooling", "layer", "query")}
-    try:
-        require_same_backbone(identity._replace(**read), own)
-    except FeatureError as error:
-        raise FeatureError(f"value_head={os.fspath(folder)!r}: {error}") from None
-    return ValueHead(head, ExtractSettings.from_identity(own))
-
-
 def backbone_of(model: Backbone | TextRewardModel) -> Backbone:
     """The backbone of what generates, plainly or with a head; a TypeError for anything else."""
     if isinstance(model, Backbone):
@@ -365,117 +269,3 @@ def require_scores_responses(scores: str, error: type[CoalaError] = HeadError) -
             "--prefixes`), and whole ones are asked for; use a head that is solved without "
             "--prefixes"
         )
-
-
-def head_identity(folder: str | os.PathLike[str], metadata: HeadMetadata) -> FeatureIdentity:
-    """How the features of a head were made, as its files say.
-
-    Raises:
-        HeadFileError: they do not.
-    """
-    if metadata.identity is None:
-        raise HeadFileError(f"{folder}/head.json: {BARE}")
-    try:
-        return FeatureIdentity.from_dict(metadata.identity)
-    except FeatureError as error:
-        raise HeadFileError(f"{folder}/head.json: {error}") from None
-
-
-class Rewards(NamedTuple):
-    """Rewards of responses.
-
-    Attributes:
-        rewards: (n,) float64, of the head's float32.
-        prompt_cut: how many rows lost prompt tokens to the context's length.
-        response_cut: how many lost response tokens.
-        token_budget: the features' batches ran under it; None where there were no rows.
-        first_alike: (n,) place of the first row with the same tokens, its own where it is that.
-    """
-
-    rewards: np.ndarray
-    prompt_cut: int
-    response_cut: int
-    token_budget: int | None
-    first_alike: Sequence[int] = ()
-
-
-def score(
-    model: TextRewardModel,
-    rows: Sequence[ResponseRow],
-    *,
-    progress: Progress | None = None,
-    token_budget: int | None = None,
-) -> Rewards:
-    """Rewards of (prompt, response) rows.
-
-    Args:
-        model: of the rewards.
-        rows: what to score; none give no rewards.
-        progress: told of every batch; None shows a bar of its own on a terminal.
-        token_budget: as `ExtractSettings` has it.
-
-    Returns:
-        (n,) rewards in the order of the rows, and how many rows were cut.
-
-    Raises:
-        HeadError: no `TextRewardModel`, or one of beginnings of responses.
-        FeatureError: texts for a head of conversations, or the other way round; a feature or a
-            reward that is not finite, or a token that the model does not know; named by its row.
-    """
-    require_reward_model(model)
-    for row in rows:
-        model.require_known_text(row.prompt)
-    return rewards_of(model, rows, progress, token_budget)
-
-
-def rewards_of(
-    model: TextRewardModel,
-    rows: Sequence[ResponseRow],
-    progress: Progress | None,
-    token_budget: int | None = None,
-) -> Rewards:
-    """The rewards of `score`, also where a head of texts is asked about conversations."""
-    require_scores_responses(model.scores)
-    if not rows:
-        return Rewards(np.empty(0, np.float64), 0, 0, None)
-    settings = replace(model.settings, token_budget=token_budget)
-    made = features_of_responses(rows, model.backbone, settings, progress)
-    rewards = np.asarray(model.head(made.features), np.float64)
-    bad = np.flatnonzero(~np.isfinite(rewards))
-    if bad.size:
-        row = rows[bad[0]]
-        raise FeatureError(
-            f"rewards: {bad.size} of {len(rows)} are not finite, the first is of {row.id} "
-            f"({row.side}); the head's weights overflow on this text: solve it again with a "
-            "larger ridge"
-        )
-    cut = (made.prompt_cut, made.response_cut)
-    return Rewards(rewards, *cut, made.token_budget, made.first_alike)
-
-
-def rewards_of_texts(model: TextRewardModel, texts: Sequence[tuple[str, str]]) -> list[float]:
-    """The rewards of prompts with responses that were generated, without a progress bar.
-
-    Raises:
-        FeatureError: as `score` does.
-    """
-    rows = [
-        ResponseRow(f"response {number}", "response", *_as_scored(model, *each))
-        for number, each in enumerate(texts)
-    ]
-    with Progress(len(rows), "score", hidden=True) as progress:
-        rewards: list[float] = rewards_of(model, rows, progress).rewards.tolist()
-    return rewards
-
-
-def _as_scored(model: TextRewardModel, prompt: str, response: str) -> tuple[str, str]:
-    """A prompt with a response that was generated as `score` is given them."""
-    if not isinstance(prompt, ChatText):
-        return prompt, response
-    if not prompt.turns:  # it came as the template writes it
-        return prompt, model.written_response(response)
-    try:
-        written = model.chat.texts(prompt.turns, [[Message(ASSISTANT, response)]])
-    except ChatError:  # what was generated is no answer that the template writes
-        return prompt, model.written_response(response)
-    return written.prompt, written.answers[0]

@@ -16,11 +16,8 @@ from coala_jax.data import DataError, ResponseRow, RowOptions, SetAsideRow, stre
 from coala_jax.data._responses import ResponseStream
 from coala_jax.data._rows import lost_note
 from coala_jax.data._writing import set_aside_fields
-from coala_jax.decoding._reward_model import (
-    TextRewardModel,
-    head_identity,
-    require_scores_responses,
-)
+from coala_jax.decoding._head_fits import head_identity
+from coala_jax.decoding._reward_model import TextRewardModel, require_scores_responses
 from coala_jax.features._chat import checkpoint_chat
 
 # Of the options of a model, those that find its tokenizer.

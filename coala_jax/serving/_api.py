@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from coala_jax.decoding._config import GenerationError
-from coala_jax.decoding._reward_model import Rewards
+from coala_jax.decoding._rewards import Rewards
 from coala_jax.serving._engine import Engine
 from coala_jax.serving._errors import ApiError, stopping, timed_out
 from coala_jax.serving._fields import json_object

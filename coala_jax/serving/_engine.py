@@ -16,7 +16,8 @@ import jax
 from coala_jax._errors import CoalaError
 from coala_jax._progress import Progress
 from coala_jax.data import ResponseRow
-from coala_jax.decoding._reward_model import TextRewardModel, rewards_of
+from coala_jax.decoding._reward_model import TextRewardModel
+from coala_jax.decoding._rewards import rewards_of
 from coala_jax.decoding._state import Plan
 from coala_jax.serving._errors import ApiError, internal_error, overloaded, stopping
 from coala_jax.serving._intake import Choice

@@ -9,7 +9,8 @@ import jax
 
 from coala_jax._errors import CoalaError
 from coala_jax.decoding._generate import is_cut
-from coala_jax.decoding._reward_model import TextRewardModel, rewards_of_texts
+from coala_jax.decoding._reward_model import TextRewardModel
+from coala_jax.decoding._rewards import rewards_of_texts
 from coala_jax.decoding._session import Request, Session
 from coala_jax.decoding._state import Likely, Plan, round_up
 from coala_jax.serving._intake import Choice

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from coala_jax.data._message import ASSISTANT
-from coala_jax.decoding._reward_model import Rewards
+from coala_jax.decoding._rewards import Rewards
 from coala_jax.serving._likelihoods import TokenLikelihood, chat_logprobs, text_logprobs
 from coala_jax.serving._tickets import Finished, Piece
 

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from typing import NamedTuple
 
-from coala_jax.decoding._reward_model import Rewards
+from coala_jax.decoding._rewards import Rewards
 from coala_jax.serving._errors import ApiError
 from coala_jax.serving._likelihoods import TokenLikelihood
 

@@ -10,8 +10,8 @@ from coala_jax.decoding._config import GenerationConfig, GenerationError
 from coala_jax.decoding._generate import guided_generate
 from coala_jax.decoding._plan import make_plan
 from coala_jax.decoding._prompts import template_of
-from coala_jax.decoding._reward_model import ValueHead
 from coala_jax.decoding._session import Request, Session
+from coala_jax.decoding._value_head import ValueHead
 from coala_jax.features._query import query_array
 from coala_jax.features._tokens import encode_prompts, encode_texts
 from tests.decoding.reference import Reference, token_evaluations

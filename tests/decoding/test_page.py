@@ -19,9 +19,9 @@ from coala_jax.decoding._moved_steps import moved_steps
 from coala_jax.decoding._page import STYLE, comparison_page
 from coala_jax.decoding._prompts import prompt_text, template_of
 from coala_jax.decoding._reward_colours import colours_for, signed
-from coala_jax.decoding._reward_model import ValueHead
 from coala_jax.decoding._token_rewards import token_rewards
 from coala_jax.decoding._token_text import token_pieces, visible_token
+from coala_jax.decoding._value_head import ValueHead
 from coala_jax.features._tokens import encode_prompts
 from tests.decoding.page_reader import Reader
 

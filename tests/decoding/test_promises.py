@@ -16,6 +16,7 @@ from coala_jax.decoding._config import PAPER, GenerationConfig, GenerationError,
 from coala_jax.decoding._generate import guided_generate
 from coala_jax.decoding._page import comparison_page
 from coala_jax.decoding._token_rewards import token_rewards
+from coala_jax.decoding._value_head import ValueHead
 from coala_jax.features import FeatureError
 from tests.helpers import PROMPTS
 
@@ -182,6 +183,16 @@ def test_rewards_that_are_not_finite_are_errors(backbone, make_model, key, scale
     )
     with pytest.raises(FeatureError, match="prompt 0: the head's reward is not finite"):
         guided_generate(replace(model, head=heavy), PROMPTS, CONFIG.with_options(scale=scale), key)
+
+
+def test_a_value_head_whose_values_are_not_finite_is_named(backbone, make_model, key):
+    model = make_model(backbone)
+    heavy = model.head._replace(
+        theta1=1e38 * np.asarray(model.head.theta1), theta2=np.full(6, 1e38)
+    )
+    valued = replace(model, value_head=ValueHead(heavy, model.settings))
+    with pytest.raises(FeatureError, match="prompt 0: the value head's reward is not finite"):
+        guided_generate(valued, PROMPTS, CONFIG, key)
 
 
 def test_a_template_with_words_around_the_response_is_refused(backbone, make_model, key):

@@ -1,6 +1,7 @@
 """The official client's calls, and the same text as `guided_generate`."""
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import jax
 import openai
@@ -12,7 +13,10 @@ from coala_jax.decoding import score
 from coala_jax.decoding._config import GenerationConfig
 from coala_jax.decoding._generate import guided_generate
 from coala_jax.decoding._prompts import answered_texts
-from tests.serving.asking import MODEL
+from coala_jax.decoding._value_head import ValueHead
+from coala_jax.features._settings import ExtractSettings
+from tests.helpers import random_reward_model
+from tests.serving.asking import MODEL, running
 
 PROMPTS = ["the student asks", "what does the tutor answer"]
 MESSAGES = [{"role": "user", "content": "the tutor?"}]
@@ -50,6 +54,18 @@ def test_completions_are_those_of_guided_generate(client, model):
     assert answer.usage.completion_tokens == sum(len(one.tokens) for one in expected)
     assert answer.usage.prompt_tokens == expected[0].prompt_tokens + expected[2].prompt_tokens
     assert (answer.object, answer.model) == ("text_completion", MODEL)
+
+
+def test_a_served_value_head_guides_and_the_head_rewards(model):
+    values = random_reward_model(model.backbone, ExtractSettings(pooling="mean"), 5)
+    valued = replace(model, value_head=ValueHead(values.head, values.settings))
+    with running(valued) as served:
+        status, _, body = served.complete(prompt=PROMPTS[0], max_tokens=12, seed=SEED, **OURS)
+    assert status == 200
+    expected, without = (generated(each, PROMPTS[:1])[0] for each in (valued, model))
+    (choice,) = body["choices"]
+    assert choice["text"] == expected.text != without.text
+    assert choice["reward"] == pytest.approx(expected.reward, abs=1e-5)
 
 
 def test_a_conversation_is_what_the_chat_template_writes(client, model):

@@ -91,11 +91,30 @@ def _pairs(
         store = extract_store(own, backbone, folder, settings=settings)
         pairs = pairs_of_table(name, store.table, own.rows)
         made.append(pairs._replace(cut=store.manifest["cut"]))
+    return joined(made)
+
+
+def joined(made: Sequence[PairSet]) -> PairSet:
+    """The pairs of all parts of a set; where a part says no weights or margins, they are plain."""
+
+    def together(name: str, plain: float | None = None) -> np.ndarray | None:
+        arrays = [getattr(each, name) for each in made]
+        if all(array is None for array in arrays):
+            return None
+        return np.concatenate(
+            [
+                np.full(len(each.keys), plain, np.float32) if array is None else array
+                for each, array in zip(made, arrays, strict=True)
+            ]
+        )
+
     return made[0]._replace(
         chosen=np.concatenate([each.chosen for each in made]),
         rejected=np.concatenate([each.rejected for each in made]),
         keys=tuple(itertools.chain(*(each.keys for each in made))),
-        lengths=np.concatenate([each.lengths for each in made if each.lengths is not None]),
+        lengths=together("lengths"),
+        weight=together("weight", 1.0),
+        margin=together("margin", 0.0),
         cut={part: sum((each.cut or {})[part] for each in made) for part in made[0].cut or {}},
         prompt_hashes=None,
     )

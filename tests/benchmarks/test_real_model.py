@@ -262,6 +262,30 @@ def test_a_head_of_values_is_made_and_guides(data, tmp_path):
     assert all(row["guided_steps"] > 0 for row in own)
 
 
+def test_parts_of_a_set_of_pairs_are_joined_with_all_that_they_have():
+    from layer_accuracy import joined
+
+    from coala_jax.study._pairs import PairSet
+
+    def part(first, **fields):
+        draw = np.random.default_rng(first)
+        sides = draw.standard_normal((2, 3, 4)).astype(np.float32)
+        keys = tuple(map(str, range(first, first + 3)))
+        cut = {"prompt": first, "response": 1}
+        return PairSet("set", *sides, keys, "prompt", cut=cut, **fields)
+
+    lengths = np.arange(6).reshape(3, 2)
+    parts = [part(0, lengths=lengths, margin=np.ones(3, np.float32)), part(3, lengths=lengths)]
+    whole = joined(parts)
+    np.testing.assert_array_equal(whole.chosen, np.concatenate([each.chosen for each in parts]))
+    np.testing.assert_array_equal(whole.margin, [1, 1, 1, 0, 0, 0])
+    assert whole.weight is None and whole.lengths.shape == (6, 2)
+    assert (whole.keys, whole.cut) == (tuple("012345"), {"prompt": 3, "response": 2})
+    rows = np.arange(6) % 2 == 0
+    assert len(whole.take(rows).margin) == 3
+    assert joined(parts[:1]).lengths.shape == (3, 2)
+
+
 @pytest.mark.slow
 def test_preference_pairs_are_judged_on_layers_and_poolings(data, tmp_path):
     pytest.importorskip("sklearn")

@@ -81,8 +81,6 @@ METHODS = (
     # Controls: what few candidates do without a head.
     Method("top-k of 2 without a head", {"top_k": 2}, (0.0,)),
     Method("top-k of 5 without a head", {"top_k": 5}, (0.0,)),
-    Method("exponential", {"reweighting": "exponential"}),
-    Method("exponential of raw rewards", {"reweighting": "raw"}),
     Method("best candidate", {"choice": "best"}, (1.0,)),
     Method("token by token, lookahead of 12", AHEAD),
     Method("token by token, lookahead of 24", {**AHEAD, "lookahead": 24}),

@@ -35,6 +35,8 @@ SHARD_ROWS = 256
 # Prompts of a part: the dearest method takes some minutes for them.
 PROMPTS_A_PART = 50
 SCALES = (0.5, 1.0, 2.0, 4.0, 8.0)
+# Of two candidates the better one is drawn more and more; infinity is the best one.
+WIDE_SCALES = (*SCALES, 32.0)
 BEST_OF = (2, 4, 8, 16)
 HELD_OUT, DEVELOPMENT = "held out", "development"
 # Who guides: the head of whole responses, which also rewards them, or one of values.
@@ -71,7 +73,7 @@ METHODS = (
     Method("blocks of 8, best of 4", {"guide_every": 8, "continuations": 4, **PREFIX}, (1.0,)),
     Method("N = 8, 4 candidates, lookahead of 7", {**AHEAD, **PREFIX}),
     Method("blocks of 8, best of 2", {"guide_every": 8, "continuations": 2, **PREFIX}, (1.0,)),
-    Method("N = 1, 2 candidates", TWO),
+    Method("N = 1, 2 candidates", TWO, WIDE_SCALES),
     # Controls: what few candidates do without a head.
     Method("plain, top-k 2", {"top_k": 2}, (0.0,)),
     Method("plain, top-k 5", {"top_k": 5}, (0.0,)),
@@ -80,19 +82,10 @@ METHODS = (
     Method("N = 5", PREFIX),
     Method("the paper's, N = 1", {"guide_every": 1}),
     Method("value head, N = 1, 5 candidates", FIVE, guide=VALUE),
-    Method("value head, N = 1, 2 candidates", TWO, guide=VALUE),
+    Method("value head, N = 1, 2 candidates", TWO, WIDE_SCALES, VALUE),
     Method("value head, N = 5", PREFIX, guide=VALUE),
-    # The forms that are not the default. Of two candidates the exponential one is the linear one
-    # under another scale, and the best one its limit.
     Method("N = 1, 2 candidates, best", {**TWO, "choice": "best"}, (1.0,)),
-    Method("N = 1, 2 candidates, raw", {**TWO, "reweighting": "raw"}, (2.0, 8.0)),
-    Method("N = 1, 2 candidates, token", {**TWO, "scored": "token"}, (8.0,)),
-    Method("N = 1, 5 candidates, exponential", {**FIVE, "reweighting": "exponential"}, (2.0, 8.0)),
-    Method("N = 1, 5 candidates, raw", {**FIVE, "reweighting": "raw"}, (2.0, 8.0)),
     Method("value head, N = 1, 2 candidates, best", {**TWO, "choice": "best"}, (1.0,), VALUE),
-    Method(
-        "value head, N = 1, 2 candidates, raw", {**TWO, "reweighting": "raw"}, (2.0, 8.0), VALUE
-    ),
 )
 # Scales of held-out prompts that run before all others, in this order.
 FIRST = {

@@ -16,7 +16,6 @@ from coala_jax.decoding._config import (
     BATCH_SIZE,
     CHOICES,
     PAPER,
-    REWEIGHTINGS,
     SCORED,
     GenerationConfig,
     Guidance,
@@ -32,7 +31,6 @@ PLAIN = ("max_new_tokens", "temperature", "top_p", "top_k", "repetition_penalty"
 TAKES: dict[str, Takes] = {
     "temperature": finite_number,
     "scale": finite_number,
-    "reweighting": REWEIGHTINGS,
     "choice": CHOICES,
     "scored": SCORED,
     "lookahead": natural_number,

@@ -96,8 +96,6 @@ def score_candidates(policy: Policy, state: DecodeState, tokens: jax.Array) -> S
     if reward.value_head is not None:
         read = _is_read(plan, tokens, state.length[:, None])
         scored = select_rows(read, pools, before)
-    if plan.guidance.scored == "token":
-        scored = reward.add(branched(reward.forget_response(state.pools)), own)
     if plan.closes:
         scored = select_rows(~ended, reward.add(pools, *end), pools)
     one = jnp.ones((rows, candidates), jnp.int32)
@@ -132,7 +130,7 @@ class Growing(NamedTuple):
     Attributes:
         cache: the rows' tokens, and behind them those of the branches.
         branches: so far.
-        scored: pools that are scored, where these are others than those of prefix and branch.
+        scored: of a value head the pools of what it reads (`_is_read`); None without one.
     """
 
     cache: KeyValueCache
@@ -190,9 +188,7 @@ def grow_branches(
         cache, (hidden, *layers) = run(growing.cache, plan.as_known(tokens), at)
         pools, scored = reward.add(branches.pools, tuple(layers)), growing.scored
         if scored is not None:
-            read = going
-            if reward.value_head is not None:
-                read = going & _is_read(plan, tokens, state.length[:, None] + at)
+            read = going & _is_read(plan, tokens, state.length[:, None] + at)
             scored = select_rows(read, reward.add(scored, tuple(layers)), scored)
         branches = Branches(
             tokens=branches.tokens.at[:, :, at].set(tokens),
@@ -217,11 +213,7 @@ def grow_branches(
         hidden=spread(state.hidden),
         pools=jax.tree.map(spread, state.pools),
     )
-    scored = None
-    if plan.guidance.scored == "token":
-        scored = jax.tree.map(spread, reward.forget_response(state.pools))
-    elif reward.value_head is not None:
-        scored = branches.pools
+    scored = None if reward.value_head is None else branches.pools
     growing = add(Growing(state.cache, branches, scored), first, jnp.int32(0))
 
     def lengthen(at: jax.Array, growing: Growing) -> Growing:

@@ -6,12 +6,10 @@ from typing import Any, TypeGuard
 
 from coala_jax._errors import CoalaError
 
-# How scores reweight the candidates: `coala_jax.decoding._guidance`.
-REWEIGHTINGS = ("linear", "exponential", "raw")
 CHOICES = ("sample", "best")
 # What the head sees of a candidate: the prefix it extends, closed by the end token as the texts
-# that the head was trained on are; the extended prefix as it stands; the candidate token alone.
-SCORED = ("closed", "prefix", "token")
+# that the head was trained on are; the extended prefix as it stands.
+SCORED = ("closed", "prefix")
 # Prompts that run together unless said otherwise: the cache of more would not fit beside a model of
 # some billion weights.
 BATCH_SIZE = 32
@@ -98,10 +96,9 @@ class Guidance:
             token-by-token mode.
         num_candidates: the most probable of the pool that are scored and chosen from where
             guidance acts; None means the whole pool.
-        reweighting: how scores move probabilities (`REWEIGHTINGS`).
         choice: ``sample`` one candidate by the reweighted probabilities, or take the ``best`` by
             the head's score.
-        scored: the prefix closed by the end token, as it stands, or the token alone (`SCORED`).
+        scored: the extended prefix ``closed`` by the end token, or as it stands, ``prefix``.
         lookahead: tokens by which a candidate is continued, greedily, before it is scored.
         continuations: k of blockwise best-of-k: where guidance acts, k whole continuations of
             ``guide_every`` tokens are sampled and the one with the highest score is kept; 0 guides
@@ -113,7 +110,6 @@ class Guidance:
 
     guide_every: int = 1
     num_candidates: int | None = 2
-    reweighting: str = "linear"
     choice: str = "sample"
     scored: str = "prefix"
     lookahead: int = 0
@@ -125,7 +121,7 @@ class Guidance:
         _require_integers(self, 0, "lookahead", "continuations")
         if self.num_candidates is not None:
             _require_integers(self, 1, "num_candidates")
-        known = {"reweighting": REWEIGHTINGS, "choice": CHOICES, "scored": SCORED}
+        known = {"choice": CHOICES, "scored": SCORED}
         for name, values in known.items():
             if getattr(self, name) not in values:
                 raise GenerationError(

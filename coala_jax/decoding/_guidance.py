@@ -1,7 +1,5 @@
 """How the head's scores move the candidates' probabilities (COALA, appendix H.3)."""
 
-from collections.abc import Callable, Mapping
-
 import jax
 import jax.numpy as jnp
 
@@ -29,41 +27,15 @@ def normalise_scores(scores: jax.Array, inside: jax.Array) -> jax.Array:
     return jnp.where(inside & told_apart, scaled, 0)
 
 
-def _linear(scores: jax.Array, inside: jax.Array, scale: jax.Array) -> jax.Array:
-    return jnp.log1p(scale * normalise_scores(scores, inside))
-
-
-def _exponential(scores: jax.Array, inside: jax.Array, scale: jax.Array) -> jax.Array:
-    return scale * normalise_scores(scores, inside)
-
-
-def _raw(scores: jax.Array, inside: jax.Array, scale: jax.Array) -> jax.Array:
-    return jnp.where(inside, scale * scores, 0)
-
-
-# What is added to log p of a candidate with score s, normalised s', under the scale lambda.
-REWEIGHT: Mapping[str, Callable[[jax.Array, jax.Array, jax.Array], jax.Array]] = {
-    # p (1 + lambda s'): the paper's.
-    "linear": _linear,
-    # p exp(lambda s').
-    "exponential": _exponential,
-    # p exp(lambda s): the policy that maximises reward less KL / lambda over the pool.
-    "raw": _raw,
-}
-
-
-def log_reweight(
-    scores: jax.Array, inside: jax.Array, scale: jax.Array, reweighting: str
-) -> jax.Array:
-    """What guidance adds to the log probabilities of a pool.
+def log_reweight(scores: jax.Array, inside: jax.Array, scale: jax.Array) -> jax.Array:
+    """What guidance adds to the log probabilities of a pool: p becomes p (1 + lambda s').
 
     Args:
-        scores: (rows, size) float32 rewards.
+        scores: (rows, size) float32 rewards, of which s' are the normalised ones.
         inside: (rows, size) booleans, true at candidates.
-        scale: (rows,) float32 guidance scale; 0 adds nothing.
-        reweighting: a key of ``REWEIGHT``.
+        scale: (rows,) float32 guidance scale lambda; 0 adds nothing.
 
     Returns:
         (rows, size) float32.
     """
-    return REWEIGHT[reweighting](scores, inside, scale[:, None])
+    return jnp.log1p(scale[:, None] * normalise_scores(scores, inside))

@@ -87,9 +87,7 @@ def _weights_after(steps: Sequence[GuidedStep], config: GenerationConfig) -> np.
         chosen = np.array([step.chosen for step in steps], np.int64)
         return (np.arange(widest) == chosen[:, None]).astype(np.float32)
     scale = jnp.full(len(steps), config.sampling.scale, jnp.float32)
-    added = log_reweight(
-        jnp.asarray(scores), jnp.asarray(log_probs > -np.inf), scale, guidance.reweighting
-    )
+    added = log_reweight(jnp.asarray(scores), jnp.asarray(log_probs > -np.inf), scale)
     return np.asarray(jax.nn.softmax(log_probs + added, axis=-1))
 
 

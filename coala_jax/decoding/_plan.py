@@ -74,18 +74,8 @@ def make_plan(
 
 
 def as_guided(guidance: Guidance, model: TextRewardModel) -> Guidance:
-    """What is done of a guidance: a value head reads texts in the making as they stand.
-
-    Raises:
-        GenerationError: the candidate alone is to be scored, which no value head was trained on.
-    """
-    if model.value_head is None:
-        return guidance
-    if guidance.scored == "token":
-        raise GenerationError(
-            "scored='token': a value head reads the whole text so far; leave out one of the two"
-        )
-    return replace(guidance, scored="prefix")
+    """What is done of a guidance: a value head reads texts in the making as they stand."""
+    return guidance if model.value_head is None else replace(guidance, scored="prefix")
 
 
 def _require_plain_response(model: TextRewardModel) -> None:

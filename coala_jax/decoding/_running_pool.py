@@ -228,20 +228,6 @@ class RunningReward:
         wide = [jnp.broadcast_to(vector, (*whole, vector.shape[-1])) for vector in vectors]
         return head(jnp.concatenate(wide, -1)).astype(jnp.float32)
 
-    def forget_response(self, pools: RunningPools) -> RunningPools:
-        """Pools of the same shape that no token has reached, for scoring tokens without their text.
-
-        The first token of a text stays what it was: it is no response token.
-        """
-        first = RUNNING["first"]
-        return tuple(
-            tuple(
-                kept if part is first else _untouched(part, kept)
-                for part, kept in zip(self._parts, layer, strict=True)
-            )
-            for layer in pools
-        )
-
     @property
     def _parts(self) -> list[RunningPooling]:
         return [RUNNING[name] for name in self._names]
@@ -250,11 +236,6 @@ class RunningReward:
 def _on_device(head: Head) -> Head:
     placed: Head = jax.tree.map(jnp.asarray, head)
     return placed
-
-
-def _untouched(part: RunningPooling, kept: PoolState) -> PoolState:
-    hidden = jnp.zeros((*kept[0].shape[:-1], 1, kept[0].shape[-1]), jnp.float32)
-    return part.begin(hidden, jnp.zeros(hidden.shape[:-1], bool))
 
 
 def select_rows(taken: jax.Array, new: RunningPools, old: RunningPools) -> RunningPools:

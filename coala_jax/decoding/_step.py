@@ -271,7 +271,7 @@ def _choose_guided(
         choice = _best(pool, scored.scores)
     else:
         scale = state.options.scale
-        moved = log_reweight(scored.scores, pool.inside, scale, guidance.reweighting)
+        moved = log_reweight(scored.scores, pool.inside, scale)
         choice = draw(pool, pool.log_probs + moved, noise, state.options.temperature)
     token = jnp.take_along_axis(pool.tokens, choice.place[:, None], axis=1)
     count, near = noise.shape[1], choice.near_tie

@@ -62,25 +62,21 @@ class Reference:
         weights = weights[: len(kept)]
         return kept, np.log(weights / weights.sum())
 
-    def reward(self, prompt, response, apart=0, reader=None):
-        """Of a response, or of its last ``apart`` tokens as if nothing stood before them.
-
-        Whichever end token it has, it is scored as a text is: with the one that closes texts.
-        """
+    def reward(self, prompt, response, reader=None):
+        """Of a response, scored with the end token that closes texts, whichever it has."""
         response = [self.end if token in self.ends else token for token in response]
         vectors = []
         head, settings = reader or (self.model.head, self.model.settings)
         for number, layer in enumerate(settings.layers):
             states = self.hidden([*prompt, *response], layer)
-            own = states[-apart:] if apart else states[len(prompt) :]
-            text = own if apart else states
+            own = states[len(prompt) :]
             for name in settings.pooling.split("+"):
                 if name == "mean":
                     vectors.append(own.mean(0))
                 elif name == "last":
                     vectors.append(own[-1])
                 elif name == "text_mean":
-                    vectors.append(text.mean(0))
+                    vectors.append(states.mean(0))
                 elif name == "first":
                     vectors.append(states[0])
                 elif name == "attention":
@@ -92,14 +88,12 @@ class Reference:
         centred = np.concatenate(vectors) - center
         return float(np.maximum(centred @ theta1 + bias, 0) @ theta2)
 
-    def score(self, prompt, response, added):
-        """Of a prefix that was extended by ``added`` tokens, as the configuration scores it."""
+    def score(self, prompt, response):
+        """Of an extended prefix, as the configuration scores it."""
         if self.model.value_head is not None:
             ends = response[-1] in self.ends and len(response) > 1
             read = response[:-1] if ends else response
             return self.reward(prompt, read, reader=self.model.value_head)
-        if self.guidance.scored == "token":
-            return self.reward(prompt, response, apart=added)
         closes = self.guidance.scored == "closed" and response[-1] not in self.ends
         return self.reward(prompt, [*response, self.end] if closes else response)
 
@@ -123,7 +117,7 @@ class Reference:
             ahead = [token]
             while len(ahead) <= self.guidance.lookahead and ahead[-1] not in self.ends:
                 ahead.append(int(np.argmax(self.logits([*prompt, *response, *ahead]))))
-            scores.append(self.score(prompt, [*response, *ahead], len(ahead)))
+            scores.append(self.score(prompt, [*response, *ahead]))
         scores = np.array(scores)
         self.scores.append(scores)
         if self.guidance.choice == "best":
@@ -131,11 +125,7 @@ class Reference:
         spread = scores.max() - scores.min()
         normalised = (scores - scores.min()) / spread if spread else np.zeros(len(scores))
         scale = self.sampling.scale
-        added = {
-            "linear": np.log(1 + scale * normalised),
-            "exponential": scale * normalised,
-            "raw": scale * scores,
-        }[self.guidance.reweighting]
+        added = np.log(1 + scale * normalised)
         noise = self.noise(key, len(response), tokens)
         return tokens[int(np.argmax(log_probs + added + noise))]
 
@@ -150,7 +140,7 @@ class Reference:
                 ids = [*prompt, *response, *added]
                 added.append(self.sample(ids, own, len(response) + len(added)))
             blocks.append(added)
-            scores.append(self.score(prompt, [*response, *added], len(added)))
+            scores.append(self.score(prompt, [*response, *added]))
         self.scores.append(np.array(scores))
         return blocks[int(np.argmax(scores))]
 

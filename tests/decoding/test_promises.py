@@ -58,14 +58,14 @@ def test_scale_zero_is_plain_sampling(backbone, make_model, key):
     """Once left out, and once run through the head with a scale too small to count."""
     model = make_model(backbone)
     plain = guided_generate(backbone, PROMPTS, CONFIG.with_options(scale=0.0), key)
-    for scale, reweighting in [(0.0, "linear"), (1e-9, "linear"), (1e-9, "raw")]:
-        config = CONFIG.with_options(scale=scale, reweighting=reweighting)
+    for scale in (0.0, 1e-9):
+        config = CONFIG.with_options(scale=scale)
         guided = guided_generate(model, PROMPTS, config, key)
         assert [made.tokens for made in guided] == [made.tokens for made in plain]
         assert all((made.guided_steps > 0) == (scale > 0) for made in guided)
 
 
-@pytest.mark.parametrize("changes", [{}, {"reweighting": "exponential"}, {"continuations": 2}])
+@pytest.mark.parametrize("changes", [{}, {"continuations": 2}])
 def test_a_head_without_preference_changes_nothing(backbone, dead_head, key, changes):
     plain = guided_generate(backbone, PROMPTS, CONFIG.with_options(scale=0.0), key)
     config = CONFIG.with_options(scale=50.0, **changes)
@@ -284,7 +284,6 @@ def test_a_token_that_the_model_does_not_know_is_named(backbone, key):
         ("max_new_tokens", 0),
         ("repetition_penalty", 0.0),
         ("repetition_penalty", math.inf),
-        ("reweighting", "cubic"),
         ("choice", "worst"),
         ("scored", "all"),
         ("stop", "text"),

@@ -59,7 +59,7 @@ BODIES = {
         (COMPLETIONS, {"guidance_scale": -1}, "guidance_scale", "from 0 to"),
         (COMPLETIONS, {"guidance_scale": 10**400}, "guidance_scale", "number"),
         (COMPLETIONS, {"repetition_penalty": 0}, "repetition_penalty", "from 0.001"),
-        (COMPLETIONS, {"reweighting": "cubic"}, "reweighting", "linear, exponential, raw"),
+        (COMPLETIONS, {"choice": "worst"}, "choice", "sample, best"),
         (
             COMPLETIONS,
             {"lookahead": 1, "continuations": 2, "guide_every": 2},

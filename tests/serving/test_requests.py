@@ -78,9 +78,8 @@ def test_every_field_is_heeded():
         "repetition_penalty": 1.25,
         "guide_every": 3,
         "num_candidates": 4,
-        "reweighting": "raw",
         "choice": "best",
-        "scored": "token",
+        "scored": "closed",
         "lookahead": 2,
     }
     body = {

@@ -12,7 +12,7 @@ help:
 	@echo "make test        install into $(VENV) and run the tests"
 	@echo "make test-slow   the tests that take minutes"
 	@echo "make lint types  ruff (lint and format) and mypy"
-	@echo "make bench-env   other packages that benchmarks/solvers.py compares with, in .venvs"
+	@echo "make bench-env   other packages that benchmarks compare with, in .venvs"
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -50,10 +50,10 @@ format: $(VENV)/.dev
 types: $(VENV)/.dev
 	$(BIN)/mypy
 
-# Environments of their own for the packages that benchmarks/solvers.py compares with. Both pin or
-# pull far more than their solvers import (transformers, torchvision, ...), hence --no-deps; pip then
+# Environments of their own for the packages that benchmarks compare with: solvers, and trainers of
+# language models (TRL, whose ORPO may change with any version). The solvers pin or pull far more than their solvers import (transformers, torchvision, ...), hence --no-deps; pip then
 # warns about what is missing. pyscnn imports torch but computes in numpy on CPUs.
-bench-env: $(VENV)/.dev .venvs/bench-jaxcld/.ready .venvs/bench-scnn/.ready
+bench-env: $(VENV)/.dev .venvs/bench-jaxcld/.ready .venvs/bench-scnn/.ready .venvs/bench-trl/.ready
 
 .venvs/bench-jaxcld/.ready: Makefile
 	$(PYTHON) -m venv .venvs/bench-jaxcld
@@ -66,6 +66,11 @@ bench-env: $(VENV)/.dev .venvs/bench-jaxcld/.ready .venvs/bench-scnn/.ready
 	.venvs/bench-scnn/bin/python -m pip install --quiet --no-deps pyscnn==0.0.10
 	.venvs/bench-scnn/bin/python -m pip install --quiet torch==2.13.0 numpy scipy cvxpy \
 		scikit-learn typing_extensions tqdm opt_einsum linalg_backends
+	touch $@
+
+.venvs/bench-trl/.ready: Makefile
+	$(PYTHON) -m venv .venvs/bench-trl
+	.venvs/bench-trl/bin/python -m pip install --quiet torch==2.13.0 trl==1.16.0 peft
 	touch $@
 
 clean:

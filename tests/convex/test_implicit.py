@@ -214,11 +214,17 @@ def located() -> Solved:
         params, features = draw_problem()
         config = Config(max_iterations=40_000, phase1_loss="bradley_terry")
         params, pairs = prepare_params(params._replace(group_lasso=0.2)), prepare_features(features)
-        prepared = prepare(params, pairs, config, None, jnp.asarray(GATES))
-        problem, _ = at_strength(params, config, prepared)
-        result = solve_held(params, config, problem, prepared.cones, jnp.int32(0))
+
+        @jax.jit
+        def locate(params, pairs):
+            prepared = prepare(params, pairs, config, None, jnp.asarray(GATES))
+            problem, _ = at_strength(params, config, prepared)
+            result = solve_held(params, config, problem, prepared.cones, jnp.int32(0))
+            return problem.program, result
+
+        program, result = locate(params, pairs)
         assert int(result.status) == Status.SOLVED
-        return Solved(problem.program, result.state)
+        return Solved(program, result.state)
 
 
 @pytest.mark.slow
@@ -298,5 +304,5 @@ def test_gates_that_select_no_row_do_not_spoil_gradients():
             solution = cronos(params, features._replace(chosen=chosen), config=config)
             return jnp.sum(solution.head(jnp.ones((1, 1))))
 
-        slope = jax.grad(reward)(features.chosen)
+        slope = jax.jit(jax.grad(reward))(features.chosen)
     assert np.isfinite(np.asarray(slope)).all()

@@ -1,5 +1,7 @@
 """Every loss: prox, conjugate and dual scale against numerical truth."""
 
+from functools import cache
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,16 +17,22 @@ NAMES = sorted(LOSSES)
 LABELS = st.sampled_from([-1.0, 1.0])
 
 
+@cache
+def compiled(name: str, part: str):
+    """A function of a loss, compiled once for the many examples of a test."""
+    return jax.jit(getattr(get_loss(name), part))
+
+
 @pytest.mark.parametrize("name", NAMES)
 @given(z=st.floats(-20, 20), y=LABELS, step=st.floats(1e-3, 1e3))
 def test_prox_minimises_its_definition(name, z, y, step):
-    loss = get_loss(name)
     with jax.enable_x64(True):
-        one = jnp.ones(1)
-        prox = float(loss.prox(z * one, y * one, step * one)[0])
+        one = np.ones(1)
+        prox = float(compiled(name, "prox")(z * one, y * one, step * one)[0])
 
         def definition(x: float) -> float:
-            return step * float(loss.value(x * one, y * one, one)) + 0.5 * (x - z) ** 2
+            value = float(compiled(name, "value")(x * one, y * one, one))
+            return step * value + 0.5 * (x - z) ** 2
 
         best = minimize_scalar(definition, bounds=(z - step - 1, z + step + 1), method="bounded")
         assert definition(prox) <= definition(best.x) + 1e-9 * (1 + abs(best.fun))

@@ -1,5 +1,7 @@
 """Chunked sums are off by no more than they say, and bounds made of them are bounds."""
 
+from functools import cache, partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -105,24 +107,31 @@ def test_two_nearly_equal_pairs_are_not_solved_with_a_gap_of_zero():
         assert float(report.relative_gap) <= 2 * float(params.gap_tolerance)
 
 
-@pytest.mark.parametrize("loss", ["bradley_terry", "logistic"])
-@pytest.mark.parametrize("size", [1e-18, 1e-22, 1e-30, 1e-36])
-def test_a_dual_point_next_to_zero_is_scaled_to_its_bound_and_no_further(loss, size):
-    """Where ADMM overshoots every row is fitted, r next to zero, and its squares underflow."""
+@cache
+def scaled_duals(loss: str):
+    """Feasible points that a direction is scaled to, as a function of the sizes it has before."""
     chosen = np.array([[0.21], [0.53], [0.97], [-0.52]], "f4")
     rejected = np.array([[-0.51], [0.22], [0.54], [0.98]], "f4")
     config = Config(n_gates=4, phase1_loss=loss, strength_unit="absolute")
     params = prepare_params(Params(group_lasso=1e-3))
-    prepared = prepare(
-        params, prepare_features(PreferenceFeatures(chosen, rejected)), config, *NONE
-    )
-    problem, _ = at_strength(params, config, prepared)
-    program = problem.program
-    point = jnp.linspace(0.5, 1, len(program.labels))
-    point = point if loss == "bradley_terry" else point * program.labels
-    none = jnp.zeros((2, 4, 8))
-    expected = feasible_dual(program, point, none)
-    found = feasible_dual(program, jnp.float32(size) * point, none)
+    features = prepare_features(PreferenceFeatures(chosen, rejected))
+
+    @jax.jit
+    def duals(params, features, sizes):
+        program = at_strength(params, config, prepare(params, features, config, *NONE))[0].program
+        point = jnp.linspace(0.5, 1, len(program.labels))
+        point = point if loss == "bradley_terry" else point * program.labels
+        none = jnp.zeros((2, 4, 8))
+        return [feasible_dual(program, size * point, none) for size in sizes]
+
+    return partial(duals, params, features)
+
+
+@pytest.mark.parametrize("loss", ["bradley_terry", "logistic"])
+@pytest.mark.parametrize("size", [1e-18, 1e-22, 1e-30, 1e-36])
+def test_a_dual_point_next_to_zero_is_scaled_to_its_bound_and_no_further(loss, size):
+    """Where ADMM overshoots every row is fitted, r next to zero, and its squares underflow."""
+    expected, found = scaled_duals(loss)(jnp.float32([1, size]))
     assert float(found.value) == pytest.approx(float(expected.value), rel=1e-5)
     assert np.max(np.abs(found.point)) == pytest.approx(np.max(np.abs(expected.point)), rel=1e-5)
 

@@ -109,7 +109,7 @@ def test_a_value_head_guides_and_the_head_rewards(backbone, make_model, key, nam
     valued = replace(model, value_head=ValueHead(values.head, values.settings))
     compare(backbone, valued, config_of(name), key)
     by_value, by_head = (
-        [one.tokens for one in guided_generate(each, PROMPTS, config_of(name), key)]
+        [one.tokens for one in guided_generate(each, PROMPTS, config_of(name), key, trace=True)]
         for each in (valued, model)
     )
     assert by_value != by_head
@@ -123,7 +123,7 @@ def test_any_of_several_end_tokens_ends_a_response(backbone, make_model, key, na
     tokenizer = replace(backbone.tokenizer, more_end_ids=ends)
     model = make_model(replace(backbone, tokenizer=tokenizer))
     compare(model.backbone, model, config_of(name), key)
-    made = guided_generate(model, PROMPTS, config_of(name), key)
+    made = guided_generate(model, PROMPTS, config_of(name), key, trace=True)
     ended = [one for one in made if one.tokens[-1] in ends]
     assert ended
     for one in ended:

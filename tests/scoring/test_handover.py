@@ -35,7 +35,10 @@ FEATURES = np.random.default_rng(1).normal(size=(9, WIDTH)).astype(np.float32)
 TOLERANCE = 1e-5
 
 
-@pytest.fixture(params=["relu", "gated", "relu and path", "gated and path"])
+KINDS = ("relu", "gated", "relu and path", "gated and path")
+
+
+@pytest.fixture(params=KINDS)
 def folder(request, write_head, tmp_path):
     """The folder of a head of either kind."""
     return write_head(tmp_path / "head", random_head(WIDTH, request.param))
@@ -91,33 +94,40 @@ def test_without_flatbuffers_the_extra_is_named(head_folder, tmp_path, monkeypat
     assert not list(tmp_path.iterdir())
 
 
-def test_the_torch_module_is_the_head_and_needs_nothing_of_this_package(folder, tmp_path):
-    torch = pytest.importorskip("torch")
-    files = export_torch(folder, tmp_path / "out")
-    assert sorted(file.name for file in files) == [
-        "head.json",
-        "head.safetensors",
-        "reward_head.py",
-    ]
-    # In a process of its own: where this package and jax cannot be imported.
+def test_the_torch_module_is_the_head_and_needs_nothing_of_this_package(write_head, tmp_path):
+    pytest.importorskip("torch")
+    heads = [random_head(WIDTH, kind) for kind in KINDS]
+    for number, head in enumerate(heads):
+        folder = write_head(tmp_path / f"head{number}", head)
+        files = export_torch(folder, tmp_path / f"out{number}")
+        assert sorted(file.name for file in files) == [
+            "head.json",
+            "head.safetensors",
+            "reward_head.py",
+        ]
+    # In a process of its own, one for all: where this package and jax cannot be imported.
     np.save(tmp_path / "features.npy", FEATURES)
     code = f"""
 import sys
 sys.modules.update(dict.fromkeys(["coala_jax", "jax", "flax"]))
 import numpy, torch
-from reward_head import RewardHead
-head = RewardHead.load("head.safetensors").eval()
-assert not list(head.parameters())
-features = torch.from_numpy(numpy.load({str(tmp_path / "features.npy")!r}))
-numpy.save({str(tmp_path / "rewards.npy")!r}, head(features).numpy())
-assert head(features.reshape(3, 3, -1)).shape == (3, 3)
-assert torch.equal(head(features.double()), head(features))
+for number in range({len(heads)}):
+    sys.path.insert(0, f"out{{number}}")
+    sys.modules.pop("reward_head", None)
+    from reward_head import RewardHead
+    assert f"out{{number}}" in sys.modules["reward_head"].__file__
+    head = RewardHead.load(f"out{{number}}/head.safetensors").eval()
+    assert not list(head.parameters())
+    features = torch.from_numpy(numpy.load("features.npy"))
+    numpy.save(f"out{{number}}/rewards.npy", head(features).numpy())
+    assert head(features.reshape(3, 3, -1)).shape == (3, 3)
+    assert torch.equal(head(features.double()), head(features))
 """
-    subprocess.run([sys.executable, "-c", code], cwd=tmp_path / "out", check=True)
-    head, _ = load_head(folder)
-    found = np.load(tmp_path / "rewards.npy")
-    np.testing.assert_allclose(found, head(FEATURES), rtol=TOLERANCE, atol=TOLERANCE)
-    assert torch.__version__
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
+    for number in range(len(heads)):
+        head, _ = load_head(tmp_path / f"head{number}")
+        found = np.load(tmp_path / f"out{number}" / "rewards.npy")
+        np.testing.assert_allclose(found, head(FEATURES), rtol=TOLERANCE, atol=TOLERANCE)
 
 
 def test_the_torch_module_refuses_what_does_not_fit():

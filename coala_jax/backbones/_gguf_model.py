@@ -228,6 +228,11 @@ def _add_head_widths(fields: Fields, given: Fields) -> None:
         width = fields["hidden_size"] // fields["num_attention_heads"]
         if fields["model_type"] in ("llama", "mistral") and turned:
             width = fields["head_dim"] = turned
+    if width == 0:
+        raise CheckpointError(
+            f"embedding_length={fields['hidden_size']} is less than one for each of the "
+            f"{fields['num_attention_heads']} heads (attention.head_count); convert the model again"
+        )
     if values not in (None, width):
         raise CheckpointError(
             f"attention.value_length={values} is not supported; that of keys, {width}, is"

@@ -271,6 +271,13 @@ def test_metadata_that_are_not_computed_are_refused(key, value, message, folder,
     assert message in str(caught.value)
 
 
+def test_heads_without_any_width_are_named(folder, tmp_path):
+    name, metadata = "phi3 longrope, part of a head", {"phi3.embedding_length": 1}
+    path = write_gguf(folder(name), tmp_path / "a.gguf", metadata=metadata)
+    with pytest.raises(CheckpointError, match="embedding_length=1 is less than one for each of"):
+        read_config(path)
+
+
 @pytest.mark.parametrize(
     ("said", "factor"),
     [

@@ -24,7 +24,7 @@ from coala_jax._files import write_files
 from coala_jax._json import read_json_object
 from coala_jax.backbones._errors import CheckpointError, some_of
 from coala_jax.backbones._family import BackboneConfig, BackboneModule, Family, Slot
-from coala_jax.backbones._gguf import is_gguf
+from coala_jax.backbones._gguf import GGUF_SUFFIX, is_gguf
 from coala_jax.backbones._gguf_model import gguf_config
 from coala_jax.backbones._lora import Adapter, merge_adapter
 from coala_jax.backbones._sharding import parameter_sharding
@@ -52,9 +52,9 @@ def checkpoint_folder(folder: str | os.PathLike[str]) -> Path:
     if path.is_dir():
         if (path / CONFIG_NAME).is_file():
             return path
-        raise CheckpointError(
-            f"{path}: no checkpoint, it holds no {CONFIG_NAME}; give a Hugging Face model folder"
-        )
+        files = sorted(path.glob(f"*{GGUF_SUFFIX}"))
+        kind = f"the GGUF file in it, {files[0]}" if files else "a Hugging Face model folder"
+        raise CheckpointError(f"{path}: no checkpoint, it holds no {CONFIG_NAME}; give {kind}")
     if path.exists():
         raise CheckpointError(
             f"{path}: a file, not a checkpoint folder; give the folder around it, or a .gguf file"

@@ -63,7 +63,7 @@ def _read(given: Mapping[str, Any]) -> dict[str, Any]:
     return {
         **attention_biases(given),
         "attention_scale": given["query_pre_attn_scalar"] ** -0.5,
-        "attention_cap": given.get("attn_logit_softcapping"),
+        "attention_cap": given.get("attn_logit_softcapping") or None,
         "logit_cap": given.get("final_logit_softcapping"),
         "embedding_scale": math.sqrt(given["hidden_size"]),
     }
@@ -87,7 +87,12 @@ GEMMA2 = decoder_family(
         model_type="gemma2",
         stem="Gemma2",
         covers="Gemma 2",
-        fields={**FIELDS, "attn_logit_softcapping": or_null(POSITIVE)},
+        fields={
+            **FIELDS,
+            "attn_logit_softcapping": or_null(POSITIVE),
+            # Another name of the window in the first checkpoints, beside its own.
+            "sliding_window_size": ANY,
+        },
         defaults={
             **DEFAULTS,
             "vocab_size": 256000,

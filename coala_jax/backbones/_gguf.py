@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from coala_jax._extras import how_to_install
+from coala_jax.backbones._config_fields import COUNT
 from coala_jax.backbones._errors import CheckpointError, some_of
 from coala_jax.backbones._stored_tensor import StoredTensor
 
@@ -133,7 +134,7 @@ def read_gguf(path: Path) -> GgufFile:
 def _read_parts(stamps: tuple[tuple[Path, int, int], ...]) -> GgufFile:
     parts = [path for path, _, _ in stamps]
     metadata, tensors = _read_header(parts[0])
-    count = int(metadata.get("split.count", 0) or 1)
+    count = _count(parts[0], metadata, "split.count", 0) or 1
     if count != len(parts):
         raise CheckpointError(
             f"{parts[0]}: split.count={count}, but {len(parts)} of its parts by the name; name "
@@ -144,13 +145,25 @@ def _read_parts(stamps: tuple[tuple[Path, int, int], ...]) -> GgufFile:
         if twice := sorted(set(own) & set(tensors)):
             raise CheckpointError(f"{path}: tensors of other parts again: {some_of(twice)}")
         tensors |= own
-    expected = int(metadata.get("split.tensors.count", len(tensors)))
+    expected = _count(parts[0], metadata, "split.tensors.count", len(tensors))
     if expected != len(tensors):
         raise CheckpointError(
             f"{parts[0]}: split.tensors.count={expected}, but {len(tensors)} tensors in its parts; "
             "they belong to different models"
         )
     return GgufFile(metadata, tensors)
+
+
+def _count(path: Path, metadata: dict[str, Any], key: str, default: int) -> int:
+    """A number of files or tensors.
+
+    Raises:
+        CheckpointError: it is none.
+    """
+    value = metadata.get(key, default)
+    if not COUNT.fits(value):
+        raise CheckpointError(f"{path}: {COUNT.fault(key, value)}; split the model again")
+    return int(value)
 
 
 def gguf_metadata(path: Path) -> dict[str, Any]:

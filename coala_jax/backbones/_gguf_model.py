@@ -53,6 +53,8 @@ SHORT_FACTORS, LONG_FACTORS = "rope_factors_short.weight", "rope_factors_long.we
 # The same for all models, and computed.
 ROTARY = re.compile(r"rope_freqs\.weight|rope_factors_(short|long)\.weight|.*\.attn_rot_embd\..*")
 
+# Which layers see a window: of each, or one in so many sees all.
+PATTERN = "attention.sliding_window_pattern"
 # Keys behind the architecture's name, and what a config.json calls them.
 REQUIRED = {
     "context_length": "max_position_embeddings",
@@ -66,7 +68,7 @@ REQUIRED = {
 SIZES = (
     *("context_length", "embedding_length", "block_count", "feed_forward_length"),
     *("attention.head_count", "attention.head_count_kv", "attention.key_length"),
-    *("rope.dimension_count", "attention.sliding_window_pattern"),
+    *("rope.dimension_count", PATTERN),
 )
 OPTIONAL = {
     "attention.head_count_kv": "num_key_value_heads",
@@ -184,7 +186,8 @@ def _fields(file: GgufFile) -> Fields:
         raise CheckpointError("; ".join(faults))
     fields: Fields = {"model_type": architecture.model_type}
     fields |= _renamed(given, {**REQUIRED, **OPTIONAL})
-    fields |= _renamed(dict(file.metadata), TOKENS)
+    tokens = {key: _plain(file.metadata[key]) for key in TOKENS if key in file.metadata}
+    fields |= _renamed(tokens, TOKENS)
     fields |= {name: fields[name] or None for name in CAPS if name in fields}
     fields["tie_word_embeddings"] = HEAD not in file.tensors
     if EMBEDDING in file.tensors:
@@ -195,16 +198,22 @@ def _fields(file: GgufFile) -> Fields:
     return fields | {key: value for key, value in given.items() if key not in SAID_ELSEWHERE}
 
 
+def _plain(value: Any) -> Any:
+    """A value as JSON has it."""
+    return value.tolist() if isinstance(value, np.ndarray) else value
+
+
 def _no_size(given: Fields, key: str) -> bool:
     """Whether something is said that is no size; windows may be said of each layer."""
-    return key in given and not (SIZE.fits(given[key]) or isinstance(given[key], list))
+    by_layer = key == PATTERN and isinstance(given.get(key), list)
+    return key in given and not (by_layer or SIZE.fits(given[key]))
 
 
 def _one(key: str, value: Any) -> Any:
     """A number that is the same for all layers; the pattern of windows may be of each."""
     if not isinstance(value, np.ndarray):
         return value
-    if key.endswith(".sliding_window_pattern"):
+    if key.endswith(PATTERN):
         return value.tolist()
     if len(set(value.tolist())) != 1:
         raise CheckpointError(f"{key}={value.tolist()} differs by layer, which is not supported")
@@ -219,6 +228,11 @@ def _add_head_widths(fields: Fields, given: Fields) -> None:
         width = fields["hidden_size"] // fields["num_attention_heads"]
         if fields["model_type"] in ("llama", "mistral") and turned:
             width = fields["head_dim"] = turned
+    if width == 0:
+        raise CheckpointError(
+            f"embedding_length={fields['hidden_size']} is less than one for each of the "
+            f"{fields['num_attention_heads']} heads (attention.head_count); convert the model again"
+        )
     if values not in (None, width):
         raise CheckpointError(
             f"attention.value_length={values} is not supported; that of keys, {width}, is"
@@ -230,7 +244,7 @@ def _add_head_widths(fields: Fields, given: Fields) -> None:
 def _add_rope_scaling(fields: Fields, given: Fields, file: GgufFile) -> None:
     """How rotary frequencies are stretched: by factors of each, or of all."""
     positions = fields["max_position_embeddings"]
-    kind = given.pop("rope.scaling.type", "none")
+    kind = given.pop("rope.scaling.type", "")
     trained = given.pop("rope.scaling.original_context_length", 0) or positions
     factor = given.pop("rope.scaling.factor", 0.0)
     older = given.pop("rope.scale_linear", 1.0)  # as files said it first
@@ -256,9 +270,10 @@ def _add_rope_scaling(fields: Fields, given: Fields, file: GgufFile) -> None:
             "factor": factor,
             "original_max_position_embeddings": trained,
         } | _renamed(given, {f"rope.scaling.yarn_{name}": name for name in YARN_BOUNDS})
-    elif kind == "linear" or (kind == "none" and older != 1):
+    elif kind == "linear" or (not kind and (factor or older) != 1):
+        # llama.cpp, too, takes a factor without a type for this one.
         scaling = {"rope_type": "linear", "factor": factor or older}
-    elif kind == "none":
+    elif kind in ("none", ""):
         return
     else:
         raise CheckpointError(
@@ -308,7 +323,7 @@ def _add_gemma(name: str, fields: Fields, given: Fields, file: GgufFile) -> None
     fields["query_pre_attn_scalar"] = scale
     if window := given.pop("attention.sliding_window", 0):
         fields["sliding_window"] = window
-    pattern = given.pop("attention.sliding_window_pattern", GEMMA3_PATTERN if "3" in name else 2)
+    pattern = given.pop(PATTERN, GEMMA3_PATTERN if "3" in name else 2)
     if not isinstance(pattern, list):
         pattern = [(layer + 1) % pattern != 0 for layer in range(layers)]
     fields["layer_types"] = [SLIDING if one else FULL for one in pattern]

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from coala_jax.backbones._config_fields import shown
 from coala_jax.backbones._errors import CheckpointError
 from coala_jax.backbones._gguf import gguf_metadata
 
@@ -169,15 +170,19 @@ def _more_ends(metadata: Mapping[str, Any]) -> set[int]:
 
 def _chat_templates(metadata: Mapping[str, Any]) -> str | dict[str, str] | None:
     """The chat template, or several by their names."""
-    own = metadata.get(TEMPLATE)
-    named = {
-        key.removeprefix(f"{TEMPLATE}."): value
+    found = {
+        key.removeprefix(TEMPLATE).removeprefix("."): value
         for key, value in metadata.items()
-        if key.startswith(f"{TEMPLATE}.")
+        if key == TEMPLATE or key.startswith(f"{TEMPLATE}.")
     }
-    if not named:
+    for name, value in found.items():
+        if not isinstance(value, str):
+            key = f"{TEMPLATE}.{name}" if name else TEMPLATE
+            raise CheckpointError(f"{key} must be a text, got {shown(value)}")
+    own = found.pop("", None)
+    if not found:
         return own
-    return named if own is None else {"default": own, **named}
+    return found if own is None else {"default": own, **found}
 
 
 def _sentencepiece(metadata: Mapping[str, Any]) -> Any:

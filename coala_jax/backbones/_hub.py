@@ -118,7 +118,8 @@ def _snapshot(
                 hub_id, revision=revision, allow_patterns=wanted, local_files_only=local
             )
         if file:
-            _require_gguf(wanted, [name for name in wanted if (Path(folder) / name).is_file()])
+            held = Path(folder).rglob(f"*{GGUF_SUFFIX}")
+            _require_gguf(wanted, sorted(one.relative_to(folder).as_posix() for one in held))
             return Path(folder) / file
         found = checkpoint_folder(Path(folder))
         if weights:
@@ -154,8 +155,10 @@ def _weights_of(files: Sequence[str]) -> tuple[str, ...]:
         return (INDEX_NAME, *sorted(filter(SHARD.fullmatch, top)))
     if FLAX_NAME in top:
         return (FLAX_NAME,)
+    others = some_of(name for name in files if name.endswith(GGUF_SUFFIX))
+    mend = f"; of its GGUF files give one as ORG/NAME:FILE.gguf: {others}" if others else ""
     raise CheckpointError(
-        f"the repository has neither {WEIGHTS_NAME} nor {INDEX_NAME} nor {FLAX_NAME}"
+        f"the repository has neither {WEIGHTS_NAME} nor {INDEX_NAME} nor {FLAX_NAME}{mend}"
     )
 
 

@@ -25,6 +25,7 @@ def _gelu_exact(x: jax.Array) -> jax.Array:
 # By Hugging Face's names.
 ACTIVATIONS: Mapping[str, Callable[[jax.Array], jax.Array]] = {
     "gelu_new": _gelu_tanh,
+    "gelu_fast": _gelu_tanh,
     "gelu_pytorch_tanh": _gelu_tanh,
     "gelu": _gelu_exact,
     "relu": jax.nn.relu,

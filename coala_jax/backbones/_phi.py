@@ -1,6 +1,6 @@
 """Phi-3, 3.5 and 4: Llama with fused matrices, LongRoPE, and heads of which a part may turn."""
 
-from coala_jax.backbones._config_fields import ANY, FRACTION, QK_NORMS, SIZE, or_null
+from coala_jax.backbones._config_fields import ANY, FRACTION, ONE, QK_NORMS, SIZE, only, or_null
 from coala_jax.backbones._decoder import decoder_family
 from coala_jax.backbones._decoder_config import NO_BIASES, Variant
 from coala_jax.backbones._windows import same_window
@@ -16,6 +16,9 @@ FAMILY = decoder_family(
             "partial_rotary_factor": FRACTION,
             # The code that it names is that of transformers' own class, which is not run.
             "auto_map": ANY,
+            # Of Phi-4 mini: no layer is left out, no position stretched, and the head has no bias.
+            **dict.fromkeys(("full_attn_mod", "interpolate_factor"), ONE),
+            "lm_head_bias": only(False),
             **QK_NORMS,
         },
         defaults={

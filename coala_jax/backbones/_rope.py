@@ -106,6 +106,8 @@ def rope_parameters(
     """
     name = "rope_scaling" if fields.get("rope_scaling") else "rope_parameters"
     given = fields.get(name) or {}
+    if not isinstance(given, Mapping):
+        raise CoalaError(f"{name}: {MAPPING.fault('one set of numbers', given)}")
     if any(isinstance(value, Mapping) for value in given.values()):
         raise CoalaError(f"{name}={given!r} is not supported: one set of numbers for all layers is")
     theta = fields.get("rope_theta", DEFAULT_THETA)
@@ -116,6 +118,8 @@ def rope_parameters(
         # What Phi-3 said first.
         kind = "longrope" if kind == "yarn" and "short_factor" in given else kind
         kind = parameters["rope_type"] = SYNONYMS.get(kind, kind)
+    if parameters.get(PARTIAL, 1.0) is None:  # not set
+        del parameters[PARTIAL]
     if partial:
         parameters.setdefault(PARTIAL, fields.get(PARTIAL, 1.0))
     if not isinstance(kind, str) or kind not in ROPE_TYPES:
@@ -132,9 +136,13 @@ def rope_parameters(
         if key not in parameters:
             what = ROPE_KEYS[key].expected
             raise CoalaError(f"{name}: rope_type={kind!r} needs {key} as {what}")
+    trained = parameters["original_max_position_embeddings"]
+    # Whose logarithms divide.
+    for key in LOGARITHMS.get(kind, ()):
+        if parameters[key] == 1:
+            raise CoalaError(f"{name}: rope_type={kind!r} needs another {key} than 1")
     if kind == "longrope":
         # Phi-3's own: the ratio of the lengths, whatever else it says.
-        trained = parameters["original_max_position_embeddings"]
         parameters.setdefault("factor", positions / trained)
     if kind == "llama3" and not parameters["high_freq_factor"] > parameters["low_freq_factor"]:
         raise CoalaError(
@@ -310,4 +318,8 @@ REQUIRED: Mapping[str, tuple[str, ...]] = {
     ),
     "yarn": ("factor", "original_max_position_embeddings"),
     "longrope": ("short_factor", "long_factor"),
+}
+LOGARITHMS: Mapping[str, tuple[str, ...]] = {
+    "yarn": ("rope_theta",),
+    "longrope": ("original_max_position_embeddings",),
 }

@@ -3,12 +3,15 @@
 from collections.abc import Mapping
 from typing import Any
 
+from coala_jax._errors import CoalaError
 from coala_jax.backbones._config_fields import (
+    ANY,
     FLAG,
     LIST,
     QK_NORMS,
     SIZE,
     or_null,
+    shown,
 )
 from coala_jax.backbones._decoder import decoder_family
 from coala_jax.backbones._decoder_config import BIASES, Variant, attention_biases
@@ -19,6 +22,13 @@ def _turning(fields: Mapping[str, Any]) -> tuple[bool, ...]:
     """Which layers turn: ``no_rope_layers`` has a 1 for those that do."""
     given, layers = fields.get("no_rope_layers"), fields["num_hidden_layers"]
     if given is not None:
+        if len(given) < layers:
+            raise CoalaError(f"{len(given)} no_rope_layers for {layers} layers (num_hidden_layers)")
+        if any(one not in (0, 1) for one in given):
+            raise CoalaError(
+                f"no_rope_layers={shown(given)} must hold a 1 for every layer that turns by "
+                "positions and a 0 for every other"
+            )
         return tuple(bool(one) for one in given[:layers])
     period = fields["no_rope_layer_interval"]
     return tuple(layer % period != 0 for layer in range(1, layers + 1))
@@ -49,6 +59,8 @@ FAMILY = decoder_family(
             "sliding_window": or_null(SIZE),
             "no_rope_layers": or_null(LIST),
             "no_rope_layer_interval": SIZE,
+            # Of Qwen 2, from which the family comes; the layers that slide are said otherwise.
+            "max_window_layers": ANY,
             **QK_NORMS,
         },
         defaults={

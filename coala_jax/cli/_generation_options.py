@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from coala_jax._json import valid_json
-from coala_jax.cli._derived_options import Takes, add_fields, from_options, option_values
+from coala_jax.cli._derived_options import Takes, add_fields, from_options, option_of, option_values
 from coala_jax.cli._options import add_head, add_seed, add_value_head
 from coala_jax.cli._parser import UsageError, finite_number, natural_number, positive_integer
 from coala_jax.data._writing import write_json_lines
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 # Without guidance of single tokens: all of `Sampling` but its scale.
 PLAIN = ("max_new_tokens", "temperature", "top_p", "top_k", "repetition_penalty", "stop")
+# Of guidance, what blocks know nothing of.
+OF_TOKENS = ("num_candidates", "reweighting", "choice")
 TAKES: dict[str, Takes] = {
     "temperature": finite_number,
     "scale": finite_number,
@@ -125,12 +127,38 @@ def generation_config(arguments: argparse.Namespace) -> GenerationConfig:
 
     Raises:
         GenerationError: a value out of range.
+        UsageError: an option that another one leaves without a say.
     """
     if not hasattr(arguments, "paper"):
         return GenerationConfig(from_options(arguments, Sampling, scale=0.0))
     form = PAPER if arguments.paper else GenerationConfig()
     given = {**option_values(arguments, Sampling), **option_values(arguments, Guidance)}
-    return form.with_options(**given)
+    config = form.with_options(**given)
+    _require_a_say(config.guidance, given, values=arguments.value_head is not None)
+    return config
+
+
+def _require_a_say(guidance: Guidance, given: Mapping[str, Any], *, values: bool) -> None:
+    """Raise where an option was given that another one leaves without a say.
+
+    Args:
+        guidance: that comes of the options.
+        given: by field, what was said of it.
+        values: whether a value head guides.
+
+    Raises:
+        UsageError: names both options.
+    """
+    if guidance.continuations and (idle := [name for name in OF_TOKENS if name in given]):
+        raise UsageError(
+            f"{option_of(idle[0])} is of single tokens, and --continuations keeps the block with "
+            "the highest score; leave out one of the two"
+        )
+    if values and given.get("scored") == "closed":
+        raise UsageError(
+            "--scored closed: a value head reads texts as they stand; leave out --scored or "
+            "--value-head"
+        )
 
 
 def keep_responses(out: Path | None, lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

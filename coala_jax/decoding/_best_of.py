@@ -44,8 +44,9 @@ def best_of_n(
     require_key(key)
     if n < 1:
         raise GenerationError(f"n={n} must be at least 1")
-    if n > 1 and config.sampling.temperature == 0:
-        raise GenerationError(f"temperature=0: all {n} samples would be the same; raise it")
+    for name, value in (("temperature", 0), ("top_k", 1)):
+        if n > 1 and getattr(config.sampling, name) == value:
+            raise GenerationError(f"{name}={value}: all {n} samples would be the same; raise it")
     keys = [
         jax.random.fold_in(jax.random.fold_in(key, number), sample)
         for number in range(len(prompts))

@@ -95,9 +95,13 @@ class Session:
         require_known_tokens(request.prompt, self._backbone.config.vocab_size, name)
         room = most - count - self.plan.reach
         if room < 1:
+            ahead, mend = self.plan.reach - 1, "shorten it"
+            behind = f" and {ahead} looked at behind it," if ahead else ""
+            if self.plan.depth > 1:
+                mend += ", or give a smaller lookahead or guide_every"
             raise GenerationError(
-                f"{name} has {count} tokens: with at least one new token it does not fit the "
-                f"model's context of {most}; shorten it"
+                f"{name} has {count} tokens: with at least one new token{behind} it does not fit "
+                f"the model's context of {most}; {mend}"
             )
         return min(request.config.sampling.max_new_tokens, room)
 

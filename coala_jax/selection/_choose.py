@@ -196,17 +196,23 @@ def choose_strengths(
 
 
 def require_better_chosen(config: Config, params: Params, pairs: PairArrays) -> None:
-    """Raise where a target says that the rejected response is the better one.
+    """Raise where a target says that the rejected response is the better one, or all say nothing.
 
     Left-out pairs are judged by whether the chosen response is above the other.
 
     Raises:
-        CoalaError: how many targets of `squared_difference` are below 0.
+        CoalaError: how many targets of `squared_difference` are below 0; all are 0.
     """
     if config.loss != SQUARED_DIFFERENCE:
         return
     targets = np.asarray(params.gamma, np.float64) + np.asarray(pairs.margin, np.float64)
-    below = int(np.count_nonzero((targets < 0) & (np.asarray(pairs.weight) > 0)))
+    counted = np.asarray(pairs.weight) > 0
+    if counted.any() and not targets[counted].any():
+        raise CoalaError(
+            "margin: every target (gamma + margin) is 0, and squared_difference fits a head to the "
+            "targets alone; give rows with scores or margins, or another phase1_loss"
+        )
+    below = int(np.count_nonzero((targets < 0) & counted))
     if below:
         raise CoalaError(
             f"margin: {below} targets (gamma + margin) are below 0, and left-out pairs are judged "

@@ -11,6 +11,7 @@ import pytest
 
 from coala_jax.backbones import CheckpointError, load_backbone
 from coala_jax.backbones._config_fields import unknown_fields
+from coala_jax.backbones._ops import ACTIVATIONS
 from coala_jax.backbones._registry import FAMILIES
 from coala_jax.backbones._support import check_support
 from coala_jax.cli._main import main
@@ -168,6 +169,44 @@ PUBLISHED = {
 def test_what_published_checkpoints_say_is_taken_without_a_word(model_type):
     _read(model_type, **PUBLISHED[model_type])
     assert _unknown(model_type, **PUBLISHED[model_type]) == {}
+
+
+# The same of the hub's config.json of Gemma 2 9B, Phi-4 mini, SmolLM3 3B and GPT-NeoX 20B.
+PUBLISHED_LATER = {
+    "gemma2": {"hidden_act": "gelu_pytorch_tanh", "sliding_window_size": 4096},
+    "phi3": {
+        "auto_map": {"AutoModelForCausalLM": "modeling_phi3.Phi3ForCausalLM"},
+        "full_attn_mod": 1,
+        "interpolate_factor": 1,
+        "lm_head_bias": False,
+        "mlp_bias": False,
+    },
+    "smollm3": {"max_window_layers": 28, "layer_types": ["full_attention"] * 3},
+    "gpt_neox": {"hidden_act": "gelu_fast", "attention_probs_dropout_prob": 0},
+}
+
+
+@pytest.mark.parametrize("model_type", list(PUBLISHED_LATER))
+def test_what_published_checkpoints_of_the_later_families_say_is_taken(model_type):
+    family = FAMILIES[model_type]
+    fields = {**MORE[model_type], **PUBLISHED_LATER[model_type]}
+    family.read_config(fields)
+    assert unknown_fields(family.stem, fields, family.fields) == {}
+
+
+def test_gelu_fast_is_that_of_transformers():
+    x = jnp.linspace(-4, 4, 41)
+    inner = 0.7978845608 * x * (1 + 0.044715 * x * x)
+    np.testing.assert_allclose(
+        ACTIVATIONS["gelu_fast"](x), 0.5 * x * (1 + jnp.tanh(inner)), atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("key", ["rope_scaling", "rope_parameters"])
+def test_a_part_of_a_head_that_is_null_is_not_set(key):
+    scaled = {"rope_type": "linear", "factor": 2.0, "rope_theta": 500.0}
+    said = _read("llama", **{key: {**scaled, "partial_rotary_factor": None}})
+    assert said == _read("llama", **{key: scaled})
 
 
 @pytest.mark.parametrize(

@@ -416,6 +416,22 @@ def test_float32_asks_for_the_highest_precision_everywhere(name):
         ("gemma3", {"text_config": {"model_type": "gemma2"}}, "text_config must be an object of"),
         ("gemma3", {"text_config": {"head_dim": 7}}, "head_dim=7 must be even"),
         ("smollm3", {"no_rope_layers": [1, 0]}, "2 no_rope_layers for 3 layers"),
+        ("smollm3", {"no_rope_layers": []}, "0 no_rope_layers for 3 layers"),
+        ("smollm3", {"no_rope_layers": ["a", 0, 1]}, r"no_rope_layers=\['a', 0, 1\] must hold a 1"),
+        ("gemma3_text", {"rope_parameters": {"full_attention": 3}}, "numbers must be an object"),
+        (
+            "phi3",
+            {
+                "original_max_position_embeddings": 1,
+                "rope_scaling": {"type": "su", "short_factor": [1, 1], "long_factor": [1, 1]},
+            },
+            "'longrope' needs another original_max_position_embeddings than 1",
+        ),
+        (
+            "olmo3",
+            {"rope_theta": 1, "rope_scaling": {"type": "yarn", "factor": 2.0}},
+            "rope_type='yarn' needs another rope_theta than 1",
+        ),
         ("granite", {"logits_scaling": 0}, "logits_scaling must be a positive number, got 0"),
         ("gpt_neox", {"rotary_pct": 0}, "rotary_pct must be a number above 0"),
         ("llama", {"rope_scaling": {"type": "linear"}}, "needs factor as a positive number"),

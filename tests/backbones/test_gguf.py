@@ -249,7 +249,14 @@ def test_metadata_that_are_not_known_are_warned_of_by_name(folder, tmp_path):
         ("llama.attention.head_count", 0, "llama.attention.head_count must be a positive integer"),
         ("llama.attention.key_length", 0, "llama.attention.key_length must be a positive integer"),
         ("llama.block_count", 4, "tensors do not fit the file's metadata; missing: layers.3"),
+        ("llama.embedding_length", ["a"], "llama.embedding_length must be a positive integer"),
+        ("llama.attention.head_count", ["a"], "head_count must be a positive integer, got ['a']"),
+        ("tokenizer.ggml.eos_token_id", [1.5, 2.5], "eos_token_id must be a token's id, or a list"),
+        ("tokenizer.chat_template", 5, "tokenizer.chat_template must be a text, got 5"),
+        ("tokenizer.chat_template.x", ["a"], "chat_template.x must be a text, got ['a']"),
         ("general.alignment", 0, "general.alignment=0 must be a positive integer"),
+        ("split.count", "x", "split.count must be an integer of at least 0, got 'x'"),
+        ("split.tensors.count", [1], "split.tensors.count must be an integer of at least 0, got"),
         ("split.count", 2, "split.count=2, but 1 of its parts by the name"),
     ],
 )
@@ -262,6 +269,31 @@ def test_metadata_that_are_not_computed_are_refused(key, value, message, folder,
     with pytest.raises(CheckpointError, match=r"a\.gguf: ") as caught:
         load_backbone(path)
     assert message in str(caught.value)
+
+
+def test_heads_without_any_width_are_named(folder, tmp_path):
+    name, metadata = "phi3 longrope, part of a head", {"phi3.embedding_length": 1}
+    path = write_gguf(folder(name), tmp_path / "a.gguf", metadata=metadata)
+    with pytest.raises(CheckpointError, match="embedding_length=1 is less than one for each of"):
+        read_config(path)
+
+
+@pytest.mark.parametrize(
+    ("said", "factor"),
+    [
+        ({"scaling.factor": 8.0}, 8.0),
+        ({"scale_linear": 4.0}, 4.0),
+        ({"scaling.type": "linear"}, 1.0),
+        ({"scaling.type": "none", "scaling.factor": 8.0}, None),
+        ({"scaling.factor": 0.0}, None),
+    ],
+)
+def test_a_factor_without_a_type_stretches_linearly_as_in_llama_cpp(said, factor, folder, tmp_path):
+    metadata = {f"llama.rope.{key}": value for key, value in said.items()}
+    path = write_gguf(folder("llama"), tmp_path / "a.gguf", metadata=metadata)
+    scaling = read_config(path).get("rope_scaling", {"factor": None})
+    assert scaling["factor"] == factor
+    assert read_family(path)[2].to_dict()["rope_parameters"].get("factor") == factor
 
 
 def test_which_layers_of_gemma_slide_may_be_in_the_file(folder, tmp_path):

@@ -145,6 +145,10 @@ def test_chat_templates_are_read_by_their_names(tmp_path):
     assert (plain, tools) == ("hi|", "tools: hi")
     with pytest.raises(CheckpointError, match="default, tools, and none called 'odd'"):
         load_tokenizer(path, "odd")
+    metadata |= {"tokenizer.chat_templates": ["tools"]}  # their names, as the package writes them
+    assert sorted(load_tokenizer(write_tokenizer(tmp_path, metadata)).chat_templates) == [
+        *("default", "tools")
+    ]
     one = metadata | {"tokenizer.chat_template.tools": None}
     assert checkpoint_chat(write_tokenizer(tmp_path, one)) is not None
 

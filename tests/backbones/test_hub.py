@@ -210,8 +210,10 @@ def test_a_cached_gguf_file_of_an_id_is_loaded_without_the_network(gguf_folder, 
     loaded = load_backbone("org/tiny-GGUF:tiny.gguf").identity
     assert loaded.name == "org/tiny-GGUF:tiny.gguf"
     assert loaded._replace(name="tiny.gguf") == load_backbone(gguf_folder / "tiny.gguf").identity
-    with pytest.raises(CheckpointError, match="org/tiny-GGUF: other.gguf is not there; pass downl"):
+    with pytest.raises(CheckpointError, match="org/tiny-GGUF: other.gguf is not there; there "):
         load_backbone("org/tiny-GGUF:other.gguf")
+    with pytest.raises(CheckpointError, match=r"give the GGUF file in it, .*tiny\.gguf; pass"):
+        load_backbone("org/tiny-GGUF")
     with pytest.raises(CheckpointError, match="org/other: no such folder, and not in the hub's ca"):
         load_backbone("org/other:tiny.gguf")
 
@@ -253,6 +255,12 @@ def test_the_tokenizer_of_several_gguf_files_is_in_the_first(gguf_folder, cache,
     (gguf_folder / PARTS[1]).unlink()
     tokenizer = checkpoint_tokenizer(gguf_folder / PARTS[0])
     assert tokenizer.size == 300
+
+
+def test_a_repository_of_gguf_files_alone_asks_for_one_by_its_name(cache, fetched):
+    fetched.files = ("tiny.gguf", *PARTS, "config.json")
+    with pytest.raises(CheckpointError, match=r"give one as ORG/NAME:FILE\.gguf: tiny\.gguf, q8/"):
+        find_checkpoint("org/tiny", download=True)
 
 
 @pytest.mark.parametrize("terminal", [False, True])

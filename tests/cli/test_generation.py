@@ -259,6 +259,14 @@ BAD = [
         "leave one of them at 0",
     ),
     (["--prompt", "a", "--continuations", "2"], "give the tokens of a block, such as"),
+    (
+        ["--prompt", "a", "--paper", "--continuations", "2", "--choice", "best"],
+        "--choice is of single tokens, and --continuations keeps the block with the highest",
+    ),
+    (
+        ["--prompt", "a", "--value-head", "values", "--scored", "closed"],
+        "--scored closed: a value head reads texts as they stand; leave out --scored or",
+    ),
     (["--prompt", "a", "--out", "o.jsonl"], "--out takes the responses to --data; give --data"),
     (["--prompt", "a", "--html", "/proc/x.html"], "/proc/x.html: no file can be made in /proc"),
     (["--prompt", "a", "--html", "."], "a folder is in the way; give another --html"),

@@ -315,6 +315,31 @@ def test_a_lookahead_within_blocks_is_refused():
         GenerationConfig.from_options(continuations=2)
 
 
+def test_samples_that_cannot_differ_are_refused(backbone, make_model, key):
+    for name, value in (("temperature", 0.0), ("top_k", 1)):
+        config = CONFIG.with_options(**{name: value})
+        with pytest.raises(GenerationError, match=rf"{name}={value:g}: all 2 samples would be"):
+            best_of_n(make_model(backbone), ["a"], 2, config, key)
+
+
+@pytest.mark.parametrize(
+    ("changes", "ahead"),
+    [
+        ({"lookahead": 200, "scored": "prefix"}, 200),
+        ({"continuations": 2, "guide_every": 200, "scored": "prefix"}, 199),
+        ({"lookahead": 200, "scored": "closed"}, 201),
+    ],
+)
+def test_a_look_beyond_the_context_is_named_and_not_the_prompt_alone(
+    backbone, make_model, key, changes, ahead
+):
+    config = CONFIG.with_options(**changes)
+    with pytest.raises(GenerationError) as caught:
+        guided_generate(make_model(backbone), ["a"], config, key)
+    assert f"one new token and {ahead} looked at behind it, it does not fit" in str(caught.value)
+    assert "or give a smaller lookahead or guide_every" in str(caught.value)
+
+
 def test_what_does_not_fit_the_model_is_refused(backbone, make_model, key):
     size = backbone.tokenizer.size
     with pytest.raises(GenerationError, match=f"top_k={size + 1} is larger than the vocabulary"):

@@ -34,7 +34,11 @@ def result_of(arguments: argparse.Namespace) -> dict[str, Any] | None:
     """The parts that there are, made as far as the time goes; None where there is none."""
     identity = load_backbone(arguments.model).identity
     pieces = {_name(*piece): _options(arguments.data, *piece) for piece in _pieces()}
-    settings = {"task": "cost", "backbone": identity._asdict(), "pieces": pieces}
+    settings = {
+        **{"task": "cost", "backbone": identity._asdict(), "candidates": CANDIDATES},
+        **{"pairs": PAIRS, "extraction_repeats": EXTRACTION_REPEATS},
+        **{"steps": STEPS, "generation_repeats": GENERATION_REPEATS},
+    }
     parts = Parts(arguments.out, settings, arguments.end)
     found = {
         name: parts.made(name, lambda options=options: _result(arguments, options))

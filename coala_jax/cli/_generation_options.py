@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 # Without guidance of single tokens: all of `Sampling` but its scale.
 PLAIN = ("max_new_tokens", "temperature", "top_p", "top_k", "repetition_penalty", "stop")
 # Of guidance, what blocks know nothing of.
-OF_TOKENS = ("num_candidates", "reweighting", "choice")
+OF_TOKENS = ("num_candidates", "choice")
 TAKES: dict[str, Takes] = {
     "temperature": finite_number,
     "scale": finite_number,

@@ -96,18 +96,21 @@ def judge(
 def _warnings(accuracy: Interval, log_loss: Interval, rivals: tuple[Rival, ...]) -> list[str]:
     """What a user must know before the head is used."""
     warnings = []
-    # NaN, of a single key, is an interval that reaches everything.
-    if not accuracy.low > TIE:
+    if math.isnan(accuracy.low):
+        warnings.append(
+            f"accuracy on unseen pairs is {accuracy.mean:.3f}, and all of them belong together, so "
+            "that there is no interval: nothing shows that this head orders others"
+        )
+    elif not accuracy.low > TIE:
         warnings.append(
             f"accuracy on unseen pairs is {accuracy.mean:.3f}, and its interval reaches chance "
             f"({TIE}): nothing shows that this head orders them"
         )
     for rival in rivals:
         if rival.head_minus.mean < -_SHOWN:
-            low, high = rival.head_minus.low, rival.head_minus.high
             warnings.append(
                 f"the {rival.name} orders more unseen pairs: {rival.accuracy:.3f}, head less that "
-                f"{rival.head_minus.mean:+.3f} [{low:+.3f}, {high:+.3f}]"
+                f"{_interval(rival.head_minus, '+.3f')}"
             )
     if log_loss.mean > LOG_TWO:
         warnings.append(
@@ -136,6 +139,6 @@ def verdict_lines(verdict: Verdict, source: str) -> list[str]:
     ]
 
 
-def _interval(interval: Interval) -> str:
-    mean, low, high = (round(end, 3) + 0.0 for end in interval)  # no -0.000
-    return f"{mean:.3f} [{low:.3f}, {high:.3f}]"
+def _interval(interval: Interval, form: str = ".3f") -> str:
+    mean, low, high = (format(round(end, 3) + 0.0, form) for end in interval)  # no -0.000
+    return f"{mean} [unknown]" if math.isnan(interval.low) else f"{mean} [{low}, {high}]"

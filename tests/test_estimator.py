@@ -118,6 +118,16 @@ def test_a_report_speaks_of_left_out_pairs_or_of_those_given(model):
     assert verdict.log_loss.high < np.log(2)
 
 
+def test_unseen_pairs_of_one_group_have_no_interval_and_say_so(model):
+    unseen = draw(3, 30)
+    verdict = model.verdict(*unseen, groups=["one prompt"] * 30)
+    assert np.isnan(verdict.accuracy.low)
+    (warning,) = [each for each in verdict.warnings if "no interval" in each]
+    assert "all of them belong together" in warning
+    lines = model.report(*unseen, groups=["one prompt"] * 30)
+    assert "[unknown] on" in lines and "nan" not in lines.splitlines()[0]
+
+
 @pytest.mark.slow
 def test_a_model_of_noise_says_so():
     rng = np.random.default_rng(0)

@@ -29,6 +29,21 @@ from coala_jax.decoding import Sampling
 CUT_WORDS = 25
 MARKERS = "*os^D<>vphX"
 JUDGES = {"tfidf": "TF-IDF", "vader": "VADER"}
+# Rows, a method and its scale, whose difference is asked for; a method without scales has none.
+DEFAULT, VALUED, CONTROL = (
+    "N = 1, 2 candidates",
+    "value head, N = 1, 2 candidates",
+    "plain, top-k 2",
+)
+COMPARED = (
+    ((DEFAULT, 8.0), (CONTROL, None)),
+    ((VALUED, 8.0), (CONTROL, None)),
+    ((VALUED, 8.0), (DEFAULT, 8.0)),
+    ((DEFAULT, 32.0), (DEFAULT, 8.0)),
+    ((f"{DEFAULT}, best", None), (DEFAULT, 8.0)),
+    ((VALUED, 32.0), (VALUED, 8.0)),
+    ((f"{VALUED}, best", None), (VALUED, 8.0)),
+)
 
 Records = Sequence[Mapping[str, Any]]
 
@@ -79,7 +94,27 @@ def result_of(task: Sentiment) -> dict[str, Any] | None:
             for name, scale, chosen, made in found
             if made is not None
         ],
+        compared=_compared({(name, scale): made for name, scale, _, made in found if made}),
     )
+
+
+def _compared(known: Mapping[tuple[str, float | None], Judged]) -> list[dict[str, Any]]:
+    """Paired differences of the rows of ``COMPARED`` that are there."""
+    found = []
+    for one, other in COMPARED:
+        if one not in known or other not in known:
+            continue
+        prompts = [record["prompt"] for record in known[one].records]
+        gains = {
+            judge: cluster_interval(scores - known[other].scores[judge], prompts)._asdict()
+            for judge, scores in known[one].scores.items()
+        }
+        found.append({"method": _named(*one), "minus": _named(*other), **gains})
+    return found
+
+
+def _named(method: str, scale: float | None) -> str:
+    return method if scale is None else f"{method}, scale {scale:g}"
 
 
 def _best_scale(method: Method, tried: Mapping[float, Judged | None]) -> float | None:
@@ -138,7 +173,18 @@ def table(result: Mapping[str, Any]) -> str:
         *("method", "scale", "TF-IDF", "minus plain", "VADER", "minus plain", "reward"),
         *("log-likelihood a token", "distinct-1, 2", "tokens", "cost"),
     )
-    return markdown(_head(result), columns, map(_cells, result["rows"]))
+    rows = markdown(_head(result), columns, map(_cells, result["rows"]))
+    if not result["compared"]:
+        return rows
+    compared = markdown(
+        "Differences, paired by prompt:",
+        ("method", "minus", *JUDGES.values()),
+        (
+            [c["method"], c["minus"], *(interval(c[judge]) for judge in JUDGES)]
+            for c in result["compared"]
+        ),
+    )
+    return f"{rows}\n{compared}"
 
 
 def _head(result: Mapping[str, Any]) -> str:
@@ -201,6 +247,7 @@ def draw(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         lines.setdefault(name, []).append(row)
     for axes_row, (judge, shown) in zip(grid, JUDGES.items(), strict=True):
         for axes, (label, of) in zip(axes_row, measures.items(), strict=True):
+            axes.set_prop_cycle(color=matplotlib.colormaps["tab20"].colors)
             for number, (name, own) in enumerate(lines.items()):
                 means = [row[judge]["mean"] for row in own]
                 reach = [row[judge]["mean"] - row[judge]["low"] for row in own]

@@ -243,7 +243,7 @@ def draw(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     }
     lines: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
-        name = "best of 2 to 16" if row["method"].startswith("best of") else row["method"]
+        name = "best of n" if row["method"].startswith("best of") else row["method"]
         lines.setdefault(name, []).append(row)
     for axes_row, (judge, shown) in zip(grid, JUDGES.items(), strict=True):
         for axes, (label, of) in zip(axes_row, measures.items(), strict=True):

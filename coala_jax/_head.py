@@ -276,7 +276,10 @@ def load_head(folder: str | os.PathLike[str]) -> tuple[Head, HeadMetadata]:
     weights, account = (Path(folder) / name for name in (WEIGHTS, ACCOUNT))
     for file in (weights, account):
         if not file.is_file():
-            raise HeadFileError(f"{folder}: no head here, {file.name} is missing")
+            raise HeadFileError(
+                f"{folder}: no head here, {file.name} is missing; give the folder that `coala-jax "
+                "solve` or `save` wrote"
+            )
     arrays = _read(weights, safetensors.numpy.load_file)
     document = _read(account, lambda file: json.loads(file.read_text("utf-8")))
     version = document.get("format") if isinstance(document, dict) else None

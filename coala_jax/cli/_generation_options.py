@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,8 +19,10 @@ from coala_jax.decoding._config import (
     PAPER,
     SCORED,
     GenerationConfig,
+    GenerationError,
     Guidance,
     Sampling,
+    option_names,
 )
 
 if TYPE_CHECKING:
@@ -129,13 +132,23 @@ def generation_config(arguments: argparse.Namespace) -> GenerationConfig:
         GenerationError: a value out of range.
         UsageError: an option that another one leaves without a say.
     """
-    if not hasattr(arguments, "paper"):
-        return GenerationConfig(from_options(arguments, Sampling, scale=0.0))
-    form = PAPER if arguments.paper else GenerationConfig()
-    given = {**option_values(arguments, Sampling), **option_values(arguments, Guidance)}
-    config = form.with_options(**given)
+    given = option_values(arguments, Sampling)
+    try:
+        if not hasattr(arguments, "paper"):
+            return GenerationConfig(from_options(arguments, Sampling, scale=0.0))
+        given |= option_values(arguments, Guidance)
+        config = (PAPER if arguments.paper else GenerationConfig()).with_options(**given)
+    except GenerationError as error:
+        raise GenerationError(_with_dashes(str(error))) from None
     _require_a_say(config.guidance, given, values=arguments.value_head is not None)
     return config
+
+
+def _with_dashes(message: str) -> str:
+    """A message whose fields are named as the command's options are."""
+    for name in option_names():
+        message = re.sub(rf"\b{name}=", f"{option_of(name)} ", message)
+    return message
 
 
 def _require_a_say(guidance: Guidance, given: Mapping[str, Any], *, values: bool) -> None:

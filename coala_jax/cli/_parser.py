@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import importlib
 import math
 import re
@@ -38,6 +39,7 @@ class OneLineParser(argparse.ArgumentParser):
             formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **options
         )
         self._module = module
+        self._is_command = module is not None
 
     def parse_known_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: Any = None
@@ -49,7 +51,15 @@ class OneLineParser(argparse.ArgumentParser):
         for at in range(len(words) - 1, 0, -1):
             if _NEGATIVE_LIST.fullmatch(words[at]) and words[at - 1].startswith("--"):
                 words[at - 1 : at + 1] = [f"{words[at - 1]}={words[at]}"]
-        return super().parse_known_args(words, namespace)
+        found, unknown = super().parse_known_args(words, namespace)
+        if unknown and self._is_command:  # here, where the command's own help can be named
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{self._guess(unknown[0])}")
+        return found, unknown
+
+    def _guess(self, word: str) -> str:
+        """An option of a name like this one's, to be said behind it."""
+        near = difflib.get_close_matches(word.partition("=")[0], self._option_string_actions, 1)
+        return f"; did you mean {near[0]}?" if near else ""
 
     def _learn(self, command: Any) -> None:
         self._module, self.epilog = None, f"example:\n{command.EXAMPLE}"

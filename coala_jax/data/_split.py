@@ -60,7 +60,8 @@ def eval_mask(keys: Sequence[str], eval_fraction: float, seed: int) -> np.ndarra
 
     Args:
         keys: one a row, such as ``prompt_sha256`` gives.
-        eval_fraction: share of the keys to hold out, on average; strictly between 0 and 1.
+        eval_fraction: share of the keys to hold out, on average: each is drawn by itself, so that
+            of few keys another share may be; strictly between 0 and 1.
         seed: another seed, another split.
 
     Returns:

@@ -246,8 +246,8 @@ def require_two_parts(pairs: PairSet, held_out: np.ndarray) -> None:
         raise FeatureError(
             f"{pairs.source}: split by {pairs.split_by} ({len(set(pairs.keys))} of them), its "
             f"{pairs.pair_count()} pairs give {counts['training']} for training and "
-            f"{counts['held-out']} held out; each part needs {FEWEST_PAIRS}: give more pairs or "
-            "another --eval-fraction"
+            f"{counts['held-out']} held out; each part needs {FEWEST_PAIRS}: give more pairs, a "
+            "larger or smaller --eval-fraction, or another --seed, since each is drawn by itself"
         )
     for part, rows in parts.items():
         if pairs.weight is not None and not np.any(pairs.weight[rows]):

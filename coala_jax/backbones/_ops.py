@@ -11,7 +11,7 @@ from coala_jax._errors import CoalaError
 
 # Up to so many rows XLA's product on a CPU packs the weights anew for every few of them: the turned
 # one takes .15 to .9 of its time, most where weights are large (benchmarks/few_rows.py).
-FEW_ROWS = 64
+FEW_ROWS = 128
 
 
 def _gelu_tanh(x: jax.Array) -> jax.Array:

@@ -42,6 +42,7 @@ def test_logits_are_those_of_the_responses_alone(likelihood, checkpoint):
     batch = prompt_batch([[5] * 50] * 4, 0)
     firsts = jnp.full(4, 45, jnp.int32)
     program = likelihood._log_probs.lower(backbone.module, batch, firsts, most=8).as_text()
-    shape = f"8x{backbone.config.vocab_size}xf32"
+    vocab = backbone.config.vocab_size
+    shape = f"(8x{vocab}|{vocab}x8)xf32"  # on a CPU the product of few rows is turned
     assert len(re.findall(rf"dot_general .*-> tensor<{shape}>", program)) == 1
     assert f"4x64x{backbone.config.vocab_size}x" not in program

@@ -89,7 +89,7 @@ def change_account(folder, **identity):
     [
         ({"pooling": "mean+last"}, "takes 16 features, and its identity speaks of 32"),
         ({"layer": "-1,-2"}, r"speaks of 32 \(mean of layers \(-1, -2\)\)"),
-        ({"layer": "-9"}, "head.json: layer"),
+        ({"layer": "-9"}, "head.json: head: layer"),
         ({"pooling": "median"}, "head.json: pooling"),
         ({"pooling": "attention"}, "needs a query and none is recorded"),
         ({"pooling": None}, "no text for pooling"),

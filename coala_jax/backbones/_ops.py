@@ -9,9 +9,9 @@ from jax.typing import DTypeLike
 
 from coala_jax._errors import CoalaError
 
-# Up to so many rows XLA's product on a CPU packs the weights anew for every few of them: the turned
-# one takes .15 to .9 of its time, most where weights are large (benchmarks/few_rows.py).
-FEW_ROWS = 128
+# Up to so many rows the product of a CPU takes .3 to .9 of its time where it is turned round
+# (benchmarks/few_rows.py); of more it gains nothing, and a large vocabulary loses.
+FEW_ROWS = 64
 
 
 def _gelu_tanh(x: jax.Array) -> jax.Array:

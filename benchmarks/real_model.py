@@ -20,7 +20,9 @@ import math
 import shlex
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from reporting import RESULTS, SHARED_FOLDER, save, say
 
@@ -85,23 +87,27 @@ def _sentiment(arguments: argparse.Namespace) -> None:
 def _pairs(arguments: argparse.Namespace) -> None:
     from layer_accuracy import result_of, table
 
-    result = result_of(arguments)
-    if result is None:
-        say("pairs: no set is finished, so there is no table; run it again")
-        return
-    name = f"{arguments.name}-pairs"
-    save(argparse.Namespace(out=arguments.results, name=name), result, table(result))
+    _keep(arguments, "pairs", result_of(arguments), table)
 
 
 def _cost(arguments: argparse.Namespace) -> None:
     from model_cost import result_of, table
 
-    result = result_of(arguments)
+    _keep(arguments, "cost", result_of(arguments), table)
+
+
+def _keep(
+    arguments: argparse.Namespace,
+    part: str,
+    result: dict[str, Any] | None,
+    table: Callable[[dict[str, Any]], str],
+) -> None:
+    """Write a part's table, where anything of it is whole."""
     if result is None:
-        say("cost: no part is finished, so there is no table; run it again")
+        say(f"{part}: nothing of it is finished, so there is no table; run it again")
         return
-    name = f"{arguments.name}-cost"
-    save(argparse.Namespace(out=arguments.results, name=name), result, table(result))
+    places = argparse.Namespace(out=arguments.results, name=f"{arguments.name}-{part}")
+    save(places, result, table(result))
 
 
 if __name__ == "__main__":

@@ -50,9 +50,10 @@ format: $(VENV)/.dev
 types: $(VENV)/.dev
 	$(BIN)/mypy
 
-# Environments of their own for the packages that benchmarks compare with: solvers, and trainers of
-# language models (TRL, whose ORPO may change with any version). The solvers pin or pull far more than their solvers import (transformers, torchvision, ...), hence --no-deps; pip then
-# warns about what is missing. pyscnn imports torch but computes in numpy on CPUs.
+# Environments of their own for the packages that benchmarks compare with: solvers, and TRL, whose ORPO
+# may change with any version. jaxcld and pyscnn pin or pull far more than their solvers import
+# (transformers, torchvision, ...), hence --no-deps; pip then warns about what is missing. pyscnn
+# imports torch but computes in numpy on CPUs.
 bench-env: $(VENV)/.dev .venvs/bench-jaxcld/.ready .venvs/bench-scnn/.ready .venvs/bench-trl/.ready
 
 .venvs/bench-jaxcld/.ready: Makefile

@@ -132,11 +132,10 @@ def generation_config(arguments: argparse.Namespace) -> GenerationConfig:
         GenerationError: a value out of range.
         UsageError: an option that another one leaves without a say.
     """
-    given = option_values(arguments, Sampling)
     try:
         if not hasattr(arguments, "paper"):
             return GenerationConfig(from_options(arguments, Sampling, scale=0.0))
-        given |= option_values(arguments, Guidance)
+        given = {**option_values(arguments, Sampling), **option_values(arguments, Guidance)}
         config = (PAPER if arguments.paper else GenerationConfig()).with_options(**given)
     except GenerationError as error:
         raise GenerationError(_with_dashes(str(error))) from None

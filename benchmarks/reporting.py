@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import resource
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -19,6 +20,7 @@ RESULTS = HERE / "results"
 SHARED_FOLDER = HERE.parent.parent / "shared"
 # Short measurements are repeated, and the fastest counts.
 REPEATS = 3
+KIB = 1024
 # A part may take this many times as long as the longest of its kind did.
 GROWTH = 2.0
 
@@ -103,6 +105,13 @@ def peak_bytes() -> int | None:
     import jax
 
     return (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
+
+
+def peak_memory() -> dict[str, int]:
+    """The most memory so far, in bytes: of the process, and of the device where it is counted."""
+    peaks = {"process": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * KIB}
+    device = peak_bytes()
+    return peaks if device is None else {**peaks, "gpu_allocated": device}
 
 
 class Measured(NamedTuple):

@@ -151,7 +151,7 @@ def _figures(made: Judged, plain: Judged) -> dict[str, Any]:
         **figures,
         "reward": cluster_interval(column("reward"), prompts)._asdict(),
         "log_prob": log_probs._asdict(),
-        "distinct": [_distinct([r["text"] for r in made.records], n) for n in (1, 2)],
+        "distinct": [distinct([r["text"] for r in made.records], n) for n in (1, 2)],
         "tokens": float(tokens.mean()),
         "guided_steps": float(column("guided_steps").mean()),
         "near_ties": int(column("near_ties").sum()),
@@ -160,7 +160,7 @@ def _figures(made: Judged, plain: Judged) -> dict[str, Any]:
     }
 
 
-def _distinct(texts: Sequence[str], n: int) -> float:
+def distinct(texts: Sequence[str], n: int) -> float:
     """Share of different n-grams of words among those of all texts (Li et al. 2016)."""
     words = [text.lower().split() for text in texts]
     grams = [tuple(w[at : at + n]) for w in words for at in range(len(w) - n + 1)]

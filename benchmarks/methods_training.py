@@ -1,0 +1,164 @@
+"""Methods of benchmarks/methods.py that TRL trains: settings tried, one chosen, the final run.
+
+Every run is a process of its own with TRL's Python (benchmarks/contenders/trl_trainer.py), in a
+folder of its own, and is not repeated where its result is there. Learning rates are tried at the
+first beta, then the other betas at the best rate; each is trained on the fitted pairs and judged on
+the development ones, and the final run is on all training pairs. An sft run is judged by the mean
+log probability of a token of the chosen responses, dpo and orpo by the share of pairs that the
+implicit reward orders right, a reward model by its rewards'; the first of equals is taken.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from methods_plan import Method, Model, Plan
+from methods_quality import PairLogProbs, pair_log_probs
+from methods_rows import DEVELOPMENT, FITTED, HELD_OUT, TRAIN, read_part
+from reporting import HERE
+
+from coala_jax._accuracy import pairwise_accuracy
+from coala_jax._files import write_text
+from coala_jax._json import json_text
+from coala_jax.backbones import load_backbone
+
+TRAINER = HERE / "contenders" / "trl_trainer.py"
+RESULT, JOB, ADAPTER, MERGED = "result.json", "job.json", "adapter", "merged"
+LAST_LINES = 2000
+
+
+class TrainingError(Exception):
+    """A run of TRL that failed; ends with the last lines of what it wrote."""
+
+
+class Setting(NamedTuple):
+    """A learning rate, and the beta of methods that have one."""
+
+    learning_rate: float
+    beta: float
+
+    @property
+    def name(self) -> str:
+        """Of a folder."""
+        return f"lr-{self.learning_rate:g}-beta-{self.beta:g}"
+
+
+class Trainer(NamedTuple):
+    """Trains a method of a cell.
+
+    Attributes:
+        plan: with what all methods share.
+        model: the backbone.
+        method: what is trained.
+        start: checkpoint folder to begin with.
+        seed: of adapters, dropout and the order of rows.
+        rows: folder of the cell's rows.
+        out: folder of the runs.
+        python: that has TRL.
+    """
+
+    plan: Plan
+    model: Model
+    method: Method
+    start: Path
+    seed: int
+    rows: Path
+    out: Path
+    python: Path
+
+    def choose(self) -> tuple[Setting, list[dict[str, Any]]]:
+        """The setting of the highest score, and what was tried; a single one is not tried."""
+        rates, betas = self.method.learning_rate, self.method.beta or (0.0,)
+        if len(rates) == len(betas) == 1:
+            return Setting(rates[0], betas[0]), []
+        known = None if self.method.kind == "reward" else self._scores_of(None, DEVELOPMENT)
+        tried: dict[Setting, dict[str, Any]] = {}
+        for rate in rates:
+            tried[Setting(rate, betas[0])] = self._trial(Setting(rate, betas[0]), known)
+        best = max(tried, key=lambda setting: tried[setting]["score"])
+        for beta in betas[1:]:
+            setting = best._replace(beta=beta)
+            tried[setting] = self._trial(setting, known)
+        best = max(tried, key=lambda setting: tried[setting]["score"])
+        return best, list(tried.values())
+
+    def final(self, setting: Setting) -> tuple[Path, dict[str, Any]]:
+        """The run on all training pairs: its folder and what it said."""
+        folder = self.out / "final"
+        return folder, self._run(setting, folder, TRAIN, HELD_OUT)
+
+    def _trial(self, setting: Setting, start: PairLogProbs | None) -> dict[str, Any]:
+        folder = self.out / f"trial-{setting.name}"
+        result = self._run(setting, folder, FITTED, DEVELOPMENT)
+        score_path = folder / "score.json"
+        if not score_path.exists():
+            score = self._score(folder, result, start)
+            write_text(score_path, json_text({"score": score}))
+        score = json.loads(score_path.read_text("utf-8"))["score"]
+        return {**setting._asdict(), "score": score, "seconds": result["seconds"]}
+
+    def _score(self, folder: Path, result: dict[str, Any], start: PairLogProbs | None) -> float:
+        if self.method.kind == "reward":
+            return float(pairwise_accuracy(*np.array(result["rewards"]).T).mean())
+        assert start is not None
+        found = self._scores_of(folder / ADAPTER, DEVELOPMENT)
+        if self.method.kind == "sft":
+            return float(found.chosen.sum() / found.chosen_tokens.sum())
+        return float(found.implicit_correct(start).mean())
+
+    def _scores_of(self, adapter: Path | None, part: str) -> PairLogProbs:
+        backbone = load_backbone(self.start, adapter=adapter, dtype=self.model.dtype)
+        return pair_log_probs(backbone, read_part(self.rows, part))
+
+    def _run(self, setting: Setting, folder: Path, train: str, judged: str) -> dict[str, Any]:
+        """One run of TRL, or what an earlier one said."""
+        job = self._job(setting, folder, train, judged)
+        path = folder / RESULT
+        if not path.exists():
+            write_text(folder / JOB, json_text(job))
+            run_trl(self.python, folder / JOB)
+        result: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        return result
+
+    def _job(self, setting: Setting, folder: Path, train: str, judged: str) -> dict[str, Any]:
+        """Fields of `Job` in trl_trainer.py."""
+        training = self.plan.training
+        return {
+            "method": self.method.kind,
+            "model": str(self.start),
+            "train": str(read_part(self.rows, train).path),
+            "judged": str(read_part(self.rows, judged).path),
+            "out": str(folder),
+            **setting._asdict(),
+            "epochs": training.epochs,
+            "batch": training.batch,
+            "accumulation": training.accumulation,
+            "warmup_steps": training.warmup,
+            "max_length": self.plan.max_length,
+            "seed": self.seed,
+            "lora": {
+                "r": training.lora_rank,
+                "lora_alpha": training.lora_alpha,
+                "lora_dropout": training.lora_dropout,
+                "target_modules": list(self.model.lora_targets),
+            },
+            "merge": self.method.kind == "sft" and folder.name == "final",
+        }
+
+
+def run_trl(python: Path, job: Path) -> None:
+    """Run a job file with TRL's Python.
+
+    Raises:
+        TrainingError: that failed.
+    """
+    command = [str(python), str(TRAINER), str(job)]
+    log = job.parent / "log.txt"
+    with log.open("w", encoding="utf-8") as lines:
+        done = subprocess.run(command, stdout=lines, stderr=subprocess.STDOUT, check=False)
+    if done.returncode:
+        raise TrainingError(f"{job}: {log.read_text('utf-8', 'replace')[-LAST_LINES:]}")

@@ -47,18 +47,37 @@ def main(argv: Sequence[str] | None = None) -> None:
         plan = read_plan(arguments.plan, dict(arguments.model), dict(arguments.set))
     except PlanError as error:
         raise SystemExit(f"methods.py: {error}") from None
-    cells = cells_of(plan, arguments.out, arguments.trl, arguments.download)
+    cells = cells_of(
+        plan,
+        arguments.out,
+        arguments.trl,
+        download=arguments.download,
+        together=arguments.trials,
+    )
     if arguments.dry_run:
         for line in (*resolved(plan, arguments.download), *map(_state, cells)):
             print(line)
         return
+    if unknown := set(arguments.methods or ()) - set(plan.methods):
+        known = ", ".join(plan.methods)
+        raise SystemExit(f"methods.py: --methods {', '.join(unknown)}: the plan has {known}")
     needs_trl = any(method.kind in TRAINED for method in plan.methods.values())
     if needs_trl and not arguments.trl.exists():
         raise SystemExit(f"methods.py: --trl {arguments.trl}: no such Python; run make bench-env")
-    failed = _run(cells, arguments)
+    wanted = [cell for cell in cells if cell.method in (arguments.methods or plan.methods)]
+    try:
+        for cell in wanted:
+            cell.require_same_settings()
+    except PlanError as error:
+        raise SystemExit(f"methods.py: {error}") from None
+    failed = _run(wanted, arguments)
     write_report(cells, arguments)
+    for cell in wanted:
+        if cell.result is None and str(cell) not in failed:
+            say(f"not begun: {cell}")
     if failed:
-        raise SystemExit(f"methods.py: {len(failed)} cells failed: {'; '.join(failed)}")
+        reasons = "; ".join(f"{name} ({reason})" for name, reason in failed.items())
+        raise SystemExit(f"methods.py: {len(failed)} cells failed: {reasons}")
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -76,13 +95,16 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--set", type=_place, action="append", default=[], help="NAME=FILE, for a plan's data"
     )
+    parser.add_argument("--methods", nargs="+", default=None, help="to run (default: all)")
     parser.add_argument("--dry-run", action="store_true", help="find models and rows, list cells")
     parser.add_argument("--processes", type=int, default=1, help="cells that run together")
+    parser.add_argument("--trials", type=int, default=1, help="of a cell, that run together")
     parser.add_argument("--minutes", type=float, default=math.inf, help="begin no cell after")
     parser.add_argument("--download", action="store_true", help="fetch what the hub's cache lacks")
     arguments = parser.parse_args(argv)
-    if arguments.processes < 1:
-        parser.error(f"--processes {arguments.processes} must be at least 1")
+    for name in ("processes", "trials"):
+        if getattr(arguments, name) < 1:
+            parser.error(f"--{name} {getattr(arguments, name)} must be at least 1")
     arguments.name = arguments.name or f"methods-{arguments.plan.stem}"
     arguments.end = time.monotonic() + 60 * arguments.minutes
     places = {str(arguments.out): "OUT", str(arguments.trl): "PYTHON"}
@@ -104,8 +126,8 @@ def _place(text: str) -> tuple[str, str]:
     return name, place
 
 
-def _run(cells: Sequence[Cell], arguments: argparse.Namespace) -> list[str]:
-    """Make the cells in processes of their own, each after what it starts from; names the failures.
+def _run(cells: Sequence[Cell], arguments: argparse.Namespace) -> dict[str, str]:
+    """Make the cells in processes of their own, each after what it starts from; why some failed.
 
     A process each, so that its peak of memory is its own.
     """
@@ -143,7 +165,7 @@ def _run(cells: Sequence[Cell], arguments: argparse.Namespace) -> list[str]:
                     failed[str(cell)] = f"{type(error).__name__}: {error}"
                 say(f"{'failed' if error else 'done'}: {cell} {error or ''}")
             write_report(cells, arguments)
-    return [f"{name} ({reason})" for name, reason in failed.items()]
+    return failed
 
 
 if __name__ == "__main__":

@@ -57,6 +57,7 @@ class Cell:
         out: folder of the matrix.
         python: that has TRL.
         download: fetch what the hub's cache lacks.
+        together: trials of settings that run at once.
     """
 
     plan: Plan
@@ -67,6 +68,7 @@ class Cell:
     out: Path
     python: Path
     download: bool = False
+    together: int = 1
 
     def __str__(self) -> str:
         return f"{self.model}, {self.data}, seed {self.seed}, {self.method}"
@@ -103,13 +105,13 @@ class Cell:
         """All that decides it, but for the weights and the texts themselves."""
         plan, start = self.plan, self.start
         return {
-            "model": dataclasses.asdict(plan.models[self.model]),
-            "set": dataclasses.asdict(plan.sets[self.data]),
-            "method": dataclasses.asdict(plan.methods[self.method]),
+            "model": _given(plan.models[self.model]),
+            "set": _given(plan.sets[self.data]),
+            "method": _given(plan.methods[self.method]),
             "start": None if start is None else start.settings["method"],
             "seed": self.seed,
-            "training": dataclasses.asdict(plan.training),
-            "decoding": dataclasses.asdict(plan.decoding),
+            "training": _given(plan.training),
+            "decoding": _given(plan.decoding),
             **{name: getattr(plan, name) for name in ("max_length", "held_out", "development")},
         }
 
@@ -125,9 +127,10 @@ class Cell:
         Raises:
             PlanError: its folder has one of other settings, or what it starts from is not made.
         """
-        self._settle()
+        self.require_same_settings()
         if self.result is not None:
             return
+        write_text(self.folder / SETTINGS, json_text(self.settings))
         self.make_rows()
         begin = time.perf_counter()
         kind = self.plan.methods[self.method].kind
@@ -143,16 +146,21 @@ class Cell:
         }
         write_text(self.folder / RESULT, json_text(result))
 
-    def _settle(self) -> None:
+    def require_same_settings(self) -> None:
+        """Raise where the folder has a cell of other settings.
+
+        Raises:
+            PlanError: names them.
+        """
         path = self.folder / SETTINGS
-        wanted = json.loads(json.dumps(self.settings))
-        if path.exists() and (known := json.loads(path.read_text("utf-8"))) != wanted:
-            others = [name for name in wanted if known.get(name) != wanted[name]]
+        if not path.exists():
+            return
+        known, wanted = json.loads(path.read_text("utf-8")), json.loads(json_text(self.settings))
+        if others := [name for name in wanted if known.get(name) != wanted[name]]:
             raise PlanError(
                 f"{self.folder} was made with another {', '.join(others)}; give another --out, or "
                 "delete it"
             )
-        write_text(path, json_text(wanted))
 
     @property
     def _path(self) -> str:
@@ -197,6 +205,7 @@ class Cell:
             self.rows,
             self.folder,
             self.python,
+            self.together,
         )
         setting, trials = trainer.choose()
         folder, run = trainer.final(setting)
@@ -283,10 +292,10 @@ class Cell:
         return found
 
 
-def cells_of(plan: Plan, out: Path, python: Path, download: bool = False) -> list[Cell]:
+def cells_of(plan: Plan, out: Path, python: Path, **options: Any) -> list[Cell]:
     """All cells of a plan, in an order in which each comes after what it starts from."""
     return [
-        Cell(plan, model, data, method, seed, out, python, download)
+        Cell(plan, model, data, method, seed, out, python, **options)
         for model in plan.models
         for seed in plan.seeds
         for data in plan.sets
@@ -307,6 +316,11 @@ def resolved(plan: Plan, download: bool = False) -> Iterator[str]:
     for name, data in plan.sets.items():
         rows = "generated" if data.tutoring else f"{len(rows_of(data, download))} pairs"
         yield f"set {name}: {rows}"
+
+
+def _given(part: Any) -> dict[str, Any]:
+    """Fields of a part of a plan that are not None."""
+    return {name: value for name, value in vars(part).items() if value is not None}
 
 
 def _margins(log: Sequence[Mapping[str, Any]]) -> dict[str, list[float]] | None:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from head_flops import head_flops
+from head_flops import counted_select
 from methods_rows import HELD_OUT, TRAIN, read_part
 from reporting import peak_memory
 
@@ -73,8 +73,10 @@ def fit_head(backbone: Backbone, rows: Path, seed: int, out: Path) -> FittedHead
     }
     train = pairs_of_table("training pairs", store.table, read_rows(records).rows)
     features = PreferenceFeatures(train.chosen, train.rejected)
-    parts = head_flops(model, features, train.keys)
-    solves |= {"flops": sum(parts.values()), "parts": parts}
+    counted = counted_select(
+        model.params, features, train.keys, config=model.config, key=jax.random.key(seed)
+    )
+    solves |= {"flops": sum(counted.stages.values()), "parts": counted.stages}
     fitted.save(out / HEAD, overwrite=True)
     held_out = read_rows(read_part(rows, HELD_OUT).records)
     judged = extract_store(held_out, backbone, out / HELD_OUT_STORE)

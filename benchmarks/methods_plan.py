@@ -77,12 +77,14 @@ class Method:
             None means the checkpoint.
         learning_rate: the values that are tried.
         beta: likewise, of DPO and ORPO; the first is that of the learning rates' trials.
+        epochs: passes over the pairs; None means those of all trained methods.
     """
 
     kind: str
     start: str | None = None
     learning_rate: tuple[float, ...] = ()
     beta: tuple[float, ...] = ()
+    epochs: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -288,6 +290,8 @@ def _check_method(where: str, method: Method, before: Mapping[str, Method]) -> N
             raise PlanError(
                 f"{where}: {field}={values!r} must be numbers above 0 (1.0e-4, not 1e-4)"
             )
+    if method.epochs is not None and not (method.kind in TRAINED and _is_above(method.epochs, 0)):
+        raise PlanError(f"{where}: epochs={method.epochs!r} must be above 0, of a trained method")
 
 
 def _is_above(value: Any, least: float) -> bool:

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -59,6 +61,7 @@ class Trainer(NamedTuple):
         rows: folder of the cell's rows.
         out: folder of the runs.
         python: that has TRL.
+        together: trials that run at once.
     """
 
     plan: Plan
@@ -69,6 +72,7 @@ class Trainer(NamedTuple):
     rows: Path
     out: Path
     python: Path
+    together: int = 1
 
     def choose(self) -> tuple[Setting, list[dict[str, Any]]]:
         """The setting of the highest score, and what was tried; a single one is not tried."""
@@ -76,13 +80,9 @@ class Trainer(NamedTuple):
         if len(rates) == len(betas) == 1:
             return Setting(rates[0], betas[0]), []
         known = None if self.method.kind == "reward" else self._scores_of(None, DEVELOPMENT)
-        tried: dict[Setting, dict[str, Any]] = {}
-        for rate in rates:
-            tried[Setting(rate, betas[0])] = self._trial(Setting(rate, betas[0]), known)
+        tried = self._trials([Setting(rate, betas[0]) for rate in rates], known)
         best = max(tried, key=lambda setting: tried[setting]["score"])
-        for beta in betas[1:]:
-            setting = best._replace(beta=beta)
-            tried[setting] = self._trial(setting, known)
+        tried |= self._trials([best._replace(beta=beta) for beta in betas[1:]], known)
         best = max(tried, key=lambda setting: tried[setting]["score"])
         return best, list(tried.values())
 
@@ -91,9 +91,27 @@ class Trainer(NamedTuple):
         folder = self.out / "final"
         return folder, self._run(setting, folder, TRAIN, HELD_OUT)
 
-    def _trial(self, setting: Setting, start: PairLogProbs | None) -> dict[str, Any]:
-        folder = self.out / f"trial-{setting.name}"
-        result = self._run(setting, folder, FITTED, DEVELOPMENT)
+    def _trials(
+        self, settings: Sequence[Setting], start: PairLogProbs | None
+    ) -> dict[Setting, dict[str, Any]]:
+        """Settings with their scores; they are judged one after the other."""
+        with ThreadPoolExecutor(self.together) as pool:
+            runs = pool.map(self._try, settings)
+            return {
+                setting: self._judged(setting, result, start)
+                for setting, result in zip(settings, runs, strict=True)
+            }
+
+    def _folder(self, setting: Setting) -> Path:
+        return self.out / f"trial-{setting.name}"
+
+    def _try(self, setting: Setting) -> dict[str, Any]:
+        return self._run(setting, self._folder(setting), FITTED, DEVELOPMENT)
+
+    def _judged(
+        self, setting: Setting, result: dict[str, Any], start: PairLogProbs | None
+    ) -> dict[str, Any]:
+        folder = self._folder(setting)
         score_path = folder / "score.json"
         if not score_path.exists():
             score = self._score(folder, result, start)
@@ -134,7 +152,7 @@ class Trainer(NamedTuple):
             "judged": str(read_part(self.rows, judged).path),
             "out": str(folder),
             **setting._asdict(),
-            "epochs": training.epochs,
+            "epochs": training.epochs if self.method.epochs is None else self.method.epochs,
             "batch": training.batch,
             "accumulation": training.accumulation,
             "warmup_steps": training.warmup,

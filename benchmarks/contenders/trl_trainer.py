@@ -4,7 +4,7 @@
 
 The job is a JSON object with the fields of `Job`. Into its folder ``out`` go ``adapter``, as PEFT
 writes it, and ``result.json``: seconds, the trainer's own log, the shapes of all micro-batches,
-what torch's FlopCounterMode counts on one of them, peak memory, versions, and of a reward model the
+what torch counts on one of them, peak memory, versions, and of a reward model the
 rewards of the judged rows. Losses, defaults and truncation are TRL's own; nothing here computes
 any. Rows are texts, ``prompt``, ``chosen`` and ``rejected``.
 """
@@ -27,7 +27,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import torch
 from datasets import Dataset
 from peft import LoraConfig
-from torch.utils.flop_counter import FlopCounterMode
+from torch_counter import torch_counter
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
@@ -47,6 +47,8 @@ VERSIONS = ("trl", "peft", "transformers", "accelerate", "datasets", "torch")
 # The micro-batch whose operations torch counts: the first ones set things up.
 COUNTED = 1
 JUDGED_TOGETHER = 8
+# The label of positions outside the loss, as torch has it.
+IGNORED = -100
 KIB = 1024
 
 
@@ -125,13 +127,14 @@ class Seen:
     """What a trainer's micro-batches were.
 
     Attributes:
-        shapes: (rows, slots, real tokens) of every one; a row is a prompt with one response.
+        shapes: (rows, slots, real tokens, projected) of every one; a row is a prompt with one
+            response, and so many positions meet the output head.
         counted: index and operations of the one that torch counted, forward and backward, the
             reference's pass among them.
     """
 
     def __init__(self) -> None:
-        self.shapes: list[tuple[int, int, int]] = []
+        self.shapes: list[tuple[int, int, int, int]] = []
         self.counted: dict[str, int] = {}
 
 
@@ -145,7 +148,7 @@ def make_trainer(job: Job) -> tuple[Any, Seen]:
             seen.shapes.append(_shape(inputs))
             if len(seen.shapes) - 1 != COUNTED:
                 return super().training_step(model, inputs, *others)
-            with FlopCounterMode(display=False) as counter:
+            with torch_counter() as counter:
                 loss = super().training_step(model, inputs, *others)
             seen.counted = {"micro_batch": COUNTED, "flops": int(counter.get_total_flops())}
             return loss
@@ -221,15 +224,28 @@ def _examples(job: Job) -> list[dict[str, str]]:
     return [{name: row[name] for name in ("prompt", "chosen", "rejected")} for row in rows]
 
 
-def _shape(inputs: dict[str, Any]) -> tuple[int, int, int]:
-    """Rows, slots and real tokens that a pass over a micro-batch has."""
+def _shape(inputs: dict[str, Any]) -> tuple[int, int, int, int]:
+    """Rows, slots, real tokens and projected positions of a pass over a micro-batch."""
     if "input_ids" in inputs:
         ids, mask = inputs["input_ids"], inputs.get("attention_mask")
-        return (*ids.shape, int(ids.numel() if mask is None else mask.sum()))
+        real = int(ids.numel() if mask is None else mask.sum())
+        return (*ids.shape, real, _projected(inputs))
     # ORPO's has the two responses apart, and runs them together, padded to the longer.
     sides = [inputs[f"{side}_input_ids"] for side in ("chosen", "rejected")]
     real = sum(int(inputs[f"{side}_attention_mask"].sum()) for side in ("chosen", "rejected"))
-    return sum(map(len, sides)), max(side.shape[1] for side in sides), real
+    rows, slots = sum(map(len, sides)), max(side.shape[1] for side in sides)
+    return rows, slots, real, rows * slots
+
+
+def _projected(inputs: dict[str, Any]) -> int:
+    """Positions that meet the output head: of responses alone on a GPU, where Triton runs."""
+    if "completion_mask" in inputs:  # DPO's
+        in_loss = inputs["completion_mask"][:, 1:] == 1
+    elif "labels" in inputs:  # SFT's
+        in_loss = inputs["labels"][:, 1:] != IGNORED
+    else:  # a reward model scores all slots, and reads the last
+        return int(inputs["input_ids"].numel())
+    return int(in_loss.sum() if torch.cuda.is_available() else in_loss.numel())
 
 
 def _peak_bytes() -> dict[str, int]:

@@ -1,19 +1,66 @@
-"""TRL as a contender: its losses, and a run of each method. Needs `make bench-env`."""
+"""TRL as a contender: losses, runs of each method, operations. Needs `make bench-env`."""
 
 import json
 import os
+import shutil
 import subprocess
 from importlib import resources
 from pathlib import Path
 
 import pytest
 
+from coala_jax.backbones._registry import read_family
 from coala_jax.quickstart import tutoring_rows
+from tests.backbones.variants import write_variant
 
 ROOT = Path(__file__).parents[2]
 BACKBONE = Path(str(resources.files("coala_jax.quickstart"))) / "backbone"
 PYTHON = Path(os.environ.get("COALA_BENCH_TRL", ROOT / ".venvs/bench-trl/bin/python"))
 CONTENDERS = ROOT / "benchmarks" / "contenders"
+LLAMA = {
+    "model_type": "llama",
+    "vocab_size": 2048,  # of the embedded backbone, whose tokenizer it has
+    "hidden_size": 96,
+    "intermediate_size": 256,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 512,
+    "eos_token_id": 0,
+    "bos_token_id": 0,
+}
+TARGETS = {
+    "gpt2": ["c_attn", "c_proj"],
+    "llama": ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
+}
+# A micro-batch as each trainer has it: rows of three tokens and of four, of each two in the loss;
+# without a GPU, and where one is said to be there.
+PROJECTED = """
+import json, torch
+from trl_trainer import _shape
+mask = torch.tensor([[1, 1, 1, 0], [1, 1, 1, 1]])
+ids, loss = torch.ones_like(mask), torch.tensor([[0, 1, 1, 0], [0, 0, 1, 1]])
+plain = {"input_ids": ids, "attention_mask": mask}
+sides = {f"{s}_{n}": t for s in ("chosen", "rejected") for n, t in plain.items()}
+of = {
+    "sft": {**plain, "labels": torch.where(loss == 1, ids, -100)},
+    "dpo": {**plain, "completion_mask": loss},
+    "reward": plain,
+    "orpo": sides,
+}
+for there in (False, True):
+    torch.cuda.is_available = lambda: there
+    print(json.dumps({method: _shape(inputs) for method, inputs in of.items()}))
+"""
+# What TRL's output head runs on a GPU, and what torch's own formula cannot take.
+MIXED = """
+import torch
+from torch_counter import torch_counter
+aten, sums = torch.ops.aten, torch.zeros(4, 6)
+half = torch.zeros(4, 8, dtype=torch.bfloat16), torch.zeros(8, 6, dtype=torch.bfloat16)
+formula = torch_counter().flop_registry[aten.addmm]
+print(formula(sums, *half, torch.float32, out=sums, out_val=sums))
+"""
 
 pytestmark = [
     pytest.mark.slow,
@@ -21,9 +68,9 @@ pytestmark = [
 ]
 
 
-def trl(script, *words):
-    command = [str(PYTHON), str(CONTENDERS / script), *map(str, words)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+def trl(*words):
+    command = [str(PYTHON.absolute()), *map(str, words)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=CONTENDERS)
     assert done.returncode == 0, done.stderr[-2000:]
     return done.stdout
 
@@ -35,15 +82,41 @@ def test_losses_are_the_known_ones():
     assert found["orpo"] == pytest.approx(0.708672, abs=1e-6)
 
 
+def test_positions_meet_the_head_as_the_trainer_has_them():
+    on_cpu, on_gpu = map(json.loads, trl("-c", PROJECTED).splitlines()[-2:])
+    assert on_cpu["sft"] == on_cpu["dpo"] == [2, 4, 7, 6]
+    assert on_cpu["reward"] == [2, 4, 7, 8] and on_cpu["orpo"] == [4, 4, 14, 16]
+    assert on_gpu == {**on_cpu, "sft": [2, 4, 7, 4], "dpo": [2, 4, 7, 4]}
+
+
+def test_products_of_two_types_are_counted():
+    assert int(trl("-c", MIXED)) == 2 * 4 * 8 * 6
+
+
+@pytest.fixture(params=list(TARGETS))
+def model(request, tmp_path):
+    """A checkpoint folder of a family."""
+    if request.param == "gpt2":
+        return BACKBONE
+    folder = write_variant(tmp_path / request.param, LLAMA)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(BACKBONE / name, folder)
+    return folder
+
+
 @pytest.mark.parametrize("method", ["sft", "dpo", "orpo", "reward"])
-def test_a_run_leaves_an_adapter_and_an_account(method, tmp_path):
+def test_a_run_leaves_an_adapter_and_an_account(method, model, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    from training_flops import training_flops
+
     rows = tutoring_rows(0, 8, 2)
     for name, part in (("train", rows.train), ("judged", rows.eval)):
         lines = [{f: getattr(row, f) for f in ("prompt", "chosen", "rejected")} for row in part]
         (tmp_path / name).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    family, _, config = read_family(model)
     job = {
         "method": method,
-        "model": str(BACKBONE),
+        "model": str(model),
         "train": str(tmp_path / "train"),
         "judged": str(tmp_path / "judged"),
         "out": str(tmp_path / "out"),
@@ -55,7 +128,7 @@ def test_a_run_leaves_an_adapter_and_an_account(method, tmp_path):
         "warmup_steps": 0,
         "max_length": 512,
         "seed": 0,
-        "lora": {"r": 4, "lora_alpha": 8, "target_modules": ["c_attn", "c_proj"]},
+        "lora": {"r": 4, "lora_alpha": 8, "target_modules": TARGETS[family]},
         "merge": method == "sft",
     }
     (tmp_path / "job.json").write_text(json.dumps(job))
@@ -67,8 +140,11 @@ def test_a_run_leaves_an_adapter_and_an_account(method, tmp_path):
     assert result["steps"] == steps
     sides = 1 if method == "sft" else 2
     assert sum(shape[0] for shape in result["micro_batches"]) == sides * pairs
-    assert all(real <= count * slots for count, slots, real in result["micro_batches"])
-    assert result["counted"]["flops"] > 1e8
+    assert all(real <= count * slots for count, slots, real, _ in result["micro_batches"])
+    counted = result["counted"]
+    one = result["micro_batches"][counted["micro_batch"]]
+    formula = training_flops(config, method, [one], 4, TARGETS[family])
+    assert counted["flops"] == pytest.approx(formula, rel=0.01)
     assert result["peak_bytes"]["process"] > 1e8
     if method == "dpo":  # the policy is the reference
         assert result["log"][0]["loss"] == pytest.approx(0.6931, abs=2e-4)

@@ -367,8 +367,9 @@ def _branches(equation: core.JaxprEqn) -> Sequence[Any]:
 
 def _bound(equation: core.JaxprEqn, inputs: Sequence[Any]) -> list[Any]:
     """Results of an equation as it stands."""
-    found = equation.primitive.bind(*inputs, **equation.primitive.get_bind_params(equation.params))
-    return list(found) if equation.primitive.multiple_results else [found]
+    primitive, params = equation.primitive, equation.primitive.get_bind_params(equation.params)
+    found = primitive.bind(*inputs, **params)
+    return list(found) if primitive.multiple_results else [found]
 
 
 def _live(
@@ -396,17 +397,15 @@ def _opened(jaxpr: Any) -> Any:
     return getattr(jaxpr, "jaxpr", jaxpr)
 
 
-def _words(place: _Place, flops: Counter[str]) -> np.ndarray:
+def _words(place: _Place, flops: Counter[str]) -> jax.Array:
     """(2, parts) uint32: the lower halves of the counts, and the upper ones."""
-    counts = np.array([flops[part] for part in place.parts], np.uint64)
-    return np.stack([counts & np.uint64(2**_WORD - 1), counts >> np.uint64(_WORD)]).astype(
-        np.uint32
-    )
+    counts = [divmod(flops[part], 2**_WORD) for part in place.parts]
+    return jnp.asarray(np.array(counts, np.uint32).T[::-1])
 
 
-def _sum(one: Any, other: Any) -> jax.Array:
+def _sum(one: jax.Array, other: jax.Array) -> jax.Array:
     """Of two counts in words."""
-    low = jnp.asarray(one[0]) + other[0]
+    low = one[0] + other[0]
     return jnp.stack([low, one[1] + other[1] + (low < other[0])])
 
 

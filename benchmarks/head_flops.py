@@ -81,7 +81,7 @@ def counted_select(
 
 
 def made_pairs(pairs: int, width: int, seed: int = 0) -> PreferenceFeatures:
-    """Gaussian features (pairs, width) of a reward that is linear, bent in two columns, and noisy."""
+    """Gaussian features of a noisy reward that is linear but for two columns."""
     rng = np.random.default_rng(seed)
     one, other = rng.standard_normal((2, pairs, width)).astype(np.float32)
     direction = rng.standard_normal(width) / np.sqrt(width)

@@ -13,6 +13,7 @@ operations and reward margins against steps, are written to ``--results`` after 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import math
 import multiprocessing
 import os
@@ -47,6 +48,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         plan = read_plan(arguments.plan, dict(arguments.model), dict(arguments.set))
     except PlanError as error:
         raise SystemExit(f"methods.py: {error}") from None
+    if arguments.seeds:
+        plan = dataclasses.replace(plan, seeds=tuple(arguments.seeds))
     cells = cells_of(
         plan,
         arguments.out,
@@ -96,6 +99,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         "--set", type=_place, action="append", default=[], help="NAME=FILE, for a plan's data"
     )
     parser.add_argument("--methods", nargs="+", default=None, help="to run (default: all)")
+    parser.add_argument("--seeds", type=int, nargs="+", help="to run (default: the plan's)")
     parser.add_argument("--dry-run", action="store_true", help="find models and rows, list cells")
     parser.add_argument("--processes", type=int, default=1, help="cells that run together")
     parser.add_argument("--trials", type=int, default=1, help="of a cell, that run together")

@@ -28,9 +28,11 @@ from methods_quality import (
 )
 from methods_rows import HELD_OUT, INFO, read_part, rows_of, write_parts
 from methods_training import ADAPTER, MERGED, Trainer
+from reporting import say
 from training_flops import training_flops
 
 from coala_jax._accuracy import pairwise_accuracy
+from coala_jax._compile_cache import keep_compiled_programs
 from coala_jax._files import write_text
 from coala_jax._json import json_text, valid_json
 from coala_jax._machine import device, versions
@@ -131,6 +133,7 @@ class Cell:
         if self.result is not None:
             return
         write_text(self.folder / SETTINGS, json_text(self.settings))
+        keep_compiled_programs(say)
         self.make_rows()
         begin = time.perf_counter()
         kind = self.plan.methods[self.method].kind

@@ -35,6 +35,25 @@ def test_losses_are_the_known_ones():
     assert found["orpo"] == pytest.approx(0.708672, abs=1e-6)
 
 
+def test_products_into_float32_are_counted():
+    """As TRL's fused head makes them on a GPU alone; torch's own count raises on them."""
+    code = """
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+from trl_trainer import COUNTS
+
+left, right = (torch.zeros(s, dtype=torch.bfloat16, device="meta") for s in ((4, 3), (3, 5)))
+into = torch.zeros(4, 5, device="meta")
+with FlopCounterMode(display=False, custom_mapping=COUNTS) as counter:
+    torch.addmm(into, left, right, out_dtype=torch.float32, out=into)
+    torch.addmm(into, left.float(), right.float())
+print(counter.get_total_flops())
+"""
+    command = [str(PYTHON), "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=CONTENDERS)
+    assert int(done.stdout) == 2 * 2 * 4 * 3 * 5
+
+
 @pytest.mark.parametrize("method", ["sft", "dpo", "orpo", "reward"])
 def test_a_run_leaves_an_adapter_and_an_account(method, tmp_path):
     rows = tutoring_rows(0, 8, 2)

@@ -9,9 +9,9 @@ Random weights in the shape of GPT-2 and Llama-3.1-8B are made on the device in 
 random tokens in rows of 128 to 1024 slots run to the last layer, as extraction runs them, and are
 pooled by their mean. FLOPs are counted by `coala_jax.backbones.pass_flops` and by the compiler,
 whose analysis counts the body of the loop over layers once: `compiler` is its count to layer 0 and,
-for every layer, what layer 1 adds. (On a CPU attention is a loop over rows, counted once as well.)
-The card's bf16 rate is that of square products measured in the
-same run. The output head, which no feature needs, is not made.
+for every layer, what layer 1 adds. (On a CPU attention is a loop over rows, counted once as well;
+jax's CUDA plugin counts nothing, and a dash stands there.) The card's bf16 rate is that of square
+products measured in the same run. The output head, which no feature needs, is not made.
 
 Torch runs transformers' model of the same shape with scaled-dot-product attention, without a mask,
 where a torch that knows the device is installed; after all of ours, whose weights are let go of.
@@ -197,22 +197,27 @@ def prepare_ours(fields: dict[str, Any]) -> Callable[[int, int], dict[str, Any]]
         start = time.perf_counter()
         compiled = features.lower(state, batch, config.depth).compile()
         compile_seconds = time.perf_counter() - start
-        none, one = (_compiler_flops(features, state, batch, layer) for layer in (0, 1))
         seconds = best_seconds(lambda: compiled(state, batch), calls=CALLS)
         return {
             "seconds": seconds,
             "compile_seconds": compile_seconds,
             "tokens_per_second": rows * length / seconds,
             "flops": pass_flops(config, rows, length),
-            "compiler_flops": none + config.depth * (one - none),
+            "compiler_flops": _compiler_flops(features, config, state, batch),
         }
 
     return measure
 
 
-def _compiler_flops(features: Any, state: Any, batch: TokenBatch, layer: int) -> float:
-    """By XLA, before it replaces products with library calls, of which it knows no count."""
-    return float(features.lower(state, batch, layer).cost_analysis()["flops"])
+def _compiler_flops(features: Any, config: Any, state: Any, batch: TokenBatch) -> float | None:
+    """By XLA, before it replaces products with library calls, of which it knows no count.
+
+    None where the device's plugin does not count what is not compiled, as that of CUDA does not.
+    """
+    none, one = (features.lower(state, batch, layer).cost_analysis() for layer in (0, 1))
+    if none is None or one is None:
+        return None
+    return float(none["flops"] + config.depth * (one["flops"] - none["flops"]))
 
 
 def prepare_torch(fields: dict[str, Any]) -> Callable[[int, int], dict[str, Any]]:

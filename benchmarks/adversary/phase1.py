@@ -69,7 +69,7 @@ def judge_phase1(
     """
     primal, exact = _primal_values(program, pairs, certificate, tensors, rewards)
     dual = dual_bound(program, certificate.dual_point, certificate.multipliers)
-    certified, outside = _certified(program, certificate)
+    certified, outside = certified_value(program, certificate)
     zero = program.value(np.zeros(len(program.x)))
     probe = probe_of(program)
     probe_value = program.value(probe.rewards) + probe.penalty
@@ -111,7 +111,7 @@ def path_rewards(tensors: Tensors, rows: Array) -> Array:
     return (rows - tensors["center"]) @ tensors["linear"].astype(np.float64)
 
 
-def _certified(program: Program, certificate: Any) -> tuple[float, int]:
+def certified_value(program: Program, certificate: Any) -> tuple[float, int]:
     """Objective (3) at a certificate's weights and path, and how often these leave their cones."""
     weights = np.asarray(certificate.weights, np.float64)
     products = weights @ program.x.T

@@ -1,10 +1,12 @@
 """The extraction benchmarks end to end at small sizes, and what they keep."""
 
+import importlib
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -76,6 +78,15 @@ def test_every_part_on_the_device_is_measured_with_its_share_of_the_rate(gpu_ext
     assert len([line for line in table.splitlines() if line.startswith("| ")]) == (
         heads + len(result["rows"])
     )
+
+
+def test_a_device_whose_compiler_counts_nothing_has_no_count(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    gpu_extraction = importlib.import_module("gpu_extraction")
+    lowered = SimpleNamespace(cost_analysis=lambda: None)  # as jax's CUDA plugin has it
+    features = SimpleNamespace(lower=lambda state, batch, layer: lowered)
+    config = SimpleNamespace(depth=2)
+    assert gpu_extraction._compiler_flops(features, config, None, None) is None
 
 
 def test_nothing_runs_without_a_budget(tmp_path):

@@ -59,8 +59,8 @@ _NOT_PLAIN = {
 }
 PLAIN = {
     *(each.name for each in vars(core.primitives).values() if isinstance(each, core.Primitive)),
-    *{"random_wrap", "random_unwrap", "random_clone", "optimization_barrier", "platform_index"},
-    *{"split", "stack", "unstack", "clamp", "pvary", "stage", "copy_p", "dynamic_pad"},
+    *{"random_wrap", "random_unwrap", "split", "stack", "unstack", "platform_index"},
+    "optimization_barrier",
 } - {*PRODUCTS, *CALLS, *_NOT_PLAIN}
 # A count of 64 bits in two words, which are exact in every mode of jax.
 _WORD = 32

@@ -15,8 +15,9 @@ except what was compiled ahead of time, which is an error there. A program witho
 runs as it would have run, and its count is known before; another one is compiled anew with a
 counter beside its state. Results are the same up to what another compilation rounds.
 
-The count is of the program as it is written, without what nothing depends on; XLA may still do less
-by taking equal products together or out of loops.
+The count is of the program as it is written, without what nothing depends on; a loop counts whole.
+XLA may still do less, by taking equal products together or out of loops. `shard_map`, callbacks and
+custom kernels are refused by name. Needs jax 0.10.
 """
 
 from __future__ import annotations
@@ -52,15 +53,16 @@ CALLS = {
     "remat2": "jaxpr",
     "checkpoint": "jaxpr",
 }
-# Primitives of `jax.extend.core.primitives` that have more to them than single numbers.
+# Primitives that count by what is in them, or have no formula here.
 _NOT_PLAIN = {
     *{"eig", "schur", "svd", "hessenberg", "householder_product", "tridiagonal"},
     *{"tridiagonal_solve", "fft", "custom_lin", "while", "scan", "cond", "custom_linear_solve"},
 }
+# No products in them.
 PLAIN = {
     *(each.name for each in vars(core.primitives).values() if isinstance(each, core.Primitive)),
-    *{"random_wrap", "random_unwrap", "random_clone", "optimization_barrier", "platform_index"},
-    *{"split", "stack", "unstack", "clamp", "pvary", "stage", "copy_p", "dynamic_pad"},
+    *{"random_wrap", "random_unwrap", "split", "stack", "unstack", "platform_index"},
+    "optimization_barrier",
 } - {*PRODUCTS, *CALLS, *_NOT_PLAIN}
 # A count of 64 bits in two words, which are exact in every mode of jax.
 _WORD = 32

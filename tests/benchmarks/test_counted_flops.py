@@ -205,6 +205,11 @@ def test_what_is_not_known_is_refused_by_name():
 
     with pytest.raises(NotImplementedError, match="pure_callback"):
         counted(jax.jit(host), SQUARE)
+    mesh = jax.sharding.Mesh(jax.devices()[:1], ("rows",))
+    nothing = jax.sharding.PartitionSpec()
+    spread = jax.shard_map(lambda x: x @ x, mesh=mesh, in_specs=nothing, out_specs=nothing)
+    with pytest.raises(NotImplementedError, match="shard_map"):
+        counted(jax.jit(spread), SQUARE)
     ready = jax.jit(lambda x: x @ x).lower(SQUARE).compile()
     with pytest.raises(NotImplementedError, match="ahead of time"):
         counted(ready, SQUARE)

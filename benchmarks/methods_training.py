@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from methods_plan import Method, Model, Plan
+from methods_plan import WITH_BETA, Method, Model, Plan
 from methods_quality import PairLogProbs, pair_log_probs
 from methods_rows import DEVELOPMENT, FITTED, HELD_OUT, TRAIN, read_part
 from reporting import HERE
@@ -79,7 +79,8 @@ class Trainer(NamedTuple):
         rates, betas = self.method.learning_rate, self.method.beta or (0.0,)
         if len(rates) == len(betas) == 1:
             return Setting(rates[0], betas[0]), []
-        known = None if self.method.kind == "reward" else self._scores_of(None, DEVELOPMENT)
+        is_implicit = self.method.kind in WITH_BETA
+        known = self._scores_of(None, DEVELOPMENT) if is_implicit else None
         tried = self._trials([Setting(rate, betas[0]) for rate in rates], known)
         best = max(tried, key=lambda setting: tried[setting]["score"])
         tried |= self._trials([best._replace(beta=beta) for beta in betas[1:]], known)
@@ -122,10 +123,10 @@ class Trainer(NamedTuple):
     def _score(self, folder: Path, result: dict[str, Any], start: PairLogProbs | None) -> float:
         if self.method.kind == "reward":
             return float(pairwise_accuracy(*np.array(result["rewards"]).T).mean())
-        assert start is not None
         found = self._scores_of(folder / ADAPTER, DEVELOPMENT)
         if self.method.kind == "sft":
             return float(found.chosen.sum() / found.chosen_tokens.sum())
+        assert start is not None
         return float(found.implicit_correct(start).mean())
 
     def _scores_of(self, adapter: Path | None, part: str) -> PairLogProbs:

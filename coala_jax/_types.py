@@ -144,7 +144,9 @@ class Config:
         sweep: how a vmapped Phase I runs: `"sequential"`, element after element, each to its own
             end, or `"lockstep"`, all at once until the last one ends, which is for devices that a
             single solve leaves idle.
-        precision: matmul precision; `"highest"` keeps float32 products out of TF32 on GPUs.
+        precision: of the products in ADMM steps; `"highest"` keeps float32 ones out of TF32 on
+            GPUs. All else has float32 products, certificates among it, so that a solve whose steps
+            are too coarse says so.
     """
 
     n_gates: int = 16

@@ -28,8 +28,7 @@ from coala_jax.convex._cronos import (
     CronosProblem,
     CronosState,
     cronos_init,
-    cronos_step,
-    refresh_products,
+    cronos_steps,
     restart,
 )
 from coala_jax.convex._feasible import THOROUGH, feasible_primal
@@ -121,11 +120,8 @@ def cronos_solve(
     zero_value = zero_primal.value
 
     def advance(loop: _Loop) -> _Loop:
-        state = lax.fori_loop(
-            0,
-            config.check_every,
-            lambda _, state: cronos_step(problem, state, config.max_cg_iterations),
-            refresh_products(problem, loop.state),
+        state = cronos_steps(
+            problem, loop.state, config.check_every, config.max_cg_iterations, config.precision
         )
         check = loop.check + 1
         violation = cone_violation(program, state.weights)

@@ -22,8 +22,7 @@ from coala_jax.convex._active_set import Weights
 from coala_jax.convex._cronos import (
     CronosState,
     cronos_init,
-    cronos_step,
-    refresh_products,
+    cronos_steps,
     restart,
 )
 from coala_jax.convex._linear_path import fit_path
@@ -82,12 +81,7 @@ def coarse_advance(params: Params, path: CoarsePath, config: Config) -> CoarsePa
         loop: tuple[CronosState, jax.Array, jax.Array],
     ) -> tuple[CronosState, jax.Array, jax.Array]:
         state, check, updated = loop
-        state = lax.fori_loop(
-            0,
-            _CHECK_EVERY,
-            lambda _, state: cronos_step(problem, state, cg_steps),
-            refresh_products(problem, state),
-        )
+        state = cronos_steps(problem, state, _CHECK_EVERY, cg_steps, config.precision)
         state, updated = adapt_penalties(problem, config, state, check + 1, updated)
         return state, check + 1, updated
 

@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from coala_jax.convex._linear_path import (
     PathSystem,
@@ -259,8 +260,23 @@ def restart(state: CronosState) -> CronosState:
     )
 
 
+def cronos_steps(
+    problem: CronosProblem, state: CronosState, steps: int, max_cg_iterations: int, precision: str
+) -> CronosState:
+    """So many steps in a row, with products of `Config.precision`.
+
+    They begin with products of u made anew in the precision of the caller: the steps update them,
+    and rounding adds up.
+    """
+    state = refresh_products(problem, state)
+    with jax.default_matmul_precision(precision):
+        return lax.fori_loop(
+            0, steps, lambda _, state: cronos_step(problem, state, max_cg_iterations), state
+        )
+
+
 def refresh_products(problem: CronosProblem, state: CronosState) -> CronosState:
-    """Products of u from u itself: the steps update them, and rounding adds up."""
+    """Products of u from u itself."""
     return state._replace(products=row_products(problem.program.features, state.point))
 
 

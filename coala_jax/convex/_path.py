@@ -64,7 +64,7 @@ def regularization_path(
     values = as_array("strengths", strengths, float_dtype())
     if values.ndim != 1 or not values.size:
         raise CoalaError(f"strengths must be a vector of at least one value; got {values.shape}")
-    with jax.default_matmul_precision(config.precision):
+    with jax.default_matmul_precision("highest"):
         inputs = require_gradient((params, pairs, values))
         path = _path(*inputs, config, key, gates)
     return require_solved(path)

@@ -70,7 +70,7 @@ def cronos(
             its active set is not that of an optimum (outside jit; under it such a gradient is NaN).
     """
     require_kind("config", config, Config)
-    with jax.default_matmul_precision(config.precision):
+    with jax.default_matmul_precision("highest"):
         inputs = require_gradient((prepare_params(params), prepare_features(features)))
         solution = _cronos(*inputs, config, key, gates)
     return require_solved(solution)

@@ -73,7 +73,7 @@ def refinement_rounds(
     absolute = dataclasses.replace(config, strength_unit="absolute")
     pairs = prepare_features(features)
     for _ in range(max_rounds):
-        with jax.default_matmul_precision(config.precision):
+        with jax.default_matmul_precision("highest"):
             gates = _next_gates(prepare_params(params), pairs, solutions[-1].certificate, config)
         latest = cronos(fixed, features, config=absolute, gates=gates)
         before, after = (float(s.stats.primal_value) for s in (solutions[-1], latest))

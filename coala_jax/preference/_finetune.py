@@ -112,7 +112,7 @@ def finetune(
         params: `beta`, `gamma`, `ridge`, `learning_rate`, `weight_decay`, `excess_tolerance`.
         head: from `cronos`, on raw features of width d.
         features: training pairs, (n, d).
-        config: `phase2_objective`, `max_epochs`, `batch_size`, `precision`.
+        config: `phase2_objective`, `max_epochs`, `batch_size`.
         key: typed key for shuffling minibatches; `jax.random.key(0)` if None.
         eval_features: held-out pairs whose metrics are recorded beside the training ones.
 
@@ -126,7 +126,7 @@ def finetune(
     """
     require_kind("config", config, Config)
     require_one_head(head)
-    with jax.default_matmul_precision(config.precision):
+    with jax.default_matmul_precision("highest"):
         prepared = prepare_features(features)
         held_out = (
             None if eval_features is None else prepare_features(eval_features, "eval_features")
@@ -283,7 +283,7 @@ def evaluate(
         params: `beta`, `gamma` and `ridge` are read.
         head: takes raw features of width d.
         features: pairs, (n, d).
-        config: `phase2_objective` and `precision` are read.
+        config: `phase2_objective` is read.
 
     Returns:
         Scalars; NaN for values that `solve` would not take, such as negative weights.
@@ -293,7 +293,7 @@ def evaluate(
     """
     require_kind("config", config, Config)
     require_one_head(head)
-    with jax.default_matmul_precision(config.precision):
+    with jax.default_matmul_precision("highest"):
         params, prepared = prepare_params(params), prepare_features(features)
         pairs = _pair_neurons(params, head, prepared, config)
         metrics = _metrics(params, pairs, term_weights(head))

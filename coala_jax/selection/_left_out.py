@@ -66,7 +66,7 @@ class LeftOut:
             weights = linear_probes(self._params, pairs, values, self._config)
             return np.asarray(weights @ (pairs.chosen - pairs.rejected).T)
 
-        with jax.default_matmul_precision(self._config.precision):
+        with jax.default_matmul_precision("highest"):
             return self._joined([one(pairs) for pairs in self._folds])
 
     def network(
@@ -91,7 +91,7 @@ class LeftOut:
         if linear_ridge is not None:
             params = params._replace(linear_ridge=jnp.asarray(linear_ridge, float))
         values = jnp.asarray(ridges, float)
-        with jax.default_matmul_precision(self._config.precision):
+        with jax.default_matmul_precision("highest"):
             paths = start or [
                 coarse_begin(params, pairs, self._key, self._config) for pairs in self._folds
             ]

@@ -3,8 +3,6 @@
     PYTHONPATH=. python benchmarks/gpu_extraction.py            # one card, 8 minutes
     PYTHONPATH=. python benchmarks/gpu_extraction.py --small    # any machine
 
-Not run on a GPU yet: no card was to be had when this was written; it runs at small sizes on a CPU.
-
 Random weights in the shape of GPT-2 and Llama-3.1-8B are made on the device in bfloat16; batches of
 random tokens in rows of 128 to 1024 slots run to the last layer, as extraction runs them, and are
 pooled by their mean. FLOPs are counted by `coala_jax.backbones.pass_flops` and by the compiler,

@@ -3,9 +3,9 @@
     PYTHONPATH=. python benchmarks/gpu_solver.py                         # one card, 8 minutes
     python benchmarks/gpu_solver.py --pairs 60 --width 6 --gates 3       # any machine, installed
 
-Made preference features are solved by `coala_jax.cronos` to certified gaps, with float32 products
-and with the TF32 ones that are a GPU's default. Whatever a TF32 solve says of itself was computed
-in TF32, so every certificate is recomputed by `coala_jax.certify`, whose products are float32.
+Made preference features are solved by `coala_jax.cronos` to certified gaps, its steps with float32
+products and with the TF32 ones that are a GPU's default. Every certificate is recomputed by
+`coala_jax.certify`.
 
 One ADMM step with k conjugate-gradient steps must move, in numbers of 4 bytes (m rows, width
 D = d + 1, P gates; `step_bytes`),

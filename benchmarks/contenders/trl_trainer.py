@@ -1,8 +1,8 @@
-"""SFT, DPO, ORPO and a reward model by TRL, with LoRA: one training run, as a job file asks for.
+"""SFT, DPO, ORPO and a reward model by TRL, with LoRA: training runs, as job files ask for.
 
-    .venvs/bench-trl/bin/python benchmarks/contenders/trl_trainer.py JOB.json
+    .venvs/bench-trl/bin/python benchmarks/contenders/trl_trainer.py JOB.json ...
 
-The job is a JSON object with the fields of `Job`. Into its folder ``out`` go ``adapter``, as PEFT
+A job is a JSON object with the fields of `Job`. Into its folder ``out`` go ``adapter``, as PEFT
 writes it, and ``result.json``: seconds, the trainer's own log, the shapes of all micro-batches,
 what torch counts on one of them, peak memory, versions, and of a reward model the
 rewards of the judged rows. Losses, defaults and truncation are TRL's own; nothing here computes
@@ -92,8 +92,13 @@ class Job:
 
 
 def main() -> None:
-    """Train as the job file says."""
-    job = Job(**json.loads(Path(sys.argv[1]).read_text("utf-8")))
+    """Train as the job files say, one after the other."""
+    for path in sys.argv[1:]:
+        run(Job(**json.loads(Path(path).read_text("utf-8"))))
+
+
+def run(job: Job) -> None:
+    """Train, and write what came of it."""
     out = Path(job.out)
     trainer, seen = make_trainer(job)
     start = time.perf_counter()

@@ -33,6 +33,7 @@ TARGETS = {
     "gpt2": ["c_attn", "c_proj"],
     "llama": ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
 }
+METHODS = ("sft", "dpo", "orpo", "reward")
 # A micro-batch as each trainer has it: rows of three tokens and of four, of each two in the loss;
 # without a GPU, and where one is said to be there.
 PROJECTED = """
@@ -93,49 +94,57 @@ def test_products_of_two_types_are_counted():
     assert int(trl("-c", MIXED)) == 2 * 4 * 8 * 6
 
 
-@pytest.fixture(params=list(TARGETS))
-def model(request, tmp_path):
-    """A checkpoint folder of a family."""
-    if request.param == "gpt2":
-        return BACKBONE
-    folder = write_variant(tmp_path / request.param, LLAMA)
-    for name in ("tokenizer.json", "tokenizer_config.json"):
-        shutil.copy(BACKBONE / name, folder)
-    return folder
+@pytest.fixture(scope="module")
+def rows():
+    return tutoring_rows(0, 8, 2)
 
 
-@pytest.mark.parametrize("method", ["sft", "dpo", "orpo", "reward"])
-def test_a_run_leaves_an_adapter_and_an_account(method, model, tmp_path, monkeypatch):
+@pytest.fixture(scope="module", params=list(TARGETS))
+def runs(request, rows, tmp_path_factory):
+    """A checkpoint's configuration, its adapted modules, and a folder of a run of every method."""
+    folder = tmp_path_factory.mktemp(request.param)
+    model = BACKBONE
+    if request.param == "llama":
+        model = write_variant(folder / "model", LLAMA)
+        for name in ("tokenizer.json", "tokenizer_config.json"):
+            shutil.copy(BACKBONE / name, model)
+    for name, part in (("train", rows.train), ("judged", rows.eval)):
+        lines = [{f: getattr(row, f) for f in ("prompt", "chosen", "rejected")} for row in part]
+        (folder / name).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    targets = TARGETS[request.param]
+    for method in METHODS:
+        job = {
+            "method": method,
+            "model": str(model),
+            "train": str(folder / "train"),
+            "judged": str(folder / "judged"),
+            "out": str(folder / method),
+            "learning_rate": 1e-3,
+            "beta": 0.1,
+            "epochs": 1,
+            "batch": 2,
+            "accumulation": 2,
+            "warmup_steps": 0,
+            "max_length": 512,
+            "seed": 0,
+            "lora": {"r": 4, "lora_alpha": 8, "target_modules": targets},
+            "merge": method == "sft",
+        }
+        (folder / f"{method}.json").write_text(json.dumps(job))
+    trl("trl_trainer.py", *(folder / f"{method}.json" for method in METHODS))
+    return read_family(model)[2], targets, folder
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_run_leaves_an_adapter_and_an_account(method, runs, rows, monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     from training_flops import training_flops
 
-    rows = tutoring_rows(0, 8, 2)
-    for name, part in (("train", rows.train), ("judged", rows.eval)):
-        lines = [{f: getattr(row, f) for f in ("prompt", "chosen", "rejected")} for row in part]
-        (tmp_path / name).write_text("".join(json.dumps(line) + "\n" for line in lines))
-    family, _, config = read_family(model)
-    job = {
-        "method": method,
-        "model": str(model),
-        "train": str(tmp_path / "train"),
-        "judged": str(tmp_path / "judged"),
-        "out": str(tmp_path / "out"),
-        "learning_rate": 1e-3,
-        "beta": 0.1,
-        "epochs": 1,
-        "batch": 2,
-        "accumulation": 2,
-        "warmup_steps": 0,
-        "max_length": 512,
-        "seed": 0,
-        "lora": {"r": 4, "lora_alpha": 8, "target_modules": TARGETS[family]},
-        "merge": method == "sft",
-    }
-    (tmp_path / "job.json").write_text(json.dumps(job))
-    trl("trl_trainer.py", tmp_path / "job.json")
-    result = json.loads((tmp_path / "out" / "result.json").read_text())
-    assert (tmp_path / "out" / "adapter" / "adapter_model.safetensors").is_file()
-    assert (tmp_path / "out" / "merged" / "config.json").is_file() == (method == "sft")
+    config, targets, folder = runs
+    out = folder / method
+    result = json.loads((out / "result.json").read_text())
+    assert (out / "adapter" / "adapter_model.safetensors").is_file()
+    assert (out / "merged" / "config.json").is_file() == (method == "sft")
     pairs, steps = len(rows.train), -(-len(rows.train) // 4)
     assert result["steps"] == steps
     sides = 1 if method == "sft" else 2
@@ -143,7 +152,7 @@ def test_a_run_leaves_an_adapter_and_an_account(method, model, tmp_path, monkeyp
     assert all(real <= count * slots for count, slots, real, _ in result["micro_batches"])
     counted = result["counted"]
     one = result["micro_batches"][counted["micro_batch"]]
-    formula = training_flops(config, method, [one], 4, TARGETS[family])
+    formula = training_flops(config, method, [one], 4, targets)
     assert counted["flops"] == pytest.approx(formula, rel=0.01)
     assert result["peak_bytes"]["process"] > 1e8
     if method == "dpo":  # the policy is the reference

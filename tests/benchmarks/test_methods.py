@@ -366,8 +366,10 @@ def test_a_matrix_that_was_killed_goes_on(tmp_path):
     rows = {row["method"]: row for row in result["rows"]}
     ways = rows["coala"]["answers"]
     assert [*ways] == ["plain", "guided", "best of 2"]
-    # The same model, prompts and draws.
-    assert ways["plain"] == rows["untrained"]["answers"]["plain"]
+    # The same model, prompts and draws; a head's reward of the response is another evaluation.
+    same = ("direct", "perplexity", "distinct_2", "tokens")
+    plain = rows["untrained"]["answers"]["plain"]
+    assert [ways["plain"][name] for name in same] == [plain[name] for name in same]
     assert ways["guided"]["evaluations_per_token"] > ways["plain"]["evaluations_per_token"]
     assert [*rows["coala"]["cost"]["stages"]] == ["extraction", "head"]
     assert all(stage["flops"] > 0 for stage in rows["coala"]["cost"]["stages"].values())
@@ -378,8 +380,13 @@ def test_a_matrix_that_was_killed_goes_on(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not TRL.exists(), reason="make bench-env makes TRL's environment")
-def test_trained_methods_come_back_through_their_adapters(tmp_path):
-    plan = {**SMALL, "methods": {**TRAINED, "coala": {"kind": "coala", "start": "sft"}}}
+def test_trained_methods_come_back_through_their_adapters(data, tmp_path):
+    plan = {
+        **SMALL,
+        "sets": {"own": {"data": str(data), "train": 30, "held_out": 12}},
+        "methods": {**TRAINED, "coala": {"kind": "coala", "start": "sft"}},
+        "held_out": 0.2,
+    }
     done = run(tmp_path, plan)
     assert done.returncode == 0, done.stderr[-2000:]
     result = json.loads((tmp_path / "results" / "methods-plan.json").read_text())
@@ -388,9 +395,10 @@ def test_trained_methods_come_back_through_their_adapters(tmp_path):
     for name, orders in (("sft", 2), ("dpo", 2), ("reward", 1), ("coala", 1)):
         assert len(rows[name]["accuracy"]) == orders
         assert rows[name]["cost"]["flops"] > 1e9
+    assert not any(row["answers"] for row in rows.values())  # no rule judges these
     for name in TRAINED:
         assert rows[name]["cost"]["counted_over_formula"] == pytest.approx(1, abs=0.1)
-    dpo = tmp_path / "out" / "small" / "tutoring" / "seed-0" / "dpo"
+    dpo = tmp_path / "out" / "small" / "own" / "seed-0" / "dpo"
     trials = sorted(path.name for path in dpo.glob("trial-*"))
     assert trials == ["trial-lr-0.001-beta-0.05", "trial-lr-0.001-beta-0.1"]
     chosen = json.loads((dpo / "result.json").read_text())["setting"]

@@ -21,6 +21,8 @@ import torch
 from trl_trainer import Job, make_trainer
 
 BETA = 0.1
+# ORPO's negative log-likelihood of the chosen in these tests.
+LIKELIHOOD = 3.423784
 # Responses, the chosen ones first, and tokens of each.
 SHAPE = (8, 4)
 
@@ -79,12 +81,20 @@ def _dpo(trainer: Any) -> float:
     return float(trainer._compute_loss(lambda **_: made, inputs, False))
 
 
-def _orpo(trainer: Any) -> float:
-    """The odds-ratio term, which beta multiplies and the likelihood of the chosen is added to."""
+def _orpo(trainer: Any) -> dict[str, float]:
+    """The odds-ratio term, which beta multiplies; and the whole loss, with that of likelihood."""
     np.random.seed(0)  # noqa: NPY002 - as above
     log_probs = torch.from_numpy(-np.abs(np.random.rand(*SHAPE)).sum(-1))  # noqa: NPY002
     losses, *_ = trainer.odds_ratio_loss(*log_probs.chunk(2))
-    return float(-losses.mean() / BETA)
+    none = torch.zeros(1)
+    trainer.concatenated_forward = lambda *_: (
+        *log_probs.chunk(2),
+        none,
+        none,
+        torch.tensor(LIKELIHOOD),
+    )
+    whole, _ = trainer.get_batch_loss_metrics(None, {})
+    return {"odds ratio": float(-losses.mean() / BETA), "whole": float(whole)}
 
 
 if __name__ == "__main__":

@@ -77,10 +77,11 @@ def trl(*words):
 
 
 def test_losses_are_the_known_ones():
-    """Those of tunix's tests, of DPO with beta .1 and of the odds ratio."""
+    """Those of tunix's tests, of DPO and ORPO with beta .1."""
     found = json.loads(trl("trl_golden.py", BACKBONE).splitlines()[-1])
     assert found["dpo"] == pytest.approx(0.753059, abs=1e-6)
-    assert found["orpo"] == pytest.approx(0.708672, abs=1e-6)
+    assert found["orpo"]["odds ratio"] == pytest.approx(0.708672, abs=1e-6)
+    assert found["orpo"]["whole"] == pytest.approx(3.494651, abs=1e-6)
 
 
 def test_positions_meet_the_head_as_the_trainer_has_them():

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from methods_head import fit_head
+from methods_head import STORE, fit_head
 from methods_plan import HEAD, UNTRAINED, Plan, PlanError, rooted
 from methods_quality import (
     GUIDED,
@@ -28,11 +29,9 @@ from methods_quality import (
 )
 from methods_rows import HELD_OUT, INFO, read_part, rows_of, write_parts
 from methods_training import ADAPTER, MERGED, Trainer
-from reporting import say
 from training_flops import training_flops
 
 from coala_jax._accuracy import pairwise_accuracy
-from coala_jax._compile_cache import keep_compiled_programs
 from coala_jax._files import write_text
 from coala_jax._json import json_text, valid_json
 from coala_jax._machine import device, versions
@@ -133,7 +132,6 @@ class Cell:
         if self.result is not None:
             return
         write_text(self.folder / SETTINGS, json_text(self.settings))
-        keep_compiled_programs(say)
         self.make_rows()
         begin = time.perf_counter()
         kind = self.plan.methods[self.method].kind
@@ -257,6 +255,8 @@ class Cell:
 
     def _head(self) -> dict[str, Any]:
         """This package."""
+        # What an earlier run left would not count in the seconds.
+        shutil.rmtree(self.folder / STORE, ignore_errors=True)
         backbone = self._load(self._begun)
         made = fit_head(backbone, self.rows, self.seed, self.folder)
         found = {

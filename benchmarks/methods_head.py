@@ -76,6 +76,8 @@ def fit_head(backbone: Backbone, rows: Path, seed: int, out: Path) -> FittedHead
     counted = counted_select(
         model.params, features, train.keys, config=model.config, key=jax.random.key(seed)
     )
+    if str(counted.selection.choice) != str(model.choice_):
+        raise AssertionError("what was counted chose otherwise")
     solves |= {"flops": sum(counted.stages.values()), "parts": counted.stages}
     fitted.save(out / HEAD, overwrite=True)
     held_out = read_rows(read_part(rows, HELD_OUT).records)

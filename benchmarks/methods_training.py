@@ -4,8 +4,10 @@ Every run is a process of its own with TRL's Python (benchmarks/contenders/trl_t
 folder of its own, and is not repeated where its result is there. Learning rates are tried at the
 first beta, then the other betas at the best rate; each is trained on the fitted pairs and judged on
 the development ones, and the final run is on all training pairs. An sft run is judged by the mean
-log probability of a token of the chosen responses, dpo and orpo by the share of pairs that the
-implicit reward orders right, a reward model by its rewards'; the first of equals is taken.
+log probability of a token of the chosen responses, the others by the share of pairs that their own
+reward orders right: implicit of dpo, the mean log probability of a token of orpo. The first of
+equals is taken. A start has seen the development pairs, where it is an sft run: it is made once, of
+all training pairs.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from methods_plan import WITH_BETA, Method, Model, Plan
+from methods_plan import Method, Model, Plan
 from methods_quality import PairLogProbs, pair_log_probs
 from methods_rows import DEVELOPMENT, FITTED, HELD_OUT, TRAIN, read_part
 from reporting import HERE
@@ -79,7 +81,7 @@ class Trainer(NamedTuple):
         rates, betas = self.method.learning_rate, self.method.beta or (0.0,)
         if len(rates) == len(betas) == 1:
             return Setting(rates[0], betas[0]), []
-        is_implicit = self.method.kind in WITH_BETA
+        is_implicit = self.method.kind == "dpo"
         known = self._scores_of(None, DEVELOPMENT) if is_implicit else None
         tried = self._trials([Setting(rate, betas[0]) for rate in rates], known)
         best = max(tried, key=lambda setting: tried[setting]["score"])
@@ -126,7 +128,8 @@ class Trainer(NamedTuple):
         found = self._scores_of(folder / ADAPTER, DEVELOPMENT)
         if self.method.kind == "sft":
             return float(found.chosen.sum() / found.chosen_tokens.sum())
-        assert start is not None
+        if start is None:  # orpo has no other reward
+            return float(found.mean_correct().mean())
         return float(found.implicit_correct(start).mean())
 
     def _scores_of(self, adapter: Path | None, part: str) -> PairLogProbs:

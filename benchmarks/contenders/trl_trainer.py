@@ -67,7 +67,7 @@ class Job:
         epochs: passes over the rows.
         batch: rows of a micro-batch.
         accumulation: micro-batches of a step.
-        warmup_steps: of the learning rate.
+        warmup_steps: of the learning rate; below 1 a share of all steps.
         max_length: tokens of a prompt with a response, beyond which TRL cuts or leaves out.
         seed: of adapters, dropout and the order of rows.
         lora: ``r``, ``lora_alpha``, ``lora_dropout`` and ``target_modules``, as PEFT has them.
@@ -84,7 +84,7 @@ class Job:
     epochs: float
     batch: int
     accumulation: int
-    warmup_steps: int
+    warmup_steps: float
     max_length: int
     seed: int
     lora: dict[str, Any]
@@ -162,6 +162,8 @@ def make_trainer(job: Job) -> tuple[Any, Seen]:
     tokenizer = AutoTokenizer.from_pretrained(job.model)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
+    if job.method == "orpo" and not _puts_start(tokenizer):
+        tokenizer.bos_token = None  # ORPO's trainer alone would put it before every text
     trainer = Watched(
         model=_model(job, tokenizer.pad_token_id),
         args=_arguments(job, config),
@@ -170,6 +172,11 @@ def make_trainer(job: Job) -> tuple[Any, Seen]:
         peft_config=_lora(job),
     )
     return trainer, seen
+
+
+def _puts_start(tokenizer: Any) -> bool:
+    """Whether a tokenizer itself begins a text with its start token."""
+    return bool(tokenizer("a")["input_ids"][:1] == [tokenizer.bos_token_id])
 
 
 def _model(job: Job, pad_id: int) -> Any:

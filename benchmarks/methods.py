@@ -37,9 +37,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Make the cells that are missing, then the table."""
     arguments = _arguments(argv)
     # Read where torch and XLA start, which is after this.
-    threads = max((os.cpu_count() or 1) // arguments.processes, 1)
+    together = arguments.processes * arguments.trials
+    threads = max((os.cpu_count() or 1) // together, 1)
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ.setdefault(name, str(threads))
+    # Memory of a GPU that jax takes ahead would be lost to TRL.
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     from methods_cells import cells_of, resolved
     from methods_plan import TRAINED, PlanError, read_plan
     from methods_report import write_report
@@ -69,15 +72,18 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise SystemExit(f"methods.py: --trl {arguments.trl}: no such Python; run make bench-env")
     wanted = [cell for cell in cells if cell.method in (arguments.methods or plan.methods)]
     try:
-        for cell in wanted:
+        for cell in cells:
             cell.require_same_settings()
+        for cell in wanted:
+            if (start := cell.start) is not None and start not in wanted and not start.result:
+                raise PlanError(f"--methods: {cell} starts from {start.method}; add it")
     except PlanError as error:
         raise SystemExit(f"methods.py: {error}") from None
     failed = _run(wanted, arguments)
     write_report(cells, arguments)
     for cell in wanted:
         if cell.result is None and str(cell) not in failed:
-            say(f"not begun: {cell}")
+            say(f"not begun, for want of time: {cell}")
     if failed:
         reasons = "; ".join(f"{name} ({reason})" for name, reason in failed.items())
         raise SystemExit(f"methods.py: {len(failed)} cells failed: {reasons}")
@@ -135,41 +141,46 @@ def _run(cells: Sequence[Cell], arguments: argparse.Namespace) -> dict[str, str]
 
     A process each, so that its peak of memory is its own.
     """
+    from methods_plan import PlanError
     from methods_report import write_report
 
+    from coala_jax import CoalaError
+
+    failed: dict[str, str] = {}
     waiting = [cell for cell in cells if cell.result is None]
     for group in dict.fromkeys(cell.group for cell in waiting):
-        next(cell for cell in waiting if cell.group == group).make_rows()
-    running: dict[Future[None], Cell] = {}
-    failed: dict[str, str] = {}
-    with ProcessPoolExecutor(
-        arguments.processes,
-        mp_context=multiprocessing.get_context("spawn"),
-        max_tasks_per_child=1,
-    ) as pool:
-        while True:
-            for cell in list(waiting):
-                if len(running) == arguments.processes or time.monotonic() > arguments.end:
-                    break
-                start = cell.start
-                if start is not None and str(start) in failed:
-                    failed[str(cell)] = "what it starts from failed"
-                    waiting.remove(cell)
-                elif start is None or start.result is not None:
-                    say(f"begins: {cell}")
-                    running[pool.submit(cell.make)] = cell
-                    waiting.remove(cell)
-            if not running:
+        own = [cell for cell in waiting if cell.group == group]
+        try:
+            own[0].make_rows()
+        except (CoalaError, PlanError, ValueError, OSError) as error:
+            failed |= {str(cell): f"no rows: {error}" for cell in own}
+            waiting = [cell for cell in waiting if cell not in own]
+    running: dict[Future[None], tuple[Cell, ProcessPoolExecutor]] = {}
+    while True:
+        for cell in list(waiting):
+            if len(running) == arguments.processes or time.monotonic() > arguments.end:
                 break
-            done, _ = wait(running, return_when=FIRST_COMPLETED)
-            for future in done:
-                cell = running.pop(future)
-                error = future.exception()
-                if error is not None:
-                    failed[str(cell)] = f"{type(error).__name__}: {error}"
-                say(f"{'failed' if error else 'done'}: {cell} {error or ''}")
-            write_report(cells, arguments)
-    return failed
+            start = cell.start
+            if start is not None and str(start) in failed:
+                failed[str(cell)] = "what it starts from failed"
+                waiting.remove(cell)
+            elif start is None or start.result is not None:
+                say(f"begins: {cell}")
+                # Of its own: a process that is killed, for want of memory say, ends its pool.
+                pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
+                running[pool.submit(cell.make)] = cell, pool
+                waiting.remove(cell)
+        if not running:
+            return failed
+        done, _ = wait(running, return_when=FIRST_COMPLETED)
+        for future in done:
+            cell, pool = running.pop(future)
+            pool.shutdown()
+            error = future.exception()
+            if error is not None:
+                failed[str(cell)] = f"{type(error).__name__}: {error}"
+            say(f"{'failed' if error else 'done'}: {cell} {error or ''}")
+        write_report(cells, arguments)
 
 
 if __name__ == "__main__":

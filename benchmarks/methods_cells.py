@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 from methods_head import STORE, fit_head
-from methods_plan import HEAD, UNTRAINED, Plan, PlanError, rooted
+from methods_plan import HEAD, ROWS, UNTRAINED, Plan, PlanError, folder_of, rooted
 from methods_quality import (
     GUIDED,
     PLAIN,
@@ -27,21 +27,31 @@ from methods_quality import (
     pair_log_probs,
     questions,
 )
-from methods_rows import HELD_OUT, INFO, read_part, rows_of, write_parts
-from methods_training import ADAPTER, MERGED, Trainer
+from methods_rows import (
+    HELD_OUT,
+    made_from,
+    read_part,
+    require_made_from,
+    rows_of,
+    write_parts,
+)
+from methods_training import ADAPTER, FINAL, MERGED, Trainer
+from reporting import say
 from training_flops import training_flops
 
 from coala_jax._accuracy import pairwise_accuracy
+from coala_jax._errors import CoalaError
 from coala_jax._files import write_text
 from coala_jax._json import json_text, valid_json
+from coala_jax._lock import only_writer
 from coala_jax._machine import device, versions
 from coala_jax.backbones import Backbone, load_backbone
 from coala_jax.backbones._hub import find_checkpoint
 from coala_jax.backbones._registry import read_family
+from coala_jax.backbones._tokenizer import load_tokenizer
 from coala_jax.decoding import TextRewardModel
-from coala_jax.features._chat import checkpoint_tokenizer
 
-SETTINGS, RESULT, ROWS = "settings.json", "result.json", "rows"
+SETTINGS, RESULT = "settings.json", "result.json"
 BEST_OF = "best of {}"
 # What TRL calls the mean reward difference of a step, by its trainers.
 TRL_MARGINS = ("rewards/margins", "margin")
@@ -77,12 +87,12 @@ class Cell:
     @property
     def group(self) -> Path:
         """Folder of all methods of a model, set and seed."""
-        return self.out / _folder(self.model) / _folder(self.data) / f"seed-{self.seed}"
+        return self.out / folder_of(self.model) / folder_of(self.data) / f"seed-{self.seed}"
 
     @property
     def folder(self) -> Path:
         """Of this cell."""
-        return self.group / _folder(self.method)
+        return self.group / folder_of(self.method)
 
     @property
     def rows(self) -> Path:
@@ -117,21 +127,39 @@ class Cell:
         }
 
     def make_rows(self) -> None:
-        """Write the rows, where they are not there."""
-        if not (self.rows / INFO).exists():
-            tokenizer = checkpoint_tokenizer(self._path, download=self.download)
-            write_parts(self.plan, self.data, self.seed, tokenizer, self.rows, self.download)
+        """Write the rows, where they are not there.
+
+        Raises:
+            PlanError: there are rows of something else.
+            CoalaError, ValueError: no model, no data, or a part without rows.
+        """
+        found = find_checkpoint(self._path, download=self.download, weights=False)
+        origin = made_from(self.plan, self.data, self.seed, found.folder)
+        if not require_made_from(self.rows, json.loads(json_text(origin))):
+            write_parts(
+                self.plan,
+                self.data,
+                self.seed,
+                load_tokenizer(found.folder),
+                self.rows,
+                origin,
+                self.download,
+            )
 
     def make(self) -> None:
         """Make the cell, where it has no result.
 
         Raises:
             PlanError: its folder has one of other settings, or what it starts from is not made.
+            CoalaError: another process is making it.
         """
-        self.require_same_settings()
-        if self.result is not None:
-            return
-        write_text(self.folder / SETTINGS, json_text(self.settings))
+        with only_writer(self.folder, say, CoalaError):
+            self.require_same_settings()
+            if self.result is None:
+                write_text(self.folder / SETTINGS, json_text(self.settings))
+                self._make()
+
+    def _make(self) -> None:
         self.make_rows()
         begin = time.perf_counter()
         kind = self.plan.methods[self.method].kind
@@ -177,7 +205,7 @@ class Cell:
         """The folder of the weights that this cell begins with."""
         if self.start is None:
             return self._checkpoint
-        folder = self.start.folder / "final" / MERGED
+        folder = self.start.folder / FINAL / MERGED
         if self.start.result is None:
             raise PlanError(f"{self}: {self.start} has no result; run it first")
         return folder
@@ -209,8 +237,11 @@ class Cell:
             self.together,
         )
         setting, trials = trainer.choose()
+        shapes = [trial.pop("micro_batches") for trial in trials]
         folder, run = trainer.final(setting)
         frozen = self._load(self._begun)
+        for trial, own in zip(trials, shapes, strict=True):
+            trial["flops"] = self._training_flops(frozen, own)
         found: dict[str, Any] = {
             "setting": setting._asdict(),
             "trials": trials,
@@ -236,22 +267,22 @@ class Cell:
 
     def _training_stage(self, run: Mapping[str, Any], frozen: Backbone) -> dict[str, Any]:
         """Operations by formula, and what torch counted on one micro-batch beside it."""
-        method, model = self.plan.methods[self.method], self.plan.models[self.model]
-        rank = self.plan.training.lora_rank
-
-        def flops(shapes: Sequence[Any]) -> int:
-            return training_flops(frozen.config, method.kind, shapes, rank, model.lora_targets)
-
-        counted = run["counted"]
-        one = flops([run["micro_batches"][counted["micro_batch"]]]) if counted else None
+        counted, shapes = run["counted"], run["micro_batches"]
+        one = self._training_flops(frozen, [shapes[counted["micro_batch"]]]) if counted else None
         return {
             "stage": "training",
-            "flops": flops(run["micro_batches"]),
+            "flops": self._training_flops(frozen, shapes),
             "counted_micro_batch": counted.get("flops"),
             "formula_micro_batch": one,
             "seconds": run["seconds"],
             "peak_bytes": run["peak_bytes"],
         }
+
+    def _training_flops(self, frozen: Backbone, shapes: Sequence[Sequence[int]]) -> int:
+        """Of micro-batches of this method."""
+        kind, rank = self.plan.methods[self.method].kind, self.plan.training.lora_rank
+        targets = self.plan.models[self.model].lora_targets
+        return training_flops(frozen.config, kind, shapes, rank, targets)
 
     def _head(self) -> dict[str, Any]:
         """This package."""
@@ -270,9 +301,9 @@ class Cell:
         return {**found, "answers": self._answers(made.fitted.model, ways)}
 
     def _pairs(self, backbone: Backbone) -> PairLogProbs:
+        """Log probabilities of the held-out pairs, which are kept."""
         scores = pair_log_probs(backbone, read_part(self.rows, HELD_OUT))
-        self.folder.mkdir(parents=True, exist_ok=True)
-        scores.save(self.folder / "held-out-log-probs.npz")
+        np.savez(self.folder / "held-out-log-probs.npz", **scores._asdict())
         return scores
 
     def _answers(self, model: Backbone | TextRewardModel, ways: Sequence[str]) -> dict[str, Any]:
@@ -288,7 +319,7 @@ class Cell:
             made = answers(model, asked, way, decoding, self.seed)
             seconds = time.perf_counter() - begin
             records = judged(made, asked, frozen)
-            name = f"answers-{_folder(way)}.jsonl"
+            name = f"answers-{folder_of(way)}.jsonl"
             lines = "".join(json.dumps(valid_json(record)) + "\n" for record in records)
             write_text(self.folder / name, lines)
             found[way] = {"file": name, "seconds": seconds}
@@ -307,18 +338,20 @@ def cells_of(plan: Plan, out: Path, python: Path, **options: Any) -> list[Cell]:
 
 
 def resolved(plan: Plan, download: bool = False) -> Iterator[str]:
-    """Where every model of a plan is and how many rows every set has, a line each.
-
-    Raises:
-        CheckpointError, DataError: one that is not to be had.
-    """
+    """Where every model of a plan is and how many rows every set has, or why not, a line each."""
     for name, model in plan.models.items():
-        found = find_checkpoint(rooted(model.path), download=download, weights=False)
-        tokenizer = checkpoint_tokenizer(rooted(model.path), download=download)
-        yield f"model {name}: {found.name}, {read_family(found.folder)[0]}, {tokenizer.size} ids"
+        try:
+            found = find_checkpoint(rooted(model.path), download=download, weights=False)
+            size = load_tokenizer(found.folder).size
+            yield f"model {name}: {found.name}, {read_family(found.folder)[0]}, {size} ids"
+        except CoalaError as error:
+            yield f"model {name}: NOT THERE: {error}"
     for name, data in plan.sets.items():
-        rows = "generated" if data.tutoring else f"{len(rows_of(data, download))} pairs"
-        yield f"set {name}: {rows}"
+        try:
+            rows = "generated" if data.tutoring else f"{len(rows_of(data, download))} pairs"
+            yield f"set {name}: {rows}"
+        except CoalaError as error:
+            yield f"set {name}: NOT THERE: {error}"
 
 
 def _given(part: Any) -> dict[str, Any]:
@@ -334,8 +367,3 @@ def _margins(log: Sequence[Mapping[str, Any]]) -> dict[str, list[float]] | None:
             steps = [float(entry["step"]) for entry in found]
             return {"steps": steps, "values": [float(entry[name]) for entry in found]}
     return None
-
-
-def _folder(name: str) -> str:
-    """A name as a folder's."""
-    return "".join(letter if letter.isalnum() or letter in ".-_" else "-" for letter in name)

@@ -22,16 +22,15 @@ STEPS = {"coala": "ADMM steps of Phase I, then its end"}
 def draw_quality(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Held-out accuracy, and directness where there is one, against operations (Figure 5)."""
     pyplot = _pyplot()
-    shown = [row for row in rows if row["cost"]["flops"] and row["accuracy"]]
+    shown = [row for row in rows if row["cost"]["flops"] and row["own"] in row["accuracy"]]
     if pyplot is None or not shown:
         return
     panels: dict[tuple[str, str, str], list[tuple[str, float, Mapping[str, float]]]] = {}
     for row in shown:
         cost = row["cost"]["flops"] + row["cost"]["flops_before"]
         place = row["model"], row["set"]
-        best = max(row["accuracy"].values(), key=lambda each: each["mean"])
         panels.setdefault((*place, "held-out pairs ordered right"), []).append(
-            (row["method"], cost, best)
+            (row["method"], cost, row["accuracy"][row["own"]])
         )
         for way, made in row["answers"].items():
             name = row["method"] if way == "plain" else f"{row['method']}, {way}"

@@ -22,6 +22,8 @@ ROOT = HERE.parent
 UNTRAINED, HEAD = "untrained", "coala"
 TRAINED = ("sft", "dpo", "orpo", "reward")
 KINDS = (UNTRAINED, *TRAINED, HEAD)
+# The folder beside those of the methods.
+ROWS = "rows"
 # Whose second setting is swept too: DPO's beta and ORPO's lambda, which TRL calls beta.
 WITH_BETA = ("dpo", "orpo")
 
@@ -96,7 +98,8 @@ class Training:
         batch: pairs of a micro-batch.
         accumulation: micro-batches of a step.
         warmup: steps until the learning rate is reached, or below 1 the share of all steps.
-        lora_rank, lora_alpha, lora_dropout: of the adapters.
+        lora_rank, lora_alpha: of the adapters.
+        lora_dropout: of the adapters, of sft alone: TRL's other trainers turn dropout off.
     """
 
     epochs: float = 1
@@ -203,6 +206,11 @@ def rooted(path: str) -> str:
     return str(there) if there.exists() else path
 
 
+def folder_of(name: str) -> str:
+    """A name of a plan as a folder's."""
+    return "".join(letter if letter.isalnum() or letter in ".-_" else "-" for letter in name)
+
+
 def _named(where: str, fields: dict[str, Any], name: str, kind: type[Any]) -> dict[str, Any]:
     """The members of a mapping, each made by its class."""
     members = _mapping(f"{where}: {name}", fields.pop(name, None))
@@ -240,6 +248,10 @@ def _known(where: str, value: Mapping[str, Any], kind: type[Any]) -> dict[str, A
 def _check(where: str, plan: Plan) -> None:
     for name, data in plan.sets.items():
         _check_set(f"{where}: sets.{name}", data)
+    for part in ("models", "sets", "methods"):
+        folders = [folder_of(name) for name in getattr(plan, part)]
+        if len(set(folders)) < len(folders) or (part == "methods" and ROWS in folders):
+            raise PlanError(f"{where}: {part}: {', '.join(folders)} would share a folder")
     seen: dict[str, Method] = {}
     for name, method in plan.methods.items():
         _check_method(f"{where}: methods.{name}", method, seen)
@@ -250,15 +262,24 @@ def _check(where: str, plan: Plan) -> None:
             raise PlanError(f"{where}: {field}={value!r} must lie between {least} and {most}")
     if not plan.seeds or not all(isinstance(seed, int) for seed in plan.seeds):
         raise PlanError(f"{where}: seeds={plan.seeds!r} must be whole numbers, at least one")
-    for part, fields in (
+    for owner, fields in (
         (plan, ("max_length",)),
-        (plan.training, ("epochs", "batch", "accumulation", "lora_rank", "lora_alpha")),
+        (plan.training, ("batch", "accumulation", "lora_rank", "lora_alpha")),
         (plan.decoding, ("max_new_tokens", "best_of", "batch_size")),
     ):
         for field in fields:
-            value = getattr(part, field)
-            if not _is_above(value, 0):
-                raise PlanError(f"{where}: {field}={value!r} must be a number above 0")
+            value = getattr(owner, field)
+            if not (_is_above(value, 0) and isinstance(value, int)):
+                raise PlanError(f"{where}: {field}={value!r} must be a whole number above 0")
+    training = plan.training
+    if not _is_above(training.epochs, 0):
+        raise PlanError(f"{where}: epochs={training.epochs!r} must be a number above 0")
+    if not (_is_above(training.warmup, -1) and training.warmup >= 0):
+        raise PlanError(f"{where}: warmup={training.warmup!r} must be at least 0")
+    if not (_is_above(training.lora_dropout, -1) and 0 <= training.lora_dropout < 1):
+        raise PlanError(
+            f"{where}: lora_dropout={training.lora_dropout!r} must be from 0 to below 1"
+        )
 
 
 def _check_set(where: str, data: DataSet) -> None:
@@ -267,6 +288,10 @@ def _check_set(where: str, data: DataSet) -> None:
         raise PlanError(f"{where}: give one of known, data and tutoring")
     if data.known is not None and data.known not in KNOWN_SETS:
         raise PlanError(f"{where}: known={data.known!r} must be one of {', '.join(KNOWN_SETS)}")
+    for field in ("train", "held_out"):
+        value = getattr(data, field)
+        if value is not None and not (isinstance(value, int) and value > 0):
+            raise PlanError(f"{where}: {field}={value!r} must be a whole number above 0")
     if data.tutoring and None in (data.train, data.held_out):
         raise PlanError(f"{where}: generated rows have no end; say how many: train, held_out")
 

@@ -9,7 +9,6 @@ began with, and their length. All methods answer the same prompts with the same 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -53,16 +52,6 @@ class PairLogProbs(NamedTuple):
         return pairwise_accuracy(
             self.chosen / self.chosen_tokens, self.rejected / self.rejected_tokens
         )
-
-    def save(self, path: Path) -> None:
-        """Write it as ``.npz``."""
-        np.savez(path, **self._asdict())
-
-    @classmethod
-    def read(cls, path: Path) -> PairLogProbs:
-        """What `save` wrote."""
-        with np.load(path) as arrays:
-            return cls(**{name: arrays[name] for name in cls._fields})
 
 
 def pair_log_probs(backbone: Backbone, rows: Rows) -> PairLogProbs:

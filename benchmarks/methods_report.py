@@ -17,6 +17,7 @@ from coala_jax._intervals import cluster_interval, share_interval
 
 if TYPE_CHECKING:
     from methods_cells import Cell
+    from methods_plan import Plan
 
 # How pairs are ordered, by the names that results have.
 ORDERS = {
@@ -24,14 +25,18 @@ ORDERS = {
     "implicit": "by implicit reward",
     "mean": "by mean log probability",
 }
-# What a method of a kind orders pairs by: its own objective's reward.
+# A cell that is made, with its result.
+Made = tuple["Cell", dict[str, Any]]
+# What a method of a kind orders pairs by: its own objective's reward; of the others by the head.
 OWN = {"untrained": "mean", "sft": "mean", "dpo": "implicit", "orpo": "mean"}
+# DPO's orders that the others are held against.
+AGAINST = ("implicit", "mean")
 
 
 def write_report(cells: Sequence[Cell], arguments: argparse.Namespace) -> None:
     """Write what the cells that are made have found; nothing where there is none."""
     made = [(cell, cell.result) for cell in cells]
-    whole = [(cell, result) for cell, result in made if result is not None]
+    whole: list[Made] = [(cell, result) for cell, result in made if result is not None]
     if not whole:
         return
     rows = [*_rows(whole)]
@@ -49,28 +54,44 @@ def write_report(cells: Sequence[Cell], arguments: argparse.Namespace) -> None:
     draw_margins(arguments.results / f"{arguments.name}-margins.png", _curves(whole))
 
 
-def _trl(whole: Iterable[tuple[Cell, Mapping[str, Any]]]) -> dict[str, str]:
-    """Versions of TRL and what it stands on, as the first run said."""
-    return next((result["trl"]["versions"] for _, result in whole if "trl" in result), {})
+def _trl(whole: Iterable[Made]) -> dict[str, str]:
+    """Versions of TRL and what it stands on; of several, all."""
+    found: dict[str, set[str]] = {}
+    for _, result in whole:
+        for name, version in result.get("trl", {}).get("versions", {}).items():
+            found.setdefault(name, set()).add(version)
+    return {name: " and ".join(sorted(versions)) for name, versions in found.items()}
 
 
-def _rows(whole: Sequence[tuple[Cell, dict[str, Any]]]) -> Iterable[dict[str, Any]]:
+def _rows(whole: Sequence[Made]) -> Iterable[dict[str, Any]]:
     """A row a model, set and method, all seeds together."""
-    places: dict[tuple[str, str, str], list[tuple[Cell, dict[str, Any]]]] = {}
+    places: dict[tuple[str, str, str], list[Made]] = {}
     for cell, result in whole:
         places.setdefault((cell.model, cell.data, cell.method), []).append((cell, result))
     for (model, data, method), found in places.items():
+        dpo = {}
+        if (reference := reference_of(found[0][0].plan)) != method:
+            dpo = {cell.seed: (cell, r) for cell, r in places.get((model, data, reference), [])}
+        kind = found[0][0].plan.methods[method].kind
         yield {
             "model": model,
             "set": data,
             "method": method,
-            "kind": found[0][0].plan.methods[method].kind,
+            "kind": kind,
+            "is_reference": reference == method,
+            "own": OWN.get(kind, "head"),
             "seeds": [cell.seed for cell, _ in found],
             "accuracy": _accuracy([result for _, result in found]),
-            "minus_dpo": _minus_dpo(found, places),
-            "answers": _answers(found),
+            "accuracy_by_seed": [float(_own(result, kind).mean()) for _, result in found],
+            "minus_dpo": {order: _minus_dpo(found, dpo, order) for order in AGAINST},
+            "answers": _answers(found, dpo),
             "cost": _cost(found),
         }
+
+
+def reference_of(plan: Plan) -> str:
+    """The method that the others are held against: the first of kind dpo, or none."""
+    return next((name for name, method in plan.methods.items() if method.kind == "dpo"), "")
 
 
 def _accuracy(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -91,34 +112,57 @@ def _own(result: Mapping[str, Any], kind: str) -> np.ndarray:
 
 
 def _minus_dpo(
-    found: Sequence[tuple[Cell, Mapping[str, Any]]],
-    places: Mapping[tuple[str, str, str], Sequence[tuple[Cell, Mapping[str, Any]]]],
+    found: Sequence[Made], dpo: Mapping[int, Made], order: str
 ) -> dict[str, float] | None:
-    """Accuracy less that of DPO on the same pairs, each by its own order; of the seeds of both."""
-    cell = found[0][0]
-    kind = cell.plan.methods[cell.method].kind
-    names = [name for name, method in cell.plan.methods.items() if method.kind == "dpo"]
-    if kind == "dpo" or not names:
-        return None
-    others = {
-        each.seed: result for each, result in places.get((cell.model, cell.data, names[0]), ())
-    }
-    both = [(result, others[each.seed]) for each, result in found if each.seed in others]
+    """Accuracy by a method's own order less that of DPO by one of its, on the same pairs."""
+    both = [(each, dpo[each[0].seed]) for each in found if each[0].seed in dpo]
     if not both:
         return None
-    differences = [_own(one, kind) - _own(other, "dpo") for one, other in both]
-    keys = [*itertools.chain(*(one["keys"] for one, _ in both))]
+    kind = found[0][0].plan.methods[found[0][0].method].kind
+    differences = [
+        _own(result, kind) - np.array(other["correct"][order]) for (_, result), (_, other) in both
+    ]
+    keys = [*itertools.chain(*(result["keys"] for (_, result), _ in both))]
     return cluster_interval(np.concatenate(differences), keys)._asdict()
 
 
-def _answers(found: Sequence[tuple[Cell, Mapping[str, Any]]]) -> dict[str, Any]:
-    """What is known of the answers, by way."""
-    ways: dict[str, list[list[dict[str, Any]]]] = {}
+def _answers(found: Sequence[Made], dpo: Mapping[int, Made]) -> dict[str, Any]:
+    """What is known of the answers, by way; and of those of DPO to the same prompts."""
+    ways: dict[str, dict[int, list[dict[str, Any]]]] = {}
     for cell, result in found:
         for way, made in result["answers"].items():
-            lines = (cell.folder / made["file"]).read_text("utf-8").splitlines()
-            ways.setdefault(way, []).append([json.loads(line) for line in lines])
-    return {way: _way(records) for way, records in ways.items()}
+            ways.setdefault(way, {})[cell.seed] = _records(cell, made)
+    others = {
+        seed: _records(cell, result["answers"]["plain"])
+        for seed, (cell, result) in dpo.items()
+        if result["answers"]
+    }
+    return {
+        way: {**_way([*by_seed.values()]), "direct_minus_dpo": _more_direct(by_seed, others)}
+        for way, by_seed in ways.items()
+    }
+
+
+def _records(cell: Cell, made: Mapping[str, Any]) -> list[dict[str, Any]]:
+    lines = (cell.folder / made["file"]).read_text("utf-8").splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def _more_direct(
+    by_seed: Mapping[int, Sequence[dict[str, Any]]],
+    others: Mapping[int, Sequence[dict[str, Any]]],
+) -> dict[str, float] | None:
+    """Directness less that of DPO, paired by prompt."""
+    both = [
+        (own["key"], float(own["direct"]) - other["direct"])
+        for seed, records in by_seed.items()
+        for own, other in zip(records, others.get(seed, ()), strict=False)
+    ]
+    if not both:
+        return None
+    return cluster_interval(
+        np.array([each for _, each in both]), [key for key, _ in both]
+    )._asdict()
 
 
 def _way(by_seed: Sequence[Sequence[dict[str, Any]]]) -> dict[str, Any]:
@@ -136,20 +180,16 @@ def _way(by_seed: Sequence[Sequence[dict[str, Any]]]) -> dict[str, Any]:
     }
 
 
-def _cost(found: Sequence[tuple[Cell, Mapping[str, Any]]]) -> dict[str, Any]:
-    """Means over seeds: by stage, of this method alone, and with what it starts from."""
+def _cost(found: Sequence[Made]) -> dict[str, Any]:
+    """Means over seeds: by stage, of this method alone, of what it starts from, of its trials."""
     stages: dict[str, list[Mapping[str, Any]]] = {}
     for _, result in found:
         for stage in result["stages"]:
             stages.setdefault(stage["stage"], []).append(stage)
-
-    def mean(name: str, each: Sequence[Mapping[str, Any]]) -> float:
-        return float(np.mean([stage[name] for stage in each]))
-
     own = {
         stage: {
-            "flops": mean("flops", each),
-            "seconds": mean("seconds", each),
+            "flops": _mean(each, "flops"),
+            "seconds": _mean(each, "seconds"),
             "peak_bytes": max(max(one["peak_bytes"].values()) for one in each),
         }
         for stage, each in stages.items()
@@ -159,21 +199,40 @@ def _cost(found: Sequence[tuple[Cell, Mapping[str, Any]]]) -> dict[str, Any]:
         for stage in stages.get("training", [])
         if stage["counted_micro_batch"]
     ]
-    start = [cell.start for cell, _ in found]
-    before = [sum(s["flops"] for s in each.result["stages"]) for each in start if each is not None]  # type: ignore[index]
+    trials = [result.get("trials", []) for _, result in found]
     return {
         "stages": own,
         "flops": sum(stage["flops"] for stage in own.values()),
-        "flops_before": float(np.mean(before)) if before else 0.0,
+        "flops_before": float(np.mean([_flops_before(cell) for cell, _ in found])),
         "counted_over_formula": float(np.mean(checks)) if checks else None,
-        "trials_seconds": float(
-            np.mean([sum(t["seconds"] for t in result.get("trials", [])) for _, result in found])
-        ),
-        "settings": [result["setting"] for _, result in found if "setting" in result],
+        "trials_flops": float(np.mean([sum(t["flops"] for t in each) for each in trials])),
+        "settings": [_setting(cell, result) for cell, result in found if "setting" in result],
     }
 
 
-def _curves(whole: Sequence[tuple[Cell, dict[str, Any]]]) -> list[dict[str, Any]]:
+def _mean(each: Sequence[Mapping[str, Any]], name: str) -> float:
+    return float(np.mean([stage[name] for stage in each]))
+
+
+def _flops_before(cell: Cell) -> int:
+    """Of all that a cell starts from."""
+    if (start := cell.start) is None:
+        return 0
+    result = start.result or {"stages": []}
+    return sum(stage["flops"] for stage in result["stages"]) + _flops_before(start)
+
+
+def _setting(cell: Cell, result: Mapping[str, Any]) -> dict[str, Any]:
+    """What was chosen, and whether it lies at an end of what was tried."""
+    method, chosen = cell.plan.methods[cell.method], result["setting"]
+    ends = {
+        name: len(tried) > 1 and chosen[name] in (min(tried), max(tried))
+        for name, tried in (("learning_rate", method.learning_rate), ("beta", method.beta))
+    }
+    return {**chosen, "at_an_end": ends}
+
+
+def _curves(whole: Sequence[Made]) -> list[dict[str, Any]]:
     """Margins against steps, of every cell that has them."""
     return [
         {
@@ -195,16 +254,16 @@ def table(result: Mapping[str, Any]) -> str:
     head = (
         f"{result['cells']} of {result['of']} cells; {origin(dict(result))}; {trl}; "
         f"`{result['command']}`. 95 % intervals clustered by prompt, or by group where rows have "
-        "groups, over all seeds."
+        "groups, over all seeds, whose runs they take as one. * by its own reward. ! at an end of "
+        "what was tried. Cells may have shared the cores: seconds are rough."
     )
     parts = [head, ""]
     for model, data in dict.fromkeys((row["model"], row["set"]) for row in result["rows"]):
         rows = [row for row in result["rows"] if (row["model"], row["set"]) == (model, data)]
-        dpo = next((row["cost"]["flops"] for row in rows if row["kind"] == "dpo"), None)
-        seeds = ", ".join(map(str, rows[0]["seeds"]))
+        dpo = next((row["cost"]["flops"] for row in rows if row["is_reference"]), None)
         parts.append(
             markdown(
-                f"**{model}, {data}**, seeds {seeds}: held-out pairs and cost",
+                f"**{model}, {data}**: held-out pairs and cost",
                 PAIR_COLUMNS,
                 [_pair_cells(row, dpo) for row in rows],
             )
@@ -223,13 +282,15 @@ def table(result: Mapping[str, Any]) -> str:
 
 PAIR_COLUMNS = (
     "method",
+    "seeds",
     *ORDERS.values(),
-    "minus DPO, each by its own",
+    "own order minus DPO's implicit",
+    "minus DPO's mean log probability",
     "TFLOP",
     "of DPO's",
     "TFLOP of its start",
+    "TFLOP of trials",
     "seconds",
-    "seconds of trials",
     "peak GB",
     "counted / formula",
     "chosen settings",
@@ -238,6 +299,7 @@ ANSWER_COLUMNS = (
     "method",
     "way",
     "direct",
+    "minus DPO",
     "perplexity",
     "distinct-2",
     "tokens",
@@ -247,27 +309,42 @@ ANSWER_COLUMNS = (
 )
 
 
+def _maybe(found: dict[str, float] | None) -> str:
+    return "-" if found is None else interval(found)
+
+
 def _pair_cells(row: Mapping[str, Any], dpo: float | None) -> list[str]:
     cost, accuracy = row["cost"], row["accuracy"]
     stages = cost["stages"].values()
-    settings = dict.fromkeys(
-        f"{each['learning_rate']:g}" + (f", {each['beta']:g}" if each["beta"] else "")
-        for each in cost["settings"]
-    )
-    minus = row["minus_dpo"]
     return [
         row["method"],
-        *(interval(accuracy[order]) if order in accuracy else "-" for order in ORDERS),
-        "-" if minus is None else interval(minus),
+        ", ".join(map(str, row["seeds"])),
+        *(
+            (interval(accuracy[order]) + (" *" if order == row["own"] else ""))
+            if order in accuracy
+            else "-"
+            for order in ORDERS
+        ),
+        *(_maybe(row["minus_dpo"][order]) for order in AGAINST),
         figure(cost["flops"] or None, ".4g", 1e12),
         figure(cost["flops"] / dpo if dpo and cost["flops"] else None, ".3f"),
         figure(cost["flops_before"] or None, ".4g", 1e12),
+        figure(cost["trials_flops"] or None, ".4g", 1e12),
         figure(sum(stage["seconds"] for stage in stages) or None, ".0f"),
-        figure(cost["trials_seconds"] or None, ".0f"),
         figure(max((stage["peak_bytes"] for stage in stages), default=None), ".2f", 1e9),
         figure(cost["counted_over_formula"], ".3f"),
-        "; ".join(settings) or "-",
+        "; ".join(dict.fromkeys(map(_setting_cell, cost["settings"]))) or "-",
     ]
+
+
+def _setting_cell(setting: Mapping[str, Any]) -> str:
+    """A learning rate and a beta; what lies at an end of what was tried has a mark."""
+    words = [
+        f"{setting[name]:g}" + ("!" if setting["at_an_end"][name] else "")
+        for name in ("learning_rate", "beta")
+        if setting[name]
+    ]
+    return ", ".join(words)
 
 
 def _answer_cells(row: Mapping[str, Any], way: str, dpo: float | None) -> list[str]:
@@ -279,6 +356,7 @@ def _answer_cells(row: Mapping[str, Any], way: str, dpo: float | None) -> list[s
         row["method"],
         way,
         interval(made["direct"]),
+        _maybe(made["direct_minus_dpo"]),
         figure(made["perplexity"], ".2f"),
         figure(made["distinct_2"], ".3f"),
         figure(made["tokens"], ".1f"),

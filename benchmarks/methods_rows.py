@@ -13,11 +13,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from methods_plan import DataSet, Plan, rooted
+from methods_plan import DataSet, Plan, PlanError, rooted
 
-from coala_jax._files import write_text
+from coala_jax._files import file_sha256, write_text
 from coala_jax._json import json_text
 from coala_jax.backbones import Tokenizer
+from coala_jax.backbones._tokenizer import tokenizer_sha256
 from coala_jax.data import PreferenceRow, RowOptions, load_named, read_rows, split_named
 from coala_jax.data._split import eval_mask, prompt_sha256
 from coala_jax.features import TextTemplate
@@ -76,8 +77,53 @@ def read_part(folder: Path, part: str) -> Rows:
     return Rows(path, tuple(json.loads(line) for line in lines))
 
 
+def made_from(plan: Plan, name: str, seed: int, checkpoint: Path) -> dict[str, Any]:
+    """All that decides the rows of a data set, but for what lies on the hub.
+
+    Args:
+        plan: says how much, and what is left out.
+        name: of the data set.
+        seed: of the split.
+        checkpoint: whose tokenizer counts lengths.
+    """
+    data = plan.sets[name]
+    source = data.source if data.data is None else data.data
+    path = None if source is None else Path(rooted(source))
+    return {
+        "set": {field: value for field, value in vars(data).items() if value is not None},
+        "seed": seed,
+        **{field: getattr(plan, field) for field in ("max_length", "held_out", "development")},
+        "data sha256": file_sha256(path) if path is not None and path.is_file() else None,
+        "tokenizer sha256": tokenizer_sha256(checkpoint),
+    }
+
+
+def require_made_from(folder: Path, wanted: dict[str, Any]) -> bool:
+    """Whether a folder has rows.
+
+    Raises:
+        PlanError: it has some of other settings, data or tokenizer; names which.
+    """
+    path = folder / INFO
+    if not path.exists():
+        return False
+    known = json.loads(path.read_text("utf-8"))["made from"]
+    if others := [field for field in wanted if known.get(field) != wanted[field]]:
+        raise PlanError(
+            f"{folder} was made from another {', '.join(others)}; give another --out, or delete "
+            f"{folder.parent} with all that stands on these rows"
+        )
+    return True
+
+
 def write_parts(
-    plan: Plan, name: str, seed: int, tokenizer: Tokenizer, folder: Path, download: bool = False
+    plan: Plan,
+    name: str,
+    seed: int,
+    tokenizer: Tokenizer,
+    folder: Path,
+    origin: dict[str, Any],
+    download: bool = False,
 ) -> None:
     """Split a data set of a plan and write its parts, and ``rows.json`` with their sizes.
 
@@ -87,6 +133,7 @@ def write_parts(
         seed: of the split, and of generated rows.
         tokenizer: of the model, by which lengths count.
         folder: to write to.
+        origin: what `made_from` says of it.
         download: fetch what the hub's cache lacks.
 
     Raises:
@@ -119,7 +166,7 @@ def write_parts(
     left_out = sum(len(found[part]) - len(fitting[part]) for part in found)
     sizes: dict[str, Any] = {part: len(rows) for part, rows in parts.items()}
     sizes["prompts held out"] = len({row["key"] for row in parts[HELD_OUT]})
-    write_text(folder / INFO, json_text({**sizes, "left out": left_out}))
+    write_text(folder / INFO, json_text({**sizes, "left out": left_out, "made from": origin}))
 
 
 def rows_of(data: DataSet, download: bool = False) -> tuple[PreferenceRow, ...]:

@@ -32,6 +32,8 @@ from coala_jax.backbones import load_backbone
 
 TRAINER = HERE / "contenders" / "trl_trainer.py"
 RESULT, JOB, ADAPTER, MERGED = "result.json", "job.json", "adapter", "merged"
+# Folder of the run on all training pairs.
+FINAL = "final"
 LAST_LINES = 2000
 
 
@@ -90,9 +92,10 @@ class Trainer(NamedTuple):
         return best, list(tried.values())
 
     def final(self, setting: Setting) -> tuple[Path, dict[str, Any]]:
-        """The run on all training pairs: its folder and what it said."""
-        folder = self.out / "final"
-        return folder, self._run(setting, folder, TRAIN, HELD_OUT)
+        """The run on all training pairs: its folder and what it said; of sft, the model too."""
+        folder = self.out / FINAL
+        merge = self.method.kind == "sft"
+        return folder, self._run(setting, folder, TRAIN, HELD_OUT, merge=merge)
 
     def _trials(
         self, settings: Sequence[Setting], start: PairLogProbs | None
@@ -120,7 +123,8 @@ class Trainer(NamedTuple):
             score = self._score(folder, result, start)
             write_text(score_path, json_text({"score": score}))
         score = json.loads(score_path.read_text("utf-8"))["score"]
-        return {**setting._asdict(), "score": score, "seconds": result["seconds"]}
+        known = {name: result[name] for name in ("seconds", "micro_batches")}
+        return {**setting._asdict(), "score": score, **known}
 
     def _score(self, folder: Path, result: dict[str, Any], start: PairLogProbs | None) -> float:
         if self.method.kind == "reward":
@@ -136,9 +140,11 @@ class Trainer(NamedTuple):
         backbone = load_backbone(self.start, adapter=adapter, dtype=self.model.dtype)
         return pair_log_probs(backbone, read_part(self.rows, part))
 
-    def _run(self, setting: Setting, folder: Path, train: str, judged: str) -> dict[str, Any]:
+    def _run(
+        self, setting: Setting, folder: Path, train: str, judged: str, *, merge: bool = False
+    ) -> dict[str, Any]:
         """One run of TRL, or what an earlier one said."""
-        job = self._job(setting, folder, train, judged)
+        job = {**self._job(setting, folder, train, judged), "merge": merge}
         path = folder / RESULT
         if not path.exists():
             write_text(folder / JOB, json_text(job))
@@ -168,7 +174,6 @@ class Trainer(NamedTuple):
                 "lora_dropout": training.lora_dropout,
                 "target_modules": list(self.model.lora_targets),
             },
-            "merge": self.method.kind == "sft" and folder.name == "final",
         }
 
 

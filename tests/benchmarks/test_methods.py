@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 
 from coala_jax.backbones._tokenizer import load_tokenizer
-from coala_jax.features._chat import checkpoint_tokenizer
 from tests.backbones.variants import SIZES
 
 ROOT = Path(__file__).parents[2]
@@ -96,7 +95,15 @@ def test_the_paper_s_plan_has_the_paper_s_settings():
         ),
         ({"seeds": []}, r"seeds=\(\) must be whole numbers"),
         ({"held_out": 1.5}, "held_out=1.5 must lie between 0 and 1"),
-        ({"training": {"batch": 0}}, "batch=0 must be a number above 0"),
+        ({"training": {"batch": 2.5}}, "batch=2.5 must be a whole number above 0"),
+        ({"training": {"warmup": -1}}, "warmup=-1 must be at least 0"),
+        ({"training": {"lora_dropout": 2}}, "lora_dropout=2 must be from 0 to below 1"),
+        ({"sets": {"a": {"data": "f", "train": 0}}}, "train=0 must be a whole number above 0"),
+        ({"methods": {"rows": {"kind": "coala"}}}, "methods: rows would share a folder"),
+        (
+            {"methods": {name: {"kind": "coala"} for name in ("a b", "a-b")}},
+            "methods: a-b, a-b would share a folder",
+        ),
     ],
 )
 def test_a_plan_that_cannot_be_run_is_named(plan_of, changes, message):
@@ -214,11 +221,24 @@ def data(tmp_path):
 
 
 def test_rows_are_split_by_prompt_and_have_the_tokens_that_trl_gives_them(plan_of, data, tmp_path):
-    from methods_rows import DEVELOPMENT, FITTED, HELD_OUT, SIDES, TRAIN, read_part, write_parts
+    from methods_plan import PlanError
+    from methods_rows import (
+        DEVELOPMENT,
+        FITTED,
+        HELD_OUT,
+        SIDES,
+        TRAIN,
+        made_from,
+        read_part,
+        require_made_from,
+        write_parts,
+    )
 
     plan = plan_of(sets={"own": {"data": str(data), "train": 70}}, held_out=0.2, max_length=24)
     tokenizer = load_tokenizer(BACKBONE)
-    write_parts(plan, "own", 0, tokenizer, tmp_path / "rows")
+    origin = made_from(plan, "own", 0, BACKBONE)
+    assert not require_made_from(tmp_path / "rows", origin)
+    write_parts(plan, "own", 0, tokenizer, tmp_path / "rows", origin)
     parts = {
         name: read_part(tmp_path / "rows", name) for name in (TRAIN, FITTED, DEVELOPMENT, HELD_OUT)
     }
@@ -237,6 +257,13 @@ def test_rows_are_split_by_prompt_and_have_the_tokens_that_trl_gives_them(plan_o
     info = json.loads((tmp_path / "rows" / "rows.json").read_text())
     assert info["left out"] > 1 and info["train"] == len(parts[TRAIN].rows)
     assert tuple(parts[TRAIN].sequences(tokenizer)) == SIDES
+    assert require_made_from(tmp_path / "rows", origin)
+    data.write_text(data.read_text() + "\n")
+    others = ({"data": str(data), "train": 60}, 0), ({"data": str(data), "train": 70}, 1)
+    for (own, seed), names in zip(others, ("set, data sha256", "seed, data sha256"), strict=True):
+        plan = plan_of(sets={"own": own}, held_out=0.2, max_length=24)
+        with pytest.raises(PlanError, match=f"was made from another {names}; give another --out"):
+            require_made_from(tmp_path / "rows", made_from(plan, "own", seed, BACKBONE))
 
 
 def test_pairs_are_ordered_by_implicit_reward_and_by_mean_log_probability():
@@ -302,7 +329,10 @@ def test_the_table_sets_quality_beside_cost(plan_of, tmp_path):
     for cell in cells:
         if cell.method == "dpo":
             fields = {"setting": setting, "stages": [training], "margins": margins}
+            fields["trials"] = [{"flops": 1e9}, {"flops": 2e9}]
+            fields["answers"] = {"plain": {"file": "plain"}}
             written(cell, correct={"implicit": [1, 0, 0, 0], "mean": [1, 1, 0, 0]}, **fields)
+            answers_file(cell, "plain", [False, True, False], 4)
         if cell.method == "sft":
             written(cell, correct={"mean": [1, 1, 0, 0]}, stages=[{**training, "flops": 1e9}])
         if cell.method == "coala":
@@ -316,15 +346,22 @@ def test_the_table_sets_quality_beside_cost(plan_of, tmp_path):
     result = json.loads((tmp_path / "results" / "m.json").read_text())
     rows = {row["method"]: row for row in result["rows"]}
     assert (result["cells"], result["of"]) == (6, 10)
-    assert rows["coala"]["minus_dpo"]["mean"] == 0.5 and rows["coala"]["seeds"] == [0, 1]
+    minus = rows["coala"]["minus_dpo"]
+    assert (minus["implicit"]["mean"], minus["mean"]["mean"]) == (0.5, 0.25)
+    assert rows["coala"]["seeds"] == [0, 1] and rows["coala"]["accuracy_by_seed"] == [0.75] * 2
+    assert rows["dpo"]["minus_dpo"] == {"implicit": None, "mean": None}
+    assert rows["dpo"]["cost"]["trials_flops"] == 3e9
+    assert rows["dpo"]["cost"]["settings"][0]["at_an_end"] == {"learning_rate": False, "beta": True}
     assert rows["coala"]["cost"]["flops"] == 2e8 and rows["dpo"]["cost"]["flops_before"] == 1e9
     assert rows["dpo"]["cost"]["counted_over_formula"] == 1.05
     guided = rows["coala"]["answers"]["guided"]
+    assert guided["direct_minus_dpo"]["mean"] == pytest.approx(1 / 3)
     assert (guided["direct"]["mean"], guided["perplexity"]) == pytest.approx((2 / 3, np.e))
     assert (guided["evaluations_per_token"], guided["flops_per_token"]) == (2.0, 2e6)
     lines = (tmp_path / "results" / "m.md").read_text().splitlines()
     pairs = next(line for line in lines if line.startswith("| coala |") and "0.750" in line)
     assert "| 0.0002 | 0.050 |" in pairs  # of DPO's 4e9
+    assert "| 0.001, 0.1! |" in next(line for line in lines if line.startswith("| dpo |"))
     spent = next(line for line in lines if line.startswith("| coala | guided |"))
     assert spent.endswith("| 3.8e+03 |")  # (4e9 - 2e8) / 1e6
     assert (tmp_path / "results" / "m.png").stat().st_size > 10_000
@@ -413,9 +450,33 @@ def test_a_plan_is_looked_at_without_running_it(tmp_path, capsys):
     path.write_text(json.dumps(SMALL))
     main(["--plan", str(path), "--out", str(tmp_path / "out"), "--dry-run"])
     lines = capsys.readouterr().out.splitlines()
-    size = checkpoint_tokenizer(BACKBONE).size
+    size = load_tokenizer(BACKBONE).size
     assert lines[0] == f"model small: backbone, gpt2, {size} ids"
     assert lines[-1] == "to make: small, tutoring, seed 0, coala"
     assert not (tmp_path / "out").exists()
     with pytest.raises(SystemExit, match="--methods ppo: the plan has untrained, coala"):
         main(["--plan", str(path), "--out", str(tmp_path / "out"), "--methods", "ppo"])
+
+
+def test_what_is_not_there_is_said_for_every_model_and_set(tmp_path, capsys):
+    from methods import main
+
+    models = {**SMALL["models"], "none": {"path": "no/model", "lora_targets": ["a"]}}
+    sets = {"none": {"data": str(tmp_path / "no.jsonl")}, **SMALL["sets"]}
+    path = tmp_path / "plan.yaml"
+    path.write_text(json.dumps({**SMALL, "models": models, "sets": sets}))
+    main(["--plan", str(path), "--out", str(tmp_path / "out"), "--dry-run"])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].startswith("model none: NOT THERE: no/model")
+    assert lines[2].startswith(f"set none: NOT THERE: {tmp_path / 'no.jsonl'}")
+    assert lines[3] == "set tutoring: generated"
+
+
+def test_a_method_without_what_it_starts_from_is_refused(tmp_path):
+    from methods import main
+
+    path = tmp_path / "plan.yaml"
+    path.write_text(json.dumps({**SMALL, "methods": TRAINED}))
+    words = ["--plan", str(path), "--out", str(tmp_path / "out"), "--trl", sys.executable]
+    with pytest.raises(SystemExit, match=r"--methods: .*, dpo starts from sft; add it"):
+        main([*words, "--methods", "dpo"])

@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 
 from coala_jax.backbones._registry import read_family
+from coala_jax.backbones._tokenizer import load_tokenizer
+from coala_jax.features import TextTemplate
+from coala_jax.features._tokens import encode_texts
 from coala_jax.quickstart import tutoring_rows
 from tests.backbones.variants import write_variant
 
@@ -134,6 +137,29 @@ def runs(request, rows, tmp_path_factory):
         (folder / f"{method}.json").write_text(json.dumps(job))
     trl("trl_trainer.py", *(folder / f"{method}.json" for method in METHODS))
     return read_family(model)[2], targets, folder
+
+
+def test_all_trainers_see_the_tokens_that_this_package_does(runs, rows):
+    """ORPO's puts a start token before texts whose tokenizer puts none, unless it is stopped."""
+    tokenizer = load_tokenizer(BACKBONE)
+    bare = TextTemplate(response="{response}")
+    tokens = {
+        side: sum(
+            len(one.tokens)
+            for one in encode_texts(
+                tokenizer,
+                [row.prompt for row in rows.train],
+                [getattr(row, side) for row in rows.train],
+                bare,
+                1 << 20,
+            )
+        )
+        for side in ("chosen", "rejected")
+    }
+    for method in METHODS:
+        shapes = json.loads((runs[2] / method / "result.json").read_text())["micro_batches"]
+        wanted = tokens["chosen"] + (tokens["rejected"] if method != "sft" else 0)
+        assert sum(real for _, _, real, _ in shapes) == wanted
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -107,7 +107,7 @@ def require_made_from(folder: Path, wanted: dict[str, Any]) -> bool:
     path = folder / INFO
     if not path.exists():
         return False
-    known = json.loads(path.read_text("utf-8"))["made from"]
+    known = json.loads(path.read_text("utf-8")).get("made from", {})
     if others := [field for field in wanted if known.get(field) != wanted[field]]:
         raise PlanError(
             f"{folder} was made from another {', '.join(others)}; give another --out, or delete "

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 from methods_head import STORE, fit_head
-from methods_plan import HEAD, ROWS, UNTRAINED, Plan, PlanError, folder_of, rooted
+from methods_plan import HEAD, PLACES, ROWS, UNTRAINED, Plan, PlanError, folder_of, rooted
 from methods_quality import (
     GUIDED,
     PLAIN,
@@ -113,7 +113,7 @@ class Cell:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """All that decides it, but for the weights and the texts themselves."""
+        """All that decides it, but for weights and texts, wherever these lie."""
         plan, start = self.plan, self.start
         return {
             "model": _given(plan.models[self.model]),
@@ -355,8 +355,12 @@ def resolved(plan: Plan, download: bool = False) -> Iterator[str]:
 
 
 def _given(part: Any) -> dict[str, Any]:
-    """Fields of a part of a plan that are not None."""
-    return {name: value for name, value in vars(part).items() if value is not None}
+    """Fields of a part of a plan that are not None, without places."""
+    return {
+        name: value
+        for name, value in vars(part).items()
+        if value is not None and name not in PLACES
+    }
 
 
 def _margins(log: Sequence[Mapping[str, Any]]) -> dict[str, list[float]] | None:

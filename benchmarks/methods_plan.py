@@ -22,6 +22,8 @@ ROOT = HERE.parent
 UNTRAINED, HEAD = "untrained", "coala"
 TRAINED = ("sft", "dpo", "orpo", "reward")
 KINDS = (UNTRAINED, *TRAINED, HEAD)
+# Fields that say where something lies, and not what it is.
+PLACES = ("path", "data", "source")
 # The folder beside those of the methods.
 ROWS = "rows"
 # Whose second setting is swept too: DPO's beta and ORPO's lambda, which TRL calls beta.

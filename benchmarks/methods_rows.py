@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from methods_plan import DataSet, Plan, PlanError, rooted
+from methods_plan import PLACES, DataSet, Plan, PlanError, rooted
 
 from coala_jax._files import file_sha256, write_text
 from coala_jax._json import json_text
@@ -90,11 +90,12 @@ def made_from(plan: Plan, name: str, seed: int, checkpoint: Path) -> dict[str, A
     source = data.source if data.data is None else data.data
     path = None if source is None else Path(rooted(source))
     return {
-        "set": {field: value for field, value in vars(data).items() if value is not None},
+        "set": {field: value for field, value in vars(data).items() if field not in PLACES},
         "seed": seed,
         **{field: getattr(plan, field) for field in ("max_length", "held_out", "development")},
-        "data sha256": file_sha256(path) if path is not None and path.is_file() else None,
-        "tokenizer sha256": tokenizer_sha256(checkpoint),
+        # A file may lie anywhere; of a folder or an id the name has to do.
+        "data": file_sha256(path) if path is not None and path.is_file() else source,
+        "tokenizer": tokenizer_sha256(checkpoint),
     }
 
 

@@ -258,9 +258,13 @@ def test_rows_are_split_by_prompt_and_have_the_tokens_that_trl_gives_them(plan_o
     assert info["left out"] > 1 and info["train"] == len(parts[TRAIN].rows)
     assert tuple(parts[TRAIN].sequences(tokenizer)) == SIDES
     assert require_made_from(tmp_path / "rows", origin)
+    moved = shutil.copy(data, tmp_path / "moved.jsonl")
+    own = {"own": {"data": str(moved), "train": 70}}
+    elsewhere = made_from(plan_of(sets=own, held_out=0.2, max_length=24), "own", 0, BACKBONE)
+    assert require_made_from(tmp_path / "rows", elsewhere)
     data.write_text(data.read_text() + "\n")
     others = ({"data": str(data), "train": 60}, 0), ({"data": str(data), "train": 70}, 1)
-    for (own, seed), names in zip(others, ("set, data sha256", "seed, data sha256"), strict=True):
+    for (own, seed), names in zip(others, ("set, data", "seed, data"), strict=True):
         plan = plan_of(sets={"own": own}, held_out=0.2, max_length=24)
         with pytest.raises(PlanError, match=f"was made from another {names}; give another --out"):
             require_made_from(tmp_path / "rows", made_from(plan, "own", seed, BACKBONE))

@@ -99,10 +99,10 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--name", default=None, help="of the files under --results")
     parser.add_argument("--trl", type=Path, default=TRL, help="Python that has trl, peft, torch")
     parser.add_argument(
-        "--model", type=_place, action="append", default=[], help="NAME=DIR, for a plan's path"
+        "--model", type=named_place, action="append", default=[], help="NAME=DIR, for a plan's path"
     )
     parser.add_argument(
-        "--set", type=_place, action="append", default=[], help="NAME=FILE, for a plan's data"
+        "--set", type=named_place, action="append", default=[], help="NAME=FILE, for a plan's data"
     )
     parser.add_argument("--methods", nargs="+", default=None, help="to run (default: all)")
     parser.add_argument("--seeds", type=int, nargs="+", help="to run (default: the plan's)")
@@ -129,7 +129,8 @@ def _state(cell: Cell) -> str:
     return f"{'made' if cell.result else 'to make'}: {cell}"
 
 
-def _place(text: str) -> tuple[str, str]:
+def named_place(text: str) -> tuple[str, str]:
+    """``NAME=PLACE`` of a command line in its parts."""
     name, sign, place = text.partition("=")
     if not (name and sign and place):
         raise argparse.ArgumentTypeError(f"{text!r} is not NAME=DIR")

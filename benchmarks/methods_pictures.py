@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from reporting import say
 
-MARKERS = "osv^D<>phX*"
+# Of the ways to answer: plain, guided, the best of some.
+MARKERS = "o^s"
 # Of what a margin is, by the kind of method; each picture row has its own axis.
 UNITS = {
     "dpo": "beta * log pi / pi_start, nats",
@@ -19,37 +20,53 @@ UNITS = {
 STEPS = {"coala": "ADMM steps of Phase I, then its end"}
 
 
+class Point(NamedTuple):
+    """A method, or a way to answer with it: cost, and quality with its interval."""
+
+    name: str
+    colour: str
+    marker: str
+    cost: float
+    found: Mapping[str, float]
+
+
 def draw_quality(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Held-out accuracy, and directness where there is one, against operations (Figure 5)."""
     pyplot = _pyplot()
     shown = [row for row in rows if row["cost"]["flops"] and row["own"] in row["accuracy"]]
     if pyplot is None or not shown:
         return
-    panels: dict[tuple[str, str, str], list[tuple[str, float, Mapping[str, float]]]] = {}
+    colours = {name: f"C{n}" for n, name in enumerate(dict.fromkeys(r["method"] for r in shown))}
+    panels: dict[tuple[str, str, str], list[Point]] = {}
     for row in shown:
         cost = row["cost"]["flops"] + row["cost"]["flops_before"]
-        place = row["model"], row["set"]
+        place, method = (row["model"], row["set"]), row["method"]
         panels.setdefault((*place, "held-out pairs ordered right"), []).append(
-            (row["method"], cost, row["accuracy"][row["own"]])
+            Point(method, colours[method], "o", cost, row["accuracy"][row["own"]])
         )
-        for way, made in row["answers"].items():
-            name = row["method"] if way == "plain" else f"{row['method']}, {way}"
-            panels.setdefault((*place, "direct answers"), []).append((name, cost, made["direct"]))
+        for (way, made), marker in zip(row["answers"].items(), MARKERS, strict=False):
+            name = method if way == "plain" else f"{method}, {way}"
+            panels.setdefault((*place, "direct answers"), []).append(
+                Point(name, colours[method], marker, cost, made["direct"])
+            )
     picture, axes = pyplot.subplots(
         1, len(panels), figsize=(5.5 * len(panels), 4.8), squeeze=False, constrained_layout=True
     )
     for one, ((model, data, quality), points) in zip(axes[0], panels.items(), strict=True):
-        for number, (name, cost, found) in enumerate(points):
+        for point in points:
+            mean, low, high = (point.found[name] for name in ("mean", "low", "high"))
             one.errorbar(
-                cost,
-                found["mean"],
-                [[found["mean"] - found["low"]], [found["high"] - found["mean"]]],
-                marker=MARKERS[number % len(MARKERS)],
+                point.cost,
+                mean,
+                [[mean - low], [high - mean]],
+                color=point.colour,
+                marker=point.marker,
                 linestyle="none",
                 capsize=2,
-                label=name,
+                label=point.name,
             )
         one.set_xscale("log")
+        one.xaxis.set_minor_formatter("")
         one.set_xlabel("operations of training, its start's among them (log scale)")
         one.set_ylabel(quality)
         one.set_title(f"{model}, {data}")

@@ -144,7 +144,7 @@ class Trainer(NamedTuple):
         self, setting: Setting, folder: Path, train: str, judged: str, *, merge: bool = False
     ) -> dict[str, Any]:
         """One run of TRL, or what an earlier one said."""
-        job = {**self._job(setting, folder, train, judged), "merge": merge}
+        job = {**self.job(setting, folder, train, judged), "merge": merge}
         path = folder / RESULT
         if not path.exists():
             write_text(folder / JOB, json_text(job))
@@ -152,8 +152,8 @@ class Trainer(NamedTuple):
         result: dict[str, Any] = json.loads(path.read_text("utf-8"))
         return result
 
-    def _job(self, setting: Setting, folder: Path, train: str, judged: str) -> dict[str, Any]:
-        """Fields of `Job` in trl_trainer.py."""
+    def job(self, setting: Setting, folder: Path, train: str, judged: str) -> dict[str, Any]:
+        """A job file of trl_trainer.py, by the fields of its `Job`."""
         training = self.plan.training
         return {
             "method": self.method.kind,

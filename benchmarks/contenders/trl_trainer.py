@@ -150,7 +150,7 @@ def make_trainer(job: Job) -> tuple[Any, Seen]:
 
     class Watched(base):  # type: ignore[misc, valid-type]
         def training_step(self, model: Any, inputs: Any, *others: Any) -> Any:
-            seen.shapes.append(_shape(inputs))
+            seen.shapes.append(shape_of(inputs))
             if len(seen.shapes) - 1 != COUNTED:
                 return super().training_step(model, inputs, *others)
             with torch_counter() as counter:
@@ -236,7 +236,7 @@ def _examples(job: Job) -> list[dict[str, str]]:
     return [{name: row[name] for name in ("prompt", "chosen", "rejected")} for row in rows]
 
 
-def _shape(inputs: dict[str, Any]) -> tuple[int, int, int, int]:
+def shape_of(inputs: dict[str, Any]) -> tuple[int, int, int, int]:
     """Rows, slots, real tokens and projected positions of a pass over a micro-batch."""
     if "input_ids" in inputs:
         ids, mask = inputs["input_ids"], inputs.get("attention_mask")

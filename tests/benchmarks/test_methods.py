@@ -439,6 +439,17 @@ def test_trained_methods_come_back_through_their_adapters(data, tmp_path):
     assert not any(row["answers"] for row in rows.values())  # no rule judges these
     for name in TRAINED:
         assert rows[name]["cost"]["counted_over_formula"] == pytest.approx(1, abs=0.1)
+    words, environment = command(tmp_path, plan)
+    words[1] = str(ROOT / "benchmarks" / "training_bill.py")
+    results = words.index("--results")
+    del words[results : results + 2]
+    bill = subprocess.run(words, capture_output=True, text=True, env=environment, check=False)
+    assert bill.returncode == 0, bill.stderr[-2000:]
+    of_cpu = [line.split(" | ") for line in bill.stdout.splitlines() if "| cpu |" in line]
+    for name, line in zip(TRAINED, of_cpu, strict=True):
+        assert line[3] == name and line[6:] == ["-", "- |"]  # no head on the checkpoint
+        # The second beta of dpo may have been the better one, and changes no operation.
+        assert float(line[5]) == pytest.approx(rows[name]["cost"]["flops"] / 1e12, rel=1e-3)
     dpo = tmp_path / "out" / "small" / "own" / "seed-0" / "dpo"
     trials = sorted(path.name for path in dpo.glob("trial-*"))
     assert trials == ["trial-lr-0.001-beta-0.05", "trial-lr-0.001-beta-0.1"]

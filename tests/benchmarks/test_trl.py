@@ -41,7 +41,7 @@ METHODS = ("sft", "dpo", "orpo", "reward")
 # without a GPU, and where one is said to be there.
 PROJECTED = """
 import json, torch
-from trl_trainer import _shape
+from trl_trainer import shape_of
 mask = torch.tensor([[1, 1, 1, 0], [1, 1, 1, 1]])
 ids, loss = torch.ones_like(mask), torch.tensor([[0, 1, 1, 0], [0, 0, 1, 1]])
 plain = {"input_ids": ids, "attention_mask": mask}
@@ -54,7 +54,7 @@ of = {
 }
 for there in (False, True):
     torch.cuda.is_available = lambda: there
-    print(json.dumps({method: _shape(inputs) for method, inputs in of.items()}))
+    print(json.dumps({method: shape_of(inputs) for method, inputs in of.items()}))
 """
 # What TRL's output head runs on a GPU, and what torch's own formula cannot take.
 MIXED = """
@@ -160,6 +160,17 @@ def test_all_trainers_see_the_tokens_that_this_package_does(runs, rows):
         shapes = json.loads((runs[2] / method / "result.json").read_text())["micro_batches"]
         wanted = tokens["chosen"] + (tokens["rejected"] if method != "sft" else 0)
         assert sum(real for _, _, real, _ in shapes) == wanted
+
+
+def test_the_micro_batches_of_a_run_are_known_without_it(runs):
+    folder = runs[2]
+    printed = trl("trl_shapes.py", *(folder / f"{method}.json" for method in METHODS))
+    found = [json.loads(line) for line in printed.splitlines() if line.startswith('{"cpu"')]
+    for method, shapes in zip(METHODS, found, strict=True):
+        result = json.loads((folder / method / "result.json").read_text())
+        assert shapes["cpu"] == result["micro_batches"]
+        smaller = [gpu[3] < cpu[3] for gpu, cpu in zip(shapes["gpu"], shapes["cpu"], strict=True)]
+        assert all(smaller) == any(smaller) == (method in ("sft", "dpo"))
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -79,7 +80,7 @@ def test_checks_hold_where_the_device_is_the_cpu(tmp_path):
     some = ("--only", "solve", "features as the CPU's", "tokens as the CPU's")
     done = subprocess.run(
         [*command, *some, "--budget", "3000"],
-        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         check=False,

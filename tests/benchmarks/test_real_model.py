@@ -179,10 +179,10 @@ def test_the_scale_is_that_of_most_sentiment_once_all_are_known():
 
 
 def test_distinct_counts_ngrams_of_all_texts_together():
-    from sentiment_report import _distinct
+    from sentiment_report import distinct
 
-    assert _distinct(["a b a", "A b"], 1) == 2 / 5
-    assert _distinct(["a b a", "a b"], 2) == 2 / 3
+    assert distinct(["a b a", "A b"], 1) == 2 / 5
+    assert distinct(["a b a", "a b"], 2) == 2 / 3
 
 
 def test_likelihoods_are_those_of_the_whole_vocabulary():

@@ -34,7 +34,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.extend import core
-from product_flops import PRODUCTS
+from product_flops import PRODUCTS, UncountedError
 
 Value = TypeVar("Value")
 
@@ -79,7 +79,7 @@ def counted(function: Callable[..., Any], *arguments: Any, **options: Any) -> Co
     """Run a function of arrays, compiled or not, and count.
 
     Raises:
-        NotImplementedError: as `counting`.
+        UncountedError: as `counting`.
     """
     with counting() as flops:
         value = function(*arguments, **options)
@@ -98,13 +98,13 @@ def counting(parts: Sequence[str] = ()) -> Iterator[Counter[str]]:
         Operations by part so far; `REST` is in none of them.
 
     Raises:
-        NotImplementedError: a primitive that is not known here, by name; a program that was
+        UncountedError: a primitive that is not known here, by name; a program that was
             compiled ahead of time.
     """
     flops: Counter[str] = Counter()
 
     def refuse(*_: Any, **__: Any) -> None:
-        raise NotImplementedError("a program that was compiled ahead of time cannot be counted")
+        raise UncountedError("a program that was compiled ahead of time cannot be counted")
 
     with core.take_current_trace() as below:
         trace = _Counting(below, _Place((*parts, REST), REST), flops)
@@ -221,7 +221,7 @@ def _fixed_of(
         return first if all(other == first for other in others) else None
     if name in PLAIN:
         return Counter()
-    raise NotImplementedError(f"{name}: a primitive whose operations are not known")
+    raise UncountedError(f"{name}: a primitive whose operations are not known")
 
 
 def _run(

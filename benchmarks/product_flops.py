@@ -15,6 +15,10 @@ from jax.extend.core import JaxprEqn
 MULTIPLY_ADD = 2
 
 
+class UncountedError(Exception):
+    """Something whose operations are not known; the text names it."""
+
+
 def _dot_general(equation: JaxprEqn) -> int:
     """Every number of the result is a sum over what is contracted."""
     left, _ = _shapes(equation.invars)
@@ -52,7 +56,7 @@ def _lu(equation: JaxprEqn) -> int:
 def _qr(equation: JaxprEqn) -> int:
     """R, and the first min(rows, columns) columns of Q, by Householder vectors (section 5.2)."""
     if equation.params["full_matrices"]:
-        raise NotImplementedError("qr: full_matrices has no formula here")
+        raise UncountedError("qr: full_matrices has no formula here")
     batch, rows, columns = _matrices(equation)
     return batch * 2 * (_eliminated(rows, columns) + _eliminated(rows, min(rows, columns)))
 

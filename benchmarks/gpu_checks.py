@@ -3,11 +3,11 @@
     PYTHONPATH=. python benchmarks/gpu_checks.py            # one card, 3 minutes
     PYTHONPATH=. python benchmarks/gpu_checks.py --small    # any machine
 
-Programs are solved on the device, with float32 products and with the ones that are its default
-(TF32 on a GPU), and judged by `adversary/` in float64 on the host. All else is done twice, on the
-device and on the CPU in the same process, and compared: networks, strengths chosen, gradients,
-features of the embedded backbone, guided tokens. The quickstart's accuracy is compared with the
-recorded one. On a machine without another device both sides are the same.
+Programs are solved on the device, their steps with float32 products and with the ones that are its
+default (TF32 on a GPU), and judged by `adversary/` in float64 on the host. All else is done twice,
+on the device and on the CPU in the same process, and compared: networks, strengths chosen,
+gradients, features of the embedded backbone, guided tokens. The quickstart's accuracy is compared
+with the recorded one. On a machine without another device both sides are the same.
 
 A row a check: its figure, what it may be at most (a dash where it is only told), and whether it
 held. A check that raised, or for which the rest of the budget is too short, stays with its reason.

@@ -416,7 +416,7 @@ def _prepare(
     config: Config, params: Params, features: PreferenceFeatures
 ) -> tuple[CronosProblem, CronosState]:
     """As `cronos` begins."""
-    with jax.default_matmul_precision(config.precision):
+    with jax.default_matmul_precision("highest"):
         params = prepare_params(params)
         prepared = prepare(params, prepare_features(features), config, None, None)
         problem, _ = at_strength(params, config, prepared)
@@ -437,7 +437,7 @@ def _steps(config: Config, problem: CronosProblem, state: CronosState) -> Cronos
 
 @functools.partial(jax.jit, static_argnums=0)
 def _balance(config: Config, problem: CronosProblem, state: CronosState) -> CronosState:
-    with jax.default_matmul_precision(config.precision):
+    with jax.default_matmul_precision("highest"):
         return balance_rows(problem, state)
 
 

@@ -67,10 +67,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     if unknown := set(arguments.methods or ()) - set(plan.methods):
         known = ", ".join(plan.methods)
         raise SystemExit(f"methods.py: --methods {', '.join(unknown)}: the plan has {known}")
-    needs_trl = any(method.kind in TRAINED for method in plan.methods.values())
+    wanted = [cell for cell in cells if cell.method in (arguments.methods or plan.methods)]
+    needs_trl = any(
+        plan.methods[cell.method].kind in TRAINED and cell.result is None for cell in wanted
+    )
     if needs_trl and not arguments.trl.exists():
         raise SystemExit(f"methods.py: --trl {arguments.trl}: no such Python; run make bench-env")
-    wanted = [cell for cell in cells if cell.method in (arguments.methods or plan.methods)]
     try:
         for cell in cells:
             cell.require_same_settings()

@@ -12,6 +12,7 @@ import json
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -161,7 +162,6 @@ class Cell:
 
     def _make(self) -> None:
         self.make_rows()
-        begin = time.perf_counter()
         kind = self.plan.methods[self.method].kind
         make = {UNTRAINED: self._untrained, HEAD: self._head}.get(kind, self._trained)
         found = make()
@@ -169,7 +169,7 @@ class Cell:
         result = {
             **found,
             "keys": rows.keys,
-            "whole_seconds": time.perf_counter() - begin,
+            "date": datetime.now(UTC).date().isoformat(),
             "device": device(),
             "versions": versions(),
         }
@@ -219,7 +219,7 @@ class Cell:
         return {
             "stages": [],
             "correct": {"mean": scores.mean_correct().tolist()},
-            "answers": self._answers(backbone, [PLAIN]),
+            "answers": self._answers(backbone, [PLAIN], backbone),
         }
 
     def _trained(self) -> dict[str, Any]:
@@ -298,7 +298,8 @@ class Cell:
             "correct": {"head": made.correct.tolist()},
         }
         ways = [PLAIN, GUIDED, BEST_OF.format(self.plan.decoding.best_of)]
-        return {**found, "answers": self._answers(made.fitted.model, ways)}
+        frozen = backbone if self.start is None else None
+        return {**found, "answers": self._answers(made.fitted.model, ways, frozen)}
 
     def _pairs(self, backbone: Backbone) -> PairLogProbs:
         """Log probabilities of the held-out pairs, which are kept."""
@@ -306,13 +307,25 @@ class Cell:
         np.savez(self.folder / "held-out-log-probs.npz", **scores._asdict())
         return scores
 
-    def _answers(self, model: Backbone | TextRewardModel, ways: Sequence[str]) -> dict[str, Any]:
-        """Answers of the tutoring set, in files of their own; other sets have no rule for them."""
+    def _answers(
+        self,
+        model: Backbone | TextRewardModel,
+        ways: Sequence[str],
+        frozen: Backbone | None = None,
+    ) -> dict[str, Any]:
+        """Answers of the tutoring set, in files of their own; other sets have no rule for them.
+
+        Args:
+            model: that answers.
+            ways: to answer.
+            frozen: the checkpoint, where it is loaded already.
+        """
         if not self.plan.sets[self.data].tutoring:
             return {}
         decoding = self.plan.decoding
         asked = questions(read_part(self.rows, HELD_OUT), self.seed, decoding)
-        frozen = self._load(self._checkpoint)
+        if frozen is None:
+            frozen = self._load(self._checkpoint)
         found = {}
         for way in ways:
             begin = time.perf_counter()

@@ -276,9 +276,9 @@ def _check(where: str, plan: Plan) -> None:
     training = plan.training
     if not _is_above(training.epochs, 0):
         raise PlanError(f"{where}: epochs={training.epochs!r} must be a number above 0")
-    if not (_is_above(training.warmup, -1) and training.warmup >= 0):
+    if not (_is_number(training.warmup) and training.warmup >= 0):
         raise PlanError(f"{where}: warmup={training.warmup!r} must be at least 0")
-    if not (_is_above(training.lora_dropout, -1) and 0 <= training.lora_dropout < 1):
+    if not (_is_number(training.lora_dropout) and 0 <= training.lora_dropout < 1):
         raise PlanError(
             f"{where}: lora_dropout={training.lora_dropout!r} must be from 0 to below 1"
         )
@@ -321,5 +321,9 @@ def _check_method(where: str, method: Method, before: Mapping[str, Method]) -> N
         raise PlanError(f"{where}: epochs={method.epochs!r} must be above 0, of a trained method")
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
 def _is_above(value: Any, least: float) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and value > least
+    return _is_number(value) and value > least

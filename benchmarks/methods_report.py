@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from methods_pictures import draw_margins, draw_quality
-from reporting import account, figure, interval, markdown, origin, save
+from reporting import figure, interval, markdown, save
 from sentiment_report import distinct
 
 from coala_jax._intervals import cluster_interval, share_interval
@@ -40,27 +40,30 @@ def write_report(cells: Sequence[Cell], arguments: argparse.Namespace) -> None:
     if not whole:
         return
     rows = [*_rows(whole)]
-    result = account(
-        command=arguments.command,
-        cells=len(whole),
-        of=len(cells),
-        machines=sorted({result["device"] for _, result in whole}),
-        trl=_trl(whole),
-        rows=rows,
-    )
+    # When, on what and with what the cells were made, not this table.
+    result = {
+        "command": arguments.command,
+        "cells": len(whole),
+        "of": len(cells),
+        "dates": sorted({result["date"] for _, result in whole}),
+        "devices": sorted({result["device"] for _, result in whole}),
+        "versions": _versions(result["versions"] for _, result in whole),
+        "trl": _versions(result["trl"]["versions"] for _, result in whole if "trl" in result),
+        "rows": rows,
+    }
     places = argparse.Namespace(out=arguments.results, name=arguments.name)
     save(places, result, table(result))
     draw_quality(arguments.results / f"{arguments.name}.png", rows)
     draw_margins(arguments.results / f"{arguments.name}-margins.png", _curves(whole))
 
 
-def _trl(whole: Iterable[Made]) -> dict[str, str]:
-    """Versions of TRL and what it stands on; of several, all."""
+def _versions(results: Iterable[Mapping[str, str]]) -> dict[str, str]:
+    """Versions by package; of several, all."""
     found: dict[str, set[str]] = {}
-    for _, result in whole:
-        for name, version in result.get("trl", {}).get("versions", {}).items():
+    for versions in results:
+        for name, version in versions.items():
             found.setdefault(name, set()).add(version)
-    return {name: " and ".join(sorted(versions)) for name, versions in found.items()}
+    return {name: " and ".join(sorted(each)) for name, each in found.items()}
 
 
 def _rows(whole: Sequence[Made]) -> Iterable[dict[str, Any]]:
@@ -155,8 +158,8 @@ def _more_direct(
     """Directness less that of DPO, paired by prompt."""
     both = [
         (own["key"], float(own["direct"]) - other["direct"])
-        for seed, records in by_seed.items()
-        for own, other in zip(records, others.get(seed, ()), strict=False)
+        for seed in by_seed.keys() & others.keys()
+        for own, other in zip(by_seed[seed], others[seed], strict=True)
     ]
     if not both:
         return None
@@ -250,9 +253,10 @@ def _curves(whole: Sequence[Made]) -> list[dict[str, Any]]:
 
 def table(result: Mapping[str, Any]) -> str:
     """The rows as Markdown: pairs and cost, answers, and what guidance costs against training."""
-    trl = ", ".join(f"{name} {version}" for name, version in result["trl"].items())
+    used = {"jax": result["versions"]["jax"], **result["trl"]}
+    origin = [*result["dates"], *result["devices"], *(f"{name} {used[name]}" for name in used)]
     head = (
-        f"{result['cells']} of {result['of']} cells; {origin(dict(result))}; {trl}; "
+        f"{result['cells']} of {result['of']} cells; {', '.join(origin)}; "
         f"`{result['command']}`. 95 % intervals clustered by prompt, or by group where rows have "
         "groups, over all seeds, whose runs they take as one. * by its own reward. ! at an end of "
         "what was tried. Cells may have shared the cores: seconds are rough."

@@ -4,9 +4,9 @@
 
 A job is a JSON object with the fields of `Job`. Into its folder ``out`` go ``adapter``, as PEFT
 writes it, and ``result.json``: seconds, the trainer's own log, the shapes of all micro-batches,
-what torch counts on one of them, peak memory, versions, and of a reward model the
-rewards of the judged rows. Losses, defaults and truncation are TRL's own; nothing here computes
-any. Rows are texts, ``prompt``, ``chosen`` and ``rejected``.
+what torch counts on one of them, the process's peak of memory so far, versions, and of a reward
+model the rewards of the judged rows. Losses, defaults and truncation are TRL's own; nothing here
+computes any. Rows are texts, ``prompt``, ``chosen`` and ``rejected``.
 """
 
 from __future__ import annotations

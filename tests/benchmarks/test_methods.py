@@ -293,7 +293,8 @@ def test_a_token_s_operations_are_those_of_a_pass_over_it():
 def written(cell, **fields):
     """A result of a cell."""
     cell.folder.mkdir(parents=True)
-    usual = {"stages": [], "answers": {}, "keys": ["a", "b", "c", "d"], "device": "cpu"}
+    usual = {"stages": [], "answers": {}, "keys": ["a", "b", "c", "d"]}
+    usual |= {"date": "2026-11-29", "device": "cpu", "versions": {"jax": "0.10.2"}}
     (cell.folder / "result.json").write_text(json.dumps({**usual, **fields}))
 
 

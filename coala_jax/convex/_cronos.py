@@ -266,13 +266,21 @@ def cronos_steps(
     """So many steps in a row, with products of `Config.precision`.
 
     They begin with products of u made anew in the precision of the caller: the steps update them,
-    and rounding adds up.
+    and rounding adds up. Where `precision` is below the highest, so does the last step, and it has
+    the caller's precision: its residuals are what a status may rest on.
     """
-    state = refresh_products(problem, state)
-    with jax.default_matmul_precision(precision):
+
+    def run(state: CronosState, count: int) -> CronosState:
         return lax.fori_loop(
-            0, steps, lambda _, state: cronos_step(problem, state, max_cg_iterations), state
+            0, count, lambda _, state: cronos_step(problem, state, max_cg_iterations), state
         )
+
+    state = refresh_products(problem, state)
+    if precision == "highest":
+        return run(state, steps)
+    with jax.default_matmul_precision(precision):
+        state = run(state, steps - 1)
+    return run(refresh_products(problem, state), 1)
 
 
 def refresh_products(problem: CronosProblem, state: CronosState) -> CronosState:

@@ -28,6 +28,8 @@ PLACES = ("path", "data", "source")
 ROWS = "rows"
 # Whose second setting is swept too: DPO's beta and ORPO's lambda, which TRL calls beta.
 WITH_BETA = ("dpo", "orpo")
+# In which TRL trains.
+DTYPES = ("float32", "bfloat16")
 
 
 class PlanError(Exception):
@@ -102,6 +104,8 @@ class Training:
         warmup: steps until the learning rate is reached, or below 1 the share of all steps.
         lora_rank, lora_alpha: of the adapters.
         lora_dropout: of the adapters, of sft alone: TRL's other trainers turn dropout off.
+        dtype: of the frozen weights and of products, one of ``DTYPES``; None means bfloat16 on a
+            GPU and float32 on a CPU.
     """
 
     epochs: float = 1
@@ -111,6 +115,7 @@ class Training:
     lora_rank: int = 16
     lora_alpha: int = 32
     lora_dropout: float = 0.05
+    dtype: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -282,6 +287,8 @@ def _check(where: str, plan: Plan) -> None:
         raise PlanError(
             f"{where}: lora_dropout={training.lora_dropout!r} must be from 0 to below 1"
         )
+    if training.dtype not in (None, *DTYPES):
+        raise PlanError(f"{where}: dtype={training.dtype!r} must be one of {', '.join(DTYPES)}")
 
 
 def _check_set(where: str, data: DataSet) -> None:

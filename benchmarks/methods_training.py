@@ -168,6 +168,7 @@ class Trainer(NamedTuple):
             "warmup_steps": training.warmup,
             "max_length": self.plan.max_length,
             "seed": self.seed,
+            "dtype": training.dtype,
             "lora": {
                 "r": training.lora_rank,
                 "lora_alpha": training.lora_alpha,

@@ -72,6 +72,8 @@ class Job:
         seed: of adapters, dropout and the order of rows.
         lora: ``r``, ``lora_alpha``, ``lora_dropout`` and ``target_modules``, as PEFT has them.
         merge: write the model with its adapter as ``merged`` too, for others to start from.
+        dtype: of the frozen weights and of products, ``float32`` or ``bfloat16``; None means
+            bfloat16 on a GPU and float32 on a CPU. Adapters are float32.
     """
 
     method: str
@@ -89,6 +91,7 @@ class Job:
     seed: int
     lora: dict[str, Any]
     merge: bool = False
+    dtype: str | None = None
 
 
 def main() -> None:
@@ -111,6 +114,7 @@ def run(job: Job) -> None:
         "log": trainer.state.log_history,
         "micro_batches": seen.shapes,
         "counted": seen.counted,
+        "dtype": str(trainer.model.dtype).removeprefix("torch."),
         "trained_weights": sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
         "peak_bytes": _peak_bytes(),
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
@@ -180,8 +184,7 @@ def _puts_start(tokenizer: Any) -> bool:
 
 
 def _model(job: Job, pad_id: int) -> Any:
-    """In float32 on a CPU, in bfloat16 on a GPU."""
-    dtype = torch.bfloat16 if torch.cuda.is_available() else torch.float32
+    dtype = torch.bfloat16 if _is_bfloat16(job) else torch.float32
     if job.method == "reward":
         kind, options = AutoModelForSequenceClassification, {"num_labels": 1}
     else:
@@ -189,6 +192,10 @@ def _model(job: Job, pad_id: int) -> Any:
     model = kind.from_pretrained(job.model, dtype=dtype, **options)
     model.config.pad_token_id = pad_id
     return model
+
+
+def _is_bfloat16(job: Job) -> bool:
+    return torch.cuda.is_available() if job.dtype is None else job.dtype == "bfloat16"
 
 
 def _arguments(job: Job, config: Any) -> Any:
@@ -206,7 +213,7 @@ def _arguments(job: Job, config: Any) -> Any:
         max_grad_norm=1.0,
         max_length=job.max_length,
         seed=job.seed,
-        bf16=on_gpu,
+        bf16=_is_bfloat16(job),
         use_cpu=not on_gpu,
         gradient_checkpointing=False,
         logging_steps=1,

@@ -98,6 +98,7 @@ def test_the_paper_s_plan_has_the_paper_s_settings():
         ({"training": {"batch": 2.5}}, "batch=2.5 must be a whole number above 0"),
         ({"training": {"warmup": -1}}, "warmup=-1 must be at least 0"),
         ({"training": {"lora_dropout": 2}}, "lora_dropout=2 must be from 0 to below 1"),
+        ({"training": {"dtype": "half"}}, "dtype='half' must be one of float32, bfloat16"),
         ({"sets": {"a": {"data": "f", "train": 0}}}, "train=0 must be a whole number above 0"),
         ({"methods": {"rows": {"kind": "coala"}}}, "methods: rows would share a folder"),
         (

@@ -37,6 +37,8 @@ TARGETS = {
     "llama": ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
 }
 METHODS = ("sft", "dpo", "orpo", "reward")
+# In which a checkpoint's weights are, and its products.
+DTYPES = {"gpt2": "float32", "llama": "bfloat16"}
 # A micro-batch as each trainer has it: rows of three tokens and of four, of each two in the loss;
 # without a GPU, and where one is said to be there.
 PROJECTED = """
@@ -133,6 +135,7 @@ def runs(request, rows, tmp_path_factory):
             "seed": 0,
             "lora": {"r": 4, "lora_alpha": 8, "target_modules": targets},
             "merge": method == "sft",
+            "dtype": DTYPES[request.param],
         }
         (folder / f"{method}.json").write_text(json.dumps(job))
     trl("trl_trainer.py", *(folder / f"{method}.json" for method in METHODS))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -252,7 +253,7 @@ class Cell:
         if method.kind == "reward":
             correct = pairwise_accuracy(*np.array(run["rewards"]).T)
             return {**found, "correct": {"head": correct.tolist()}, "answers": {}}
-        start = pair_log_probs(frozen, read_part(self.rows, HELD_OUT))
+        start = self._start_log_probs(frozen)
         del frozen
         policy = self._load(self._begun, folder / ADAPTER)
         scores = self._pairs(policy)
@@ -305,6 +306,20 @@ class Cell:
         """Log probabilities of the held-out pairs, which are kept."""
         scores = pair_log_probs(backbone, read_part(self.rows, HELD_OUT))
         np.savez(self.folder / "held-out-log-probs.npz", **scores._asdict())
+        return scores
+
+    def _start_log_probs(self, frozen: Backbone) -> PairLogProbs:
+        """Of the weights that this cell begins with; those of a merged model are made once."""
+        if self.start is None:
+            return pair_log_probs(frozen, read_part(self.rows, HELD_OUT))
+        path = self.start.folder / "merged-log-probs.npz"
+        if path.exists():
+            with np.load(path) as known:
+                return PairLogProbs(**known)
+        scores = pair_log_probs(frozen, read_part(self.rows, HELD_OUT))
+        partial = path.with_suffix(f".{os.getpid()}.npz")
+        np.savez(partial, **scores._asdict())
+        partial.rename(path)
         return scores
 
     def _answers(

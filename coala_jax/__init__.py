@@ -36,7 +36,7 @@ from coala_jax._solution import (
 )
 from coala_jax._solve import refine_gates, solve
 from coala_jax._status import SolveError, Status
-from coala_jax._types import Config, Params, PreferenceFeatures
+from coala_jax._types import Config, GroupFeatures, Params, PreferenceFeatures
 from coala_jax._version import __version__
 from coala_jax.convex import (
     CertificateReport,
@@ -51,6 +51,7 @@ from coala_jax.selection import Choice, Selection, select
 
 if TYPE_CHECKING:
     from coala_jax._fit_text import FittedText, fit_text
+    from coala_jax.improvement import ImproveSettings, improve
 
 __all__ = [
     "Certificate",
@@ -61,10 +62,12 @@ __all__ = [
     "ConvexHead",
     "FittedText",
     "GatedHead",
+    "GroupFeatures",
     "HeadError",
     "HeadFileError",
     "HeadMetadata",
     "History",
+    "ImproveSettings",
     "Loss",
     "Params",
     "Phase1History",
@@ -89,6 +92,7 @@ __all__ = [
     "evaluate",
     "finetune",
     "fit_text",
+    "improve",
     "load_head",
     "refine_gates",
     "regularization_path",
@@ -97,4 +101,7 @@ __all__ = [
     "solve",
 ]
 
-__getattr__ = lazy_names(__name__, {"_fit_text": ("FittedText", "fit_text")})
+__getattr__ = lazy_names(
+    __name__,
+    {"_fit_text": ("FittedText", "fit_text"), "improvement": ("ImproveSettings", "improve")},
+)

@@ -27,6 +27,7 @@ _NON_NEGATIVE_LEAVES = (
     "residual_tolerance",
     "explained_minimum",
     "excess_tolerance",
+    "temperature",
 )
 
 
@@ -37,6 +38,21 @@ class PairArrays(NamedTuple):
     rejected: jax.Array
     weight: jax.Array
     margin: jax.Array
+
+    @property
+    def width(self) -> int:
+        """Number d of features."""
+        return self.chosen.shape[1]
+
+    @property
+    def responses_by_side(self) -> tuple[jax.Array, jax.Array]:
+        """Chosen and rejected responses."""
+        return self.chosen, self.rejected
+
+    @property
+    def raw_rows(self) -> jax.Array:
+        """(m, d) rows as they came, those of pairs without weight too."""
+        return jnp.concatenate([self.chosen, self.rejected])
 
     @property
     def rows(self) -> jax.Array:
@@ -74,11 +90,11 @@ def prepare_features(features: PreferenceFeatures, name: str = "features") -> Pa
     """
     if not isinstance(features, PreferenceFeatures):
         raise TypeError(
-            f"{name} must be coala_jax.PreferenceFeatures(chosen, rejected), "
+            f"{name} must be coala_jax.PreferenceFeatures(chosen, rejected) or GroupFeatures, "
             f"got {type(features).__name__}"
         )
-    chosen = _float_array(f"{name}.chosen", features.chosen)
-    rejected = _float_array(f"{name}.rejected", features.rejected)
+    chosen = float_features(f"{name}.chosen", features.chosen)
+    rejected = float_features(f"{name}.rejected", features.rejected)
     if chosen.ndim != 2 or chosen.shape != rejected.shape:
         raise CoalaError(
             f"{name}.chosen and {name}.rejected must both be (n, d) with row j of each answering "
@@ -92,18 +108,18 @@ def prepare_features(features: PreferenceFeatures, name: str = "features") -> Pa
         )
     weight, margin = jnp.ones(pairs, float_dtype()), jnp.zeros(pairs, float_dtype())
     if features.weight is not None:
-        weight = over_their_mean(_per_pair(f"{name}.weight", features.weight, pairs), weight.dtype)
+        weight = over_their_mean(per_row(f"{name}.weight", features.weight, pairs), weight.dtype)
     if features.margin is not None:
-        margin = _per_pair(f"{name}.margin", features.margin, pairs).astype(margin.dtype)
+        margin = per_row(f"{name}.margin", features.margin, pairs).astype(margin.dtype)
     return PairArrays(chosen, rejected, weight, margin)
 
 
-def input_status(params: Params, features: PairArrays, others: Any = None) -> jax.Array:
+def input_status(params: Params, features: tuple[Any, ...], others: Any = None) -> jax.Array:
     """int32 `Status` of prepared features and parameters: SOLVED where nothing is wrong.
 
     Args:
         params: prepared.
-        features: prepared.
+        features: prepared, arrays alone.
         others: arrays that must be finite too: gates or a head.
     """
     finite = jnp.array(True)
@@ -158,7 +174,8 @@ def key_or_default(key: jax.Array | None) -> jax.Array:
     return jax.random.key(_DEFAULT_SEED) if key is None else key
 
 
-def _float_array(name: str, value: Any) -> jax.Array:
+def float_features(name: str, value: Any) -> jax.Array:
+    """An array of floats in the solver's dtype; a TypeError for what is none."""
     if not hasattr(value, "dtype") or not hasattr(value, "shape"):
         raise TypeError(f"{name} must be a jax or numpy array, got {type(value).__name__}")
     if not jnp.issubdtype(value.dtype, jnp.floating):
@@ -201,8 +218,9 @@ def gate_vectors(name: str, value: Any, width: int) -> jax.Array:
     return array
 
 
-def _per_pair(name: str, value: Any, pairs: int) -> jax.Array:
+def per_row(name: str, value: Any, rows: int, row: str = "pair") -> jax.Array:
+    """(rows,) values; a ValueError for another shape, which says of what a row is."""
     array = as_array(name, value)
-    if array.shape != (pairs,):
-        raise CoalaError(f"{name} must have one value a pair, ({pairs},); got {array.shape}")
+    if array.shape != (rows,):
+        raise CoalaError(f"{name} must have one value a {row}, ({rows},); got {array.shape}")
     return array

@@ -187,8 +187,9 @@ def _trim(traces: Traces, clock: jax.Array) -> Traces:
 class Certificate(NamedTuple):
     """All that an outsider needs to recompute the certified gap of Phase I in plain numpy.
 
-    Rows are the n chosen responses followed by the n rejected ones (m = 2n); features are
-    standardised with `center` and `scale` and carry a last column of ones (D = d + 1).
+    Rows are the n chosen responses followed by the n rejected ones (m = 2n), or of n groups of k
+    the first members of all, then the second ones, and so on (m = k n); features are standardised
+    with `center` and `scale` and carry a last column of ones (D = d + 1).
 
     Attributes:
         center: (d,) subtracted from the features, as the head does.
@@ -196,7 +197,8 @@ class Certificate(NamedTuple):
         gates: (P, D) gate vectors h_i.
         patterns: (P, m) boolean; D_i = 1(X h_i >= 0).
         labels: (m,) targets, +1 chosen and -1 rejected; for a pairwise loss (n,) offsets of the
-            pairs, gamma plus margin.
+            pairs, gamma plus margin; for one of groups (n, k) advantages, shares of the target, or
+            how many scores are above each member's.
         row_weight: weights in the loss, shaped as `labels`.
         weights: (2, P, D) feasible weights (v, w) of program (3); (1, P, D) of a gated one.
         dual_point: dual variable r of z = S F u, shaped as `labels`.

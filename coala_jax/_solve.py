@@ -7,9 +7,10 @@ import functools
 import jax
 
 from coala_jax._gradients import require_gradient, require_solved
+from coala_jax._group_inputs import require_some_group
 from coala_jax._inputs import key_or_default, prepare_params, require_kind
 from coala_jax._solution import History, Phase1Solution, Phase2Solution, Solution, Stats
-from coala_jax._types import Config, Params, PreferenceFeatures
+from coala_jax._types import Config, Features, GroupFeatures, Params
 from coala_jax.convex import cronos
 from coala_jax.convex._refine import refinement_rounds
 from coala_jax.preference import finetune
@@ -17,12 +18,12 @@ from coala_jax.preference import finetune
 
 def solve(
     params: Params,
-    features: PreferenceFeatures,
+    features: Features,
     *,
     config: Config = Config(),
     key: jax.Array | None = None,
     gates: jax.Array | None = None,
-    eval_features: PreferenceFeatures | None = None,
+    eval_features: Features | None = None,
 ) -> Solution:
     """Align a reward head with preference pairs (COALA, arXiv 2605.23244).
 
@@ -33,12 +34,13 @@ def solve(
 
     Args:
         params: scalars of the solve.
-        features: n >= 2 pairs of (n, d) frozen features; float16, bfloat16, float32 or float64.
-            Computed in float32, or in float64 where x64 is on.
+        features: n >= 2 pairs of (n, d) frozen features, or groups of (n, k, d) with a loss of
+            groups; float16, bfloat16, float32 or float64. Computed in float32, or in float64 where
+            x64 is on.
         config: static settings.
         key: typed key of gates and minibatches; `jax.random.key(0)` if None.
         gates: (P, d + 1) gate vectors on standardised features with a bias, instead of sampling.
-        eval_features: held-out pairs whose metrics are recorded in the history.
+        eval_features: held-out pairs or groups whose metrics are recorded in the history.
 
     Returns:
         A `Solution`. Bad values and unmet tolerances show in `status`, which
@@ -61,6 +63,8 @@ def solve(
     """
     require_kind("config", config, Config)
     config.require_phases_agree()
+    if isinstance(features, GroupFeatures):
+        require_some_group(features)
     params, features = require_gradient((prepare_params(params), features))
     inputs = (params, features, key_or_default(key), gates, eval_features)
     return require_solved(_solve(*inputs, config))
@@ -69,10 +73,10 @@ def solve(
 @functools.partial(jax.jit, static_argnames="config")
 def _solve(
     params: Params,
-    features: PreferenceFeatures,
+    features: Features,
     key: jax.Array,
     gates: jax.Array | None,
-    eval_features: PreferenceFeatures | None,
+    eval_features: Features | None,
     config: Config,
 ) -> Solution:
     gate_key, batch_key = jax.random.split(key)
@@ -85,11 +89,11 @@ def _solve(
 
 def refine_gates(
     params: Params,
-    features: PreferenceFeatures,
+    features: Features,
     *,
     config: Config = Config(),
     key: jax.Array | None = None,
-    eval_features: PreferenceFeatures | None = None,
+    eval_features: Features | None = None,
     max_rounds: int = 10,
 ) -> Solution:
     """`solve` with gates that the network itself has moved to.

@@ -57,9 +57,11 @@ _STATUS_TEXT = {
     "where the optimal one is zero, lower it; or chosen and rejected have the same features up to "
     "the rounding of sums over the rows (enable x64 where their differences are more than noise)",
     Status.INVALID_PARAMETER: "a leaf of Params is out of its range: rho, beta, ridge and "
-    "learning_rate must be > 0, group_lasso, weight_decay and the tolerances >= 0, and all finite",
-    Status.NOT_FINITE_INPUT: "the features, weights, margins, gates or head hold NaN or "
-    "infinity, or weights are negative or all zero: clean the input",
+    "learning_rate must be > 0, group_lasso, weight_decay, temperature and the tolerances >= 0, "
+    "and all finite",
+    Status.NOT_FINITE_INPUT: "the features, scores, weights, margins, gates or head hold "
+    "NaN or infinity, or weights are negative or all zero, as those of groups that have no two "
+    "different scores are: clean the input",
     Status.BREAKDOWN: "the iteration produced NaN or infinity from finite input: lower Params.rho "
     "or Params.learning_rate, or enable x64",
     Status.SOLVED_INACCURATE: "solved to tolerances three times as large: Phase I reached "

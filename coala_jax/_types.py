@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from coala_jax._advantages import Advantage
 from coala_jax._choices import require_fields
 from coala_jax._errors import CoalaError
 from coala_jax.losses import SQUARED_DIFFERENCE, Loss, get_loss
@@ -41,6 +42,34 @@ class PreferenceFeatures(NamedTuple):
     rejected: jax.Array | np.ndarray
     weight: jax.Array | np.ndarray | None = None
     margin: jax.Array | np.ndarray | None = None
+
+
+class GroupFeatures(NamedTuple):
+    """Frozen features of groups: up to k responses to a prompt, with their scores or ranks.
+
+    Taken wherever `PreferenceFeatures` are, with a Phase I loss of groups: `"listwise"`,
+    `"plackett_luce"` or `"group_squared"`. A group without two members of different scores says
+    nothing: it counts as one of weight 0.
+
+    Attributes:
+        responses: (n, k, d) features; float16, bfloat16, float32 or float64. Those of members that
+            are missing are not read.
+        scores: (n, k), the higher the better; only differences within a group count. None where
+            ranks are given.
+        ranks: (n, k), 1 for the best and the same number for ties; None where scores are given.
+        mask: (n, k) booleans, whether a member is there; None where all are.
+        weight: (n,) non-negative weight of each group, or None for 1 each, as of
+            `PreferenceFeatures`.
+    """
+
+    responses: jax.Array | np.ndarray
+    scores: jax.Array | np.ndarray | None = None
+    ranks: jax.Array | np.ndarray | None = None
+    mask: jax.Array | np.ndarray | None = None
+    weight: jax.Array | np.ndarray | None = None
+
+
+Features: TypeAlias = PreferenceFeatures | GroupFeatures
 
 
 class Params(NamedTuple):
@@ -72,6 +101,8 @@ class Params(NamedTuple):
             counts (`Stats.explained`).
         excess_tolerance: Phase II stops when its objective is proven to be above its optimum by at
             most this share of the objective of theta2 = 0.
+        temperature: tau of the target softmax(A / tau) that `"listwise"` fits, A the advantages of
+            `Config.advantage`; >= 0, and at 0 all of it is on the best of a group.
     """
 
     rho: Scalar = 1.0
@@ -87,6 +118,7 @@ class Params(NamedTuple):
     residual_tolerance: Scalar = 1e-2
     explained_minimum: Scalar = 0.9
     excess_tolerance: Scalar = 1e-5
+    temperature: Scalar = 1.0
 
 
 Precision = Literal["highest", "high", "default"]
@@ -123,7 +155,12 @@ class Config:
         phase1_loss: loss of Phase I: `"squared"` (the paper), `"logistic"`, `"squared_hinge"` and
             `"huber"` on labels +-1 of single responses, or on pairs, with `Params.gamma` and
             margins, `"bradley_terry"` and `"squared_difference"`, which takes gamma + margin for
-            the reward difference of each pair. Or a `Loss` of your own.
+            the reward difference of each pair; or on groups, a pair being one of two,
+            `"listwise"`, `"plackett_luce"` and `"group_squared"`. Or a `Loss` of your own.
+        advantage: what `"listwise"` and `"group_squared"` make of a group's scores: `"centered"`,
+            less their mean; `"standardized"`, over their standard deviation besides, as in GRPO;
+            `"leave_one_out"`, less the mean of the others; or `"rank"`, from 1 of the best to -1 of
+            the last.
         linear_path: add a linear reward x^T w to the network, as a skip connection does: its ridge
             penalty is `Params.linear_ridge`, and the program stays convex. Where the group lasso is
             at lambda_max or above, the head is that linear reward alone. The gate that
@@ -154,6 +191,7 @@ class Config:
     strength_unit: Literal["lambda_max", "absolute"] = "lambda_max"
     model: Literal["relu", "gated_relu"] = "relu"
     phase1_loss: str | Loss = "squared"
+    advantage: Advantage = "centered"
     linear_path: bool = False
     phase2_objective: Objective = "pairwise"
     max_iterations: int = 4000

@@ -36,6 +36,7 @@ COMMANDS = {
     "generate": "answer prompts plainly and under the guidance of a head: one, a file, or a "
     "session",
     "best-of-n": "sample n responses a prompt and keep the best",
+    "improve": "learn a head from rewards that a function gives, in rounds of sampling and solving",
     "serve": "serve guided completions and rewards to OpenAI clients, on this machine alone by "
     "default",
     "export": "features to an .npz, or to Arrow for Hugging Face datasets",

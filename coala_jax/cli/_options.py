@@ -35,8 +35,10 @@ LEAVES: dict[str, Takes] = {
     **{name: non_negative_number for name in Params._fields if name not in POSITIVE},
     "gamma": finite_number,
 }
-# Of the fields of `Config`, what a command has no use for: it solves one program.
-LEFT_OUT = ("sweep",)
+# Of the fields of `Config` and `Params`, what a command has no use for: it solves one program, of
+# pairs.
+LEFT_OUT = ("sweep", "advantage", "temperature")
+OF_PAIRS = sorted(name for name, loss in LOSSES.items() if not loss.grouped)
 # What is chosen on left-out groups unless it is given.
 CHOSEN = ("group_lasso", "linear_ridge", "ridge")
 
@@ -209,12 +211,13 @@ def add_solver_options(parser: argparse.ArgumentParser, model: str = "--model") 
         group,
         Config,
         fields,
-        takes={"phase1_loss": sorted(LOSSES)},
+        takes={"phase1_loss": OF_PAIRS},
         names={"model": model},
         defaults=SELECTED,
         old=old if model == "--network" else {**old, "--network": "model"},
     )
-    add_fields(group, Params, Params._fields, takes=LEAVES)
+    leaves = tuple(name for name in Params._fields if name not in LEFT_OUT)
+    add_fields(group, Params, leaves, takes=LEAVES)
 
 
 def solver_settings(arguments: argparse.Namespace) -> Settings:

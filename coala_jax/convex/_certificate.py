@@ -14,12 +14,12 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
-from coala_jax._roundoff import unit_roundoff
+from coala_jax._roundoff import relative_error, unit_roundoff
 from coala_jax.convex._program import (
     Program,
     block_norms,
+    less_group_mean,
     network_output,
     path_output,
     path_penalty,
@@ -27,14 +27,18 @@ from coala_jax.convex._program import (
     row_values,
     spread_to_rows,
 )
-from coala_jax.convex._rounding import bounded_column_products, chunked_sum, sum_error
+from coala_jax.convex._rounding import (
+    bounded_column_products,
+    chunked_sum,
+    sum_error,
+)
+from coala_jax.losses._best_scale import best_scale
 
 # Standard deviations of the rounding of outputs, taken as independent from row to row (Higham &
 # Mary 2019), that the primal bound allows for.
 _DEVIATIONS = 6.0
-# Golden sections of the interval of a scale: 0.618^40 is below the resolution of float32.
-_SECTIONS = 40
-_GOLDEN = (5**0.5 - 1) / 2
+# Roundings of a member of a group beside those of the sum over it.
+_OF_A_MEMBER = 8
 
 
 class Primal(NamedTuple):
@@ -123,6 +127,8 @@ def feasible_dual(program: Program, point: jax.Array, multipliers: jax.Array) ->
     """
     # The conjugate of a row without weight is infinite but at zero.
     point = jnp.where(program.row_weight > 0, point, 0)
+    if program.loss.grouped:
+        point = less_group_mean(program, point)
     # Any multiple of (r, alpha) does. In units of the largest number no square underflows, as it
     # would where every row is fitted and r is next to zero.
     unit = jnp.max(jnp.abs(point))
@@ -134,15 +140,35 @@ def feasible_dual(program: Program, point: jax.Array, multipliers: jax.Array) ->
     if program.has_cones:
         values = values + program.signs * multipliers
     pulled = bounded_column_products(program.features, values)
-    largest = jnp.max(block_norms(pulled.products)[..., 0] + pulled.error)
-    shrink = 1 - sum_error(len(point), point.dtype)
-    cap = shrink * program.strength / jnp.maximum(largest, jnp.finfo(point.dtype).tiny)
+    of_point, of_labels = _centring_error(program, point)
+    largest = jnp.max(block_norms(pulled.products)[..., 0] + pulled.error) + of_point
+    shrink = 1 - sum_error(point.size, point.dtype)
+    allowed = jnp.maximum(program.strength - of_labels, 0)
+    cap = shrink * allowed / jnp.maximum(largest, jnp.finfo(point.dtype).tiny)
     scale = program.loss.best_scale(point, program.labels, program.row_weight, cap)
     pull = path_pull(program, point)
     if program.has_path:
         scale = _best_scale_with_path(program, point, pull, scale)
-    value = dual_from_below(program, scale * point, scale * pull)
+    value = dual_from_below(program, scale * point, scale * (pull + of_point) + of_labels)
     return Dual(scale * point, scale * multipliers, value)
+
+
+def _centring_error(program: Program, point: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """How far rounding may have put F^T S^T of a dual point of groups: in its unit, and of labels.
+
+    Its sums over groups are zero, and its shares probabilities, but for rounding: what it stands
+    for is off by some of the point, in which scales multiply, and of the labels.
+    """
+    if not program.loss.grouped:
+        return jnp.zeros((), point.dtype), jnp.zeros((), point.dtype)
+    error = relative_error(point.shape[1] + _OF_A_MEMBER, point.dtype)
+
+    def pulled(sizes: jax.Array) -> jax.Array:
+        everyone = sizes + jnp.mean(sizes, axis=1, keepdims=True)
+        return error * jnp.vdot(everyone.T.ravel(), jnp.linalg.norm(program.features, axis=1))
+
+    labels = program.row_weight * jnp.minimum(jnp.abs(program.labels), 1)
+    return pulled(jnp.abs(point)), pulled(labels)
 
 
 def path_pull(program: Program, point: jax.Array) -> jax.Array:
@@ -156,7 +182,7 @@ def path_pull(program: Program, point: jax.Array) -> jax.Array:
 def _best_scale_with_path(
     program: Program, point: jax.Array, pull: jax.Array, most: jax.Array
 ) -> jax.Array:
-    """The t in [0, most] with the largest bound at t r, which is concave in t, by golden section.
+    """The t in [0, most] with the largest bound at t r, which is concave in t.
 
     Without the term of the path the best t is at least as large, so that `most` may be that one.
     """
@@ -165,15 +191,7 @@ def _best_scale_with_path(
         loss = program.loss.dual_value(scale * point, program.labels, program.row_weight)
         return loss - _path_term(program, scale * pull)
 
-    def section(_: int, ends: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        low, high = ends
-        width = _GOLDEN * (high - low)
-        rising = value(high - width) < value(low + width)
-        return jnp.where(rising, high - width, low), jnp.where(rising, high, low + width)
-
-    low, _ = lax.fori_loop(0, _SECTIONS, section, (jnp.zeros_like(most), most))
-    # Where the bound rises to the end, the end itself.
-    return jnp.where(value(most) >= value(low), most, low)
+    return best_scale(value, most)
 
 
 def _path_term(program: Program, pull: jax.Array) -> jax.Array:
@@ -196,7 +214,7 @@ def dual_from_below(program: Program, point: jax.Array, pull: jax.Array) -> jax.
     """
     value = chunked_sum(program.loss.dual_value, point, program.labels, program.row_weight)
     terms = jnp.abs(value) + 2 * jnp.vdot(jnp.abs(point), jnp.abs(program.labels))
-    path, error = _path_term(program, pull), sum_error(len(point), value.dtype)
+    path, error = _path_term(program, pull), sum_error(point.size, value.dtype)
     return jnp.where(jnp.isfinite(value), value - path - error * (terms + path), value)
 
 

@@ -8,10 +8,11 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from coala_jax._inputs import input_status, prepare_features, prepare_params, require_kind
+from coala_jax._group_inputs import prepare_for
+from coala_jax._inputs import input_status, prepare_params, require_kind
 from coala_jax._solution import Certificate
 from coala_jax._status import Status
-from coala_jax._types import Config, Params, PreferenceFeatures
+from coala_jax._types import Config, Features, Params
 from coala_jax.convex._certificate import (
     Dual,
     Primal,
@@ -60,7 +61,7 @@ class CertificateReport(NamedTuple):
 
 def certify(
     params: Params,
-    features: PreferenceFeatures,
+    features: Features,
     certificate: Certificate,
     *,
     config: Config = Config(),
@@ -74,11 +75,13 @@ def certify(
     (1, P, d + 1) of a gated program; with a linear path `linear` too.
 
     Args:
-        params: as they were solved; `gamma` is read, which a pairwise loss depends on.
-        features: n pairs of (n, d) features, as they were solved.
+        params: as they were solved; `gamma` is read by a pairwise loss, `temperature` by
+            `"listwise"`.
+        features: n pairs of (n, d) features, or groups, as they were solved.
         certificate: `center`, `scale`, `gates`, `weights`, `dual_point`, `multipliers` and
             `group_lasso_strength` are read, with a linear path `linear` and `linear_ridge` too.
-        config: as they were solved; `phase1_loss`, `model` and `linear_path` are read.
+        config: as they were solved; `phase1_loss`, `advantage`, `model` and `linear_path` are
+            read.
 
     Returns:
         The bounds, in float32 (float64 where x64 is on); all NaN where the features, weights or
@@ -98,15 +101,15 @@ def certify(
         True
     """
     require_kind("config", config, Config)
-    params, pairs = prepare_params(params), prepare_features(features)
+    params, arrays = prepare_params(params), prepare_for(config, features)
     with jax.default_matmul_precision("highest"):
-        program, gates, weights, linear, _ = program_of(params, pairs, certificate, config)
+        program, gates, weights, linear, _ = program_of(params, arrays, certificate, config)
         dual_point = certified("dual_point", certificate.dual_point, program.labels.shape)
         shape = (*weights.shape[:2], program.features.shape[0])
         multipliers = certified("multipliers", certificate.multipliers, shape)
         multipliers = jnp.maximum(multipliers, 0)
         report = certify_weights(program, gates, weights, linear, dual_point, multipliers)
-    valid = (input_status(Params(), pairs) == Status.SOLVED) & (program.strength > 0)
+    valid = (input_status(Params(), arrays) == Status.SOLVED) & (program.strength > 0)
     if program.linear_ridge is not None:
         valid = valid & (program.linear_ridge > 0)
     return CertificateReport(*(jnp.where(valid, value, jnp.nan) for value in report))

@@ -15,8 +15,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from coala_jax._group_inputs import Arrays
 from coala_jax._head import Head
-from coala_jax._inputs import PairArrays
 from coala_jax._types import Config, Params
 from coala_jax.convex._active_set import Weights
 from coala_jax.convex._cronos import (
@@ -56,9 +56,9 @@ class CoarsePath(NamedTuple):
 
 
 @functools.partial(jax.jit, static_argnames="config")
-def coarse_begin(params: Params, pairs: PairArrays, key: jax.Array, config: Config) -> CoarsePath:
+def coarse_begin(params: Params, arrays: Arrays, key: jax.Array, config: Config) -> CoarsePath:
     """The zero network, beside the linear path that is best without one."""
-    prepared = prepare(params, pairs, config, key, None)
+    prepared = prepare(params, arrays, config, key, None)
     problem, _ = at_strength(params, config, prepared)
     state = cronos_init(problem, adapt_rows=rows_pay(config, problem.program))
     return CoarsePath(prepared, state)
@@ -96,23 +96,21 @@ def coarse_head(path: CoarsePath) -> Head:
 
 
 @functools.partial(jax.jit, static_argnames="config")
-def linear_probes(
-    params: Params, pairs: PairArrays, ridges: jax.Array, config: Config
-) -> jax.Array:
+def linear_probes(params: Params, arrays: Arrays, ridges: jax.Array, config: Config) -> jax.Array:
     """The linear path alone at several values of `Params.linear_ridge`: (r,) -> (r, d).
 
     On centred features, as `ConvexHead.linear` is; each found from the one before.
 
     Args:
         params: `gamma` is read.
-        pairs: n pairs of width d.
+        arrays: pairs or groups, of width d.
         ridges: from high to low.
         config: `phase1_loss` is read.
     """
-    standardization = fit_standardization(pairs.rows, pairs.row_weight)
-    x = standardize(pairs.rows, standardization)
+    standardization = fit_standardization(arrays.rows, arrays.row_weight)
+    x = standardize(arrays.rows, standardization)
     config = dataclasses.replace(config, linear_path=True)
-    program = make_program(x, jnp.zeros((1, len(x)), bool), pairs, params, config)
+    program = make_program(x, jnp.zeros((1, len(x)), bool), arrays, params, config)
     zero = jnp.zeros_like(program.labels)
 
     def weaker(linear: jax.Array, ridge: jax.Array) -> tuple[jax.Array, jax.Array]:

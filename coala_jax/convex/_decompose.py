@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from coala_jax._errors import CoalaError
+from coala_jax._group_inputs import prepare_for
 from coala_jax._head import ConvexHead
-from coala_jax._inputs import prepare_features
 from coala_jax._solution import Certificate
-from coala_jax._types import Config, Params, PreferenceFeatures
+from coala_jax._types import Config, Features, GroupFeatures, Params
 from coala_jax.convex._linear_system import factorize
 from coala_jax.convex._network import network_from_weights
 from coala_jax.convex._program import Program
@@ -24,7 +24,7 @@ _TOLERANCE = 1e-6
 _MAX_ITERATIONS = 2000
 
 
-def decompose_gated(features: PreferenceFeatures, certificate: Certificate) -> ConvexHead:
+def decompose_gated(features: Features, certificate: Certificate) -> ConvexHead:
     """Write every gated weight u_i as v_i - w_i inside the cones (Mishkin et al. 2022, section 3).
 
     The ReLU network of (v, w) has the gated network's outputs on the features given, and its own
@@ -32,7 +32,7 @@ def decompose_gated(features: PreferenceFeatures, certificate: Certificate) -> C
     group norms, and so its penalty, are larger than the gated network's.
 
     Args:
-        features: the pairs that the gated solve saw.
+        features: the pairs, or groups, that the gated solve saw.
         certificate: of a solve with `Config(model="gated_relu")`.
 
     Returns:
@@ -48,17 +48,19 @@ def decompose_gated(features: PreferenceFeatures, certificate: Certificate) -> C
             f"certificate.weights must be (1, P, d + 1), of a gated solve; got {shape}: a "
             "ReLU solve has its network in `head`"
         )
-    pairs = prepare_features(features)
-    width = pairs.chosen.shape[1]
+    # The loss, and so what else it reads, has no part in it.
+    loss = "group_squared" if isinstance(features, GroupFeatures) else "squared"
+    linear_path = certificate.linear is not None
+    config = Config(model="gated_relu", phase1_loss=loss, linear_path=linear_path)
+    arrays = prepare_for(config, features)
+    width = arrays.width
     if shape[2] != width + 1:
         raise CoalaError(
             f"features have {width} columns, certificate.weights are for {shape[2] - 1}: "
             "give the features that were solved"
         )
     with jax.default_matmul_precision("highest"):
-        # The loss, and so gamma, has no part in it.
-        config = Config(model="gated_relu", linear_path=certificate.linear is not None)
-        rebuilt = program_of(Params(), pairs, certificate, config)
+        rebuilt = program_of(Params(), arrays, certificate, config)
         halves = _decompose(rebuilt.program, rebuilt.gates, rebuilt.weights[0])
         network = network_from_weights(halves, "relu")
         theta1, bias = unstandardize_layer(network.first_layer, rebuilt.standardization)

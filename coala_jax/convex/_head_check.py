@@ -14,7 +14,13 @@ from coala_jax._status import Status
 from coala_jax._types import Params
 from coala_jax.convex._certificate import zero_network
 from coala_jax.convex._certified_loop import CronosResult
-from coala_jax.convex._program import Program, from_rows, row_products, spread_to_rows
+from coala_jax.convex._program import (
+    Program,
+    from_rows,
+    loss_curvature,
+    row_products,
+    spread_to_rows,
+)
 
 # Outputs may be off by this share, both in root mean square; in float32 they are off by 1e-7.
 _OUTPUT_SHARE = 1e-3
@@ -49,8 +55,7 @@ def confirmed_status(
     doubt = jnp.where(counts, doubt, 0)
     off = jnp.abs(output - certified) + doubt
     near = jnp.linalg.norm(off) <= _OUTPUT_SHARE * jnp.linalg.norm(certified)
-    ends = (_rises(program, certified, end) for end in (output - doubt, output + doubt))
-    rise = jnp.sum(jnp.maximum(*ends))
+    rise = _most_rise(program, certified, output, doubt)
     confirmed = near & (rise <= _TOLERANCE_SHARE * _allowance(params, program, result))
     return jnp.where(confirmed, result.status, Status.HEAD_DIFFERS).astype(jnp.int32)
 
@@ -72,8 +77,25 @@ def doubt_at_gates(program: Program, gates: jax.Array, weights: jax.Array) -> ja
     rounding = _ROUNDINGS * jnp.finfo(x.dtype).eps * jnp.sqrt(x.shape[1])
     near = jnp.abs(row_products(x, gates)) < rounding * jnp.sqrt(row_products(x**2, gates**2))
     moved = jnp.sum(jnp.where(near, jnp.abs(row_products(x, weights[0])), 0), axis=0)
+    if program.loss.grouped:
+        by_group = moved.reshape(program.labels.shape[::-1]).T
+        return by_group + jnp.mean(by_group, axis=1, keepdims=True)
     # With the sign of its side: the doubts of a pair add up.
     return from_rows(program, moved * spread_to_rows(program, jnp.ones_like(program.labels)))
+
+
+def _most_rise(
+    program: Program, certified: jax.Array, output: jax.Array, doubt: jax.Array
+) -> jax.Array:
+    """How much the loss may rise from the certified outputs to others that are in doubt: scalar."""
+    if not program.loss.grouped:
+        ends = (_rises(program, certified, end) for end in (output - doubt, output + doubt))
+        return jnp.sum(jnp.maximum(*ends))
+    # Members move each other's slopes, by no more than the curvature lets them.
+    off = jnp.abs(output - certified) + doubt
+    steeper = 2 * loss_curvature(program) * jnp.sum(off, axis=1, keepdims=True)
+    slope = jnp.abs(program.dual_point(output)) + program.row_weight * steeper
+    return jnp.sum(slope * off)
 
 
 def _rises(program: Program, certified: jax.Array, output: jax.Array) -> jax.Array:

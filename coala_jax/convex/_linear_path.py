@@ -120,10 +120,15 @@ def path_slope(program: Program, base: jax.Array, linear: jax.Array) -> jax.Arra
 
 def _hessian(program: Program, base: jax.Array, linear: jax.Array) -> jax.Array:
     output = base + path_output(program, linear)
-    # Losses are sums over labels: the Jacobian of the dual point is diagonal.
-    _, curvature = jax.jvp(program.dual_point, (output,), (jnp.ones_like(output),))
     rows = _path_rows(program)
-    gram = (rows * -curvature[:, None]).T @ rows
+    if program.loss.grouped:
+        _, slopes = jax.linearize(program.dual_point, output)
+        changes = jax.vmap(slopes, -1, -1)(rows.reshape(*output.shape, -1))
+        gram = -rows.T @ changes.reshape(rows.shape)
+    else:
+        # Losses are sums over labels: the Jacobian of the dual point is diagonal.
+        _, curvature = jax.jvp(program.dual_point, (output,), (jnp.ones_like(output),))
+        gram = (rows * -curvature[:, None]).T @ rows
     return _shifted(gram, _ridge(program))
 
 
@@ -149,7 +154,9 @@ def path_system(program: Program, outputs: OutputPenalties, penalty: jax.Array) 
     """The system of a program at a rho."""
     rows = _path_rows(program)
     # T mixes the sides of a pair where the loss is isotropic.
-    weighted = jax.vmap(lambda column: weighed(program, outputs, column), 1, 1)(rows)
+    by_label = rows.reshape(*program.labels.shape, -1)
+    weighted = jax.vmap(lambda column: weighed(program, outputs, column), -1, -1)(by_label)
+    weighted = weighted.reshape(rows.shape)
     return at_penalty(program, rows.T @ weighted, penalty)
 
 
@@ -193,8 +200,8 @@ def without_path(
 
 
 def _path_rows(program: Program) -> jax.Array:
-    """S X without the column of ones: (labels, d)."""
-    return from_rows(program, program.features[:, :-1])
+    """S X without the column of ones: (l, d), a row for each of the l labels."""
+    return from_rows(program, program.features[:, :-1]).reshape(program.labels.size, -1)
 
 
 def _shifted(gram: jax.Array, shift: jax.Array) -> jax.Array:

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from coala_jax.convex._program import Program
+from coala_jax.convex._program import Program, from_rows
 
 # Penalty of z = S F u relative to G u = s. Measured on two shared sets: 1, 0.3 and 0.1 take the
 # same number of steps with 3.9, 2.4 and 1.7 conjugate-gradient steps in each; 0.03 takes more.
@@ -29,8 +29,8 @@ _LEAST_SHARE = 1e-10
 class OutputPenalties(NamedTuple):
     """Penalties T of z = S F u, on sums and on differences of the sides of a pair; scalars.
 
-    For a pairwise loss z are differences. A pointwise one has one penalty for both, unless it is
-    isotropic.
+    For a pairwise loss z are differences, for one of groups outputs less their mean. A pointwise
+    one has one penalty for both, unless it is isotropic.
 
     Attributes:
         together: tau of sums.
@@ -45,6 +45,8 @@ def output_penalties(program: Program) -> OutputPenalties:
     """OUTPUT_SHARE, and more for the differences of pairs whose sides are similar."""
     share = jnp.asarray(OUTPUT_SHARE, program.features.dtype)
     apart = share / difference_share(program)
+    if program.loss.grouped:  # those of a pair are half their difference, and minus that
+        return OutputPenalties(share, 2 * apart)
     if program.loss.pairwise or program.loss.isotropic:
         return OutputPenalties(share, apart)
     return OutputPenalties(share, share)
@@ -53,11 +55,16 @@ def output_penalties(program: Program) -> OutputPenalties:
 def difference_share(program: Program) -> jax.Array:
     """Sum of squares of the differences of pairs over that of the rows: a scalar.
 
-    In units of `_SIMILAR`, and at most 1.
+    Of groups that of what members have beyond their mean, which half a difference is of a pair. In
+    units of `_SIMILAR`, and at most 1.
     """
     features = lax.stop_gradient(program.features)
-    chosen, rejected = jnp.split(features, 2)
-    apart = jnp.sum((chosen - rejected) ** 2)
+    if program.loss.grouped:
+        members = program.labels.shape[1]
+        apart = members / (members - 1) * jnp.sum(from_rows(program, features) ** 2)
+    else:
+        chosen, rejected = jnp.split(features, 2)
+        apart = jnp.sum((chosen - rejected) ** 2)
     together = jnp.sum(features**2) - len(features)  # but for the column of ones
     ratio = apart / jnp.where(together > 0, together, 1)
     return jnp.clip(ratio / _SIMILAR, _LEAST_SHARE, 1)
@@ -65,7 +72,7 @@ def difference_share(program: Program) -> jax.Array:
 
 def weighed(program: Program, penalties: OutputPenalties, output: jax.Array) -> jax.Array:
     """T z, one value a label."""
-    if program.loss.pairwise:
+    if program.loss.pairwise or program.loss.grouped:
         return penalties.apart * output
     if not program.loss.isotropic:
         return penalties.together * output
@@ -83,7 +90,8 @@ def output_prox(
     """The argmin over z of l(z) + rho (z - output)^T T (z - output) / 2: one value a label."""
     loss, labels, weight = program.loss, program.labels, program.row_weight
     if not loss.isotropic:
-        tau = penalties.apart if loss.pairwise else penalties.together
+        apart = loss.pairwise or loss.grouped
+        tau = penalties.apart if apart else penalties.together
         return loss.prox(output, labels, weight / (tau * rho))
     taus = _taus(penalties, output)
     return _rotated(loss.prox(_rotated(output), _rotated(labels), weight / (taus * rho)))

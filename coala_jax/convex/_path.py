@@ -10,17 +10,11 @@ from jax import lax
 
 from coala_jax._errors import CoalaError
 from coala_jax._gradients import require_gradient, require_solved
-from coala_jax._inputs import (
-    PairArrays,
-    as_array,
-    input_status,
-    prepare_features,
-    prepare_params,
-    require_kind,
-)
+from coala_jax._group_inputs import Arrays, prepare_for
+from coala_jax._inputs import as_array, input_status, prepare_params, require_kind
 from coala_jax._solution import Phase1Solution
 from coala_jax._status import Status
-from coala_jax._types import Config, Params, PreferenceFeatures, float_dtype
+from coala_jax._types import Config, Features, Params, float_dtype
 from coala_jax.convex._cronos import CronosState, cronos_init
 from coala_jax.convex._penalties import rows_pay
 from coala_jax.convex._phase1 import phase1_solution, solve_held, zero_or_status
@@ -29,7 +23,7 @@ from coala_jax.convex._prepare import at_strength, prepare
 
 def regularization_path(
     params: Params,
-    features: PreferenceFeatures,
+    features: Features,
     strengths: jax.Array,
     *,
     config: Config = Config(),
@@ -60,12 +54,12 @@ def regularization_path(
         TypeError, ValueError: as for `cronos`; strengths that are not a vector.
     """
     require_kind("config", config, Config)
-    params, pairs = prepare_params(params), prepare_features(features)
+    params, arrays = prepare_params(params), prepare_for(config, features)
     values = as_array("strengths", strengths, float_dtype())
     if values.ndim != 1 or not values.size:
         raise CoalaError(f"strengths must be a vector of at least one value; got {values.shape}")
     with jax.default_matmul_precision("highest"):
-        inputs = require_gradient((params, pairs, values))
+        inputs = require_gradient((params, arrays, values))
         path = _path(*inputs, config, key, gates)
     return require_solved(path)
 
@@ -73,7 +67,7 @@ def regularization_path(
 @functools.partial(jax.jit, static_argnames="config")
 def _path(
     params: Params,
-    features: PairArrays,
+    features: Arrays,
     strengths: jax.Array,
     config: Config,
     key: jax.Array | None,

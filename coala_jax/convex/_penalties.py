@@ -16,7 +16,7 @@ from coala_jax.convex._cronos import CronosProblem, CronosState
 from coala_jax.convex._linear_path import at_penalty
 from coala_jax.convex._linear_system import tight_penalties
 from coala_jax.convex._output_penalties import difference_share
-from coala_jax.convex._program import Program
+from coala_jax.convex._program import Program, loss_curvature
 
 # The best penalty grows with the strength, since weights shrink and multipliers do not; measured
 # on the shared features at 0.05, 0.1 and 0.2 of lambda_max it is near 0.2, 0.3 and 0.8.
@@ -82,10 +82,11 @@ def suggested_penalty(program: Program, share: jax.Array) -> jax.Array:
 
     Weights that see differences alone are the longer the smaller these are.
     """
-    unit = difference_share(program) if program.loss.pairwise else jnp.ones_like(share)
+    apart = program.loss.pairwise or program.loss.grouped
+    unit = difference_share(program) if apart else jnp.ones_like(share)
     if program.has_path and not program.has_cones:
         unit = _BESIDE_PATH * unit
-    return PENALTY_SHARE * jnp.clip(share, _LEAST_SHARE, 1) * program.loss.curvature * unit
+    return PENALTY_SHARE * jnp.clip(share, _LEAST_SHARE, 1) * loss_curvature(program) * unit
 
 
 def guessed_share(strength: jax.Array, norm_bound: jax.Array) -> jax.Array:

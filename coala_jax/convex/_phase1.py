@@ -10,17 +10,12 @@ from jax import lax
 from jax.custom_batching import sequential_vmap
 
 from coala_jax._gradients import require_gradient, require_solved
+from coala_jax._group_inputs import Arrays, prepare_for
 from coala_jax._head import ConvexHead, GatedHead, Head
-from coala_jax._inputs import (
-    PairArrays,
-    input_status,
-    prepare_features,
-    prepare_params,
-    require_kind,
-)
+from coala_jax._inputs import input_status, prepare_params, require_kind
 from coala_jax._solution import Certificate, Phase1Solution, Phase1Stats
 from coala_jax._status import Status
-from coala_jax._types import Config, Params, PreferenceFeatures
+from coala_jax._types import Config, Features, Params
 from coala_jax.convex._active_set import Weights
 from coala_jax.convex._certificate import explained_share, relative_gap, zero_network
 from coala_jax.convex._certified_loop import CronosResult, cronos_solve
@@ -36,7 +31,7 @@ from coala_jax.convex._standardize import unstandardize_layer, unstandardize_pat
 
 def cronos(
     params: Params,
-    features: PreferenceFeatures,
+    features: Features,
     *,
     config: Config = Config(),
     key: jax.Array | None = None,
@@ -46,7 +41,8 @@ def cronos(
 
     The rows are the chosen responses followed by the rejected ones, standardised and given a bias
     column. A pointwise loss fits labels +1 and -1, as in the paper; `"bradley_terry"` fits the
-    differences of the pairs. Safe under jit and vmap; `params` leaves may be traced.
+    differences of the pairs, one of groups what members have beyond the mean of theirs. Safe under
+    jit and vmap; `params` leaves may be traced.
 
     Reverse-mode gradients of the head are those of the optimum near the result, by implicit
     differentiation with the gates and the zero neurons held fixed; no other result carries
@@ -54,9 +50,10 @@ def cronos(
     the head is that optimum only up to the tolerance.
 
     Args:
-        params: `rho`, `group_lasso` and the tolerances are read; `gamma` by a pairwise loss.
-        features: pairs of (n, d) features; statistics and solver run in float32, or in float64
-            where x64 is on.
+        params: `rho`, `group_lasso` and the tolerances are read; `gamma` by a pairwise loss,
+            `temperature` by `"listwise"`.
+        features: pairs of (n, d) features, or groups of (n, k, d) with a loss of groups; statistics
+            and solver run in float32, or in float64 where x64 is on.
         config: static settings.
         key: typed key for the gates; `jax.random.key(0)` if None.
         gates: (P, d + 1) gate vectors on standardised features with a bias, instead of sampling.
@@ -71,7 +68,7 @@ def cronos(
     """
     require_kind("config", config, Config)
     with jax.default_matmul_precision("highest"):
-        inputs = require_gradient((prepare_params(params), prepare_features(features)))
+        inputs = require_gradient((prepare_params(params), prepare_for(config, features)))
         solution = _cronos(*inputs, config, key, gates)
     return require_solved(solution)
 
@@ -79,7 +76,7 @@ def cronos(
 @functools.partial(jax.jit, static_argnames="config")
 def _cronos(
     params: Params,
-    features: PairArrays,
+    features: Arrays,
     config: Config,
     key: jax.Array | None,
     gates: jax.Array | None,
@@ -123,7 +120,7 @@ def solve_held(
 
 def phase1_solution(
     params: Params,
-    features: PairArrays,
+    features: Arrays,
     prepared: Prepared,
     program: Program,
     result: CronosResult,
@@ -146,10 +143,9 @@ def phase1_solution(
     )
     head = head_of_weights(differentiable_weights(program, located), prepared)
     prepared, program, held = lax.stop_gradient((prepared, program, head))
-    sides = lax.stop_gradient((features.chosen, features.rejected))
 
     def confirmed() -> jax.Array:
-        rewards = jnp.concatenate([held(side) for side in sides])
+        rewards = held(lax.stop_gradient(features.raw_rows))
         doubt = doubt_at_gates(program, prepared.gates.vectors, primal.weights)
         return confirmed_status(params, program, result, rewards, doubt)
 

@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from coala_jax._inputs import PairArrays, gate_vectors, key_or_default
+from coala_jax._group_inputs import Arrays
+from coala_jax._inputs import gate_vectors, key_or_default
 from coala_jax._types import Config, Params
 from coala_jax.convex._cronos import CronosProblem, cronos_problem
 from coala_jax.convex._gates import Gates, given_gates, sample_gates
@@ -53,7 +54,7 @@ class Prepared(NamedTuple):
 
 def prepare(
     params: Params,
-    features: PairArrays,
+    features: Arrays,
     config: Config,
     key: jax.Array | None,
     gates: jax.Array | None,

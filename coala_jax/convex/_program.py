@@ -6,7 +6,9 @@ with F u = sum_i D_i X (v_i - w_i) and G u = (E_i X v_i, E_i X w_i), E = 2 D - 1
 (Pilanci & Ergen 2020; COALA eq 3). Without the cones one half is enough, since only v - w counts:
 the gated ReLU program, min over u: l(S F u) + lambda_g sum_i ||u_i|| with F u = sum_i D_i X u_i
 (Mishkin et al. 2022). A pointwise loss sees the outputs of all m rows, S = I; a pairwise one sees
-n = m / 2 differences, S = [I, -I] over the chosen rows followed by the rejected ones.
+n = m / 2 differences, S = [I, -I] over the chosen rows followed by the rejected ones; one of groups
+sees (n, k) outputs less the mean of their group, S the projector onto those, over rows of which the
+first n are the first members of all groups, and so on.
 
 Weights u are (H, P, D): two halves v and w of a ReLU program, one of a gated one.
 
@@ -23,6 +25,7 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
+from coala_jax._group_inputs import Arrays, group_targets
 from coala_jax._inputs import PairArrays
 from coala_jax._types import Config, Params
 from coala_jax.losses import Loss
@@ -40,7 +43,8 @@ class Program:
     Attributes:
         features: (m, D) standardised rows X with a bias column.
         patterns: (P, m) D_i as 0 and 1 in the solver's dtype.
-        labels: (m,) targets y; (n,) offsets of the pairs where the loss is pairwise.
+        labels: (m,) targets y; (n,) offsets of the pairs where the loss is pairwise; (n, k) where
+            it is of groups.
         row_weight: weights in the loss, shaped as the labels.
         strength: scalar lambda_g.
         loss: l, static.
@@ -86,27 +90,30 @@ class Program:
         return self.loss.negative_gradient(output, self.labels, self.row_weight)
 
 
-def loss_targets(loss: Loss, pairs: PairArrays, gamma: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Labels and weights of a loss: (m,) each, or (n,) each for a pairwise one."""
-    if loss.pairwise:
-        return gamma + pairs.margin, pairs.weight
-    ones = jnp.ones_like(pairs.weight)
-    return jnp.concatenate([ones, -ones]), pairs.row_weight
+def loss_targets(config: Config, arrays: Arrays, params: Params) -> tuple[jax.Array, jax.Array]:
+    """Labels and weights of the loss: (m,) each, (n,) of a pairwise one, (n, k) of groups."""
+    if config.loss.grouped:
+        return group_targets(config, arrays, params)
+    assert isinstance(arrays, PairArrays)  # as `prepare_for` has it
+    if config.loss.pairwise:
+        return params.gamma + arrays.margin, arrays.weight
+    ones = jnp.ones_like(arrays.weight)
+    return jnp.concatenate([ones, -ones]), arrays.row_weight
 
 
 def make_program(
-    x: jax.Array, patterns: jax.Array, pairs: PairArrays, params: Params, config: Config
+    x: jax.Array, patterns: jax.Array, arrays: Arrays, params: Params, config: Config
 ) -> Program:
     """The program of standardised rows and patterns; its strength is NaN until it is set.
 
     Args:
-        x: (m, D) rows of `pairs`, standardised, with a bias column.
+        x: (m, D) rows of `arrays`, standardised, with a bias column.
         patterns: (P, m) booleans.
-        pairs: margins and weights are read.
-        params: `gamma` and `linear_ridge` are read.
-        config: `phase1_loss`, `model` and `linear_path` are read.
+        arrays: pairs or groups, but for their features.
+        params: `gamma`, `temperature` and `linear_ridge` are read.
+        config: `phase1_loss`, `advantage`, `model` and `linear_path` are read.
     """
-    labels, row_weight = loss_targets(config.loss, pairs, params.gamma)
+    labels, row_weight = loss_targets(config, arrays, params)
     unset = jnp.full((), jnp.nan, x.dtype)
     patterns = patterns.astype(x.dtype)
     ridge = params.linear_ridge * len(labels) if config.linear_path else None
@@ -124,7 +131,7 @@ def column_products(features: jax.Array, values: jax.Array) -> jax.Array:
 
 
 def network_output(program: Program, products: jax.Array) -> jax.Array:
-    """S F u from the row products of u: (H, P, m) -> (m,), or (n,) for a pairwise loss.
+    """S F u from the row products of u: (H, P, m) -> one value a label.
 
     A contraction, not the sum of a product: jaxlib 0.10.2 on CPU fuses that with the product
     before it into a kernel that is wrong under vmap (jax-ml/jax#39103).
@@ -157,7 +164,11 @@ def path_penalty(program: Program, linear: jax.Array | None) -> jax.Array:
 
 
 def from_rows(program: Program, output: jax.Array) -> jax.Array:
-    """S z: outputs of rows (m, ...) -> one value a label, (labels, ...)."""
+    """S z: outputs of rows (m, ...) -> one value a label, (*labels, ...)."""
+    if program.loss.grouped:
+        groups, members = program.labels.shape
+        by_group = jnp.swapaxes(output.reshape(members, groups, *output.shape[1:]), 0, 1)
+        return less_group_mean(program, by_group)
     if not program.loss.pairwise:
         return output
     pairs = program.labels.shape[0]
@@ -166,7 +177,23 @@ def from_rows(program: Program, output: jax.Array) -> jax.Array:
 
 def spread_to_rows(program: Program, residual: jax.Array) -> jax.Array:
     """S^T r: one value a label -> (m,)."""
+    if program.loss.grouped:
+        return less_group_mean(program, residual).T.reshape(-1)
     return jnp.concatenate([residual, -residual]) if program.loss.pairwise else residual
+
+
+def less_group_mean(program: Program, values: jax.Array) -> jax.Array:
+    """Values of members less the mean of their group, 0 of who is missing: (n, k, ...)."""
+    member = program.row_weight > 0
+    member = member.reshape(*member.shape, *(1,) * (values.ndim - 2)).astype(values.dtype)
+    count = jnp.maximum(jnp.sum(member, axis=1, keepdims=True), 1)
+    return member * (values - jnp.sum(member * values, axis=1, keepdims=True) / count)
+
+
+def loss_curvature(program: Program) -> float:
+    """`Loss.curvature`, of all draws of a group together."""
+    draws = program.labels.shape[1] - 1 if program.loss.staged else 1
+    return program.loss.curvature * draws
 
 
 def row_values(program: Program, residual: jax.Array) -> jax.Array:

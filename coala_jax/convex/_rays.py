@@ -19,6 +19,7 @@ from coala_jax.convex._program import (
     Program,
     block_norms,
     from_rows,
+    loss_curvature,
     path_output,
     row_products,
 )
@@ -46,6 +47,7 @@ def best_lengths(
     products = row_products(program.features, weights)
     outputs = program.halves[:, None, None] * program.patterns * products
     columns = jax.vmap(lambda row: from_rows(program, row))(outputs.reshape(-1, outputs.shape[-1]))
+    columns = columns.reshape(len(columns), -1)
     norms = block_norms(weights)[..., 0]
     base = path_output(program, linear)
     factors = _lasso(program, base, columns, norms.ravel(), start).reshape(norms.shape)
@@ -55,12 +57,14 @@ def best_lengths(
 def _lasso(
     program: Program, base: jax.Array, columns: jax.Array, norms: jax.Array, start: float
 ) -> jax.Array:
-    """Minimise l(base + c columns) + lambda_g norms^T c over c >= 0: (k, labels) -> (k,)."""
+    """Minimise l(base + c columns) + lambda_g norms^T c over c >= 0: (k, l) columns -> (k,)."""
     size = jnp.linalg.norm(columns, axis=1)
     used = size > 0
     unit = columns / jnp.where(used, size, 1)[:, None]
-    weighted = unit * jnp.sqrt(program.row_weight)
-    curvature = program.loss.curvature * jnp.linalg.eigvalsh(weighted @ weighted.T)[-1]
+    weighted = unit * jnp.sqrt(program.row_weight).ravel()
+    # Along a step of length 1 that of groups is twice what it is along half a difference.
+    most = (2 if program.loss.grouped else 1) * loss_curvature(program)
+    curvature = most * jnp.linalg.eigvalsh(weighted @ weighted.T)[-1]
     length = jnp.where(curvature > 0, 1 / jnp.where(curvature > 0, curvature, 1), 0)
     threshold = length * program.strength * norms / jnp.where(used, size, 1)
 
@@ -68,7 +72,7 @@ def _lasso(
         _: int, state: tuple[jax.Array, jax.Array, jax.Array]
     ) -> tuple[jax.Array, jax.Array, jax.Array]:
         last, ahead, momentum = state
-        slope = -unit @ program.dual_point(base + ahead @ unit)
+        slope = -unit @ program.dual_point(base + (ahead @ unit).reshape(base.shape)).ravel()
         new = jnp.maximum(ahead - length * slope - threshold, 0)
         grown = (1 + jnp.sqrt(1 + 4 * momentum**2)) / 2
         uphill = jnp.vdot(ahead - new, new - last) > 0

@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 
 from coala_jax._errors import CoalaError
-from coala_jax._inputs import PairArrays, gate_vectors
+from coala_jax._group_inputs import Arrays
+from coala_jax._inputs import gate_vectors
 from coala_jax._solution import Certificate
 from coala_jax._types import Config, Params, float_dtype
 from coala_jax.convex._gates import activation_patterns
@@ -35,22 +36,20 @@ class Rebuilt(NamedTuple):
     standardization: Standardization
 
 
-def program_of(
-    params: Params, pairs: PairArrays, certificate: Certificate, config: Config
-) -> Rebuilt:
+def program_of(params: Params, arrays: Arrays, certificate: Certificate, config: Config) -> Rebuilt:
     """Rows, patterns and labels anew from the features; map, gates, strength as certified.
 
     Args:
-        params: `gamma` is read.
-        pairs: the features that were solved, prepared.
+        params: `gamma` and `temperature` are read.
+        arrays: the features that were solved, prepared.
         certificate: `center`, `scale`, `gates`, `weights` and `group_lasso_strength` are read, with
             a linear path `linear` and `linear_ridge` too.
-        config: `phase1_loss`, `model` and `linear_path` are read.
+        config: `phase1_loss`, `advantage`, `model` and `linear_path` are read.
 
     Raises:
         ValueError: shapes that do not fit the features or the model, named.
     """
-    width = pairs.chosen.shape[1] + 1
+    width = arrays.width + 1
     gates = gate_vectors("certificate.gates", certificate.gates, width)
     columns = (width - 1,)
     center = certified("center", certificate.center, columns)
@@ -60,9 +59,9 @@ def program_of(
         "weights", certificate.weights, shape, f" of Config(model={config.model!r})"
     )
     strength = certified("group_lasso_strength", certificate.group_lasso_strength, ())
-    x = standardize(pairs.rows, Standardization(center, scale, jnp.zeros(columns, bool)))
+    x = standardize(arrays.rows, Standardization(center, scale, jnp.zeros(columns, bool)))
     standardization = Standardization(center, scale, jnp.all(x[:, :-1] == 0, axis=0))
-    program = make_program(x, activation_patterns(x, gates), pairs, params, config)
+    program = make_program(x, activation_patterns(x, gates), arrays, params, config)
     ridge = linear = None
     if (certificate.linear is None) == config.linear_path:
         held = "None" if certificate.linear is None else "weights"

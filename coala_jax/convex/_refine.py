@@ -19,9 +19,10 @@ import optax
 from jax import lax
 
 from coala_jax._errors import CoalaError
-from coala_jax._inputs import PairArrays, prepare_features, prepare_params, require_kind
+from coala_jax._group_inputs import Arrays, prepare_for
+from coala_jax._inputs import prepare_params, require_kind
 from coala_jax._solution import Certificate, Phase1Solution
-from coala_jax._types import Config, Params, PreferenceFeatures
+from coala_jax._types import Config, Features, Params
 from coala_jax.convex._gates import closed_unless, distinct_gates
 from coala_jax.convex._network import Network, network_from_weights
 from coala_jax.convex._phase1 import cronos
@@ -35,7 +36,7 @@ _LEAST_GAIN = 1e-3
 
 def refinement_rounds(
     params: Params,
-    features: PreferenceFeatures,
+    features: Features,
     *,
     config: Config,
     key: jax.Array | None = None,
@@ -71,10 +72,10 @@ def refinement_rounds(
         return solutions
     fixed = params._replace(group_lasso=solutions[0].stats.group_lasso_strength)
     absolute = dataclasses.replace(config, strength_unit="absolute")
-    pairs = prepare_features(features)
+    arrays = prepare_for(config, features)
     for _ in range(max_rounds):
         with jax.default_matmul_precision("highest"):
-            gates = _next_gates(prepare_params(params), pairs, solutions[-1].certificate, config)
+            gates = _next_gates(prepare_params(params), arrays, solutions[-1].certificate, config)
         latest = cronos(fixed, features, config=absolute, gates=gates)
         before, after = (float(s.stats.primal_value) for s in (solutions[-1], latest))
         if not after <= before * (1 - _LEAST_GAIN):
@@ -92,13 +93,13 @@ class _Model(NamedTuple):
 
 @functools.partial(jax.jit, static_argnames="config")
 def _next_gates(
-    params: Params, pairs: PairArrays, certificate: Certificate, config: Config
+    params: Params, arrays: Arrays, certificate: Certificate, config: Config
 ) -> jax.Array:
     """First layer of the network after descent, largest neurons first, then the old gates: (P, D).
 
     Repeated patterns are left out.
     """
-    program, gates, weights, linear, _ = program_of(params, pairs, certificate, config)
+    program, gates, weights, linear, _ = program_of(params, arrays, certificate, config)
     x = program.features
 
     def network_objective(model: _Model) -> jax.Array:

@@ -60,7 +60,7 @@ class ColumnProducts(NamedTuple):
 
 
 def bounded_column_products(features: jax.Array, values: jax.Array) -> ColumnProducts:
-    """X^T times every block, by chunks of rows: (m, D), (..., m) -> (..., D) and (...), m even.
+    """X^T times every block, by chunks of rows: (m, D), (..., m) -> (..., D) and (...).
 
     The leading bits of the factors, of a chunk, are integers whose products float arithmetic sums
     without rounding (Rump, Ogita & Oishi 2008; Ozaki et al. 2012); what they leave is a few
@@ -134,7 +134,9 @@ def _magnitude(features: jax.Array, values: jax.Array) -> jax.Array:
 
 
 def _by_sides(rows: jax.Array, sign: jax.Array) -> jax.Array:
-    """Rows plus `sign` times those a half further: (m, ...) -> (m/2, ...), m even."""
+    """Rows plus `sign` times those a half further: (m, ...) -> (m/2, ...), m/2 rounded up."""
+    if len(rows) % 2:
+        rows = jnp.concatenate([rows, jnp.zeros_like(rows[:1])])
     chosen, rejected = jnp.split(rows, 2)
     return chosen + sign * rejected
 

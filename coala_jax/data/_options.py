@@ -9,7 +9,7 @@ from coala_jax.data._errors import DataError
 from coala_jax.data._rows import ROW_KEYS
 
 Format = Literal["preference", "unpaired", "scored", "winner", "ranked", "openai"]
-Pairs = Literal["one", "all"]
+Pairs = Literal["one", "all", "groups"]
 RESPONSE, RESPONSES, WINNER = "response", "responses", "winner"
 # Names of columns with a meaning, in pairs or in responses to be scored.
 COLUMNS = (
@@ -75,7 +75,8 @@ class RowOptions(SourceOptions):
             label, completions, scores, response, responses, response_a, response_b, winner and
             answers.
         format: format of the rows (default: by the columns).
-        pairs: of unpaired and scored rows: one pair a response or row, or all.
+        pairs: of unpaired and scored rows: one pair a response or row, all, or for losses of groups
+            the best response against each of the others, ties among them.
         strict: stop at the first row that cannot be used.
         strip_prompt: take a prompt that the responses repeat out of them.
         keep_messages: keep the messages that texts were made of beside them, for ``write_rows``.

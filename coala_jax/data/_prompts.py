@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from coala_jax.data._column_names import named_rows
 from coala_jax.data._errors import DataError
 from coala_jax.data._message import ASSISTANT, Message
-from coala_jax.data._rows import RowFault, row_name
+from coala_jax.data._rows import NO_EXTRA, RowFault, row_name
 from coala_jax.data._shapes._conversation import messages, tools_of
 from coala_jax.data._shapes._layouts import is_conversation, message_rows
 from coala_jax.data._shapes._prompts import system_of, with_system
@@ -24,16 +24,18 @@ class PromptRow(NamedTuple):
     Attributes:
         id: name of the row.
         prompt: its text, or the messages of a conversation that ends before the answer.
+        columns: what the row has beside them.
     """
 
     id: str
     prompt: str | list[Message]
+    columns: Mapping[str, Any] = NO_EXTRA
 
 
 def read_prompts(path: str | os.PathLike[str]) -> list[PromptRow]:
     """Read prompts: rows with ``prompt`` (text or messages), or the lines of a ``.txt`` file.
 
-    Whatever else a row holds is passed over, so preference rows do.
+    Whatever else a row holds is kept in ``columns``; preference rows do.
 
     Args:
         path: a ``.txt`` file, or what `coala_jax.data._sources.open_source` reads.
@@ -79,7 +81,8 @@ def _prompt_row(row: SourceRow, file: Path) -> PromptRow:
         raise DataError(
             f"{file}: row {row.number}: prompt is not valid Unicode ({error})"
         ) from None
-    return PromptRow(row_name(row.fields, row.number), prompt)
+    columns = {name: value for name, value in row.fields.items() if name not in ("id", "prompt")}
+    return PromptRow(row_name(row.fields, row.number), prompt, columns)
 
 
 def _prompt(fields: Mapping[str, Any]) -> str | list[Message]:

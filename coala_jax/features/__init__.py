@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from coala_jax._lazy import lazy_names
 from coala_jax.features._errors import FeatureError
 from coala_jax.features._export import from_dataset, to_dataset, write_npz
+from coala_jax.features._groups import GroupTable, group_table
 from coala_jax.features._identity import FeatureIdentity
 from coala_jax.features._join import Part, join_parts
 from coala_jax.features._load import load_features
@@ -29,6 +30,7 @@ __all__ = [
     "FeatureIdentity",
     "FeatureStore",
     "FeatureTable",
+    "GroupTable",
     "PairPrefixes",
     "Part",
     "ResponseFeatures",
@@ -37,6 +39,7 @@ __all__ = [
     "extract_store",
     "features_of_responses",
     "from_dataset",
+    "group_table",
     "join_parts",
     "load_features",
     "open_store",

@@ -15,7 +15,9 @@ class Loss(NamedTuple):
     """A convex loss sum_j weight_j l(z_j, y_j) on outputs z; all arrays have one shape.
 
     A pointwise loss sees the output of each row, with labels +1 for chosen and -1 for rejected; a
-    pairwise one sees the difference of each pair, with the pair's offset gamma + margin as label.
+    pairwise one sees the difference of each pair, with the pair's offset gamma + margin as label. A
+    grouped one sees (n, k) outputs less their mean over each group of up to k members, with labels
+    of its own kind; members that are missing have weight 0, the others that of their group.
 
     Attributes:
         value: (z, labels, weight) -> scalar sum.
@@ -24,8 +26,13 @@ class Loss(NamedTuple):
         dual_value: (r, labels, weight) -> scalar -l*(-r), the dual objective.
         best_scale: (r, labels, weight, cap) -> scalar t in [0, cap] that maximises
             dual_value(t r).
-        curvature: largest second derivative of l; the unit of the ADMM penalty.
+        curvature: largest second derivative of l, of a grouped one along half the difference of two
+            outputs; the unit of the ADMM penalty.
         pairwise: whether z are differences of pairs.
+        grouped: whether z are outputs of groups.
+        staged: whether the curvature of a grouped loss grows with the k - 1 draws that it sums.
+        change: (z, step, labels, weight) -> the sum at z + step less that at z, accurate where both
+            agree to all digits; of the losses that Phase II fits too, else None.
         isotropic: whether l is a function of |z - y| alone for rows of one weight, in any
             orthonormal basis: the prox may then be taken of sums and differences.
     """
@@ -37,7 +44,10 @@ class Loss(NamedTuple):
     best_scale: Callable[[Array, Array, Array, Array], Array]
     curvature: float
     pairwise: bool = False
+    grouped: bool = False
+    staged: bool = False
     isotropic: bool = False
+    change: Callable[[Array, Array, Array, Array], Array] | None = None
 
 
 def scaled_dual(r: Array, weight: Array) -> Array:

@@ -29,6 +29,11 @@ def _best_scale(r: jax.Array, offset: jax.Array, weight: jax.Array, cap: jax.Arr
     return entropy_scale(scaled_dual(r, weight), offset, weight, cap)
 
 
+def _change(z: jax.Array, step: jax.Array, offset: jax.Array, weight: jax.Array) -> jax.Array:
+    """softplus(t + e) - softplus(t) = log1p(sigmoid(t) expm1(e)), row by row."""
+    return jnp.sum(weight * jnp.log1p(jax.nn.sigmoid(offset - z) * jnp.expm1(-step)))
+
+
 BRADLEY_TERRY = Loss(
     _value,
     _negative_gradient,
@@ -37,4 +42,5 @@ BRADLEY_TERRY = Loss(
     _best_scale,
     curvature=0.25,
     pairwise=True,
+    change=_change,
 )

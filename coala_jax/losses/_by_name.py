@@ -3,8 +3,11 @@
 from coala_jax._errors import CoalaError
 from coala_jax.losses._base import Loss
 from coala_jax.losses._bradley_terry import BRADLEY_TERRY
+from coala_jax.losses._group_squared import GROUP_SQUARED
 from coala_jax.losses._huber import HUBER
+from coala_jax.losses._listwise import LISTWISE
 from coala_jax.losses._logistic import LOGISTIC
+from coala_jax.losses._plackett_luce import PLACKETT_LUCE
 from coala_jax.losses._squared import SQUARED
 from coala_jax.losses._squared_difference import SQUARED_DIFFERENCE
 from coala_jax.losses._squared_hinge import SQUARED_HINGE
@@ -16,6 +19,9 @@ LOSSES: dict[str, Loss] = {
     "huber": HUBER,
     "bradley_terry": BRADLEY_TERRY,
     "squared_difference": SQUARED_DIFFERENCE,
+    "group_squared": GROUP_SQUARED,
+    "listwise": LISTWISE,
+    "plackett_luce": PLACKETT_LUCE,
 }
 
 

@@ -26,12 +26,12 @@ def _squared_norm(r: jax.Array, weight: jax.Array) -> jax.Array:
 
 
 def _dual_value(r: jax.Array, labels: jax.Array, weight: jax.Array) -> jax.Array:
-    return r @ labels - 0.5 * _squared_norm(r, weight)
+    return jnp.vdot(r, labels) - 0.5 * _squared_norm(r, weight)
 
 
 def _best_scale(r: jax.Array, labels: jax.Array, weight: jax.Array, cap: jax.Array) -> jax.Array:
     norm = _squared_norm(r, weight)
-    return jnp.clip(r @ labels / jnp.where(norm > 0, norm, 1), 0, cap)
+    return jnp.clip(jnp.vdot(r, labels) / jnp.where(norm > 0, norm, 1), 0, cap)
 
 
 SQUARED = Loss(

@@ -6,7 +6,9 @@ dual has a point p_j in [0, 1] a row, and the gap between the two at p_j = sigmo
     ||mu theta - beta mean_j w_j p_j a_j||^2 / (2 mu) + mean_j w_j B(t_j, s_j)
 
 where B <= (t - s)^2 / 8 is the Bregman divergence of softplus. At s = t it is ||g||^2 / (2 mu),
-which strong convexity gives too (Nesterov 2018, theorem 2.1.10). Here s_j is the logit as computed:
+which strong convexity gives too (Nesterov 2018, theorem 2.1.10). A loss of groups has the same
+bound with outputs for logits, its gradient for p and its curvature for 1 / 8: its conjugate too is
+met at a gradient. Here s_j is the logit as computed:
 what rounding does to it counts by its square. What rounding does to the sum over the rows is
 bounded and added to the norm (Higham 2002, sections 3.1 and 4.2): a norm below that would prove
 nothing. Neurons, offsets and weights count as exact.
@@ -23,7 +25,7 @@ from jax import lax
 
 from coala_jax._roundoff import relative_error
 from coala_jax._types import Params
-from coala_jax.preference._objective import LogisticProblem
+from coala_jax.preference._objective import Problem
 
 # Roundings of one term beside those of its sum: sigmoid (at most 8 units in the last place), the
 # products with weight, row, beta and 1 / m, the ridge and the difference.
@@ -35,18 +37,19 @@ _MARGIN = 1.01
 
 
 class BlockedRows(NamedTuple):
-    """Rows of the regression in b blocks of s, b and s about the root of m.
+    """Rows, or groups, of the regression in b blocks of s, b and s about the root of m.
 
     Sums of blocks, and then over blocks, round in proportion to b + s instead of m.
 
     Attributes:
-        problem: (b, s, k) design, (b, s) offset and weight; rows that fill the last block are zero.
-        lengths: (b, s) Euclidean norms of the rows that have weight, else 0.
+        problem: (b, s, k) design, (b, s) offset and weight, or (b, s, g, k) and (b, s, g) of
+            groups; rows that fill the last block are zero.
+        lengths: (b, s) or (b, s, g) Euclidean norms of the rows that have weight, else 0.
         rows: m.
         neurons: scalar, columns that are not zero.
     """
 
-    problem: LogisticProblem
+    problem: Problem
     lengths: jax.Array
     rows: int
     neurons: jax.Array
@@ -69,7 +72,7 @@ class Excess(NamedTuple):
     is_rounding: jax.Array
 
 
-def in_blocks(problem: LogisticProblem) -> BlockedRows:
+def in_blocks(problem: Problem) -> BlockedRows:
     """The rows of a problem, prepared for `excess_bound`."""
     rows = problem.weight.shape[0]
     size = math.isqrt(rows - 1) + 1
@@ -79,9 +82,9 @@ def in_blocks(problem: LogisticProblem) -> BlockedRows:
         filled = jnp.pad(leaf, [(0, blocks * size - rows), *[(0, 0)] * (leaf.ndim - 1)])
         return filled.reshape(blocks, size, *leaf.shape[1:])
 
-    blocked = LogisticProblem(*(split(leaf) for leaf in problem))
+    blocked = jax.tree.map(split, problem)
     lengths = jnp.where(blocked.weight > 0, _norm(blocked.design), 0)
-    neurons = jnp.sum(jnp.any(problem.design != 0, axis=0))
+    neurons = jnp.sum(jnp.any(problem.design != 0, axis=tuple(range(problem.design.ndim - 1))))
     return BlockedRows(blocked, lengths, rows, neurons)
 
 
@@ -114,13 +117,17 @@ def excess_bound(
 def _gradient(
     params: Params, blocked: BlockedRows, theta2: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """w_j p_j, (b, s), and the gradient, (k,)."""
-    design, offset, weight = blocked.problem
+    """Minus the loss's slope of every output, w_j p_j of pairs, and the gradient, (k,)."""
+    problem = blocked.problem
+    design = problem.design
     with jax.default_matmul_precision("highest"):
-        logit = offset - params.beta * jnp.einsum("bsk,k->bs", design, theta2)
-        pulled = weight * jax.nn.sigmoid(logit)
+        outputs = params.beta * jnp.einsum("...k,k->...", design, theta2)
+        # Blocks are no groups of the loss.
+        rows = [x.reshape(-1, *x.shape[2:]) for x in (outputs, problem.labels, problem.weight)]
+        pulled = problem.loss.negative_gradient(*rows).reshape(outputs.shape)
+        by_block = pulled.reshape(len(pulled), -1), design.reshape(len(pulled), -1, len(theta2))
         # The barrier keeps XLA from making one sum of the two.
-        sums = lax.optimization_barrier(jnp.einsum("bs,bsk->bk", pulled, design))
+        sums = lax.optimization_barrier(jnp.einsum("bs,bsk->bk", *by_block))
     return pulled, params.ridge * theta2 - params.beta * jnp.sum(sums, axis=0) / blocked.rows
 
 
@@ -128,14 +135,22 @@ def _rounding(
     params: Params, blocked: BlockedRows, theta2: jax.Array, pulled: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """Bounds of the error of the gradient's sums in norm, and of mean_j w_j (t_j - s_j)^2 / 8."""
-    offset, weight = blocked.problem.offset, blocked.problem.weight
-    blocks, block = offset.shape
+    problem, loss = blocked.problem, blocked.problem.loss
+    weight, labels = problem.weight, jnp.abs(problem.labels)
+    blocks, block, *members = weight.shape
     dtype, size = theta2.dtype, _norm(theta2)
-    pull = params.beta * jnp.sum(pulled * blocked.lengths) / blocked.rows
-    in_sums = relative_error(blocks + block + _OF_A_TERM, dtype) * (pull + params.ridge * size)
-    reach = jnp.abs(offset) + params.beta * blocked.lengths * size
+    slopes, curvature, reach = pulled, loss.curvature / 2, labels
+    if loss.grouped:
+        # A slope is a target less a share, or as many of them as there are draws.
+        draws = members[0] if loss.staged else 1
+        slopes = jnp.abs(pulled) + 2 * weight * (draws if loss.staged else labels)
+        curvature, reach = loss.curvature * draws, jnp.zeros_like(labels)
+    pull = params.beta * jnp.sum(slopes * blocked.lengths) / blocked.rows
+    terms = blocks + block * math.prod(members) + sum(members) + _OF_A_TERM
+    in_sums = relative_error(terms, dtype) * (pull + params.ridge * size)
+    reach = reach + params.beta * blocked.lengths * size
     moved = relative_error(blocked.neurons + _OF_A_TERM, dtype) * jnp.where(weight > 0, reach, 0)
-    return in_sums, jnp.sum(weight * moved**2) / (8 * blocked.rows)
+    return in_sums, curvature * jnp.sum(weight * moved**2) / blocked.rows
 
 
 def _norm(rows: jax.Array) -> jax.Array:

@@ -12,6 +12,7 @@ import optax
 from jax import lax
 
 from coala_jax._gradients import in_reverse_mode, require_solved
+from coala_jax._group_inputs import Arrays, GroupArrays, fitted_arrays, prepare_for
 from coala_jax._head import (
     Head,
     require_one_head,
@@ -19,31 +20,21 @@ from coala_jax._head import (
     term_weights,
     with_term_weights,
 )
-from coala_jax._inputs import (
-    PairArrays,
-    input_status,
-    key_or_default,
-    prepare_features,
-    prepare_params,
-    require_kind,
-)
-from coala_jax._roundoff import unit_roundoff
+from coala_jax._inputs import input_status, key_or_default, prepare_params, require_kind
 from coala_jax._solution import Phase2History, Phase2Solution, Phase2Stats, RewardMetrics
 from coala_jax._status import Status
-from coala_jax._types import Config, Params, PreferenceFeatures
+from coala_jax._types import Config, Features, GroupFeatures, Params
 from coala_jax.preference._excess import Excess, excess_bound, in_blocks
 from coala_jax.preference._implicit import differentiable_theta2
 from coala_jax.preference._objective import (
-    LogisticProblem,
-    difference_rounding,
-    logistic_problem,
-    neuron_differences,
+    Problem,
     objective,
     objective_change,
-    path_difference,
     preference_loss,
+    preference_problem,
 )
-from coala_jax.preference._rewards import weighted_metrics
+from coala_jax.preference._rewards import ordered_metrics, weighted_metrics
+from coala_jax.preference._terms import balanced_terms
 
 # An epoch that raises the objective is undone, its moments are forgotten and the step is halved;
 # every epoch that lowers it lets the step grow, at first to learning_rate and on to _LARGEST_SCALE
@@ -53,10 +44,6 @@ from coala_jax.preference._rewards import weighted_metrics
 _SHRINK = 0.5
 _GROWTH = 1.1
 _LARGEST_SCALE = 30.0
-# A neuron is unsure where its differences are known to this share of them only (root mean square):
-# a second-layer weight of t then makes the excess uncertain by (beta t 1e-3)^2 / 8, a hundredth of
-# its tolerance at logits of 1. Those of usual features are known to 1e-6.
-_UNSURE = 1e-3
 
 
 class _Inputs(NamedTuple):
@@ -65,17 +52,22 @@ class _Inputs(NamedTuple):
     params: Params
     head: Head
     theta2: jax.Array
-    features: PairArrays
-    eval_features: PairArrays | None
+    features: Arrays
+    eval_features: Arrays | None
 
 
-class _PairNeurons(NamedTuple):
-    """First-layer outputs of pairs and what the loss needs beside them."""
+class _Measured(NamedTuple):
+    """First-layer outputs of all responses, and what the loss needs beside them.
 
-    chosen: jax.Array
-    rejected: jax.Array
-    weight: jax.Array
-    problem: LogisticProblem
+    Attributes:
+        terms: of chosen and rejected responses, (n, k) each, or of groups, (n, g, k).
+        arrays: pairs or groups; their weights are NaN where they, or the head, are not finite.
+        problem: of Phase II.
+    """
+
+    terms: tuple[jax.Array, ...]
+    arrays: Arrays
+    problem: Problem
 
 
 class _Loop(NamedTuple):
@@ -94,13 +86,15 @@ class _Loop(NamedTuple):
 def finetune(
     params: Params,
     head: Head,
-    features: PreferenceFeatures,
+    features: Features,
     *,
     config: Config = Config(),
     key: jax.Array | None = None,
-    eval_features: PreferenceFeatures | None = None,
+    eval_features: Features | None = None,
 ) -> Phase2Solution:
     """Fit theta2 to the Bradley-Terry loss with offset (eq 6 or 9), the first layer frozen.
+
+    On groups it is the loss of Phase I that theta2 is fitted to.
 
     AdamW (an optax chain) from the head's own theta2, on all pairs or on minibatches. Stops when
     the objective is proven to be within `params.excess_tolerance` of its optimum, in units of the
@@ -111,10 +105,11 @@ def finetune(
     Args:
         params: `beta`, `gamma`, `ridge`, `learning_rate`, `weight_decay`, `excess_tolerance`.
         head: from `cronos`, on raw features of width d.
-        features: training pairs, (n, d).
-        config: `phase2_objective`, `max_epochs`, `batch_size`.
+        features: training pairs, (n, d), or groups, (n, k, d).
+        config: `phase2_objective`, `max_epochs`, `batch_size`, of groups `phase1_loss` and
+            `advantage`.
         key: typed key for shuffling minibatches; `jax.random.key(0)` if None.
-        eval_features: held-out pairs whose metrics are recorded beside the training ones.
+        eval_features: held-out pairs or groups whose metrics are recorded beside the training ones.
 
     Returns:
         The head with its new second layer, status, statistics and history.
@@ -127,10 +122,9 @@ def finetune(
     require_kind("config", config, Config)
     require_one_head(head)
     with jax.default_matmul_precision("highest"):
-        prepared = prepare_features(features)
-        held_out = (
-            None if eval_features is None else prepare_features(eval_features, "eval_features")
-        )
+        prepared, held_out = prepare_for(config, features), None
+        if eval_features is not None:
+            held_out = prepare_for(config, eval_features, "eval_features")
         inputs = (prepare_params(params), head, prepared, held_out, config, key_or_default(key))
         solution = in_reverse_mode(_finetune, *inputs)
     return require_solved(solution)
@@ -140,8 +134,8 @@ def finetune(
 def _finetune(
     params: Params,
     head: Head,
-    features: PairArrays,
-    eval_features: PairArrays | None,
+    features: Arrays,
+    eval_features: Arrays | None,
     config: Config,
     key: jax.Array,
 ) -> Phase2Solution:
@@ -149,39 +143,21 @@ def _finetune(
         inputs = _Inputs(params, head, term_weights(head), features, eval_features)
         measured, _ = _train(lax.stop_gradient(inputs), config, key)
         return dataclasses.replace(measured, head=head)
-    balanced, theta2 = balanced_terms(head, features)
+    balanced, theta2 = balanced_terms(head, fitted_arrays(config, features))
     # Gradients are those of the optimum; they do not enter the iteration.
     inputs = _Inputs(params, balanced, theta2, features, eval_features)
     trained, theta2 = _train(lax.stop_gradient(inputs), config, key)
-    problem = _pair_neurons(params, balanced, features, config).problem
+    problem = _measured(params, balanced, features, config).problem
     theta2 = differentiable_theta2(params, problem, theta2, trained.status == Status.SOLVED)
     return dataclasses.replace(trained, head=with_term_weights(balanced, theta2))
-
-
-def balanced_terms(head: Head, features: PairArrays) -> tuple[Head, jax.Array]:
-    """`balance_neurons`, with a linear path of unit spread too, and the weights of the terms.
-
-    A path whose differences over the pairs are rounding, or none, has weight 0.
-    """
-    head = balance_neurons(head, features)
-    if head.linear is None:
-        return head, term_weights(head)
-    difference = path_difference(head, features)
-    spread = _root_mean_square(difference[:, None], features.weight)[0]
-    sizes = jnp.abs(features.chosen - features.rejected) @ jnp.abs(head.linear)
-    rounding = unit_roundoff(sizes.dtype) * lax.stop_gradient(sizes)
-    sure = _root_mean_square(rounding[:, None], features.weight)[0] <= _UNSURE * spread
-    used = sure & (spread > 0)
-    linear = jnp.where(used, head.linear / jnp.where(used, spread, 1), 0)
-    return head._replace(linear=linear), jnp.append(head.theta2, jnp.where(used, spread, 0))
 
 
 def _train(inputs: _Inputs, config: Config, key: jax.Array) -> tuple[Phase2Solution, jax.Array]:
     """AdamW on the second layer of a balanced head, and the weights of terms that it ends at."""
     params, head, start, features, eval_features = inputs
     status = input_status(params, features, head)
-    train = _pair_neurons(params, head, features, config)
-    held_out = None if eval_features is None else _pair_neurons(params, head, eval_features, config)
+    train = _measured(params, head, features, config)
+    held_out = None if eval_features is None else _measured(params, head, eval_features, config)
     optimizer = optax.chain(
         optax.scale_by_adam(),
         optax.add_decayed_weights(params.weight_decay),
@@ -269,11 +245,13 @@ def _ended(excess: Excess, tolerance: jax.Array, value: jax.Array) -> jax.Array:
 def evaluate(
     params: Params,
     head: Head,
-    features: PreferenceFeatures,
+    features: Features,
     *,
     config: Config = Config(),
 ) -> RewardMetrics:
     """How well a head orders pairs: what `solve` records of `eval_features`, of any head and pairs.
+
+    Of groups it is their pairs of members with different scores, each group as much as its weight.
 
     `loss` has the ridge on theta2 as it stands: it is Phase II's objective where `finetune` or
     `solve` has scaled the neurons and there is no linear path, whose coefficient counts as 1 here.
@@ -282,8 +260,8 @@ def evaluate(
     Args:
         params: `beta`, `gamma` and `ridge` are read.
         head: takes raw features of width d.
-        features: pairs, (n, d).
-        config: `phase2_objective` is read.
+        features: pairs, (n, d), or groups, (n, k, d).
+        config: `phase2_objective` is read, of groups `phase1_loss` and `advantage`.
 
     Returns:
         Scalars; NaN for values that `solve` would not take, such as negative weights.
@@ -294,81 +272,52 @@ def evaluate(
     require_kind("config", config, Config)
     require_one_head(head)
     with jax.default_matmul_precision("highest"):
-        params, prepared = prepare_params(params), prepare_features(features)
-        pairs = _pair_neurons(params, head, prepared, config)
-        metrics = _metrics(params, pairs, term_weights(head))
+        params, prepared = prepare_params(params), prepare_for(config, features)
+        metrics = _metrics(params, _measured(params, head, prepared, config), term_weights(head))
         valid = input_status(params, prepared) == Status.SOLVED
         return jax.tree.map(lambda metric: jnp.where(valid, metric, jnp.nan), metrics)
 
 
-def accuracy(head: Head, features: PreferenceFeatures) -> jax.Array:
+def accuracy(head: Head, features: Features) -> jax.Array:
     """The share of pairs that a head orders right, ties half, by weight: a scalar.
 
     Args:
         head: takes raw features of width d.
-        features: pairs, (n, d).
+        features: pairs, (n, d), or groups, (n, k, d), of which pairs of members with different
+            scores count, each group as much as its weight.
 
     Raises:
         TypeError, ValueError: as for `evaluate`.
     """
-    return evaluate(Params(), head, features).accuracy
+    config = Config(phase1_loss="listwise") if isinstance(features, GroupFeatures) else Config()
+    return evaluate(Params(), head, features, config=config).accuracy
 
 
-def balance_neurons(head: Head, features: PairArrays) -> Head:
-    """The head with every neuron's reward difference at unit root mean square.
-
-    relu is positively homogeneous, so a neuron's scale can move between the layers, and the
-    function stays the same but for two kinds of neurons. One without any difference over the pairs
-    keeps its scale and gets theta2 = 0. One whose terms cancel until its differences are rounding
-    is zero altogether: on the next device, or in a wider type, it would be another.
-    """
-    difference = neuron_differences(head, features)
-    spread = _root_mean_square(difference, features.weight)
-    rounding = lax.stop_gradient(difference_rounding(head, features))
-    differs = spread > 0
-    unsure = differs & (_root_mean_square(rounding, features.weight) > _UNSURE * spread)
-    scale = jnp.where(differs, spread, 1)
-    return head._replace(
-        theta1=jnp.where(unsure, 0, head.theta1 / scale),
-        bias=jnp.where(unsure, 0, head.bias / scale),
-        theta2=jnp.where(differs & ~unsure, head.theta2 * scale, 0),
+def _measured(params: Params, head: Head, arrays: Arrays, config: Config) -> _Measured:
+    """Weights, and so all figures, are NaN where the arrays or the head are not finite."""
+    finite = input_status(params, arrays, head) != Status.NOT_FINITE_INPUT
+    arrays = arrays._replace(weight=jnp.where(finite, arrays.weight, jnp.nan))
+    problem = preference_problem(config, head, arrays, params)
+    return _Measured(
+        tuple(reward_terms(head, side) for side in arrays.responses_by_side), arrays, problem
     )
 
 
-def _root_mean_square(columns: jax.Array, weight: jax.Array) -> jax.Array:
-    """Of (n, k) columns over rows of weight (n,): (k,), with gradient zero where it is zero."""
-    weight = weight[:, None]
-    # In units of the largest one no square overflows or vanishes.
-    largest = jnp.max(jnp.abs(jnp.where(weight > 0, columns, 0)), axis=0)
-    unit = lax.stop_gradient(jnp.where(largest > 0, largest, 1))
-    square = jnp.mean(weight * (columns / unit) ** 2, axis=0)
-    return jnp.where(square > 0, unit * jnp.sqrt(jnp.where(square > 0, square, 1)), 0)
-
-
-def _pair_neurons(params: Params, head: Head, features: PairArrays, config: Config) -> _PairNeurons:
-    """Weights, and so all figures, are NaN where the pairs or the head are not finite."""
-    finite = input_status(params, features, head) != Status.NOT_FINITE_INPUT
-    weight = jnp.where(finite, features.weight, jnp.nan)
-    features = features._replace(weight=weight)
-    problem = logistic_problem(config.phase2_objective, head, features, params.gamma)
-    chosen, rejected = reward_terms(head, features.chosen), reward_terms(head, features.rejected)
-    return _PairNeurons(chosen, rejected, weight, problem)
-
-
-def _metrics(params: Params, pairs: _PairNeurons, theta2: jax.Array) -> RewardMetrics:
-    return weighted_metrics(
-        pairs.chosen @ theta2,
-        pairs.rejected @ theta2,
-        pairs.weight,
-        loss=objective(params, pairs.problem, theta2),
-        log_loss=preference_loss(params, pairs.problem, theta2),
-        beta=params.beta,
-    )
+def _metrics(params: Params, measured: _Measured, theta2: jax.Array) -> RewardMetrics:
+    losses = {
+        "loss": objective(params, measured.problem, theta2),
+        "log_loss": preference_loss(params, measured.problem, theta2),
+    }
+    if isinstance(measured.arrays, GroupArrays):
+        rewards = measured.terms[0] @ theta2
+        return ordered_metrics(rewards, measured.arrays, beta=params.beta, **losses)
+    chosen, rejected = (terms @ theta2 for terms in measured.terms)
+    return weighted_metrics(chosen, rejected, measured.arrays.weight, beta=params.beta, **losses)
 
 
 def _run_epoch(
     params: Params,
-    problem: LogisticProblem,
+    problem: Problem,
     optimizer: optax.GradientTransformation,
     batch_size: int | None,
     loop: _Loop,
@@ -377,7 +326,7 @@ def _run_epoch(
     """One pass over the rows in shuffled batches; (theta2, moments) after it."""
 
     def step(
-        carry: tuple[jax.Array, optax.OptState], batch: LogisticProblem
+        carry: tuple[jax.Array, optax.OptState], batch: Problem
     ) -> tuple[tuple[jax.Array, optax.OptState], None]:
         theta2, moments = carry
         gradient = jax.grad(lambda t: objective(params, batch, t))(theta2)

@@ -9,7 +9,13 @@ import jax.numpy as jnp
 from jax import lax
 
 from coala_jax._types import Params
-from coala_jax.preference._objective import LogisticProblem, objective, objective_change
+from coala_jax.preference._objective import (
+    GroupProblem,
+    LogisticProblem,
+    Problem,
+    objective,
+    objective_change,
+)
 
 # Self-concordant-like and at most 2P unknowns: 5 or 6 full steps suffice from zero, the cap covers
 # the damped phase on separable pairs with a tiny ridge.
@@ -36,22 +42,22 @@ class NewtonResult(NamedTuple):
 
 def newton_optimum(
     params: Params,
-    problem: LogisticProblem,
+    problem: Problem,
     tolerance: float | None = None,
     start: jax.Array | None = None,
 ) -> NewtonResult:
-    """Minimise eq 6 or 9 with its ridge to a gradient norm below `tolerance`.
+    """Minimise eq 6 or 9, or that of groups, with its ridge to a gradient below `tolerance`.
 
     Args:
         params: `beta` and `ridge` are read; ridge must be > 0.
-        problem: from `logistic_problem`.
+        problem: from `preference_problem`.
         tolerance: largest gradient norm; None for 100 times the dtype's resolution of the one at
             the start.
         start: (k,) where to begin; zero if None.
     """
     design = problem.design
     if start is None:
-        start = jnp.zeros(design.shape[1], design.dtype)
+        start = jnp.zeros(design.shape[-1], design.dtype)
 
     def value_and_grad(theta2: jax.Array) -> tuple[jax.Array, jax.Array]:
         return jax.value_and_grad(lambda t: objective(params, problem, t))(theta2)
@@ -90,10 +96,29 @@ def newton_optimum(
     return NewtonResult(theta2, value, jnp.linalg.norm(gradient), steps)
 
 
-def hessian(params: Params, problem: LogisticProblem, theta2: jax.Array) -> jax.Array:
+def hessian(params: Params, problem: Problem, theta2: jax.Array) -> jax.Array:
     """Second derivative of `objective` in theta2: (k, k)."""
+    if isinstance(problem, LogisticProblem):
+        curved = _logistic_hessian(params, problem, theta2)
+    else:
+        curved = _group_hessian(params, problem, theta2)
+    return curved + params.ridge * jnp.eye(len(theta2), dtype=theta2.dtype)
+
+
+def _logistic_hessian(params: Params, problem: LogisticProblem, theta2: jax.Array) -> jax.Array:
     design = problem.design
     probability = jax.nn.sigmoid(problem.offset - params.beta * (design @ theta2))
     curvature = problem.weight * probability * (1 - probability) / design.shape[0]
     scaled = design * (params.beta**2 * curvature)[:, None]
-    return scaled.T @ design + params.ridge * jnp.eye(design.shape[1], dtype=design.dtype)
+    return scaled.T @ design
+
+
+def _group_hessian(params: Params, problem: GroupProblem, theta2: jax.Array) -> jax.Array:
+    """Members of a group move each other's slopes: of every term what it moves them by."""
+
+    def pull(outputs: jax.Array) -> jax.Array:
+        return problem.loss.negative_gradient(outputs, problem.labels, problem.weight)
+
+    _, moved_by = jax.linearize(pull, params.beta * (problem.design @ theta2))
+    moved = jax.vmap(moved_by, -1, -1)(params.beta**2 * problem.design)
+    return -jnp.einsum("ngk,ngl->kl", problem.design, moved) / len(problem.design)

@@ -9,19 +9,27 @@ A linear path is one more column of phi, with a coefficient of its own in theta2
 
 Pointwise (eq 9): the same with +phi(chosen_j) and -phi(rejected_j) as rows of their own. Both are
 a logistic regression without intercept on a design matrix; m_j is TRL's margin column.
+
+Of groups it is the Phase I loss l of the group's rewards, with the targets that it had there:
+
+    mean_j w_j l(beta theta2^T (phi(x_j1) - mean_i phi(x_ji)), ...) + ridge / 2 ||theta2||^2
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import dataclasses
+from typing import NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 
+from coala_jax._errors import CoalaError
+from coala_jax._group_inputs import Arrays, as_groups, group_targets
 from coala_jax._head import Head, reward_terms
 from coala_jax._inputs import PairArrays
-from coala_jax._roundoff import unit_roundoff
-from coala_jax._types import Objective, Params
+from coala_jax._types import Config, Objective, Params
+from coala_jax.losses import BRADLEY_TERRY, Loss
+from coala_jax.preference._terms import term_differences
 
 
 class LogisticProblem(NamedTuple):
@@ -36,6 +44,61 @@ class LogisticProblem(NamedTuple):
     design: jax.Array
     offset: jax.Array
     weight: jax.Array
+
+    @property
+    def loss(self) -> Loss:
+        """Of advantages times beta, with the offsets as labels."""
+        return BRADLEY_TERRY
+
+    @property
+    def labels(self) -> jax.Array:
+        """(m,) the offsets."""
+        return self.offset
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class GroupProblem:
+    """Groups of the regression that Phase II is on `GroupFeatures`.
+
+    Attributes:
+        design: (n, g, k) terms of members less the mean of their group.
+        labels: (n, g) as the loss takes them.
+        weight: (n, g) weight of each group, 0 of members that are missing.
+        loss: of advantages times beta, static.
+    """
+
+    design: jax.Array
+    labels: jax.Array
+    weight: jax.Array
+    loss: Loss = dataclasses.field(metadata={"static": True})
+
+
+Problem: TypeAlias = LogisticProblem | GroupProblem
+
+
+def preference_problem(config: Config, head: Head, arrays: Arrays, params: Params) -> Problem:
+    """The regression of eq 6 or eq 9, or that of groups.
+
+    Args:
+        config: `phase2_objective`, `phase1_loss` and `advantage` are read.
+        head: whose first-layer outputs are the design.
+        arrays: pairs, or groups.
+        params: `gamma` and `temperature` are read.
+
+    Raises:
+        ValueError: the pointwise objective of groups.
+    """
+    if not config.loss.grouped:
+        assert isinstance(arrays, PairArrays)  # as `prepare_for` has it
+        return logistic_problem(config.phase2_objective, head, arrays, params.gamma)
+    if config.phase2_objective == "pointwise":
+        raise CoalaError(
+            "phase2_objective='pointwise' is of pairs: groups take 'pairwise', which refits the "
+            f"loss of Phase I, {config.phase1_loss!r}, or 'none'"
+        )
+    labels, weight = group_targets(config, arrays, params)
+    return GroupProblem(term_differences(head, as_groups(arrays)), labels, weight, config.loss)
 
 
 def logistic_problem(
@@ -55,66 +118,27 @@ def logistic_problem(
     )
 
 
-def term_differences(head: Head, pairs: PairArrays) -> jax.Array:
-    """phi(chosen) - phi(rejected), the column of a linear path included: (n, k) or (n, k + 1)."""
-    neurons = neuron_differences(head, pairs)
-    if head.linear is None:
-        return neurons
-    return jnp.concatenate([neurons, path_difference(head, pairs)[:, None]], axis=1)
+def preference_loss(params: Params, problem: Problem, theta2: jax.Array) -> jax.Array:
+    """Weighted mean of softplus(offset - beta a_j theta2), or of a group's loss: scalar."""
+    outputs = params.beta * (problem.design @ theta2)
+    return problem.loss.value(outputs, problem.labels, problem.weight) / len(outputs)
 
 
-def path_difference(head: Head, pairs: PairArrays) -> jax.Array:
-    """(chosen - rejected) linear of a head that has a linear path: (n,)."""
-    assert head.linear is not None
-    return jnp.matmul(pairs.chosen - pairs.rejected, head.linear, precision="highest")
-
-
-def neuron_differences(head: Head, pairs: PairArrays) -> jax.Array:
-    """Differences of the first-layer outputs of the sides: (n, k).
-
-    A neuron that sees both is linear between them, and their outputs may agree in most digits: the
-    difference of the features does not cancel.
-    """
-    chosen, rejected = head.neurons(pairs.chosen), head.neurons(pairs.rejected)
-    step = jnp.matmul(pairs.chosen - pairs.rejected, head.theta1, precision="highest")
-    return jnp.where((chosen != 0) & (rejected != 0), step, chosen - rejected)
-
-
-def difference_rounding(head: Head, pairs: PairArrays) -> jax.Array:
-    """What one rounding of each of its terms may put `neuron_differences` off by: (n, k)."""
-    chosen, rejected = head.neurons(pairs.chosen), head.neurons(pairs.rejected)
-    theta1, bias = jnp.abs(head.theta1), jnp.abs(head.bias)
-    step = jnp.abs(pairs.chosen - pairs.rejected) @ theta1
-    one, other = (
-        jnp.where(outputs != 0, jnp.abs(side - head.center) @ theta1 + bias, 0)
-        for side, outputs in ((pairs.chosen, chosen), (pairs.rejected, rejected))
-    )
-    both = (chosen != 0) & (rejected != 0)
-    return unit_roundoff(step.dtype) * jnp.where(both, step, one + other)
-
-
-def preference_loss(params: Params, problem: LogisticProblem, theta2: jax.Array) -> jax.Array:
-    """Weighted mean of softplus(offset - beta a_j theta2): scalar."""
-    advantage = problem.design @ theta2
-    return jnp.mean(problem.weight * jax.nn.softplus(problem.offset - params.beta * advantage))
-
-
-def objective(params: Params, problem: LogisticProblem, theta2: jax.Array) -> jax.Array:
+def objective(params: Params, problem: Problem, theta2: jax.Array) -> jax.Array:
     """`preference_loss` plus ridge / 2 ||theta2||^2: scalar."""
     penalty = 0.5 * params.ridge * jnp.vdot(theta2, theta2)
     return preference_loss(params, problem, theta2) + penalty
 
 
 def objective_change(
-    params: Params, problem: LogisticProblem, theta2: jax.Array, new_theta2: jax.Array
+    params: Params, problem: Problem, theta2: jax.Array, new_theta2: jax.Array
 ) -> jax.Array:
     """objective(new_theta2) - objective(theta2), accurate where both agree to all digits.
 
-    Row by row softplus(t + e) - softplus(t) = log1p(sigmoid(t) expm1(e)); the sign of a descent
-    step stays right far below the resolution of the objective itself.
+    The sign of a descent step stays right far below the resolution of the objective itself.
     """
     step = new_theta2 - theta2
-    logit = problem.offset - params.beta * (problem.design @ theta2)
-    moved = jnp.expm1(-params.beta * (problem.design @ step))
-    rows = jnp.mean(problem.weight * jnp.log1p(jax.nn.sigmoid(logit) * moved))
+    outputs, moves = (params.beta * (problem.design @ x) for x in (theta2, step))
+    assert problem.loss.change is not None  # a loss of pairs or groups
+    rows = problem.loss.change(outputs, moves, problem.labels, problem.weight) / len(outputs)
     return rows + params.ridge * jnp.vdot(step, theta2 + 0.5 * step)

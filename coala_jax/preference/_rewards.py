@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from coala_jax._accuracy import pairwise_accuracy
+from coala_jax._group_inputs import GroupArrays
 from coala_jax._relative_weights import over_their_mean
 from coala_jax._solution import RewardMetrics
 
@@ -35,6 +36,32 @@ def reward_metrics(
     """
     weight = jnp.ones_like(chosen) if weight is None else over_their_mean(weight, chosen.dtype)
     return weighted_metrics(chosen, rejected, weight, loss=loss, log_loss=log_loss, beta=beta)
+
+
+def ordered_metrics(
+    rewards: jax.Array,
+    groups: GroupArrays,
+    *,
+    loss: jax.Array,
+    log_loss: jax.Array,
+    beta: jax.Array | float,
+) -> RewardMetrics:
+    """`reward_metrics` of (n, g) rewards of groups, over pairs of members with different scores.
+
+    Each group counts as much as its weight, whatever the number of its pairs.
+    """
+    member = groups.member > 0
+    above = groups.scores[:, :, None] > groups.scores[:, None, :]
+    ordered = above & member[:, :, None] & member[:, None, :]
+    pairs = jnp.sum(ordered, axis=(1, 2))
+    share = groups.weight / jnp.where(pairs > 0, pairs, 1)
+    weight = jnp.where(ordered, share[:, None, None], 0)
+    better, worse = jnp.broadcast_arrays(rewards[:, :, None], rewards[:, None, :])
+    # Weights of mean 1 over all places of a pair.
+    weight = weight.ravel() * weight.size / jnp.sum(groups.weight)
+    return weighted_metrics(
+        better.ravel(), worse.ravel(), weight, loss=loss, log_loss=log_loss, beta=beta
+    )
 
 
 def weighted_metrics(

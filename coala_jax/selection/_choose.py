@@ -16,17 +16,18 @@ import numpy as np
 from coala_jax._calibration import fit_temperature
 from coala_jax._errors import CoalaError
 from coala_jax._folds import FOLDS, folds_of
+from coala_jax._group_inputs import Arrays, prepare_for
 from coala_jax._inputs import (
     PairArrays,
     input_status,
     key_or_default,
-    prepare_features,
     prepare_params,
     require_kind,
 )
 from coala_jax._status import Status
-from coala_jax._types import Config, Params, PreferenceFeatures
+from coala_jax._types import Config, Features, Params
 from coala_jax.losses import SQUARED_DIFFERENCE
+from coala_jax.selection._judged_pairs import judged_pairs
 from coala_jax.selection._left_out import LeftOut, Paths
 from coala_jax.selection._scores import (
     Candidate,
@@ -89,7 +90,8 @@ class Choice(NamedTuple):
         folds: number of folds; 0 where there were too few groups or pairs for any, or values that
             `solve` has a status for.
         margins: (n,) reward differences of all pairs by heads of the choice that had not seen
-            their groups; None where there were no folds.
+            their groups; None where there were no folds. Of `GroupFeatures` the pairs are those of
+            members with different scores, group by group.
         linear_margins: (n,) likewise of the best linear path alone; None without one.
         odds: (n,) log-odds of all pairs, in each fold by the candidate and the temperature that the
             other folds choose: what an honest verdict judges, since the margins of the choice are
@@ -137,7 +139,7 @@ class Choice(NamedTuple):
 
 def choose_strengths(
     params: Params,
-    features: PreferenceFeatures,
+    features: Features,
     groups: Sequence[Hashable] | None,
     *,
     config: Config,
@@ -148,14 +150,17 @@ def choose_strengths(
 ) -> Choice:
     """The choice of `select`, which says what the arguments are."""
     require_kind("params", params, Params)
-    pairs = prepare_features(features)
-    weight = np.asarray(pairs.weight, np.float64)
-    names = group_names(groups, len(weight))
+    require_kind("config", config, Config)
+    arrays = prepare_for(config, features)
+    row_weight = np.asarray(arrays.weight, np.float64)
+    row_names = group_names(groups, len(row_weight))
     if groups is None:
-        names = _with_copies(pairs, names)
+        row_names = _with_copies(arrays, row_names)
     _require_settings(config, grid, folds, rule)
     config.require_phases_agree()
-    require_better_chosen(config, params, pairs)
+    require_better_chosen(config, params, arrays)
+    judged = judged_pairs(arrays)
+    weight, names = judged.weight, tuple(row_names[row] for row in judged.row)
     # What is chosen is not read, so that it cannot be wrong.
     params = params._replace(**{leaf: Params._field_defaults[leaf] for leaf in _CHOSEN})
     counted = {name for name, each in zip(names, weight, strict=True) if each > 0}
@@ -163,15 +168,15 @@ def choose_strengths(
     many_pairs = np.count_nonzero(weight) >= _PAIRS_OF_FEW_GROUPS
     linear_alone = config.linear_path and many_pairs and len(counted) >= folds
     # The status of the solution says what is wrong with bad values.
-    status = input_status(prepare_params(params), pairs)
+    status = input_status(prepare_params(params), arrays)
     if status != Status.SOLVED or (few and not linear_alone):
         return _fallback(params, config, grid, names, few)
     key = key_or_default(key)
     gate_key, _ = jax.random.split(key)  # the gates of `solve` at the same key
     coarse = prepare_params(params)._replace(residual_tolerance=jnp.asarray(_RESIDUAL, float))
     seed = int(jax.random.randint(jax.random.fold_in(key, 1), (), 0, 2**31 - 1))
-    fold = _folds(names, weight, folds, seed)
-    left_out = LeftOut(pairs, fold, coarse, config, gate_key)
+    row_fold = _folds(row_names, row_weight, folds, seed)
+    left_out = LeftOut(arrays, row_fold, coarse, config, gate_key)
     judge = functools.partial(score, groups=names, weight=weight)
     linear = _linear_candidates(left_out, judge, grid) if config.linear_path else []
     simplest = _best(linear)
@@ -179,6 +184,7 @@ def choose_strengths(
         grid = grid._replace(ridges=())
     networks = [] if few else _network_candidates(left_out, judge, grid, simplest)
     best = _chosen(linear, networks, names, weight, rule)
+    fold = row_fold[judged.row]
     odds, linear_odds = _cross_chosen(linear, networks, fold, names, weight, rule)
     table = tuple(each.candidate for each in (*linear, *networks))
     return Choice(
@@ -195,7 +201,7 @@ def choose_strengths(
     )
 
 
-def require_better_chosen(config: Config, params: Params, pairs: PairArrays) -> None:
+def require_better_chosen(config: Config, params: Params, pairs: Arrays) -> None:
     """Raise where a target says that the rejected response is the better one, or all say nothing.
 
     Left-out pairs are judged by whether the chosen response is above the other.
@@ -203,7 +209,7 @@ def require_better_chosen(config: Config, params: Params, pairs: PairArrays) -> 
     Raises:
         CoalaError: how many targets of `squared_difference` are below 0; all are 0.
     """
-    if config.loss != SQUARED_DIFFERENCE:
+    if config.loss != SQUARED_DIFFERENCE or not isinstance(pairs, PairArrays):
         return
     targets = np.asarray(params.gamma, np.float64) + np.asarray(pairs.margin, np.float64)
     counted = np.asarray(pairs.weight) > 0
@@ -377,9 +383,13 @@ def group_names(groups: Sequence[Hashable] | None, pairs: int) -> tuple[str, ...
     return tuple(map(str, given))
 
 
-def _with_copies(pairs: PairArrays, names: tuple[str, ...]) -> tuple[str, ...]:
+def _with_copies(arrays: Arrays, names: tuple[str, ...]) -> tuple[str, ...]:
     """Groups of pairs that nobody has grouped: copies of a pair belong together."""
-    sides = np.concatenate([np.asarray(side) for side in (pairs.chosen, pairs.rejected)], axis=1)
+    if isinstance(arrays, PairArrays):
+        both = (arrays.chosen, arrays.rejected)
+        sides = np.concatenate([np.asarray(side) for side in both], axis=1)
+    else:
+        sides = np.asarray(arrays.responses).reshape(len(names), -1)
     first: dict[bytes, str] = {}
     return tuple(
         first.setdefault(row.tobytes(), name) for row, name in zip(sides, names, strict=True)

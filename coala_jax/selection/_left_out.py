@@ -1,7 +1,8 @@
 """Reward differences of left-out pairs, from heads that have not seen their groups.
 
 Every fold is the whole set with the weights of its left-out pairs at zero: `solve` then takes them
-for no part of the data, and all folds have one shape, and one compiled program.
+for no part of the data, and all folds have one shape, and one compiled program. Where the features
+are groups the pairs are those of their members.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from coala_jax._group_inputs import Arrays, fitted_arrays
 from coala_jax._head import term_weights
 from coala_jax._inputs import PairArrays
 from coala_jax._relative_weights import over_their_mean
-from coala_jax._types import Config, Objective, Params
+from coala_jax._types import Config, Params
 from coala_jax.convex._coarse import (
     CoarsePath,
     coarse_advance,
@@ -25,9 +27,10 @@ from coala_jax.convex._coarse import (
     coarse_head,
     linear_probes,
 )
-from coala_jax.preference._finetune import balanced_terms
 from coala_jax.preference._newton import newton_optimum
-from coala_jax.preference._objective import logistic_problem, term_differences
+from coala_jax.preference._objective import preference_problem
+from coala_jax.preference._terms import balanced_terms, term_differences
+from coala_jax.selection._judged_pairs import judged_pairs
 
 _NEWTON_TOLERANCE = 1e-5
 
@@ -39,19 +42,21 @@ class LeftOut:
     """Folds of pairs, and what heads of the others say of each.
 
     Args:
-        pairs: prepared.
-        fold: (n,) number of each pair's fold, from 0.
+        arrays: prepared pairs, or groups.
+        fold: (n,) number of each one's fold, from 0.
         params: of every solve.
         config: of every solve.
         key: of the gates.
     """
 
     def __init__(
-        self, pairs: PairArrays, fold: np.ndarray, params: Params, config: Config, key: jax.Array
+        self, arrays: Arrays, fold: np.ndarray, params: Params, config: Config, key: jax.Array
     ) -> None:
         self._params, self._config, self._key = params, config, key
-        self._tests = [fold == number for number in range(fold.max() + 1)]
-        self._folds = [_without(pairs, test) for test in self._tests]
+        self._judged = judged_pairs(arrays)
+        tests = [fold == number for number in range(fold.max() + 1)]
+        self._folds = [_without(arrays, test) for test in tests]
+        self._tests = [test[self._judged.row] for test in tests]
 
     @property
     def folds(self) -> int:
@@ -59,15 +64,17 @@ class LeftOut:
         return len(self._folds)
 
     def linear(self, ridges: Sequence[float]) -> np.ndarray:
-        """Of the linear path alone at every ridge, high to low: (r, n)."""
-        values = jnp.asarray(ridges, self._folds[0].chosen.dtype)
+        """Of the linear path alone at every ridge, high to low: (r, p)."""
+        values = jnp.asarray(ridges, self._folds[0].weight.dtype)
 
-        def one(pairs: PairArrays) -> np.ndarray:
-            weights = linear_probes(self._params, pairs, values, self._config)
-            return np.asarray(weights @ (pairs.chosen - pairs.rejected).T)
+        def one(arrays: Arrays) -> np.ndarray:
+            weights = linear_probes(self._params, arrays, values, self._config)
+            if isinstance(arrays, PairArrays):
+                return np.asarray(weights @ (arrays.chosen - arrays.rejected).T)
+            return np.asarray(jnp.einsum("rd,nkd->rnk", weights, arrays.responses))
 
         with jax.default_matmul_precision("highest"):
-            return self._joined([one(pairs) for pairs in self._folds])
+            return self._joined([one(arrays) for arrays in self._folds])
 
     def network(
         self,
@@ -85,7 +92,7 @@ class LeftOut:
             ridges: values of `Params.ridge` for Phase II, of the objective that the config has.
 
         Returns:
-            Where the folds have come to, and their margins (1 + r, n).
+            Where the folds have come to, and their margins (1 + r, p).
         """
         params = self._params._replace(group_lasso=jnp.asarray(group_lasso, float))
         if linear_ridge is not None:
@@ -93,38 +100,39 @@ class LeftOut:
         values = jnp.asarray(ridges, float)
         with jax.default_matmul_precision("highest"):
             paths = start or [
-                coarse_begin(params, pairs, self._key, self._config) for pairs in self._folds
+                coarse_begin(params, arrays, self._key, self._config) for arrays in self._folds
             ]
             paths = [coarse_advance(params, path, self._config) for path in paths]
-            objective = self._config.phase2_objective
             found = [
-                np.asarray(_margins(params, path, pairs, values, objective))
-                for path, pairs in zip(paths, self._folds, strict=True)
+                np.asarray(_margins(params, path, arrays, values, self._config))
+                for path, arrays in zip(paths, self._folds, strict=True)
             ]
         return paths, self._joined(found)
 
-    def _joined(self, margins: Sequence[np.ndarray]) -> np.ndarray:
-        """Of every pair the margins by the fold that left it out: f times (c, n) -> (c, n)."""
+    def _joined(self, rewards: Sequence[np.ndarray]) -> np.ndarray:
+        """Of every pair the margins by the fold that left it out: f times (c, n, ...) -> (c, p)."""
+        margins = [self._judged.margins(each) for each in rewards]
         joined = np.zeros_like(margins[0])
         for test, found in zip(self._tests, margins, strict=True):
             joined[:, test] = found[:, test]
         return joined
 
 
-def _without(pairs: PairArrays, test: np.ndarray) -> PairArrays:
-    weight = jnp.where(jnp.asarray(test), 0, pairs.weight)
-    return pairs._replace(weight=over_their_mean(weight, weight.dtype))
+def _without(arrays: Arrays, test: np.ndarray) -> Arrays:
+    weight = jnp.where(jnp.asarray(test), 0, arrays.weight)
+    return arrays._replace(weight=over_their_mean(weight, weight.dtype))
 
 
-@functools.partial(jax.jit, static_argnames="objective")
+@functools.partial(jax.jit, static_argnames="config")
 def _margins(
-    params: Params, path: CoarsePath, pairs: PairArrays, ridges: jax.Array, objective: Objective
+    params: Params, path: CoarsePath, arrays: Arrays, ridges: jax.Array, config: Config
 ) -> jax.Array:
-    head = coarse_head(path)
-    first = term_differences(head, pairs) @ term_weights(head)
-    balanced, start = balanced_terms(head, pairs)
-    problem = logistic_problem(objective, balanced, pairs, params.gamma)
-    terms = term_differences(balanced, pairs)
+    """Reward differences of pairs, (1 + r, n), or what members have beyond their mean."""
+    head, fitted = coarse_head(path), fitted_arrays(config, arrays)
+    first = term_differences(head, arrays) @ term_weights(head)
+    balanced, start = balanced_terms(head, fitted)
+    problem = preference_problem(config, balanced, arrays, params)
+    terms = term_differences(balanced, arrays)
 
     def second(ridge: jax.Array) -> jax.Array:
         here = params._replace(ridge=ridge)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
@@ -10,7 +11,7 @@ import jax
 from coala_jax._folds import FOLDS
 from coala_jax._solution import Solution
 from coala_jax._solve import solve
-from coala_jax._types import Config, Params, PreferenceFeatures
+from coala_jax._types import Config, Features, GroupFeatures, Params
 from coala_jax.selection._choose import GRID, Choice, Grid, choose_strengths
 from coala_jax.selection._scores import Rule
 
@@ -39,10 +40,10 @@ class Selection(NamedTuple):
 
 def select(
     params: Params,
-    features: PreferenceFeatures,
+    features: Features,
     groups: Sequence[Hashable] | None = None,
     *,
-    config: Config = SELECTED,
+    config: Config | None = None,
     key: jax.Array | None = None,
     grid: Grid = GRID,
     folds: int = FOLDS,
@@ -60,10 +61,12 @@ def select(
 
     Args:
         params: the other scalars; `group_lasso`, `linear_ridge` and `ridge` are not read.
-        features: n pairs of (n, d) features, as for `solve`.
+        features: n pairs of (n, d) features, or groups, as for `solve`. Groups are judged by the
+            pairs of their members, which count together as much as the group's weight.
         groups: (n,) names; pairs of one group, such as those of one prompt, are never split. None
             where every pair is a group of its own, but for copies of it.
-        config: of the solves. Without a linear path the strengths alone are chosen.
+        config: of the solves; None means `SELECTED`, with the listwise loss for groups. Without a
+            linear path the strengths alone are chosen.
         key: typed key of gates and folds, `jax.random.key(0)` if None; the solution is that of
             `solve` with the choice and the same key.
         grid: the strengths that are tried.
@@ -91,6 +94,9 @@ def select(
         >>> bool(found.choice.candidate.log_loss < np.log(2))
         True
     """
+    if config is None:
+        grouped = isinstance(features, GroupFeatures)
+        config = dataclasses.replace(SELECTED, phase1_loss="listwise") if grouped else SELECTED
     choice = choose_strengths(
         params, features, groups, config=config, key=key, grid=grid, folds=folds, rule=rule
     )

@@ -28,6 +28,7 @@ from coala_jax.features import (
     prefix_pairs,
 )
 from coala_jax.features._export import is_dataset_folder
+from coala_jax.features._groups import holds_groups
 from coala_jax.features._join import open_whole_store
 
 BY_GROUP, BY_PROMPT, BY_ROW = "group", "prompt", "row"
@@ -175,13 +176,19 @@ def pairs_of_table(
 
     Raises:
         FeatureError: fewer than two pairs, values that are not finite in float32, prompts of
-            ``rows`` that are not those of the table, or a table without the cuts that were asked
-            for.
+            ``rows`` that are not those of the table, a table without the cuts that were asked for,
+            or one of groups.
     """
     if len(table.chosen) < FEWEST_PAIRS:
         raise FeatureError(
             f"{source}: chosen and rejected hold {len(table.chosen)} pair of "
             f"{table.chosen.shape[1]} columns; at least {FEWEST_PAIRS} pairs are needed"
+        )
+    if holds_groups(table.ids):
+        raise FeatureError(
+            f"{source}: its rows are groups (--pairs groups), some of whose pairs tie; take them "
+            "with coala_jax.features.group_table and solve with a loss of groups, or extract them "
+            "again with --pairs one or all"
         )
     if rows is not None:
         table = _with_prompts(source, table, rows, chat_template)

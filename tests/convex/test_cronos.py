@@ -23,6 +23,8 @@ from tests.helpers import draw_pairs
 
 CONFIG = Config(n_gates=4, max_iterations=2000)
 USUAL = {"squared", "bradley_terry"}
+# test_groups.py has those of groups.
+OTHERS = {name for name, loss in LOSSES.items() if not loss.grouped} - USUAL
 RHO = 0.7
 
 
@@ -32,7 +34,7 @@ RHO = 0.7
     [
         "squared",
         "bradley_terry",
-        *(pytest.param(loss, marks=pytest.mark.slow) for loss in sorted(set(LOSSES) - USUAL)),
+        *(pytest.param(loss, marks=pytest.mark.slow) for loss in sorted(OTHERS)),
     ],
 )
 @pytest.mark.parametrize("model", ["relu", "gated_relu"])

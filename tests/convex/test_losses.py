@@ -1,4 +1,4 @@
-"""Every loss: prox, conjugate and dual scale against numerical truth."""
+"""Every loss of responses or pairs: prox, conjugate and dual scale against numerical truth."""
 
 from functools import cache
 
@@ -13,7 +13,7 @@ from scipy.special import entr, xlog1py
 
 from coala_jax.losses import LOSSES, get_loss
 
-NAMES = sorted(LOSSES)
+NAMES = sorted(name for name, loss in LOSSES.items() if not loss.grouped)
 LABELS = st.sampled_from([-1.0, 1.0])
 
 

@@ -95,7 +95,7 @@ def test_a_row_that_cannot_be_scored_has_its_reason(fields, reason):
     ("options", "message"),
     [
         ({"format": "pairs"}, "format='pairs' must be one of"),
-        ({"pairs": "two"}, "pairs='two' must be one of one, all"),
+        ({"pairs": "two"}, "pairs='two' must be one of one, all, groups"),
         ({"columns": {"answer": "a"}}, "columns: 'answer' must be one of"),
         ({"columns": {"response": "b"}}, "has no column 'b'"),
         ({}, r"its columns \(prompt, answer\) hold no responses; .* \(--columns response=answer\)"),

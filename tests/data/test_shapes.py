@@ -290,6 +290,31 @@ def test_scored_rows_become_all_pairs_and_ties_are_counted():
     assert tied.set_aside_counts == {"tied scores": 1}
 
 
+def test_scored_rows_are_kept_as_whole_groups():
+    """The best one against each other one, ties too; a row of equal scores says nothing."""
+    rows = [{**SCORED, "scores": [3, 1, 3]}, {**SCORED, "id": "t", "scores": [2, 2, 2]}]
+    read = read_rows(rows, RowOptions(pairs="groups"))
+    assert [row[:5] for row in read.rows] == [
+        ("q/0>1", "p", "a", "b", 2.0),
+        ("q/0=2", "p", "a", "c", 0.0),
+    ]
+    assert read.set_aside_counts == {"tied scores": 1}
+
+
+def test_unpaired_rows_are_kept_as_whole_groups():
+    labels = [("p", "a", True), ("p", "b", False), ("q", "c", False), ("p", "d", True)]
+    rows = [
+        {"id": f"r{number}", "prompt": prompt, "completion": text, "label": label}
+        for number, (prompt, text, label) in enumerate(labels)
+    ]
+    read = read_rows(rows, RowOptions(pairs="groups"))
+    assert [row[:5] for row in read.rows] == [
+        ("r0/0=1", "p", "a", "d", 0.0),
+        ("r0/0>2", "p", "a", "b", 1.0),
+    ]
+    assert sum(read.set_aside_counts.values()) == 1
+
+
 def test_scored_conversations_are_text():
     row = {**SCORED, "prompt": [user("p")], "completions": [[assistant(text)] for text in "abc"]}
     assert texts([row]) == [("User: p\nAssistant:", "b", "a")]
@@ -345,7 +370,7 @@ def test_columns_are_mapped_and_what_they_replace_is_kept():
         ({"columns": {"prompt": "q"}}, "columns: rows in memory has no column 'q'; it has prompt,"),
         ({"columns": {"chosen": "x", "rejected": "x"}}, "columns: 'x' is given to two names"),
         ({"format": "pairs"}, "format='pairs' must be one of preference, unpaired, scored"),
-        ({"pairs": "some"}, "pairs='some' must be one of one, all"),
+        ({"pairs": "some"}, "pairs='some' must be one of one, all, groups"),
     ],
 )
 def test_arguments_out_of_range_are_named(options, message):

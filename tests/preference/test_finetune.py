@@ -24,7 +24,7 @@ from coala_jax.preference import (
     objective_change,
     reward_metrics,
 )
-from coala_jax.preference._objective import neuron_differences
+from coala_jax.preference._terms import neuron_differences
 from tests.helpers import draw_pairs, random_head
 
 PAIRS, WIDTH, NEURONS = 120, 5, 8

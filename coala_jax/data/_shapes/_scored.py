@@ -1,10 +1,10 @@
-"""Rows with several responses to a prompt, each with a score: best against worst, or all pairs."""
+"""Rows with several responses to a prompt, each with a score: pairs of them, or whole groups."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
-from coala_jax.data._options import RowOptions
+from coala_jax.data._options import Pairs, RowOptions
 from coala_jax.data._reasons import TIED
 from coala_jax.data._rows import RowFault, require_number, row_name
 from coala_jax.data._shapes._conversation import Conversations
@@ -21,19 +21,25 @@ def scored_rows(
 ) -> Iterator[SourceRow]:
     """Pairs of a better and a worse response of a row, their margin the difference of the scores.
 
-    Pairs with tied scores are given without fields, so that they are counted.
+    Pairs with tied scores are given without fields, so that they are counted. Of whole groups they
+    are kept: the best response is paired with each of the others, and names say so.
     """
 
     def pairs(row: SourceRow, fields: Mapping[str, Any]) -> Iterator[SourceRow]:
         scores = _scores(fields)
         responses = prompt_and_completions(fields, fields["completions"], options, conversations)
-        name, every = row_name(fields, row.number), options.pairs == "all"
-        for better, worse in _pairs(scores, every):
-            if scores[better] == scores[worse]:
+        name, whole = row_name(fields, row.number), options.pairs == "groups"
+        if whole and min(scores) == max(scores):
+            yield row.set_aside(TIED)
+            return
+        for better, worse in _pairs(scores, options.pairs):
+            tied = scores[better] == scores[worse]
+            if tied and not whole:
                 yield row.set_aside(TIED)
                 continue
+            between = {"one": "", "all": "-", "groups": "=" if tied else ">"}[options.pairs]
             made = {
-                "id": f"{name}/{better}-{worse}" if every else name,
+                "id": f"{name}/{better}{between}{worse}" if between else name,
                 "prompt": responses.prompt,
                 "chosen": responses.texts[better],
                 "rejected": responses.texts[worse],
@@ -69,11 +75,14 @@ def _scores(fields: Mapping[str, Any]) -> Sequence[float]:
     return scores
 
 
-def _pairs(scores: Sequence[float], every: bool) -> Iterable[tuple[int, int]]:
+def _pairs(scores: Sequence[float], which: Pairs) -> Iterable[tuple[int, int]]:
     """(better, worse) indices; of equal best or worst ones the first is taken."""
     order = range(len(scores))
-    if not every:
-        return [(max(order, key=scores.__getitem__), min(order, key=scores.__getitem__))]
+    best = max(order, key=scores.__getitem__)
+    if which == "one":
+        return [(best, min(order, key=scores.__getitem__))]
+    if which == "groups":
+        return [(best, other) for other in order if other != best]
     return [
         (one, other) if scores[one] >= scores[other] else (other, one)
         for one, other in combinations(order, 2)

@@ -1,6 +1,6 @@
 """Rows with one response each and whether it is good: paired within a prompt."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -53,14 +53,26 @@ def unpaired_rows(
     for goods, bads in by_prompt.values():
         if options.pairs == "all":
             yield from (_pair(good, bad) for good in goods for bad in bads)
+        elif options.pairs == "groups":
+            yield from _group(goods, bads) if goods and bads else ()
         else:
             yield from map(_pair, goods, bads)
     for goods, bads in by_prompt.values():
         # All against all leaves over only what has nothing against it.
         paired = min(len(goods), len(bads))
-        every = options.pairs == "all" and paired > 0
+        every = options.pairs != "one" and paired > 0
         for lonely in () if every else (*goods[paired:], *bads[paired:]):
             yield lonely.row.set_aside(NO_PARTNER)
+
+
+def _group(goods: Sequence[_Labelled], bads: Sequence[_Labelled]) -> Iterator[SourceRow]:
+    """The first good response against each other one, named and with margins as of scores 1, 0."""
+    best, name = goods[0], row_name(goods[0].fields, goods[0].row.number)
+    for number, other in enumerate((*goods[1:], *bads), 1):
+        pair, tied = _pair(best, other), number < len(goods)
+        assert pair.fields is not None  # a pair has them
+        made = {"id": f"{name}/0{'=' if tied else '>'}{number}", "margin": float(not tied)}
+        yield pair._replace(fields={**pair.fields, **made})
 
 
 def _is_good(fields: Mapping[str, Any]) -> bool:

@@ -1,0 +1,236 @@
+"""Checks of groups, and which features a loss takes: `prepare_for`."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from coala_jax._advantages import advantages, rank_levels, softmax_target
+from coala_jax._errors import CoalaError
+from coala_jax._inputs import PairArrays, as_array, float_features, per_row, prepare_features
+from coala_jax._relative_weights import over_their_mean
+from coala_jax._types import Config, Features, GroupFeatures, Params, float_dtype
+from coala_jax.losses import LISTWISE, LOSSES, PLACKETT_LUCE
+
+_FEWEST_GROUPS, _FEWEST_MEMBERS = 2, 2
+
+
+class GroupArrays(NamedTuple):
+    """`GroupFeatures` after the checks, in the solver's dtype.
+
+    Attributes:
+        responses: (n, k, d).
+        scores: (n, k), less the best of each group; 0 where no member is.
+        member: (n, k) 1 or 0.
+        weight: (n,) of mean 1; 0 for groups without two members of different scores.
+    """
+
+    responses: jax.Array
+    scores: jax.Array
+    member: jax.Array
+    weight: jax.Array
+
+    @property
+    def width(self) -> int:
+        """Number d of features."""
+        return self.responses.shape[2]
+
+    @property
+    def responses_by_side(self) -> tuple[jax.Array]:
+        """The responses: there are no sides."""
+        return (self.responses,)
+
+    @property
+    def raw_rows(self) -> jax.Array:
+        """(m, d) m = k n: the first member of every group, then the second ones, and so on."""
+        return _by_member(self.responses)
+
+    @property
+    def rows(self) -> jax.Array:
+        """`raw_rows`, where a group without weight stands as a copy of the first that has some.
+
+        A copy has no part in the cones, the patterns or the loss; members that are missing are
+        copies already.
+        """
+        counts = self.weight > 0
+        first = self.responses[jnp.argmax(counts)]
+        return _by_member(jnp.where(counts[:, None, None], self.responses, first[0]))
+
+    @property
+    def member_weight(self) -> jax.Array:
+        """(n, k) weight of each member in the loss, that of its group; 0 where none is."""
+        return self.weight[:, None] * self.member
+
+    @property
+    def row_weight(self) -> jax.Array:
+        """(m,) weights of the rows, of mean 1."""
+        weight = _by_member(self.member_weight)
+        return weight / jnp.mean(weight)
+
+
+Arrays: TypeAlias = PairArrays | GroupArrays
+
+
+def _by_member(values: jax.Array) -> jax.Array:
+    """(n, k, ...) -> (k n, ...)."""
+    return jnp.swapaxes(values, 0, 1).reshape(-1, *values.shape[2:])
+
+
+def prepare_for(config: Config, features: Features, name: str = "features") -> Arrays:
+    """`PairArrays`, or `GroupArrays`, as the Phase I loss of a configuration takes them.
+
+    Args:
+        config: `phase1_loss` is read.
+        features: what the caller passed.
+        name: how the caller calls it, for messages.
+
+    Raises:
+        TypeError, ValueError: as `prepare_features` has it; groups with a loss of pairs or of
+            single responses, pairs with margins and a loss of groups.
+    """
+    grouped = config.loss.grouped
+    if isinstance(features, GroupFeatures):
+        if not grouped:
+            known = ", ".join(key for key, loss in LOSSES.items() if loss.grouped)
+            raise CoalaError(
+                f"{name} are groups, and phase1_loss={config.phase1_loss!r} is of "
+                f"{'pairs' if config.loss.pairwise else 'single responses'}: give one of {known}"
+            )
+        return prepare_groups(features, name)
+    pairs = prepare_features(features, name)
+    if grouped and features.margin is not None:
+        raise CoalaError(
+            f"{name}.margin is read by losses of pairs, and phase1_loss={config.phase1_loss!r} is "
+            "of groups: give GroupFeatures with scores instead"
+        )
+    return pairs
+
+
+def prepare_groups(features: GroupFeatures, name: str = "features") -> GroupArrays:
+    """Check shapes and dtypes, cast to the solver's dtype, fill what is missing.
+
+    Raises:
+        TypeError: arrays that are not floating point, or no arrays.
+        ValueError: shapes that do not fit, fewer than two groups or members; scores and ranks, or
+            neither; groups of which none says anything (where values are known).
+    """
+    responses = float_features(f"{name}.responses", features.responses)
+    if responses.ndim != 3:
+        raise CoalaError(
+            f"{name}.responses must be (n, k, d), k responses to each of n prompts; got "
+            f"{responses.shape}"
+        )
+    groups, members, width = responses.shape
+    if groups < _FEWEST_GROUPS or members < _FEWEST_MEMBERS or width < 1:
+        raise CoalaError(
+            f"{name} holds {groups} groups of {members} responses of {width} features; at least "
+            f"{_FEWEST_GROUPS} groups of {_FEWEST_MEMBERS} and one feature are needed"
+        )
+    member, scores, says = require_some_group(features, name)
+    first = jnp.argmax(member, axis=1)
+    filling = jnp.take_along_axis(responses, first[:, None, None], axis=1)
+    responses = jnp.where(member[:, :, None], responses, filling)
+    weight = jnp.ones(groups, float_dtype())
+    if features.weight is not None:
+        weight = per_row(f"{name}.weight", features.weight, groups, "group")
+    weight = over_their_mean(jnp.where(says, weight, 0), float_dtype())
+    return GroupArrays(responses, scores, member.astype(responses.dtype), weight)
+
+
+def fitted_arrays(config: Config, arrays: Arrays) -> Arrays:
+    """The arrays as the loss sees them: pairs as groups of two where it is of groups."""
+    return as_groups(arrays) if config.loss.grouped else arrays
+
+
+def as_groups(arrays: Arrays) -> GroupArrays:
+    """Groups as they are, pairs as groups of two of which the first is the better."""
+    if isinstance(arrays, GroupArrays):
+        return arrays
+    responses = jnp.stack([arrays.chosen, arrays.rejected], axis=1)
+    scores = jnp.tile(jnp.array([0, -1], responses.dtype), (len(responses), 1))
+    return GroupArrays(responses, scores, jnp.ones_like(scores), arrays.weight)
+
+
+def require_some_group(
+    features: GroupFeatures, name: str = "features"
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Who is a member (n, k), scores less the best (n, k), which groups say something (n,).
+
+    Raises:
+        TypeError, ValueError: as `prepare_groups` has it. That no group says anything can be seen
+            where values are known alone: under jit its weights become NaN.
+    """
+    shape = tuple(features.responses.shape[:2])
+    mask = _mask(name, features.mask, shape)
+    member, scores = jnp.asarray(mask), _scores(name, features, mask, shape)
+    says = jnp.any(member & (scores < 0), axis=1) | jnp.any(jnp.isnan(scores), axis=1)
+    if isinstance(says, jax.core.Tracer) or bool(says.any()):
+        return member, scores, says
+    alone = int((jnp.sum(member, axis=1) < _FEWEST_MEMBERS).sum())
+    raise CoalaError(
+        f"{name}: nothing to learn: of {len(says)} groups {alone} have fewer than two members and "
+        f"{len(says) - alone} the same score for all of theirs"
+    )
+
+
+def group_targets(config: Config, arrays: Arrays, params: Params) -> tuple[jax.Array, jax.Array]:
+    """Labels of a loss of groups, and weights: (n, k) each.
+
+    Of pairs the order alone is known: all of a target is on the chosen response, and advantages
+    are those of the scores 1 and 0.
+
+    Args:
+        config: `phase1_loss` and `advantage` are read.
+        arrays: groups, or pairs.
+        params: `temperature` is read.
+    """
+    of_pairs = isinstance(arrays, PairArrays)
+    temperature = jnp.zeros_like(params.temperature) if of_pairs else params.temperature
+    arrays = as_groups(arrays)
+    scores, weight, member = arrays.scores, arrays.member_weight, arrays.member > 0
+    if config.loss == PLACKETT_LUCE:
+        return rank_levels(scores, member), weight
+    advantage = advantages(scores, member, config.advantage)
+    if config.loss == LISTWISE:
+        return softmax_target(advantage, member, temperature), weight
+    return advantage, weight
+
+
+def _mask(name: str, value: Any, shape: tuple[int, ...]) -> Any:
+    """(n, k) booleans."""
+    if value is None:
+        return np.ones(shape, bool)
+    if not hasattr(value, "dtype") or value.dtype != bool:
+        kind = getattr(value, "dtype", type(value).__name__)
+        raise TypeError(f"{name}.mask must be an array of booleans, got {kind}")
+    if value.shape != shape:
+        raise CoalaError(f"{name}.mask must have one value a response, {shape}; got {value.shape}")
+    return as_array(f"{name}.mask", value) if isinstance(value, jax.Array) else value
+
+
+def _scores(name: str, features: GroupFeatures, mask: Any, shape: tuple[int, ...]) -> jax.Array:
+    """Scores less the best of their group, so that casting keeps what they differ by: (n, k)."""
+    given = {"scores": features.scores, "ranks": features.ranks}
+    known = [key for key, value in given.items() if value is not None]
+    if len(known) != 1:
+        raise CoalaError(
+            f"{name}: give one of scores and ranks, got {' and '.join(known) or 'none'}"
+        )
+    value: Any = given[known[0]]
+    where = f"{name}.{known[0]}"
+    if not hasattr(value, "dtype") or not hasattr(value, "shape"):
+        raise TypeError(f"{where} must be a jax or numpy array, got {type(value).__name__}")
+    if value.shape != shape:
+        raise CoalaError(f"{where} must have one value a response, {shape}; got {value.shape}")
+    if not (jnp.issubdtype(value.dtype, jnp.floating) or jnp.issubdtype(value.dtype, jnp.integer)):
+        raise TypeError(f"{where} has dtype {value.dtype}: scores and ranks are numbers")
+    wide = as_array(where, value) if isinstance(value, jax.Array) else np.asarray(value, float)
+    wide = wide if jnp.issubdtype(wide.dtype, jnp.floating) else wide.astype(float_dtype())
+    plain: Any = jnp if isinstance(wide, jax.Array) or isinstance(mask, jax.Array) else np
+    wide = -wide if known[0] == "ranks" else wide
+    best = plain.max(plain.where(mask, wide, -plain.inf), axis=1, keepdims=True)
+    behind = plain.where(mask, wide - plain.where(plain.isneginf(best), 0, best), 0)
+    return jnp.asarray(behind, float_dtype())

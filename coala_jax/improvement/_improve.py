@@ -1,0 +1,416 @@
+"""`improve`: rounds of sampling, rewarding and solving, on frozen weights."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from coala_jax._errors import CoalaError
+from coala_jax._files import write_files, write_text
+from coala_jax._head import TRAINED_ON, save_head
+from coala_jax._intervals import Interval, cluster_interval
+from coala_jax._json import json_text
+from coala_jax._status import Status
+from coala_jax._types import GroupFeatures, Params
+from coala_jax.backbones import Backbone
+from coala_jax.data import PromptFingerprint, ResponseRow
+from coala_jax.data._split import eval_mask, prompt_sha256
+from coala_jax.decoding import TextRewardModel
+from coala_jax.decoding._prompts import Prompt, answered_texts, chat_of
+from coala_jax.features import ExtractSettings
+from coala_jax.features._responses import features_of_responses
+from coala_jax.features._settings import feature_identity
+from coala_jax.improvement._rewarding import RewardFunction
+from coala_jax.improvement._rollouts import Asked, Rollout, Sampler, rewarded_answers
+from coala_jax.improvement._settings import PLAIN, ImproveError, ImproveSettings, Way
+from coala_jax.selection import select
+
+# Beyond the number of any round, of which its draws have a key.
+HELD_OUT_DRAWS = 1 << 30
+SETTINGS, ROUND, HEAD, FEATURES = "settings.json", "round.json", "head", "features.npz"
+_FEWEST_PROMPTS = 2
+
+
+class Round(NamedTuple):
+    """What came of one round.
+
+    Attributes:
+        number: from 0.
+        way: how answers to training prompts were made.
+        reward: mean of theirs, with its interval over prompts.
+        groups: prompts whose answers were fitted to, of this round and those that were kept.
+        silent: of these, prompts whose answers all have one reward: they say nothing.
+        held_out: by way, mean reward of answers to held-out prompts after the round.
+        choice: what strengths were chosen, and from what.
+        status: how the solve ended.
+        tokens: generated in this round for training prompts.
+        evaluations: tokens that the backbone ran for them.
+    """
+
+    number: int
+    way: Way
+    reward: Interval
+    groups: int
+    silent: int
+    held_out: Mapping[str, Interval]
+    choice: str
+    status: str
+    tokens: int
+    evaluations: int
+
+
+class Improvement(NamedTuple):
+    """What `improve` gives.
+
+    Attributes:
+        model: the backbone with the head of the best round.
+        best: number of that round.
+        rounds: all of them.
+        plain: mean reward of plain answers to held-out prompts, before any head.
+    """
+
+    model: TextRewardModel
+    best: int
+    rounds: tuple[Round, ...]
+    plain: Interval
+
+    def report(self) -> str:
+        """A line a round."""
+        lines = [f"held-out reward, plain: {_shown(self.plain)}"]
+        for each in self.rounds:
+            ways = ", ".join(f"{way} {_shown(found)}" for way, found in each.held_out.items())
+            mark = " (best)" if each.number == self.best else ""
+            lines.append(
+                f"round {each.number}: {each.way} answers {_shown(each.reward)}, {each.silent} of "
+                f"{each.groups} prompts say nothing; held out: {ways}{mark}; {each.status}, "
+                f"{each.choice}"
+            )
+        return "\n".join(lines)
+
+
+def improve(
+    backbone: Backbone,
+    prompts: Sequence[Prompt | Mapping[str, Any]],
+    reward_fn: RewardFunction,
+    out: str | os.PathLike[str],
+    *,
+    held_out: Sequence[Prompt | Mapping[str, Any]] | float = 0.2,
+    settings: ImproveSettings = ImproveSettings(),
+) -> Improvement:
+    """Learn a head from rewards that a function gives, in rounds; no weight of the backbone moves.
+
+    A round samples answers to every training prompt, by the backbone alone at first and by the head
+    of the round before later, rewards them, and fits a head to all kept answers, those of a prompt
+    being a group (`GroupFeatures`), with strengths chosen on left-out prompts. Gates are drawn by
+    the same key in every round. Answers to held-out prompts then say whether the round was of use;
+    rounds end when they are not.
+
+    Args:
+        backbone: a causal model that jax runs.
+        prompts: texts or conversations to answer, or rows with ``prompt`` and what else the reward
+            function wants to be given.
+        reward_fn: called as TRL's ``reward_funcs`` are, with keyword arguments ``prompts``,
+            ``completions``, ``completion_ids`` and the columns of the rows, lists of one length;
+            gives a number each, the higher the better, or None where it has none.
+        out: folder of the rounds. What is there is not made again: a run that died goes on.
+        held_out: prompts of their own, or the share of the prompts that is kept for this.
+        settings: how rounds go.
+
+    Returns:
+        The model of the best round, and what came of all.
+
+    Raises:
+        ImproveError: what cannot be used, by name; a reward function that raises, or gives what is
+            no reward, after its answers were kept; rewards that say nothing at all.
+        GenerationError, FeatureError: as generating and extraction do.
+    """
+    train, unseen = _split(prompts, held_out, settings.seed)
+    folder = Path(out)
+    extraction = _extraction(backbone, [*train, *unseen], settings)
+    _keep_settings(folder, backbone, train, unseen, settings)
+    key = jax.random.key(settings.seed)
+    work = _Work(backbone, train, unseen, reward_fn, folder, settings, extraction, key)
+    plain = work.evaluated(None, PLAIN, folder, "held-out prompts")
+    rounds: list[Round] = []
+    models: list[TextRewardModel] = []
+    best = 0
+    for number in range(settings.rounds):
+        found, model = work.round(number, models[-1] if models else None)
+        rounds.append(found)
+        models.append(model)
+        best = max(range(number + 1), key=lambda n: rounds[n].held_out[settings.decisive].mean)
+        if number - best >= settings.patience:
+            break
+    return Improvement(models[best], best, tuple(rounds), plain)
+
+
+class _Work(NamedTuple):
+    """What all rounds share."""
+
+    backbone: Backbone
+    train: list[Asked]
+    unseen: list[Asked]
+    reward_fn: RewardFunction
+    folder: Path
+    settings: ImproveSettings
+    extraction: ExtractSettings
+    key: jax.Array
+
+    def round(self, number: int, last: TextRewardModel | None) -> tuple[Round, TextRewardModel]:
+        """One round, made or read."""
+        settings, folder = self.settings, self.round_folder(number)
+        policy: Way = PLAIN if last is None else settings.policy
+        model: Backbone | TextRewardModel = self.backbone if last is None else last
+        key = jax.random.fold_in(self.key, number)
+        sampler = Sampler(model, policy, settings.samples, settings, key)
+        rollouts = rewarded_answers(
+            folder / "rollouts.jsonl", sampler, self.train, self.reward_fn, f"round {number}"
+        )
+        self.features(number, rollouts)
+        if (folder / ROUND).exists():
+            return _read_round(folder), self.head_of(folder)
+        groups = self.groups(number)
+        choice, status = self.solved(number, groups)
+        model = self.head_of(folder)
+        held_out: dict[str, Interval] = {
+            way: self.evaluated(model, way, folder, f"round {number}, held-out prompts")
+            for way in settings.evaluated
+        }
+        scores = np.where(np.asarray(groups.mask), np.asarray(groups.scores), np.nan)
+        silent = np.nanmax(scores, axis=1) == np.nanmin(scores, axis=1)
+        found = Round(
+            number,
+            policy,
+            mean_reward(rollouts, self.train),
+            len(scores),
+            int(silent.sum()),
+            held_out,
+            choice,
+            status,
+            sum(sum(each.tokens) for each in rollouts),
+            sum(each.evaluations for each in rollouts),
+        )
+        write_text(folder / ROUND, json_text(found._asdict()))
+        return found, model
+
+    def round_folder(self, number: int) -> Path:
+        """Of a round."""
+        return self.folder / f"round-{number:03d}"
+
+    def evaluated(
+        self, model: TextRewardModel | None, way: Way, folder: Path, where: str
+    ) -> Interval:
+        """Mean reward of an answer to each held-out prompt; the same draws in all rounds."""
+        key = jax.random.fold_in(self.key, HELD_OUT_DRAWS)
+        sampler = Sampler(model or self.backbone, way, 1, self.settings, key)
+        path = folder / f"held-out-{way}.jsonl"
+        return mean_reward(
+            rewarded_answers(path, sampler, self.unseen, self.reward_fn, where), self.unseen
+        )
+
+    def features(self, number: int, rollouts: Sequence[Rollout]) -> np.ndarray:
+        """(n, k, d) of a round's answers, kept in its folder."""
+        path = self.round_folder(number) / FEATURES
+        if path.exists():
+            with np.load(path, allow_pickle=False) as known:
+                kept: np.ndarray = known["responses"]
+            return kept
+        rows = []
+        for asked, rollout in zip(self.train, rollouts, strict=True):
+            prompt, answers = answered_texts(
+                self.backbone, asked.prompt, rollout.answers, asked.name
+            )
+            rows += [
+                ResponseRow(asked.name, f"answer {k}", prompt, answer)
+                for k, answer in enumerate(answers)
+            ]
+        found = features_of_responses(rows, self.backbone, self.extraction).features
+        responses = found.reshape(len(self.train), self.settings.samples, -1)
+        write_files({path: lambda file: np.savez(file, responses=responses)})
+        return responses
+
+    def groups(self, number: int) -> GroupFeatures:
+        """All kept answers to each prompt, of the rounds up to this one."""
+        kept = self.settings.keep_rounds
+        first = 0 if kept is None else max(number + 1 - kept, 0)
+        responses, rewards = [], []
+        for each in range(first, number + 1):
+            lines = (self.round_folder(each) / "rollouts.jsonl").read_text("utf-8").splitlines()
+            rewards += [[json.loads(line)["rewards"] for line in lines]]
+            with np.load(self.round_folder(each) / FEATURES, allow_pickle=False) as known:
+                responses.append(known["responses"])
+        scores = np.array(np.concatenate(rewards, axis=1), float)  # None is NaN
+        mask = ~np.isnan(scores)
+        some = mask.any(axis=1)
+        if not some.any():
+            raise ImproveError(f"round {number}: the reward function gave no reward at all")
+        joined = np.concatenate(responses, axis=1)
+        return GroupFeatures(joined[some], np.where(mask, scores, 0)[some], mask=mask[some])
+
+    def solved(self, number: int, groups: GroupFeatures) -> tuple[str, str]:
+        """A head of the groups, written; the choice of its strengths and its status in words."""
+        try:
+            key = jax.random.key(self.settings.seed)
+            solution, choice = select(Params(), groups, config=self.settings.solving, key=key)
+        except CoalaError as error:
+            raise ImproveError(f"round {number}: {error}") from error
+        status = Status(int(solution.status))
+        if status in (Status.INVALID_PARAMETER, Status.NOT_FINITE_INPUT, Status.BREAKDOWN):
+            raise ImproveError(f"round {number}: no head: {status.text}")
+        prompts = PromptFingerprint.of_hashes(
+            prompt_sha256(answered_texts(self.backbone, asked.prompt, [], asked.name)[0])
+            for asked in self.train
+        )
+        identity = feature_identity(self.backbone, self.extraction)
+        info = {
+            "identity": identity._asdict(),
+            "temperature": choice.candidate.temperature,
+            "status": status.name,
+            TRAINED_ON: prompts.text,
+        }
+        save_head(self.round_folder(number) / HEAD, solution.head, info)
+        return str(choice), status.name
+
+    def head_of(self, folder: Path) -> TextRewardModel:
+        """The head of a round on the backbone."""
+        return TextRewardModel.load(folder / HEAD, self.backbone)
+
+
+def mean_reward(rollouts: Sequence[Rollout], asked: Sequence[Asked]) -> Interval:
+    """Of all answers that have one, with its interval over prompts."""
+    values = [
+        (reward, each.name)
+        for each, rollout in zip(asked, rollouts, strict=True)
+        for reward in rollout.rewards
+        if reward is not None
+    ]
+    if not values:
+        raise ImproveError("the reward function gave no reward at all")
+    rewards, names = zip(*values, strict=True)
+    return cluster_interval(np.array(rewards), names)
+
+
+def _split(
+    prompts: Sequence[Prompt | Mapping[str, Any]],
+    held_out: Sequence[Prompt | Mapping[str, Any]] | float,
+    seed: int,
+) -> tuple[list[Asked], list[Asked]]:
+    """Training and held-out prompts.
+
+    Raises:
+        ImproveError: too few of either, or a prompt that is in both.
+    """
+    asked = _asked("prompts", prompts)
+    if isinstance(held_out, float):
+        if not 0 < held_out < 1:
+            raise ImproveError(f"held_out={held_out!r} must be a share above 0 and below 1")
+        mask = eval_mask([_text(each) for each in asked], held_out, seed)
+        unseen = [each for each, out in zip(asked, mask, strict=True) if out]
+        asked = [each for each, out in zip(asked, mask, strict=True) if not out]
+    else:
+        unseen = _asked("held_out", held_out)
+        known = {_text(each) for each in asked}
+        both = [each.name for each in unseen if _text(each) in known]
+        if both:
+            raise ImproveError(
+                f"held_out: {len(both)} of the prompts, the first is {both[0]}, are trained on too"
+            )
+    for name, some in (("prompts", asked), ("held_out", unseen)):
+        if len(some) < _FEWEST_PROMPTS:
+            raise ImproveError(
+                f"{name}: {len(some)} prompts are too few; give at least {_FEWEST_PROMPTS}"
+            )
+    return asked, unseen
+
+
+def _asked(name: str, prompts: Sequence[Prompt | Mapping[str, Any]]) -> list[Asked]:
+    if isinstance(prompts, str) or not isinstance(prompts, Sequence):
+        raise TypeError(f"{name} must be a sequence of prompts, got {type(prompts).__name__}")
+    found = []
+    for number, given in enumerate(prompts):
+        row = dict(given) if isinstance(given, Mapping) else {"prompt": given}
+        if "prompt" not in row:
+            raise ImproveError(f"{name}: row {number} has no prompt, but {', '.join(row)}")
+        prompt = row.pop("prompt")
+        found.append(Asked(str(row.get("id", f"{name} {number}")), prompt, row))
+    return found
+
+
+def _text(asked: Asked) -> str:
+    """A prompt as text that tells it from others."""
+    if isinstance(asked.prompt, str):
+        return asked.prompt
+    turns = [dict(turn) if isinstance(turn, Mapping) else turn.as_dict() for turn in asked.prompt]
+    return json.dumps(turns)
+
+
+def _extraction(
+    backbone: Backbone, asked: Sequence[Asked], settings: ImproveSettings
+) -> ExtractSettings:
+    """How answers become features: by the chat template where prompts are conversations."""
+    texts = {isinstance(each.prompt, str) for each in asked}
+    if len(texts) > 1:
+        raise ImproveError("prompts: some are texts, some conversations; give one kind")
+    if settings.extraction.prefixes or settings.extraction.needs_query:
+        raise ImproveError(
+            "extraction: beginnings of responses and attention pooling without a query are of "
+            "stores; give neither"
+        )
+    return settings.extraction.for_rows("" if texts == {True} else chat_of(backbone).name)
+
+
+def _keep_settings(
+    folder: Path,
+    backbone: Backbone,
+    train: Sequence[Asked],
+    unseen: Sequence[Asked],
+    settings: ImproveSettings,
+) -> None:
+    """Write what decides the rounds, or see that it is what it was.
+
+    Raises:
+        ImproveError: the folder has rounds of other settings, named.
+    """
+    digest = hashlib.sha256()
+    for each in (*train, *unseen):
+        digest.update(json.dumps([each.name, _text(each), str(each.columns)]).encode())
+    now = {
+        "backbone": backbone.identity._asdict(),
+        "prompts": digest.hexdigest(),
+        "train": len(train),
+        "held_out": len(unseen),
+        # More rounds may be asked for later.
+        **{
+            name: str(value)
+            for name, value in vars(settings).items()
+            if name not in ("rounds", "patience")
+        },
+    }
+    path = folder / SETTINGS
+    if not path.exists():
+        write_text(path, json_text(now))
+        return
+    known = json.loads(path.read_text("utf-8"))
+    if others := [name for name in now if known.get(name) != json.loads(json_text(now))[name]]:
+        raise ImproveError(
+            f"{folder}: holds rounds of another {', '.join(others)}; give another out, or what it "
+            "was made with"
+        )
+
+
+def _read_round(folder: Path) -> Round:
+    fields = json.loads((folder / ROUND).read_text("utf-8"))
+    fields["reward"] = Interval(*fields["reward"])
+    fields["held_out"] = {way: Interval(*each) for way, each in fields["held_out"].items()}
+    return Round(**fields)
+
+
+def _shown(interval: Interval) -> str:
+    return f"{interval.mean:.3f} [{interval.low:.3f}, {interval.high:.3f}]"

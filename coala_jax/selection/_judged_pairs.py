@@ -1,0 +1,44 @@
+"""The pairs that a choice is judged by: those given, or those of a group's members, by row."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from coala_jax._group_inputs import Arrays
+from coala_jax._inputs import PairArrays
+
+
+class JudgedPairs(NamedTuple):
+    """Pairs of which the first is known to be the better.
+
+    Attributes:
+        row: (p,) number of each one's pair of features, or group.
+        weight: (p,); those of a group share its weight.
+        better: (p,) number of the better member; None of pairs.
+        worse: (p,) likewise of the other.
+    """
+
+    row: np.ndarray
+    weight: np.ndarray
+    better: np.ndarray | None = None
+    worse: np.ndarray | None = None
+
+    def margins(self, rewards: np.ndarray) -> np.ndarray:
+        """By how much the better one is above: (c, n) or, of members, (c, n, k) -> (c, p)."""
+        if self.better is None or self.worse is None:
+            return rewards
+        return rewards[:, self.row, self.better] - rewards[:, self.row, self.worse]
+
+
+def judged_pairs(arrays: Arrays) -> JudgedPairs:
+    """All pairs, or of groups all pairs of members with different scores."""
+    weight = np.asarray(arrays.weight, np.float64)
+    if isinstance(arrays, PairArrays):
+        return JudgedPairs(np.arange(len(weight)), weight)
+    scores, member = np.asarray(arrays.scores), np.asarray(arrays.member) > 0
+    ordered = scores[:, :, None] > scores[:, None, :]
+    row, better, worse = np.nonzero(ordered & member[:, :, None] & member[:, None, :])
+    number = np.bincount(row, minlength=len(weight))
+    return JudgedPairs(row, weight[row] / number[row], better, worse)

@@ -1,0 +1,71 @@
+"""Groups of responses from stores, .npz and Arrow: what goes together, with which scores."""
+
+import numpy as np
+import pytest
+
+from coala_jax import Config, Params, solve
+from coala_jax._group_inputs import prepare_groups
+from coala_jax.features import (
+    FeatureError,
+    FeatureTable,
+    from_dataset,
+    group_table,
+    load_features,
+    to_dataset,
+    write_npz,
+)
+from coala_jax.study._pairs import pairs_of_table
+
+IDS = ("a/b/1>0", "a/b/1=2", "a/b/1>3", "c/0>1", "d/2>0", "d/2>1")
+
+
+def table(**changed) -> FeatureTable:
+    rng = np.random.default_rng(0)
+    best = rng.standard_normal((3, 4)).astype("f4")
+    fields = {
+        "chosen": best[[0, 0, 0, 1, 2, 2]],
+        "rejected": rng.standard_normal((6, 4)).astype("f4"),
+        "ids": IDS,
+        "prompt_hashes": tuple("xxxyzz"),
+        "margin": np.array([2, 0, 1, 5, 1, 3], "f4"),
+        "weight": np.array([2, 2, 2, 1, 1, 1], "f4"),
+    }
+    return FeatureTable(**{**fields, **changed})
+
+
+def test_rows_of_a_group_become_one():
+    given = table()
+    found = group_table(given)
+    features = found.features
+    assert found.ids == ("a/b", "c", "d") and found.keys == ("x", "y", "z")
+    assert features.responses.shape == (3, 4, 4)
+    np.testing.assert_array_equal(features.mask.sum(1), [4, 2, 3])
+    np.testing.assert_array_equal(features.scores[0], [0, -2, 0, -1])
+    np.testing.assert_array_equal(features.scores[2, :3], [0, -1, -3])
+    np.testing.assert_array_equal(features.weight, [2, 1, 1])
+    np.testing.assert_array_equal(features.responses[2, 0], given.chosen[4])
+    np.testing.assert_array_equal(features.responses[2, 1:3], given.rejected[4:])
+    assert group_table(table(groups=tuple("ggghii"))).keys == ("g", "h", "i")
+    prepare_groups(features)
+    config = Config(phase1_loss="plackett_luce", model="gated_relu", n_gates=2)
+    assert np.isfinite(float(solve(Params(), features, config=config).stats.phase1.primal_value))
+
+
+def test_files_keep_groups(tmp_path):
+    pytest.importorskip("datasets")
+    expected = group_table(table())
+    for again in (
+        load_features(write_npz(tmp_path / "groups.npz", table())),
+        from_dataset(to_dataset(table())),
+    ):
+        found = group_table(again)
+        assert found.ids == expected.ids and found.keys == expected.keys
+        for one, other in zip(found.features, expected.features, strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+def test_pairs_and_groups_are_not_taken_for_each_other():
+    with pytest.raises(FeatureError, match="they are of pairs; read the rows again"):
+        group_table(table(ids=("a", *IDS[1:])))
+    with pytest.raises(FeatureError, match="its rows are groups"):
+        pairs_of_table("store", table())

@@ -5,10 +5,11 @@ Members that are missing have 0 everywhere.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 Advantage = Literal["centered", "standardized", "leave_one_out", "rank"]
 
@@ -44,22 +45,26 @@ def advantages(scores: jax.Array, member: jax.Array, kind: Advantage) -> jax.Arr
 def softmax_target(advantage: jax.Array, member: jax.Array, temperature: jax.Array) -> jax.Array:
     """softmax(A / temperature) over every group; at 0 all on the best, shared where they tie."""
     best = jnp.max(jnp.where(member, advantage, -jnp.inf), axis=1, keepdims=True)
-    behind = jnp.where(member, advantage - best, -jnp.inf)
+    behind = jnp.where(member, advantage - best, 0)
     warm = jnp.where(temperature > 0, temperature, 1)
-    share = jnp.where(temperature > 0, jnp.exp(behind / warm), behind == 0)
+    share = jnp.where(temperature > 0, jnp.exp(behind / warm), behind == 0) * member
     total = jnp.sum(share, axis=1, keepdims=True)
     return jnp.where(member, share / jnp.where(total > 0, total, 1), 0)
 
 
-def rank_levels(scores: jax.Array, member: jax.Array) -> jax.Array:
-    """How many different scores of a group are above each member's, as floats: 0 of the best."""
+def rank_levels(scores: Any, member: Any) -> Any:
+    """How many different scores of a group are above each member's, 0 of the best: (n, k) integers.
+
+    Of arrays of numpy by numpy, in their own precision.
+    """
+    xp: Any = np if isinstance(scores, np.ndarray) and isinstance(member, np.ndarray) else jnp
     above = member[:, None, :] & (scores[:, None, :] > scores[:, :, None])
     # Of members that tie the first one counts.
     k = scores.shape[1]
     same = scores[:, None, :] == scores[:, :, None]
-    earlier = jnp.tril(jnp.ones((k, k), bool), -1) & same & member[:, None, :]
-    first = member & ~jnp.any(earlier, axis=2)
-    return jnp.where(member, jnp.sum(above & first[:, None, :], axis=2), 0).astype(scores.dtype)
+    earlier = xp.tril(xp.ones((k, k), bool), -1) & same & member[:, None, :]
+    first = member & ~xp.any(earlier, axis=2)
+    return xp.where(member, xp.sum(above & first[:, None, :], axis=2), 0)
 
 
 def _places(scores: jax.Array, member: jax.Array) -> jax.Array:

@@ -30,7 +30,7 @@ from coala_jax._json import valid_json
 from coala_jax._solution import Solution
 from coala_jax._solve import solve
 from coala_jax._status import Status
-from coala_jax._types import Config, Params, PreferenceFeatures
+from coala_jax._types import Config, GroupFeatures, Params, PreferenceFeatures
 from coala_jax._verdict import Unseen, Verdict, judge, verdict_lines
 from coala_jax._version import __version__
 from coala_jax.data import PromptFingerprint
@@ -413,6 +413,8 @@ def _weights(name: str, value: Any, pairs: int) -> np.ndarray:
 def _features(chosen: Any, rejected: Any) -> PreferenceFeatures:
     if isinstance(chosen, PreferenceFeatures):
         raise TypeError("chosen must be features; got PreferenceFeatures: give its two sides")
+    if isinstance(chosen, GroupFeatures):
+        raise TypeError("chosen must be features; got GroupFeatures: coala_jax.select takes groups")
     _require_same_labels(chosen, rejected)
     sides = [
         _finite(name, as_matrix(name, side))

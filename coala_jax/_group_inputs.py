@@ -16,6 +16,8 @@ from coala_jax._types import Config, Features, GroupFeatures, Params, float_dtyp
 from coala_jax.losses import LISTWISE, LOSSES, PLACKETT_LUCE
 
 _FEWEST_GROUPS, _FEWEST_MEMBERS = 2, 2
+# Bytes of a float32: differences of less precise scores are taken in the solver's dtype.
+SINGLE = 4
 
 
 class GroupArrays(NamedTuple):
@@ -24,12 +26,15 @@ class GroupArrays(NamedTuple):
     Attributes:
         responses: (n, k, d).
         scores: (n, k), less the best of each group; 0 where no member is.
+        level: (n, k) how many different scores of its group are above each, which casting scores to
+            the solver's dtype may not keep.
         member: (n, k) 1 or 0.
         weight: (n,) of mean 1; 0 for groups without two members of different scores.
     """
 
     responses: jax.Array
     scores: jax.Array
+    level: jax.Array
     member: jax.Array
     weight: jax.Array
 
@@ -118,26 +123,17 @@ def prepare_groups(features: GroupFeatures, name: str = "features") -> GroupArra
             neither; groups of which none says anything (where values are known).
     """
     responses = float_features(f"{name}.responses", features.responses)
-    if responses.ndim != 3:
-        raise CoalaError(
-            f"{name}.responses must be (n, k, d), k responses to each of n prompts; got "
-            f"{responses.shape}"
-        )
-    groups, members, width = responses.shape
-    if groups < _FEWEST_GROUPS or members < _FEWEST_MEMBERS or width < 1:
-        raise CoalaError(
-            f"{name} holds {groups} groups of {members} responses of {width} features; at least "
-            f"{_FEWEST_GROUPS} groups of {_FEWEST_MEMBERS} and one feature are needed"
-        )
-    member, scores, says = require_some_group(features, name)
+    member, scores, level, says = require_some_group(features, name)
     first = jnp.argmax(member, axis=1)
     filling = jnp.take_along_axis(responses, first[:, None, None], axis=1)
+    filling = jnp.where(jnp.any(member, axis=1)[:, None, None], filling, 0)
     responses = jnp.where(member[:, :, None], responses, filling)
+    groups = len(responses)
     weight = jnp.ones(groups, float_dtype())
     if features.weight is not None:
         weight = per_row(f"{name}.weight", features.weight, groups, "group")
     weight = over_their_mean(jnp.where(says, weight, 0), float_dtype())
-    return GroupArrays(responses, scores, member.astype(responses.dtype), weight)
+    return GroupArrays(responses, scores, level, member.astype(responses.dtype), weight)
 
 
 def fitted_arrays(config: Config, arrays: Arrays) -> Arrays:
@@ -151,24 +147,24 @@ def as_groups(arrays: Arrays) -> GroupArrays:
         return arrays
     responses = jnp.stack([arrays.chosen, arrays.rejected], axis=1)
     scores = jnp.tile(jnp.array([0, -1], responses.dtype), (len(responses), 1))
-    return GroupArrays(responses, scores, jnp.ones_like(scores), arrays.weight)
+    return GroupArrays(responses, scores, -scores, jnp.ones_like(scores), arrays.weight)
 
 
 def require_some_group(
     features: GroupFeatures, name: str = "features"
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Who is a member (n, k), scores less the best (n, k), which groups say something (n,).
+) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+    """Who is a member, scores less the best, their levels, (n, k) each; which groups say something.
 
     Raises:
         TypeError, ValueError: as `prepare_groups` has it. That no group says anything can be seen
             where values are known alone: under jit its weights become NaN.
     """
-    shape = tuple(features.responses.shape[:2])
+    shape = _shape(name, features.responses)
     mask = _mask(name, features.mask, shape)
-    member, scores = jnp.asarray(mask), _scores(name, features, mask, shape)
-    says = jnp.any(member & (scores < 0), axis=1) | jnp.any(jnp.isnan(scores), axis=1)
+    member, (scores, level) = jnp.asarray(mask), _scores(name, features, mask, shape)
+    says = jnp.any(level > 0, axis=1) | jnp.any(jnp.isnan(scores), axis=1)
     if isinstance(says, jax.core.Tracer) or bool(says.any()):
-        return member, scores, says
+        return member, scores, level, says
     alone = int((jnp.sum(member, axis=1) < _FEWEST_MEMBERS).sum())
     raise CoalaError(
         f"{name}: nothing to learn: of {len(says)} groups {alone} have fewer than two members and "
@@ -190,13 +186,33 @@ def group_targets(config: Config, arrays: Arrays, params: Params) -> tuple[jax.A
     of_pairs = isinstance(arrays, PairArrays)
     temperature = jnp.zeros_like(params.temperature) if of_pairs else params.temperature
     arrays = as_groups(arrays)
-    scores, weight, member = arrays.scores, arrays.member_weight, arrays.member > 0
+    weight, member = arrays.member_weight, arrays.member > 0
     if config.loss == PLACKETT_LUCE:
-        return rank_levels(scores, member), weight
+        return arrays.level, weight
+    scores = -arrays.level if config.advantage == "rank" else arrays.scores
     advantage = advantages(scores, member, config.advantage)
     if config.loss == LISTWISE:
         return softmax_target(advantage, member, temperature), weight
     return advantage, weight
+
+
+def _shape(name: str, responses: Any) -> tuple[int, int]:
+    """Numbers of groups and of their members."""
+    if not hasattr(responses, "dtype") or not hasattr(responses, "shape"):
+        kind = type(responses).__name__
+        raise TypeError(f"{name}.responses must be a jax or numpy array, got {kind}")
+    if len(responses.shape) != 3:
+        raise CoalaError(
+            f"{name}.responses must be (n, k, d), k responses to each of n prompts; got "
+            f"{responses.shape}"
+        )
+    groups, members, width = responses.shape
+    if groups < _FEWEST_GROUPS or members < _FEWEST_MEMBERS or width < 1:
+        raise CoalaError(
+            f"{name} holds {groups} groups of {members} responses of {width} features; at least "
+            f"{_FEWEST_GROUPS} groups of {_FEWEST_MEMBERS} and one feature are needed"
+        )
+    return groups, members
 
 
 def _mask(name: str, value: Any, shape: tuple[int, ...]) -> Any:
@@ -211,8 +227,10 @@ def _mask(name: str, value: Any, shape: tuple[int, ...]) -> Any:
     return as_array(f"{name}.mask", value) if isinstance(value, jax.Array) else value
 
 
-def _scores(name: str, features: GroupFeatures, mask: Any, shape: tuple[int, ...]) -> jax.Array:
-    """Scores less the best of their group, so that casting keeps what they differ by: (n, k)."""
+def _scores(
+    name: str, features: GroupFeatures, mask: Any, shape: tuple[int, ...]
+) -> tuple[jax.Array, jax.Array]:
+    """Scores less the best of their group, and their levels, in the precision that they came in."""
     given = {"scores": features.scores, "ranks": features.ranks}
     known = [key for key, value in given.items() if value is not None]
     if len(known) != 1:
@@ -227,10 +245,15 @@ def _scores(name: str, features: GroupFeatures, mask: Any, shape: tuple[int, ...
         raise CoalaError(f"{where} must have one value a response, {shape}; got {value.shape}")
     if not (jnp.issubdtype(value.dtype, jnp.floating) or jnp.issubdtype(value.dtype, jnp.integer)):
         raise TypeError(f"{where} has dtype {value.dtype}: scores and ranks are numbers")
-    wide = as_array(where, value) if isinstance(value, jax.Array) else np.asarray(value, float)
-    wide = wide if jnp.issubdtype(wide.dtype, jnp.floating) else wide.astype(float_dtype())
+    wide: Any = as_array(where, value) if isinstance(value, jax.Array) else np.asarray(value)
+    if jnp.issubdtype(wide.dtype, jnp.floating) and wide.dtype.itemsize < SINGLE:
+        wide = wide.astype(float_dtype())
+    if jnp.issubdtype(wide.dtype, jnp.unsignedinteger):  # whose differences have no sign
+        wide = wide.astype(jnp.int32 if isinstance(wide, jax.Array) else np.int64)
     plain: Any = jnp if isinstance(wide, jax.Array) or isinstance(mask, jax.Array) else np
     wide = -wide if known[0] == "ranks" else wide
-    best = plain.max(plain.where(mask, wide, -plain.inf), axis=1, keepdims=True)
-    behind = plain.where(mask, wide - plain.where(plain.isneginf(best), 0, best), 0)
-    return jnp.asarray(behind, float_dtype())
+    level = plain.where(mask, rank_levels(wide, mask), 0)
+    first = plain.argmin(plain.where(mask, level, shape[1]), axis=1)
+    best = plain.take_along_axis(wide, first[:, None], axis=1)
+    behind = plain.where(mask, wide - best, 0)
+    return jnp.asarray(behind, float_dtype()), jnp.asarray(level, float_dtype())

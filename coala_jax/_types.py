@@ -54,9 +54,10 @@ class GroupFeatures(NamedTuple):
     Attributes:
         responses: (n, k, d) features; float16, bfloat16, float32 or float64. Those of members that
             are missing are not read.
-        scores: (n, k), the higher the better; only differences within a group count. None where
-            ranks are given.
-        ranks: (n, k), 1 for the best and the same number for ties; None where scores are given.
+        scores: (n, k) numbers of any type, the higher the better; only differences within a group
+            count. None where ranks are given.
+        ranks: (n, k) likewise, the lower the better and the same number for ties; None where scores
+            are given.
         mask: (n, k) booleans, whether a member is there; None where all are.
         weight: (n,) non-negative weight of each group, or None for 1 each, as of
             `PreferenceFeatures`.
@@ -102,7 +103,8 @@ class Params(NamedTuple):
         excess_tolerance: Phase II stops when its objective is proven to be above its optimum by at
             most this share of the objective of theta2 = 0.
         temperature: tau of the target softmax(A / tau) that `"listwise"` fits, A the advantages of
-            `Config.advantage`; >= 0, and at 0 all of it is on the best of a group.
+            `Config.advantage`; >= 0, and at 0 all of it is on the best of a group. Pairs, of which
+            the order alone is known, have 0 whatever it is.
     """
 
     rho: Scalar = 1.0

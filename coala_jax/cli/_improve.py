@@ -19,6 +19,7 @@ from coala_jax.decoding._config import GenerationConfig, Guidance, Sampling
 
 if TYPE_CHECKING:
     from coala_jax.data._prompts import PromptRow
+    from coala_jax.improvement import Round
 
 EXAMPLE = """  coala-jax improve --model models/gpt2 --data prompts.jsonl \\
       --reward rewards:brevity --out rounds"""
@@ -79,9 +80,17 @@ def run(arguments: argparse.Namespace) -> int:
         "head": str(head),
         "best": found.best,
         "plain": found.plain._asdict(),
-        "rounds": [valid_json(each._asdict()) for each in found.rounds],
+        "rounds": [_account(each) for each in found.rounds],
     }
     return report(arguments, result, [*found.report().splitlines(), f"head: {head}"])
+
+
+def _account(found: Round) -> dict[str, Any]:
+    """What came of a round, for JSON."""
+    held_out = {way: each._asdict() for way, each in found.held_out.items()}
+    fields = {**found._asdict(), "reward": found.reward._asdict(), "held_out": held_out}
+    account: dict[str, Any] = valid_json(fields)
+    return account
 
 
 def reward_of(name: str) -> Callable[..., Sequence[float | None]]:

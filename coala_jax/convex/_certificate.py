@@ -19,7 +19,6 @@ from coala_jax._roundoff import relative_error, unit_roundoff
 from coala_jax.convex._program import (
     Program,
     block_norms,
-    less_group_mean,
     network_output,
     path_output,
     path_penalty,
@@ -37,8 +36,8 @@ from coala_jax.losses._best_scale import best_scale
 # Standard deviations of the rounding of outputs, taken as independent from row to row (Higham &
 # Mary 2019), that the primal bound allows for.
 _DEVIATIONS = 6.0
-# Roundings of a member of a group beside those of the sum over it.
-_OF_A_MEMBER = 8
+# Roundings of a member of a group beside those of two sums over it.
+_OF_A_MEMBER = 12
 
 
 class Primal(NamedTuple):
@@ -128,7 +127,7 @@ def feasible_dual(program: Program, point: jax.Array, multipliers: jax.Array) ->
     # The conjugate of a row without weight is infinite but at zero.
     point = jnp.where(program.row_weight > 0, point, 0)
     if program.loss.grouped:
-        point = less_group_mean(program, point)
+        point = _summing_to_zero(point)
     # Any multiple of (r, alpha) does. In units of the largest number no square underflows, as it
     # would where every row is fitted and r is next to zero.
     unit = jnp.max(jnp.abs(point))
@@ -156,19 +155,30 @@ def feasible_dual(program: Program, point: jax.Array, multipliers: jax.Array) ->
 def _centring_error(program: Program, point: jax.Array) -> tuple[jax.Array, jax.Array]:
     """How far rounding may have put F^T S^T of a dual point of groups: in its unit, and of labels.
 
-    Its sums over groups are zero, and its shares probabilities, but for rounding: what it stands
-    for is off by some of the point, in which scales multiply, and of the labels.
+    Its sums over groups are zero, and its shares probabilities, but for rounding. The point that
+    the bound is of is another by some roundings of the point, in which scales multiply, and of what
+    shares are left of: by its own of every member, and by all of a group's on any one of them.
     """
+    zero = jnp.zeros((), point.dtype)
     if not program.loss.grouped:
-        return jnp.zeros((), point.dtype), jnp.zeros((), point.dtype)
-    error = relative_error(point.shape[1] + _OF_A_MEMBER, point.dtype)
+        return zero, zero
+    groups, members = point.shape
+    error = relative_error(2 * members + _OF_A_MEMBER, point.dtype)
+    lengths = jnp.linalg.norm(program.features, axis=1).reshape(members, groups)
 
     def pulled(sizes: jax.Array) -> jax.Array:
-        everyone = sizes + jnp.mean(sizes, axis=1, keepdims=True)
-        return error * jnp.vdot(everyone.T.ravel(), jnp.linalg.norm(program.features, axis=1))
+        return error * jnp.vdot(jnp.sum(sizes, axis=1), jnp.max(lengths, axis=0))
 
-    labels = program.row_weight * jnp.minimum(jnp.abs(program.labels), 1)
-    return pulled(jnp.abs(point)), pulled(labels)
+    if program.loss.shares is None:
+        return pulled(jnp.abs(point)), zero
+    return pulled(jnp.abs(point)), pulled(program.loss.shares(program.labels, program.row_weight))
+
+
+def _summing_to_zero(point: jax.Array) -> jax.Array:
+    """The point less what its groups sum to, in proportion to its sizes: no sign changes."""
+    sizes = jnp.abs(point)
+    total = jnp.sum(sizes, axis=1, keepdims=True)
+    return point - sizes * jnp.sum(point, axis=1, keepdims=True) / jnp.where(total > 0, total, 1)
 
 
 def path_pull(program: Program, point: jax.Array) -> jax.Array:

@@ -78,8 +78,10 @@ def doubt_at_gates(program: Program, gates: jax.Array, weights: jax.Array) -> ja
     near = jnp.abs(row_products(x, gates)) < rounding * jnp.sqrt(row_products(x**2, gates**2))
     moved = jnp.sum(jnp.where(near, jnp.abs(row_products(x, weights[0])), 0), axis=0)
     if program.loss.grouped:
-        by_group = moved.reshape(program.labels.shape[::-1]).T
-        return by_group + jnp.mean(by_group, axis=1, keepdims=True)
+        member = program.row_weight > 0
+        by_group = jnp.where(member, moved.reshape(program.labels.shape[::-1]).T, 0)
+        count = jnp.maximum(jnp.sum(member, axis=1, keepdims=True), 1)
+        return by_group + jnp.sum(by_group, axis=1, keepdims=True) / count
     # With the sign of its side: the doubts of a pair add up.
     return from_rows(program, moved * spread_to_rows(program, jnp.ones_like(program.labels)))
 

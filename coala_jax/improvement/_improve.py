@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
+import itertools
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -14,11 +16,12 @@ import numpy as np
 
 from coala_jax._errors import CoalaError
 from coala_jax._files import write_files, write_text
-from coala_jax._head import TRAINED_ON, save_head
+from coala_jax._head import ACCOUNT, TRAINED_ON, load_head, save_head
 from coala_jax._intervals import Interval, cluster_interval
-from coala_jax._json import json_text
+from coala_jax._json import json_text, valid_json
 from coala_jax._status import Status
-from coala_jax._types import GroupFeatures, Params
+from coala_jax._types import Config, GroupFeatures, Params
+from coala_jax._version import __version__
 from coala_jax.backbones import Backbone
 from coala_jax.data import PromptFingerprint, ResponseRow
 from coala_jax.data._split import eval_mask, prompt_sha256
@@ -27,15 +30,18 @@ from coala_jax.decoding._prompts import Prompt, answered_texts, chat_of
 from coala_jax.features import ExtractSettings
 from coala_jax.features._responses import features_of_responses
 from coala_jax.features._settings import feature_identity
-from coala_jax.improvement._rewarding import RewardFunction
+from coala_jax.improvement._rewarding import GIVEN, RewardFunction
 from coala_jax.improvement._rollouts import Asked, Rollout, Sampler, rewarded_answers
 from coala_jax.improvement._settings import PLAIN, ImproveError, ImproveSettings, Way
 from coala_jax.selection import select
 
 # Beyond the number of any round, of which its draws have a key.
 HELD_OUT_DRAWS = 1 << 30
-SETTINGS, ROUND, HEAD, FEATURES = "settings.json", "round.json", "head", "features.npz"
+SETTINGS, ROUND, ROLLOUTS = "settings.json", "round.json", "rollouts.jsonl"
+HEAD, FEATURES = "head", "features.npz"
 _FEWEST_PROMPTS = 2
+# Settings that decide no text and no head: more rounds, or less memory, may be asked for later.
+_FREE = ("rounds", "patience", "batch_size")
 
 
 class Round(NamedTuple):
@@ -50,7 +56,7 @@ class Round(NamedTuple):
         held_out: by way, mean reward of answers to held-out prompts after the round.
         choice: what strengths were chosen, and from what.
         status: how the solve ended.
-        tokens: generated in this round for training prompts.
+        tokens: of this round's answers to training prompts.
         evaluations: tokens that the backbone ran for them.
     """
 
@@ -134,7 +140,7 @@ def improve(
     train, unseen = _split(prompts, held_out, settings.seed)
     folder = Path(out)
     extraction = _extraction(backbone, [*train, *unseen], settings)
-    _keep_settings(folder, backbone, train, unseen, settings)
+    _keep_settings(folder, backbone, train, unseen, settings, extraction)
     key = jax.random.key(settings.seed)
     work = _Work(backbone, train, unseen, reward_fn, folder, settings, extraction, key)
     plain = work.evaluated(None, PLAIN, folder, "held-out prompts")
@@ -171,14 +177,18 @@ class _Work(NamedTuple):
         key = jax.random.fold_in(self.key, number)
         sampler = Sampler(model, policy, settings.samples, settings, key)
         rollouts = rewarded_answers(
-            folder / "rollouts.jsonl", sampler, self.train, self.reward_fn, f"round {number}"
+            folder / ROLLOUTS, sampler, self.train, self.reward_fn, f"round {number}"
         )
         self.features(number, rollouts)
         if (folder / ROUND).exists():
             return _read_round(folder), self.head_of(folder)
-        groups = self.groups(number)
-        choice, status = self.solved(number, groups)
+        groups, names = self.groups(number)
+        if not (folder / HEAD / ACCOUNT).exists():
+            self.solve(number, groups, names)
         model = self.head_of(folder)
+        choice, status = (
+            load_head(folder / HEAD)[1].document[name] for name in ("choice", "status")
+        )
         held_out: dict[str, Interval] = {
             way: self.evaluated(model, way, folder, f"round {number}, held-out prompts")
             for way in settings.evaluated
@@ -215,13 +225,11 @@ class _Work(NamedTuple):
             rewarded_answers(path, sampler, self.unseen, self.reward_fn, where), self.unseen
         )
 
-    def features(self, number: int, rollouts: Sequence[Rollout]) -> np.ndarray:
-        """(n, k, d) of a round's answers, kept in its folder."""
+    def features(self, number: int, rollouts: Sequence[Rollout]) -> None:
+        """(n, k, d) of a round's answers into its folder."""
         path = self.round_folder(number) / FEATURES
         if path.exists():
-            with np.load(path, allow_pickle=False) as known:
-                kept: np.ndarray = known["responses"]
-            return kept
+            return
         rows = []
         for asked, rollout in zip(self.train, rollouts, strict=True):
             prompt, answers = answered_texts(
@@ -234,15 +242,17 @@ class _Work(NamedTuple):
         found = features_of_responses(rows, self.backbone, self.extraction).features
         responses = found.reshape(len(self.train), self.settings.samples, -1)
         write_files({path: lambda file: np.savez(file, responses=responses)})
-        return responses
 
-    def groups(self, number: int) -> GroupFeatures:
-        """All kept answers to each prompt, of the rounds up to this one."""
+    def groups(self, number: int) -> tuple[GroupFeatures, list[str]]:
+        """All kept answers to each prompt, of the rounds up to this one, and hashes of prompts.
+
+        Prompts of which no answer has a reward are left out.
+        """
         kept = self.settings.keep_rounds
         first = 0 if kept is None else max(number + 1 - kept, 0)
         responses, rewards = [], []
         for each in range(first, number + 1):
-            lines = (self.round_folder(each) / "rollouts.jsonl").read_text("utf-8").splitlines()
+            lines = (self.round_folder(each) / ROLLOUTS).read_text("utf-8").splitlines()
             rewards += [[json.loads(line)["rewards"] for line in lines]]
             with np.load(self.round_folder(each) / FEATURES, allow_pickle=False) as known:
                 responses.append(known["responses"])
@@ -250,17 +260,25 @@ class _Work(NamedTuple):
         mask = ~np.isnan(scores)
         some = mask.any(axis=1)
         if not some.any():
-            raise ImproveError(f"round {number}: the reward function gave no reward at all")
+            raise ImproveError(
+                f"round {number}: the reward function gave no reward at all; mend it and remove "
+                f"{self.round_folder(number) / ROLLOUTS}"
+            )
         joined = np.concatenate(responses, axis=1)
-        return GroupFeatures(joined[some], np.where(mask, scores, 0)[some], mask=mask[some])
+        names = [prompt_sha256(_text(asked)) for asked in self.train]
+        groups = GroupFeatures(joined[some], np.where(mask, scores, 0)[some], mask=mask[some])
+        return groups, list(itertools.compress(names, some))
 
-    def solved(self, number: int, groups: GroupFeatures) -> tuple[str, str]:
-        """A head of the groups, written; the choice of its strengths and its status in words."""
+    def solve(self, number: int, groups: GroupFeatures, names: Sequence[str]) -> None:
+        """Write a head of the groups, with the choice of its strengths and its status."""
+        config, key = self.settings.solving, jax.random.key(self.settings.seed)
         try:
-            key = jax.random.key(self.settings.seed)
-            solution, choice = select(Params(), groups, config=self.settings.solving, key=key)
+            solution, choice = select(Params(), groups, names, config=config, key=key)
         except CoalaError as error:
-            raise ImproveError(f"round {number}: {error}") from error
+            raise ImproveError(
+                f"round {number}: {error}; where that is the reward function's, mend it and remove "
+                f"{self.round_folder(number) / ROLLOUTS}"
+            ) from error
         status = Status(int(solution.status))
         if status in (Status.INVALID_PARAMETER, Status.NOT_FINITE_INPUT, Status.BREAKDOWN):
             raise ImproveError(f"round {number}: no head: {status.text}")
@@ -270,13 +288,16 @@ class _Work(NamedTuple):
         )
         identity = feature_identity(self.backbone, self.extraction)
         info = {
+            "coala_jax": __version__,
             "identity": identity._asdict(),
             "temperature": choice.candidate.temperature,
+            "params": {name: float(leaf) for name, leaf in choice.params._asdict().items()},
+            "config": {name: str(value) for name, value in vars(choice.config).items()},
+            "choice": str(choice),
             "status": status.name,
             TRAINED_ON: prompts.text,
         }
-        save_head(self.round_folder(number) / HEAD, solution.head, info)
-        return str(choice), status.name
+        save_head(self.round_folder(number) / HEAD, solution.head, valid_json(info))
 
     def head_of(self, folder: Path) -> TextRewardModel:
         """The head of a round on the backbone."""
@@ -311,13 +332,13 @@ def _split(
     if isinstance(held_out, float):
         if not 0 < held_out < 1:
             raise ImproveError(f"held_out={held_out!r} must be a share above 0 and below 1")
-        mask = eval_mask([_text(each) for each in asked], held_out, seed)
+        mask = eval_mask([prompt_sha256(_text(each)) for each in asked], held_out, seed)
         unseen = [each for each, out in zip(asked, mask, strict=True) if out]
         asked = [each for each, out in zip(asked, mask, strict=True) if not out]
     else:
         unseen = _asked("held_out", held_out)
-        known = {_text(each) for each in asked}
-        both = [each.name for each in unseen if _text(each) in known]
+        known = {prompt_sha256(_text(each)) for each in asked}
+        both = [each.name for each in unseen if prompt_sha256(_text(each)) in known]
         if both:
             raise ImproveError(
                 f"held_out: {len(both)} of the prompts, the first is {both[0]}, are trained on too"
@@ -331,24 +352,40 @@ def _split(
 
 
 def _asked(name: str, prompts: Sequence[Prompt | Mapping[str, Any]]) -> list[Asked]:
+    """Prompts with their columns: all have the same, None where a row has none.
+
+    Raises:
+        ImproveError: a row without a prompt, a name that stands twice, or a column that is called
+            as what reward functions are given.
+    """
     if isinstance(prompts, str) or not isinstance(prompts, Sequence):
         raise TypeError(f"{name} must be a sequence of prompts, got {type(prompts).__name__}")
-    found = []
-    for number, given in enumerate(prompts):
-        row = dict(given) if isinstance(given, Mapping) else {"prompt": given}
+    rows = [dict(each) if isinstance(each, Mapping) else {"prompt": each} for each in prompts]
+    for number, row in enumerate(rows):
         if "prompt" not in row:
             raise ImproveError(f"{name}: row {number} has no prompt, but {', '.join(row)}")
-        prompt = row.pop("prompt")
-        found.append(Asked(str(row.get("id", f"{name} {number}")), prompt, row))
-    return found
+    columns = [key for key in dict.fromkeys(key for row in rows for key in row) if key != "prompt"]
+    if taken := [key for key in columns if key in GIVEN]:
+        raise ImproveError(
+            f"{name}: column {taken[0]!r} is what reward functions are given of the answers; "
+            "rename it"
+        )
+    found: dict[str, Asked] = {}
+    for number, row in enumerate(rows):
+        own = row.get("id")
+        title = f"{name} {number}" if own is None else str(own)
+        if title in found:
+            raise ImproveError(f"{name}: id {title!r} stands twice; give each row its own, or none")
+        found[title] = Asked(title, row["prompt"], {key: row.get(key) for key in columns})
+    return list(found.values())
 
 
 def _text(asked: Asked) -> str:
     """A prompt as text that tells it from others."""
     if isinstance(asked.prompt, str):
         return asked.prompt
-    turns = [dict(turn) if isinstance(turn, Mapping) else turn.as_dict() for turn in asked.prompt]
-    return json.dumps(turns)
+    turns = [turn if isinstance(turn, Mapping) else turn.as_dict() for turn in asked.prompt]
+    return json.dumps([[str(turn.get(key)) for key in ("role", "content")] for turn in turns])
 
 
 def _extraction(
@@ -372,6 +409,7 @@ def _keep_settings(
     train: Sequence[Asked],
     unseen: Sequence[Asked],
     settings: ImproveSettings,
+    extraction: ExtractSettings,
 ) -> None:
     """Write what decides the rounds, or see that it is what it was.
 
@@ -380,36 +418,52 @@ def _keep_settings(
     """
     digest = hashlib.sha256()
     for each in (*train, *unseen):
-        digest.update(json.dumps([each.name, _text(each), str(each.columns)]).encode())
+        digest.update(json.dumps([each.name, _text(each)]).encode())
+    identity = feature_identity(backbone, extraction)._asdict()
     now = {
-        "backbone": backbone.identity._asdict(),
+        "version": __version__,
+        "x64": bool(jax.config.read("jax_enable_x64")),
         "prompts": digest.hexdigest(),
         "train": len(train),
         "held_out": len(unseen),
-        # More rounds may be asked for later.
+        **{f"features {key}": value for key, value in identity.items() if key != "backbone"},
         **{
-            name: str(value)
-            for name, value in vars(settings).items()
-            if name not in ("rounds", "patience")
+            key: _described(value)
+            for key, value in vars(settings).items()
+            if key not in (*_FREE, "extraction")
         },
     }
+    now = json.loads(json_text(now))
     path = folder / SETTINGS
     if not path.exists():
         write_text(path, json_text(now))
         return
     known = json.loads(path.read_text("utf-8"))
-    if others := [name for name in now if known.get(name) != json.loads(json_text(now))[name]]:
+    if others := [name for name in now if known.get(name) != now[name]]:
         raise ImproveError(
             f"{folder}: holds rounds of another {', '.join(others)}; give another out, or what it "
             "was made with"
         )
 
 
+def _described(value: Any) -> str:
+    """A setting as a text that is the same in another process: a loss of one's own has its name."""
+    if isinstance(value, Config) and not isinstance(value.phase1_loss, str):
+        value = dataclasses.replace(value, phase1_loss="listwise")
+        return f"{value} with a loss of its own"
+    return str(value)
+
+
 def _read_round(folder: Path) -> Round:
     fields = json.loads((folder / ROUND).read_text("utf-8"))
-    fields["reward"] = Interval(*fields["reward"])
-    fields["held_out"] = {way: Interval(*each) for way, each in fields["held_out"].items()}
+    fields["reward"] = _interval(fields["reward"])
+    fields["held_out"] = {way: _interval(each) for way, each in fields["held_out"].items()}
     return Round(**fields)
+
+
+def _interval(ends: Sequence[float | None]) -> Interval:
+    """An interval of a file, whose ends are null where a single prompt allows none."""
+    return Interval(*(float("nan") if end is None else end for end in ends))
 
 
 def _shown(interval: Interval) -> str:

@@ -9,6 +9,8 @@ from typing import Any, TypeAlias
 from coala_jax.data._message import ASSISTANT, Message
 from coala_jax.improvement._settings import ImproveError
 
+# Names of what the function is given of every answer, which no column may have.
+GIVEN = ("prompts", "completions", "completion_ids")
 # f(prompts=[...], completions=[...], completion_ids=[...], **columns) -> a number or None each, as
 # TRL's GRPOTrainer calls its `reward_funcs`; conversations have completions of messages.
 RewardFunction: TypeAlias = Callable[..., Sequence[float | None]]
@@ -29,7 +31,7 @@ def reward_answers(
         prompts: n texts or conversations.
         answers: to each prompt, texts.
         ids: token ids of the answers.
-        columns: of each prompt, what its row has beside it.
+        columns: of each prompt, what its row has beside it, by the same names.
         where: which prompts these are, for messages.
 
     Raises:
@@ -42,8 +44,8 @@ def reward_answers(
         "completions": [_completion(prompts[n], answers[n][k]) for n, k in places],
         "completion_ids": [list(ids[n][k]) for n, k in places],
     }
-    for name in dict.fromkeys(name for row in columns for name in row):
-        given[name] = [columns[n].get(name) for n, _ in places]
+    for name in columns[0] if columns else ():  # every row has the same
+        given[name] = [columns[n][name] for n, _ in places]
     called = getattr(function, "__name__", type(function).__name__)
     kept = "the answers are kept: mend it and run the same again"
     try:

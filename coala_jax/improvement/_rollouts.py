@@ -12,12 +12,13 @@ from typing import Any, NamedTuple
 
 import jax
 
+from coala_jax._files import write_text
+from coala_jax._json import json_text
 from coala_jax.backbones import Backbone
 from coala_jax.decoding import (
     Generation,
     GenerationConfig,
     TextRewardModel,
-    best_of_n,
     guided_generate,
 )
 from coala_jax.decoding._prompts import Prompt
@@ -46,7 +47,7 @@ class Rollout(NamedTuple):
     Attributes:
         answers: texts.
         rewards: one each; None where the reward function has none.
-        tokens: generated for each answer; of the best of n, for the one that was taken.
+        tokens: of each answer; of the best of n, of the one that was taken.
         evaluations: tokens that the backbone ran for all of them.
     """
 
@@ -91,14 +92,28 @@ class Sampler(NamedTuple):
         if self.way == PLAIN or isinstance(self.model, Backbone):
             return guided_generate(self.model, prompts, plain, keys, batch_size=size)
         if self.way == BEST_OF_N:
-            ordered = best_of_n(
-                self.model, prompts, settings.best_of, plain, keys[0], batch_size=size
-            )
-            return [
-                samples[0]._replace(evaluations=sum(each.evaluations for each in samples))
-                for samples in ordered
-            ]
+            return _bests(self.model, prompts, settings.best_of, plain, keys, size)
         return guided_generate(self.model, prompts, settings.generation, keys, batch_size=size)
+
+
+def _bests(
+    model: TextRewardModel,
+    prompts: Sequence[Prompt],
+    n: int,
+    plain: GenerationConfig,
+    keys: Sequence[jax.Array],
+    batch_size: int,
+) -> list[Generation]:
+    """The sample of highest reward of n, with the evaluations of all; every prompt has its key."""
+    each = [jax.random.fold_in(key, sample) for key in keys for sample in range(n)]
+    repeated = [prompt for prompt in prompts for _ in range(n)]
+    made = guided_generate(model, repeated, plain, each, batch_size=batch_size)
+    found = []
+    for start in range(0, len(made), n):
+        samples = made[start : start + n]
+        best = max(samples, key=lambda one: one.reward or 0.0)
+        found.append(best._replace(evaluations=sum(one.evaluations for one in samples)))
+    return found
 
 
 def rewarded_answers(
@@ -114,7 +129,9 @@ def rewarded_answers(
     """
     texts = path.with_name(f"{path.stem}-texts.jsonl")
     size = sampler.settings.prompts_at_once
+    model = sampler.model
     request = {
+        "head": model.head_sha256 if isinstance(model, TextRewardModel) else "",
         "prompts": hashlib.sha256(json.dumps([each.name for each in asked]).encode()).hexdigest(),
         "way": sampler.way,
         "samples": sampler.samples,
@@ -168,18 +185,21 @@ def _resumed(
     size: int,
 ) -> list[dict[str, Any]]:
     """The lines of a file, one a prompt; pieces of `size` of them that are missing are made."""
+    said = path.with_name(f"{path.name}.request.json")
     if not path.exists():
-        with open_lines(path, request, print_to_stderr) as lines:
+        with open_lines(path, request, _report) as lines:
             for first in range(lines.progress.get("prompts", 0), len(asked), size):
                 some = asked[first : first + size]
                 lines.append(make(first, some), {"prompts": first + len(some)})
+            write_text(said, json_text(request))
             lines.finish()
+    if json.loads(said.read_text("utf-8")) != request:
+        raise ImproveError(
+            f"{path}: was made by another head, or of other prompts; remove it to make it anew"
+        )
     found = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
-    if [line["name"] for line in found] != [each.name for each in asked]:
-        raise ImproveError(f"{path}: holds answers to other prompts; give another out")
     return found
 
 
-def print_to_stderr(line: str) -> None:
-    """Say something that is no result."""
+def _report(line: str) -> None:
     print(line, file=sys.stderr)

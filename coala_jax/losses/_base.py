@@ -31,6 +31,8 @@ class Loss(NamedTuple):
         pairwise: whether z are differences of pairs.
         grouped: whether z are outputs of groups.
         staged: whether the curvature of a grouped loss grows with the k - 1 draws that it sums.
+        shares: (labels, weight) -> what the dual point of a grouped loss is subtracted from to give
+            shares that must not be below zero, (n, k); None where its conjugate is finite.
         change: (z, step, labels, weight) -> the sum at z + step less that at z, accurate where both
             agree to all digits; of the losses that Phase II fits too, else None.
         isotropic: whether l is a function of |z - y| alone for rows of one weight, in any
@@ -47,6 +49,7 @@ class Loss(NamedTuple):
     grouped: bool = False
     staged: bool = False
     isotropic: bool = False
+    shares: Callable[[Array, Array], Array] | None = None
     change: Callable[[Array, Array, Array, Array], Array] | None = None
 
 

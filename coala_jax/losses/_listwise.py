@@ -25,25 +25,34 @@ _FIRST_STEPS = 4
 _ROUNDINGS = 4
 
 
-def group_softmax(z: jax.Array, weight: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Log of the sum of exponentials over each group, and their shares of it: (n,), (n, k)."""
+def _top(z: jax.Array, weight: jax.Array) -> jax.Array:
+    """(n, k) booleans, the first of the largest members of every group."""
     member = weight > 0
-    largest = jnp.max(jnp.where(member, z, -jnp.inf), axis=1, keepdims=True)
-    largest = lax.stop_gradient(jnp.where(jnp.isfinite(largest), largest, 0))
+    place = jnp.argmax(jnp.where(member, z, -jnp.inf), axis=1)
+    return member & (jnp.arange(z.shape[1]) == place[:, None])
+
+
+def _softmax(z: jax.Array, weight: jax.Array) -> jax.Array:
+    """(n, k) shares of the exponentials of every group."""
+    member = weight > 0
+    largest = jnp.sum(jnp.where(_top(z, weight), z, 0), axis=1, keepdims=True)
     terms = jnp.where(member, jnp.exp(jnp.where(member, z - largest, 0)), 0)
     total = jnp.sum(terms, axis=1, keepdims=True)
-    total = jnp.where(total > 0, total, 1)
-    return (largest + jnp.log(total))[:, 0], terms / total
+    return terms / jnp.where(total > 0, total, 1)
 
 
 def _value(z: jax.Array, target: jax.Array, weight: jax.Array) -> jax.Array:
-    log_sum, _ = group_softmax(z, weight)
-    each = log_sum - jnp.sum(jnp.where(weight > 0, target * z, 0), axis=1)
-    return jnp.sum(jnp.max(weight, axis=1) * each)
+    """Of terms that are not negative, by the distances from the largest: nothing cancels."""
+    top = _top(z, weight)
+    behind = jnp.sum(jnp.where(top, z, 0), axis=1, keepdims=True) - z
+    others = (weight > 0) & ~top
+    rest = jnp.sum(jnp.where(others, jnp.exp(jnp.where(others, -behind, 0)), 0), axis=1)
+    missed = jnp.sum(jnp.where(weight > 0, target * behind, 0), axis=1)
+    return jnp.sum(jnp.max(weight, axis=1) * (missed + jnp.log1p(rest)))
 
 
 def _negative_gradient(z: jax.Array, target: jax.Array, weight: jax.Array) -> jax.Array:
-    return weight * (target - group_softmax(z, weight)[1])
+    return weight * (target - _softmax(z, weight))
 
 
 def _prox(z: jax.Array, target: jax.Array, step: jax.Array) -> jax.Array:
@@ -98,7 +107,7 @@ def _dual_value(r: jax.Array, target: jax.Array, weight: jax.Array) -> jax.Array
     error = relative_error(r.shape[1] + _ROUNDINGS, r.dtype)
     size = target + jnp.abs(scaled)
     p = jnp.where(weight > 0, target - scaled, 0)
-    is_inside = p >= -error * size
+    is_inside = p >= -error * (size + jnp.mean(size, axis=1, keepdims=True))
     p = jnp.maximum(p, 0)
     largest = jnp.arange(p.shape[1]) == jnp.argmax(p, axis=1)[:, None]
     others = jnp.where(largest, 0, p)
@@ -114,19 +123,24 @@ def _dual_value(r: jax.Array, target: jax.Array, weight: jax.Array) -> jax.Array
 
 def _best_scale(r: jax.Array, target: jax.Array, weight: jax.Array, cap: jax.Array) -> jax.Array:
     scaled = scaled_dual(r, weight)
-    inside = 1 - relative_error(2 * r.shape[1] + _ROUNDINGS, r.dtype)
-    # Up to where the first of p is zero.
-    ends = jnp.where(scaled > 0, inside * target / jnp.where(scaled > 0, scaled, 1), jnp.inf)
+    error = relative_error(r.shape[1] + _ROUNDINGS, r.dtype)
+    # Up to where the first of p is zero by more than rounding.
+    pulls = scaled > error * jnp.mean(jnp.abs(scaled), axis=1, keepdims=True)
+    ends = jnp.where(pulls, (1 - error) * target / jnp.where(pulls, scaled, 1), jnp.inf)
     limit = jnp.minimum(cap, jnp.min(ends))
     return best_scale(lambda t: _dual_value(t * r, target, weight), limit)
 
 
 def _change(z: jax.Array, step: jax.Array, target: jax.Array, weight: jax.Array) -> jax.Array:
     """l(z + e) - l(z) = log1p(sum_j p_j expm1(e_j)) - q^T e, of every group."""
-    _, share = group_softmax(z, weight)
+    share = _softmax(z, weight)
     moved = jnp.where(weight > 0, step, 0)
     each = jnp.log1p(jnp.sum(share * jnp.expm1(moved), axis=1)) - jnp.sum(target * moved, axis=1)
     return jnp.sum(jnp.max(weight, axis=1) * each)
+
+
+def _shares(target: jax.Array, weight: jax.Array) -> jax.Array:
+    return weight * target
 
 
 LISTWISE = Loss(
@@ -137,5 +151,6 @@ LISTWISE = Loss(
     _best_scale,
     curvature=0.25,
     grouped=True,
+    shares=_shares,
     change=_change,
 )

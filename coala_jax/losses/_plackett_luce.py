@@ -12,6 +12,8 @@ come to: sum over levels of c_l H(a / c_l, R_l / c_l).
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -42,26 +44,35 @@ def _choices(level: jax.Array, weight: jax.Array) -> tuple[jax.Array, jax.Array]
     return below & member[:, None, :] & drawn[:, :, None], drawn
 
 
-def _draws(z: jax.Array, level: jax.Array, weight: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Log sums over everyone's choices (n, k), and shares of them (n, k, k); 0 of the undrawn."""
+class _Draws(NamedTuple):
+    """Of everyone's choices: the shares (n, k, k), and l of each draw (n, k), 0 of the undrawn."""
+
+    share: jax.Array
+    loss: jax.Array
+
+
+def _draws(z: jax.Array, level: jax.Array, weight: jax.Array) -> _Draws:
+    """Losses are of terms that are not negative, by the distances from the largest choice."""
     among, drawn = _choices(level, weight)
     spread = jnp.broadcast_to(z[:, None, :], among.shape)
-    largest = jnp.max(jnp.where(among, spread, -jnp.inf), axis=2)
-    largest = lax.stop_gradient(jnp.where(drawn, largest, 0))
-    terms = jnp.where(among, jnp.exp(jnp.where(among, spread - largest[..., None], 0)), 0)
-    total = jnp.where(drawn, jnp.sum(terms, axis=2), 1)
-    return largest + jnp.log(total), terms / total[..., None]
+    place = jnp.argmax(jnp.where(among, spread, -jnp.inf), axis=2)
+    top = among & (jnp.arange(z.shape[1]) == place[..., None])
+    largest = jnp.sum(jnp.where(top, spread, 0), axis=2)
+    others = among & ~top
+    terms = jnp.exp(jnp.where(others, spread - largest[..., None], -jnp.inf))
+    rest = jnp.sum(terms, axis=2)
+    share = jnp.where(top, 1, terms) / (1 + rest)[..., None]
+    loss = jnp.where(drawn, largest - z + jnp.log1p(rest), 0)
+    return _Draws(jnp.where(among, share, 0), loss)
 
 
 def _value(z: jax.Array, level: jax.Array, weight: jax.Array) -> jax.Array:
-    _, drawn = _choices(level, weight)
-    log_sum, _ = _draws(z, level, weight)
-    return jnp.sum(jnp.where(drawn, weight * (log_sum - z), 0))
+    return jnp.sum(weight * _draws(z, level, weight).loss)
 
 
 def _negative_gradient(z: jax.Array, level: jax.Array, weight: jax.Array) -> jax.Array:
     _, drawn = _choices(level, weight)
-    return weight * (drawn - jnp.sum(_draws(z, level, weight)[1], axis=1))
+    return weight * (drawn - jnp.sum(_draws(z, level, weight).share, axis=1))
 
 
 def _prox(z: jax.Array, level: jax.Array, step: jax.Array) -> jax.Array:
@@ -81,7 +92,7 @@ def _prox(z: jax.Array, level: jax.Array, step: jax.Array) -> jax.Array:
         state: tuple[jax.Array, jax.Array, jax.Array],
     ) -> tuple[jax.Array, jax.Array, jax.Array]:
         x, here, steps = state
-        share = _draws(x, level, step)[1]
+        share = _draws(x, level, step).share
         product = jnp.einsum("nij,nik->njk", share, share)
         hessian = jnp.sum(share, axis=1)[:, :, None] * identity - product
         hessian = identity + jnp.max(step, axis=1)[:, None, None] * hessian
@@ -117,7 +128,8 @@ def _dual_value(r: jax.Array, level: jax.Array, weight: jax.Array) -> jax.Array:
     share = jnp.where(member, drawn - scaled, 0)
     left = jnp.where(drawn, over(upto, scaled), 0)
     sizes = drawn + jnp.abs(scaled), over(upto, jnp.abs(scaled))
-    is_inside = (share >= -error * sizes[0]) & (left >= -error * sizes[1])
+    of_group = jnp.sum(jnp.abs(scaled), axis=1, keepdims=True)
+    is_inside = (share >= -error * (sizes[0] + of_group)) & (left >= -error * of_group)
     share, left = jnp.maximum(share, 0), jnp.maximum(left, 0)
     others = over(same & ~jnp.eye(r.shape[1], dtype=bool), share)
     whole = others + share + left
@@ -156,10 +168,14 @@ def _best_scale(r: jax.Array, level: jax.Array, weight: jax.Array, cap: jax.Arra
 def _change(z: jax.Array, step: jax.Array, level: jax.Array, weight: jax.Array) -> jax.Array:
     """Of every draw log1p(sum_j p_j expm1(e_j)) - e, as of one softmax."""
     _, drawn = _choices(level, weight)
-    share = _draws(z, level, weight)[1]
+    share = _draws(z, level, weight).share
     moved = jnp.where(weight > 0, step, 0)
     each = jnp.log1p(jnp.sum(share * jnp.expm1(moved)[:, None, :], axis=2)) - moved
     return jnp.sum(jnp.where(drawn, weight * each, 0))
+
+
+def _shares(level: jax.Array, weight: jax.Array) -> jax.Array:
+    return weight * _choices(level, weight)[1]
 
 
 PLACKETT_LUCE = Loss(
@@ -171,5 +187,6 @@ PLACKETT_LUCE = Loss(
     curvature=0.25,
     grouped=True,
     staged=True,
+    shares=_shares,
     change=_change,
 )

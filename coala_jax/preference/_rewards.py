@@ -51,7 +51,7 @@ def ordered_metrics(
     Each group counts as much as its weight, whatever the number of its pairs.
     """
     member = groups.member > 0
-    above = groups.scores[:, :, None] > groups.scores[:, None, :]
+    above = groups.level[:, :, None] < groups.level[:, None, :]
     ordered = above & member[:, :, None] & member[:, None, :]
     pairs = jnp.sum(ordered, axis=(1, 2))
     share = groups.weight / jnp.where(pairs > 0, pairs, 1)

@@ -37,8 +37,8 @@ def judged_pairs(arrays: Arrays) -> JudgedPairs:
     weight = np.asarray(arrays.weight, np.float64)
     if isinstance(arrays, PairArrays):
         return JudgedPairs(np.arange(len(weight)), weight)
-    scores, member = np.asarray(arrays.scores), np.asarray(arrays.member) > 0
-    ordered = scores[:, :, None] > scores[:, None, :]
+    level, member = np.asarray(arrays.level), np.asarray(arrays.member) > 0
+    ordered = level[:, :, None] < level[:, None, :]
     row, better, worse = np.nonzero(ordered & member[:, :, None] & member[:, None, :])
     number = np.bincount(row, minlength=len(weight))
     return JudgedPairs(row, weight[row] / number[row], better, worse)

@@ -43,7 +43,7 @@ def select(
     features: Features,
     groups: Sequence[Hashable] | None = None,
     *,
-    config: Config | None = None,
+    config: Config = SELECTED,
     key: jax.Array | None = None,
     grid: Grid = GRID,
     folds: int = FOLDS,
@@ -65,8 +65,8 @@ def select(
             pairs of their members, which count together as much as the group's weight.
         groups: (n,) names; pairs of one group, such as those of one prompt, are never split. None
             where every pair is a group of its own, but for copies of it.
-        config: of the solves; None means `SELECTED`, with the listwise loss for groups. Without a
-            linear path the strengths alone are chosen.
+        config: of the solves; the default has the listwise loss where features are groups. Without
+            a linear path the strengths alone are chosen.
         key: typed key of gates and folds, `jax.random.key(0)` if None; the solution is that of
             `solve` with the choice and the same key.
         grid: the strengths that are tried.
@@ -94,9 +94,8 @@ def select(
         >>> bool(found.choice.candidate.log_loss < np.log(2))
         True
     """
-    if config is None:
-        grouped = isinstance(features, GroupFeatures)
-        config = dataclasses.replace(SELECTED, phase1_loss="listwise") if grouped else SELECTED
+    if config == SELECTED and isinstance(features, GroupFeatures):
+        config = dataclasses.replace(SELECTED, phase1_loss="listwise")
     choice = choose_strengths(
         params, features, groups, config=config, key=key, grid=grid, folds=folds, rule=rule
     )

@@ -124,6 +124,43 @@ def test_the_best_scale_is_no_worse_than_any_other(name):
 
 
 @pytest.mark.parametrize("name", ["listwise", "plackett_luce"])
+@pytest.mark.parametrize("reach", [4.0, 10.0, 40.0])
+def test_the_loss_of_a_group_that_is_fitted_does_not_vanish_in_float32(name, reach):
+    """What is left of it is far below the rounding of the outputs."""
+    rng = np.random.default_rng(0)
+    z = np.where(np.arange(5) == 0, reach, -reach) + rng.uniform(-0.1, 0.1, (50, 5))
+    labels = np.tile([1.0, 0, 0, 0, 0] if name == "listwise" else [0.0, 1, 1, 1, 1], (50, 1))
+    exact, coarse = (
+        float(
+            LOSSES[name].value(
+                *(jnp.asarray(x, kind) for x in (z.astype("f4"), labels, labels * 0 + 1))
+            )
+        )
+        for kind in (jnp.float64, jnp.float32)
+    )
+    assert coarse == pytest.approx(exact, rel=1e-4) and exact > 0
+
+
+@pytest.mark.parametrize("name", ["listwise", "plackett_luce"])
+@pytest.mark.parametrize(("kind", "far"), [("float32", -25.0), ("float64", -45.0)])
+def test_a_member_of_next_to_no_share_leaves_the_bound(name, kind, far):
+    """Whatever rounding makes of its sign, the others are bounded as if it were not there."""
+    loss, rng = LOSSES[name], np.random.default_rng(0)
+    for _ in range(8):
+        z = np.append(rng.normal(size=4), far)[None]
+        labels = {"listwise": rng.dirichlet(np.ones(4)), "plackett_luce": rng.permutation(4)}[name]
+        labels = np.append(labels, 0.0 if name == "listwise" else 4.0)[None]
+        z, labels, weight = (jnp.asarray(x, kind) for x in (z, labels, np.ones((1, 5))))
+        r = loss.negative_gradient(z, labels, weight)
+        rounded = r.at[0, -1].set(1e-9 if kind == "float32" else 1e-18)
+        for point in (r, rounded):
+            scale = loss.best_scale(point, labels, weight, jnp.asarray(1.0, kind))
+            found = float(loss.dual_value(scale * point, labels, weight))
+            wanted = float(loss.value(z, labels, weight) + jnp.vdot(r, z))
+            assert found >= wanted * (1 - 1e-3)
+
+
+@pytest.mark.parametrize("name", ["listwise", "plackett_luce"])
 def test_two_members_are_a_pair_of_bradley_terry(name):
     rng = np.random.default_rng(0)
     half, weight = jnp.asarray(rng.normal(size=50)), jnp.asarray(rng.uniform(0.2, 2, 50))

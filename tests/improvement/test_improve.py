@@ -11,6 +11,7 @@ import pytest
 from coala_jax.backbones import load_backbone
 from coala_jax.decoding import GenerationConfig, TextRewardModel
 from coala_jax.improvement import ImproveError, ImproveSettings, improve
+from coala_jax.improvement._improve import _split
 from coala_jax.selection import SELECTED
 
 BACKBONE = Path(str(resources.files("coala_jax.quickstart"))) / "backbone"
@@ -167,6 +168,46 @@ def test_rewards_that_say_nothing_are_named(backbone, tmp_path):
         improve(backbone, PROMPTS, same, tmp_path, held_out=UNSEEN, settings=SETTINGS)
 
 
+def test_prompts_that_are_the_same_but_for_case_are_held_out_together():
+    rows = [f"{word} {number}?" for number in range(30) for word in ("What is", "what  IS")]
+    train, unseen = _split(rows, 0.3, 0)
+    known = {each.prompt.lower().replace("  ", " ") for each in train}
+    assert unseen and not known & {each.prompt.lower().replace("  ", " ") for each in unseen}
+
+
+def test_a_head_that_was_solved_is_not_solved_again(backbone, tmp_path, monkeypatch):
+    """A run that died after it; answers of another head are not taken for its."""
+    one = dataclasses.replace(SETTINGS, rounds=1)
+
+    def run():
+        return improve(backbone, PROMPTS, letters, tmp_path, held_out=UNSEEN, settings=one)
+
+    found = run()
+    folder = tmp_path / "round-000"
+    (folder / "round.json").unlink()
+    monkeypatch.setattr("coala_jax.improvement._improve.select", None)
+    assert run().report() == found.report()
+    request = folder / "held-out-guided.jsonl.request.json"
+    request.write_text(request.read_text().replace('"head": "', '"head": "0'))
+    (folder / "round.json").unlink()
+    with pytest.raises(ImproveError, match="was made by another head, or of other prompts"):
+        run()
+
+
+def test_an_interval_without_ends_is_read_again(backbone, tmp_path):
+    def of_one(prompts, completions, **columns):
+        found = letters(prompts, completions)
+        known = [*PROMPTS, UNSEEN[0]]
+        return [each if p in known else None for p, each in zip(prompts, found, strict=True)]
+
+    one = dataclasses.replace(SETTINGS, rounds=1)
+    reports = [
+        improve(backbone, PROMPTS, of_one, tmp_path, held_out=UNSEEN, settings=one).report()
+        for _ in range(2)
+    ]
+    assert reports[0] == reports[1] and "[nan, nan]" in reports[0]
+
+
 def test_none_is_no_reward(backbone, tmp_path):
     def some(prompts, completions, **columns):
         found = letters(prompts, completions)
@@ -216,7 +257,11 @@ def test_prompts_that_cannot_be_are_named(backbone, tmp_path):
     with pytest.raises(ImproveError, match="prompts: row 0 has no prompt, but question"):
         run([{"question": "What?"}, {"prompt": "Why?"}])
     with pytest.raises(ImproveError, match="held_out: 1 of the prompts, the first is held_out 0"):
-        run(PROMPTS, [PROMPTS[2], "Another?"])
+        run(PROMPTS, [PROMPTS[2].upper() + " ", "Another?"])
+    with pytest.raises(ImproveError, match="column 'completions' is what reward functions are"):
+        run([{"prompt": prompt, "completions": "a"} for prompt in PROMPTS])
+    with pytest.raises(ImproveError, match="id 'a' stands twice"):
+        run([{"prompt": prompt, "id": "a"} for prompt in PROMPTS])
     with pytest.raises(ImproveError, match="prompts: 1 prompts are too few"):
         run(PROMPTS[:1])
     with pytest.raises(ImproveError, match="some are texts, some conversations"):

@@ -109,5 +109,6 @@ def test_an_unknown_loss_is_named_with_those_that_are(loss):
         Config(phase1_loss=loss)
     assert str(caught.value) == (
         f"phase1_loss={loss!r} must be one of squared, logistic, squared_hinge, huber, "
-        "bradley_terry, squared_difference, or a Loss of your own"
+        "bradley_terry, squared_difference, group_squared, listwise, plackett_luce, or a Loss of "
+        "your own"
     )

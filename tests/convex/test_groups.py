@@ -25,7 +25,6 @@ from tests.convex.test_against_clarabel import eight_digits
 from tests.helpers import draw_pairs
 
 LOSSES = ["group_squared", "listwise", "plackett_luce"]
-MODELS = ["relu", "gated_relu"]
 GROUPS, MEMBERS, WIDTH = 8, 4, 2
 LINEAR_RIDGE, TEMPERATURE = 0.2, 0.7
 TIGHT = {"gap_tolerance": 1e-5, "violation_tolerance": 1e-4, "residual_tolerance": 1e-3}
@@ -122,10 +121,10 @@ def solved(features, config, *, x64=True, seed=0, **params):
 CASES = [
     ("relu", "group_squared", False),
     ("gated_relu", "listwise", True),
-    ("relu", "plackett_luce", True),
     *(
         pytest.param(*case, marks=pytest.mark.slow)
         for case in [
+            ("relu", "plackett_luce", True),
             ("relu", "listwise", False),
             ("relu", "plackett_luce", False),
             ("gated_relu", "group_squared", False),
@@ -141,7 +140,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("model", "loss", "path"), CASES)
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_optimum_of_groups_agrees_with_clarabel(model, loss, path, seed):
     features = draw_groups(seed)
     config = Config(
@@ -174,7 +173,7 @@ def test_advantages_are_what_they_are_called(kind):
         assert not np.any(labels[g][~features.mask[g]])
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", [pytest.param("relu", marks=pytest.mark.slow), "gated_relu"])
 def test_groups_of_two_are_pairs(model):
     """The same program by another way: value, bound, steps and head are those of Bradley-Terry."""
     pairs = draw_pairs(3, 12)
@@ -193,6 +192,7 @@ def test_groups_of_two_are_pairs(model):
                 assert float(value) == pytest.approx(float(known), rel=2e-5), name
 
 
+@pytest.mark.slow
 def test_members_in_another_order_and_copies_of_missing_ones_change_nothing():
     features = draw_groups(4)
     config = Config(phase1_loss="plackett_luce", n_gates=4, max_iterations=20_000)
@@ -211,6 +211,7 @@ def test_members_in_another_order_and_copies_of_missing_ones_change_nothing():
     assert float(one.stats.dual_bound) == pytest.approx(float(other.stats.dual_bound), rel=2e-5)
 
 
+@pytest.mark.slow
 def test_a_group_that_says_nothing_is_no_part_of_the_program():
     features = draw_groups(5)
     says = np.array(
@@ -265,7 +266,8 @@ def test_whatever_takes_pairs_takes_groups(loss):
         gated = Config(model="gated_relu", phase1_loss=loss, n_gates=4)
         gates = cronos(params, features, config=gated)
         plain = decompose_gated(features, gates.certificate)
-        rows = features.responses[features.mask]
+        # Groups that say nothing are no part of the program.
+        rows = features.responses[features.mask & ~np.isin(np.arange(GROUPS), (2, 6))[:, None]]
         np.testing.assert_allclose(plain(rows), gates.head(rows), atol=1e-3)
 
 
@@ -299,9 +301,11 @@ def test_gradients_of_the_optimum_are_differences(loss, path):
             assert float(slopes[number]) == pytest.approx(
                 (ends[0] - ends[1]) / (2 * step), rel=1e-3, abs=1e-6
             )
-        moved = [at[2].at[4, 1].add(sign * step) for sign in (1, -1)]
+        # The score that matters most: of others the differences are next to the solves' accuracy.
+        place = np.unravel_index(np.argmax(np.abs(slopes[2])), slopes[2].shape)
+        moved = [at[2].at[place].add(sign * step) for sign in (1, -1)]
         ends = [float(total(*at[:2], scores)) for scores in moved]
-        assert float(slopes[2][4, 1]) == pytest.approx(
+        assert float(slopes[2][place]) == pytest.approx(
             (ends[0] - ends[1]) / (2 * step), rel=1e-3, abs=1e-6
         )
 

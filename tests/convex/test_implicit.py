@@ -79,7 +79,7 @@ SLOW = pytest.mark.slow
     [
         ("relu", "squared"),
         pytest.param("relu", "bradley_terry", marks=SLOW),
-        ("gated_relu", "huber"),
+        pytest.param("gated_relu", "huber", marks=SLOW),
         pytest.param("relu", "logistic", marks=SLOW),
         pytest.param("relu", "squared_hinge", marks=SLOW),
         # ADMM leaves a block of 1e-8 there that is zero at the optimum.

@@ -43,6 +43,7 @@ def words(tmp_path, monkeypatch):
     return ["improve", *source, "--out", "rounds", *options], name
 
 
+@pytest.mark.slow
 def test_rounds_from_a_function_of_a_file(words, capsys, tmp_path):
     command, module = words
     assert main([*command, "--reward", f"{module}:level", "--json"]) == 0

@@ -57,6 +57,7 @@ def improved(backbone, tmp_path_factory):
     )
 
 
+@pytest.mark.slow
 def test_a_round_is_a_folder_and_the_head_is_one_of_texts(improved, backbone):
     found, _, folder = improved
     assert [each.way for each in found.rounds] == ["plain", "guided"]
@@ -85,6 +86,7 @@ def test_a_round_is_a_folder_and_the_head_is_one_of_texts(improved, backbone):
     assert found.rounds[0].tokens > 0 and found.rounds[1].evaluations > found.rounds[0].tokens
 
 
+@pytest.mark.slow
 def test_the_reward_function_has_the_signature_of_trl(improved):
     _, calls, _ = improved
     first = calls[1]  # after the held-out prompts, which are answered plainly before all rounds
@@ -95,6 +97,7 @@ def test_the_reward_function_has_the_signature_of_trl(improved):
     assert "level" not in calls[0]
 
 
+@pytest.mark.slow
 def test_what_is_there_is_not_made_again(improved, backbone):
     found, calls, folder = improved
     before, again = len(calls), []
@@ -137,10 +140,14 @@ def breaking(after, kind):
     ("kind", "words"),
     [
         ("raises", "round 0, prompts 4 to 5: the reward function reward raised ZeroDivisionError"),
-        ("short", "reward gave 7 rewards for 8 completions"),
-        ("nan", "reward gave nan for answer 0 to its prompt 0"),
-        ("words", "must give a list of numbers or None; could not convert"),
-        ("nothing", "must give a list of numbers or None"),
+        pytest.param("short", "reward gave 7 rewards for 8 completions", marks=pytest.mark.slow),
+        pytest.param("nan", "reward gave nan for answer 0 to its prompt 0", marks=pytest.mark.slow),
+        pytest.param(
+            "words",
+            "must give a list of numbers or None; could not convert",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param("nothing", "must give a list of numbers or None", marks=pytest.mark.slow),
     ],
 )
 def test_a_reward_function_that_breaks_loses_nothing(backbone, tmp_path, kind, words):
@@ -160,6 +167,7 @@ def test_a_reward_function_that_breaks_loses_nothing(backbone, tmp_path, kind, w
     assert calls[0][0] == PROMPTS[4] and len(found.rounds) == 1
 
 
+@pytest.mark.slow
 def test_rewards_that_say_nothing_are_named(backbone, tmp_path):
     def same(prompts, completions, **columns):
         return [1.0] * len(completions)
@@ -175,6 +183,7 @@ def test_prompts_that_are_the_same_but_for_case_are_held_out_together():
     assert unseen and not known & {each.prompt.lower().replace("  ", " ") for each in unseen}
 
 
+@pytest.mark.slow
 def test_a_head_that_was_solved_is_not_solved_again(backbone, tmp_path, monkeypatch):
     """A run that died after it; answers of another head are not taken for its."""
     one = dataclasses.replace(SETTINGS, rounds=1)
@@ -194,6 +203,7 @@ def test_a_head_that_was_solved_is_not_solved_again(backbone, tmp_path, monkeypa
         run()
 
 
+@pytest.mark.slow
 def test_an_interval_without_ends_is_read_again(backbone, tmp_path):
     def of_one(prompts, completions, **columns):
         found = letters(prompts, completions)
@@ -208,6 +218,7 @@ def test_an_interval_without_ends_is_read_again(backbone, tmp_path):
     assert reports[0] == reports[1] and "[nan, nan]" in reports[0]
 
 
+@pytest.mark.slow
 def test_none_is_no_reward(backbone, tmp_path):
     def some(prompts, completions, **columns):
         found = letters(prompts, completions)

@@ -69,5 +69,8 @@ def test_groups_of_two_choose_as_their_pairs_do():
     one = select(hard, given, names, config=SMALL, grid=SHORT).choice
     other = select(hard, pairs, names, config=of_pairs, grid=SHORT).choice
     assert one.candidate[:3] == other.candidate[:3] and one.groups == other.groups
-    assert one.candidate.log_loss == pytest.approx(other.candidate.log_loss, abs=0.003)
-    np.testing.assert_allclose(one.margins, other.margins, atol=0.15)
+    # Linear paths are solved out; networks to a residual, on paths that left-out pairs tell apart.
+    for mine, known in zip(one.table, other.table, strict=True):
+        near = 1e-6 if np.isinf(mine.group_lasso) else 0.02
+        assert mine.log_loss == pytest.approx(known.log_loss, abs=near)
+    assert np.corrcoef(one.margins, other.margins)[0, 1] > 0.99

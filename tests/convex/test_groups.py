@@ -173,7 +173,8 @@ def test_advantages_are_what_they_are_called(kind):
         assert not np.any(labels[g][~features.mask[g]])
 
 
-@pytest.mark.parametrize("model", [pytest.param("relu", marks=pytest.mark.slow), "gated_relu"])
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["relu", "gated_relu"])
 def test_groups_of_two_are_pairs(model):
     """The same program by another way: value, bound, steps and head are those of Bradley-Terry."""
     pairs = draw_pairs(3, 12)

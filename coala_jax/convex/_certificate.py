@@ -36,8 +36,10 @@ from coala_jax.losses._best_scale import best_scale
 # Standard deviations of the rounding of outputs, taken as independent from row to row (Higham &
 # Mary 2019), that the primal bound allows for.
 _DEVIATIONS = 6.0
-# Roundings of a member of a group beside those of two sums over it.
-_OF_A_MEMBER = 12
+# Roundings of a member of a group beside those of three sums over it, shares that are clipped
+# among them; and of a share.
+_OF_A_MEMBER = 20
+_OF_A_SHARE = 4
 
 
 class Primal(NamedTuple):
@@ -163,7 +165,10 @@ def _centring_error(program: Program, point: jax.Array) -> tuple[jax.Array, jax.
     if not program.loss.grouped:
         return zero, zero
     groups, members = point.shape
-    error = relative_error(2 * members + _OF_A_MEMBER, point.dtype)
+    roundings = 3 * members + _OF_A_MEMBER
+    if program.loss.staged:  # the sum that each level leaves may be off by those of a sum
+        roundings = roundings + 2 * members * (members + _OF_A_SHARE)
+    error = relative_error(roundings, point.dtype)
     lengths = jnp.linalg.norm(program.features, axis=1).reshape(members, groups)
 
     def pulled(sizes: jax.Array) -> jax.Array:

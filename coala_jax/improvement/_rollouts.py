@@ -197,8 +197,7 @@ def _resumed(
         raise ImproveError(
             f"{path}: was made by another head, or of other prompts; remove it to make it anew"
         )
-    found = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
-    return found
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
 
 
 def _report(line: str) -> None:

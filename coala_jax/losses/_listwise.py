@@ -21,7 +21,7 @@ from coala_jax.losses._best_scale import best_scale
 # reach 2e-12 of the step in float64, for steps of 1e-4 to 1e4, outputs to 1e3 and 2 to 16 members.
 _PROX_STEPS = 20
 _FIRST_STEPS = 4
-# Roundings of a probability beside those of the sum over the group.
+# Roundings of a probability, beside those of the sum over the group.
 _ROUNDINGS = 4
 
 
@@ -107,7 +107,8 @@ def _dual_value(r: jax.Array, target: jax.Array, weight: jax.Array) -> jax.Array
     error = relative_error(r.shape[1] + _ROUNDINGS, r.dtype)
     size = target + jnp.abs(scaled)
     p = jnp.where(weight > 0, target - scaled, 0)
-    is_inside = p >= -error * (size + jnp.mean(size, axis=1, keepdims=True))
+    of_one = relative_error(_ROUNDINGS, r.dtype)
+    is_inside = p >= -of_one * (size + jnp.mean(size, axis=1, keepdims=True))
     p = jnp.maximum(p, 0)
     largest = jnp.arange(p.shape[1]) == jnp.argmax(p, axis=1)[:, None]
     others = jnp.where(largest, 0, p)
@@ -123,7 +124,7 @@ def _dual_value(r: jax.Array, target: jax.Array, weight: jax.Array) -> jax.Array
 
 def _best_scale(r: jax.Array, target: jax.Array, weight: jax.Array, cap: jax.Array) -> jax.Array:
     scaled = scaled_dual(r, weight)
-    error = relative_error(r.shape[1] + _ROUNDINGS, r.dtype)
+    error = relative_error(_ROUNDINGS, r.dtype)
     # Up to where the first of p is zero by more than rounding.
     pulls = scaled > error * jnp.mean(jnp.abs(scaled), axis=1, keepdims=True)
     ends = jnp.where(pulls, (1 - error) * target / jnp.where(pulls, scaled, 1), jnp.inf)

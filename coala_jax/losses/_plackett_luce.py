@@ -129,7 +129,8 @@ def _dual_value(r: jax.Array, level: jax.Array, weight: jax.Array) -> jax.Array:
     left = jnp.where(drawn, over(upto, scaled), 0)
     sizes = drawn + jnp.abs(scaled), over(upto, jnp.abs(scaled))
     of_group = jnp.sum(jnp.abs(scaled), axis=1, keepdims=True)
-    is_inside = (share >= -error * (sizes[0] + of_group)) & (left >= -error * of_group)
+    of_one = relative_error(_ROUNDINGS, r.dtype) * (sizes[0] + of_group / r.shape[1])
+    is_inside = (share >= -of_one) & (left >= -error * of_group)
     share, left = jnp.maximum(share, 0), jnp.maximum(left, 0)
     others = over(same & ~jnp.eye(r.shape[1], dtype=bool), share)
     whole = others + share + left

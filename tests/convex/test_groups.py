@@ -20,7 +20,9 @@ from coala_jax import (
     decompose_gated,
     refine_gates,
     regularization_path,
+    solve,
 )
+from coala_jax.losses import GROUP_SQUARED
 from tests.convex.test_against_clarabel import eight_digits
 from tests.helpers import draw_pairs
 
@@ -334,6 +336,23 @@ BAD = [
 def test_bad_groups_are_named(features, words):
     with pytest.raises((TypeError, ValueError), match=words):
         cronos(Params(), features, config=Config(phase1_loss="listwise"))
+
+
+@pytest.mark.slow
+def test_a_loss_of_groups_of_ones_own_goes_through_both_phases():
+    """One that says nothing of its change, as `Loss` lets it: the same head, as values tell."""
+    own = GROUP_SQUARED._replace(change=None)
+    heads = [
+        solve(
+            Params(),
+            draw_groups(3),
+            config=Config(phase1_loss=loss, model="gated_relu", n_gates=3),
+        )
+        .raise_for_status()
+        .head
+        for loss in (own, GROUP_SQUARED)
+    ]
+    np.testing.assert_allclose(heads[0].theta2, heads[1].theta2, rtol=1e-2, atol=1e-3)
 
 
 def test_a_loss_takes_what_it_is_of():

@@ -28,7 +28,7 @@ def test_the_research_code_of_the_readme_runs(tmp_path):
         cwd=tmp_path,
         env=environment,
     )
-    *summary, sweep, objectives, accuracy, joint, gradient = done.stdout.splitlines()
+    *summary, sweep, objectives, accuracy, joint, groups, gradient = done.stdout.splitlines()
     assert summary[0].startswith("accuracy 0.")  # the report, of as many lines as it has
     score = next(line for line in summary if re.fullmatch(r"0\.\d+", line))
     assert float(score) > 0.75  # no linear probe can
@@ -41,6 +41,7 @@ def test_the_research_code_of_the_readme_runs(tmp_path):
     assert refined < sampled
     assert 0.5 < float(accuracy) <= 1
     assert "status=SOLVED," in joint
+    assert "status=SOLVED," in groups
     assert np.isfinite(float(gradient))
     assert sorted(file.name for file in (tmp_path / "head").iterdir()) == [
         "head.json",

@@ -84,6 +84,8 @@ class Method:
         learning_rate: the values that are tried.
         beta: likewise, of DPO and ORPO; the first is that of the learning rates' trials.
         epochs: passes over the pairs; None means those of all trained methods.
+        batch: pairs of a micro-batch, where those of all trained methods need too much memory; a
+            step has as many pairs as theirs.
     """
 
     kind: str
@@ -91,6 +93,7 @@ class Method:
     learning_rate: tuple[float, ...] = ()
     beta: tuple[float, ...] = ()
     epochs: float | None = None
+    batch: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -287,6 +290,8 @@ def _check(where: str, plan: Plan) -> None:
         raise PlanError(
             f"{where}: lora_dropout={training.lora_dropout!r} must be from 0 to below 1"
         )
+    for name, method in plan.methods.items():
+        _check_batch(f"{where}: methods.{name}", method, training)
     if training.dtype not in (None, *DTYPES):
         raise PlanError(f"{where}: dtype={training.dtype!r} must be one of {', '.join(DTYPES)}")
 
@@ -326,6 +331,17 @@ def _check_method(where: str, method: Method, before: Mapping[str, Method]) -> N
             )
     if method.epochs is not None and not (method.kind in TRAINED and _is_above(method.epochs, 0)):
         raise PlanError(f"{where}: epochs={method.epochs!r} must be above 0, of a trained method")
+
+
+def _check_batch(where: str, method: Method, training: Training) -> None:
+    batch, step = method.batch, training.batch * training.accumulation
+    if batch is None:
+        return
+    whole = isinstance(batch, int) and _is_above(batch, 0)
+    if not (method.kind in TRAINED and whole and step % batch == 0):
+        raise PlanError(
+            f"{where}: batch={batch!r} must divide the {step} pairs of a step, of a trained method"
+        )
 
 
 def _is_number(value: Any) -> bool:

@@ -13,6 +13,7 @@ all training pairs.
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -155,6 +156,7 @@ class Trainer(NamedTuple):
     def job(self, setting: Setting, folder: Path, train: str, judged: str) -> dict[str, Any]:
         """A job file of trl_trainer.py, by the fields of its `Job`."""
         training = self.plan.training
+        batch = self.method.batch or training.batch
         return {
             "method": self.method.kind,
             "model": str(self.start),
@@ -163,8 +165,8 @@ class Trainer(NamedTuple):
             "out": str(folder),
             **setting._asdict(),
             "epochs": training.epochs if self.method.epochs is None else self.method.epochs,
-            "batch": training.batch,
-            "accumulation": training.accumulation,
+            "batch": batch,
+            "accumulation": training.batch * training.accumulation // batch,
             "warmup_steps": training.warmup,
             "max_length": self.plan.max_length,
             "seed": self.seed,
@@ -189,4 +191,13 @@ def run_trl(python: Path, job: Path) -> None:
     with log.open("w", encoding="utf-8") as lines:
         done = subprocess.run(command, stdout=lines, stderr=subprocess.STDOUT, check=False)
     if done.returncode:
-        raise TrainingError(f"{job}: {log.read_text('utf-8', 'replace')[-LAST_LINES:]}")
+        raise TrainingError(
+            f"{job}: {_ending(done.returncode)}: {log.read_text('utf-8', 'replace')[-LAST_LINES:]}"
+        )
+
+
+def _ending(code: int) -> str:
+    """How a process ended."""
+    if code == -signal.SIGKILL:
+        return "killed, as Linux does where memory is short; a smaller `batch` of the method helps"
+    return f"exit code {code}"

@@ -31,7 +31,7 @@ SMALL = {
 TRAINED = {
     "sft": {"kind": "sft", "learning_rate": [1e-3]},
     "dpo": {"kind": "dpo", "start": "sft", "learning_rate": [1e-3], "beta": [0.1, 0.05]},
-    "reward": {"kind": "reward", "start": "sft", "learning_rate": [1e-3]},
+    "reward": {"kind": "reward", "start": "sft", "learning_rate": [1e-3], "batch": 1},
 }
 
 
@@ -93,6 +93,11 @@ def test_the_paper_s_plan_has_the_paper_s_settings():
             {"methods": {"a": {"kind": "sft", "learning_rate": [1.0], "beta": [1.0]}}},
             "sft has no beta",
         ),
+        (
+            {"methods": {"a": {"kind": "sft", "learning_rate": [1.0], "batch": 3}}},
+            "batch=3 must divide the .* pairs of a step",
+        ),
+        ({"methods": {"a": {"kind": "coala", "batch": 1}}}, "of a trained method"),
         ({"seeds": []}, r"seeds=\(\) must be whole numbers"),
         ({"held_out": 1.5}, "held_out=1.5 must lie between 0 and 1"),
         ({"training": {"batch": 2.5}}, "batch=2.5 must be a whole number above 0"),
@@ -452,7 +457,11 @@ def test_trained_methods_come_back_through_their_adapters(data, tmp_path):
         assert line[3] == name and line[6:] == ["-", "- |"]  # no head on the checkpoint
         # The second beta of dpo may have been the better one, and changes no operation.
         assert float(line[5]) == pytest.approx(rows[name]["cost"]["flops"] / 1e12, rel=1e-3)
-    dpo = tmp_path / "out" / "small" / "own" / "seed-0" / "dpo"
+    made = tmp_path / "out" / "small" / "own" / "seed-0"
+    jobs = [json.loads((made / name / "final" / "job.json").read_text()) for name in TRAINED]
+    steps = [(job["batch"], job["accumulation"]) for job in jobs]
+    assert steps == [(2, 8), (2, 8), (1, 16)]  # as many pairs a step
+    dpo = made / "dpo"
     trials = sorted(path.name for path in dpo.glob("trial-*"))
     assert trials == ["trial-lr-0.001-beta-0.05", "trial-lr-0.001-beta-0.1"]
     chosen = json.loads((dpo / "result.json").read_text())["setting"]

@@ -35,9 +35,10 @@ LEAVES: dict[str, Takes] = {
     **{name: non_negative_number for name in Params._fields if name not in POSITIVE},
     "gamma": finite_number,
 }
-# Of the fields of `Config` and `Params`, what a command has no use for: it solves one program, of
-# pairs.
-LEFT_OUT = ("sweep", "advantage", "temperature")
+# Of the fields of `Config` and `Params`, what a command has no use for: it solves one program.
+LEFT_OUT = ("sweep",)
+# Of losses of groups.
+OF_GROUPS = ("advantage", "temperature")
 OF_PAIRS = sorted(name for name, loss in LOSSES.items() if not loss.grouped)
 # What is chosen on left-out groups unless it is given.
 CHOSEN = ("group_lasso", "linear_ridge", "ridge")
@@ -190,12 +191,15 @@ def add_eval_fraction(parser: argparse.ArgumentParser, default: float) -> None:
     )
 
 
-def add_solver_options(parser: argparse.ArgumentParser, model: str = "--model") -> None:
+def add_solver_options(
+    parser: argparse.ArgumentParser, model: str = "--model", *, groups: bool = False
+) -> None:
     """Add what `solver_settings` reads.
 
     Args:
         parser: of the command.
         model: what `Config.model` is called where ``--model`` is a backbone.
+        groups: whether the command reads groups, and has their losses.
     """
     add_compile_cache(parser)
     group = parser.add_argument_group("solver")
@@ -205,18 +209,19 @@ def add_solver_options(parser: argparse.ArgumentParser, model: str = "--model") 
         help="choose group lasso and ridges on left-out groups of the training pairs, or solve at "
         "those of the options (default: auto, unless one of them is given)",
     )
-    fields = tuple(name for name in Config.__dataclass_fields__ if name not in LEFT_OUT)
+    left_out = LEFT_OUT if groups else (*LEFT_OUT, *OF_GROUPS)
+    fields = tuple(name for name in Config.__dataclass_fields__ if name not in left_out)
     old = {"--gates": "n_gates", "--loss": "phase1_loss", "--objective": "phase2_objective"}
     add_fields(
         group,
         Config,
         fields,
-        takes={"phase1_loss": OF_PAIRS},
+        takes={"phase1_loss": sorted(LOSSES) if groups else OF_PAIRS},
         names={"model": model},
         defaults=SELECTED,
         old=old if model == "--network" else {**old, "--network": "model"},
     )
-    leaves = tuple(name for name in Params._fields if name not in LEFT_OUT)
+    leaves = tuple(name for name in Params._fields if name not in left_out)
     add_fields(group, Params, leaves, takes=LEAVES)
 
 

@@ -23,6 +23,7 @@ from coala_jax.study._pairs import hold_out, read_pairs
 EVAL_FRACTION = 0.2
 EXAMPLE = """  coala-jax solve store --out head
   coala-jax solve store --prefixes --out prefix_head
+  coala-jax solve group_store --phase1-loss listwise --out head
   coala-jax solve features.npz --groups groups.jsonl --out head --group-lasso 0.1
   coala-jax solve store --data survey.csv --columns prompt=question,chosen=best --out head"""
 
@@ -31,7 +32,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
     parser.add_argument(
         "features",
-        help="feature store, or .npz or saved data set with chosen and rejected, (n, d) each",
+        help="feature store, or .npz or saved data set with chosen and rejected, (n, d) each; of "
+        "pairs, or of groups (`extract --pairs groups`)",
     )
     parser.add_argument("--out", required=True, help="folder of the head to write")
     parser.add_argument(
@@ -51,7 +53,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     add_eval_fraction(parser, EVAL_FRACTION)
     add_seed(parser, "decides the split and the gates")
-    add_solver_options(parser)
+    add_solver_options(parser, groups=True)
     add_row_options(parser)
     add_download(parser)
 
@@ -70,6 +72,11 @@ def run(arguments: argparse.Namespace) -> int:
         row_options(arguments),
         prefixes=arguments.prefixes,
     )
+    if pairs.groups is not None and not settings.config.loss.grouped:
+        say(
+            f"{arguments.features}: groups, of which all pairs of members are taken; "
+            "--phase1-loss listwise takes them whole"
+        )
     held_out = hold_out(pairs, arguments.eval_fraction, arguments.seed)
     experiment = run_experiment(pairs, held_out, settings, say)
     return finish(arguments, experiment, out)

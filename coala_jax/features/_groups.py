@@ -26,12 +26,16 @@ class GroupTable(NamedTuple):
         ids: (n,) names of the rows.
         keys: (n,) what must not be split: the rows' group, else the hash of the prompt.
         identity: how the features were made; None where the file does not say.
+        rows: (n,) number of the first row of the table that each was made of.
+        lengths: (n, k) characters of the responses; None where the table has none.
     """
 
     features: GroupFeatures
     ids: tuple[str, ...]
     keys: tuple[str, ...]
     identity: FeatureIdentity | None
+    rows: np.ndarray
+    lengths: np.ndarray | None
 
 
 def holds_groups(ids: Sequence[str]) -> bool:
@@ -64,12 +68,16 @@ def group_table(table: FeatureTable) -> GroupTable:
     members, width = 1 + max(map(len, rows)), table.chosen.shape[1]
     responses = np.zeros((len(rows), members, width), table.chosen.dtype)
     scores, mask = np.zeros((len(rows), members), np.float32), np.zeros((len(rows), members), bool)
+    lengths = None if table.lengths is None else np.zeros((len(rows), members), np.int64)
     for group, some in enumerate(rows):
         responses[group, 0] = table.chosen[some[0]]
         responses[group, 1 : 1 + len(some)] = table.rejected[some]
         mask[group, : 1 + len(some)] = True
         if table.margin is not None:
             scores[group, 1 : 1 + len(some)] = -table.margin[some]
+        if lengths is not None and table.lengths is not None:
+            lengths[group, 0] = table.lengths[some[0], 0]
+            lengths[group, 1 : 1 + len(some)] = table.lengths[some, 1]
     first = [some[0] for some in rows]
     keys = table.groups or table.prompt_hashes or table.ids
     return GroupTable(
@@ -82,4 +90,6 @@ def group_table(table: FeatureTable) -> GroupTable:
         tuple(parts[row][0] for row in first),
         tuple(keys[row] for row in first),
         table.identity,
+        np.array(first),
+        lengths,
     )

@@ -21,7 +21,7 @@ def constant_columns(pairs: PairSet) -> tuple[int, ...]:
     Raises:
         FeatureError: no column varies.
     """
-    constant = np.asarray(_constant(pairs.features()))
+    constant = np.asarray(_constant(pairs.as_pairs()))
     if constant.all():
         raise FeatureError(
             f"{pairs.source}: all {constant.size} columns of chosen and rejected are constant over "

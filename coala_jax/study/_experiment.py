@@ -11,8 +11,8 @@ import numpy as np
 from coala_jax._accuracy import pairwise_accuracy
 from coala_jax._calibration import given_temperature
 from coala_jax._errors import CoalaError
+from coala_jax._group_inputs import prepare_for
 from coala_jax._head import Head
-from coala_jax._inputs import prepare_features
 from coala_jax._solution import Phase2History, RewardMetrics
 from coala_jax._status import SolveError, Status
 from coala_jax._types import Config, Params
@@ -135,7 +135,8 @@ def run_experiment(
     """
     require_two_parts(pairs, held_out)
     settings.config.require_phases_agree()
-    require_better_chosen(settings.config, settings.params, prepare_features(pairs.features()))
+    config = settings.config
+    require_better_chosen(config, settings.params, prepare_for(config, pairs.features(config)))
     train, held = pairs.take(~held_out), pairs.take(held_out)
     columns = constant_columns(train)
     if columns:
@@ -147,15 +148,22 @@ def run_experiment(
         )
     cuts = "" if pairs.prefix_of is None else f" ({len(pairs.chosen)} beginnings of all)"
     counts = train.pair_count(), held.pair_count()
+    if pairs.groups is not None:
+        cuts = f" (of the members of {len(pairs.groups.responses)} groups)"
     say(f"solving on {counts[0]} pairs, {counts[1]} held out by {pairs.split_by}{cuts}")
     key, choice = jax.random.key(settings.seed), None
     if settings.select:
         say("choosing strengths on left-out groups of the training pairs")
         choice = choose_strengths(
-            settings.params, train.features(), train.keys, config=settings.config, key=key
+            settings.params,
+            train.features(config),
+            train.feature_keys(config),
+            config=config,
+            key=key,
         )
         settings = settings._replace(params=choice.params, config=choice.config)
-    phases = run_phases(settings.params, train.features(), held.features(), settings.config, key)
+        config = settings.config
+    phases = run_phases(settings.params, train.features(config), held.features(config), config, key)
     _require_usable(phases)
     say("fitting the baselines")
     probe = fit_linear_probe(train, settings.seed)

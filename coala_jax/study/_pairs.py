@@ -8,9 +8,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
-from coala_jax._types import PreferenceFeatures
+from coala_jax._errors import CoalaError
+from coala_jax._group_inputs import prepare_groups
+from coala_jax._types import Config, Features, GroupFeatures, PreferenceFeatures
 from coala_jax.data import (
     DataError,
     PreferenceRow,
@@ -28,14 +31,16 @@ from coala_jax.features import (
     prefix_pairs,
 )
 from coala_jax.features._export import is_dataset_folder
-from coala_jax.features._groups import holds_groups
+from coala_jax.features._groups import group_table, holds_groups
 from coala_jax.features._join import open_whole_store
+from coala_jax.selection._judged_pairs import judged_pairs
 
 BY_GROUP, BY_PROMPT, BY_ROW = "group", "prompt", "row"
 # Standardisation needs a spread: `solve` takes no fewer, and neither part of a split may have less.
 FEWEST_PAIRS = 2
 SAME_FEATURES = "chosen and rejected have the same features"
 SAME_BEGINNINGS = "beginnings of chosen and rejected have the same features"
+SAME_SCORES = "groups whose responses have the same score"
 
 
 class PairSet(NamedTuple):
@@ -56,6 +61,9 @@ class PairSet(NamedTuple):
         cut: pairs that lost tokens to the context, by part; None where the source does not say.
         prompt_hashes: (n,) hashes of the normalised prompts; None where they are unknown.
         prefix_of: (n,) number of the pair that each is a cut of; None of whole pairs.
+        groups: g groups of responses, of whose members the pairs are all those with different
+            scores; None where pairs are all that is known.
+        group_of: (n,) number of the group that each is of.
     """
 
     source: str
@@ -71,10 +79,18 @@ class PairSet(NamedTuple):
     cut: Mapping[str, int] | None = None
     prompt_hashes: tuple[str, ...] | None = None
     prefix_of: np.ndarray | None = None
+    groups: GroupFeatures | None = None
+    group_of: np.ndarray | None = None
 
     def take(self, rows: np.ndarray) -> PairSet:
-        """The pairs that a (n,) boolean mask selects."""
+        """The pairs that a (n,) boolean mask selects, and the groups that they are of."""
+        groups, group_of = self.groups, self.group_of
+        if groups is not None and group_of is not None:
+            kept, group_of = np.unique(group_of[rows], return_inverse=True)
+            groups = jax.tree.map(lambda array: array[kept], groups)
         return self._replace(
+            groups=groups,
+            group_of=group_of,
             chosen=self.chosen[rows],
             rejected=self.rejected[rows],
             keys=tuple(itertools.compress(self.keys, rows)),
@@ -104,9 +120,22 @@ class PairSet(NamedTuple):
         except DataError:
             return None
 
-    def features(self) -> PreferenceFeatures:
-        """What `solve` takes."""
+    def features(self, config: Config) -> Features:
+        """What `solve` takes: groups where they are known and the loss is of groups, else pairs."""
+        if self.groups is not None and config.loss.grouped:
+            return self.groups
+        return self.as_pairs()
+
+    def as_pairs(self) -> PreferenceFeatures:
+        """The pairs for a loss of pairs, those of the members of groups too."""
         return PreferenceFeatures(self.chosen, self.rejected, self.weight, self.margin)
+
+    def feature_keys(self, config: Config) -> tuple[str, ...]:
+        """Key of each pair or group of `features`."""
+        if self.group_of is None or not config.loss.grouped:
+            return self.keys
+        first = np.unique(self.group_of, return_index=True)[1]
+        return tuple(self.keys[row] for row in first)
 
 
 def read_pairs(
@@ -177,23 +206,24 @@ def pairs_of_table(
     Raises:
         FeatureError: fewer than two pairs, values that are not finite in float32, prompts of
             ``rows`` that are not those of the table, a table without the cuts that were asked for,
-            or one of groups.
+            groups of which cuts are asked for or that say nothing.
     """
     if len(table.chosen) < FEWEST_PAIRS:
         raise FeatureError(
             f"{source}: chosen and rejected hold {len(table.chosen)} pair of "
             f"{table.chosen.shape[1]} columns; at least {FEWEST_PAIRS} pairs are needed"
         )
-    if holds_groups(table.ids):
-        raise FeatureError(
-            f"{source}: its rows are groups (--pairs groups), some of whose pairs tie; take them "
-            "with coala_jax.features.group_table and solve with a loss of groups, or extract them "
-            "again with --pairs one or all"
-        )
     if rows is not None:
         table = _with_prompts(source, table, rows, chat_template)
     keys, split_by = _keys(table)
     lengths = table.lengths if rows is None else _lengths(rows)
+    if holds_groups(table.ids):
+        if prefixes:
+            raise FeatureError(
+                f"{source}: beginnings are of pairs, and its rows are groups (--pairs groups): "
+                "leave --prefixes out, or extract them again with --pairs one or all"
+            )
+        return _pairs_of_groups(source, table._replace(lengths=lengths), keys, split_by)
     prefix_of = None
     if prefixes:
         table, cuts = prefix_pairs(table), table.prefixes
@@ -216,6 +246,45 @@ def pairs_of_table(
     return _telling(pairs)
 
 
+def _pairs_of_groups(
+    source: str, table: FeatureTable, keys: tuple[str, ...], split_by: str
+) -> PairSet:
+    """All pairs of members with different scores; those of a group share its weight."""
+    found = group_table(table)
+    try:
+        judged = judged_pairs(prepare_groups(found.features, source))
+    except CoalaError as error:
+        raise FeatureError(str(error)) from None
+    row = judged.row
+
+    def sides(of_members: Any) -> tuple[np.ndarray, np.ndarray]:
+        values = np.asarray(of_members)
+        return values[row, judged.better], values[row, judged.worse]
+
+    chosen, rejected = sides(found.features.responses)
+    better, worse = sides(found.features.scores)
+    first = found.rows[row]
+    hashes = table.prompt_hashes
+    silent = len(found.ids) - len(np.unique(row))
+    return _telling(
+        PairSet(
+            source,
+            _float32(source, "chosen", chosen),
+            _float32(source, "rejected", rejected),
+            keys=tuple(keys[place] for place in first),
+            split_by=split_by,
+            lengths=None if found.lengths is None else np.stack(sides(found.lengths), axis=1),
+            weight=judged.weight.astype(np.float32),
+            margin=better - worse,
+            identity=table.identity,
+            prompt_hashes=None if hashes is None else tuple(hashes[place] for place in first),
+            set_aside_counts={SAME_SCORES: silent} if silent else None,
+            groups=found.features,
+            group_of=row,
+        )
+    )
+
+
 def _telling(pairs: PairSet) -> PairSet:
     """The pairs whose two sides differ; the others say nothing of any reward.
 
@@ -226,7 +295,9 @@ def _telling(pairs: PairSet) -> PairSet:
         return pairs
     same = int((~differ).sum())
     reason = SAME_FEATURES if pairs.prefix_of is None else SAME_BEGINNINGS
-    return pairs.take(differ)._replace(set_aside_counts={reason: same})
+    return pairs.take(differ)._replace(
+        set_aside_counts={**(pairs.set_aside_counts or {}), reason: same}
+    )
 
 
 def hold_out(pairs: PairSet, eval_fraction: float, seed: int) -> np.ndarray:

@@ -11,7 +11,7 @@ import jax
 from coala_jax._inputs import prepare_params
 from coala_jax._solution import Phase1Solution, Phase2Solution, Stats
 from coala_jax._status import Status
-from coala_jax._types import Config, Params, PreferenceFeatures
+from coala_jax._types import Config, Features, Params
 from coala_jax.convex import cronos
 from coala_jax.preference import finetune
 
@@ -39,8 +39,8 @@ class TimedPhases(NamedTuple):
 
 def run_phases(
     params: Params,
-    features: PreferenceFeatures,
-    eval_features: PreferenceFeatures,
+    features: Features,
+    eval_features: Features,
     config: Config,
     key: jax.Array,
 ) -> TimedPhases:
@@ -48,22 +48,22 @@ def run_phases(
 
     Args:
         params: scalars of the solve.
-        features: training pairs, (n, d).
-        eval_features: held-out pairs, whose metrics the history records.
+        features: training pairs, (n, d), or groups.
+        eval_features: held-out pairs or groups, whose metrics the history records.
         config: static settings.
         key: typed key of gates and minibatches.
     """
     gate_key, batch_key = jax.random.split(key)
     params = prepare_params(params)
 
-    def first(params: Params, features: PreferenceFeatures, key: jax.Array) -> Phase1Solution:
+    def first(params: Params, features: Features, key: jax.Array) -> Phase1Solution:
         return cronos(params, features, config=config, key=key)
 
     def second(
         params: Params,
         phase1: Phase1Solution,
-        features: PreferenceFeatures,
-        eval_features: PreferenceFeatures,
+        features: Features,
+        eval_features: Features,
         key: jax.Array,
     ) -> Phase2Solution:
         return finetune(

@@ -12,6 +12,7 @@ from coala_jax._intervals import cluster_interval
 from coala_jax._machine import device, versions
 from coala_jax._solution import RewardMetrics
 from coala_jax._status import Status
+from coala_jax._types import GroupFeatures
 from coala_jax.convex._flops import admm_flops
 from coala_jax.selection import Candidate, Choice
 from coala_jax.study._baselines import RIDGE_GRID, weighted_mean
@@ -41,6 +42,9 @@ def build_report(experiment: Experiment, command: str) -> dict[str, Any]:
         "temperature": experiment.temperature,
         "selection": _selection(experiment.choice),
         "pairs": {"train": train.pair_count(), "eval": held.pair_count()},
+        "groups": None
+        if train.groups is None or held.groups is None
+        else {"train": len(train.groups.responses), "eval": len(held.groups.responses)},
         "prefixes": None
         if train.prefix_of is None
         else {"train": len(train.chosen), "eval": len(held.chosen)},
@@ -116,12 +120,14 @@ def _phase(stats: NamedTuple, seconds: Seconds) -> dict[str, Any]:
 def _admm_flops(experiment: Experiment) -> int:
     """Floating-point operations of Phase I's steps, by formula; certificates are left out."""
     stats, config = experiment.phases.phase1.stats, experiment.settings.config
-    rows, width = experiment.train.chosen.shape
+    fitted = experiment.train.features(config)
+    leaf = fitted.responses if isinstance(fitted, GroupFeatures) else fitted.chosen
+    sides = 1 if isinstance(fitted, GroupFeatures) else 2
     return admm_flops(
         int(stats.iterations),
         int(stats.cg_iterations),
-        2 * rows,
-        width + 1,
+        sides * math.prod(leaf.shape[:-1]),
+        leaf.shape[-1] + 1,
         config.n_gates,
         config.model,
     )

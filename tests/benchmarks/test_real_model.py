@@ -211,11 +211,15 @@ def test_runs_are_all_there_once_with_the_most_telling_first():
         assert sorted(held_out) == sorted(method.scales)
 
 
-def run(data, out, *options, environment=None):
-    script = str(ROOT / "benchmarks" / "real_model.py")
+def run(data, out, *options):
+    own = ("--out", str(out), "--results", str(out), "--layers", "-1")
+    return run_script("real_model.py", data, *own, *options)
+
+
+def run_script(name, data, *options):
     paths = [str(ROOT), str(data.parent / "packages")]
-    words = [sys.executable, script, "--model", str(BACKBONE), "--data", str(data)]
-    words += ["--out", str(out), "--results", str(out), "--layers", "-1", *options]
+    words = [sys.executable, str(ROOT / "benchmarks" / name), "--model", str(BACKBONE)]
+    words += ["--data", str(data), *options]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
     done = subprocess.run(words, capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
@@ -245,6 +249,21 @@ def test_sentiment_is_measured_and_gone_on_with(data, tmp_path):
     path.unlink()
     assert "held-out" not in run(data, tmp_path / "out", *options, "--minutes", "0")
     assert json.loads(path.read_text())["rows"] == result["rows"]
+
+
+@pytest.mark.slow
+def test_rounds_are_rewarded_by_one_judge_and_judged_by_both(data, tmp_path):
+    pytest.importorskip("sklearn")
+    small = ("--layer", "-1", "--rounds", "1", "--samples", "2", "--prompts", "8")
+    small += ("--held-out", "4", "--best-of", "2", "--out", str(tmp_path))
+    report = run_script("sentiment_rounds.py", data, "--work", str(tmp_path / "work"), *small)
+    assert "held-out reward, plain" in report
+    result = json.loads((tmp_path / "sentiment-rounds.json").read_text())
+    told = [(row["head"], row["way"]) for row in result["rows"]]
+    assert told == [("before", "plain"), ("round 0", "guided"), ("round 0", "best_of_n")]
+    assert all(len(row[judge]) == 4 for row in result["rows"] for judge in ("vader", "tfidf"))
+    kept = (tmp_path / "work" / "held-out-plain.jsonl").read_text().splitlines()
+    assert [json.loads(line)["rewards"][0] for line in kept] == result["rows"][0]["vader"]
 
 
 @pytest.mark.slow

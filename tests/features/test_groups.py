@@ -67,5 +67,21 @@ def test_files_keep_groups(tmp_path):
 def test_pairs_and_groups_are_not_taken_for_each_other():
     with pytest.raises(FeatureError, match="they are of pairs; read the rows again"):
         group_table(table(ids=("a", *IDS[1:])))
-    with pytest.raises(FeatureError, match="its rows are groups"):
-        pairs_of_table("store", table())
+
+
+def test_pairs_of_groups_are_all_those_with_different_scores():
+    lengths = np.arange(12).reshape(6, 2)
+    lengths[1:3, 0], lengths[5, 0] = lengths[0, 0], lengths[4, 0]  # the best one is one response
+    pairs = pairs_of_table("store", table(lengths=lengths))
+    # Of a/b 0 and 2 tie at the top: three pairs of each with 1 and 3, and 3 above 1.
+    assert len(pairs.chosen) == 5 + 1 + 3 and pairs.split_by == "prompt"
+    assert pairs.keys == tuple("xxxxxyzzz")
+    np.testing.assert_allclose(pairs.margin, [2, 1, 2, 1, 1, 5, 1, 3, 2])
+    np.testing.assert_allclose(np.bincount(pairs.group_of, pairs.weight), [1.5, 0.75, 0.75])
+    np.testing.assert_array_equal(pairs.lengths[-1], [lengths[4, 1], lengths[5, 1]])
+    some = pairs.take(pairs.group_of != 1)
+    config = Config(phase1_loss="listwise")
+    assert some.feature_keys(config) == ("x", "z") and some.feature_keys(Config()) == some.keys
+    np.testing.assert_array_equal(some.features(config).weight, [2, 1])
+    with pytest.raises(FeatureError, match="beginnings are of pairs"):
+        pairs_of_table("store", table(), prefixes=True)

@@ -80,7 +80,7 @@ def test_a_split_keeps_keys_together_and_columns_in_step():
     part = pairs.take(held_out)
     assert len(set(part.keys)) == 1
     assert part.weight.shape == (2,)
-    np.testing.assert_array_equal(part.features().chosen, ARRAYS[0][held_out])
+    np.testing.assert_array_equal(part.as_pairs().chosen, ARRAYS[0][held_out])
     with pytest.raises(FeatureError, match="on both sides of the split"):
         require_two_parts(pairs, np.array([True, False, True, False]))
 

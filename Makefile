@@ -37,7 +37,7 @@ test: $(VENV)/.dev
 	$(PYTEST) --durations=25 $(TEST_OPTIONS)
 
 test-slow: $(VENV)/.dev
-	$(PYTEST) -m slow
+	$(PYTEST) -m slow --durations=25
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -23,7 +23,8 @@ BACKBONE = Path(str(resources.files("coala_jax.quickstart"))) / "backbone"
 # What the judge of this name needs of the package that has it.
 VADER = """class SentimentIntensityAnalyzer:
     def polarity_scores(self, text):
-        return {"compound": text.count("good") - text.count("bad")}
+        words = text.count("good") - text.count("bad")
+        return {"compound": words + text.count("e") / 1000}
 """
 
 

@@ -26,15 +26,15 @@ def concepts_of(rows):
 
 
 def test_settings_are_chosen_without_the_held_out_concepts(rounds):
-    train, held_out = rounds.questions(0, 500)
-    fitted, judged = rounds.questions(1, 500, development=True)
+    train, held_out = rounds.questions(0, 1000)
+    fitted, judged = rounds.questions(1, 1000, development=True)
     assert len(train) + len(held_out) == 132 * 5
     assert not concepts_of(train) & concepts_of(held_out)
     assert not concepts_of(fitted) & concepts_of(judged)
     assert concepts_of(fitted) | concepts_of(judged) == concepts_of(train)
     # The seed decides words and order alone.
-    assert concepts_of(rounds.questions(1, 500)[1]) == concepts_of(held_out)
-    assert [row["id"] for row in rounds.questions(1, 500)[0]] != [row["id"] for row in train]
+    assert concepts_of(rounds.questions(1, 1000)[1]) == concepts_of(held_out)
+    assert [row["id"] for row in rounds.questions(1, 1000)[0]] != [row["id"] for row in train]
 
 
 def test_a_question_s_reward_is_the_rule_s(rounds):

@@ -47,8 +47,8 @@ from tools.tutoring_truth import is_direct, plain_questions
 NAME = "rounds"
 NEW_TOKENS = 72
 HELD_OUT = 0.3
-# Of the split of concepts.
-SPLIT = 0
+# Seeds of the splits of concepts.
+SPLIT, DEVELOPMENT_SPLIT = 0, 1
 EVALUATED = (GUIDED, BEST_OF_N)
 # Names of rows.
 BEFORE, PAIRS = "before", "head: all pairs"
@@ -135,7 +135,7 @@ def questions(
     held_out = eval_mask([each.concept.group for each in asked], HELD_OUT, SPLIT)
     if development:
         asked = [each for each, out in zip(asked, held_out, strict=True) if not out]
-        held_out = eval_mask([each.concept.group for each in asked], HELD_OUT, SPLIT)
+        held_out = eval_mask([each.concept.group for each in asked], HELD_OUT, DEVELOPMENT_SPLIT)
     order = np.random.default_rng(seed).permutation(len(asked))
     parts: tuple[list[dict[str, Any]], list[dict[str, Any]]] = ([], [])
     for place in order:

@@ -31,6 +31,7 @@ def test_settings_are_chosen_without_the_held_out_concepts(rounds):
     assert len(train) + len(held_out) == 132 * 5
     assert not concepts_of(train) & concepts_of(held_out)
     assert not concepts_of(fitted) & concepts_of(judged)
+    assert 0.2 < len(judged) / len(train) < 0.4
     assert concepts_of(fitted) | concepts_of(judged) == concepts_of(train)
     # The seed decides words and order alone.
     assert concepts_of(rounds.questions(1, 1000)[1]) == concepts_of(held_out)

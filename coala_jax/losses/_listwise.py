@@ -52,7 +52,10 @@ def _value(z: jax.Array, target: jax.Array, weight: jax.Array) -> jax.Array:
 
 
 def _negative_gradient(z: jax.Array, target: jax.Array, weight: jax.Array) -> jax.Array:
-    return weight * (target - _softmax(z, weight))
+    """Of the largest it is what the others' sums to: 1 - p loses its digits where p is near 1."""
+    top = _top(z, weight)
+    others = jnp.where(top, 0, target - _softmax(z, weight))
+    return weight * jnp.where(top, -jnp.sum(others, axis=1, keepdims=True), others)
 
 
 def _prox(z: jax.Array, target: jax.Array, step: jax.Array) -> jax.Array:

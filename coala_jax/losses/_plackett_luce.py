@@ -71,8 +71,9 @@ def _value(z: jax.Array, level: jax.Array, weight: jax.Array) -> jax.Array:
 
 
 def _negative_gradient(z: jax.Array, level: jax.Array, weight: jax.Array) -> jax.Array:
-    _, drawn = _choices(level, weight)
-    return weight * (drawn - jnp.sum(_draws(z, level, weight).share, axis=1))
+    """What draws leave to others, 1 less a share that may be near 1, less what those leave."""
+    others = jnp.where(jnp.eye(z.shape[1], dtype=bool), 0, _draws(z, level, weight).share)
+    return weight * (jnp.sum(others, axis=2) - jnp.sum(others, axis=1))
 
 
 def _prox(z: jax.Array, level: jax.Array, step: jax.Array) -> jax.Array:

@@ -199,3 +199,25 @@ def test_float32_claims_no_more_than_float64(name):
         found = float(loss.dual_value(*coarse))
         assert found <= true + 1e-6 * abs(true)
         assert found == pytest.approx(true, rel=1e-4, abs=1e-4)
+
+
+@pytest.mark.parametrize("name", ["listwise", "plackett_luce"])
+def test_what_a_fitted_group_still_pulls_keeps_its_digits_in_float32(name):
+    """1 less a share near 1 does not: the dual point of a group that is fitted was all of one sign.
+
+    Such a point sums to zero over no group, and its shares are none.
+    """
+    z = np.array([[14.0, -4.0, -10.0], [0.0, 30.0, -30.0]])
+    labels = {
+        "listwise": [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]],
+        "plackett_luce": [[0.0, 1.0, 1.0], [1.0, 0.0, 2.0]],
+    }[name]
+    weight = np.full((2, 3), 2.0)
+    exact = LOSSES[name].negative_gradient(*map(jnp.asarray, (z, np.array(labels), weight)))
+    with jax.enable_x64(False):
+        found = LOSSES[name].negative_gradient(
+            *(jnp.asarray(leaf, jnp.float32) for leaf in (z, labels, weight))
+        )
+    # Of two numbers of 1 there is no difference below 6e-8, and these are of 1e-8 to 1e-26.
+    np.testing.assert_allclose(found, exact, rtol=1e-5)
+    assert np.all(np.abs(np.sum(found, axis=1)) <= 1e-6 * np.abs(exact).max(axis=1))

@@ -59,8 +59,8 @@ class GroupArrays(NamedTuple):
         copies already.
         """
         counts = self.weight > 0
-        first = self.responses[jnp.argmax(counts)]
-        return _by_member(jnp.where(counts[:, None, None], self.responses, first[0]))
+        first = self.responses[:, 0][jnp.argmax(counts)]
+        return _by_member(jnp.where(counts[:, None, None], self.responses, first))
 
     @property
     def member_weight(self) -> jax.Array:
@@ -78,8 +78,11 @@ Arrays: TypeAlias = PairArrays | GroupArrays
 
 
 def _by_member(values: jax.Array) -> jax.Array:
-    """(n, k, ...) -> (k n, ...)."""
-    return jnp.swapaxes(values, 0, 1).reshape(-1, *values.shape[2:])
+    """(n, k, ...) -> (k n, ...).
+
+    No transposition: groups that are split over devices would come together on each of them.
+    """
+    return jnp.concatenate([values[:, member] for member in range(values.shape[1])])
 
 
 def prepare_for(config: Config, features: Features, name: str = "features") -> Arrays:

@@ -102,8 +102,11 @@ class Verdict(NamedTuple):
 
 def problem_of(name: Name, seed: int) -> FuzzProblem:
     """The problem of a name under a seed."""
-    kind = group_problems if name.family in OF_GROUPS else problems
-    return kind.problem_of(name.family, name.index, seed)
+    return _kind(name.family).problem_of(name.family, name.index, seed)
+
+
+def _kind(family: str) -> Any:
+    return group_problems if family in OF_GROUPS else problems
 
 
 def judge(problem: FuzzProblem) -> Verdict:
@@ -189,8 +192,8 @@ def grouped(families: Sequence[str], count: int) -> list[list[Name]]:
     left = max(0, count - sum(map(len, groups.values()))) if random else 0
     for place in range(left):
         index, family = divmod(place, len(random))
-        kind = group_problems if random[family] in OF_GROUPS else problems
-        groups[kind.SETTINGS[index % len(kind.SETTINGS)]].append(Name(random[family], index))
+        settings = _kind(random[family]).settings_of(random[family])
+        groups[settings[index % len(settings)]].append(Name(random[family], index))
     return list(groups.values())
 
 

@@ -95,13 +95,20 @@ def setting_of(index: int) -> Setting:
 
 
 SETTINGS = [setting_of(index) for index in range(len(SHAPES) * len(KINDS))]
+_OF_TWO = [setting for setting in SETTINGS if setting.shape.members == 2]
+
+
+def settings_of(family: str) -> list[Setting]:
+    """The settings that a family goes through; that of pairs those of two members."""
+    return _OF_TWO if family == "group-pairs" else SETTINGS
 
 
 def problem_of(
     family: str, index: int, seed: int = 0, setting: Setting | None = None
 ) -> FuzzProblem:
     """The problem of a name under a seed, in the setting of its index or in this one."""
-    setting = setting or SETTINGS[index % len(SETTINGS)]
+    known = settings_of(family)
+    setting = setting or known[index % len(known)]
     rng = np.random.default_rng([seed, zlib.crc32(family.encode()), index])
     draft = FAMILIES[family](rng, setting.shape)
     keep_defaults = bool(rng.random() < 0.5)
@@ -335,7 +342,7 @@ def _bad(rng: Generator, shape: GroupShape) -> _Draft:
 
 def _pairs(rng: Generator, shape: GroupShape) -> _Draft:
     """Preference pairs under a loss of groups."""
-    return _gaussian(rng, shape._replace(members=2))._replace(are_pairs=True)
+    return _gaussian(rng, shape)._replace(are_pairs=True)
 
 
 def _second_phase(rng: Generator, shape: GroupShape) -> _Draft:

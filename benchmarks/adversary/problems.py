@@ -120,6 +120,11 @@ def setting_of(index: int) -> Setting:
 SETTINGS = [setting_of(index) for index in range(len(SHAPES) * len(KINDS))]
 
 
+def settings_of(_: str) -> list[Setting]:
+    """The settings that a family goes through."""
+    return SETTINGS
+
+
 def problem_of(
     family: str, index: int, seed: int = 0, setting: Setting | None = None
 ) -> FuzzProblem:

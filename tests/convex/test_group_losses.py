@@ -221,3 +221,21 @@ def test_what_a_fitted_group_still_pulls_keeps_its_digits_in_float32(name):
     # Of two numbers of 1 there is no difference below 6e-8, and these are of 1e-8 to 1e-26.
     np.testing.assert_allclose(found, exact, rtol=1e-5)
     assert np.all(np.abs(np.sum(found, axis=1)) <= 1e-6 * np.abs(exact).max(axis=1))
+
+
+@pytest.mark.parametrize("name", ["listwise", "plackett_luce"])
+@pytest.mark.parametrize("step", [1e2, 1e6, 1e9])
+def test_the_prox_of_a_long_step_is_a_number_in_float32(name, step):
+    """Newton's method was led beyond its root by rounding, where exponentials overflow."""
+    rng = np.random.default_rng(0)
+    z = rng.standard_normal((100, 8))
+    labels = {
+        "listwise": rng.dirichlet(np.full(8, 0.1), 100),
+        "plackett_luce": np.argsort(rng.standard_normal((100, 8)), axis=1).astype(float),
+    }[name]
+    steps = np.full(z.shape, step)
+    prox = jax.jit(LOSSES[name].prox)
+    exact = prox(*map(jnp.asarray, (z, labels, steps)))
+    with jax.enable_x64(False):
+        found = prox(*(jnp.asarray(leaf, jnp.float32) for leaf in (z, labels, steps)))
+    assert np.abs(found - exact).max() <= 1e-5 * step

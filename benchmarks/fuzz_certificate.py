@@ -1,6 +1,7 @@
 """An adversary of the solver: random problems, and every claim judged on the saved head in float64.
 
     python benchmarks/fuzz_certificate.py                   # benchmarks/results/fuzz-certificate.md
+    python benchmarks/fuzz_certificate.py --groups          # .../fuzz-certificate-groups.md
     python benchmarks/fuzz_certificate.py --problems 500 --families offset scaled
     python benchmarks/fuzz_certificate.py --replay offset:3
 
@@ -25,11 +26,13 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from adversary import group_problems, problems
+from adversary.answers import answers_of, raw_rows
 from adversary.claims import SURE_ROUNDINGS, input_claims, phase1_claims, phase2_claims, status_name
 from adversary.phase1 import judge_phase1
 from adversary.phase2 import judge_phase2
-from adversary.problems import FAMILIES, ISSUE, SETTINGS, FuzzProblem, problem_of
-from adversary.program import pairs_of, program_of
+from adversary.problems import FuzzProblem
+from adversary.program import program_of
 from reporting import account, markdown, origin, parser_of, save, say
 
 from coala_jax import Stats, cronos, finetune, load_head, save_head
@@ -41,10 +44,12 @@ PROBLEMS = 10_000
 # How near the critical strength that is used is to the exact one.
 CLOSE = 0.01
 WIDE = f"lambda_max off by over {CLOSE:.0%}"
-# Pairs from which on the defaults have to solve a problem.
-ENOUGH_PAIRS = 20
+# Pairs or groups from which on the defaults have to solve a problem.
+ENOUGH = 20
 # Leaves of a head with a last axis of neurons.
 NEURONS = ("theta1", "bias", "theta2", "gates", "gate_bias")
+# Families of pairs, and of groups.
+OF_PAIRS, OF_GROUPS = (*problems.FAMILIES, "issue"), tuple(group_problems.FAMILIES)
 # Statuses that promise no head that can be saved.
 WITHOUT_HEAD = {"BREAKDOWN", "HEAD_DIFFERS"}
 WELL = {"ZERO_NETWORK", "NOTHING_TO_EXPLAIN", *(status.name for status in SUCCESSES)}
@@ -95,9 +100,18 @@ class Verdict(NamedTuple):
         return self.status in WELL
 
 
+def problem_of(name: Name, seed: int) -> FuzzProblem:
+    """The problem of a name under a seed."""
+    return _kind(name.family).problem_of(name.family, name.index, seed)
+
+
+def _kind(family: str) -> Any:
+    return group_problems if family in OF_GROUPS else problems
+
+
 def judge(problem: FuzzProblem) -> Verdict:
     """Solve a problem and judge all that is claimed of it."""
-    counted = problem.valid and problem.plain and problem.setting.shape.pairs >= ENOUGH_PAIRS
+    counted = problem.valid and problem.plain and problem.setting.shape[0] >= ENOUGH
     try:
         with jax.enable_x64(problem.setting.x64), np.errstate(all="ignore"):
             found = _judge(problem)
@@ -125,17 +139,17 @@ def _judge(problem: FuzzProblem) -> tuple[str, list[str], dict[str, Any]]:
     if not savable and not claims and problem.valid and statuses[0] not in WITHOUT_HEAD:
         claims.append("I: no head")
     if savable and problem.valid and not claims and statuses[0] != "BREAKDOWN":
-        pairs = pairs_of(problem.features)
-        program = program_of(pairs, certificate, config, params)
-        rows = np.concatenate(problem.features[:2])
+        answers = answers_of(problem.features, config, params)
+        program = program_of(answers, certificate, config, params)
+        rows = raw_rows(problem.features)
         tensors1, rewards = _through_a_file(heads[0], rows)
-        truth1 = judge_phase1(program, pairs, certificate, tensors1, rewards)
+        truth1 = judge_phase1(program, answers, certificate, tensors1, rewards)
         claims += [f"I: {kind}" for kind in phase1_claims(first, params, truth1)]
         figures["phase1_true"] = _numbers(truth1)
         if statuses[1] != "BREAKDOWN" and not (program.gated and program.near.any()):
             tensors2, _ = _through_a_file(heads[1], rows)
             objective = config.phase2_objective
-            truth2 = judge_phase2(pairs, tensors2, tensors1, params, objective)
+            truth2 = judge_phase2(answers, tensors2, tensors1, params, config)
             claims += [f"II: {kind}" for kind in phase2_claims(second, params, truth2, objective)]
             figures["phase2_true"] = _numbers(truth2)
     return status, claims, figures
@@ -163,22 +177,23 @@ def _numbers(figures: Any) -> dict[str, float]:
 
 def judge_together(names: Sequence[Name], seed: int) -> list[Verdict]:
     """Verdicts of problems that share a compiled program, which is forgotten afterwards."""
-    verdicts = [judge(problem_of(name.family, name.index, seed)) for name in names]
+    verdicts = [judge(problem_of(name, seed)) for name in names]
     jax.clear_caches()
     return verdicts
 
 
-def grouped(families: Sequence[str], problems: int) -> list[list[Name]]:
+def grouped(families: Sequence[str], count: int) -> list[list[Name]]:
     """Names of so many problems, those together that share shapes and `Config`."""
     groups = collections.defaultdict(list)
     random = [family for family in families if family != "issue"]
     if "issue" in families:
-        for index, (setting, _) in enumerate(ISSUE):
+        for index, (setting, _) in enumerate(problems.ISSUE):
             groups[setting].append(Name("issue", index))
-    left = max(0, problems - sum(map(len, groups.values()))) if random else 0
+    left = max(0, count - sum(map(len, groups.values()))) if random else 0
     for place in range(left):
         index, family = divmod(place, len(random))
-        groups[SETTINGS[index % len(SETTINGS)]].append(Name(random[family], index))
+        settings = _kind(random[family]).settings_of(random[family])
+        groups[settings[index % len(settings)]].append(Name(random[family], index))
     return list(groups.values())
 
 
@@ -240,7 +255,7 @@ def table_of(result: dict[str, Any]) -> str:
     head = (
         f"{result['problems']} problems of seed {result['seed']}, "
         f"{sum(row['false'] for row in families)} with a false claim; of {counted} with defaults, "
-        f"valid input and at least {ENOUGH_PAIRS} pairs {well} ended solved or with nothing to "
+        f"valid input and at least {ENOUGH} pairs or groups {well} ended solved or with nothing to "
         f"learn ({well / max(counted, 1):.1%}). {origin(result)}."
     )
     rows = [
@@ -265,19 +280,22 @@ def _listed(counts: dict[str, int]) -> str:
 
 def main() -> None:
     """Fuzz, or replay one problem."""
-    families = (*FAMILIES, "issue")
     parser = parser_of(__doc__, "fuzz-certificate")
     parser.add_argument("--problems", type=int, default=PROBLEMS, help="how many in all")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--families", nargs="+", choices=families, default=families)
+    parser.add_argument("--groups", action="store_true", help="of groups, under NAME-groups")
+    parser.add_argument("--families", nargs="+", choices=OF_PAIRS + OF_GROUPS)
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes")
     parser.add_argument("--replay", metavar="FAMILY:INDEX", help="print one verdict, write nothing")
     arguments = parser.parse_args()
     if arguments.problems < 1:
         parser.error(f"--problems {arguments.problems}: at least 1")
+    if arguments.groups:
+        arguments.name += "-groups"
+    arguments.families = arguments.families or (OF_GROUPS if arguments.groups else OF_PAIRS)
     if arguments.replay:
         family, _, index = arguments.replay.partition(":")
-        verdict = judge(problem_of(family, int(index), arguments.seed))
+        verdict = judge(problem_of(Name(family, int(index)), arguments.seed))
         sys.stdout.write(json_text(verdict._asdict()))
         sys.exit(bool(verdict.false_claims))
     for verdicts in run(arguments):

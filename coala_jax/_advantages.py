@@ -26,30 +26,52 @@ def advantages(scores: jax.Array, member: jax.Array, kind: Advantage) -> jax.Arr
             (RLOO, arXiv 2402.14740); `"rank"`, by order alone, from 1 of the best to -1 of the
             last, the mean of their places for those that tie.
     """
+    behind = behind_best(scores, member, kind)
+    count = jnp.sum(member, axis=1, keepdims=True)
+    mean = jnp.sum(behind, axis=1, keepdims=True) / jnp.maximum(count, 1)
+    return jnp.where(member, behind - mean, 0)
+
+
+def behind_best(scores: jax.Array, member: jax.Array, kind: Advantage) -> jax.Array:
+    """`advantages` less that of the best of the group: their differences before a mean rounds them.
+
+    A member that is far behind makes that mean large, and the others equal beside it.
+    """
     if kind == "rank":
         scores = -_places(scores, member)
-    count = jnp.sum(member, axis=1, keepdims=True)
-    several = jnp.maximum(count, 2)
-    mean = jnp.sum(jnp.where(member, scores, 0), axis=1, keepdims=True) / jnp.maximum(count, 1)
-    centered = jnp.where(member, scores - mean, 0)
+    several = jnp.maximum(jnp.sum(member, axis=1, keepdims=True), 2)
+    best = jnp.max(jnp.where(member, scores, -jnp.inf), axis=1, keepdims=True)
+    behind = jnp.where(member, scores - best, 0)
     if kind == "standardized":
-        square = jnp.sum(centered**2, axis=1, keepdims=True) / (several - 1)
-        return centered / jnp.sqrt(jnp.where(square > 0, square, 1))
+        # In units of the largest one no square overflows or vanishes.
+        unit = jnp.max(jnp.abs(behind), axis=1, keepdims=True)
+        behind = behind / jnp.where(unit > 0, unit, 1)
+        mean = jnp.sum(behind, axis=1, keepdims=True) / several
+        square = jnp.sum(jnp.where(member, behind - mean, 0) ** 2, axis=1, keepdims=True)
+        square = square / (several - 1)
+        return behind / jnp.sqrt(jnp.where(square > 0, square, 1))
     if kind == "leave_one_out":
-        return centered * several / (several - 1)
+        return behind * (several / (several - 1))
     if kind == "rank":
-        return centered * 2 / (several - 1)
-    return centered
+        return behind * (2 / (several - 1))
+    return behind
 
 
-def softmax_target(advantage: jax.Array, member: jax.Array, temperature: jax.Array) -> jax.Array:
-    """softmax(A / temperature) over every group; at 0 all on the best, shared where they tie."""
-    best = jnp.max(jnp.where(member, advantage, -jnp.inf), axis=1, keepdims=True)
-    behind = jnp.where(member, advantage - best, 0)
+def softmax_target(
+    behind: jax.Array, best: jax.Array, member: jax.Array, temperature: jax.Array
+) -> jax.Array:
+    """softmax(A / temperature) over every group; at 0 all on the best, shared where they tie.
+
+    Args:
+        behind: (n, k) from `behind_best`.
+        best: (n, k) booleans, whose score none is above; what `behind` is may be too little to say.
+        member: (n, k) booleans.
+        temperature: scalar.
+    """
     warm = jnp.where(temperature > 0, temperature, 1)
-    share = jnp.where(temperature > 0, jnp.exp(behind / warm), behind == 0) * member
+    share = jnp.where(temperature > 0, jnp.exp(behind / warm), best) * member
     total = jnp.sum(share, axis=1, keepdims=True)
-    return jnp.where(member, share / jnp.where(total > 0, total, 1), 0)
+    return share / jnp.where(total > 0, total, 1)
 
 
 def rank_levels(scores: Any, member: Any) -> Any:

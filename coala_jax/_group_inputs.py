@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from coala_jax._advantages import advantages, rank_levels, softmax_target
+from coala_jax._advantages import advantages, behind_best, rank_levels, softmax_target
 from coala_jax._errors import CoalaError
 from coala_jax._inputs import PairArrays, as_array, float_features, per_row, prepare_features
 from coala_jax._relative_weights import over_their_mean
@@ -16,8 +16,6 @@ from coala_jax._types import Config, Features, GroupFeatures, Params, float_dtyp
 from coala_jax.losses import LISTWISE, LOSSES, PLACKETT_LUCE
 
 _FEWEST_GROUPS, _FEWEST_MEMBERS = 2, 2
-# Bytes of a float32: differences of less precise scores are taken in the solver's dtype.
-SINGLE = 4
 
 
 class GroupArrays(NamedTuple):
@@ -61,8 +59,8 @@ class GroupArrays(NamedTuple):
         copies already.
         """
         counts = self.weight > 0
-        first = self.responses[jnp.argmax(counts)]
-        return _by_member(jnp.where(counts[:, None, None], self.responses, first[0]))
+        first = self.responses[:, 0][jnp.argmax(counts)]
+        return _by_member(jnp.where(counts[:, None, None], self.responses, first))
 
     @property
     def member_weight(self) -> jax.Array:
@@ -80,8 +78,11 @@ Arrays: TypeAlias = PairArrays | GroupArrays
 
 
 def _by_member(values: jax.Array) -> jax.Array:
-    """(n, k, ...) -> (k n, ...)."""
-    return jnp.swapaxes(values, 0, 1).reshape(-1, *values.shape[2:])
+    """(n, k, ...) -> (k n, ...).
+
+    No transposition: groups that are split over devices would come together on each of them.
+    """
+    return jnp.concatenate([values[:, member] for member in range(values.shape[1])])
 
 
 def prepare_for(config: Config, features: Features, name: str = "features") -> Arrays:
@@ -190,10 +191,10 @@ def group_targets(config: Config, arrays: Arrays, params: Params) -> tuple[jax.A
     if config.loss == PLACKETT_LUCE:
         return arrays.level, weight
     scores = -arrays.level if config.advantage == "rank" else arrays.scores
-    advantage = advantages(scores, member, config.advantage)
     if config.loss == LISTWISE:
-        return softmax_target(advantage, member, temperature), weight
-    return advantage, weight
+        behind = behind_best(scores, member, config.advantage)
+        return softmax_target(behind, arrays.level == 0, member, temperature), weight
+    return advantages(scores, member, config.advantage), weight
 
 
 def _shape(name: str, responses: Any) -> tuple[int, int]:
@@ -246,14 +247,22 @@ def _scores(
     if not (jnp.issubdtype(value.dtype, jnp.floating) or jnp.issubdtype(value.dtype, jnp.integer)):
         raise TypeError(f"{where} has dtype {value.dtype}: scores and ranks are numbers")
     wide: Any = as_array(where, value) if isinstance(value, jax.Array) else np.asarray(value)
-    if jnp.issubdtype(wide.dtype, jnp.floating) and wide.dtype.itemsize < SINGLE:
-        wide = wide.astype(float_dtype())
-    if jnp.issubdtype(wide.dtype, jnp.unsignedinteger):  # whose differences have no sign
-        wide = wide.astype(jnp.int32 if isinstance(wide, jax.Array) else np.int64)
     plain: Any = jnp if isinstance(wide, jax.Array) or isinstance(mask, jax.Array) else np
-    wide = -wide if known[0] == "ranks" else wide
+    wide = plain.asarray(wide)
+    are_integers = jnp.issubdtype(wide.dtype, jnp.integer)
+    if not are_integers and wide.dtype.itemsize < float_dtype().itemsize:
+        wide = wide.astype(float_dtype())
+    if known[0] == "ranks":
+        wide = ~wide if are_integers else -wide  # the least integer has no negative
     level = plain.where(mask, rank_levels(wide, mask), 0)
     first = plain.argmin(plain.where(mask, level, shape[1]), axis=1)
     best = plain.take_along_axis(wide, first[:, None], axis=1)
-    behind = plain.where(mask, wide - best, 0)
+    if are_integers:
+        # Differences of integers may be beyond their type, but not beyond the unsigned one.
+        unsigned = jnp.dtype(f"uint{8 * wide.dtype.itemsize}")
+        ahead = best.astype(unsigned) - wide.astype(unsigned)
+        behind = -ahead.astype(float_dtype())
+    else:
+        behind = wide - best
+    behind = plain.where(mask, behind, 0)
     return jnp.asarray(behind, float_dtype()), jnp.asarray(level, float_dtype())

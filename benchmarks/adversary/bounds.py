@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from adversary.losses import Array, Loss
+from adversary.losses import Array
 from adversary.newton import minimiser
-from adversary.program import Program, differences
+from adversary.program import Program
 from scipy.optimize import nnls
 
 _GOLDEN = (5**0.5 - 1) / 2
@@ -53,10 +53,10 @@ def dual_bound(program: Program, point: Array, multipliers: Array) -> float:
 
     Args:
         program: the program.
-        point: r, one value a label; what leaves the domain by its low side is cut off.
+        point: r, one value a label; what leaves the domain by rounding is brought back.
         multipliers: (H, P, m); negative ones are cut off, those of a gated program not read.
     """
-    r = _into_domain(program, point)
+    r = program.loss.into_domain(np.asarray(point, np.float64), program.labels, program.weight)
     blocks = program.pull(r)[None]
     if not program.gated:
         alpha = np.maximum(np.asarray(multipliers, np.float64), 0)
@@ -70,16 +70,16 @@ def probe_of(program: Program) -> Probe:
     linear = np.zeros(rows.shape[1])
     if ridge is None:
         return Probe(rows @ linear, rows @ linear, 0.0)
-    seen = differences(rows) if program.pairwise else rows
-    targets = program.labels, program.weight
+    seen, targets = program.outputs(rows), (program.labels, program.weight)
 
     def value(linear: Array) -> float:
         return program.value(rows @ linear) + program.path_penalty(linear)
 
     def step(linear: Array) -> Array:
-        slope = ridge * linear - program.loss.dual_point(seen @ linear, *targets) @ seen
-        curvature = program.loss.curvature(seen @ linear, *targets)
-        return -np.linalg.solve((seen.T * curvature) @ seen + ridge * np.eye(len(linear)), slope)
+        point = program.loss.dual_point(seen @ linear, *targets)
+        slope = ridge * linear - np.tensordot(point, seen, point.ndim)
+        gram = program.loss.gram(seen @ linear, *targets, seen)
+        return -np.linalg.solve(gram + ridge * np.eye(len(linear)), slope)
 
     linear = minimiser(value, step, linear)
     return Probe(rows @ linear, abs(rows) @ abs(linear), program.path_penalty(linear))
@@ -87,8 +87,7 @@ def probe_of(program: Program) -> Probe:
 
 def steepest_ray(program: Program, probe: Probe) -> Ray:
     """The exact lambda_max and the neuron that proves it."""
-    outputs = differences(probe.rewards) if program.pairwise else probe.rewards
-    targets = program.labels, program.weight
+    outputs, targets = program.outputs(probe.rewards), (program.labels, program.weight)
     residual = program.loss.dual_point(outputs, *targets)
     pulled = program.pull(residual)
     rays = _projections(program, pulled)
@@ -101,9 +100,8 @@ def steepest_ray(program: Program, probe: Probe) -> Ray:
         rewards = (1 if place < len(pulled) else -1) * np.maximum(products, 0)
     largest = float(norms.max())
     rewards = rewards / largest if largest > 0 else 0 * rewards
-    sizes = probe.sizes.reshape(-1, len(outputs)).sum(axis=0)
-    terms = abs(residual) + program.loss.curvature(outputs, *targets) * sizes
-    return Ray(largest, program.pull_size(terms), rewards)
+    sizes = program.loss.sizes(outputs, *targets, program.output_sizes(probe.sizes))
+    return Ray(largest, program.pull_size(sizes), rewards)
 
 
 def least_along(program: Program, probe: Probe, ray: Ray) -> float:
@@ -146,23 +144,12 @@ def _projected(cone: Array, block: Array) -> Array:
     return block + cone @ alpha
 
 
-def _into_domain(program: Program, point: Array) -> Array:
-    """The dual point without rows of no weight, and none below its domain where that is zero."""
-    r = np.where(program.weight > 0, np.asarray(point, np.float64), 0)
-    if program.loss.domain[0] != 0:
-        return r
-    side = program.labels if program.loss.signed else 1.0
-    return np.where(side * r > 0, r, 0)
-
-
 def _scaled_bound(program: Program, r: Array, largest: float) -> float:
     """The best dual value of t r with t largest <= lambda_g."""
-    loss: Loss = program.loss
-    path = program.path_term(r)
-    q = np.divide(abs(r), program.weight, out=np.zeros_like(r), where=program.weight > 0)
+    loss, path = program.loss, program.path_term(r)
     cap = min(
         program.strength / largest if largest > 0 else np.inf,
-        loss.domain[1] / q.max() if q.max() > 0 else np.inf,
+        loss.largest_multiple(r, program.labels, program.weight),
         _LARGEST_SCALE,
     )
 

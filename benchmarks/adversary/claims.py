@@ -27,6 +27,8 @@ _LAMBDA_SLACK = 1e-3
 # Centres and scales are units, not claims: what counts is that they are those of the rows. In half
 # precision a column may be known to a hundredth of a deviation.
 _STANDARDISATION_SLACK = 1e-2
+# Labels of groups may be off by so many resolutions of their dtype, as a share of the largest.
+_LABEL_SLACK = 40
 # Weights that much smaller than their mean are none in float32.
 _LOST_WEIGHT = 1e-30
 _LOOSER = 3.0
@@ -98,7 +100,7 @@ def phase1_claims(stats: Any, params: Any, truth: Phase1Truth) -> list[str]:
     if status in _OF_A_ZERO_NETWORK and _better_is_known(truth, _BETTER * resolution):
         found.append("zero")
     if status in _WITH_BOUNDS | _OF_A_ZERO_NETWORK:
-        found += _premises(stats, truth)
+        found += _premises(stats, truth, resolution)
     return found
 
 
@@ -118,7 +120,7 @@ def _better_is_known(truth: Phase1Truth, share: float) -> bool:
     return bool(better < best - share * truth.zero_value)
 
 
-def _premises(stats: Any, truth: Phase1Truth) -> list[str]:
+def _premises(stats: Any, truth: Phase1Truth, resolution: float) -> list[str]:
     """What every certificate says beside its bounds."""
     found = []
     if truth.outside_cones:
@@ -129,6 +131,8 @@ def _premises(stats: Any, truth: Phase1Truth) -> list[str]:
         found.append("standardisation")
     if truth.lost_weight > _LOST_WEIGHT:
         found.append("lost weight")
+    if truth.label_error > _LABEL_SLACK * resolution:
+        found.append("labels")
     known = np.isfinite(truth.lambda_max) and np.isfinite(stats.lambda_max)
     if known and truth.lambda_max > SURE_ROUNDINGS * truth.pull_rounding:
         low, high = stats.lambda_max_lower, stats.lambda_max

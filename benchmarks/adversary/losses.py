@@ -9,6 +9,9 @@ import numpy as np
 
 Array = np.ndarray
 
+# Shares may be this much outside their domain: rounding of the judge's own.
+_OUTSIDE = 1e-12
+
 
 class Loss(NamedTuple):
     """A loss of outputs z, with labels +-1, or offsets of pairs, y.
@@ -30,6 +33,7 @@ class Loss(NamedTuple):
     domain: tuple[float, float]
     signed: bool = False
     pairwise: bool = False
+    grouped = False
 
     def value(self, z: Array, y: Array, weight: Array) -> float:
         """Weighted sum; an output without weight has no part in it, whatever it is."""
@@ -39,16 +43,32 @@ class Loss(NamedTuple):
         """R = -grad l(z)."""
         return -weight * self.slopes(z, y)
 
-    def curvature(self, z: Array, y: Array, weight: Array) -> Array:
-        """Of every weighted term."""
-        return weight * self.curvatures(z, y)
+    def gram(self, z: Array, y: Array, weight: Array, rows: Array) -> Array:
+        """The Hessian of the value in the weights of rows, (n, p), of the outputs: (p, p)."""
+        return (rows.T * (weight * self.curvatures(z, y))) @ rows
+
+    def sizes(self, z: Array, y: Array, weight: Array, outputs: Array) -> Array:
+        """Of the terms of the dual point where those of the outputs are of sizes `outputs`."""
+        return abs(self.dual_point(z, y, weight)) + weight * self.curvatures(z, y) * outputs
+
+    def into_domain(self, r: Array, y: Array, weight: Array) -> Array:
+        """The dual point without rows of no weight, and none below its domain where that is 0."""
+        r = np.where(weight > 0, r, 0)
+        if self.domain[0] != 0:
+            return r
+        return np.where((y if self.signed else 1.0) * r > 0, r, 0)
+
+    def largest_multiple(self, r: Array, y: Array, weight: Array) -> float:
+        """The largest t at which t r is in the domain."""
+        q = np.divide(abs(r), weight, out=np.zeros_like(r), where=weight > 0)
+        return self.domain[1] / q.max() if q.max() > 0 else np.inf
 
     def dual_value(self, r: Array, y: Array, weight: Array) -> float:
         """-l*(-r); -inf outside the domain, rounding of the last digits apart."""
         q = np.divide(r, weight, out=np.zeros_like(r), where=weight > 0)
         low, high = self.domain
         side = y * q if self.signed else q
-        if np.any(r[weight == 0]) or np.any(side < low) or np.any(side > high * (1 + 1e-12)):
+        if np.any(r[weight == 0]) or np.any(side < low) or np.any(side > high * (1 + _OUTSIDE)):
             return -np.inf
         return float(np.sum(weight * self.dual_terms(q, y)))
 

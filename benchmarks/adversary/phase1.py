@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
+from adversary.answers import Answers
 from adversary.bounds import dual_bound, least_along, probe_of, steepest_ray
 from adversary.losses import Array
-from adversary.program import Pairs, Program, rounding
+from adversary.program import Program, rounding
 
 Tensors = dict[str, Array]
 # No column counts as varying by less than this share of its half range.
@@ -35,7 +36,9 @@ class Phase1Truth(NamedTuple):
         outside_cones: products of the certificate's weights with rows that leave a cone.
         wrong_patterns: rows on the other side of a gate than the certificate says.
         standardisation_error: largest error of a column's centre or scale, in deviations.
-        lost_weight: largest weight of a pair that the certificate counts as none.
+        lost_weight: largest weight of a pair or group that the certificate counts as none.
+        label_error: largest error of a label of groups, as a share of the group's largest one;
+            infinite where others are members than the certificate says.
     """
 
     primal_value: float
@@ -53,28 +56,28 @@ class Phase1Truth(NamedTuple):
     wrong_patterns: int
     standardisation_error: float
     lost_weight: float
+    label_error: float
 
 
 def judge_phase1(
-    program: Program, pairs: Pairs, certificate: Any, tensors: Tensors, rewards: Array
+    program: Program, answers: Answers, certificate: Any, tensors: Tensors, rewards: Array
 ) -> Phase1Truth:
     """Judge a head of Phase I.
 
     Args:
         program: of the certificate.
-        pairs: of the solve.
+        answers: of the solve.
         certificate: with numpy leaves.
         tensors: of the head's file.
-        rewards: (2n,) of the head that was loaded, in the caller's arithmetic.
+        rewards: (m,) of the head that was loaded, in the caller's arithmetic.
     """
-    primal, exact = _primal_values(program, pairs, certificate, tensors, rewards)
+    primal, exact = _primal_values(program, answers, certificate, tensors, rewards)
     dual = dual_bound(program, certificate.dual_point, certificate.multipliers)
     certified, outside = certified_value(program, certificate)
     zero = program.value(np.zeros(len(program.x)))
     probe = probe_of(program)
     probe_value = program.value(probe.rewards) + probe.penalty
     ray = steepest_ray(program, probe)
-    counts = program.weight[: len(pairs.weight)] > 0
     return Phase1Truth(
         primal_value=primal,
         exact_primal_value=exact,
@@ -89,8 +92,9 @@ def judge_phase1(
         explained=(zero - primal) / (zero - dual) if zero > dual else 0.0,
         outside_cones=outside,
         wrong_patterns=int(np.sum(program.patterns != np.asarray(certificate.patterns))),
-        standardisation_error=_standardisation_error(program, pairs, certificate),
-        lost_weight=float(np.max(np.where(counts, 0, pairs.weight))),
+        standardisation_error=_standardisation_error(program, answers, certificate),
+        lost_weight=float(np.max(np.where(program.counts, 0, answers.weight))),
+        label_error=_label_error(program, certificate),
     )
 
 
@@ -132,10 +136,10 @@ def _certified_path(program: Program, certificate: Any) -> Array:
 
 
 def _primal_values(
-    program: Program, pairs: Pairs, certificate: Any, tensors: Tensors, rewards: Array
+    program: Program, answers: Answers, certificate: Any, tensors: Tensors, rewards: Array
 ) -> tuple[float, float]:
-    exact = neurons(tensors, pairs.rows) @ tensors["theta2"].astype(np.float64)
-    exact = exact + path_rewards(tensors, pairs.rows)
+    exact = neurons(tensors, answers.rows) @ tensors["theta2"].astype(np.float64)
+    exact = exact + path_rewards(tensors, answers.rows)
     called = np.asarray(rewards, np.float64)
     if program.gated:
         # Of a row on a hyperplane the certificate says on which side it is.
@@ -170,17 +174,28 @@ def _standardisation(certificate: Any) -> tuple[Array, Array]:
     return np.asarray(center, np.float64), np.asarray(scale, np.float64)
 
 
-def _standardisation_error(program: Program, pairs: Pairs, certificate: Any) -> float:
+def _standardisation_error(program: Program, answers: Answers, certificate: Any) -> float:
     """What centre and scale are off by, in deviations, beside the rounding of a sum of all rows."""
     center, scale = _standardisation(certificate)
-    counts = program.weight[: len(pairs.weight)] > 0
-    rows = pairs.rows[np.tile(counts, 2)]
+    counts = answers.row_weight * np.resize(program.counts, len(program.x)) > 0
+    rows = answers.rows[counts]
     half_range = (rows.max(axis=0) - rows.min(axis=0)) / 2
     varies = half_range > 0
-    weight = np.tile(pairs.weight[counts], 2) / (2 * len(pairs.weight))
+    weight = answers.row_weight[counts] / answers.row_weight.sum()
     mean = np.where(varies, weight @ rows, rows[0])
     deviation = np.sqrt(weight @ ((rows - center) / np.where(varies, half_range, 1)) ** 2)
     wanted = np.where(varies, np.maximum(deviation, _LEAST_DEVIATION) * half_range, 1)
     rounding = np.finfo(certificate.center.dtype).eps * (abs(center) + len(rows) * half_range)
     errors = np.array([abs(mean - center), abs(scale - wanted)])
     return float(np.max(np.maximum(errors - rounding, 0) / wanted))
+
+
+def _label_error(program: Program, certificate: Any) -> float:
+    if not program.loss.grouped:
+        return 0.0
+    member = program.weight > 0
+    if np.any(member != (np.asarray(certificate.row_weight) > 0)):
+        return np.inf
+    error = abs(program.labels - np.asarray(certificate.labels, np.float64))
+    unit = abs(program.labels).max(axis=1, keepdims=True)
+    return float(np.max(np.where(member, error / np.where(unit > 0, unit, 1), 0)))

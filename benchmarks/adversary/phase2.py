@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from adversary.losses import LOSSES, Array
+from adversary.answers import Answers, Groups
+from adversary.group_losses import GROUP_LOSSES, GroupLoss
+from adversary.losses import LOSSES, Array, Loss
 from adversary.newton import minimiser
 from adversary.phase1 import Tensors, neurons, path_rewards
-from adversary.program import Pairs, differences
+from adversary.program import beyond_mean, by_group, differences
 
 # A path may be left out whose differences over the pairs are off by more than this share of them:
 # half of what the solver says.
@@ -32,58 +34,73 @@ class Phase2Truth(NamedTuple):
 
 
 class _Regression(NamedTuple):
-    """mean_j weight_j softplus(offset_j - beta a_j theta2) + ridge / 2 ||theta2||^2."""
+    """mean_j weight_j l(beta a_j theta2, label_j) + ridge / 2 ||theta2||^2.
+
+    Attributes:
+        design: (n, p) a_j, or (n, k, p) of groups, times beta.
+        labels, weight: (n,) or (n, k).
+        loss: l.
+        ridge: of theta2.
+    """
 
     design: Array
-    offset: Array
+    labels: Array
     weight: Array
+    loss: Loss | GroupLoss
     ridge: float
 
     def value(self, theta2: Array) -> float:
-        loss = LOSSES["bradley_terry"].value(self.design @ theta2, self.offset, self.weight)
-        return loss / len(self.offset) + 0.5 * self.ridge * float(theta2 @ theta2)
+        loss = self.loss.value(self.design @ theta2, self.labels, self.weight)
+        return loss / len(self.labels) + 0.5 * self.ridge * float(theta2 @ theta2)
 
     def gradient(self, theta2: Array) -> Array:
-        pull = LOSSES["bradley_terry"].dual_point(self.design @ theta2, self.offset, self.weight)
-        return -self.design.T @ pull / len(self.offset) + self.ridge * theta2
+        pull = self.loss.dual_point(self.design @ theta2, self.labels, self.weight)
+        pulled = np.tensordot(pull, self.design, pull.ndim)
+        return -pulled / len(self.labels) + self.ridge * theta2
 
     def newton_step(self, theta2: Array) -> Array:
-        curvature = LOSSES["bradley_terry"].curvature(
-            self.design @ theta2, self.offset, self.weight
-        )
-        hessian = (self.design.T * curvature) @ self.design / len(self.offset)
-        hessian += self.ridge * np.eye(len(theta2))
+        gram = self.loss.gram(self.design @ theta2, self.labels, self.weight, self.design)
+        hessian = gram / len(self.labels) + self.ridge * np.eye(len(theta2))
         return -np.linalg.lstsq(hessian, self.gradient(theta2), rcond=None)[0]
 
 
 def judge_phase2(
-    pairs: Pairs, tensors: Tensors, first: Tensors, params: Any, objective: str
+    answers: Answers, tensors: Tensors, first: Tensors, params: Any, config: Any
 ) -> Phase2Truth:
     """Judge a head of Phase II.
 
     Args:
-        pairs: of the solve.
+        answers: of the solve.
         tensors: of the head's file.
         first: of the file of Phase I's head.
         params: `beta`, `gamma` and `ridge` are read.
-        objective: `Config.phase2_objective`.
+        config: `phase2_objective` is read, of groups `phase1_loss`.
     """
-    hidden = neurons(tensors, pairs.rows)
+    hidden, objective = neurons(tensors, answers.rows), config.phase2_objective
     theta2 = tensors["theta2"].astype(np.float64)
     if "linear" in tensors:
         unit, coefficient = (
-            (1.0, 1.0) if objective == "none" else _path_scale(pairs, tensors, first)
+            (1.0, 1.0) if objective == "none" else _path_scale(answers, tensors, first)
         )
         path = tensors if np.any(tensors["linear"]) else first
-        hidden = np.column_stack([hidden, unit * path_rewards(path, pairs.rows)])
+        hidden = np.column_stack([hidden, unit * path_rewards(path, answers.rows)])
         theta2 = np.append(theta2, coefficient)
-    offset, weight = params.gamma + pairs.margin, pairs.weight
-    if objective != "pointwise":
-        design = differences(hidden)
+    if isinstance(answers, Groups):
+        loss: Loss | GroupLoss = GROUP_LOSSES[config.phase1_loss]
+        design = beyond_mean(by_group(hidden, answers.member.shape[1]), answers.member)
+        labels, weight = answers.labels, answers.weight[:, None] * answers.member
     else:
-        signs = np.repeat([1.0, -1.0], len(offset))[:, None]
-        design, offset, weight = signs * hidden, np.tile(offset, 2), np.tile(weight, 2)
-    regression = _Regression(params.beta * design, offset, weight, params.ridge)
+        loss, labels, weight = (
+            LOSSES["bradley_terry"],
+            params.gamma + answers.margin,
+            answers.weight,
+        )
+        if objective != "pointwise":
+            design = differences(hidden)
+        else:
+            signs = np.repeat([1.0, -1.0], len(labels))[:, None]
+            design, labels, weight = signs * hidden, np.tile(labels, 2), np.tile(weight, 2)
+    regression = _Regression(params.beta * design, labels, weight, loss, params.ridge)
     value = regression.value(theta2)
     least = regression.value(minimiser(regression.value, regression.newton_step, theta2))
     return Phase2Truth(
@@ -94,21 +111,17 @@ def judge_phase2(
     )
 
 
-def _path_scale(pairs: Pairs, tensors: Tensors, first: Tensors) -> tuple[float, float]:
+def _path_scale(answers: Answers, tensors: Tensors, first: Tensors) -> tuple[float, float]:
     """What makes the path a column of unit root mean square over the pairs, and its coefficient.
 
-    A path that Phase II set to zero is still Phase I's column, unless that one is rounding.
+    Of groups, over the pairs of their members. A path that Phase II set to zero is still Phase I's
+    column, unless that one is rounding.
     """
     used = bool(np.any(tensors["linear"]))
     linear = tensors["linear"] if used else first["linear"]
-    steps = differences(pairs.rows)
-    spread = _root_mean_square(steps @ linear.astype(np.float64), pairs.weight)
-    sizes = abs(steps) @ abs(linear.astype(np.float64))
-    rounding = 0.5 * float(np.finfo(linear.dtype).eps) * _root_mean_square(sizes, pairs.weight)
+    (steps, weight), path = answers.steps, linear.astype(np.float64)
+    spread = np.sqrt(weight @ (steps @ path) ** 2)
+    rounding = np.sqrt(weight @ (abs(steps) @ abs(path)) ** 2) * np.finfo(linear.dtype).eps / 2
     if used:
         return 1 / spread, spread
     return (1 / spread if rounding < _UNSURE * spread else 0.0), 0.0
-
-
-def _root_mean_square(values: Array, weight: Array) -> float:
-    return float(np.sqrt(np.mean(weight * values**2)))

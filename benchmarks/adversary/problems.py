@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 from numpy.random import Generator
 
-from coala_jax import Config, Params, PreferenceFeatures
+from coala_jax import Config, GroupFeatures, Params, PreferenceFeatures
 
 LOSSES = ("squared", "bradley_terry", "logistic", "squared_hinge", "huber")
 KINDS = [(loss, model) for loss in LOSSES for model in ("relu", "gated_relu")]
@@ -50,9 +50,9 @@ SHAPES = (
 
 
 class Setting(NamedTuple):
-    """What a compiled program depends on."""
+    """What a compiled program depends on; the first number of a shape is of pairs or of groups."""
 
-    shape: Shape
+    shape: Any
     config: Config
     x64: bool
 
@@ -60,7 +60,7 @@ class Setting(NamedTuple):
         config = self.config
         parts = ["x".join(map(str, self.shape)), config.model, config.phase1_loss]
         parts += [config.phase2_objective, config.strength_unit, "x64" if self.x64 else "float32"]
-        parts += ["path"] * config.linear_path
+        parts += [config.advantage] * config.loss.grouped + ["path"] * config.linear_path
         return " ".join(parts)
 
 
@@ -70,7 +70,7 @@ class FuzzProblem(NamedTuple):
     Attributes:
         name: ``family:index``.
         setting: shapes and `Config`.
-        features: with numpy leaves.
+        features: pairs or groups, with numpy leaves.
         params: Python floats.
         valid: whether the solver may take it; else it must end in NOT_FINITE_INPUT.
         plain: whether `Params` are the defaults, margins with their gamma.
@@ -79,7 +79,7 @@ class FuzzProblem(NamedTuple):
 
     name: str
     setting: Setting
-    features: PreferenceFeatures
+    features: PreferenceFeatures | GroupFeatures
     params: Params
     valid: bool
     plain: bool
@@ -120,6 +120,11 @@ def setting_of(index: int) -> Setting:
 SETTINGS = [setting_of(index) for index in range(len(SHAPES) * len(KINDS))]
 
 
+def settings_of(_: str) -> list[Setting]:
+    """The settings that a family goes through."""
+    return SETTINGS
+
+
 def problem_of(
     family: str, index: int, seed: int = 0, setting: Setting | None = None
 ) -> FuzzProblem:
@@ -132,7 +137,7 @@ def problem_of(
     draft = FAMILIES[family](rng, setting.shape)
     keep_defaults = bool(rng.random() < 0.5)
     if not keep_defaults:
-        draft = draft._replace(params=_other_params(rng, draft.params, TOLERANCES[setting.x64]))
+        draft = draft._replace(params=other_params(rng, draft.params, TOLERANCES[setting.x64]))
     plain = draft.params._replace(gamma=Params().gamma) == Params()
     return _problem(f"{family}:{index}", setting, draft, plain=plain, seed=seed)
 
@@ -160,7 +165,7 @@ def _problem(name: str, setting: Setting, draft: _Draft, *, plain: bool, seed: i
     )
 
 
-def _other_params(rng: Generator, params: Params, tolerances: tuple[float, ...]) -> Params:
+def other_params(rng: Generator, params: Params, tolerances: tuple[float, ...]) -> Params:
     """Strengths from 0 to 2, one of the tolerances, and a ridge of the linear path."""
     strength = rng.choice(
         [

@@ -11,30 +11,12 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
+from adversary.answers import Answers, Groups
+from adversary.group_losses import GROUP_LOSSES, GroupLoss
 from adversary.losses import LOSSES, Array, Loss
 
 # A product of D terms is off by this many roundings more than terms, of their absolute sum.
 _ROUNDINGS = 4
-
-
-class Pairs(NamedTuple):
-    """Preference pairs in float64.
-
-    Attributes:
-        chosen, rejected: (n, d) raw features.
-        weight: (n,) with mean 1.
-        margin: (n,).
-    """
-
-    chosen: Array
-    rejected: Array
-    weight: Array
-    margin: Array
-
-    @property
-    def rows(self) -> Array:
-        """(2n, d), the chosen ones first."""
-        return np.concatenate([self.chosen, self.rejected])
 
 
 class Program(NamedTuple):
@@ -44,7 +26,7 @@ class Program(NamedTuple):
         x: (m, D) standardised rows with a column of ones.
         patterns: (P, m) booleans D_i.
         near: (P, m), rows within rounding of a gate.
-        labels: (m,), or (n,) offsets of pairs.
+        labels: (m,), or (n,) offsets of pairs, or (n, k) of groups.
         weight: shaped as labels.
         loss: l.
         gated: whether there are no cones.
@@ -57,29 +39,38 @@ class Program(NamedTuple):
     near: Array
     labels: Array
     weight: Array
-    loss: Loss
+    loss: Loss | GroupLoss
     gated: bool
     strength: float
     ridge: float | None
 
     @property
-    def pairwise(self) -> bool:
-        """Whether the loss sees differences of pairs."""
-        return len(self.labels) < len(self.x)
+    def counts(self) -> Array:
+        """(n,), which pairs or groups have weight."""
+        if self.loss.grouped:
+            return self.weight.max(axis=1) > 0
+        return self.weight[: len(self.weight) if self.loss.pairwise else len(self.x) // 2] > 0
 
     @property
     def signs(self) -> Array:
         """E = 2 D - 1: (P, m)."""
         return 2.0 * self.patterns - 1
 
+    def outputs(self, rewards: Array) -> Array:
+        """S z: of rows, (m, ...), to labels, (*labels, ...)."""
+        if self.loss.grouped:
+            return beyond_mean(by_group(rewards, self.labels.shape[1]), self.weight > 0)
+        return differences(rewards) if self.loss.pairwise else rewards
+
     def value(self, rewards: Array) -> float:
         """Loss of the outputs of all rows, (m,)."""
-        z = differences(rewards) if self.pairwise else rewards
-        return self.loss.value(z, self.labels, self.weight)
+        return self.loss.value(self.outputs(rewards), self.labels, self.weight)
 
     def spread(self, r: Array) -> Array:
         """S^T r: one value a label -> (m,)."""
-        return np.concatenate([r, -r]) if self.pairwise else r
+        if self.loss.grouped:
+            return beyond_mean(r, self.weight > 0).T.ravel()
+        return np.concatenate([r, -r]) if self.loss.pairwise else r
 
     def pull(self, r: Array) -> Array:
         """X^T D_i S^T r: one value a label -> (P, D)."""
@@ -103,9 +94,19 @@ class Program(NamedTuple):
         pulled = self.spread(r) @ self.path_rows
         return float(pulled @ pulled) / (2 * self.ridge)
 
-    def pull_size(self, size: Array) -> float:
-        """The largest norm of a pull if no term cancelled another; `size` has one value a label."""
-        rows = np.tile(size, len(self.x) // len(size))
+    def output_sizes(self, sizes: Array) -> Array:
+        """Of the terms of outputs, where those of the rewards are of sizes (m,)."""
+        if not self.loss.grouped:
+            return sizes.reshape(-1, len(self.labels)).sum(axis=0)
+        of_group = np.where(self.weight > 0, by_group(sizes, self.labels.shape[1]), 0)
+        return of_group + of_group.mean(axis=1, keepdims=True)
+
+    def pull_size(self, sizes: Array) -> float:
+        """The largest norm of a pull if no term cancelled another; one size a label."""
+        if self.loss.grouped:
+            rows = (sizes + sizes.mean(axis=1, keepdims=True)).T.ravel()
+        else:
+            rows = np.tile(sizes, len(self.x) // len(sizes))
         return float(np.linalg.norm((self.patterns * rows) @ abs(self.x), axis=1).max())
 
 
@@ -115,50 +116,58 @@ def differences(rows: Array) -> Array:
     return rows[:pairs] - rows[pairs:]
 
 
-def pairs_of(features: Any) -> Pairs:
-    """`PreferenceFeatures` in float64."""
-    chosen, rejected = (np.asarray(side).astype(np.float64) for side in features[:2])
-    weight, margin = (
-        np.full(len(chosen), default) if given is None else np.asarray(given, np.float64)
-        for given, default in ((features.weight, 1.0), (features.margin, 0.0))
-    )
-    return Pairs(chosen, rejected, weight / weight.mean(), margin)
+def by_group(rows: Array, members: int) -> Array:
+    """Rows, the first members of all groups first, by group: (k n, ...) -> (n, k, ...)."""
+    return np.swapaxes(rows.reshape(members, len(rows) // members, *rows.shape[1:]), 0, 1)
 
 
-def program_of(pairs: Pairs, certificate: Any, config: Any, params: Any) -> Program:
+def beyond_mean(values: Array, member: Array) -> Array:
+    """Values of members less the mean of their group, 0 of who is missing: (n, k, ...)."""
+    member = member.reshape(*member.shape, *[1] * (values.ndim - 2))
+    total = np.where(member, values, 0).sum(axis=1, keepdims=True)
+    return np.where(member, values - total / np.maximum(member.sum(axis=1, keepdims=True), 1), 0)
+
+
+def program_of(answers: Answers, certificate: Any, config: Any, params: Any) -> Program:
     """The program that a certificate is about.
 
     Args:
-        pairs: of the solve.
+        answers: of the solve.
         certificate: with numpy leaves in the dtype of the solver.
         config: `model`, `phase1_loss` and `linear_path` are read.
         params: `gamma` is read by a pairwise loss, `linear_ridge` by a linear path.
     """
-    counts = np.asarray(certificate.row_weight)[: len(pairs.weight)] > 0
-    x = _standardised_rows(pairs, counts, certificate)
+    # Of each pair or group the first label's.
+    counts = np.asarray(certificate.row_weight)[: len(answers.weight)] > 0
+    counts = counts.any(axis=1) if counts.ndim > 1 else counts
+    x = _standardised_rows(answers.standing(counts), certificate)
     products = np.asarray(certificate.gates, np.float64) @ x.T
     near = abs(products) <= rounding(x, certificate.gates)
-    weight = np.where(counts, pairs.weight, 0)
-    pairwise = LOSSES[config.phase1_loss].pairwise
-    labels = params.gamma + pairs.margin if pairwise else np.repeat([1.0, -1.0], len(counts))
+    weight = np.where(counts, answers.weight, 0)
+    loss: Loss | GroupLoss
+    if isinstance(answers, Groups):
+        loss, labels = GROUP_LOSSES[config.phase1_loss], answers.labels
+        weight = weight[:, None] * answers.member
+    else:
+        loss = LOSSES[config.phase1_loss]
+        of_pairs, of_rows = params.gamma + answers.margin, np.repeat([1.0, -1.0], len(counts))
+        labels = of_pairs if loss.pairwise else of_rows
+        weight = weight if loss.pairwise else np.tile(weight, 2)
     return Program(
         x=x,
         patterns=np.where(near, certificate.patterns, products >= 0),
         near=near,
         labels=labels,
-        weight=weight if pairwise else np.tile(weight, 2),
-        loss=LOSSES[config.phase1_loss],
+        weight=weight,
+        loss=loss,
         gated=config.model == "gated_relu",
         strength=float(certificate.group_lasso_strength),
         ridge=params.linear_ridge * len(labels) if config.linear_path else None,
     )
 
 
-def _standardised_rows(pairs: Pairs, counts: Array, certificate: Any) -> Array:
-    """(m, D); a pair without weight stands as a copy of the first one that has some."""
-    first = int(np.argmax(counts))
-    sides = (pairs.chosen, pairs.rejected)
-    rows = np.concatenate([np.where(counts[:, None], side, side[first]) for side in sides])
+def _standardised_rows(rows: Array, certificate: Any) -> Array:
+    """(m, D)."""
     center, scale = (
         np.asarray(leaf, np.float64) for leaf in (certificate.center, certificate.scale)
     )

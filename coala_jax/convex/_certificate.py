@@ -128,8 +128,6 @@ def feasible_dual(program: Program, point: jax.Array, multipliers: jax.Array) ->
     """
     # The conjugate of a row without weight is infinite but at zero.
     point = jnp.where(program.row_weight > 0, point, 0)
-    if program.loss.grouped:
-        point = _summing_to_zero(point)
     # Any multiple of (r, alpha) does. In units of the largest number no square underflows, as it
     # would where every row is fitted and r is next to zero.
     unit = jnp.max(jnp.abs(point))
@@ -137,6 +135,8 @@ def feasible_dual(program: Program, point: jax.Array, multipliers: jax.Array) ->
         unit = jnp.maximum(unit, jnp.max(multipliers))
     unit = jnp.where(unit > 0, unit, 1)
     point, multipliers = point / unit, multipliers / unit
+    if program.loss.grouped:
+        point = _summing_to_zero(point)
     values = row_values(program, point)
     if program.has_cones:
         values = values + program.signs * multipliers
@@ -183,7 +183,8 @@ def _summing_to_zero(point: jax.Array) -> jax.Array:
     """The point less what its groups sum to, in proportion to its sizes: no sign changes."""
     sizes = jnp.abs(point)
     total = jnp.sum(sizes, axis=1, keepdims=True)
-    return point - sizes * jnp.sum(point, axis=1, keepdims=True) / jnp.where(total > 0, total, 1)
+    share = jnp.sum(point, axis=1, keepdims=True) / jnp.where(total > 0, total, 1)
+    return point - sizes * share
 
 
 def path_pull(program: Program, point: jax.Array) -> jax.Array:

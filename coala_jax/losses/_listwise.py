@@ -9,6 +9,8 @@ member of two this is the Bradley-Terry loss.
 
 from __future__ import annotations
 
+import math
+
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -52,7 +54,10 @@ def _value(z: jax.Array, target: jax.Array, weight: jax.Array) -> jax.Array:
 
 
 def _negative_gradient(z: jax.Array, target: jax.Array, weight: jax.Array) -> jax.Array:
-    return weight * (target - _softmax(z, weight))
+    """Of the largest it is what the others' sums to: 1 - p loses its digits where p is near 1."""
+    top = _top(z, weight)
+    others = jnp.where(top, 0, target - _softmax(z, weight))
+    return weight * jnp.where(top, -jnp.sum(others, axis=1, keepdims=True), others)
 
 
 def _prox(z: jax.Array, target: jax.Array, step: jax.Array) -> jax.Array:
@@ -61,7 +66,8 @@ def _prox(z: jax.Array, target: jax.Array, step: jax.Array) -> jax.Array:
     With b = z + step q and L the log of the result's sum, w_j = step p_j is omega(b_j + log step -
     L), the Wright omega function: L is where these sum to step. Their sum falls and is convex in L,
     so that Newton rises to it from where the largest alone makes it; log w follows by its tangent
-    and a step of its own.
+    and a step of its own. L, less the largest of b, is between -step, where that has all, and log k
+    - step / k, where all have as much: rounding may not lead beyond these.
     """
     member = step > 0
     length = jnp.max(step, axis=1, keepdims=True)
@@ -69,31 +75,39 @@ def _prox(z: jax.Array, target: jax.Array, step: jax.Array) -> jax.Array:
     ahead = z + step * target
     top = jnp.max(jnp.where(member, ahead, -jnp.inf), axis=1, keepdims=True)
     at_zero = jnp.where(member, ahead - top, 0) + jnp.log(length)
+    members = z.shape[1]
+    least, most = -length, math.log(members) - length / members
 
     def newton(_: int, state: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         level, logs = state
         omega = jnp.where(member, jnp.exp(logs), 0)
         excess = jnp.sum(omega, axis=1, keepdims=True) - length
         slope = jnp.sum(omega / (1 + omega), axis=1, keepdims=True)
-        move = excess / jnp.where(slope > 0, slope, 1)
-        level = level + move
-        return level, _nearer_log(logs - move / (1 + omega), at_zero - level)
+        risen = jnp.clip(level + excess / jnp.where(slope > 0, slope, 1), least, most)
+        return risen, _nearer_log(logs - (risen - level) / (1 + omega), at_zero - risen)
 
-    level = -length
-    # Above their roots, as Newton on them wants it.
-    logs = jnp.where(at_zero - level > 1, jnp.log(jnp.maximum(at_zero - level, 1)), at_zero - level)
+    logs = _above_log(at_zero - least)
     for _ in range(_FIRST_STEPS):
-        logs = _nearer_log(logs, at_zero - level)
-    _, logs = lax.fori_loop(0, _PROX_STEPS, newton, (level, logs))
+        logs = _nearer_log(logs, at_zero - least)
+    _, logs = lax.fori_loop(0, _PROX_STEPS, newton, (least, logs))
     omega = jnp.where(member, jnp.exp(logs), 0)
     total = jnp.sum(omega, axis=1, keepdims=True)
     return z + step * (target - omega / jnp.where(total > 0, total, 1))
 
 
 def _nearer_log(logs: jax.Array, x: jax.Array) -> jax.Array:
-    """A step of Newton on y + exp(y) = x, of which y is the log of Wright's omega."""
+    """A step of Newton on y + exp(y) = x, of which y is the log of Wright's omega.
+
+    From below the root it may lead far above, where exp overflows.
+    """
+    logs = jnp.minimum(logs, _above_log(x))
     grown = jnp.exp(logs)
-    return logs - (logs + grown - x) / (1 + grown)
+    return jnp.minimum(logs - (logs + grown - x) / (1 + grown), _above_log(x))
+
+
+def _above_log(x: jax.Array) -> jax.Array:
+    """What the root of y + exp(y) = x is at most."""
+    return jnp.where(x > 1, jnp.log(jnp.maximum(x, 1)), x)
 
 
 def _dual_value(r: jax.Array, target: jax.Array, weight: jax.Array) -> jax.Array:

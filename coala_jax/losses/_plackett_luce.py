@@ -26,6 +26,8 @@ from coala_jax.losses._best_scale import best_scale
 # the outputs.
 _MOST_STEPS = 60
 _ACCURACY = 30.0
+# So many roundings of the step keep a system that has no other digits of its identity solvable.
+_SHIFT = 4.0
 # Roundings of a share beside those of the sums over the group.
 _ROUNDINGS = 4
 
@@ -71,8 +73,9 @@ def _value(z: jax.Array, level: jax.Array, weight: jax.Array) -> jax.Array:
 
 
 def _negative_gradient(z: jax.Array, level: jax.Array, weight: jax.Array) -> jax.Array:
-    _, drawn = _choices(level, weight)
-    return weight * (drawn - jnp.sum(_draws(z, level, weight).share, axis=1))
+    """What draws leave to others, 1 less a share that may be near 1, less what those leave."""
+    others = jnp.where(jnp.eye(z.shape[1], dtype=bool), 0, _draws(z, level, weight).share)
+    return weight * (jnp.sum(others, axis=2) - jnp.sum(others, axis=1))
 
 
 def _prox(z: jax.Array, level: jax.Array, step: jax.Array) -> jax.Array:
@@ -81,7 +84,9 @@ def _prox(z: jax.Array, level: jax.Array, step: jax.Array) -> jax.Array:
     With b the range of a direction over a group, log(1 + b) / b of it lowers the value: a softmax's
     third derivative is at most the range times its second (Sun & Tran-Dinh 2019, nu = 2).
     """
+    longest = jnp.max(step, axis=1)[:, None, None]
     identity = jnp.eye(z.shape[1], dtype=z.dtype)
+    shifted = (1 + _SHIFT * jnp.finfo(z.dtype).eps * longest) * identity
     size = jnp.max(jnp.abs(z), initial=0) + jnp.max(step, initial=0)
     limit = _ACCURACY * jnp.finfo(z.dtype).eps * size
 
@@ -95,7 +100,7 @@ def _prox(z: jax.Array, level: jax.Array, step: jax.Array) -> jax.Array:
         share = _draws(x, level, step).share
         product = jnp.einsum("nij,nik->njk", share, share)
         hessian = jnp.sum(share, axis=1)[:, :, None] * identity - product
-        hessian = identity + jnp.max(step, axis=1)[:, None, None] * hessian
+        hessian = shifted + longest * hessian
         direction = -jnp.linalg.solve(hessian, here[..., None])[..., 0]
         reach = jnp.max(direction, axis=1) - jnp.min(direction, axis=1)
         length = jnp.where(reach > 0, jnp.log1p(reach) / jnp.where(reach > 0, reach, 1), 1)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import coala_jax
-from coala_jax import Config, Params, Status
+from coala_jax import Config, GroupFeatures, Params, Status
 from tests.helpers import draw_pairs
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
@@ -36,6 +36,30 @@ def problem_of(model="relu", objective="pairwise", *, linear_path):
     setting = Setting(shape, config, x64=False)
     features = draw_pairs(0, shape.pairs, shape.width, dtype="float32")
     return FuzzProblem("gaussian:0", setting, features, Params(), True, True, 0)
+
+
+def group_problem_of(loss, model, *, linear_path):
+    from adversary.group_problems import GroupShape
+    from adversary.problems import FuzzProblem, Setting
+
+    shape = GroupShape(16, 3, 3, 8)
+    config = Config(n_gates=8, model=model, phase1_loss=loss, linear_path=linear_path)
+    rng = np.random.default_rng(0)
+    responses = rng.standard_normal((16, 3, 3))
+    scores = abs(responses[..., 0]) + responses[..., 1]
+    mask = np.ones((16, 3), bool)
+    mask[3, 0], responses[3, 0], scores[5] = False, np.nan, 1.0
+    leaves = (leaf.astype("float32") for leaf in (responses, scores))
+    features = GroupFeatures(*leaves, mask=mask)
+    setting = Setting(shape, config, x64=False)
+    return FuzzProblem("group-gaussian:0", setting, features, Params(), True, True, 0)
+
+
+GROUPS = [
+    ("listwise", "relu", False),
+    ("plackett_luce", "gated_relu", True),
+    ("group_squared", "relu", True),
+]
 
 
 @pytest.fixture(
@@ -117,6 +141,12 @@ LIES = {
     "cones": with_certificate("weights", lambda weights: -weights),
     "certified value": with_certificate("weights", lambda weights: 3 * weights),
 }
+SECOND_LIES = {
+    "excess": with_second_layer(0.1),
+    "gradient": with_second_layer(0.98),
+    "loss": with_stats(loss=0.99),
+    "bound of the excess": stopped_early,
+}
 # Of the linear path, by phase.
 PATH_LIES = [
     ("cronos", "I: value", with_path(1.5)),
@@ -140,17 +170,33 @@ def test_a_planted_lie_of_phase_one_is_found(fuzz, problem, monkeypatch, kind):
     assert f"I: {kind}" in false_claims(fuzz, problem, monkeypatch, "cronos", LIES[kind])
 
 
-@pytest.mark.parametrize(
-    ("kind", "lie"),
-    [
-        ("excess", with_second_layer(0.1)),
-        ("gradient", with_second_layer(0.98)),
-        ("loss", with_stats(loss=0.99)),
-        ("bound of the excess", stopped_early),
-    ],
-)
-def test_a_planted_lie_of_phase_two_is_found(fuzz, problem, monkeypatch, kind, lie):
-    assert f"II: {kind}" in false_claims(fuzz, problem, monkeypatch, "finetune", lie)
+@pytest.mark.parametrize("kind", SECOND_LIES)
+def test_a_planted_lie_of_phase_two_is_found(fuzz, problem, monkeypatch, kind):
+    found = false_claims(fuzz, problem, monkeypatch, "finetune", SECOND_LIES[kind])
+    assert f"II: {kind}" in found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("loss", "model", "path"), GROUPS)
+def test_planted_lies_of_groups_are_found_and_an_honest_solve_is_believed(
+    fuzz, monkeypatch, loss, model, path
+):
+    problem = group_problem_of(loss, model, linear_path=path)
+    verdict = fuzz.judge(problem)
+    assert (verdict.status, verdict.false_claims) == ("SOLVED", [])
+    true, claimed = verdict.figures["phase1_true"], verdict.figures["phase1"]
+    assert true["lambda_max"] == pytest.approx(claimed["lambda_max"], rel=1e-2)
+    labels = {"labels": with_certificate("labels", lambda labels: labels.at[0, 0].add(1e-4))}
+    members = {"labels": with_certificate("row_weight", lambda weight: weight.at[3, 0].set(1))}
+    for lies in (LIES, labels, members):
+        for kind, lie in lies.items():
+            if kind == "cones" and model == "gated_relu":
+                continue
+            with monkeypatch.context() as patch:
+                assert f"I: {kind}" in false_claims(fuzz, problem, patch, "cronos", lie), kind
+    for kind, lie in SECOND_LIES.items():
+        with monkeypatch.context() as patch:
+            assert f"II: {kind}" in false_claims(fuzz, problem, patch, "finetune", lie), kind
 
 
 @pytest.mark.parametrize(("phase", "kind", "lie"), PATH_LIES)
@@ -166,6 +212,60 @@ def test_a_head_that_phase_two_leaves_is_measured(fuzz, monkeypatch):
     assert not fuzz.judge(problem).false_claims
     lie = with_stats(loss=0.99)
     assert "II: loss" in false_claims(fuzz, problem, monkeypatch, "finetune", lie)
+
+
+def draw_groups_of(loss, rng, members):
+    """Outputs of mean zero, labels, and weights that leave members out, of six groups."""
+    from adversary.answers import _LABELS
+
+    member = rng.random((6, members)) < 0.8
+    member[:, :2] = True
+    z, labels = np.where(member, rng.standard_normal(member.shape), 0), np.zeros(member.shape)
+    for group, there in enumerate(member):
+        z[group, there] -= z[group, there].mean()
+        scores = np.append([0.0, 1.0], rng.integers(0, 3, there.sum() - 2))
+        labels[group, there] = _LABELS[loss](scores, "standardized", 0.7)
+    return z, labels, rng.exponential(size=(6, 1)) * member
+
+
+@pytest.mark.parametrize("name", ["group_squared", "listwise", "plackett_luce"])
+@pytest.mark.parametrize("members", [2, 3, 6])
+def test_losses_of_groups_agree_with_their_own_derivatives_and_conjugates(fuzz, name, members):
+    from adversary.group_losses import GROUP_LOSSES
+
+    loss, rng = GROUP_LOSSES[name], np.random.default_rng(members)
+    z, labels, weight = draw_groups_of(name, rng, members)
+    rows = np.where(weight[..., None] > 0, rng.standard_normal((*z.shape, 3)), 0)
+    rows -= (
+        np.where(weight[..., None] > 0, rows.sum(1, keepdims=True), 0)
+        / ((weight > 0).sum(1)[:, None, None])
+    )
+
+    def slope(theta):
+        return -np.tensordot(loss.dual_point(z + rows @ theta, labels, weight), rows, 2)
+
+    def value(theta):
+        return loss.value(z + rows @ theta, labels, weight)
+
+    steps = 1e-6 * np.eye(3)
+    by_value = [(value(step) - value(-step)) / 2e-6 for step in steps]
+    np.testing.assert_allclose(slope(np.zeros(3)), by_value, rtol=1e-6, atol=1e-7)
+    by_slope = [(slope(step) - slope(-step)) / 2e-6 for step in steps]
+    np.testing.assert_allclose(loss.gram(z, labels, weight, rows), by_slope, rtol=1e-6, atol=1e-7)
+    # Fenchel and Young: -l*(-r) = l(z) + r^T z at r = -grad l(z), and less at any other r.
+    point = loss.dual_point(z, labels, weight)
+    best = loss.value(z, labels, weight)
+    assert loss.dual_value(point, labels, weight) == pytest.approx(best + np.sum(point * z))
+    np.testing.assert_allclose(loss.into_domain(point, labels, weight), point, atol=1e-12)
+    for size in (1e-7, 1e-2):
+        noise = size * rng.standard_normal(z.shape) * (weight > 0)
+        other = loss.into_domain(point + noise, labels, weight)
+        assert np.abs(other - point).max() <= 20 * members * size * max(1, weight.max())
+        assert -np.inf < loss.dual_value(other, labels, weight) <= best + np.sum(other * z) + 1e-12
+        ends = loss.largest_multiple(other, labels, weight)
+        if np.isfinite(ends):
+            assert loss.dual_value(ends * other, labels, weight) > -np.inf
+            assert loss.dual_value(1.01 * ends * other, labels, weight) == -np.inf
 
 
 @pytest.mark.parametrize("offset", [0.0, -10.0, -40.0, -300.0])
@@ -218,7 +318,7 @@ def test_the_interval_of_lambda_max_has_numbers_where_a_weight_dominates(fuzz):
     from adversary.problems import Setting, Shape
 
     setting = Setting(Shape(60, 5, 8), Config(n_gates=8), x64=False)
-    verdict = fuzz.judge(fuzz.problem_of("dominant-weight", 0, 5, setting))
+    verdict = fuzz.judge(fuzz.problems.problem_of("dominant-weight", 0, 5, setting))
     claimed, true = verdict.figures["phase1"], verdict.figures["phase1_true"]
     assert not verdict.false_claims
     assert claimed["lambda_max_lower"] <= true["lambda_max"] <= claimed["lambda_max"]
@@ -234,22 +334,24 @@ def test_what_was_claimed_falsely_once_is_not_any_more(fuzz, family, index, shap
     from adversary.problems import Setting, Shape
 
     setting = Setting(Shape(*shape), Config(n_gates=shape[-1], phase1_loss=loss), x64=False)
-    assert not fuzz.judge(fuzz.problem_of(family, index, 0, setting)).false_claims
+    assert not fuzz.judge(fuzz.problems.problem_of(family, index, 0, setting)).false_claims
 
 
-def test_every_two_levels_of_two_factors_meet(fuzz):
+@pytest.mark.parametrize("kind", ["problems", "group_problems"])
+def test_every_two_levels_of_two_factors_meet(fuzz, kind):
     """What always comes together cannot be told apart, and half of it is never tried."""
     factors = [
         (
             setting.shape,
             setting.config.phase1_loss,
             setting.config.model,
+            setting.config.advantage,
             setting.config.phase2_objective,
             setting.config.strength_unit,
             setting.x64,
             setting.config.linear_path,
         )
-        for setting in fuzz.SETTINGS
+        for setting in getattr(fuzz, kind).SETTINGS
     ]
     for first, second in itertools.combinations(zip(*factors, strict=True), 2):
         met = set(zip(first, second, strict=True))
@@ -273,8 +375,9 @@ def run(folder, *options):
     script = str(BENCHMARKS / "fuzz_certificate.py")
     command = [sys.executable, script, *options, "--out", str(folder)]
     subprocess.run(command, check=True, capture_output=True)
-    result = json.loads((folder / "fuzz-certificate.json").read_text())
-    return result["families"], (folder / "fuzz-certificate.md").read_text()
+    name = "fuzz-certificate" + "-groups" * ("--groups" in options)
+    result = json.loads((folder / f"{name}.json").read_text())
+    return result["families"], (folder / f"{name}.md").read_text()
 
 
 @pytest.mark.slow
@@ -292,3 +395,10 @@ def test_no_claim_about_five_hundred_problems_is_false_and_the_defaults_solve_ne
     assert counted > 100
     # Of 10 000 problems they solve 98 %; of pairs that are nearly equal alone two thirds.
     assert well >= 0.96 * counted
+
+
+@pytest.mark.slow
+def test_no_claim_about_two_hundred_problems_of_groups_is_false(tmp_path):
+    families, _ = run(tmp_path, "--groups", "--problems", "200", "--workers", "2")
+    assert sum(row["problems"] for row in families) == 200
+    assert sum(row["false"] for row in families) == 0

@@ -199,3 +199,43 @@ def test_float32_claims_no_more_than_float64(name):
         found = float(loss.dual_value(*coarse))
         assert found <= true + 1e-6 * abs(true)
         assert found == pytest.approx(true, rel=1e-4, abs=1e-4)
+
+
+@pytest.mark.parametrize("name", ["listwise", "plackett_luce"])
+def test_what_a_fitted_group_still_pulls_keeps_its_digits_in_float32(name):
+    """1 less a share near 1 does not: the dual point of a group that is fitted was all of one sign.
+
+    Such a point sums to zero over no group, and its shares are none.
+    """
+    z = np.array([[14.0, -4.0, -10.0], [0.0, 30.0, -30.0]])
+    labels = {
+        "listwise": [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]],
+        "plackett_luce": [[0.0, 1.0, 1.0], [1.0, 0.0, 2.0]],
+    }[name]
+    weight = np.full((2, 3), 2.0)
+    exact = LOSSES[name].negative_gradient(*map(jnp.asarray, (z, np.array(labels), weight)))
+    with jax.enable_x64(False):
+        found = LOSSES[name].negative_gradient(
+            *(jnp.asarray(leaf, jnp.float32) for leaf in (z, labels, weight))
+        )
+    # Of two numbers of 1 there is no difference below 6e-8, and these are of 1e-8 to 1e-26.
+    np.testing.assert_allclose(found, exact, rtol=1e-5)
+    assert np.all(np.abs(np.sum(found, axis=1)) <= 1e-6 * np.abs(exact).max(axis=1))
+
+
+@pytest.mark.parametrize("name", ["listwise", "plackett_luce"])
+@pytest.mark.parametrize("step", [1e2, 1e6, 1e9])
+def test_the_prox_of_a_long_step_is_a_number_in_float32(name, step):
+    """Newton's method was led beyond its root by rounding, where exponentials overflow."""
+    rng = np.random.default_rng(0)
+    z = rng.standard_normal((100, 8))
+    labels = {
+        "listwise": rng.dirichlet(np.full(8, 0.1), 100),
+        "plackett_luce": np.argsort(rng.standard_normal((100, 8)), axis=1).astype(float),
+    }[name]
+    steps = np.full(z.shape, step)
+    prox = jax.jit(LOSSES[name].prox)
+    exact = prox(*map(jnp.asarray, (z, labels, steps)))
+    with jax.enable_x64(False):
+        found = prox(*(jnp.asarray(leaf, jnp.float32) for leaf in (z, labels, steps)))
+    assert np.abs(found - exact).max() <= 1e-5 * step

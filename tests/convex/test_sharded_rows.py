@@ -1,0 +1,33 @@
+"""Rows split over devices are solved in the same steps, pairs and groups alike."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("devices", [2, 8])
+def test_split_rows_are_solved_as_whole_ones_are_and_groups_meet_no_more_than_pairs_do(devices):
+    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}"
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.convex.devices"],
+        cwd=ROOT,
+        env={**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found = json.loads(done.stdout.splitlines()[-1])
+    for loss, result in found.items():
+        whole, split = result["whole"], result["split"]
+        assert split.pop("values") == pytest.approx(whole.pop("values"), rel=1e-9), loss
+        assert split == whole, loss
+        assert whole["status"] == 0
+        # Where the rows of groups came together all of them would lie on every device.
+        assert 0 < result["gathered"] <= 1.3 * found["bradley_terry"]["gathered"], loss

@@ -225,13 +225,20 @@ def test_what_a_fitted_group_still_pulls_keeps_its_digits_in_float32(name):
 
 @pytest.mark.parametrize("name", ["listwise", "plackett_luce"])
 @pytest.mark.parametrize("step", [1e2, 1e6, 1e9])
-def test_the_prox_of_a_long_step_is_a_number_in_float32(name, step):
-    """Newton's method was led beyond its root by rounding, where exponentials overflow."""
+@pytest.mark.parametrize("members", [8, 24])
+def test_the_prox_of_a_long_step_is_a_number_in_float32(name, members, step):
+    """Newton's method was led beyond its root, where exponentials overflow: by rounding, and where
+    several of many members share most of the target, as rewards of 0 and 1 have it."""
     rng = np.random.default_rng(0)
-    z = rng.standard_normal((100, 8))
+    z = rng.standard_normal((100, members))
+    best = np.arange(members) < 4
     labels = {
-        "listwise": rng.dirichlet(np.full(8, 0.1), 100),
-        "plackett_luce": np.argsort(rng.standard_normal((100, 8)), axis=1).astype(float),
+        "listwise": np.where(
+            np.arange(100)[:, None] % 2 == 0,
+            rng.dirichlet(np.full(members, 0.1), 100),
+            np.where(best, 12, 1) / np.where(best, 12, 1).sum(),
+        ),
+        "plackett_luce": np.argsort(rng.standard_normal((100, members)), axis=1).astype(float),
     }[name]
     steps = np.full(z.shape, step)
     prox = jax.jit(LOSSES[name].prox)

@@ -224,7 +224,7 @@ def test_what_a_fitted_group_still_pulls_keeps_its_digits_in_float32(name):
 
 
 @pytest.mark.parametrize("name", ["listwise", "plackett_luce"])
-@pytest.mark.parametrize("step", [1e2, 1e6, 1e9])
+@pytest.mark.parametrize("step", [155.36, 1e6, 1e9])
 @pytest.mark.parametrize("members", [8, 24])
 def test_the_prox_of_a_long_step_is_a_number_in_float32(name, members, step):
     """Newton's method was led beyond its root, where exponentials overflow: by rounding, and where

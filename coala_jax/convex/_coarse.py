@@ -66,9 +66,14 @@ def coarse_begin(params: Params, arrays: Arrays, key: jax.Array, config: Config)
 
 @functools.partial(jax.jit, static_argnames="config")
 def coarse_advance(params: Params, path: CoarsePath, config: Config) -> CoarsePath:
-    """The path at `params.group_lasso`, until residuals are within `params.residual_tolerance`."""
+    """The path at `params.group_lasso`, until residuals are within `params.residual_tolerance`.
+
+    One that broke down begins anew.
+    """
     problem, _ = at_strength(params, config, path.prepared)
-    start = restart(path.state)
+    fresh = cronos_init(problem, adapt_rows=rows_pay(config, problem.program))
+    broken = jnp.isnan(path.state.primal_residual) | jnp.isnan(path.state.dual_residual)
+    start = jax.tree.map(lambda old, new: jnp.where(broken, new, old), restart(path.state), fresh)
     cg_steps = min(config.max_cg_iterations, _MOST_CG_STEPS)
 
     def unfinished(loop: tuple[CronosState, jax.Array, jax.Array]) -> jax.Array:

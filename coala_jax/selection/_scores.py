@@ -12,6 +12,7 @@ import numpy as np
 from coala_jax._accuracy import pairwise_accuracy
 from coala_jax._calibration import fit_temperature, log_losses
 from coala_jax._intervals import cluster_standard_error
+from coala_jax._status import SolveError, Status
 
 # Standard errors by which a network must have less loss than the linear path.
 _ERRORS_OF_LINEAR = 2.0
@@ -38,7 +39,8 @@ class Candidate(NamedTuple):
 
     Attributes:
         group_lasso, linear_ridge, ridge: its `Strengths`.
-        log_loss: mean Bradley-Terry log loss of left-out pairs at `temperature`, nats a pair.
+        log_loss: mean Bradley-Terry log loss of left-out pairs at `temperature`, nats a pair;
+            infinite where a fold broke down, so that it is never chosen.
         standard_error: of `log_loss`, clustered by group.
         accuracy: share of left-out pairs ordered right, ties half.
         temperature: what divides reward differences so that the log loss of the pairs that were
@@ -67,6 +69,9 @@ def score(
     margins: np.ndarray, strengths: Strengths, *, groups: Sequence[str], weight: np.ndarray
 ) -> Scored:
     """A candidate of (n,) left-out margins; groups and weights are those of the pairs."""
+    if not np.isfinite(margins).all():
+        broken = Candidate(*strengths, math.inf, math.inf, 0.0, 1.0)
+        return Scored(broken, margins, np.full(len(margins), math.inf))
     temperature = fit_temperature(margins, weight)
     losses = log_losses(margins, temperature)
     right = pairwise_accuracy(margins, np.zeros_like(margins))
@@ -99,15 +104,23 @@ def choose(scored: Sequence[Scored], groups: Sequence[str], weight: np.ndarray, 
     gives way to a network only on more evidence, two standard errors, since the best of some thirty
     candidates is the best by chance too; and those that order fewer pairs right than it are no
     candidates: a lower log loss may come from pairs that are easy.
+
+    Raises:
+        SolveError: all candidates broke down.
     """
 
     def loss(index: int) -> float:
         return scored[index].candidate.log_loss
 
+    whole = [index for index in range(len(scored)) if math.isfinite(loss(index))]
+    if not whole:
+        raise SolveError(
+            f"all {len(scored)} candidates broke down on left-out groups: {Status.BREAKDOWN.text}"
+        )
     if rule == "minimum":
-        return min(range(len(scored)), key=loss)
+        return min(whole, key=loss)
     least = scored[0].candidate.accuracy
-    orderly = [index for index, each in enumerate(scored) if each.candidate.accuracy >= least]
+    orderly = [index for index in whole if scored[index].candidate.accuracy >= least]
     best = min(orderly, key=loss)
     for index in orderly:
         excess = scored[index].losses - scored[best].losses

@@ -12,11 +12,13 @@ from coala_jax import Config, Params, PreferenceFeatures, Status, accuracy, cron
 from coala_jax._folds import folds_of
 from coala_jax._inputs import prepare_features, prepare_params
 from coala_jax._intervals import cluster_standard_error
+from coala_jax._status import SolveError
+from coala_jax.convex._coarse import coarse_advance, coarse_begin
 from coala_jax.convex._prepare import prepare
 from coala_jax.selection import FEWEST, GRID, SELECTED, Candidate, Grid, choose_strengths
 from coala_jax.selection._choose import _folds
 from coala_jax.selection._left_out import LeftOut
-from coala_jax.selection._scores import Scored, choose
+from coala_jax.selection._scores import Scored, Strengths, choose, score
 
 WIDTH = 4
 KEY = jax.random.key(0)
@@ -212,6 +214,31 @@ def test_the_rule_of_one_standard_error_is_that_of_the_difference():
     assert choose([near, best], groups, weight, "one_standard_error") == 0
     assert choose([far, best], groups, weight, "one_standard_error") == 1
     assert choose([near, best], groups, weight, "minimum") == 1
+
+
+def test_what_broke_down_is_never_chosen():
+    groups, weight = list("abcd"), np.ones(4)
+    strengths = Strengths(0.3, None, None)
+    broken = score(np.array([1, np.nan, 1, 1]), strengths, groups=groups, weight=weight)
+    whole = score(np.array([0.1, -0.2, 0.1, -0.1]), strengths, groups=groups, weight=weight)
+    assert math.isinf(broken.candidate.log_loss) and broken.candidate.accuracy == 0
+    for rule in ("one_standard_error", "minimum"):
+        assert choose([broken, whole], groups, weight, rule) == 1
+        with pytest.raises(SolveError, match="all 2 candidates broke down .* enable x64"):
+            choose([broken, broken], groups, weight, rule)
+
+
+def test_a_path_that_broke_down_begins_anew(interaction):
+    features, _ = interaction
+    params = prepare_params(Params(group_lasso=0.3))._replace(residual_tolerance=0.2)
+    path = coarse_begin(params, prepare_features(features), KEY, SMALL)
+    expected = coarse_advance(params, path, SMALL).state
+    spoilt = jax.tree.map(
+        lambda leaf: leaf * np.nan if jax.numpy.issubdtype(leaf.dtype, np.floating) else leaf,
+        path.state,
+    )
+    found = coarse_advance(params, path._replace(state=spoilt), SMALL).state
+    np.testing.assert_allclose(found.weights, expected.weights, rtol=1e-4, atol=1e-5)
 
 
 def test_the_linear_path_gives_way_to_two_standard_errors():

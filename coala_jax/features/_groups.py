@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import itertools
-import re
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from coala_jax._types import GroupFeatures
+from coala_jax.data._answer_groups import members_of
 from coala_jax.features._errors import FeatureError
 from coala_jax.features._identity import FeatureIdentity
 from coala_jax.features._table import FeatureTable
-
-# NAME/2>0: of row NAME response 2, one of the best, against response 0; NAME/2=3 where they tie.
-_MEMBER = re.compile(r"(.*)/(\d+)[>=](\d+)", re.DOTALL)
 
 
 class GroupTable(NamedTuple):
@@ -34,11 +30,6 @@ class GroupTable(NamedTuple):
     identity: FeatureIdentity | None
 
 
-def holds_groups(ids: Sequence[str]) -> bool:
-    """Whether rows are what `--pairs groups` makes, by their names."""
-    return bool(ids) and all(_MEMBER.fullmatch(name) for name in ids)
-
-
 def group_table(table: FeatureTable) -> GroupTable:
     """The groups of features that were extracted with ``--pairs groups``.
 
@@ -51,12 +42,12 @@ def group_table(table: FeatureTable) -> GroupTable:
     Raises:
         FeatureError: features of pairs.
     """
-    if not holds_groups(table.ids):
+    parts = [named for name in table.ids if (named := members_of(name))]
+    if not parts or len(parts) < len(table.ids):
         raise FeatureError(
             "features: they are of pairs; read the rows again with `extract --pairs groups` "
             "(RowOptions(pairs='groups')), which keeps what responses go together"
         )
-    parts = [match.groups() for name in table.ids if (match := _MEMBER.fullmatch(name))]
     rows = [
         list(some)
         for _, some in itertools.groupby(range(len(parts)), key=lambda row: parts[row][:2])
@@ -79,7 +70,7 @@ def group_table(table: FeatureTable) -> GroupTable:
             mask=mask,
             weight=None if table.weight is None else table.weight[first],
         ),
-        tuple(parts[row][0] for row in first),
+        tuple(parts[row].group for row in first),
         tuple(keys[row] for row in first),
         table.identity,
     )

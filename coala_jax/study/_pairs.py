@@ -19,6 +19,7 @@ from coala_jax.data import (
     read_groups,
     read_rows,
 )
+from coala_jax.data._answer_groups import holds_groups
 from coala_jax.data._split import eval_mask, groups_of, joint_keys, prompt_sha256
 from coala_jax.features import (
     FeatureError,
@@ -28,7 +29,6 @@ from coala_jax.features import (
     prefix_pairs,
 )
 from coala_jax.features._export import is_dataset_folder
-from coala_jax.features._groups import holds_groups
 from coala_jax.features._join import open_whole_store
 
 BY_GROUP, BY_PROMPT, BY_ROW = "group", "prompt", "row"

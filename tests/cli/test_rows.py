@@ -172,6 +172,12 @@ def test_the_groups_of_a_data_set_are_split_by_prompt_and_extracted_as_groups(
     assert f"{counts['train']} to train on, {counts['eval']} held out" in printed
     store = tmp_path / "store"
     assert extract(checkpoint, str(out / "train.jsonl"), store, "--pairs", "groups") == 0
+    extracted = json.loads(capsys.readouterr().out)["groups"]
+    assert extracted == {
+        "total": counts["train"],
+        "answers": {"2": counts["train"]},
+        "tied_pairs": 0,
+    }
     groups = group_table(load_features(store))
     assert groups.features.responses.shape[:2] == (counts["train"], 2)
 

@@ -474,6 +474,11 @@ def test_one_file_of_a_copy_will_do(helpsteer):
         ("helpsteer", {"attribute": "verbosity+"}, "attribute='verbosity\\+': helpsteer has help"),
         ("imdb", {"attribute": "charm"}, "imdb has none to choose from; leave it out"),
         (
+            "ultrafeedback",
+            {"attribute": "overall_score"},
+            r"none to choose from; leave it out, or take all .* \(--pairs groups\)",
+        ),
+        (
             "imdb",
             {"options": RowOptions(pairs="groups")},
             "pairs='groups': imdb has no more than pairs; leave it out, or take ultrafeedback or "

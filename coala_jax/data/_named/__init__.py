@@ -158,12 +158,12 @@ def _attributes(known: KnownSet, given: str | None) -> tuple[str, ...]:
     if given is None:
         return known.attributes[:1]
     attributes = tuple(given.split(AND))
+    there = ", ".join(known.attributes) or "none to choose from; leave it out"
+    if known.whole is not None:
+        there += ", or take all its answers with pairs='groups' (--pairs groups)"
     for attribute in attributes:
         if attribute not in known.attributes or attributes.count(attribute) > 1:
-            raise DataError(
-                f"attribute={given!r}: {known.name} has "
-                f"{', '.join(known.attributes) or 'none to choose from; leave it out'}"
-            )
+            raise DataError(f"attribute={given!r}: {known.name} has {there}")
     return attributes
 
 

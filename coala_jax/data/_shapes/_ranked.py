@@ -20,7 +20,7 @@ NOT_RANKED = (
 def ranked_rows(rows: Iterable[SourceRow], _: RowOptions) -> Iterator[SourceRow]:
     """The same rows with completions and scores: a rank less is a point more; 1 is the best.
 
-    Every answer of a row must have what the first one has.
+    All answers of a row have ranks, or all have scores.
     """
     return each_row(rows, _scored)
 

@@ -56,7 +56,7 @@ class DataSet:
     """Preference pairs. One of the first three says which.
 
     Attributes:
-        known: name of one of the paper's sets, as `coala_jax.data.load_named` knows it.
+        known: name of a data set, as `coala_jax.data.load_named` knows it.
         data: file, folder or hub id, as `coala_jax.data.read_rows` takes it.
         tutoring: the generated tutoring rows of the quickstart; the one set whose answers a rule
             judges.

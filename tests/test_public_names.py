@@ -134,6 +134,7 @@ PROMISED = {
         "split_by_prompt",
         "split_named",
         "stream_responses",
+        "write_groups",
         "write_rows",
         "write_set_aside",
     ],

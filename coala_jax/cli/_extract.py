@@ -23,9 +23,11 @@ from coala_jax.cli._row_options import (
 )
 from coala_jax.data._writing import SET_ASIDE_NAME
 from coala_jax.features import FeatureStore, Part
+from coala_jax.features._groups import group_counts
 from coala_jax.features._settings import ExtractSettings
 
 EXAMPLE = "  coala-jax extract --model models/gpt2 --data pairs.jsonl.gz --out store"
+GROUPS_LINE = "{total} groups; pairs of responses in them that are tied: {tied_pairs}"
 SETTINGS = (
     "pooling",
     "layers",
@@ -108,10 +110,11 @@ def report_store(
     notes: Sequence[str] = (),
 ) -> int:
     """Print what a store holds, and where rows set aside are kept; gives the exit code."""
-    manifest, cuts = store.manifest, store.table.prefixes
+    manifest, cuts, groups = store.manifest, store.table.prefixes, group_counts(store.table)
     result = {
         "out": store.path,
         "pairs": {"total": manifest["rows"]},
+        **({} if groups is None else {"groups": groups}),
         "features": {"width": manifest["width"], "dtype": manifest["dtype"]},
         **({} if cuts is None else {"prefixes": _prefix_counts(store)}),
         "rows": {
@@ -126,6 +129,7 @@ def report_store(
     lines = [
         *map(warning_line, notes),
         f"features of {manifest['rows']} pairs, {manifest['width']} columns each side",
+        *([] if groups is None else [GROUPS_LINE.format(**groups)]),
         *([] if cuts is None else [_prefix_line(_prefix_counts(store))]),
         *rows_lines(manifest["refused"], kept, None),
         *counts_line("pairs cut to the context", manifest["cut"]),

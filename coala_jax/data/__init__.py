@@ -23,7 +23,7 @@ from coala_jax.data._split import (
     split_by_group,
     split_by_prompt,
 )
-from coala_jax.data._writing import write_rows, write_set_aside
+from coala_jax.data._writing import write_groups, write_rows, write_set_aside
 
 __all__ = [
     "AlternatingOptions",
@@ -56,6 +56,7 @@ __all__ = [
     "split_by_prompt",
     "split_named",
     "stream_responses",
+    "write_groups",
     "write_rows",
     "write_set_aside",
 ]

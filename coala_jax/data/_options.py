@@ -8,12 +8,22 @@ from coala_jax._choices import require_fields
 from coala_jax.data._errors import DataError
 from coala_jax.data._rows import ROW_KEYS
 
-Format = Literal["preference", "unpaired", "scored", "winner", "ranked", "openai"]
+Format = Literal["preference", "unpaired", "scored", "rated", "winner", "ranked", "openai"]
 Pairs = Literal["one", "all", "groups"]
 RESPONSE, RESPONSES, WINNER = "response", "responses", "winner"
 # Names of columns with a meaning, in pairs or in responses to be scored.
 COLUMNS = (
-    *(*ROW_KEYS, "system", "completion", "label", "completions", "scores", RESPONSE, RESPONSES),
+    *(
+        *ROW_KEYS,
+        "system",
+        "completion",
+        "label",
+        "score",
+        "completions",
+        "scores",
+        RESPONSE,
+        RESPONSES,
+    ),
     *("response_a", "response_b", WINNER, "answers"),
 )
 # A small file can unpack to petabytes. The largest preference sets in use unpack to some 10 GB.
@@ -72,11 +82,12 @@ class RowOptions(SourceOptions):
     Attributes:
         columns: what columns are called there, by their name here, such as prompt=question;
             names here are id, prompt, chosen, rejected, margin, weight, group, system, completion,
-            label, completions, scores, response, responses, response_a, response_b, winner and
-            answers.
+            label, score, completions, scores, response, responses, response_a, response_b, winner
+            and answers.
         format: format of the rows (default: by the columns).
-        pairs: of unpaired and scored rows: one pair a response or row, all, or for losses of groups
-            the best response against each of the others, ties among them.
+        pairs: of several responses to a prompt: one pair a prompt (of good and bad ones, a
+            response), all, or for losses of groups the best against each of the others, ties among
+            them.
         strict: stop at the first row that cannot be used.
         strip_prompt: take a prompt that the responses repeat out of them.
         keep_messages: keep the messages that texts were made of beside them, for ``write_rows``.

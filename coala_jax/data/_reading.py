@@ -36,14 +36,16 @@ def read_rows(
     """Read preference pairs; rows that cannot be used are set aside with their reason.
 
     The formats are ``preference`` (chosen, rejected, and prompt or a beginning that both share),
-    ``unpaired`` (prompt, completion, label), ``scored`` (prompt, completions, scores), ``winner``
-    (prompt, two responses and which is better), ``ranked`` (prompt, answers with ranks) and
-    ``openai`` (input, preferred_output, non_preferred_output), texts as text or messages in each.
-    Of unpaired, scored and ranked rows ``pairs`` makes one, each good response against one bad, the
-    best against the worst; or all, every better one against every worse. A pair needs a prompt, a
-    chosen and a rejected response that are not blank, the last two different. ``id`` (else
-    ``line-<number>``), ``margin``, ``weight``, ``group`` and ``system`` are optional; all other
-    columns become ``extra``.
+    ``unpaired`` (prompt, completion, label), ``rated`` (prompt, completion, score), ``scored``
+    (prompt, completions, scores), ``winner`` (prompt, two responses and which is better),
+    ``ranked`` (prompt, answers with ranks or scores) and ``openai`` (input, preferred_output,
+    non_preferred_output), texts as text or messages in each.
+    Of unpaired, rated, scored and ranked rows ``pairs`` makes one, each good response against one
+    bad, the best against the worst; all, every better one against every worse; or whole groups, the
+    best against each of the others, ties among them. A pair needs a prompt, a chosen and a rejected
+    response that are not blank, the last two different. ``id`` (else ``line-<number>``),
+    ``margin``, ``weight``, ``group`` and ``system`` are optional; all other columns become
+    ``extra``.
 
     Args:
         source: a file, a folder, a hub id or records in memory, as `open_source` takes it.

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from coala_jax._files import write_files
+from coala_jax.data._answer_groups import AnswerGroup, answer_groups
 from coala_jax.data._errors import DataError
+from coala_jax.data._message import Message
 from coala_jax.data._rows import ROW_KEYS, PreferenceRow, SetAsideRow
 
 SUFFIXES = (".jsonl", ".jsonl.gz")
@@ -67,6 +69,25 @@ def write_rows(path: str | os.PathLike[str], rows: Iterable[PreferenceRow]) -> P
     return write_json_lines(path, map(_fields, rows))
 
 
+def write_groups(path: str | os.PathLike[str], rows: Iterable[PreferenceRow]) -> Path:
+    """Write whole groups, a line each with its ``completions`` and ``scores``.
+
+    `read_rows` with ``pairs="groups"`` reads the same rows of them again.
+
+    Args:
+        path: the ``.jsonl`` to write; its folder is made.
+        rows: of `read_rows` with ``pairs="groups"``; what answers of a group have in common is
+            written once, as messages where these were kept.
+
+    Returns:
+        The file.
+
+    Raises:
+        DataError: a row that is of no group.
+    """
+    return write_json_lines(path, map(_group_fields, answer_groups(rows)))
+
+
 def write_set_aside(path: str | os.PathLike[str], set_aside: Iterable[SetAsideRow]) -> Path:
     """Write what was set aside: ``file``, ``line``, ``reason`` and the ``row`` as it was read.
 
@@ -89,9 +110,28 @@ def set_aside_fields(row: SetAsideRow) -> dict[str, Any]:
 
 
 def _fields(row: PreferenceRow) -> dict[str, Any]:
-    own = {key: getattr(row, key) for key in ROW_KEYS}
-    fields = {**row.extra, **{key: value for key, value in own.items() if value is not None}}
+    fields = _own_fields(row, ROW_KEYS)
     if row.messages is not None:
         for part, turns in row.messages._asdict().items():
-            fields[part] = [message.as_dict() for message in turns]
+            fields[part] = _spoken(turns)
     return fields
+
+
+def _group_fields(group: AnswerGroup) -> dict[str, Any]:
+    row = group.row._replace(id=group.name)
+    fields = _own_fields(row, ("id", "prompt", "weight", "group"))
+    fields |= {"completions": list(group.answers), "scores": list(group.scores)}
+    if row.messages is not None:
+        fields["prompt"] = _spoken(row.messages.prompt)
+        fields["completions"] = list(map(_spoken, group.messages))
+    return fields
+
+
+def _own_fields(row: PreferenceRow, keys: Iterable[str]) -> dict[str, Any]:
+    """All other columns of a row, then those of its keys that are there."""
+    own = {key: getattr(row, key) for key in keys}
+    return {**row.extra, **{key: value for key, value in own.items() if value is not None}}
+
+
+def _spoken(turns: Iterable[Message]) -> list[dict[str, Any]]:
+    return [message.as_dict() for message in turns]

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import itertools
-import re
+from collections import Counter
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from coala_jax._types import GroupFeatures
+from coala_jax.data._answer_groups import Members, holds_groups, members_of
 from coala_jax.features._errors import FeatureError
 from coala_jax.features._identity import FeatureIdentity
 from coala_jax.features._table import FeatureTable
-
-# NAME/2>0: of row NAME response 2, one of the best, against response 0; NAME/2=3 where they tie.
-_MEMBER = re.compile(r"(.*)/(\d+)[>=](\d+)", re.DOTALL)
 
 
 class GroupTable(NamedTuple):
@@ -38,11 +36,6 @@ class GroupTable(NamedTuple):
     lengths: np.ndarray | None
 
 
-def holds_groups(ids: Sequence[str]) -> bool:
-    """Whether rows are what `--pairs groups` makes, by their names."""
-    return bool(ids) and all(_MEMBER.fullmatch(name) for name in ids)
-
-
 def group_table(table: FeatureTable) -> GroupTable:
     """The groups of features that were extracted with ``--pairs groups``.
 
@@ -60,11 +53,8 @@ def group_table(table: FeatureTable) -> GroupTable:
             "features: they are of pairs; read the rows again with `extract --pairs groups` "
             "(RowOptions(pairs='groups')), which keeps what responses go together"
         )
-    parts = [match.groups() for name in table.ids if (match := _MEMBER.fullmatch(name))]
-    rows = [
-        list(some)
-        for _, some in itertools.groupby(range(len(parts)), key=lambda row: parts[row][:2])
-    ]
+    parts = _parts(table)
+    rows = _rows_by_group(parts)
     members, width = 1 + max(map(len, rows)), table.chosen.shape[1]
     responses = np.zeros((len(rows), members, width), table.chosen.dtype)
     scores, mask = np.zeros((len(rows), members), np.float32), np.zeros((len(rows), members), bool)
@@ -87,9 +77,36 @@ def group_table(table: FeatureTable) -> GroupTable:
             mask=mask,
             weight=None if table.weight is None else table.weight[first],
         ),
-        tuple(parts[row][0] for row in first),
+        tuple(parts[row].group for row in first),
         tuple(keys[row] for row in first),
         table.identity,
         np.array(first),
         lengths,
     )
+
+
+def group_counts(table: FeatureTable) -> dict[str, Any] | None:
+    """How many groups there are, of how many responses, with how many tied pairs; None of pairs."""
+    if not holds_groups(table.ids):
+        return None
+    sizes: Counter[int] = Counter()
+    tied = 0
+    for rows in _rows_by_group(_parts(table)):
+        behind = [0.0, *([] if table.margin is None else table.margin[rows].tolist())]
+        sizes[1 + len(rows)] += 1
+        tied += sum(count * (count - 1) // 2 for count in Counter(behind).values())
+    return {
+        "total": sizes.total(),
+        "answers": {str(size): sizes[size] for size in sorted(sizes)},
+        "tied_pairs": tied,
+    }
+
+
+def _parts(table: FeatureTable) -> list[Members]:
+    return [named for name in table.ids if (named := members_of(name))]
+
+
+def _rows_by_group(parts: Sequence[Members]) -> list[list[int]]:
+    """The numbers of the pairs of every group, which stand together."""
+    by_group = itertools.groupby(range(len(parts)), key=lambda row: parts[row][:2])
+    return [list(rows) for _, rows in by_group]

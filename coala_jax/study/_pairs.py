@@ -22,6 +22,7 @@ from coala_jax.data import (
     read_groups,
     read_rows,
 )
+from coala_jax.data._answer_groups import holds_groups
 from coala_jax.data._split import eval_mask, groups_of, joint_keys, prompt_sha256
 from coala_jax.features import (
     FeatureError,
@@ -31,7 +32,7 @@ from coala_jax.features import (
     prefix_pairs,
 )
 from coala_jax.features._export import is_dataset_folder
-from coala_jax.features._groups import group_table, holds_groups
+from coala_jax.features._groups import group_table
 from coala_jax.features._join import open_whole_store
 from coala_jax.selection._judged_pairs import judged_pairs
 

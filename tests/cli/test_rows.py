@@ -12,6 +12,7 @@ import pytest
 from coala_jax.cli._main import main
 from coala_jax.cli._parser import column_names
 from coala_jax.data import read_rows
+from coala_jax.features import group_table, load_features
 from coala_jax.features._chat import checkpoint_chat
 
 ROWS = [
@@ -132,6 +133,8 @@ def test_a_data_set_by_name_is_split_by_prompt_and_compared_with_the_paper(
         (["data", "get", "imdb"], "pass download=True (--download) to fetch it"),
         (["data", "get", "mnist"], "invalid choice: 'mnist'"),
         (["data", "get", "imdb", "--attribute", "charm"], "imdb has none to choose from"),
+        (["data", "get", "imdb", "--pairs", "groups"], "pairs='groups': imdb has no more than pa"),
+        (["data", "get", "nectar", "--pairs", "best"], "invalid choice: 'best'"),
         (["data"], "the following arguments are required: COMMAND"),
     ],
 )
@@ -141,6 +144,42 @@ def test_a_data_set_that_cannot_be_had_is_one_line(tmp_path, capsys, words, mess
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_the_groups_of_a_data_set_are_split_by_prompt_and_extracted_as_groups(
+    checkpoint, helpsteer, tmp_path, capsys
+):
+    out = tmp_path / "out"
+    words = ["data", "get", "helpsteer", "--from", helpsteer, "--out", str(out)]
+    words += ["--pairs", "groups", "--attribute", "helpfulness+verbosity"]
+    assert main([*words, "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["pairs"] is None
+    counts = result["groups"]
+    assert (counts["total"], counts["answers"], counts["tied_pairs"]) == (29, {"2": 29}, 0)
+    assert counts["train"] + counts["eval"] == 29 and counts["eval"]
+    assert result["rows"]["set_aside"] == {"tied scores": 1}
+    parts = [
+        [json.loads(line) for line in (out / name).read_text().splitlines()]
+        for name in ("train.jsonl", "eval.jsonl")
+    ]
+    assert [len(part) for part in parts] == [counts["train"], counts["eval"]]
+    assert not {row["prompt"] for row in parts[0]} & {row["prompt"] for row in parts[1]}
+    assert all(row["scores"] == [1.0, 2.5] for part in parts for row in part)
+    assert main(words) == 0
+    printed = capsys.readouterr().out
+    assert "helpsteer: 29 groups of up to 2 answers; pairs of answers that are tied: 0" in printed
+    assert f"{counts['train']} to train on, {counts['eval']} held out" in printed
+    store = tmp_path / "store"
+    assert extract(checkpoint, str(out / "train.jsonl"), store, "--pairs", "groups") == 0
+    extracted = json.loads(capsys.readouterr().out)["groups"]
+    assert extracted == {
+        "total": counts["train"],
+        "answers": {"2": counts["train"]},
+        "tied_pairs": 0,
+    }
+    groups = group_table(load_features(store))
+    assert groups.features.responses.shape[:2] == (counts["train"], 2)
 
 
 def test_conversations_of_a_data_set_keep_their_messages_for_the_model_s_template(

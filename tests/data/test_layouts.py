@@ -216,6 +216,12 @@ def test_a_winner_counted_from_another_number_is_asked_about(rows):
         (NECTAR, {"answers": [{"answer": "a"}]}, "answers is not a list of"),
         (NECTAR, {"answers": [{"answer": "a", "rank": "first"}]}, "a rank is not a number"),
         (NECTAR, {"answers": NECTAR["answers"][:1]}, "fewer than two completions"),
+        (NECTAR, {"answers": [{"answer": "a", "score": "high"}]}, "a score is not a number"),
+        (
+            NECTAR,
+            {"answers": [{"answer": "a", "rank": 1}, {"answer": "b", "score": 2}]},
+            "answers is not a list of",
+        ),
         (OPENAI, {"input": None}, "input holds no messages"),
         (OPENAI, {"input": {"messages": "Why?"}}, "input holds no messages"),
         (OPENAI, {"preferred_output": None}, "no preferred_output"),
@@ -236,6 +242,35 @@ def test_of_two_verdicts_the_more_helpful_counts_unless_one_is_named():
     with pytest.raises(DataError, match=r"winner and choice each say .* \(--columns winner=winner"):
         read_rows([both])
     assert texts([both], columns={"winner": "choice"})[0][1] == "No."
+
+
+@pytest.mark.parametrize("points", ["score", "rating", "overall_score"])
+def test_answers_may_have_scores_in_place_of_ranks(points):
+    answers = [{"answer": each["answer"], points: 9 - each["rank"]} for each in NECTAR["answers"]]
+    assert texts([{**NECTAR, "answers": answers}]) == [PAIR]
+    assert margins([{**NECTAR, "answers": answers}]) == [2.0]
+
+
+def test_ultrafeedback_s_rows_are_groups_once_its_columns_are_named():
+    row = {
+        "instruction": "Why?",
+        "completions": [
+            {"response": "So.", "overall_score": 8.0, "model": "m", "annotations": {}},
+            {"response": "No.", "overall_score": 2.0, "model": "n", "annotations": {}},
+            {"response": "?", "overall_score": 8.0, "model": "k", "annotations": {}},
+        ],
+    }
+    columns = {"prompt": "instruction", "answers": "completions"}
+    for completions in (
+        row["completions"],
+        {key: [each[key] for each in row["completions"]] for key in row["completions"][0]},
+    ):
+        options = RowOptions(columns=columns, pairs="groups")
+        read = read_rows([{**row, "completions": completions}], options)
+        assert [(row.id, row.rejected, row.margin) for row in read.rows] == [
+            ("line-1/0>1", "No.", 6.0),
+            ("line-1/0=2", "?", 0.0),
+        ]
 
 
 def test_columns_of_two_responses_are_named():

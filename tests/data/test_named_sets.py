@@ -1,4 +1,4 @@
-"""The four data sets by name, from tiny copies of their repositories."""
+"""Data sets by name, from tiny copies of their repositories."""
 
 import gzip
 import json
@@ -15,6 +15,7 @@ from coala_jax.data import (
     read_conversations,
     read_rows,
     require_no_leak,
+    write_groups,
     write_rows,
 )
 from coala_jax.data._named import KNOWN_SETS, load_named, split_named
@@ -111,7 +112,7 @@ def helpsteer(tmp_path):
 
 
 def test_the_counts_are_the_papers():
-    assert {name: known.pairs for name, known in KNOWN_SETS.items()} == {
+    assert {name: known.pairs for name, known in KNOWN_SETS.items() if known.pairs} == {
         "edufeedback": 65_606,
         "ultrafeedback": 60_917,
         "imdb": 25_000,
@@ -316,6 +317,150 @@ def test_helpsteer_can_be_judged_by_another_attribute(helpsteer):
     ]
 
 
+def test_helpsteer_is_judged_by_the_mean_of_several_attributes(helpsteer):
+    loaded = load_named("helpsteer", helpsteer, "helpfulness+verbosity")
+    assert loaded.attribute == "helpfulness+verbosity"
+    assert [row[1:5] for row in loaded.row_set.rows] == [
+        ("p", "best", "middling", 1.5),
+        ("q", "same too", "same", 1.5),
+    ]
+    assert dict(loaded.row_set.rows[0].extra) == {"attribute": "helpfulness+verbosity"}
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"helpfulness": None}, "no helpfulness"),
+        ({"helpfulness": "4"}, "helpfulness is not a number"),
+        ({"response": None}, "no completion"),
+        ({"prompt": None}, "no prompt"),
+    ],
+)
+def test_a_bad_answer_of_helpsteer_is_set_aside_alone(tmp_path, change, reason):
+    rows = [rated("p", "a", 1, 1), {**rated("p", "b", 2, 1), **change}, rated("p", "c", 3, 1)]
+    (tmp_path / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    loaded = load_named("helpsteer", tmp_path).row_set
+    assert [row[2:4] for row in loaded.rows] == [("c", "a")]
+    assert loaded.set_aside_counts == {reason: 1}
+    assert loaded.set_aside[0].content == rows[1]
+
+
+GROUPS = RowOptions(pairs="groups")
+
+
+def written(loaded, tmp_path):
+    """What the groups of a set are written as, which is read as the same rows."""
+    path = write_groups(tmp_path / "written" / "groups.jsonl", loaded.row_set.rows)
+    assert read_rows(path, RowOptions(pairs="groups", keep_messages=True)).rows == (
+        loaded.row_set.rows
+    )
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_helpsteer_s_answers_to_a_prompt_are_groups(helpsteer, tmp_path):
+    loaded = load_named("helpsteer", helpsteer, options=GROUPS)
+    assert written(loaded, tmp_path) == [
+        {
+            "attribute": "helpfulness",
+            "id": "line-1",
+            "prompt": "p",
+            "completions": ["middling", "best", "worst"],
+            "scores": [2, 4, 0],
+        }
+    ]
+    assert loaded.check() == "1 groups of up to 3 answers; pairs of answers that are tied: 0"
+    assert (loaded.paper, loaded.difference) == (None, None)
+    assert loaded.row_set.set_aside_counts == {
+        "left over: the only response to its prompt": 1,
+        "tied scores": 1,
+    }
+
+
+def answered(question, *scored, **other):
+    completions = [
+        {"response": text, "overall_score": one, "fine-grained_score": two, "model": "m"}
+        for text, one, two in scored
+    ]
+    return {"source": "s", "instruction": question, "completions": completions, **other}
+
+
+@pytest.fixture
+def all_answers(tmp_path):
+    rows = [
+        answered("q 0", ("a", 8.0, 4.5), ("b", 3.0, 4.75), ("c", 8.0, 1.0), ("d", 1.0, 2.0)),
+        answered("q 1", ("a", 8.0, 4.0), ("b", 8.0, 4.0)),
+        answered("q 2", ("a", 8.0, 4.0)),
+        answered("q 3", ("a", 8.0, 4.0), ("b", None, 3.0)),
+        answered("q 4", ("a", 8.0, 4.0), ("", 5.0, 3.0)),
+        answered("", ("a", 8.0, 4.0), ("b", 5.0, 3.0)),
+        {**answered("q 6"), "completions": ["a", "b"]},
+    ]
+    folder = tmp_path / "copy"
+    folder.mkdir()
+    more = [answered("q 7", ("x", 1.0, 1.0), ("y", 2.0, 1.5))]
+    for name, some in (("evol_instruct", rows), ("flan", more)):
+        lines = "".join(json.dumps(row) + "\n" for row in some)
+        (folder / f"{name}.jsonl").write_text(lines)
+    return folder
+
+
+def test_all_answers_of_ultrafeedback_are_groups_of_messages(all_answers, tmp_path):
+    loaded = load_named("ultrafeedback", all_answers, options=GROUPS)
+    first, second = written(loaded, tmp_path)
+    assert first["prompt"] == [{"role": "user", "content": "q 0"}]
+    assert [answer[0]["content"] for answer in first["completions"]] == ["a", "b", "c", "d"]
+    assert first["scores"] == [8.0, 3.0, 8.0, 1.0]
+    assert (first["source"], first["attribute"]) == ("s", "overall_score")
+    assert second["scores"] == [1.0, 2.0]
+    assert loaded.check() == "2 groups of up to 4 answers; pairs of answers that are tied: 1"
+    assert loaded.row_set.set_aside_counts == {
+        "completions is not a list of answers with their scores": 1,
+        "empty instruction": 1,
+        "empty response": 1,
+        "fewer than two completions": 1,
+        "no overall_score": 1,
+        "tied scores": 1,
+    }
+    parts = split_named(loaded.row_set.rows, 0.5)
+    require_no_leak(*parts)
+    assert {row.id.split("/")[0] for row in parts.train}.isdisjoint(
+        row.id.split("/")[0] for row in parts.eval
+    )
+
+
+def test_ultrafeedback_s_groups_can_be_judged_otherwise_and_make_all_pairs(all_answers):
+    loaded = load_named("ultrafeedback", all_answers, "fine-grained_score", GROUPS)
+    assert loaded.row_set.rows[0].chosen == "b" and loaded.row_set.rows[0].margin == 0.25
+    loaded = load_named("ultrafeedback", all_answers, options=RowOptions(pairs="all"))
+    assert loaded.check() == "6 pairs"
+    with pytest.raises(DataError, match="split='train_prefs': no file of"):
+        load_named("ultrafeedback", all_answers)
+
+
+def test_nectar_s_ranks_are_groups(tmp_path):
+    answers = [
+        {"answer": f"a{n}", "model": "m", "rank": float(rank)} for n, rank in enumerate((3, 1, 2))
+    ]
+    row = {
+        "prompt": "\n\nHuman: Why? \n\nAssistant: ",
+        "answers": answers,
+        "turns": 1,
+        "num_responses": 3,
+        "source": ["s"],
+        "good_natured": True,
+    }
+    copy = tmp_path / "copy"
+    write_parquet(copy / "data" / "rlaif.parquet", [row])
+    loaded = load_named("nectar", copy, options=GROUPS)
+    (line,) = written(loaded, tmp_path)
+    assert line["prompt"] == "\n\nHuman: Why? \n\nAssistant:"
+    assert (line["completions"], line["scores"]) == (["a0", "a1", "a2"], [-3.0, -1.0, -2.0])
+    assert line["good_natured"] is True
+    pair = load_named("nectar", copy)
+    assert [row[2:5] for row in pair.row_set.rows] == [("a1", "a0", 2.0)]
+    assert pair.check() == "1 pairs"
+
+
 def test_one_file_of_a_copy_will_do(helpsteer):
     assert load_named("helpsteer", helpsteer / "train.jsonl.gz").row_set.rows
 
@@ -323,9 +468,28 @@ def test_one_file_of_a_copy_will_do(helpsteer):
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("mnist", {}, "name='mnist' must be one of edufeedback, ultrafeedback, imdb, helpsteer"),
+        ("mnist", {}, "name='mnist' must be one of edufeedback, .*, imdb, helpsteer, nectar"),
         ("helpsteer", {"attribute": "charm"}, "attribute='charm': helpsteer has helpfulness, corr"),
+        ("helpsteer", {"attribute": "verbosity+verbosity"}, "verbosity': helpsteer has helpf"),
+        ("helpsteer", {"attribute": "verbosity+"}, "attribute='verbosity\\+': helpsteer has help"),
         ("imdb", {"attribute": "charm"}, "imdb has none to choose from; leave it out"),
+        (
+            "ultrafeedback",
+            {"attribute": "overall_score"},
+            r"none to choose from; leave it out, or take all .* \(--pairs groups\)",
+        ),
+        (
+            "imdb",
+            {"options": RowOptions(pairs="groups")},
+            "pairs='groups': imdb has no more than pairs; leave it out, or take ultrafeedback or "
+            "helpsteer or nectar",
+        ),
+        ("edufeedback", {"options": RowOptions(pairs="all")}, "pairs='all': edufeedback has no mo"),
+        (
+            "ultrafeedback",
+            {"options": RowOptions(pairs="groups")},
+            "openbmb/UltraFeedback: no such file or folder",
+        ),
         ("imdb", {}, r"stanfordnlp/imdb: no such file or folder; .* pass download=True"),
     ],
 )

@@ -14,6 +14,7 @@ from coala_jax.features import (
     to_dataset,
     write_npz,
 )
+from coala_jax.features._groups import group_counts
 from coala_jax.study._pairs import pairs_of_table
 
 IDS = ("a/b/1>0", "a/b/1=2", "a/b/1>3", "c/0>1", "d/2>0", "d/2>1")
@@ -49,6 +50,14 @@ def test_rows_of_a_group_become_one():
     prepare_groups(features)
     config = Config(phase1_loss="plackett_luce", model="gated_relu", n_gates=2)
     assert np.isfinite(float(solve(Params(), features, config=config).stats.phase1.primal_value))
+
+
+def test_groups_and_ties_in_them_are_counted():
+    counts = {"total": 3, "answers": {"2": 1, "3": 1, "4": 1}, "tied_pairs": 1}
+    assert group_counts(table()) == counts
+    three = table(margin=np.array([0, 0, 1, 5, 1, 1], "f4"))
+    assert group_counts(three) == {**counts, "tied_pairs": 4}
+    assert group_counts(table(ids=("a", *IDS[1:]))) is None
 
 
 def test_files_keep_groups(tmp_path):

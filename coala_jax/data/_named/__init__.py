@@ -1,4 +1,4 @@
-"""The four data sets of the COALA paper by name, with its counts and its split."""
+"""Data sets by name: the four of the COALA paper, with its counts and its split, and Nectar."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from coala_jax.data._answer_groups import AnswerGroup, answer_groups
 from coala_jax.data._errors import DataError
 from coala_jax.data._named._edufeedback import EDUFEEDBACK
 from coala_jax.data._named._helpsteer import HELPSTEER
 from coala_jax.data._named._imdb import IMDB
 from coala_jax.data._named._known_set import KnownSet
+from coala_jax.data._named._nectar import NECTAR
 from coala_jax.data._named._ultrafeedback import ULTRAFEEDBACK
-from coala_jax.data._options import RowOptions, require_options
+from coala_jax.data._options import Pairs, RowOptions, require_options
 from coala_jax.data._reading import rows_of_source
 from coala_jax.data._rows import PreferenceRow, RowSet
 from coala_jax.data._sources import Source, open_source
@@ -22,10 +24,12 @@ from coala_jax.data._sources._row import SourceRow, first_rows
 from coala_jax.data._split import Split, split_by_group, split_by_prompt
 
 KNOWN_SETS: Mapping[str, KnownSet] = {
-    known.name: known for known in (EDUFEEDBACK, ULTRAFEEDBACK, IMDB, HELPSTEER)
+    known.name: known for known in (EDUFEEDBACK, ULTRAFEEDBACK, IMDB, HELPSTEER, NECTAR)
 }
 # The paper trains on 90 % and holds out the rest.
 EVAL_FRACTION = 0.1
+# Between attributes of which the mean is meant.
+AND = "+"
 
 __all__ = ["EVAL_FRACTION", "KNOWN_SETS", "KnownSet", "NamedRows", "load_named", "split_named"]
 
@@ -37,27 +41,46 @@ class NamedRows(NamedTuple):
         known: what is known of it.
         row_set: usable pairs and what was set aside.
         attribute: by what responses were judged; empty where there is no choice.
+        pairs: as of ``RowOptions``: which pairs these are.
     """
 
     known: KnownSet
     row_set: RowSet
     attribute: str = ""
+    pairs: Pairs = "one"
 
     @property
-    def difference(self) -> int:
+    def paper(self) -> int | None:
+        """How many pairs the paper counts; None where these are not its pairs."""
+        return self.known.pairs if self.pairs == "one" else None
+
+    @property
+    def difference(self) -> int | None:
         """How many pairs more than the paper counts; below 0 where there are fewer."""
-        return len(self.row_set.rows) - self.known.pairs
+        return None if self.paper is None else len(self.row_set.rows) - self.paper
+
+    def groups(self) -> list[AnswerGroup]:
+        """The groups of answers; none where these are pairs."""
+        return answer_groups(self.row_set.rows) if self.pairs == "groups" else []
 
     def check(self) -> str:
-        """One line that says how far the pairs are from the paper's count."""
-        count = len(self.row_set.rows)
-        if self.difference == 0:
+        """One line that says how far the pairs are from the paper's count, or what groups hold."""
+        if groups := self.groups():
+            most = max(len(group.answers) for group in groups)
+            return (
+                f"{len(groups):,} groups of up to {most} answers; "
+                f"pairs of answers that are tied: {sum(group.tied for group in groups):,}"
+            )
+        count, difference = len(self.row_set.rows), self.difference
+        if self.paper is None or difference is None:
+            return f"{count:,} pairs"
+        if difference == 0:
             return f"{count:,} pairs, as in the paper"
-        more = "more" if self.difference > 0 else "fewer"
-        share = abs(self.difference) / self.known.pairs
+        more = "more" if difference > 0 else "fewer"
+        share = abs(difference) / self.paper
         return (
-            f"{count:,} pairs, {abs(self.difference):,} ({share:.1%}) {more} than the paper's "
-            f"{self.known.pairs:,}"
+            f"{count:,} pairs, {abs(difference):,} ({share:.1%}) {more} than the paper's "
+            f"{self.paper:,}"
         )
 
 
@@ -72,30 +95,32 @@ def load_named(
     Args:
         name: one of `KNOWN_SETS`.
         source: a copy of its repository or one file of it; None takes the hub.
-        attribute: by what responses are judged, where there is a choice; None takes the paper's.
-        options: how its rows are read; ``download`` is needed where ``source`` is None. Which
-            config, split and format is the set's own matter.
+        attribute: by what responses are judged, where there is a choice, or several joined by
+            ``+``, whose mean counts; None takes the first, which in HelpSteer is the paper's.
+        options: how its rows are read; ``download`` is needed where ``source`` is None. ``pairs``
+            other than ``one`` are of all answers to a prompt, which UltraFeedback has in another
+            repository. Which config, split and format is the set's own matter.
 
     Returns:
         The pairs, with the paper's count to compare with; conversations keep their messages.
 
     Raises:
         DataError: an unknown name or attribute, no such source, columns that are not the documented
-            ones, or no usable row.
+            ones, all answers of a set that has pairs alone, or no usable row.
     """
     require_options(options, RowOptions)
     if name not in KNOWN_SETS:
         raise DataError(f"name={name!r} must be one of {', '.join(KNOWN_SETS)}")
-    known = KNOWN_SETS[name]
-    attribute = _attribute(known, attribute)
+    known = _known(KNOWN_SETS[name], options.pairs)
+    attributes = _attributes(known, attribute)
     options = replace(
         options, config=known.config, split=known.split, format=known.format, keep_messages=True
     )
     opened = _open(known, source, options)
     seen, rows = first_rows(opened.rows)
     _require_columns(known, opened.name, seen)
-    made = opened._replace(rows=iter(known.rows(_distinct(rows, opened), attribute)))
-    return NamedRows(known, rows_of_source(made, options), attribute)
+    made = opened._replace(rows=iter(known.rows(_distinct(rows, opened), attributes)))
+    return NamedRows(known, rows_of_source(made, options), AND.join(attributes), options.pairs)
 
 
 def split_named(
@@ -112,15 +137,34 @@ def split_named(
     return split_by_group(rows, groups, eval_fraction, seed)
 
 
-def _attribute(known: KnownSet, attribute: str | None) -> str:
-    if attribute is None:
-        return known.attributes[0] if known.attributes else ""
-    if attribute not in known.attributes:
+def _known(known: KnownSet, pairs: Pairs) -> KnownSet:
+    """The set itself, or where more than one pair a prompt is asked for that with all answers."""
+    if pairs == "one":
+        return known
+    if not _has_several(known):
+        several = [each.name for each in KNOWN_SETS.values() if _has_several(each)]
         raise DataError(
-            f"attribute={attribute!r}: {known.name} has "
-            f"{', '.join(known.attributes) or 'none to choose from; leave it out'}"
+            f"pairs={pairs!r}: {known.name} has no more than pairs; leave it out, or take "
+            f"{' or '.join(several)}"
         )
-    return attribute
+    return known.whole or known
+
+
+def _has_several(known: KnownSet) -> bool:
+    return known.whole is not None or known.format != "preference"
+
+
+def _attributes(known: KnownSet, given: str | None) -> tuple[str, ...]:
+    if given is None:
+        return known.attributes[:1]
+    attributes = tuple(given.split(AND))
+    there = ", ".join(known.attributes) or "none to choose from; leave it out"
+    if known.whole is not None:
+        there += ", or take all its answers with pairs='groups' (--pairs groups)"
+    for attribute in attributes:
+        if attribute not in known.attributes or attributes.count(attribute) > 1:
+            raise DataError(f"attribute={given!r}: {known.name} has {there}")
+    return attributes
 
 
 def _open(known: KnownSet, source: str | os.PathLike[str] | None, options: RowOptions) -> Source:

@@ -1,41 +1,27 @@
-"""HelpSteer: up to four answers to a prompt, rated by people; the best against the worst."""
+"""HelpSteer: up to four answers to a prompt, each rated by people."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from coala_jax.data._named._known_set import KnownSet
-from coala_jax.data._reasons import LEFT_OVER
-from coala_jax.data._rows import RowFault
+from coala_jax.data._named._known_set import KnownSet, mean_score
 from coala_jax.data._sources._row import SourceRow, each_row
-from coala_jax.data._split import normalise_prompt
 
 ATTRIBUTES = ("helpfulness", "correctness", "coherence", "complexity", "verbosity")
-ONE_RESPONSE = f"{LEFT_OVER}the only response to its prompt"
 
 
-def _by_prompt(rows: Iterator[SourceRow], attribute: str) -> Iterator[SourceRow]:
-    """Rows of one rated response to rows of all responses to a prompt."""
-    by_prompt: dict[str, list[tuple[SourceRow, Mapping[str, Any]]]] = {}
+def _rated(rows: Iterator[SourceRow], attributes: Sequence[str]) -> Iterator[SourceRow]:
+    """Rows with one answer and the mean of these attributes as its score."""
 
-    def keep(row: SourceRow, fields: Mapping[str, Any]) -> tuple[()]:
-        if not isinstance(fields.get("prompt"), str):
-            raise RowFault("prompt is not a string")
-        by_prompt.setdefault(normalise_prompt(fields["prompt"]), []).append((row, fields))
-        return ()
-
-    yield from each_row(rows, keep)
-    for same in by_prompt.values():
-        first, fields = same[0]
-        if len(same) == 1:
-            yield first.set_aside(ONE_RESPONSE)
-            continue
+    def rated(row: SourceRow, fields: Mapping[str, Any]) -> tuple[SourceRow]:
         made = {
-            "prompt": fields["prompt"],
-            "completions": [each.get("response") for _, each in same],
-            "scores": [each.get(attribute) for _, each in same],
-            "attribute": attribute,
+            "prompt": fields.get("prompt"),
+            "completion": fields.get("response"),
+            "score": mean_score(fields, attributes),
+            "attribute": "+".join(attributes),
         }
-        yield first._replace(fields=made)
+        return (row._replace(fields=made, content=fields),)
+
+    return each_row(rows, rated)
 
 
 HELPSTEER = KnownSet(
@@ -49,7 +35,7 @@ HELPSTEER = KnownSet(
         },
     ),
     pairs=7_708,
-    format="scored",
-    rows=_by_prompt,
+    format="rated",
+    rows=_rated,
     attributes=ATTRIBUTES,
 )

@@ -16,7 +16,7 @@ Both rows of a pair are one group: no split parts them.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from coala_jax.data._named._known_set import KnownSet
@@ -42,7 +42,7 @@ class _Review(NamedTuple):
     rest: str
 
 
-def _pairs(rows: Iterator[SourceRow], _: str) -> Iterator[SourceRow]:
+def _pairs(rows: Iterator[SourceRow], _: Sequence[str]) -> Iterator[SourceRow]:
     reviews: tuple[list[_Review], list[_Review]] = ([], [])
 
     def keep(row: SourceRow, fields: Mapping[str, Any]) -> tuple[()]:

@@ -12,6 +12,7 @@ from coala_jax.data._shapes._layouts import message_rows
 from coala_jax.data._shapes._openai import OUTPUTS, openai_rows
 from coala_jax.data._shapes._preference import preference_rows
 from coala_jax.data._shapes._ranked import ANSWERS, ranked_rows
+from coala_jax.data._shapes._rated import has_rating, rated_rows, rating_rows
 from coala_jax.data._shapes._scored import scored_rows
 from coala_jax.data._shapes._unpaired import unpaired_rows
 from coala_jax.data._shapes._winner import has_winner, winner_rows
@@ -37,15 +38,17 @@ SHAPES: Mapping[Format, Shape] = {
     "preference": _shape(preference_rows),
     "unpaired": _shape(unpaired_rows),
     "scored": _shape(scored_rows),
+    "rated": _shape(rated_rows, rating_rows),
     "winner": _shape(preference_rows, winner_rows),
     "ranked": _shape(scored_rows, ranked_rows),
     "openai": _shape(preference_rows, openai_rows),
 }
-# The columns by which a format is known; data sets call those of a winner otherwise too.
+# The columns by which a format is known; those of a winner and a rating have other names too.
 TELLING_COLUMNS: Mapping[Format, tuple[str, ...]] = {
     "preference": ("chosen", "rejected"),
     "scored": ("completions", "scores"),
     "unpaired": ("completion", "label"),
+    "rated": ("completion", "score"),
     "openai": tuple(OUTPUTS.values()),
     "ranked": (ANSWERS,),
     "winner": ("response_a", "response_b", WINNER),
@@ -57,7 +60,9 @@ def told_format(columns: Collection[str], least: int | None = None) -> Format | 
     for format, telling in TELLING_COLUMNS.items():
         if all(column in columns for column in telling[:least]):
             return format
-    return "winner" if has_winner(columns) else None
+    if has_winner(columns):
+        return "winner"
+    return "rated" if has_rating(columns) else None
 
 
 __all__ = ["SHAPES", "TELLING_COLUMNS", "Conversations", "told_format"]

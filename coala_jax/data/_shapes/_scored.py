@@ -1,9 +1,10 @@
 """Rows with several responses to a prompt, each with a score: pairs of them, or whole groups."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
+from coala_jax.data._answer_groups import SCORE_CHOSEN, SCORE_REJECTED, Members, pair_name
 from coala_jax.data._options import Pairs, RowOptions
 from coala_jax.data._reasons import TIED
 from coala_jax.data._rows import RowFault, require_number, row_name
@@ -21,37 +22,67 @@ def scored_rows(
 ) -> Iterator[SourceRow]:
     """Pairs of a better and a worse response of a row, their margin the difference of the scores.
 
-    Pairs with tied scores are given without fields, so that they are counted. Of whole groups they
-    are kept: the best response is paired with each of the others, and names say so.
+    What `pairs_by_score` says of ties holds for each row.
     """
 
     def pairs(row: SourceRow, fields: Mapping[str, Any]) -> Iterator[SourceRow]:
         scores = _scores(fields)
         responses = prompt_and_completions(fields, fields["completions"], options, conversations)
-        name, whole = row_name(fields, row.number), options.pairs == "groups"
-        if whole and min(scores) == max(scores):
-            yield row.set_aside(TIED)
-            return
-        for better, worse in _pairs(scores, options.pairs):
-            tied = scores[better] == scores[worse]
-            if tied and not whole:
-                yield row.set_aside(TIED)
-                continue
-            between = {"one": "", "all": "-", "groups": "=" if tied else ">"}[options.pairs]
+        kept = {key: value for key, value in fields.items() if key not in KEYS}
+        if kept.get("group") is None:
+            kept["group"] = responses.group
+
+        def pair(better: int, worse: int) -> SourceRow:
             made = {
-                "id": f"{name}/{better}{between}{worse}" if between else name,
                 "prompt": responses.prompt,
                 "chosen": responses.texts[better],
                 "rejected": responses.texts[worse],
-                "margin": scores[better] - scores[worse],
             }
-            kept = {key: value for key, value in fields.items() if key not in KEYS}
-            if kept.get("group") is None:
-                kept["group"] = responses.group
             messages = responses.pair(better, worse)
-            yield row._replace(fields=kept | made, content=row.kept(), messages=messages)
+            return row._replace(fields=kept | made, content=row.kept(), messages=messages)
+
+        return pairs_by_score(row, row_name(fields, row.number), scores, options.pairs, pair)
 
     return each_row(rows, pairs)
+
+
+def pairs_by_score(
+    row: SourceRow,
+    name: str,
+    scores: Sequence[float],
+    which: Pairs,
+    pair: Callable[[int, int], SourceRow],
+) -> Iterator[SourceRow]:
+    """Pairs of a better and a worse response of a group, with names and margins.
+
+    Pairs with tied scores are given without fields, so that they are counted. Of whole groups they
+    are kept: the best response is paired with each of the others, and names say so; a group of
+    which all scores are tied is given once, without fields.
+
+    Args:
+        row: what is set aside of ties.
+        name: of the group.
+        scores: of its responses, two or more.
+        which: the pairs to make.
+        pair: makes one of the numbers of a better and a worse response.
+    """
+    if which == "groups" and min(scores) == max(scores):
+        yield row.set_aside(TIED)
+        return
+    for better, worse in _pairs(scores, which):
+        tied = scores[better] == scores[worse]
+        if tied and which != "groups":
+            yield row.set_aside(TIED)
+            continue
+        made: dict[str, Any] = {"id": name, "margin": scores[better] - scores[worse]}
+        if which == "all":
+            made["id"] = f"{name}/{better}-{worse}"
+        elif which == "groups":
+            made["id"] = pair_name(Members(name, better, worse), tied)
+            made |= {SCORE_CHOSEN: scores[better], SCORE_REJECTED: scores[worse]}
+        both = pair(better, worse)
+        assert both.fields is not None  # a pair has them
+        yield both._replace(fields={**both.fields, **made})
 
 
 def _scores(fields: Mapping[str, Any]) -> Sequence[float]:

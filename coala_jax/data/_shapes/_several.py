@@ -1,4 +1,4 @@
-"""What unpaired and scored rows share: a prompt and responses to it as text, and pairs of them."""
+"""What rows of responses share: a prompt and responses to it as text, and pairs of them."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -20,6 +20,7 @@ from coala_jax.data._shapes._prompts import (
     with_system,
     without_prompt,
 )
+from coala_jax.data._sources._row import SourceRow
 from coala_jax.data._split import question_group
 
 
@@ -78,3 +79,47 @@ def prompt_and_completions(
         completions = [without_prompt(prompt, completion) for completion in completions]
     group = None if system is None else question_group(prompt)
     return Responses(with_system(prompt, system), list(completions), group)
+
+
+class Single(NamedTuple):
+    """A row with one response.
+
+    Attributes:
+        row: as the source has it.
+        fields: its columns.
+        responses: the prompt and the one response.
+    """
+
+    row: SourceRow
+    fields: Mapping[str, Any]
+    responses: Responses
+
+
+def single(
+    row: SourceRow, fields: Mapping[str, Any], options: RowOptions, conversations: Conversations
+) -> Single:
+    """The response of a row in its column ``completion``.
+
+    Raises:
+        RowFault: as of `prompt_and_completions`.
+    """
+    completions = [fields.get("completion")]
+    return Single(row, fields, prompt_and_completions(fields, completions, options, conversations))
+
+
+def pair_of(better: Single, worse: Single, carried: Mapping[str, Any]) -> SourceRow:
+    """A row of two, without a name, with these columns beside its texts."""
+    fields = dict(carried)
+    if fields.get("group") is None:
+        fields["group"] = better.responses.group
+    fields |= {
+        "prompt": better.responses.prompt,
+        "chosen": better.responses.texts[0],
+        "rejected": worse.responses.texts[0],
+    }
+    messages = None
+    if better.responses.messages:
+        answers = (side.responses.messages[0] for side in (better, worse))
+        messages = PairMessages(better.responses.prompt_messages, *answers)
+    kept = [better.row.kept(), worse.row.kept()]
+    return better.row._replace(fields=fields, content=kept, messages=messages)

@@ -2,14 +2,14 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import Any
 
-from coala_jax.data._message import PairMessages
 from coala_jax.data._options import RowOptions
 from coala_jax.data._reasons import LEFT_OVER
 from coala_jax.data._rows import RowFault, row_name
 from coala_jax.data._shapes._conversation import Conversations
-from coala_jax.data._shapes._several import Responses, prompt_and_completions
+from coala_jax.data._shapes._scored import pairs_by_score
+from coala_jax.data._shapes._several import Single, pair_of, single
 from coala_jax.data._sources._row import SourceRow, each_row
 from coala_jax.data._split import normalise_prompt
 
@@ -26,12 +26,6 @@ KEYS = ("prompt", "completion", "label", "system", "id")
 NO_PARTNER = f"{LEFT_OVER}no completion of the other label for its prompt"
 
 
-class _Labelled(NamedTuple):
-    row: SourceRow
-    fields: Mapping[str, Any]
-    responses: Responses  # one alone
-
-
 def unpaired_rows(
     rows: Iterable[SourceRow], options: RowOptions, conversations: Conversations
 ) -> Iterator[SourceRow]:
@@ -40,13 +34,12 @@ def unpaired_rows(
     All rows are read before the first pair is given, prompts in the order they are first seen.
     What found no partner is given last, without fields.
     """
-    by_prompt: dict[str, tuple[list[_Labelled], list[_Labelled]]] = {}
+    by_prompt: dict[str, tuple[list[Single], list[Single]]] = {}
 
     def keep(row: SourceRow, fields: Mapping[str, Any]) -> tuple[()]:
-        good, completion = _is_good(fields), [fields.get("completion")]
-        responses = prompt_and_completions(fields, completion, options, conversations)
-        both = by_prompt.setdefault(normalise_prompt(responses.prompt), ([], []))
-        both[0 if good else 1].append(_Labelled(row, fields, responses))
+        good, one = _is_good(fields), single(row, fields, options, conversations)
+        both = by_prompt.setdefault(normalise_prompt(one.responses.prompt), ([], []))
+        both[0 if good else 1].append(one)
         return ()
 
     yield from each_row(rows, keep)
@@ -65,14 +58,15 @@ def unpaired_rows(
             yield lonely.row.set_aside(NO_PARTNER)
 
 
-def _group(goods: Sequence[_Labelled], bads: Sequence[_Labelled]) -> Iterator[SourceRow]:
+def _group(goods: Sequence[Single], bads: Sequence[Single]) -> Iterator[SourceRow]:
     """The first good response against each other one, named and with margins as of scores 1, 0."""
-    best, name = goods[0], row_name(goods[0].fields, goods[0].row.number)
-    for number, other in enumerate((*goods[1:], *bads), 1):
-        pair, tied = _pair(best, other), number < len(goods)
-        assert pair.fields is not None  # a pair has them
-        made = {"id": f"{name}/0{'=' if tied else '>'}{number}", "margin": float(not tied)}
-        yield pair._replace(fields={**pair.fields, **made})
+    members, scores = (*goods, *bads), [1.0] * len(goods) + [0.0] * len(bads)
+    first, name = goods[0].row, row_name(goods[0].fields, goods[0].row.number)
+
+    def pair(better: int, worse: int) -> SourceRow:
+        return _pair(members[better], members[worse])
+
+    return pairs_by_score(first, name, scores, "groups", pair)
 
 
 def _is_good(fields: Mapping[str, Any]) -> bool:
@@ -86,22 +80,9 @@ def _is_good(fields: Mapping[str, Any]) -> bool:
     return LABELS[label]
 
 
-def _pair(good: _Labelled, bad: _Labelled) -> SourceRow:
+def _pair(good: Single, bad: Single) -> SourceRow:
     """A row of two: columns of the good one, those of the bad one where it has none."""
     names = [row_name(side.fields, side.row.number) for side in (good, bad)]
     carried = {**bad.fields, **good.fields}
-    fields = {key: value for key, value in carried.items() if key not in KEYS}
-    if fields.get("group") is None:
-        fields["group"] = good.responses.group
-    fields |= {
-        "id": "/".join(names),
-        "prompt": good.responses.prompt,
-        "chosen": good.responses.texts[0],
-        "rejected": bad.responses.texts[0],
-    }
-    kept = [good.row.kept(), bad.row.kept()]
-    messages = None
-    if good.responses.messages:
-        answers = (side.responses.messages[0] for side in (good, bad))
-        messages = PairMessages(good.responses.prompt_messages, *answers)
-    return good.row._replace(fields=fields, content=kept, messages=messages)
+    kept = {key: value for key, value in carried.items() if key not in KEYS}
+    return pair_of(good, bad, {**kept, "id": "/".join(names)})

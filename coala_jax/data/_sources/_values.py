@@ -14,7 +14,7 @@ _MISSING = ("NAType", "NaTType")
 # Formats of ``datasets`` under which a row is a table.
 _TABLE_FORMATS = ("pandas", "polars", "arrow")
 # Lists of such mappings are stored as a mapping of lists by ``datasets``.
-_STRUCTS = (*MESSAGE_KEYS, {"answer", "rank"})
+_STRUCTS = (*MESSAGE_KEYS, {"answer", "rank"}, {"response", "overall_score"})
 
 
 def plain_record(record: Any) -> dict[str, Any] | None:

@@ -54,3 +54,9 @@ def test_importing_pulls_in_nothing_heavy(statement):
     code = f"import sys; {statement}; print([m for m in {HEAVY + SERVER!r} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_subpackages_are_names_of_the_package():
+    code = "import coala_jax; print(coala_jax.features.group_table, coala_jax.decoding.best_of_n)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "group_table" in done.stdout and "best_of_n" in done.stdout

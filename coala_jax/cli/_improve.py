@@ -43,7 +43,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         required=True,
         metavar="MODULE:FUNCTION",
         help="called as TRL's reward_funcs are: f(prompts, completions, **columns), a number each; "
-        "the folder of the command is looked in too",
+        "MODULE.py in the folder where the command is run is found too",
     )
     parser.add_argument(
         "--out", required=True, help="folder of the rounds; one that is there is gone on with"
@@ -108,8 +108,12 @@ def reward_of(name: str) -> Callable[..., Sequence[float | None]]:
     try:
         module = importlib.import_module(module_name)
     except Exception as error:  # whatever a user's module raises
+        hint = ""
+        if isinstance(error, ModuleNotFoundError):
+            there = module_name.removesuffix(".py")
+            hint = f"; {there}:{function_name} is {there}.py in {folder}, or an installed module"
         raise UsageError(
-            f"--reward {name}: importing {module_name} raised {type(error).__name__}: {error}"
+            f"--reward {name}: importing {module_name} raised {type(error).__name__}: {error}{hint}"
         ) from error
     function = getattr(module, function_name, None)
     if not callable(function):

@@ -22,7 +22,7 @@ from coala_jax._json import json_text, valid_json
 from coala_jax._status import Status
 from coala_jax._types import Config, GroupFeatures, Params
 from coala_jax._version import __version__
-from coala_jax.backbones import Backbone
+from coala_jax.backbones import Backbone, load_backbone
 from coala_jax.data import PromptFingerprint, ResponseRow
 from coala_jax.data._split import eval_mask, prompt_sha256
 from coala_jax.decoding import TextRewardModel
@@ -30,7 +30,7 @@ from coala_jax.decoding._prompts import Prompt, answered_texts, chat_of
 from coala_jax.features import ExtractSettings
 from coala_jax.features._responses import features_of_responses
 from coala_jax.features._settings import feature_identity
-from coala_jax.improvement._rewarding import GIVEN, RewardFunction
+from coala_jax.improvement._rewarding import GIVEN, RewardFunction, name_of
 from coala_jax.improvement._rollouts import Asked, Rollout, Sampler, rewarded_answers
 from coala_jax.improvement._settings import PLAIN, ImproveError, ImproveSettings, Way
 from coala_jax.selection import select
@@ -102,7 +102,7 @@ class Improvement(NamedTuple):
 
 
 def improve(
-    backbone: Backbone,
+    backbone: Backbone | str | os.PathLike[str],
     prompts: Sequence[Prompt | Mapping[str, Any]],
     reward_fn: RewardFunction,
     out: str | os.PathLike[str],
@@ -119,13 +119,14 @@ def improve(
     rounds end when they are not.
 
     Args:
-        backbone: a causal model that jax runs.
+        backbone: a causal model that jax runs, or its folder.
         prompts: texts or conversations to answer, or rows with ``prompt`` and what else the reward
             function wants to be given.
         reward_fn: called as TRL's ``reward_funcs`` are, with keyword arguments ``prompts``,
             ``completions``, ``completion_ids`` and the columns of the rows, lists of one length;
             gives a number each, the higher the better, or None where it has none.
-        out: folder of the rounds. What is there is not made again: a run that died goes on.
+        out: folder of the rounds. What is there is not made again: a run that died goes on, and
+            answers that have rewards are not given to a function of the same name again.
         held_out: prompts of their own, or the share of the prompts that is kept for this.
         settings: how rounds go.
 
@@ -137,10 +138,14 @@ def improve(
             no reward, after its answers were kept; rewards that say nothing at all.
         GenerationError, FeatureError: as generating and extraction do.
     """
+    if not callable(reward_fn):
+        raise TypeError(f"reward_fn must be a function, got {reward_fn!r}")
     train, unseen = _split(prompts, held_out, settings.seed)
+    if not isinstance(backbone, Backbone):
+        backbone = load_backbone(backbone)
     folder = Path(out)
     extraction = _extraction(backbone, [*train, *unseen], settings)
-    _keep_settings(folder, backbone, train, unseen, settings, extraction)
+    _keep_settings(folder, backbone, train, unseen, settings, extraction, name_of(reward_fn))
     key = jax.random.key(settings.seed)
     work = _Work(backbone, train, unseen, reward_fn, folder, settings, extraction, key)
     plain = work.evaluated(None, PLAIN, folder, "held-out prompts")
@@ -261,8 +266,7 @@ class _Work(NamedTuple):
         some = mask.any(axis=1)
         if not some.any():
             raise ImproveError(
-                f"round {number}: the reward function gave no reward at all; mend it and remove "
-                f"{self.round_folder(number) / ROLLOUTS}"
+                f"round {number}: the reward function gave no reward at all; {self.mend(number)}"
             )
         joined = np.concatenate(responses, axis=1)
         names = [prompt_sha256(_text(asked)) for asked in self.train]
@@ -276,8 +280,7 @@ class _Work(NamedTuple):
             solution, choice = select(Params(), groups, names, config=config, key=key)
         except CoalaError as error:
             raise ImproveError(
-                f"round {number}: {error}; where that is the reward function's, mend it and remove "
-                f"{self.round_folder(number) / ROLLOUTS}"
+                f"round {number}: {error}; where that is the reward function's, {self.mend(number)}"
             ) from error
         status = Status(int(solution.status))
         if status in (Status.INVALID_PARAMETER, Status.NOT_FINITE_INPUT, Status.BREAKDOWN):
@@ -298,6 +301,13 @@ class _Work(NamedTuple):
             TRAINED_ON: prompts.text,
         }
         save_head(self.round_folder(number) / HEAD, solution.head, valid_json(info))
+
+    def mend(self, number: int) -> str:
+        """What to do about rewards that were wrong: those of texts that are kept, but no head's."""
+        made = [self.folder / f"held-out-{PLAIN}.jsonl", self.round_folder(number) / ROLLOUTS]
+        if number:
+            return f"mend it and give another out: those of {self.folder} are all by it"
+        return f"mend it and remove {made[0]} and {made[1]}, whose texts are kept beside them"
 
     def head_of(self, folder: Path) -> TextRewardModel:
         """The head of a round on the backbone."""
@@ -345,8 +355,12 @@ def _split(
             )
     for name, some in (("prompts", asked), ("held_out", unseen)):
         if len(some) < _FEWEST_PROMPTS:
+            share = ""
+            if isinstance(held_out, float):
+                share = f", of {len(prompts)} of which {held_out:g} are held out by a hash of each,"
             raise ImproveError(
-                f"{name}: {len(some)} prompts are too few; give at least {_FEWEST_PROMPTS}"
+                f"{name}: {len(some)} prompts{share} are too few; give more: at least "
+                f"{_FEWEST_PROMPTS} different ones to train on and as many held out"
             )
     return asked, unseen
 
@@ -410,6 +424,7 @@ def _keep_settings(
     unseen: Sequence[Asked],
     settings: ImproveSettings,
     extraction: ExtractSettings,
+    reward: str,
 ) -> None:
     """Write what decides the rounds, or see that it is what it was.
 
@@ -426,6 +441,7 @@ def _keep_settings(
         "prompts": digest.hexdigest(),
         "train": len(train),
         "held_out": len(unseen),
+        "reward": reward,
         **{f"features {key}": value for key, value in identity.items() if key != "backbone"},
         **{
             key: _described(value)

@@ -46,7 +46,7 @@ def reward_answers(
     }
     for name in columns[0] if columns else ():  # every row has the same
         given[name] = [columns[n][name] for n, _ in places]
-    called = getattr(function, "__name__", type(function).__name__)
+    called = name_of(function)
     kept = "the answers are kept: mend it and run the same again"
     try:
         found = function(**given)
@@ -76,6 +76,12 @@ def reward_answers(
     for (n, _), reward in zip(places, rewards, strict=True):
         by_prompt[n].append(reward)
     return by_prompt
+
+
+def name_of(function: RewardFunction) -> str:
+    """What a reward function is called."""
+    name: str = getattr(function, "__name__", type(function).__name__)
+    return name
 
 
 def _completion(prompt: Any, answer: str) -> Any:

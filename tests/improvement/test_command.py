@@ -57,6 +57,7 @@ def test_rounds_from_a_function_of_a_file(words, capsys, tmp_path):
     ("reward", "said"),
     [
         ("level", "--reward level: give MODULE:FUNCTION"),
+        ("nowhere.py:level", "nowhere:level is nowhere.py in "),
         ("no_such_module:f", "importing no_such_module raised ModuleNotFoundError"),
         ("{}:nothing", "has no function nothing"),
         ("{}:size", "has no function size"),

@@ -114,6 +114,8 @@ def test_what_is_there_is_not_made_again(improved, backbone):
     other = dataclasses.replace(settings, samples=5)
     with pytest.raises(ImproveError, match="holds rounds of another samples; give another out"):
         improve(backbone, rows, reward, folder, held_out=UNSEEN, settings=other)
+    with pytest.raises(ImproveError, match="holds rounds of another reward; give another out"):
+        improve(backbone, rows, letters, folder, held_out=UNSEEN, settings=settings)
 
 
 def breaking(after, kind):
@@ -157,12 +159,12 @@ def test_a_reward_function_that_breaks_loses_nothing(backbone, tmp_path, kind, w
     texts = (tmp_path / "round-000" / "rollouts-texts.jsonl").read_bytes()
     calls = []
 
-    def mended(prompts, completions, **columns):
+    def reward(prompts, completions, **columns):
         calls.append(prompts)
         return letters(prompts, completions)
 
     one = dataclasses.replace(SETTINGS, rounds=1)
-    found = improve(backbone, PROMPTS, mended, tmp_path, held_out=UNSEEN, settings=one)
+    found = improve(backbone, PROMPTS, reward, tmp_path, held_out=UNSEEN, settings=one)
     assert (tmp_path / "round-000" / "rollouts-texts.jsonl").read_bytes() == texts
     assert calls[0][0] == PROMPTS[4] and len(found.rounds) == 1
 
@@ -172,8 +174,20 @@ def test_rewards_that_say_nothing_are_named(backbone, tmp_path):
     def same(prompts, completions, **columns):
         return [1.0] * len(completions)
 
-    with pytest.raises(ImproveError, match="round 0: features: nothing to learn: of 6 groups 0"):
+    with pytest.raises(ImproveError, match="round 0: features: nothing to learn: .*") as raised:
         improve(backbone, PROMPTS, same, tmp_path, held_out=UNSEEN, settings=SETTINGS)
+    wrong = [tmp_path / "held-out-plain.jsonl", tmp_path / "round-000" / "rollouts.jsonl"]
+    assert f"remove {wrong[0]} and {wrong[1]}" in str(raised.value)
+    for path in wrong:
+        path.unlink()
+
+    def mended(prompts, completions, **columns):
+        return letters(prompts, completions)
+
+    mended.__name__ = "same"
+    one = dataclasses.replace(SETTINGS, rounds=1)
+    found = improve(backbone, PROMPTS, mended, tmp_path, held_out=UNSEEN, settings=one)
+    assert 0 < found.plain.mean < 1
 
 
 def test_prompts_that_are_the_same_but_for_case_are_held_out_together():
@@ -273,8 +287,12 @@ def test_prompts_that_cannot_be_are_named(backbone, tmp_path):
         run([{"prompt": prompt, "completions": "a"} for prompt in PROMPTS])
     with pytest.raises(ImproveError, match="id 'a' stands twice"):
         run([{"prompt": prompt, "id": "a"} for prompt in PROMPTS])
-    with pytest.raises(ImproveError, match="prompts: 1 prompts are too few"):
+    with pytest.raises(ImproveError, match="prompts: 1 prompts are too few; give more"):
         run(PROMPTS[:1])
+    with pytest.raises(ImproveError, match="0 prompts, of 4 of which 0.2 are held out by a hash"):
+        run(["Why?"] * 4, held_out=0.2)
+    with pytest.raises(TypeError, match="reward_fn must be a function, got 'brevity'"):
+        improve(backbone, PROMPTS, "brevity", tmp_path, held_out=UNSEEN, settings=SETTINGS)
     with pytest.raises(ImproveError, match="some are texts, some conversations"):
         run([*PROMPTS, [{"role": "user", "content": "Why?"}]])
     with pytest.raises(ImproveError, match="held_out=1.5 must be a share"):

@@ -143,10 +143,9 @@ def _usual_lambda_max(draft: _Draft, setting: Setting) -> float:
     groups, members = draft.scores.shape
     spread = 1.0
     if setting.config.phase1_loss == "group_squared" and setting.config.advantage in _OF_SIZE:
-        known = (
-            np.where(draft.mask, draft.scores, np.nan) if draft.mask is not None else draft.scores
-        )
-        spread = float(np.nanmax(np.nanmax(known, axis=1) - np.nanmin(known, axis=1)))
+        mask = np.ones(draft.scores.shape, bool) if draft.mask is None else draft.mask
+        members_of = zip(draft.scores, mask, strict=True)
+        spread = max(float(np.ptp(own[there])) for own, there in members_of if there.any())
     return 0.1 * groups * np.sqrt(members) * spread
 
 

@@ -187,7 +187,7 @@ def test_rewards_that_say_nothing_are_named(backbone, tmp_path):
     mended.__name__ = "same"
     one = dataclasses.replace(SETTINGS, rounds=1)
     found = improve(backbone, PROMPTS, mended, tmp_path, held_out=UNSEEN, settings=one)
-    assert 0 < found.plain.mean < 1
+    assert found.plain.mean < 1  # that of `same` is 1
 
 
 def test_prompts_that_are_the_same_but_for_case_are_held_out_together():

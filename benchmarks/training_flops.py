@@ -13,16 +13,27 @@ attention makes its scores again on the way back: five products for two. Nothing
 embedding: in the first layer, what the first adapted matrices read has no gradient, and nor has
 what comes before them. The output head takes
 
-    sft, dpo    6 P d V    the logits are made again, tile by tile, on the way back
-    orpo        4 P d V
-    reward      6 P d      a head of one row, which is trained
+    sft, dpo, grpo    6 P d V    the logits are made again, tile by tile, on the way back
+    orpo              4 P d V
+    reward            6 P d      a head of one row, which is trained
 
-and the reference of dpo is one more forward pass, with the output head and without adapters:
+and the reference of dpo, and of grpo with a KL term, is one more forward pass, with the output head
+and without adapters:
 
-    dpo         2 R L W + 4 R L^2 H h a layer, and 2 P d V
+    2 R L W + 4 R L^2 H h a layer, and 2 P d V
 
-P is R L in orpo and for rewards. In sft and dpo it is R (L - 1) on a CPU and the tokens of
+P is R L in orpo and for rewards. In sft, dpo and grpo it is R (L - 1) on a CPU and the tokens of
 responses alone on a GPU; `contenders/trl_trainer.py` writes it with every micro-batch.
+
+Before a step of grpo R rows are answered behind prompts of L slots, by adapters that are not
+merged, in T passes: the first over the prompts, each of the others over one slot a row behind the
+kept keys and values of those before, ended rows and padding included, until the longest answer has
+ended. A layer takes
+
+    2 R (L + T - 1) (W + r sum(m + n)) + 4 R H h (L^2 + (L + 1) + ... + (L + T - 1))
+
+and the output head, of the last slot of each pass, 2 R T d V. Answers are trained on once, as TRL
+has it by default, so that no log probabilities of an old policy are made.
 
 Gradient checkpointing is off. Where attention is not fused it keeps its scores, and its backward
 pass takes 8 R L^2 H h, which the formula does not tell apart: in Gemma 2, and on a CPU with dropout
@@ -44,7 +55,7 @@ from coala_jax.backbones._registry import FAMILIES
 
 # Products of the output head in a training step: forward, the gradient of the hidden states, and
 # the logits again or the gradient of the head.
-HEAD_PRODUCTS = {"sft": 3, "dpo": 3, "orpo": 2, "reward": 3}
+HEAD_PRODUCTS = {"sft": 3, "dpo": 3, "grpo": 3, "orpo": 2, "reward": 3}
 # Scores and mixing; scores again, and the gradients of shares, values, queries and keys.
 ATTENTION_FORWARD, ATTENTION_BACKWARD = 2, 5
 # The matrices of a layer in the order in which a token meets them, by their names in the modules.
@@ -90,7 +101,8 @@ def training_flops(
         lora_targets: names of the adapted modules, or ends of them, as PEFT has them; at least one.
 
     Returns:
-        Their sum: forward, backward, and the reference's pass of dpo.
+        Their sum: forward, backward, and the reference's pass of dpo. What grpo takes beside it is
+        in `grpo_flops`.
 
     Raises:
         ValueError: another method, or a target that names no matrix of a layer.
@@ -114,6 +126,58 @@ def training_flops(
         if method == "dpo":
             total += scoring_flops(config, rows, slots, projected)
     return total
+
+
+def grpo_flops(
+    config: BackboneConfig,
+    generations: Iterable[Sequence[int]],
+    shapes: Sequence[Sequence[int]],
+    lora_rank: int,
+    lora_targets: Sequence[str],
+    *,
+    reference: bool = False,
+) -> dict[str, int]:
+    """Operations of GRPO: answers, training on them, and the reference's log probabilities.
+
+    Args:
+        config: of the backbone.
+        generations: (rows, slots of the prompts, passes) of every generation, as ``trl_grpo.py``
+            writes them.
+        shapes: of the micro-batches, as in `training_flops`.
+        lora_rank: of every adapter.
+        lora_targets: as in `training_flops`.
+        reference: whether the loss has a KL term.
+
+    Returns:
+        Those of ``generation``, ``training`` and ``reference``.
+    """
+    adapters = _adapter_weights(config, lora_rank, lora_targets)
+    scored = ((rows, slots, projected) for rows, slots, _, projected in shapes)
+    return {
+        "generation": sum(generation_flops(config, *each, adapters) for each in generations),
+        "training": training_flops(config, "grpo", shapes, lora_rank, lora_targets),
+        "reference": sum(scoring_flops(config, *each) for each in scored) if reference else 0,
+    }
+
+
+def generation_flops(
+    config: BackboneConfig, rows: int, length: int, passes: int, adapters: int = 0
+) -> int:
+    """Operations of answering a batch of prompts with kept keys and values, as torch runs it.
+
+    Args:
+        config: of the backbone.
+        rows: of the batch.
+        length: slots of every prompt, padding included.
+        passes: one over the prompts, the others over one slot a row.
+        adapters: weights of a layer's adapters that are not merged.
+    """
+    last = length + passes - 1
+    pairs = length**2 + (last * (last + 1) - length * (length + 1)) // 2
+    products = last * (config.matrix_weights + adapters)
+    products += ATTENTION_FORWARD * pairs * config.attention_width
+    head = passes * config.hidden_size * config.vocab_size
+    return MULTIPLY_ADD * rows * (config.depth * products + head)
 
 
 def scoring_flops(config: BackboneConfig, rows: int, length: int, projected: int) -> int:
@@ -147,6 +211,12 @@ def layer_matrices(config: BackboneConfig) -> tuple[Matrix, ...]:
         sizes = shape if re.fullmatch(family.turned, name) else shape[::-1]
         matrices.append(Matrix(name.removesuffix(".weight"), stage, *sizes))
     return tuple(matrices)
+
+
+def _adapter_weights(config: BackboneConfig, rank: int, targets: Sequence[str]) -> int:
+    """Of a layer."""
+    adapted = _adapted(layer_matrices(config), targets)
+    return rank * sum(each.inputs + each.outputs for each in adapted)
 
 
 def _adapted(matrices: Sequence[Matrix], targets: Sequence[str]) -> list[Matrix]:

@@ -1,7 +1,6 @@
 """Plain questions of the tutoring set, and what an answer is about, read from its own terms."""
 
 import itertools
-import re
 from typing import NamedTuple
 
 import numpy as np
@@ -10,9 +9,8 @@ from coala_jax.data._alternating import flatten
 from coala_jax.data._message import USER, Message
 from coala_jax.quickstart._concepts import ASPECTS, Concept, load_concepts
 from coala_jax.quickstart._tutoring import make_question
-
-# One shared word may be chance; two terms of one aspect are not.
-TERMS_NEEDED = 2
+from tools import own_terms
+from tools.own_terms import TERMS_NEEDED
 
 
 class PlainQuestion(NamedTuple):
@@ -36,8 +34,13 @@ def plain_questions(seed: int) -> list[PlainQuestion]:
 
 def count_terms(answer: str, concept: Concept, aspect: str) -> int:
     """How many of an aspect's own terms an answer holds, as whole words, whatever their case."""
-    text = answer.lower()
-    return sum(_holds(text, term) for term in concept.aspects[aspect].terms)
+    return own_terms.count_terms(answer, concept.aspects[aspect].terms)
+
+
+def terms_of(concept: Concept, aspect: str) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """An aspect's own terms, and those of every other aspect of the concept."""
+    others = [concept.aspects[other].terms for other in ASPECTS if other != aspect]
+    return concept.aspects[aspect].terms, others
 
 
 def is_direct(answer: str, concept: Concept, aspect: str) -> bool:
@@ -52,9 +55,7 @@ def is_direct(answer: str, concept: Concept, aspect: str) -> bool:
         True where the answer has at least two of the aspect's own terms, and more of these than of
         any other aspect of the concept.
     """
-    asked = count_terms(answer, concept, aspect)
-    others = (count_terms(answer, concept, other) for other in ASPECTS if other != aspect)
-    return asked >= TERMS_NEEDED and asked > max(others)
+    return own_terms.addresses(answer, *terms_of(concept, aspect))
 
 
 def names_concept(answer: str, concept: Concept) -> bool:
@@ -67,9 +68,5 @@ def names_concept(answer: str, concept: Concept) -> bool:
     Returns:
         True where the answer has two own terms of one aspect, or one and the concept's name.
     """
-    needed = TERMS_NEEDED - _holds(answer.lower(), concept.name)
+    needed = TERMS_NEEDED - own_terms.count_terms(answer, [concept.name])
     return any(count_terms(answer, concept, aspect) >= needed for aspect in ASPECTS)
-
-
-def _holds(text: str, term: str) -> bool:
-    return re.search(rf"\b{re.escape(term)}\b", text) is not None

@@ -47,6 +47,8 @@ VERSIONS = ("trl", "peft", "transformers", "accelerate", "datasets", "torch")
 # The micro-batch whose operations torch counts: the first ones set things up.
 COUNTED = 1
 JUDGED_TOGETHER = 8
+# What PEFT calls reward models and causal ones.
+SCORING, WRITING = "SEQ_CLS", "CAUSAL_LM"
 # The label of positions outside the loss, as torch has it.
 IGNORED = -100
 KIB = 1024
@@ -116,13 +118,13 @@ def run(job: Job) -> None:
         "counted": seen.counted,
         "dtype": str(trainer.model.dtype).removeprefix("torch."),
         "trained_weights": sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
-        "peak_bytes": _peak_bytes(),
+        "peak_bytes": peak_bytes(),
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
         "threads": torch.get_num_threads(),
         "versions": {name: importlib.metadata.version(name) for name in VERSIONS},
     }
     if job.method == "reward":
-        result["rewards"] = _rewards(trainer, _rows(job.judged))
+        result["rewards"] = _rewards(trainer, rows_of(job.judged))
     if job.merge:
         merged = trainer.accelerator.unwrap_model(trainer.model).merge_and_unload()
         merged.save_pretrained(out / "merged")
@@ -173,7 +175,7 @@ def make_trainer(job: Job) -> tuple[Any, Seen]:
         args=_arguments(job, config),
         train_dataset=Dataset.from_list(_examples(job)),
         processing_class=tokenizer,
-        peft_config=_lora(job),
+        peft_config=lora_of(SCORING if job.method == "reward" else WRITING, job.lora),
     )
     return trainer, seen
 
@@ -184,7 +186,7 @@ def _puts_start(tokenizer: Any) -> bool:
 
 
 def _model(job: Job, pad_id: int) -> Any:
-    dtype = torch.bfloat16 if _is_bfloat16(job) else torch.float32
+    dtype = torch.bfloat16 if is_bfloat16(job.dtype) else torch.float32
     if job.method == "reward":
         kind, options = AutoModelForSequenceClassification, {"num_labels": 1}
     else:
@@ -194,8 +196,9 @@ def _model(job: Job, pad_id: int) -> Any:
     return model
 
 
-def _is_bfloat16(job: Job) -> bool:
-    return torch.cuda.is_available() if job.dtype is None else job.dtype == "bfloat16"
+def is_bfloat16(dtype: str | None) -> bool:
+    """Whether weights and products are, by a job's ``dtype``."""
+    return torch.cuda.is_available() if dtype is None else dtype == "bfloat16"
 
 
 def _arguments(job: Job, config: Any) -> Any:
@@ -213,7 +216,7 @@ def _arguments(job: Job, config: Any) -> Any:
         max_grad_norm=1.0,
         max_length=job.max_length,
         seed=job.seed,
-        bf16=_is_bfloat16(job),
+        bf16=is_bfloat16(job.dtype),
         use_cpu=not on_gpu,
         gradient_checkpointing=False,
         logging_steps=1,
@@ -224,20 +227,21 @@ def _arguments(job: Job, config: Any) -> Any:
     )
 
 
-def _lora(job: Job) -> LoraConfig:
-    if job.method == "reward":
-        return LoraConfig(task_type="SEQ_CLS", bias="none", modules_to_save=["score"], **job.lora)
-    return LoraConfig(task_type="CAUSAL_LM", bias="none", **job.lora)
+def lora_of(task: str, lora: dict[str, Any]) -> LoraConfig:
+    """Adapters of a model, by a job's ``lora``; of one that scores, its output head is trained."""
+    own = {"modules_to_save": ["score"]} if task == SCORING else {}
+    return LoraConfig(task_type=task, bias="none", **own, **lora)
 
 
-def _rows(path: str) -> list[dict[str, str]]:
+def rows_of(path: str) -> list[dict[str, Any]]:
+    """Rows of a file of JSON lines."""
     lines = Path(path).read_text("utf-8").splitlines()
     return [json.loads(line) for line in lines]
 
 
 def _examples(job: Job) -> list[dict[str, str]]:
     """Rows as the trainers take them."""
-    rows = _rows(job.train)
+    rows = rows_of(job.train)
     if job.method == "sft":
         return [{"prompt": row["prompt"], "completion": row["chosen"]} for row in rows]
     return [{name: row[name] for name in ("prompt", "chosen", "rejected")} for row in rows]
@@ -267,7 +271,7 @@ def _projected(inputs: dict[str, Any]) -> int:
     return int(in_loss.sum() if torch.cuda.is_available() else in_loss.numel())
 
 
-def _peak_bytes() -> dict[str, int]:
+def peak_bytes() -> dict[str, int]:
     """The most memory so far: of the process, and of the GPU where there is one."""
     peaks = {"process": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * KIB}
     if torch.cuda.is_available():

@@ -78,6 +78,7 @@ def config_of(name, fields):
         ("sft", 6 * 5 * 4 * 10),
         ("dpo", 6 * 5 * 4 * 10 + FORWARD + 2 * 5 * 4 * 10),
         ("orpo", 4 * 5 * 4 * 10),
+        ("grpo", 6 * 5 * 4 * 10),
         ("reward", 6 * 5 * 4),
     ],
 )
@@ -145,6 +146,24 @@ def test_the_matrices_are_those_of_the_configuration(flops, name):
 
 def test_scoring_is_a_pass_and_a_head(flops):
     assert flops.scoring_flops(config_of("llama", TINY), 2, 3, 5) == FORWARD + 2 * 5 * 4 * 10
+
+
+def test_an_answer_is_a_pass_over_the_prompt_and_one_a_slot(flops):
+    """Two rows, prompts of three slots, three passes: over 3, 1 and 1 slots, of 9, 4 and 5 pairs.
+
+    An adapter of q, (4, 4) of rank 1, has 8 weights.
+    """
+    config = config_of("llama", TINY)
+    answered = 2 * (2 * 2 * 5 * (120 + 8) + 4 * 2 * (9 + 4 + 5) * 4) + 2 * 2 * 3 * 4 * 10
+    assert flops.generation_flops(config, 2, 3, 3, 8) == answered
+    assert flops.generation_flops(config, 2, 3, 1) == FORWARD + 2 * 2 * 4 * 10
+    shapes = [(2, 3, 5, 5)] * 2
+    given = config, [(2, 3, 3)], shapes, 1, ["q_proj"]
+    training = flops.training_flops(config, "grpo", shapes, 1, ["q_proj"])
+    parts = {"generation": answered, "training": training, "reference": 0}
+    assert flops.grpo_flops(*given) == parts
+    reference = 2 * flops.scoring_flops(config, 2, 3, 5)
+    assert flops.grpo_flops(*given, reference=True) == {**parts, "reference": reference}
 
 
 def test_a_wrong_target_or_method_is_named(flops):

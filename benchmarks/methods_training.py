@@ -13,6 +13,7 @@ all training pairs.
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 from collections.abc import Sequence
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from methods_plan import Method, Model, Plan
+from methods_plan import Method, Model, Plan, Training
 from methods_quality import PairLogProbs, pair_log_probs
 from methods_rows import DEVELOPMENT, FITTED, HELD_OUT, TRAIN, read_part
 from reporting import HERE
@@ -171,25 +172,31 @@ class Trainer(NamedTuple):
             "max_length": self.plan.max_length,
             "seed": self.seed,
             "dtype": training.dtype,
-            "lora": {
-                "r": training.lora_rank,
-                "lora_alpha": training.lora_alpha,
-                "lora_dropout": training.lora_dropout,
-                "target_modules": list(self.model.lora_targets),
-            },
+            "lora": lora_of(training, self.model),
         }
 
 
-def run_trl(python: Path, job: Path) -> None:
+def lora_of(training: Training, model: Model) -> dict[str, Any]:
+    """Adapters of a model, as job files have them."""
+    return {
+        "r": training.lora_rank,
+        "lora_alpha": training.lora_alpha,
+        "lora_dropout": training.lora_dropout,
+        "target_modules": list(model.lora_targets),
+    }
+
+
+def run_trl(python: Path, job: Path, script: Path = TRAINER) -> None:
     """Run a job file with TRL's Python.
 
     Raises:
         TrainingError: that failed.
     """
-    command = [str(python), str(TRAINER), str(job)]
+    command = [str(python), str(script), str(job)]
     log = job.parent / "log.txt"
+    options = {"stderr": subprocess.STDOUT, "env": {**os.environ, "PYTHONPATH": str(HERE.parent)}}
     with log.open("w", encoding="utf-8") as lines:
-        done = subprocess.run(command, stdout=lines, stderr=subprocess.STDOUT, check=False)
+        done = subprocess.run(command, stdout=lines, check=False, **options)
     if done.returncode:
         raise TrainingError(
             f"{job}: {_ending(done.returncode)}: {log.read_text('utf-8', 'replace')[-LAST_LINES:]}"

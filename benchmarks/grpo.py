@@ -1,0 +1,255 @@
+"""GRPO by TRL beside rounds of `coala_jax.improve`: the same questions and reward, as many tokens.
+
+    make bench-env
+    PYTHONPATH=. python benchmarks/grpo.py --work OUT --seeds 0 1 2     # OUT of rounds.py
+
+GRPO trains LoRA (`contenders/trl_grpo.py`, as the trained methods of benchmarks/plans/embedded.yaml
+have it) on the questions that the rounds were trained on, samples as they do, and ends when it has
+generated as many tokens, or so many times as many. Learning rates are tried with questions about a
+fifth of the training concepts held back, and the one whose answers to these have the highest reward
+is taken; no held-out question is asked before. Held-out ones are answered plainly, with the draws
+that the rounds had.
+
+Operations are products alone: of GRPO by `training_flops.py`, which torch's own count of a step is
+held against; of the rounds as they run (`rounds_bill.py`). Answers that judge, to held-out and to
+held-back questions, are in neither bill. What is there is not made again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from grpo_report import table
+from methods import TRL
+from methods_plan import Model, Plan, read_plan
+from methods_training import ADAPTER, JOB, RESULT, lora_of, run_trl
+from reporting import HERE, account, parser_of, save, say
+from rounds import BEFORE, EVALUATED, NEW_TOKENS, direct, questions, rows_of
+from rounds_bill import rounds_bill
+from training_flops import grpo_flops
+
+from coala_jax._files import write_text
+from coala_jax._json import json_text
+from coala_jax.backbones import load_backbone
+from coala_jax.data._split import eval_mask
+from coala_jax.decoding import GenerationConfig
+from coala_jax.improvement import ImproveSettings
+from coala_jax.improvement._improve import HELD_OUT_DRAWS, ROLLOUTS
+from coala_jax.improvement._rollouts import Asked, Sampler, rewarded_answers
+from coala_jax.improvement._settings import PLAIN
+from tools.tutoring_truth import plain_questions, terms_of
+
+NAME = "grpo"
+PLAN, MODEL = HERE / "plans" / "embedded.yaml", "embedded"
+TRAINER = HERE / "contenders" / "trl_grpo.py"
+REWARD = "tools.own_terms:directness"
+# Of the training concepts, whose questions choose the learning rate; beyond the draws of others.
+HELD_BACK, HELD_BACK_DRAWS = 0.2, HELD_OUT_DRAWS + 1
+# Fields of a job that say where things are.
+PLACES = ("model", "train", "out")
+# Answers of a step, those to four questions by default.
+STEP = 32
+
+
+def main() -> None:
+    """Train, answer, and write the tables."""
+    parser = parser_of(__doc__ or "", NAME)
+    parser.add_argument("--work", type=Path, required=True, help="folder of benchmarks/rounds.py")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--samples", type=int, default=8, help="as the rounds had it")
+    parser.add_argument("--questions", type=int, default=120, help="as the rounds had it")
+    parser.add_argument("--rates", type=float, nargs="+", default=[1e-4, 1e-3, 3e-3])
+    parser.add_argument("--beta", type=float, default=0.0, help="of the KL term; TRL has 0")
+    parser.add_argument(
+        "--longer", type=int, nargs="*", default=[], help="runs of so many times the tokens too"
+    )
+    parser.add_argument("--development", action="store_true", help="as the rounds had it")
+    parser.add_argument("--trl", type=Path, default=TRL, help="Python that has trl, peft, torch")
+    arguments = parser.parse_args()
+    plan = read_plan(PLAN)
+    seeds = [of_seed(arguments, plan, seed) for seed in arguments.seeds]
+    told = ("seeds", "samples", "questions", "rates", "beta", "longer", "development")
+    result = account(
+        settings={name: getattr(arguments, name) for name in told},
+        rows=[row for found in seeds for row in found["rows"]],
+        tried=[one for found in seeds for one in found["tried"]],
+        runs=[one for found in seeds for one in found["runs"]],
+        bills=[found["bill"] for found in seeds],
+    )
+    save(arguments, result, table(result))
+    sys.stdout.write(table(result))
+
+
+def of_seed(arguments: argparse.Namespace, plan: Plan, seed: int) -> dict[str, Any]:
+    """Rows of one seed, of rounds and GRPO; learning rates that were tried, and final runs."""
+    train, unseen = questions(seed, arguments.questions, arguments.development)
+    work = arguments.work / ("development" if arguments.development else "held-out")
+    rounds, folder = work / f"seed-{seed}" / "rounds", work / f"seed-{seed}" / NAME
+    require_trained_on(rounds, train)
+    settings = ImproveSettings(
+        samples=arguments.samples,
+        generation=GenerationConfig.from_options(max_new_tokens=NEW_TOKENS),
+        seed=seed,
+        batch_size=64,
+    )
+    model = plan.models[MODEL]
+    bill_path = folder / "rounds-bill.json"
+    if not bill_path.exists():
+        made = rounds_bill(load_backbone(model.path), train, unseen, direct, rounds, settings)
+        write_text(bill_path, json_text(made))
+    bill = json.loads(bill_path.read_text("utf-8"))
+    rows = [*rows_of(rounds, seed, BEFORE, PLAIN)]
+    spent = 0
+    for number, each in enumerate(bill):
+        spent += sum(each[part] for part in ("sampling", "features", "head"))
+        counted = {"tokens": sum(one["tokens"] for one in bill[: number + 1]), "flops": spent}
+        for way in EVALUATED:
+            place = rounds / f"round-{number:03d}"
+            rows += rows_of(place, seed, f"improve, round {number}", way, **counted)
+    tokens = sum(each["tokens"] for each in bill)
+    grpo = Grpo(plan, model, settings, seed, folder, arguments.trl, arguments.beta)
+    rate, tried = grpo.choose(arguments.rates, train, tokens)
+    runs = []
+    for times in (1, *arguments.longer):
+        name = "GRPO" if times == 1 else f"GRPO, {times} times the tokens"
+        place = folder / f"final-{times}"
+        run = grpo.train(place, rate, train, times * tokens)
+        grpo.answer(place, unseen, HELD_OUT_DRAWS, 1)
+        flops = sum(run["flops"].values())
+        rows += rows_of(place, seed, name, PLAIN, tokens=run["tokens"], flops=flops)
+        runs.append({"seed": seed, "name": name, "learning_rate": rate, **run})
+    return {"rows": rows, "tried": tried, "runs": runs, "bill": bill}
+
+
+class Grpo(NamedTuple):
+    """Trains the backbone on questions, and asks what came of it.
+
+    Attributes:
+        plan: with what all trained methods share.
+        model: the backbone, with its adapted modules.
+        settings: of the rounds: how answers are sampled.
+        seed: of everything.
+        folder: of the runs.
+        python: that has TRL.
+        beta: of the KL term.
+    """
+
+    plan: Plan
+    model: Model
+    settings: ImproveSettings
+    seed: int
+    folder: Path
+    python: Path
+    beta: float
+
+    def choose(
+        self, rates: Sequence[float], train: Sequence[dict[str, Any]], tokens: int
+    ) -> tuple[float, list[dict[str, Any]]]:
+        """The learning rate of the highest reward on held-back questions, and what was tried.
+
+        A trial has the share of the tokens that its questions are of all.
+        """
+        concepts = [row["id"].rsplit("/", 2)[0] for row in train]
+        mask = eval_mask(concepts, HELD_BACK, self.seed)
+        fitted = [row for row, out in zip(train, mask, strict=True) if not out]
+        held_back = [row for row, out in zip(train, mask, strict=True) if out]
+        tried = []
+        for rate in rates:
+            place = self.folder / f"trial-{rate:g}"
+            run = self.train(place, rate, fitted, tokens * len(fitted) // len(train))
+            reward = self.answer(place, held_back, HELD_BACK_DRAWS, self.settings.samples)
+            tried.append({"seed": self.seed, "learning_rate": rate, "reward": reward, **run})
+            say(f"seed {self.seed}, learning rate {rate:g}: {reward:.3f}")
+        return max(tried, key=lambda one: one["reward"])["learning_rate"], tried
+
+    def train(
+        self, place: Path, rate: float, train: Sequence[dict[str, Any]], tokens: int
+    ) -> dict[str, Any]:
+        """One run, or what an earlier one said: tokens, steps, operations, rewards by step.
+
+        Raises:
+            ValueError: the earlier one had other settings.
+        """
+        job = self.job(place, rate, tokens)
+        if not (place / RESULT).exists():
+            lines = "".join(json.dumps(row) + "\n" for row in with_terms(train))
+            write_text(place / "train.jsonl", lines)
+            write_text(place / JOB, json_text(job))
+            run_trl(self.python, place / JOB, TRAINER)
+        known = json.loads((place / JOB).read_text("utf-8"))
+        if any(known.get(name) != job[name] for name in job if name not in PLACES):
+            raise ValueError(f"{place}: a run of other settings; remove it, or give another --work")
+        result = json.loads((place / RESULT).read_text("utf-8"))
+        flops = grpo_flops(
+            load_backbone(self.model.path).config,
+            result["generations"],
+            result["micro_batches"],
+            self.plan.training.lora_rank,
+            self.model.lora_targets,
+            reference=self.beta != 0,
+        )
+        rewards = [line["reward"] for line in result["log"] if "reward" in line]
+        told = ("tokens", "steps", "seconds", "counted", "peak_bytes", "versions")
+        return {**{name: result[name] for name in told}, "flops": flops, "rewards": rewards}
+
+    def job(self, place: Path, rate: float, tokens: int) -> dict[str, Any]:
+        """A job file of trl_grpo.py, by the fields of its `Job`."""
+        sampling = self.settings.generation.sampling
+        names = ("max_new_tokens", "temperature", "top_p", "top_k")
+        return {
+            "model": str(self.model.path),
+            "train": str(place / "train.jsonl"),
+            "out": str(place),
+            "reward": REWARD,
+            "tokens": tokens,
+            "learning_rate": rate,
+            "beta": self.beta,
+            "samples": self.settings.samples,
+            **{name: getattr(sampling, name) for name in names},
+            "batch": STEP,
+            "accumulation": 1,
+            "seed": self.seed,
+            "lora": lora_of(self.plan.training, self.model),
+            "dtype": self.plan.training.dtype,
+        }
+
+    def answer(
+        self, place: Path, rows: Sequence[dict[str, Any]], draws: int, samples: int
+    ) -> float:
+        """Mean reward of plain answers by an adapter; they are kept beside it."""
+        backbone = load_backbone(self.model.path, adapter=place / ADAPTER)
+        key = jax.random.fold_in(jax.random.key(self.seed), draws)
+        sampler = Sampler(backbone, PLAIN, samples, self.settings, key)
+        asked = [
+            Asked(row["id"], row["prompt"], {k: row[k] for k in ("concept", "aspect")})
+            for row in rows
+        ]
+        path = place / f"held-out-{PLAIN}.jsonl"
+        found = rewarded_answers(path, sampler, asked, direct, place.name)
+        return float(np.mean([each.rewards for each in found]))
+
+
+def with_terms(rows: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Questions with what `tools.own_terms` judges answers by, where there is no coala_jax."""
+    known = {(each.concept.name, each.aspect): each.concept for each in plain_questions(0)}
+    for row in rows:
+        terms, others = terms_of(known[row["concept"], row["aspect"]], row["aspect"])
+        yield {"prompt": row["prompt"], "terms": terms, "other_terms": others}
+
+
+def require_trained_on(rounds: Path, train: Sequence[dict[str, Any]]) -> None:
+    """Raise where rounds were trained on other questions."""
+    lines = (rounds / "round-000" / ROLLOUTS).read_text("utf-8").splitlines()
+    if [json.loads(line)["name"] for line in lines] != [row["id"] for row in train]:
+        raise ValueError(f"{rounds}: has other questions; give --questions as rounds.py had it")
+
+
+if __name__ == "__main__":
+    main()

@@ -32,7 +32,7 @@ from methods_plan import Model, Plan, read_plan
 from methods_training import ADAPTER, JOB, RESULT, lora_of, run_trl
 from reporting import HERE, account, parser_of, save, say
 from rounds import BEFORE, EVALUATED, NEW_TOKENS, direct, questions, rows_of
-from rounds_bill import rounds_bill
+from rounds_bill import PARTS, rounds_bill
 from training_flops import grpo_flops
 
 from coala_jax._files import write_text
@@ -65,7 +65,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--samples", type=int, default=8, help="as the rounds had it")
     parser.add_argument("--questions", type=int, default=120, help="as the rounds had it")
-    parser.add_argument("--rates", type=float, nargs="+", default=[1e-4, 1e-3, 3e-3])
+    parser.add_argument("--rates", type=float, nargs="+", default=[1e-4, 3e-4, 1e-3, 3e-3])
     parser.add_argument("--beta", type=float, default=0.0, help="of the KL term; TRL has 0")
     parser.add_argument(
         "--longer", type=int, nargs="*", default=[], help="runs of so many times the tokens too"
@@ -105,14 +105,7 @@ def of_seed(arguments: argparse.Namespace, plan: Plan, seed: int) -> dict[str, A
         made = rounds_bill(load_backbone(model.path), train, unseen, direct, rounds, settings)
         write_text(bill_path, json_text(made))
     bill = json.loads(bill_path.read_text("utf-8"))
-    rows = [*rows_of(rounds, seed, BEFORE, PLAIN)]
-    spent = 0
-    for number, each in enumerate(bill):
-        spent += sum(each[part] for part in ("sampling", "features", "head"))
-        counted = {"tokens": sum(one["tokens"] for one in bill[: number + 1]), "flops": spent}
-        for way in EVALUATED:
-            place = rounds / f"round-{number:03d}"
-            rows += rows_of(place, seed, f"improve, round {number}", way, **counted)
+    rows = [*of_rounds(rounds, seed, bill)]
     tokens = sum(each["tokens"] for each in bill)
     grpo = Grpo(plan, model, settings, seed, folder, arguments.trl, arguments.beta)
     rate, tried = grpo.choose(arguments.rates, train, tokens)
@@ -126,6 +119,18 @@ def of_seed(arguments: argparse.Namespace, plan: Plan, seed: int) -> dict[str, A
         rows += rows_of(place, seed, name, PLAIN, tokens=run["tokens"], flops=flops)
         runs.append({"seed": seed, "name": name, "learning_rate": rate, **run})
     return {"rows": rows, "tried": tried, "runs": runs, "bill": bill}
+
+
+def of_rounds(rounds: Path, seed: int, bill: Sequence[dict[str, int]]) -> Iterator[dict[str, Any]]:
+    """Rows of the rounds, with the tokens and operations until then."""
+    yield from rows_of(rounds, seed, BEFORE, PLAIN)
+    tokens = flops = 0
+    for number, each in enumerate(bill):
+        tokens += each["tokens"]
+        flops += sum(each[part] for part in PARTS)
+        for way in EVALUATED:
+            place, name = rounds / f"round-{number:03d}", f"improve, round {number}"
+            yield from rows_of(place, seed, name, way, tokens=tokens, flops=flops)
 
 
 class Grpo(NamedTuple):

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from reporting import interval, markdown, origin
 from rounds import BEFORE
+from rounds_bill import PARTS
 
 from coala_jax._intervals import cluster_interval, share_interval
 from coala_jax.improvement._settings import PLAIN
@@ -92,7 +93,7 @@ def parts(result: Mapping[str, Any]) -> Iterator[list[str]]:
     number = max(len(bill) for bill in result["bills"])
     for place in range(number):
         some = [bill[place] for bill in result["bills"]]
-        sums = [sum(each[part] for each in some) for part in ("sampling", "features", "head")]
+        sums = [sum(each[part] for each in some) for part in PARTS]
         yield [f"improve, round {place}", *shown(*sums, None, None)]
     runs: dict[str, list[dict[str, Any]]] = {}
     for one in [*result["runs"], *({**one, "name": "GRPO's trials"} for one in result["tried"])]:

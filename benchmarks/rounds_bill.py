@@ -27,6 +27,8 @@ from coala_jax.improvement._rewarding import RewardFunction
 from coala_jax.improvement._rollouts import Rollout, Sampler, rewarded_answers
 from coala_jax.improvement._settings import PLAIN
 
+# What a round takes: answers, their features, and the head with the choice of its strengths.
+PARTS = ("sampling", "features", "head")
 # Another compilation rounds otherwise, and a token that hangs on it may end an answer elsewhere.
 APART = 0.02
 
@@ -50,7 +52,7 @@ def rounds_bill(
         settings: how they went.
 
     Returns:
-        Of each ``sampling``, ``features`` and ``head``, and the ``tokens`` that were sampled.
+        Of each its ``PARTS``, and the ``tokens`` that were sampled.
 
     Raises:
         ValueError: what is made again has another number of tokens: the rounds are of others.

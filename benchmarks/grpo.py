@@ -7,8 +7,8 @@ GRPO trains LoRA (`contenders/trl_grpo.py`, as the trained methods of benchmarks
 have it) on the questions that the rounds were trained on, samples as they do, and ends when it has
 generated as many tokens, or so many times as many. Learning rates are tried with questions about a
 fifth of the training concepts held back, and the one whose answers to these have the highest reward
-is taken; no held-out question is asked before. Held-out ones are answered plainly, with the draws
-that the rounds had.
+over all seeds is taken; no held-out question is asked before. Held-out ones are answered plainly,
+with the draws that the rounds had.
 
 Operations are products alone: of GRPO by `training_flops.py`, which torch's own count of a step is
 held against; of the rounds as they run (`rounds_bill.py`). Answers that judge, to held-out and to
@@ -74,51 +74,61 @@ def main() -> None:
     parser.add_argument("--trl", type=Path, default=TRL, help="Python that has trl, peft, torch")
     arguments = parser.parse_args()
     plan = read_plan(PLAN)
-    seeds = [of_seed(arguments, plan, seed) for seed in arguments.seeds]
+    seeds = [grpo_of(arguments, plan, seed) for seed in arguments.seeds]
+    tried = [grpo.trial(rate) for grpo in seeds for rate in arguments.rates]
+    rate = best_rate(tried)
+    say(f"learning rate {rate:g}")
+    found = [of_seed(grpo, rate, arguments.longer) for grpo in seeds]
     told = ("seeds", "samples", "questions", "rates", "beta", "longer", "development")
     result = account(
         settings={name: getattr(arguments, name) for name in told},
-        rows=[row for found in seeds for row in found["rows"]],
-        tried=[one for found in seeds for one in found["tried"]],
-        runs=[one for found in seeds for one in found["runs"]],
-        bills=[found["bill"] for found in seeds],
+        rows=[row for each in found for row in each["rows"]],
+        tried=tried,
+        runs=[one for each in found for one in each["runs"]],
+        bills=[each["bill"] for each in found],
     )
     save(arguments, result, table(result))
     sys.stdout.write(table(result))
 
 
-def of_seed(arguments: argparse.Namespace, plan: Plan, seed: int) -> dict[str, Any]:
-    """Rows of one seed, of rounds and GRPO; learning rates that were tried, and final runs."""
+def best_rate(tried: Sequence[dict[str, Any]]) -> float:
+    """The learning rate of the highest mean reward over all seeds; the first of equals."""
+    rewards: dict[float, list[float]] = {}
+    for one in tried:
+        rewards.setdefault(one["learning_rate"], []).append(one["reward"])
+    return max(rewards, key=lambda rate: np.mean(rewards[rate]))
+
+
+def grpo_of(arguments: argparse.Namespace, plan: Plan, seed: int) -> Grpo:
+    """What trains on the questions of a seed's rounds."""
     train, unseen = questions(seed, arguments.questions, arguments.development)
     work = arguments.work / ("development" if arguments.development else "held-out")
-    rounds, folder = work / f"seed-{seed}" / "rounds", work / f"seed-{seed}" / NAME
-    require_trained_on(rounds, train)
+    work /= f"seed-{seed}"
+    require_trained_on(work / "rounds", train)
     settings = ImproveSettings(
         samples=arguments.samples,
         generation=GenerationConfig.from_options(max_new_tokens=NEW_TOKENS),
         seed=seed,
         batch_size=64,
     )
-    model = plan.models[MODEL]
-    bill_path = folder / "rounds-bill.json"
-    if not bill_path.exists():
-        made = rounds_bill(load_backbone(model.path), train, unseen, direct, rounds, settings)
-        write_text(bill_path, json_text(made))
-    bill = json.loads(bill_path.read_text("utf-8"))
-    rows = [*of_rounds(rounds, seed, bill)]
-    tokens = sum(each["tokens"] for each in bill)
-    grpo = Grpo(plan, model, settings, seed, folder, arguments.trl, arguments.beta)
-    rate, tried = grpo.choose(arguments.rates, train, tokens)
-    runs = []
-    for times in (1, *arguments.longer):
+    places = work / "rounds", work / NAME
+    return Grpo(plan, settings, train, unseen, *places, arguments.trl, arguments.beta)
+
+
+def of_seed(grpo: Grpo, rate: float, longer: Sequence[int]) -> dict[str, Any]:
+    """Rows of one seed, of rounds and GRPO, with the operations of the rounds, and final runs."""
+    seed, tokens = grpo.settings.seed, tokens_of(grpo.rounds)
+    rows, runs = [], []
+    for times in (1, *longer):
         name = "GRPO" if times == 1 else f"GRPO, {times} times the tokens"
-        place = folder / f"final-{times}"
-        run = grpo.train(place, rate, train, times * tokens)
-        grpo.answer(place, unseen, HELD_OUT_DRAWS, 1)
+        place = grpo.folder / f"final-{times}"
+        run = grpo.run(place, rate, grpo.train, times * tokens)
+        grpo.answer(place, grpo.unseen, HELD_OUT_DRAWS, 1)
         flops = sum(run["flops"].values())
         rows += rows_of(place, seed, name, PLAIN, tokens=run["tokens"], flops=flops)
         runs.append({"seed": seed, "name": name, "learning_rate": rate, **run})
-    return {"rows": rows, "tried": tried, "runs": runs, "bill": bill}
+    bill = grpo.rounds_bill()
+    return {"rows": [*of_rounds(grpo.rounds, seed, bill), *rows], "runs": runs, "bill": bill}
 
 
 def of_rounds(rounds: Path, seed: int, bill: Sequence[dict[str, int]]) -> Iterator[dict[str, Any]]:
@@ -134,47 +144,50 @@ def of_rounds(rounds: Path, seed: int, bill: Sequence[dict[str, int]]) -> Iterat
 
 
 class Grpo(NamedTuple):
-    """Trains the backbone on questions, and asks what came of it.
+    """Trains the backbone on the questions of rounds, and asks what came of it.
 
     Attributes:
         plan: with what all trained methods share.
-        model: the backbone, with its adapted modules.
-        settings: of the rounds: how answers are sampled.
-        seed: of everything.
+        settings: of the rounds: how answers are sampled, and the seed of everything.
+        train: questions to train on.
+        unseen: held-out ones.
+        rounds: their folder.
         folder: of the runs.
         python: that has TRL.
         beta: of the KL term.
     """
 
     plan: Plan
-    model: Model
     settings: ImproveSettings
-    seed: int
+    train: Sequence[dict[str, Any]]
+    unseen: Sequence[dict[str, Any]]
+    rounds: Path
     folder: Path
     python: Path
     beta: float
 
-    def choose(
-        self, rates: Sequence[float], train: Sequence[dict[str, Any]], tokens: int
-    ) -> tuple[float, list[dict[str, Any]]]:
-        """The learning rate of the highest reward on held-back questions, and what was tried.
+    @property
+    def model(self) -> Model:
+        """The backbone, with its adapted modules."""
+        return self.plan.models[MODEL]
+
+    def trial(self, rate: float) -> dict[str, Any]:
+        """A learning rate, with the mean reward on held-back questions; what it took.
 
         A trial has the share of the tokens that its questions are of all.
         """
-        concepts = [row["id"].rsplit("/", 2)[0] for row in train]
-        mask = eval_mask(concepts, HELD_BACK, self.seed)
-        fitted = [row for row, out in zip(train, mask, strict=True) if not out]
-        held_back = [row for row, out in zip(train, mask, strict=True) if out]
-        tried = []
-        for rate in rates:
-            place = self.folder / f"trial-{rate:g}"
-            run = self.train(place, rate, fitted, tokens * len(fitted) // len(train))
-            reward = self.answer(place, held_back, HELD_BACK_DRAWS, self.settings.samples)
-            tried.append({"seed": self.seed, "learning_rate": rate, "reward": reward, **run})
-            say(f"seed {self.seed}, learning rate {rate:g}: {reward:.3f}")
-        return max(tried, key=lambda one: one["reward"])["learning_rate"], tried
+        seed, concepts = self.settings.seed, [row["id"].rsplit("/", 2)[0] for row in self.train]
+        mask = eval_mask(concepts, HELD_BACK, seed)
+        fitted = [row for row, out in zip(self.train, mask, strict=True) if not out]
+        held_back = [row for row, out in zip(self.train, mask, strict=True) if out]
+        place = self.folder / f"trial-{rate:g}"
+        tokens = tokens_of(self.rounds) * len(fitted) // len(self.train)
+        run = self.run(place, rate, fitted, tokens)
+        reward = self.answer(place, held_back, HELD_BACK_DRAWS, self.settings.samples)
+        say(f"seed {seed}, learning rate {rate:g}: {reward:.3f} of {len(held_back)} questions")
+        return {"seed": seed, "learning_rate": rate, "reward": reward, **run}
 
-    def train(
+    def run(
         self, place: Path, rate: float, train: Sequence[dict[str, Any]], tokens: int
     ) -> dict[str, Any]:
         """One run, or what an earlier one said: tokens, steps, operations, rewards by step.
@@ -220,17 +233,27 @@ class Grpo(NamedTuple):
             **{name: getattr(sampling, name) for name in names},
             "batch": STEP,
             "accumulation": 1,
-            "seed": self.seed,
+            "seed": self.settings.seed,
             "lora": lora_of(self.plan.training, self.model),
             "dtype": self.plan.training.dtype,
         }
+
+    def rounds_bill(self) -> list[dict[str, int]]:
+        """Operations of every round, or what an earlier count has."""
+        path = self.folder / "rounds-bill.json"
+        if not path.exists():
+            backbone, asked = load_backbone(self.model.path), (self.train, self.unseen)
+            made = rounds_bill(backbone, *asked, direct, self.rounds, self.settings)
+            write_text(path, json_text(made))
+        bill: list[dict[str, int]] = json.loads(path.read_text("utf-8"))
+        return bill
 
     def answer(
         self, place: Path, rows: Sequence[dict[str, Any]], draws: int, samples: int
     ) -> float:
         """Mean reward of plain answers by an adapter; they are kept beside it."""
         backbone = load_backbone(self.model.path, adapter=place / ADAPTER)
-        key = jax.random.fold_in(jax.random.key(self.seed), draws)
+        key = jax.random.fold_in(jax.random.key(self.settings.seed), draws)
         sampler = Sampler(backbone, PLAIN, samples, self.settings, key)
         asked = [
             Asked(row["id"], row["prompt"], {k: row[k] for k in ("concept", "aspect")})
@@ -239,6 +262,13 @@ class Grpo(NamedTuple):
         path = place / f"held-out-{PLAIN}.jsonl"
         found = rewarded_answers(path, sampler, asked, direct, place.name)
         return float(np.mean([each.rewards for each in found]))
+
+
+def tokens_of(rounds: Path) -> int:
+    """That were sampled of answers to training questions, end tokens among them."""
+    texts = [path.read_text("utf-8") for path in rounds.glob("round-*/rollouts-texts.jsonl")]
+    lines = (json.loads(line) for text in texts for line in text.splitlines())
+    return sum(len(ids) for line in lines for ids in line["ids"])
 
 
 def with_terms(rows: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:

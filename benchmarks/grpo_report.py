@@ -92,7 +92,7 @@ def parts(result: Mapping[str, Any]) -> Iterator[list[str]]:
 
     number = max(len(bill) for bill in result["bills"])
     for place in range(number):
-        some = [bill[place] for bill in result["bills"]]
+        some = [bill[place] for bill in result["bills"] if place < len(bill)]
         sums = [sum(each[part] for each in some) for part in PARTS]
         yield [f"improve, round {place}", *shown(*sums, None, None)]
     runs: dict[str, list[dict[str, Any]]] = {}

@@ -92,11 +92,12 @@ def main() -> None:
 
 
 def best_rate(tried: Sequence[dict[str, Any]]) -> float:
-    """The learning rate of the highest mean reward over all seeds; the first of equals."""
-    rewards: dict[float, list[float]] = {}
+    """The learning rate of the highest mean reward over the questions of all seeds; the first."""
+    rewards: dict[float, float] = {}
     for one in tried:
-        rewards.setdefault(one["learning_rate"], []).append(one["reward"])
-    return max(rewards, key=lambda rate: np.mean(rewards[rate]))
+        rate = one["learning_rate"]
+        rewards[rate] = rewards.get(rate, 0.0) + one["reward"] * one["held_back"]
+    return max(rewards, key=rewards.__getitem__)
 
 
 def grpo_of(arguments: argparse.Namespace, plan: Plan, seed: int) -> Grpo:
@@ -185,7 +186,8 @@ class Grpo(NamedTuple):
         run = self.run(place, rate, fitted, tokens)
         reward = self.answer(place, held_back, HELD_BACK_DRAWS, self.settings.samples)
         say(f"seed {seed}, learning rate {rate:g}: {reward:.3f} of {len(held_back)} questions")
-        return {"seed": seed, "learning_rate": rate, "reward": reward, **run}
+        known = {"seed": seed, "learning_rate": rate, "held_back": len(held_back)}
+        return {**known, "reward": reward, **run}
 
     def run(
         self, place: Path, rate: float, train: Sequence[dict[str, Any]], tokens: int

@@ -20,7 +20,14 @@ ANSWERS = (
 )
 BILL = ("", "answers", "features", "head", "training", "reference")
 TRIED = (
-    *("seed", "learning rate", "reward", "reward in the first tenth of training", "in the last"),
+    *(
+        "seed",
+        "learning rate",
+        "questions",
+        "reward",
+        "reward in the first tenth of training",
+        "in the last",
+    ),
     *("steps", "tokens", "TFLOP"),
 )
 
@@ -58,7 +65,12 @@ def table(result: Mapping[str, Any]) -> str:
         TRIED,
         (
             [
-                *(one["seed"], f"{one['learning_rate']:g}", f"{one['reward']:.3f}"),
+                *(
+                    one["seed"],
+                    f"{one['learning_rate']:g}",
+                    one["held_back"],
+                    f"{one['reward']:.3f}",
+                ),
                 *(f"{np.mean(part):.3f}" for part in ends(one["rewards"])),
                 *(one["steps"], one["tokens"]),
                 f"{sum(one['flops'].values()) / TERA:.2f}",

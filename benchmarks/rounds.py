@@ -209,7 +209,7 @@ def rows_of(
         "head": name,
         "way": way,
         "direct": [line["rewards"][0] for line in lines],
-        "groups": [line["name"].split("/")[0] for line in lines],
+        "groups": [line["name"].rsplit("/", 2)[0] for line in lines],
         "evaluations a token": sum(line["evaluations"] for line in drawn) / tokens,
         **counted,
     }

@@ -58,6 +58,7 @@ def test_rounds_and_heads_answer_the_same_questions(tmp_path):
     rows = {(row["head"], row["way"]): row for row in result["rows"]}
     assert len(rows) == 1 + 2 * (1 + HEADS)
     assert all(row["groups"] == rows["before", "plain"]["groups"] for row in rows.values())
+    assert all("/" in pair for pair in rows["before", "plain"]["groups"])  # of concepts of a field
     # The head of the round is that of its loss on the same answers.
     for way in ("guided", "best_of_n"):
         same = rows["head: listwise, standardized", way]["direct"]

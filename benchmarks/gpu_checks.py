@@ -30,9 +30,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from adversary.answers import answers_of
 from adversary.bounds import dual_bound
 from adversary.phase1 import certified_value
-from adversary.program import pairs_of, program_of
+from adversary.program import program_of
 from reporting import RESULTS, Measured, Recorder, figure, markdown, origin, parser_of, say
 
 from coala_jax import Config, Params, PreferenceFeatures, Status, certify, cronos, select, solve
@@ -268,7 +269,8 @@ def checks(sides: Sides) -> list[tuple[str, str, Callable[[], Found]]]:
 def _gap(sides: Sides, config: Config, certificate: Any) -> float:
     """The relative gap that a certificate proves, all of it in float64 on the host."""
     params = jax.tree.map(float, sides.params)
-    program = program_of(pairs_of(sides.features), certificate, config, params)
+    answers = answers_of(sides.features, config, params)
+    program = program_of(answers, certificate, config, params)
     value, outside = certified_value(program, certificate)
     if outside:
         raise ValueError(f"{outside} products of the certificate's weights are outside their cones")

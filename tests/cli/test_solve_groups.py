@@ -35,7 +35,9 @@ def store(tmp_path):
     return path, responses, scores
 
 
-@pytest.mark.parametrize("loss", ["listwise", "bradley_terry"])
+@pytest.mark.parametrize(
+    "loss", ["listwise", pytest.param("bradley_terry", marks=pytest.mark.slow)]
+)
 def test_a_store_of_groups_is_solved(store, tmp_path, capsys, loss):
     path, responses, scores = store
     out = tmp_path / "head"
@@ -56,6 +58,7 @@ def test_a_store_of_groups_is_solved(store, tmp_path, capsys, loss):
     assert report["eval"]["rewards/accuracies"] > 0.7
 
 
+@pytest.mark.slow
 def test_strengths_are_chosen_on_left_out_groups(store, tmp_path, capsys):
     path, *_ = store
     words = ["solve", str(path), "--out", str(tmp_path / "head"), "--phase1-loss", "group_squared"]

@@ -141,7 +141,11 @@ def breaking(after, kind):
 @pytest.mark.parametrize(
     ("kind", "words"),
     [
-        ("raises", "round 0, prompts 4 to 5: the reward function reward raised ZeroDivisionError"),
+        pytest.param(
+            "raises",
+            "round 0, prompts 4 to 5: the reward function reward raised ZeroDivisionError",
+            marks=pytest.mark.slow,
+        ),
         pytest.param("short", "reward gave 7 rewards for 8 completions", marks=pytest.mark.slow),
         pytest.param("nan", "reward gave nan for answer 0 to its prompt 0", marks=pytest.mark.slow),
         pytest.param(

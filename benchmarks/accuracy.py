@@ -95,13 +95,13 @@ def _judged(reward: Callable[[np.ndarray], Any], pairs: PairSet, scale: float = 
 
 def _default(train: PairSet, held_out: PairSet, seed: int) -> Judged:
     key = jax.random.key(seed)
-    solution, choice = select(Params(), train.features(), train.keys, key=key)
+    solution, choice = select(Params(), train.as_pairs(), train.keys, key=key)
     return _judged(solution.head, held_out, 1 / choice.candidate.temperature)
 
 
 def _paper(train: PairSet, held_out: PairSet, seed: int) -> Judged:
     """Pointwise squared loss, Gaussian gates, no linear path, the strength of `Params`."""
-    return _judged(solve(Params(), train.features(), key=jax.random.key(seed)).head, held_out)
+    return _judged(solve(Params(), train.as_pairs(), key=jax.random.key(seed)).head, held_out)
 
 
 def _probe(train: PairSet, held_out: PairSet, seed: int) -> Judged:

@@ -74,7 +74,7 @@ def _cases(arguments: argparse.Namespace) -> list[Case]:
             data = arguments.shared / "data" / f"{name}.jsonl.gz"
             pairs = read_pairs(str(path), None, str(data))
             shape = " x ".join(map(str, pairs.chosen.shape))
-            cases.append(Case(f"{name}, {shape}", pairs.features(), pairs.keys))
+            cases.append(Case(f"{name}, {shape}", pairs.as_pairs(), pairs.keys))
     return cases
 
 

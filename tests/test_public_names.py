@@ -172,6 +172,7 @@ PROMISED = {
         "score",
         "token_rewards",
     ],
+    "coala_jax.evaluation": ["EvaluationError"],
     "coala_jax.features": [
         "ExtractSettings",
         "FeatureError",

@@ -23,6 +23,7 @@ EPILOG = """exit codes: 0 done and solved; 2 bad input, nothing written; 3 a pha
 example:
   coala-jax quickstart --out out/quickstart"""
 DATA = "get preference pairs, make them from conversations, look at them before training"
+EVALUATE = "judge answers and heads as the field does, and ask people"
 # The module of each is imported when it is asked for.
 COMMANDS = {
     "quickstart": "preference pairs to an aligned, certified head, with all that is in the package",
@@ -53,6 +54,10 @@ DATA_COMMANDS = {
 }
 
 
+EVALUATE_COMMANDS: dict[str, str] = {}
+EVALUATE_GROUPS: dict[str, tuple[str, dict[str, str]]] = {}
+
+
 def build_parser() -> OneLineParser:
     """The parser of all commands."""
     parser = OneLineParser(
@@ -64,6 +69,11 @@ def build_parser() -> OneLineParser:
     commands = add_commands(parser, "", COMMANDS)
     data = commands.add_parser("data", help=DATA, description=DATA)
     add_commands(data, "data_", DATA_COMMANDS)
+    evaluate = commands.add_parser("evaluate", help=EVALUATE, description=EVALUATE)
+    of_evaluate = add_commands(evaluate, "evaluate_", EVALUATE_COMMANDS)
+    for name, (summary, its_commands) in EVALUATE_GROUPS.items():
+        group = of_evaluate.add_parser(name, help=summary, description=summary)
+        add_commands(group, f"evaluate_{name.replace('-', '_')}_", its_commands)
     return parser
 
 

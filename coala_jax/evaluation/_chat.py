@@ -1,0 +1,50 @@
+"""What is asked of a judge, and what it says: the only thing that benchmarks know of one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+SYSTEM, USER, ASSISTANT = "system", "user", "assistant"
+
+
+class ChatRequest(NamedTuple):
+    """One question to a judge: what decides its reply, and so the key of the cache.
+
+    Attributes:
+        messages: (role, content) of each.
+        max_tokens: of the reply.
+        temperature: of the sampling; 0 is greedy.
+        top_logprobs: how many log probabilities of first tokens to ask for; None asks for none.
+        draw: number of the draw, where the same question is asked several times.
+    """
+
+    messages: tuple[tuple[str, str], ...]
+    max_tokens: int
+    temperature: float = 0.0
+    top_logprobs: int | None = None
+    draw: int = 0
+
+
+class Reply(NamedTuple):
+    """What came of a request.
+
+    Attributes:
+        text: what the judge said; None where nothing came, and ``error`` says why.
+        logprobs: of the candidates of the first token, by their text; None where none were given.
+        finish_reason: as the endpoint gave it, such as ``stop`` or ``length``.
+        prompt_tokens: as the endpoint counted them; None where it did not.
+        completion_tokens: likewise.
+        error: why there is no text.
+    """
+
+    text: str | None
+    logprobs: Mapping[str, float] | None = None
+    finish_reason: str | None = None
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    error: str | None = None
+
+
+# Replies in the order of their requests.
+Ask = Callable[[Sequence[ChatRequest]], Sequence[Reply]]

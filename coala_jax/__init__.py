@@ -104,5 +104,5 @@ __all__ = [
 __getattr__ = lazy_names(
     __name__,
     {"_fit_text": ("FittedText", "fit_text"), "improvement": ("ImproveSettings", "improve")},
-    subpackages=("backbones", "data", "decoding", "features", "serving"),
+    subpackages=("backbones", "data", "decoding", "evaluation", "features", "serving"),
 )

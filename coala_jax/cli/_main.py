@@ -55,7 +55,15 @@ DATA_COMMANDS = {
 
 
 EVALUATE_COMMANDS: dict[str, str] = {}
-EVALUATE_GROUPS: dict[str, tuple[str, dict[str, str]]] = {}
+EVALUATE_GROUPS: dict[str, tuple[str, dict[str, str]]] = {
+    "alpaca-eval": (
+        "AlpacaEval 2: judge answers against a baseline's, plain and length-controlled win rates",
+        {
+            "judge": "a judge's preferences between answers and a baseline's",
+            "score": "win rates of such preferences, ours or others', with intervals",
+        },
+    ),
+}
 
 
 def build_parser() -> OneLineParser:

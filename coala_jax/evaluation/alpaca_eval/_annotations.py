@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from coala_jax._files import file_sha256, write_text
+from coala_jax._files import write_text
 from coala_jax._json import json_text
 from coala_jax.data._options import SourceOptions
 from coala_jax.evaluation._benchmark_rows import (
@@ -93,7 +93,7 @@ def read_annotations(
         Answer(row.text("instruction"), (row.text("output_2"),), row.text("generator_2"), row.place)
         for row in rows
     ]
-    model = collect_answers(source, answers).system  # raises on an instruction that stands twice
+    model = collect_answers(source, answers)
     annotations = [
         Annotation(
             Pair(
@@ -105,10 +105,8 @@ def read_annotations(
         )
         for row in rows
     ]
-    path = Path(source)
-    sha256 = file_sha256(path) if path.is_file() else None
     baseline, annotator = (_only(source, rows, name) for name in ("generator_1", "annotator"))
-    return Annotations(baseline, model, annotator, annotations, str(source), sha256)
+    return Annotations(baseline, model.system, annotator, annotations, model.name, model.sha256)
 
 
 def write_annotations(path: Path, annotations: Annotations) -> None:
@@ -140,51 +138,53 @@ def in_order_of(
             unless ``partial``.
     """
     order = [question.instruction for question in questions]
-    require_answered(order, _answers(annotations, first=False), partial=partial)
+    require_answered(order, _answers(annotations), partial=partial)
     found = {row.pair.question.instruction: row for row in annotations.rows}
     return annotations._replace(rows=[found[each] for each in order if each in found])
 
 
-def require_judged(annotations: Annotations, answers: Answers, *, first: bool = False) -> None:
+def require_judged(annotations: Annotations, answers: Answers, *, partial: bool = False) -> None:
     """Raise where answers are not those that were judged.
 
     Args:
         annotations: of some answers.
-        answers: that they should be of.
-        first: whether these are the baseline's.
+        answers: of the model, that they should be of.
+        partial: whether some of them may not have been judged.
 
     Raises:
         EvaluationError: an answer was edited since, or answers and annotations are of different
             instructions.
     """
-    judged = _answers(annotations, first=first)
-    require_answered(judged.by_question, answers)
+    judged = _answers(annotations).by_question
+    if partial:
+        kept = {each: answer for each, answer in answers.by_question.items() if each in judged}
+        answers = answers._replace(by_question=kept)
+    require_answered(judged, answers)
     edited = [
         answer.place
         for instruction, answer in answers.by_question.items()
-        if answer.text != judged.by_question[instruction].text
+        if answer.text != judged[instruction].text
     ]
     if edited:
         raise EvaluationError(
-            f"{answers.name}: {len(edited)} of {len(answers.by_question)} answers are not those "
-            f"that {annotations.name} judged, first {edited[0]}; judge them again, or give the "
-            "answers that were judged"
+            f"{answers.name}: {len(edited)} of {len(judged)} answers are not those that "
+            f"{annotations.name} judged, first {edited[0]}; judge them again, or give the answers "
+            "that were judged"
         )
 
 
-def _answers(annotations: Annotations, *, first: bool) -> Answers:
-    """One side of the annotations, as answers of a file."""
-    system = annotations.baseline if first else annotations.model
+def _answers(annotations: Annotations) -> Answers:
+    """The model's answers that the annotations are of."""
     found = {
         row.pair.question.instruction: Answer(
             row.pair.question.instruction,
-            (row.pair.output_1 if first else row.pair.output_2,),
-            system,
+            (row.pair.output_2,),
+            annotations.model,
             f"{annotations.name}: annotation {number}",
         )
         for number, row in enumerate(annotations.rows, 1)
     }
-    return Answers(system, found, annotations.name, annotations.sha256)
+    return Answers(annotations.model, found, annotations.name, annotations.sha256)
 
 
 def _preference(row: BenchmarkRow) -> float:

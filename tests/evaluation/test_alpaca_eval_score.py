@@ -105,6 +105,7 @@ def original_fit(design):
     return float(np.ravel(model.C_)[0]), model.coef_[0]
 
 
+@pytest.mark.skipif(SKLEARN < (1, 9), reason="GroupKFold deals rows out by an unstable sort")
 @pytest.mark.parametrize("seed", range(3))
 def test_strength_and_weights_are_those_of_the_originals_call_of_scikit_learn(seed):
     study = simulated(90 + seed, seed, WEIGHTS * (1, 1, seed - 1))

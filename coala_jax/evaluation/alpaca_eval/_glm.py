@@ -84,22 +84,21 @@ def design_of(comparison: Comparison, data: LengthData, times: np.ndarray | None
 def choose_strength(design: Design) -> float:
     """The strength of least loss on left-out folds, of `STRENGTHS`.
 
-    As `LogisticRegressionCV` with `GroupKFold` goes through them, whose loss is the mean over rows
-    of the weighted log loss against the preference itself.
+    As `LogisticRegressionCV` goes through them with `GroupKFold`, whose loss is the mean over rows
+    of the weighted log loss against the preference itself. Rows are dealt out to folds in turn,
+    from the last, as `GroupKFold` does since scikit-learn 1.9. Before, a sort that is not stable
+    dealt them out as the machine had it; published strengths may be neighbours on the grid.
 
     Args:
         design: (m,) rows, at least as many as folds.
     """
-    from sklearn.model_selection import GroupKFold
-
-    rows = np.arange(len(design.target))
-    # Each row stands twice, once a label; both in one fold, dealt out as the original deals them.
-    folds = GroupKFold(FOLDS).split(np.tile(rows, 2), groups=np.tile(rows, 2))
+    fold = np.arange(len(design.target))[::-1] % FOLDS
     losses = np.zeros(len(STRENGTHS))
-    for _, left_out in folds:
-        test = np.unique(left_out % len(rows))
-        held_out = Design(*(part[test] for part in design))
-        train = Design(*(np.delete(part, test, axis=0) for part in design))
+    for left_out in range(FOLDS):
+        train, held_out = (
+            Design(*(part[chosen] for part in design))
+            for chosen in (fold != left_out, fold == left_out)
+        )
         # One generator along the strengths of a fold, as scikit-learn has it.
         random_state = np.random.RandomState(RANDOM_STATE)
         for at, strength in enumerate(STRENGTHS):

@@ -149,7 +149,7 @@ def judged(
         same_outputs=len(pairs) - len(of_pair),
         first_preferred=_mean(MODEL_BETTER - shown[~np.isnan(shown)]),
         both_orders=len(both),
-        consistent=sum(np.sign(one - TIE) == np.sign(other - TIE) for one, other in both),
+        consistent=sum(bool(np.sign(a - TIE) == np.sign(b - TIE)) for a, b in both),
     )
 
 

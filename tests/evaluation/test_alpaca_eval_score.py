@@ -320,6 +320,15 @@ def test_fewer_preferences_than_folds_are_named():
     assert reported["n_total"] == 4 and len(reported["warnings"]) == 3
 
 
+def test_a_regression_without_weights_is_no_finding():
+    study = simulated(40, 1)
+    # One fold holds all the wins, so that whatever the others say of it is wrong.
+    study.comparison.preference[:] = np.where(np.arange(40) % 5, 0.2, 0.9)
+    found = score(annotations_of(study.comparison), draws=5)
+    assert not found.length_adjusted.weights.any()
+    assert any("no finding" in note for note in score_report(found)["warnings"])
+
+
 @pytest.mark.parametrize(
     ("before", "after", "extreme"),
     [

@@ -10,6 +10,7 @@ Source: ``length_controlled_v1`` of `metrics/glm_winrate.py` of tatsu-lab/alpaca
 from __future__ import annotations
 
 import inspect
+import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -101,9 +102,13 @@ def choose_strength(design: Design) -> float:
         )
         # One generator along the strengths of a fold, as scikit-learn has it.
         random_state = np.random.RandomState(RANDOM_STATE)
-        for at, strength in enumerate(STRENGTHS):
-            weights = fit_weights(train, strength, random_state)
-            losses[at] += _log_loss(weights, held_out)
+        with warnings.catch_warnings():
+            # At the weakest penalties liblinear may stop at its last pass: that fit is judged by
+            # its loss as it is, as the original judges it.
+            warnings.filterwarnings("ignore", "Liblinear failed to converge")
+            for at, strength in enumerate(STRENGTHS):
+                weights = fit_weights(train, strength, random_state)
+                losses[at] += _log_loss(weights, held_out)
     return float(STRENGTHS[np.argmin(losses)])
 
 

@@ -103,6 +103,11 @@ def score_warnings(score: Score) -> list[str]:
     if score.reason is not None:
         notes.append(f"no length-adjusted win rate: {score.reason}")
     shown = score.length_controlled or score.length_adjusted
+    if shown is not None and shown.draws and not shown.weights.any():
+        notes.append(
+            "the penalty that left-out folds chose leaves the regression no weight: its 50 % and "
+            "the width of its interval are no finding; judge more instructions"
+        )
     if shown is not None and is_extreme(score.won.win_rate, shown.win_rate):
         notes.append(
             f"at equal lengths the win rate is {shown.win_rate:.1f} % and not "

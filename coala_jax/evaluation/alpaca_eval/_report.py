@@ -123,14 +123,17 @@ def score_lines(score: Score) -> list[str]:
     lines = [
         f"{annotations.model} against {annotations.baseline}, judged by {annotations.annotator}"
     ]
-    lines += _rate_lines("length-controlled win rate", score.length_controlled)
+    if (controlled := score.length_controlled) is not None:
+        lines.append(
+            f"{_rate('length-controlled win rate', controlled.win_rate, controlled.interval)}, "
+            f"standard error as published {controlled.standard_error:.2f}"
+        )
     lines.append(
-        f"{'win rate':<27} {won.win_rate:6.2f} % {_shown(won.interval)}, "
-        f"standard error {won.standard_error:.2f}"
+        f"{_rate('win rate', won.win_rate, won.interval)}, standard error {won.standard_error:.2f}"
     )
-    if score.length_adjusted is not None:
-        lines += _rate_lines("length-adjusted win rate", score.length_adjusted)
-        lines.append(f"  {NOT_COMPARABLE}")
+    if (adjusted := score.length_adjusted) is not None:
+        rate = _rate("length-adjusted win rate", adjusted.win_rate, adjusted.interval)
+        lines.append(f"{rate}: {NOT_COMPARABLE}")
     lines += [
         f"{'discrete win rate':<27} {won.discrete_win_rate:6.2f} %: {won.n_wins} wins, "
         f"{won.n_wins_base} losses, {won.n_draws} draws of {won.n_total}",
@@ -139,15 +142,8 @@ def score_lines(score: Score) -> list[str]:
     return lines
 
 
-def _rate_lines(title: str, rate: LengthControlled | None) -> list[str]:
-    if rate is None:
-        return []
-    shown = f"{title:<27} {rate.win_rate:6.2f} % {_shown(rate.interval)}"
-    return [f"{shown}, standard error as published {rate.standard_error:.2f}"]
-
-
-def _shown(interval: Interval) -> str:
-    return f"[{interval.low:.2f}, {interval.high:.2f}]"
+def _rate(title: str, rate: float, interval: Interval) -> str:
+    return f"{title:<27} {rate:6.2f} % [{interval.low:.2f}, {interval.high:.2f}]"
 
 
 def _ends(interval: Interval) -> list[float]:

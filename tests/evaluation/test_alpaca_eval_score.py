@@ -1,5 +1,7 @@
 """Win rates of AlpacaEval 2: against scikit-learn, closed forms, known truths and symmetries."""
 
+import sys
+
 import numpy as np
 import pytest
 import sklearn
@@ -222,6 +224,13 @@ def test_difficulties_belong_to_instructions_where_some_are_missing():
     assert found.of_set == 50 and "43 of 50 instructions" in score_report(found)["warnings"][0]
 
 
+def test_a_small_part_of_the_set_has_an_interval():
+    study = simulated(300, 23)
+    part = type(study.comparison)(*(each[:6] for each in study.comparison))
+    low, high = resampled(part, study.data, 2.78, WEIGHTS, draws=2000)
+    assert 0 <= low < high <= 1
+
+
 def test_the_baseline_against_itself_wins_half():
     study = simulated(30, 11)
     same = study.comparison._replace(length_difference=np.zeros(30), preference=np.full(30, 0.5))
@@ -294,6 +303,15 @@ def test_without_gamed_rows_no_rate_is_called_length_controlled():
     assert found.length_adjusted.win_rate == pytest.approx(
         100 * expit(plain[1]), abs=TOLERANCE_POINTS
     )
+
+
+def test_without_scikit_learn_the_plain_win_rate_stays(monkeypatch):
+    study = simulated(10, 24)
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    found = score(annotations_of(study.comparison))
+    assert found.length_adjusted is None and "install" in found.reason
+    with pytest.raises(EvaluationError, match=r"needs scikit-learn; install it: .*\[evaluate\]"):
+        score(annotations_of(study.comparison), questions_of(10), study.data)
 
 
 def test_data_without_the_set_that_it_is_of_is_refused():

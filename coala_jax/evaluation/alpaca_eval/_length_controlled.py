@@ -148,18 +148,30 @@ def resampled(
         Its ends, from 0 to 1.
     """
     places = np.concatenate([data.gamed.question, comparison.question])
-    _, cluster = np.unique(places, return_inverse=True)  # those that have rows
     of_model = len(comparison.question)
-    drawn = cluster_draws(int(cluster.max()) + 1, draws, seed)
+    drawn = _drawn(comparison.question, np.setdiff1d(places, comparison.question), draws, seed)
     shares = []
-    for chosen in np.array_split(drawn, math.ceil(drawn.shape[0] * len(places) / MOST_ROWS)):
-        times = chosen[:, cluster]
+    for chosen in np.array_split(drawn, math.ceil(draws * len(places) / MOST_ROWS)):
+        times = chosen[:, places]
         weights = newton_fits(*design_of(comparison, data, times), strength, start)
         counts = times[:, -of_model:]
         predicted = at_equal_lengths(weights, comparison.difficulty)
         shares.append((counts * predicted).sum(axis=1) / counts.sum(axis=1))
     low, high = np.quantile(np.concatenate(shares), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)
+
+
+def _drawn(judged: np.ndarray, others: np.ndarray, draws: int, seed: int) -> np.ndarray:
+    """How often each place of the set is drawn, (draws, n): as many judged ones as there are.
+
+    Instructions with gamed rows alone, where a part of the set was judged, are drawn among
+    themselves.
+    """
+    times = np.zeros((draws, int(max(judged.max(), others.max(initial=0))) + 1))
+    for part, places in enumerate((judged, others)):
+        if len(places):
+            times[:, places] = cluster_draws(len(places), draws, seed + part)
+    return times
 
 
 def length_adjusted(

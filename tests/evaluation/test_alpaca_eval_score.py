@@ -388,8 +388,8 @@ def test_the_interval_is_the_quantiles_of_refits_at_the_chosen_strength():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("gamed_weights", [WEIGHTS, np.array([-0.2, 0.4, 0.0])])
-def test_intervals_cover_the_truth_in_93_to_97_of_100_studies(gamed_weights):
+def test_intervals_cover_the_truth_in_93_to_97_of_100_studies():
+    gamed_weights = np.array([-0.2, 0.4, 0.0])  # not the model's: the regression is a wrong one
     strength, studies, count = STRENGTHS[5], 1000, 200
     large = simulated(300_000, 20, gamed_weights=gamed_weights)
     weights = newton(design_of(*large), 1e4)

@@ -16,8 +16,8 @@ from coala_jax.evaluation._benchmark_rows import ROWS_HELP
 if TYPE_CHECKING:
     from coala_jax.evaluation.reward_bench import RewardBench
 
-EXAMPLE = """  coala-jax evaluate reward-bench head --model models/gpt2 --data rows.parquet --out out
-  coala-jax evaluate reward-bench --scores out/scores.jsonl --data rows.parquet"""
+EXAMPLE = """  coala-jax evaluate reward-bench head --model models/gpt2 --data rows.jsonl --out out
+  coala-jax evaluate reward-bench --scores out/scores.jsonl --data rows.jsonl"""
 
 
 class _Rewards(NamedTuple):

@@ -174,11 +174,11 @@ PROMISED = {
     ],
     "coala_jax.evaluation": ["EvaluationError"],
     "coala_jax.evaluation.reward_bench": [
-        "REWARD_BENCH",
-        "REWARD_BENCH_2",
         "BenchRow",
         "ModelRewards",
         "Published",
+        "REWARD_BENCH",
+        "REWARD_BENCH_2",
         "RewardBench",
         "RewardBenchResult",
         "Scored",

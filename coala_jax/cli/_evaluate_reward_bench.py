@@ -81,6 +81,7 @@ def run(arguments: argparse.Namespace) -> int:
     out = None if arguments.out is None else Path(arguments.out)
     if out is not None:
         require_writable(out, folder=True)
+        _require_inputs_kept(arguments, out)
     options = SourceOptions(split=arguments.split, download=arguments.download)
     bench = read_reward_bench(arguments.data, options)
     rewards = _of_file(arguments, bench) if arguments.scores else _of_head(arguments, bench)
@@ -105,6 +106,17 @@ def _require_one_source(arguments: argparse.Namespace) -> None:
         raise UsageError("HEAD needs --model, the backbone that it was made on")
     elif arguments.out is None:
         raise UsageError("HEAD needs --out, the folder that keeps its rewards")
+
+
+def _require_inputs_kept(arguments: argparse.Namespace, out: Path) -> None:
+    """Raise where a file that is written is one that is read."""
+    from coala_jax.evaluation.reward_bench._report import EVAL_SET_NAME, REPORT_NAME, SCORES_NAME
+
+    written = [REPORT_NAME, EVAL_SET_NAME, *([] if arguments.scores else [SCORES_NAME])]
+    for read in filter(None, (arguments.data, arguments.scores)):
+        for place in (out / name for name in written):
+            if place.is_file() and Path(read).is_file() and place.samefile(read):
+                raise UsageError(f"--out {out}: {place} is what is read; give another folder")
 
 
 def _of_file(arguments: argparse.Namespace, bench: RewardBench) -> _Rewards:

@@ -418,6 +418,7 @@ def test_the_two_benchmarks_are_told_apart_by_their_rows_in_any_kind_of_file(tmp
         ([{**TWO, "chosen": []}], "chosen holds no answers"),
         ([{**TWO, "rejected": [3]}], r"rejected\[0\] is 3, a text is expected"),
         ([{**TIED, "id": "12"}], "id '12' of a row of Ties is not ref:NUMBER or tied:NUMBER"),
+        ([REF, {**REF, "id": "ref:012"}], r"row 2: Ties 'ref:012' is the same as .*row 1"),
         ([{**REF, "id": "tied:12"}], "id 'tied:12' has 1 right answer"),
     ],
 )
@@ -492,6 +493,7 @@ def test_rewards_of_rewardbench_2_are_read_from_its_columns(tmp_path):
     ("change", "message"),
     [
         ({"scores": [1, float("nan")]}, "row 3: reward 2 is nan, a finite number is expected"),
+        ({"scores": [1, 10**400]}, "row 3: reward 2 is inf"),
         ({"scores": [1, None]}, "row 3: scores holds None, a number is expected"),
         ({"scores": [1, 2, 3]}, "row 3: 3 rewards, and .*row 1 has 2 answers"),
         ({"id": 5}, r"has no rewards for .*row 1 \(subset 'hep-go', id '3'\); score it too"),
@@ -527,13 +529,15 @@ def test_the_command_computes_from_a_file_of_rewards(pairs, tmp_path, capsys):
     assert main(words) == 0
     printed = capsys.readouterr().out
     assert "RewardBench 1" in printed and "no overall score: subsets are missing" in printed
-    assert "not comparable with published scores" in printed and "hep-go 2 of 164" in printed
+    assert "not comparable with published scores" in printed
+    assert "alpacaeval-hard 0 of 95; and 20 other subsets" in printed
     out = tmp_path / "out"
     stale = out / "eval-set.json"
     out.mkdir()
     stale.write_text("{}")
     assert main([*words, "--out", str(out), "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
+    assert "hep-go 2 of 164" in result["differs_from_published"]
     assert result["subsets"]["hep-go"]["score"]["mean"] == 0 and result["overall"] is None
     assert json.loads((out / "report.json").read_text())["sections"]["Reasoning"]["rows"] == 3
     assert not stale.exists()
@@ -582,6 +586,13 @@ def test_the_command_writes_what_can_be_handed_in(tmp_path, capsys):
 def test_the_command_names_what_is_missing(words, message, capsys):
     assert main(["evaluate", "reward-bench", *words, "--data", "rows.jsonl"]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_the_command_writes_over_nothing_that_it_reads(pairs, tmp_path, capsys):
+    scores = written(tmp_path / "report.json", SCORES)
+    words = ["--scores", str(scores), "--data", pairs.name, "--out", str(tmp_path)]
+    assert main(["evaluate", "reward-bench", *words]) == 2
+    assert "report.json is what is read; give another folder" in capsys.readouterr().err
 
 
 def test_every_subset_has_one_section():

@@ -19,6 +19,8 @@ MODEL_TYPE = "Seq. Classifier"
 # Where it is not known how conversations became text.
 UNKNOWN_TEMPLATE = "unknown"
 OVERALL = "overall"
+# Of the subsets that differ; report.json names all.
+SHOWN = 3
 # The files of a folder of results.
 SCORES_NAME, REPORT_NAME, EVAL_SET_NAME = "scores.jsonl", "report.json", "eval-set.json"
 
@@ -116,9 +118,11 @@ def _notes(result: RewardBenchResult) -> list[str]:
     if result.version == 1 and any(scored.tied > 0 for scored in result.subsets.values()):
         notes.append("pairs with equal rewards are tied, and count as wrong, as in rewardbench")
     if result.differences:
+        shown, others = result.differences[:SHOWN], len(result.differences) - SHOWN
+        more = f"; and {others} other subsets" if others > 0 else ""
         notes.append(
-            "not comparable with published scores, for these rows differ from the published ones: "
-            + "; ".join(result.differences)
+            "not comparable with published scores: rows differ from the published ones: "
+            f"{'; '.join(shown)}{more}"
         )
     if result.overall is None:
         notes.append("no overall score: subsets are missing")

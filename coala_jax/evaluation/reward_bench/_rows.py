@@ -199,6 +199,8 @@ def _require_once(rows: Sequence[BenchRow], published: Published) -> None:
         key: tuple[object, ...] = (row.subset, row.id)
         if published is REWARD_BENCH:
             key = (*key, row.prompt, row.answers)
+        elif row.subset == TIES:
+            key = (row.subset, *ties_number(row))
         earlier = seen.setdefault(key, row)
         if earlier is not row:
             raise EvaluationError(

@@ -114,7 +114,10 @@ def _number(row: BenchmarkRow, name: str, value: Any) -> float:
     inner = value[0] if isinstance(value, list) and len(value) == 1 else value
     if isinstance(inner, bool) or not isinstance(inner, int | float):
         raise EvaluationError(f"{row.place}: {name} holds {value!r}, a number is expected")
-    return float(inner)
+    try:
+        return float(inner)
+    except OverflowError:  # an integer of hundreds of digits
+        return math.inf
 
 
 def _require_telling(bench: RewardBench, source: str | os.PathLike[str]) -> None:

@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from coala_jax._files import file_sha256, require_writable
+from coala_jax.cli._derived_options import add_fields, from_options
 from coala_jax.cli._options import add_model_options, model_options
 from coala_jax.cli._output import counts_line, report, say, warning_line
 from coala_jax.cli._parser import UsageError, positive_integer
+from coala_jax.cli._row_options import NAMES
+from coala_jax.data._options import SourceOptions
 from coala_jax.data._responses import CHUNK_RESPONSES
 from coala_jax.evaluation._benchmark_rows import ROWS_HELP
 
@@ -38,12 +41,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--data",
         required=True,
         help="rows of RewardBench 1 (chosen is a text) or 2 (chosen is a list): "
-        f"{ROWS_HELP} with --download",
-    )
-    parser.add_argument(
-        "--split",
-        help="split of a hub id or a folder (default: train; of allenai/reward-bench filtered, of "
-        "allenai/reward-bench-2 test)",
+        f"{ROWS_HELP} with --download, of which the published split is taken",
     )
     parser.add_argument(
         "--scores",
@@ -68,12 +66,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="answers that run together: what is in memory, and what a killed run loses at most "
         "(default: %(default)s)",
     )
+    add_fields(parser.add_argument_group("rows"), SourceOptions, ("split", "revision"), names=NAMES)
     add_model_options(parser, dtype=None, engine=True)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command; gives the exit code."""
-    from coala_jax.data._options import SourceOptions
     from coala_jax.evaluation.reward_bench import read_reward_bench, reward_bench
     from coala_jax.evaluation.reward_bench._report import result_json, result_lines, write_result
 
@@ -82,9 +80,10 @@ def run(arguments: argparse.Namespace) -> int:
     if out is not None:
         require_writable(out, folder=True)
         _require_inputs_kept(arguments, out)
-    options = SourceOptions(split=arguments.split, download=arguments.download)
+    options = from_options(arguments, SourceOptions, download=arguments.download)
     bench = read_reward_bench(arguments.data, options)
-    rewards = _of_file(arguments, bench) if arguments.scores else _of_head(arguments, bench)
+    is_scored = arguments.scores is not None
+    rewards = (_of_file if is_scored else _of_head)(arguments, bench)
     result = reward_bench(bench, rewards.scores)
     account = {"data": bench.name, "data_sha256": bench.file_sha256, **rewards.account}
     written = []
@@ -112,7 +111,7 @@ def _require_inputs_kept(arguments: argparse.Namespace, out: Path) -> None:
     """Raise where a file that is written is one that is read."""
     from coala_jax.evaluation.reward_bench._report import EVAL_SET_NAME, REPORT_NAME, SCORES_NAME
 
-    written = [REPORT_NAME, EVAL_SET_NAME, *([] if arguments.scores else [SCORES_NAME])]
+    written = [REPORT_NAME, EVAL_SET_NAME, *([] if arguments.scores is not None else [SCORES_NAME])]
     for read in filter(None, (arguments.data, arguments.scores)):
         for place in (out / name for name in written):
             if place.is_file() and Path(read).is_file() and place.samefile(read):
@@ -124,7 +123,7 @@ def _of_file(arguments: argparse.Namespace, bench: RewardBench) -> _Rewards:
     from coala_jax.evaluation.reward_bench._report import UNKNOWN_TEMPLATE
 
     path = Path(arguments.scores)
-    scores = read_scores(path, bench)
+    scores = read_scores(arguments.scores, bench)
     sha256 = file_sha256(path) if path.is_file() else None
     return _Rewards(
         scores, [], path.stem, UNKNOWN_TEMPLATE, {"scores": path, "scores_sha256": sha256}

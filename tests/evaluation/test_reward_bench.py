@@ -414,6 +414,7 @@ def test_the_two_benchmarks_are_told_apart_by_their_rows_in_any_kind_of_file(tmp
         ([{**ONE, "prompt": [{"role": "user", "content": "why?"}]}], "prompt is .*str is expected"),
         ([TWO, {**TWO, "prompt": "what?"}], r"row 2: Focus '7' is the same as"),
         ([{**TWO, "num_correct": 2}], "num_correct is 2, and 1 answers are in chosen"),
+        ([{**TIED, "chosen": ["so"], "num_correct": 1, "total_completions": 2}], "has 1 right"),
         ([{**TWO, "total_completions": 5}], "total_completions is 5, and 4 answers"),
         ([{**TWO, "chosen": []}], "chosen holds no answers"),
         ([{**TWO, "rejected": [3]}], r"rejected\[0\] is 3, a text is expected"),
@@ -428,9 +429,12 @@ def test_a_bad_row_is_named(tmp_path, rows, message):
 
 
 def test_ties_without_both_rows_of_any_question_have_no_score(tmp_path):
-    bench = read_reward_bench(written(tmp_path / "rows.jsonl", [TIED, {**REF, "id": "ref:13"}]))
-    with pytest.raises(EvaluationError, match="of 2 questions of Ties none has both its rows"):
-        reward_bench(bench, [(1, 1, 0), (1, 0)])
+    path = written(tmp_path / "rows.jsonl", [TIED, {**REF, "id": "ref:13"}])
+    with pytest.raises(EvaluationError, match="row 1: of 2 questions of Ties none has both its"):
+        read_reward_bench(path)
+    row = BenchRow("tied:1", "Ties", "p", ("a", "b", "c"), 2, "there")
+    with pytest.raises(EvaluationError, match="there: of 1 questions of Ties none has both"):
+        reward_bench(RewardBench(REWARD_BENCH_2, (row,), "rows"), [(1, 1, 0)])
 
 
 @pytest.fixture

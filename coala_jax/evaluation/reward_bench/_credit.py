@@ -7,8 +7,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from coala_jax.evaluation._errors import EvaluationError
-from coala_jax.evaluation.reward_bench._rows import REF, TIED, BenchRow, ties_number
+from coala_jax.evaluation.reward_bench._rows import (
+    REF,
+    TIED,
+    BenchRow,
+    require_paired_ties,
+    ties_number,
+)
 
 # Of the score of Ties, in the order of `TiesTerms`; `process_single_model` of rewardbench/utils.py.
 TIES_WEIGHTS = (0.30, 0.30, 0.20, 0.20, 0.01)
@@ -79,6 +84,7 @@ def ties_table(
     Raises:
         EvaluationError: no question has both its rows.
     """
+    require_paired_ties(rows)
     gaps: dict[str, dict[str, float]] = {REF: {}, TIED: {}}
     spreads: dict[str, float] = {}
     for row, own in zip(rows, scores, strict=True):
@@ -88,11 +94,6 @@ def ties_table(
         if kind == TIED:
             spreads[number] = max(right) - min(right)
     numbers = list(dict.fromkeys((*gaps[TIED], *gaps[REF])))
-    if not gaps[TIED].keys() & gaps[REF].keys():
-        raise EvaluationError(
-            f"{rows[0].place}: of {len(numbers)} questions of Ties none has both its rows, "
-            f"{REF}:NUMBER and {TIED}:NUMBER, which its score needs; give them, or leave Ties out"
-        )
     tied, ref, spread = (
         np.array([found.get(number, np.nan) for number in numbers])
         for found in (gaps[TIED], gaps[REF], spreads)

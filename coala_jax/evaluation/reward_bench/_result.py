@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -85,12 +85,32 @@ def reward_bench(bench: RewardBench, scores: Sequence[Sequence[float]]) -> Rewar
             its rows.
     """
     require_scores(bench, scores)
+    published, present, scored = bench.published, bench.counts, _scorer(bench, scores)
+    sections = published.shares(present) if published.version == 1 else {}
+    overall = published.overall_shares(present)
+    ties = [place for place, row in enumerate(bench.rows) if row.subset == TIES]
+    return RewardBenchResult(
+        published.version,
+        {name: scored({name: 1.0}) for name in present},
+        {name: scored(shares) for name, shares in sections.items()},
+        None if overall is None else scored(overall),
+        ties_terms([bench.rows[place] for place in ties], [scores[place] for place in ties])
+        if ties
+        else None,
+        bench.differences,
+    )
+
+
+def _scorer(
+    bench: RewardBench, scores: Sequence[Sequence[float]]
+) -> Callable[[Mapping[str, float]], Scored]:
+    """What gives a weighted sum of subsets, and what it is to be seen beside."""
     clusters = [row.cluster for row in bench.rows]
     lengths = [[float(len(answer)) for answer in row.answers] for row in bench.rows]
     found = estimates(bench, scores)
     longer = estimates(bench, lengths)
     shorter = estimates(bench, [[-length for length in own] for own in lengths])
-    chance = _chance(bench)
+    chance = {name: _chance(name, bench) for name in found}
     tied = np.array([is_tied(row, own) for row, own in zip(bench.rows, scores, strict=True)])
 
     def scored(shares: Mapping[str, float]) -> Scored:
@@ -106,30 +126,14 @@ def reward_bench(bench: RewardBench, scores: Sequence[Sequence[float]]) -> Rewar
             interval(difference(own, rule), clusters, is_share=False),
         )
 
-    sections = bench.published.shares(found)
-    overall = bench.published.overall_shares(found)
-    ties = [place for place, row in enumerate(bench.rows) if row.subset == TIES]
-    return RewardBenchResult(
-        bench.published.version,
-        {name: scored({name: 1.0}) for name in found},
-        {}
-        if bench.published.version == 2
-        else {name: scored(shares) for name, shares in sections.items()},
-        None if overall is None else scored(overall),
-        ties_terms([bench.rows[place] for place in ties], [scores[place] for place in ties])
-        if ties
-        else None,
-        bench.differences,
-    )
+    return scored
 
 
-def _chance(bench: RewardBench) -> dict[str, float]:
-    """What independent rewards of one continuous distribution score in the mean, by subset."""
-    return {name: _chance_of(name, bench) for name in bench.counts}
+def _chance(subset: str, bench: RewardBench) -> float:
+    """What independent rewards of one continuous distribution score in the mean.
 
-
-def _chance_of(subset: str, bench: RewardBench) -> float:
-    """Exact but for Ties, whose margins depend on the distribution: there a normal one, drawn."""
+    Exact but for Ties, whose margins depend on the distribution: there a normal one is drawn.
+    """
     rows = [row for row in bench.rows if row.subset == subset]
     if subset != TIES:
         return float(np.mean([1 / len(row.answers) for row in rows]))

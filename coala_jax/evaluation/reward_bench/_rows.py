@@ -105,7 +105,8 @@ def read_reward_bench(
 
     Raises:
         DataError: no such file, or it cannot be read.
-        EvaluationError: a row that is broken, of an unknown subset, or there twice.
+        EvaluationError: a row that is broken, of an unknown subset, or there twice; Ties of which
+            no question has both its rows.
     """
     for known in (REWARD_BENCH, REWARD_BENCH_2):
         if str(source) == known.hub_id and options.split is None and not Path(source).exists():
@@ -115,6 +116,7 @@ def read_reward_bench(
     published = REWARD_BENCH if isinstance(first, str) else REWARD_BENCH_2
     read = tuple(_read(row, published) for row in rows)
     _require_once(read, published)
+    require_paired_ties([row for row in read if row.subset == TIES])
     path = Path(source)
     return RewardBench(published, read, str(source), file_sha256(path) if path.is_file() else None)
 
@@ -132,6 +134,26 @@ def ties_number(row: BenchRow) -> tuple[str, str]:
             "give the rows as they are published"
         )
     return found[1], str(int(found[2]))
+
+
+def require_paired_ties(rows: Sequence[BenchRow]) -> None:
+    """Raise where no question of Ties has both its rows, without which there is no score.
+
+    Args:
+        rows: of Ties; none are no fault.
+
+    Raises:
+        EvaluationError: says how many questions there are.
+    """
+    kinds: dict[str, set[str]] = {}
+    for row in rows:
+        kind, number = ties_number(row)
+        kinds.setdefault(number, set()).add(kind)
+    if kinds and not any(len(both) == 2 for both in kinds.values()):
+        raise EvaluationError(
+            f"{rows[0].place}: of {len(kinds)} questions of Ties none has both its rows, "
+            f"{REF}:NUMBER and {TIED}:NUMBER, which its score needs; give them, or leave Ties out"
+        )
 
 
 def _read(row: BenchmarkRow, published: Published) -> BenchRow:

@@ -3,9 +3,11 @@
 import hashlib
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 
+import coala_jax
 from coala_jax._head import save_head
 from coala_jax.backbones import load_backbone
 from coala_jax.cli._main import main
@@ -224,3 +226,27 @@ def test_the_command_scores_and_its_scores_give_the_same_again(
     assert main(words) == 0
     printed = capsys.readouterr().out
     assert "Focus" in printed and f"written: {out / 'report.json'}" in printed
+
+
+def test_the_embedded_backbone_runs_the_published_layout_of_rewardbench_1(tmp_path, capsys):
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    folder = Path(coala_jax.__file__).parent / "quickstart" / "backbone"
+    head = head_on(tmp_path / "head", load_backbone(folder))
+    columns = ("prompt", "chosen", "chosen_model", "rejected", "rejected_model", "subset", "id")
+    rows = [
+        (f"Why {k}?", "Because it is so.", "x", "No." * (k + 1), "y", "hep-go", k)
+        for k in range(12)
+    ]
+    table = pyarrow.Table.from_pylist([dict(zip(columns, row, strict=True)) for row in rows])
+    parquet.write_table(table, tmp_path / "filtered.parquet")
+    words = ["--model", str(folder), "--data", str(tmp_path / "filtered.parquet")]
+    out = tmp_path / "out"
+    assert main(["evaluate", "reward-bench", str(head), *words, "--out", str(out), "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    lines = [json.loads(line) for line in (out / "scores.jsonl").read_text().splitlines()]
+    right = sum(line["scores"][0] > line["scores"][1] for line in lines)
+    scored = result["subsets"]["hep-go"]
+    assert scored["score"]["mean"] == pytest.approx(right / 12) and scored["rows"] == 12
+    assert (scored["longer"], scored["shorter"]) == pytest.approx((5 / 12, 7 / 12))

@@ -54,7 +54,10 @@ DATA_COMMANDS = {
 }
 
 
-EVALUATE_COMMANDS: dict[str, str] = {}
+EVALUATE_COMMANDS: dict[str, str] = {
+    "reward-bench": "RewardBench 1 and 2: how often a head, or rewards of others, prefer the right "
+    "answer",
+}
 EVALUATE_GROUPS: dict[str, tuple[str, dict[str, str]]] = {}
 
 

@@ -82,7 +82,7 @@ _REASONING = {"math-prm": 447, **{f"hep-{language}": 164 for language in _LANGUA
 _COUNTS_1 = _CHAT | _CHAT_HARD | _SAFETY | _REASONING
 # The six sets of code have 984 rows together, and that of mathematics is made to count as much.
 # Some copies of the original (commit a32e272) weigh the two xstest sets the other way round, 250
-# and 154; its README's numbers (accuracies of 71/250, Safety 0.721622) are those of the sizes above.
+# and 154; its README's numbers (71 of 250, Safety 0.721622) are those of the sizes above.
 _WEIGHTS_1 = _COUNTS_1 | {"math-prm": 984}
 # Table 2 of "RewardBench 2: Advancing Reward Model Evaluation" (arXiv:2506.01937).
 _COUNTS_2 = {

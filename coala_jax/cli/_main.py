@@ -55,7 +55,15 @@ DATA_COMMANDS = {
 
 
 EVALUATE_COMMANDS: dict[str, str] = {}
-EVALUATE_GROUPS: dict[str, tuple[str, dict[str, str]]] = {}
+EVALUATE_GROUPS: dict[str, tuple[str, dict[str, str]]] = {
+    "arena-hard": (
+        "Arena-Hard v0.1 and v2.0: answers against a baseline, as a judge sees them",
+        {
+            "judge": "ask a judge which of two answers is better, in both orders",
+            "score": "judgments to win rates with intervals, and with style held fixed",
+        },
+    ),
+}
 
 
 def build_parser() -> OneLineParser:

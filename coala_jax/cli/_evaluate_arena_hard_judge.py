@@ -7,7 +7,7 @@ from pathlib import Path
 
 from coala_jax._files import require_writable, write_files
 from coala_jax._lock import only_writer
-from coala_jax.cli._judge_options import add_judge_options, dry_run, open_judge
+from coala_jax.cli._judge_options import account_lines, add_judge_options, dry_run, open_judge
 from coala_jax.cli._options import add_download
 from coala_jax.cli._output import report, say
 from coala_jax.data._options import SourceOptions
@@ -84,15 +84,14 @@ def run(arguments: argparse.Namespace) -> int:
     )
     names = (_file_name(name) for name in (arguments.judge, f"{answers.system}.jsonl"))
     out = Path(arguments.out, *names)
+    if arguments.dry_run:
+        settled = read_earlier(out, matches).settled
+        return dry_run(arguments, arena_hard.requests_of(matches, settled))
     require_writable(out, folder=False)
-    with only_writer(out, say, EvaluationError):
+    with only_writer(out, say, EvaluationError), open_judge(arguments) as judge:
         earlier = read_earlier(out, matches)
-        requests = arena_hard.requests_of(matches, earlier.settled)
-        if arguments.dry_run:
-            return dry_run(arguments, requests)
-        with open_judge(arguments) as judge:
-            replies = judge(requests)
-            account = judge.account()
+        replies = judge(arena_hard.requests_of(matches, earlier.settled))
+        account = judge.account()
         rows = list(
             arena_hard.judgment_rows(
                 matches, replies, judge=judge.model, model=answers.system, settled=earlier.settled
@@ -100,10 +99,10 @@ def run(arguments: argparse.Namespace) -> int:
         )
         write_files({out: b"".join(map(json_line, (*earlier.others, *rows)))})
     result = judge_report(matches, rows, prompts, answers.system)
-    kept = f"{len(earlier.settled)} games were judged before"
-    lines = [*judge_lines(result), *([kept] if earlier.settled else []), f"wrote {out}"]
+    before = f"{len(earlier.settled)} of them were judged before"
+    lines = [*judge_lines(result), *([before] if earlier.settled else []), *account_lines(account)]
     fields = {"judge": account, "judged_before": len(earlier.settled), "out": out}
-    return report(arguments, result | fields, lines)
+    return report(arguments, result | fields, [*lines, f"wrote {out}"])
 
 
 def _file_name(name: str) -> str:

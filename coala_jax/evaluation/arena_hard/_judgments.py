@@ -12,6 +12,7 @@ import numpy as np
 
 from coala_jax._files import file_sha256
 from coala_jax.evaluation._benchmark_rows import BenchmarkRow, benchmark_rows
+from coala_jax.evaluation._chat import USER
 from coala_jax.evaluation._errors import EvaluationError
 from coala_jax.evaluation.arena_hard._answers import StyledAnswers, answer_files
 from coala_jax.evaluation.arena_hard._games import VERDICTS
@@ -214,8 +215,8 @@ def _shown(game: Mapping[str, Any] | None) -> str:
     """What the judge was shown, in the form of v2.0 or of v0.1."""
     found = (game or {}).get("prompt") or (game or {}).get("user_prompt") or ""
     if isinstance(found, list):
-        texts = [part.get("content") for part in found if isinstance(part, Mapping)]
-        return "\n".join(text for text in texts if isinstance(text, str))
+        parts = [part for part in found if isinstance(part, Mapping) and part.get("role") == USER]
+        return "\n".join(part["content"] for part in parts if isinstance(part.get("content"), str))
     return found if isinstance(found, str) else ""
 
 

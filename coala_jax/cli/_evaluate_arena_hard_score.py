@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from coala_jax.cli._options import add_download, add_seed
@@ -77,6 +78,8 @@ def run(arguments: argparse.Namespace) -> int:
         options = SourceOptions(download=arguments.download)
         questions = arena_hard.read_questions(arguments.questions, options)
     judgments = arena_hard.read_judgments(arguments.judgments, questions)
+    if out is not None and out.resolve() in {Path(file).resolve() for file in judgments.sha256}:
+        raise UsageError(f"--out {out} is what is read; give another file")
     notes, styles, counter = list(judgments.notes), None, None
     if arguments.answers is not None:
         named = {name for row in judgments.rows for name in (row.model, row.baseline)}

@@ -98,7 +98,7 @@ def run(arguments: argparse.Namespace) -> int:
             )
         )
         write_files({out: b"".join(map(json_line, (*earlier.others, *rows)))})
-    result = judge_report(matches, rows, prompts, answers.system)
+    result = judge_report(matches, rows, prompts, answers, baselines)
     before = f"{len(earlier.settled)} of them were judged before"
     lines = [*judge_lines(result), *([before] if earlier.settled else []), *account_lines(account)]
     fields = {"judge": account, "judged_before": len(earlier.settled), "out": out}

@@ -81,10 +81,12 @@ def run(arguments: argparse.Namespace) -> int:
     if out is not None and out.resolve() in {Path(file).resolve() for file in judgments.sha256}:
         raise UsageError(f"--out {out} is what is read; give another file")
     notes, styles, counter = list(judgments.notes), None, None
+    sha256: dict[str, str | None] = dict(judgments.sha256)
     if arguments.answers is not None:
         named = {name for row in judgments.rows for name in (row.model, row.baseline)}
         systems = arena_hard.read_answer_folder(arguments.answers, named)
         notes += edited_notes(judgments.rows, systems)
+        sha256 |= {each.answers.name: each.answers.sha256 for each in systems.values()}
         styles, counter = arena_hard.styles_of(systems, _token_counter(arguments))
     by_category = {category: judgments.of(category) for category in judgments.categories()}
     scores = {
@@ -101,7 +103,7 @@ def run(arguments: argparse.Namespace) -> int:
             )
             for category, rows in by_category.items()
         }
-    result = score_report(judgments, arguments.scoring, scores, controls, counter, notes)
+    result = score_report(judgments, arguments.scoring, scores, controls, counter, notes, sha256)
     lines = [*map(warning_line, notes), *score_lines(result)]
     return report(arguments, result, lines, file=out)
 

@@ -65,6 +65,7 @@ def test_answers_are_judged_and_scored(bench, capsys):
     assert "hard_prompt, against o3-mini-2025-01-31 (= 50)" in lines
     assert "UTF-8 bytes / 4" in lines and "warning" not in lines
     scores = json.loads((bench / "scores.json").read_text())
+    assert len(scores["sha256"]) == 4 and judged["sha256"].items() <= scores["sha256"].items()
     for category in CATEGORIES:
         (model,) = scores["categories"][category]["models"]
         assert model["win_rate"] == 100 and model["interval_95"][0] < 100

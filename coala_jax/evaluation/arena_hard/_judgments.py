@@ -146,9 +146,9 @@ def battles_of(rows: Sequence[Judgment], scoring: Scoring = "v2.0") -> Battles:
             continue
         for number, label in enumerate(row.labels):
             if label is not None:
-                first, weight = VERDICTS[label]
+                first, times = VERDICTS[label]
                 # In the first game A is the baseline.
-                games.append((row.uid, row.model, first if number else 1 - first, weight))
+                games.append((row.uid, row.model, first if number else 1 - first, times))
     if not games:
         raise EvaluationError(f"{rows[0].place}: no game of {rows[0].category} has a label")
     uid, model, win, weight = zip(*games, strict=True)

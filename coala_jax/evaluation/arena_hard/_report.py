@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from coala_jax._intervals import Interval
+from coala_jax.evaluation._benchmark_rows import Answers
 from coala_jax.evaluation.arena_hard._games import Match
 from coala_jax.evaluation.arena_hard._judgments import Judgments, Scoring
 from coala_jax.evaluation.arena_hard._prompts import JudgePrompts
@@ -24,6 +25,7 @@ def score_report(
     controls: Mapping[str, StyleControl],
     counter: str | None,
     notes: Sequence[str],
+    sha256: Mapping[str, str | None],
 ) -> dict[str, Any]:
     """The result of `evaluate arena-hard score`, win rates in percent.
 
@@ -34,6 +36,7 @@ def score_report(
         controls: style control, by category; empty without it.
         counter: how tokens were counted; None without answers.
         notes: what must be known.
+        sha256: of the files that were read.
     """
     baselines = {row.category: row.baseline for row in judgments.rows}
     return {
@@ -51,7 +54,7 @@ def score_report(
         },
         "published_interval": f"quantiles over resampled games, {_quantiles(scoring)}",
         "notes": list(notes),
-        "sha256": dict(judgments.sha256),
+        "sha256": dict(sha256),
     }
 
 
@@ -69,13 +72,17 @@ def score_lines(result: Mapping[str, Any]) -> list[str]:
         "95 %: clustered by question. published: as the benchmark's script has it, "
         f"{result['published_interval']}; it takes games of a question for independent",
     ]
-    if result["tokens_counted_by"] is not None:
-        lines.append(f"tokens counted by: {result['tokens_counted_by']}")
-    return lines
+    counter = result["tokens_counted_by"]
+    lengths = "give --answers to see lengths, which may explain a win rate"
+    return [*lines, lengths if counter is None else f"tokens counted by: {counter}"]
 
 
 def judge_report(
-    matches: Sequence[Match], rows: Sequence[Mapping[str, Any]], prompts: JudgePrompts, model: str
+    matches: Sequence[Match],
+    rows: Sequence[Mapping[str, Any]],
+    prompts: JudgePrompts,
+    answers: Answers,
+    baselines: Sequence[Answers],
 ) -> dict[str, Any]:
     """What `evaluate arena-hard judge` did.
 
@@ -83,13 +90,14 @@ def judge_report(
         matches: that were judged.
         rows: what came of them.
         prompts: that the judge was given.
-        model: whose answers were judged.
+        answers: that were judged.
+        baselines: that they were set against.
     """
     games = [game for row in rows for game in row["games"]]
     first = matches[0].requests[0]
     return {
         "benchmark": "Arena-Hard",
-        "model": model,
+        "model": answers.system,
         "questions": len(matches),
         "games": len(games),
         "without_reply": sum(game is None for game in games),
@@ -99,6 +107,7 @@ def judge_report(
         "template": prompts.template_from,
         "temperature": first.temperature,
         "max_tokens": first.max_tokens,
+        "sha256": {each.name: each.sha256 for each in (answers, *baselines)},
     }
 
 

@@ -89,13 +89,12 @@ def score_models(
         EvaluationError: no game counts.
     """
     battles = battles_of(rows, scoring)
-    by_model: dict[str, list[Judgment]] = {}
+    by_model: dict[str, list[Judgment]] = {model: [] for model in battles.model}
     for row in rows:
-        by_model.setdefault(row.model, []).append(row)
+        if row.model in by_model:
+            by_model[row.model].append(row)
     scores = [
-        _score(mine, battles.of(model), scoring, styles, seed)
-        for model, mine in by_model.items()
-        if model in set(battles.model)
+        _score(mine, battles.of(model), scoring, styles, seed) for model, mine in by_model.items()
     ]
     return sorted(scores, key=lambda score: -score.win_rate.mean)
 

@@ -173,6 +173,7 @@ PROMISED = {
         "token_rewards",
     ],
     "coala_jax.evaluation": ["EvaluationError"],
+    "coala_jax.evaluation.judge": ["Judge", "JudgeSettings", "Prices", "open_judge"],
     "coala_jax.features": [
         "ExtractSettings",
         "FeatureError",

@@ -55,7 +55,14 @@ DATA_COMMANDS = {
 
 
 EVALUATE_COMMANDS: dict[str, str] = {}
-EVALUATE_GROUPS: dict[str, tuple[str, dict[str, str]]] = {}
+MT_BENCH = {
+    "answer": "answer its questions, two turns each: plainly, guided by a head, or best of n",
+    "judge": "have a judge grade answers, or compare them with a baseline's in both orders",
+    "score": "mean grades or win rates of judgments, ours or others', with intervals by question",
+}
+EVALUATE_GROUPS: dict[str, tuple[str, dict[str, str]]] = {
+    "mt-bench": ("MT-Bench: conversations of two turns, graded or compared", MT_BENCH),
+}
 
 
 def build_parser() -> OneLineParser:

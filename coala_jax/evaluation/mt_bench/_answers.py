@@ -72,24 +72,32 @@ def read_answers(
 
 
 def read_references(
-    source: str | os.PathLike[str],
+    source: str | os.PathLike[str] | None,
     questions: Sequence[Question],
     options: SourceOptions = SourceOptions(),
 ) -> Mapping[str, Answer]:
     """Reference answers by question, to all questions that need one.
 
     Args:
-        source: a file such as ``reference_answer/gpt-4.jsonl``.
+        source: a file such as ``reference_answer/gpt-4.jsonl``; None where no question needs one.
         questions: of the set.
         options: which of its rows.
 
     Raises:
         DataError, EvaluationError: as `read_answers` does; a reference for another set.
     """
+    needing = [question for question in questions if question.needs_reference]
+    if source is None:
+        if needing:
+            raise EvaluationError(
+                f"reference: {len(needing)} questions need a reference answer, first question "
+                f"{needing[0].key} ({needing[0].category}); give reference_answer/gpt-4.jsonl of "
+                "FastChat"
+            )
+        return {}
     rows = benchmark_rows(source, options)
     references = collect_answers(source, map(_answer, rows))
     require_answered([question.key for question in questions], references, partial=True)
-    needing = [question for question in questions if question.needs_reference]
     missing = [question for question in needing if question.key not in references.by_question]
     if missing:
         raise EvaluationError(

@@ -16,6 +16,8 @@ SINGLE, PAIRWISE = "single", "pairwise"
 OF_SECOND_TURN = "-multi-turn"
 # Names in FastChat's data/judge_prompts.jsonl, without and with a reference answer.
 NAMES = {SINGLE: ("single-v1", "single-math-v1"), PAIRWISE: ("pair-v2", "pair-math-v1")}
+# Begins the names of prompts in words of this package.
+OWN = "coala-jax/"
 # What verdicts look like: of other formats FastChat has none in these prompts.
 OUTPUT_FORMATS = {SINGLE: "[[rating]]", PAIRWISE: "[[A]]"}
 # Of the judge (`run_judge_single` and `run_judge_pair` of fastchat/llm_judge/common.py).

@@ -10,6 +10,7 @@ from typing import NamedTuple, TypeVar
 from coala_jax.data._options import SourceOptions
 from coala_jax.evaluation._benchmark_rows import BenchmarkRow, benchmark_rows
 from coala_jax.evaluation._errors import EvaluationError
+from coala_jax.evaluation.mt_bench._judge_prompts import OWN
 from coala_jax.evaluation.mt_bench._judging import MODEL_1, MODEL_2
 from coala_jax.evaluation.mt_bench._questions import Question, question_id
 from coala_jax.evaluation.mt_bench._verdicts import ERROR, FAILED, TIE
@@ -27,6 +28,7 @@ class SingleJudgment(NamedTuple):
         score: the grade; -1 where the judgment gives none.
         failed: the judge could not be reached.
         judge: the judge's model.
+        prompt: the name of its prompt; empty where the row does not say.
         place: file and row, for messages.
     """
 
@@ -36,6 +38,7 @@ class SingleJudgment(NamedTuple):
     score: float
     failed: bool
     judge: str
+    prompt: str
     place: str
 
     @property
@@ -55,6 +58,7 @@ class PairJudgment(NamedTuple):
             ``error``.
         second: of the game that shows model 2 first.
         judge: the judge's model.
+        prompt: the name of its prompt; empty where the row does not say.
         place: file and row, for messages.
     """
 
@@ -64,6 +68,7 @@ class PairJudgment(NamedTuple):
     first: str
     second: str
     judge: str
+    prompt: str
     place: str
 
 
@@ -75,6 +80,17 @@ class Judgments(NamedTuple):
 
     single: list[SingleJudgment]
     pairs: list[PairJudgment]
+
+    @property
+    def judge(self) -> str:
+        """The model of the judge."""
+        return (self.single or self.pairs)[0].judge
+
+    @property
+    def by_own_prompts(self) -> int:
+        """How many were asked for in words of this package."""
+        names = [each.prompt for each in self.single] + [each.prompt for each in self.pairs]
+        return sum(name.startswith(OWN) for name in names)
 
 
 def read_judgments(
@@ -168,7 +184,7 @@ def _single(row: BenchmarkRow) -> SingleJudgment:
         row.text("model"),
         score,
         row.fields.get("judgment") == FAILED,
-        _judge(row),
+        *_judge(row),
         row.place,
     )
 
@@ -184,7 +200,7 @@ def _pair(row: BenchmarkRow) -> PairJudgment:
     if models[0] == models[1]:
         raise EvaluationError(f"{row.place}: compares {models[0]} with itself")
     question = str(question_id(row))
-    return PairJudgment(question, _turn(row), models, first, second, _judge(row), row.place)
+    return PairJudgment(question, _turn(row), models, first, second, *_judge(row), row.place)
 
 
 def _turn(row: BenchmarkRow) -> int:
@@ -192,9 +208,9 @@ def _turn(row: BenchmarkRow) -> int:
     return turn
 
 
-def _judge(row: BenchmarkRow) -> str:
-    """The judge's model; FastChat writes the name of the prompt behind it."""
+def _judge(row: BenchmarkRow) -> tuple[str, str]:
+    """The judge's model, and the name of its prompt."""
     judge = row.field(list, "judge")
-    if not judge or not isinstance(judge[0], str):
+    if not judge or not all(isinstance(each, str) for each in judge):
         raise EvaluationError(f"{row.place}: judge is {judge!r}, [model, prompt] is expected")
-    return str(judge[0])
+    return judge[0], judge[1] if len(judge) > 1 else ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from coala_jax.evaluation.mt_bench._judge_prompts import (
+    OWN,
     PAIRWISE,
     SINGLE,
     JudgePrompt,
@@ -37,7 +38,9 @@ _SECOND = "Judge the answer to the user's second question, in the light of the w
 
 
 def own_judge_prompts(kind: str) -> Mapping[str, JudgePrompt]:
-    """The four prompts of a kind by name, under the names and with the places of FastChat's.
+    """The four prompts of a kind, under the names and with the places of FastChat's.
+
+    Their own names, which judgments hold, begin with `OWN`.
 
     Args:
         kind: ``single`` or ``pairwise``.
@@ -45,7 +48,7 @@ def own_judge_prompts(kind: str) -> Mapping[str, JudgePrompt]:
     prompts = [
         _prompt(kind, reference, second) for second in (False, True) for reference in (False, True)
     ]
-    return {prompt.name: prompt for prompt in prompts}
+    return {prompt.name.removeprefix(OWN): prompt for prompt in prompts}
 
 
 def _prompt(kind: str, reference: bool, second: bool) -> JudgePrompt:
@@ -55,7 +58,7 @@ def _prompt(kind: str, reference: bool, second: bool) -> JudgePrompt:
     sections = _conversations(kind, reference) if second else _answers(kind, reference)
     template = "\n\n".join(f"== {title} ==\n{text}\n== end ==" for title, text in sections)
     name = prompt_name(kind, reference=reference, second=second)
-    return JudgePrompt(name, kind, system, template, PLACE)
+    return JudgePrompt(f"{OWN}{name}", kind, system, template, PLACE)
 
 
 def _answers(kind: str, reference: bool) -> list[tuple[str, str]]:

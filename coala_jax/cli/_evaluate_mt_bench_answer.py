@@ -12,6 +12,7 @@ from coala_jax.cli._output import output_file, report, say, warning_line
 from coala_jax.cli._parser import UsageError, non_negative_number, positive_integer
 from coala_jax.decoding._config import BATCH_SIZE, GenerationConfig, Guidance, Sampling
 from coala_jax.evaluation._benchmark_rows import ROWS_HELP
+from coala_jax.evaluation.mt_bench._ways import BEST_OF_N, FASTCHAT, GUIDED, PLAINLY, WAYS
 
 if TYPE_CHECKING:
     from coala_jax.backbones import Backbone
@@ -21,10 +22,7 @@ EXAMPLE = """  coala-jax evaluate mt-bench answer head --model models/llama --da
       --way guided --name ours --out model_answer/ours.jsonl
   coala-jax evaluate mt-bench answer --model models/llama --data question.jsonl \\
       --way plain --name llama --out model_answer/llama.jsonl"""
-WAYS = ("plain", "guided", "best-of-n")
 SAMPLES = 16
-# As FastChat's gen_model_answer.py has them: what it does not set are transformers' defaults.
-FASTCHAT = Sampling(max_new_tokens=1024, top_p=1.0, top_k=50)
 SAMPLING = ("max_new_tokens", "top_p", "top_k", "repetition_penalty", "stop")
 
 
@@ -122,12 +120,12 @@ def _require_a_say(arguments: argparse.Namespace) -> None:
     Raises:
         UsageError: names both.
     """
-    if arguments.head is None and arguments.way != "plain":
+    if arguments.head is None and arguments.way != PLAINLY:
         raise UsageError(f"--way {arguments.way} needs a head: give HEAD, or --way plain")
-    if arguments.n is not None and arguments.way != "best-of-n":
+    if arguments.n is not None and arguments.way != BEST_OF_N:
         raise UsageError("--n is of --way best-of-n; leave it out")
     guiding = [*option_values(arguments, Guidance)]
     if "scale" in option_values(arguments, Sampling):
         guiding.append("scale")
-    if guiding and arguments.way != "guided":
+    if guiding and arguments.way != GUIDED:
         raise UsageError(f"{option_of(guiding[0])} is of --way guided; leave it out")

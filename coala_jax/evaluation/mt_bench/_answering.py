@@ -15,7 +15,6 @@ from coala_jax.decoding._reward_model import backbone_of
 from coala_jax.evaluation._errors import EvaluationError
 from coala_jax.evaluation.mt_bench._answers import answer_line
 from coala_jax.evaluation.mt_bench._conversing import (
-    PLAINLY,
     Conversation,
     Sampler,
     answer_room,
@@ -23,6 +22,7 @@ from coala_jax.evaluation.mt_bench._conversing import (
     converse,
 )
 from coala_jax.evaluation.mt_bench._questions import Question
+from coala_jax.evaluation.mt_bench._ways import PLAINLY
 
 FORMAT = "coala-jax-mt-bench-answers/1"
 

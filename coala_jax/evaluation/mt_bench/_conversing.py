@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 import jax
 
@@ -23,11 +23,9 @@ from coala_jax.decoding._prompts import chat_of, prompt_text, template_of
 from coala_jax.decoding._reward_model import backbone_of
 from coala_jax.evaluation._errors import EvaluationError
 from coala_jax.evaluation.mt_bench._questions import Question
+from coala_jax.evaluation.mt_bench._ways import BEST_OF_N, GUIDED, Way
 from coala_jax.features._tokens import encode_prompts
 
-Way = Literal["plain", "guided", "best-of-n"]
-WAYS: tuple[str, ...] = get_args(Way)
-PLAINLY, GUIDED, BEST_OF_N = WAYS
 # A model without a chat template goes on with the user's next words unless it is stopped there.
 NEXT_USER = f"\n{LABELS[USER]}:"
 

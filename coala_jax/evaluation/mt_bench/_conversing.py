@@ -149,7 +149,7 @@ def _answers(sampler: Sampler, asked: Sequence[_Asked], turn: int) -> list[Gener
         (
             each.prompt,
             _config(sampler, each.question, each.most),
-            _key(sampler.seed, each.question, turn, sample),
+            draw_key(sampler.seed, each.question, turn, sample),
         )
         for each, count in zip(asked, counts, strict=True)
         for sample in range(count)
@@ -180,7 +180,7 @@ def _config(sampler: Sampler, question: Question, most: int) -> GenerationConfig
     return sampler.config.with_options(**options)
 
 
-def _key(seed: int, question: Question, turn: int, sample: int) -> jax.Array:
+def draw_key(seed: int, question: Question, turn: int, sample: int) -> jax.Array:
     """Of a draw: by question and turn, so that neither order nor batches decide what is drawn."""
     digest = hashlib.sha256(f"{question.key}\0{turn}".encode()).digest()
     key = jax.random.fold_in(jax.random.key(seed), int.from_bytes(digest[:4], "big"))

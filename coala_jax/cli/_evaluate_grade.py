@@ -28,7 +28,7 @@ EXAMPLE = """  coala-jax evaluate grade ours.json --judge gpt-4.1 --out grades.j
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
     parser.add_argument("answers", help=ANSWERS_HELP)
-    parser.add_argument("--names", nargs=1, metavar="NAME", help="name of the system in the report")
+    parser.add_argument("--name", help="of the system, in the report")
     add_judged_inputs(parser)
     add_judge_options(parser)
 
@@ -40,8 +40,9 @@ def run(arguments: argparse.Namespace) -> int:
     from coala_jax.evaluation.judge._prompts import GRADE, SINGLE
 
     out = output_file(arguments.out, lines=True)
+    names = None if arguments.name is None else (arguments.name,)
     prompt = judge_prompt(arguments, SINGLE, GRADE)
-    matched = matched_answers((arguments.answers,), arguments.names, arguments.questions)
+    matched = matched_answers((arguments.answers,), names, arguments.questions)
     (answers,) = matched.answers
     sampling = {
         "max_tokens": arguments.max_tokens or MAX_TOKENS,

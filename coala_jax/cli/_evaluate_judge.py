@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from coala_jax.evaluation.judge._pair_report import PairReport
     from coala_jax.evaluation.judge._pairwise import Comparison
 
-EXAMPLE = """  coala-jax evaluate judge ours.jsonl theirs.json --judge gpt-4.1 --prices 2 8 --dry-run
+EXAMPLE = """  coala-jax evaluate judge ours.json theirs.json --judge gpt-4.1 --dry-run
   coala-jax evaluate judge out.jsonl:guided out.jsonl:plain --questions prompts.jsonl \\
     --judge local --base-url http://127.0.0.1:8000/v1 --out verdicts.jsonl"""
 

@@ -55,7 +55,7 @@ def matched_answers(
     from coala_jax.evaluation._answer_formats import read_answer_file
     from coala_jax.evaluation._matched_answers import match_answers, read_questions
 
-    given = names or [None] * len(sources)
+    given: Sequence[str | None] = names or [None] * len(sources)
     files = [read_answer_file(*pair) for pair in zip(sources, given, strict=True)]
     found = match_answers(files, None if questions is None else read_questions(questions))
     systems = [answers.system for answers in found.answers]

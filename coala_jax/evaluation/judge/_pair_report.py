@@ -104,6 +104,32 @@ def pair_report(judged: Judged) -> PairReport:
     )
 
 
+def pair_warnings(report: PairReport) -> list[str]:
+    """What a reader of the win rate must know of the judge."""
+    notes = []
+    if report.wins == report.losses == 0:
+        notes.append(
+            "no question was won by either system in both orders: this judge does not tell them "
+            "apart, and the interval says nothing"
+        )
+    elif report.consistent.mean < LEAST_CONSISTENT:
+        notes.append(
+            f"the verdict turned with the order in {1 - report.consistent.mean:.0%} of the "
+            "questions: this judge mostly sees the place; take another one"
+        )
+    if report.left_out:
+        notes.append(
+            f"{report.left_out:,} questions are left out: a reply to each of them is missing or "
+            "cannot be read"
+        )
+    if report.from_text:
+        notes.append(
+            f"{report.from_text:,} verdicts were read from the text, as 1 or 0: the endpoint gave "
+            "no log probabilities"
+        )
+    return notes
+
+
 def _share(outcomes: Sequence[PairOutcome], value: Callable[[PairOutcome], float]) -> Interval:
     if not outcomes:
         return NO_SHARE

@@ -98,9 +98,8 @@ def unread_lines(unread: Unread) -> list[str]:
 
 def prompt_line(prompt: Mapping[str, Any]) -> str:
     """Which prompt the judge was given."""
-    if prompt["file"] is None:
-        return f"prompt: {prompt['name']}"
-    return f"prompt: {prompt['name']} of {prompt['file']} (sha256 {prompt['sha256'] or 'unknown'})"
+    source = "" if prompt["file"] is None else f" of {prompt['file']}"
+    return f"prompt: {prompt['name']}{source} (sha256 of its text: {prompt['text_sha256'][:16]}...)"
 
 
 def share_text(share: Interval) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -55,8 +56,14 @@ class JudgePrompt(NamedTuple):
         return ((SYSTEM, self.system), asked) if self.system else (asked,)
 
     def account(self) -> dict[str, Any]:
-        """Which prompt it is, as JSON."""
-        return {"name": self.name, "file": self.file, "sha256": self.sha256}
+        """Which prompt it is, as JSON; our own wording may change, and then its hash does."""
+        text = f"{self.system}\n{self.template}".encode()
+        return {
+            "name": self.name,
+            "file": self.file,
+            "file_sha256": self.sha256,
+            "text_sha256": sha256(text).hexdigest(),
+        }
 
 
 COMPARE = JudgePrompt(OWN_WORDING, own.COMPARE_SYSTEM, own.COMPARE)
@@ -92,10 +99,10 @@ def read_judge_prompts(source: str | os.PathLike[str]) -> dict[str, JudgePrompt]
         EvaluationError: a row of another kind, or a name twice.
     """
     path = Path(source)
-    sha256 = file_sha256(path) if path.is_file() else None
+    checksum = file_sha256(path) if path.is_file() else None
     found: dict[str, JudgePrompt] = {}
     for row in benchmark_rows(source):
-        prompt = _prompt(row)._replace(file=str(source), sha256=sha256)
+        prompt = _prompt(row)._replace(file=str(source), sha256=checksum)
         if prompt.name in found:
             raise EvaluationError(f"{row.place}: a prompt {prompt.name!r} stood there before")
         found[prompt.name] = prompt

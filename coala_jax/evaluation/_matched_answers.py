@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
+from coala_jax.data._prompts import TEXT_SUFFIX, read_prompts
+from coala_jax.data._rows import row_name
 from coala_jax.evaluation._answer_formats import AnswerFile, text_of
 from coala_jax.evaluation._benchmark_rows import (
     Answer,
@@ -28,22 +31,23 @@ class Matched(NamedTuple):
 
 
 def read_questions(source: str | os.PathLike[str]) -> dict[str, str]:
-    """Texts of questions by id; by the text itself where rows have no id.
+    """Texts of questions by id; where rows have none, by the name that `generate` gives them.
 
     Args:
         source: rows of ``prompt``, ``instruction``, ``question``, ``turns`` (one) or ``messages``,
-            with an ``id``, ``question_id`` or ``uid``, or none.
+            with an ``id``, ``question_id`` or ``uid``, or none; or the lines of a ``.txt`` file.
 
     Raises:
         DataError: no such file, or it cannot be read.
         EvaluationError: a row without a question, or an id twice.
     """
+    if Path(source).suffix == TEXT_SUFFIX:
+        return {row.id: str(row.prompt) for row in read_prompts(source)}
     found: dict[str, str] = {}
-    for row in benchmark_rows(source):
+    for number, row in enumerate(benchmark_rows(source), 1):
         text = _question(row)
-        key = next(
-            (str(row.fields[each]) for each in _IDS if row.fields.get(each) is not None), text
-        )
+        names = (row.fields[each] for each in _IDS if row.fields.get(each) is not None)
+        key = row_name({"id": next(names, None)}, number)
         if found.setdefault(key, text) != text:
             raise EvaluationError(f"{row.place}: has the id {key!r} of another question")
     return found

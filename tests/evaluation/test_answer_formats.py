@@ -163,7 +163,10 @@ def test_questions_are_read_by_any_of_their_names(tmp_path):
         {"id": 4, "messages": [{"role": "user", "content": "q4"}]},
     ]
     found = read_questions(written(tmp_path / "q.jsonl", rows))
-    assert found == {"81": "q1", "u": "q2", "q3": "q3", "4": "q4"}
+    assert found == {"81": "q1", "u": "q2", "line-3": "q3", "4": "q4"}
+    lines = tmp_path / "q.txt"
+    lines.write_text("q1\n\nq2\n")
+    assert read_questions(lines) == {"1": "q1", "3": "q2"}
     for bad, part in (
         ([{"id": 1}], "row 1: has no question as text"),
         ([{"question_id": 1, "turns": ["a", "b"]}], "row 1: has 2 turns"),

@@ -54,6 +54,7 @@ def token_verdict(reply: Reply) -> Verdict:
     counts nothing (AlpacaEval's ``logprob_parser``). Without log probabilities the letter that the
     reply consists of is 1 or 0.
     """
+    reply = reply._replace(finish_reason=None)  # a token is all that was asked for
     if reply.error is not None:
         return _unread(reply)
     if reply.logprobs is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from coala_jax.cli._judge_options import account_lines, add_judge_options, dry_run, open_judge
@@ -11,6 +12,7 @@ from coala_jax.cli._output import output_file, report
 from coala_jax.evaluation._benchmark_rows import ROWS_HELP
 
 if TYPE_CHECKING:
+    from coala_jax.evaluation.judge import JudgePrompt
     from coala_jax.evaluation.mt_bench import Match
 
 EXAMPLE = """  coala-jax evaluate mt-bench judge ours.jsonl --data question.jsonl \\
@@ -76,8 +78,10 @@ def run(arguments: argparse.Namespace) -> int:
     return report(arguments, {**result, "account": account, "out": out}, shown)
 
 
-def _matches(arguments: argparse.Namespace) -> tuple[list[Match], str]:
-    """What is to be judged, and whose prompts ask it."""
+def _matches(
+    arguments: argparse.Namespace,
+) -> tuple[list[Match], Mapping[str, JudgePrompt]]:
+    """What is to be judged, and the prompts that ask it."""
     from coala_jax.data import SourceOptions
     from coala_jax.evaluation.mt_bench import (
         own_judge_prompts,
@@ -89,7 +93,6 @@ def _matches(arguments: argparse.Namespace) -> tuple[list[Match], str]:
         single_matches,
     )
     from coala_jax.evaluation.mt_bench._judge_prompts import PAIRWISE, SINGLE
-    from coala_jax.evaluation.mt_bench._report import OWN_PROMPTS
 
     options = SourceOptions(download=arguments.download)
     kind = SINGLE if arguments.baseline is None else PAIRWISE
@@ -97,11 +100,10 @@ def _matches(arguments: argparse.Namespace) -> tuple[list[Match], str]:
     references = read_references(arguments.reference, questions, options)
     answers = [read_answers(each, questions, options) for each in arguments.answers]
     if arguments.judge_prompts is None:
-        prompts, whose = own_judge_prompts(kind), OWN_PROMPTS
+        prompts = own_judge_prompts(kind)
     else:
-        prompts = read_judge_prompts(arguments.judge_prompts, kind, options)
-        whose = str(arguments.judge_prompts)
+        prompts = read_judge_prompts(arguments.judge_prompts, kind)
     if arguments.baseline is None:
-        return single_matches(questions, answers, references, prompts), whose
+        return single_matches(questions, answers, references, prompts), prompts
     baseline = read_answers(arguments.baseline, questions, options)
-    return pair_matches(questions, answers, baseline, references, prompts), whose
+    return pair_matches(questions, answers, baseline, references, prompts), prompts

@@ -10,7 +10,8 @@ from coala_jax.cli._parser import UsageError
 # Attributes of parsed arguments that name a file to be read, and to be written with its option.
 INPUTS = (
     *("data", "file", "features", "eval", "groups"),
-    *("answers", "baseline", "judge_prompts", "judgments", "reference"),
+    *("first", "second", "answers", "questions", "prompts", "cache"),
+    *("baseline", "judge_prompts", "judgments", "reference"),
 )
 OUTPUTS = {"out": "--out", "html": "--html", "set_aside": "--rejected"}
 

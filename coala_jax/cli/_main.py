@@ -54,7 +54,10 @@ DATA_COMMANDS = {
 }
 
 
-EVALUATE_COMMANDS: dict[str, str] = {}
+EVALUATE_COMMANDS: dict[str, str] = {
+    "judge": "have a language model compare two systems' answers, each pair in both orders",
+    "grade": "have a language model grade a system's answers from 1 to 10",
+}
 MT_BENCH = {
     "answer": "answer its questions, two turns each: plainly, guided by a head, or best of n",
     "judge": "have a judge grade answers, or compare them with a baseline's in both orders",

@@ -79,7 +79,8 @@ def test_answers_are_graded_and_scored(folder, capsys):
     words = (*JUDGE[:2], "base.jsonl", *JUDGE[2:], *FILES, "--out", "single.jsonl", "--json")
     result = json.loads(run(capsys, *words).out)
     assert (result["judgments"], result["failed"], result["no_verdict"]) == (16, 0, 0)
-    assert result["prompts"] == "judge_prompts.jsonl" and result["account"] == ACCOUNT
+    assert {each["file"] for each in result["prompts"].values()} == {"judge_prompts.jsonl"}
+    assert len(result["prompts"]) == 4 and result["account"] == ACCOUNT
     score = ("score", "single.jsonl", "--data", "question.jsonl", "--answers", "ours.jsonl")
     result = json.loads(run(capsys, *score, "--out", "score.json", "--json").out)
     ours, base = result["models"]
@@ -96,7 +97,9 @@ def test_answers_are_graded_and_scored(folder, capsys):
 
 def test_answers_are_compared_and_scored(folder, capsys):
     words = (*JUDGE, *FILES, "--baseline", "base.jsonl", "--out", "pair.jsonl")
-    assert "8 judgments, 0 of which failed" in run(capsys, *words).out
+    shown = run(capsys, *words).out
+    assert "8 judgments, 0 of which failed" in shown
+    assert "prompts of the judge: judge_prompts.jsonl" in shown
     score = ("score", "pair.jsonl", "--data", "question.jsonl", "--against", "base")
     (ours,) = json.loads(run(capsys, *score, "--json").out)["models"]
     assert (ours["wins"], ours["ties"], ours["losses"]) == (8, 0, 0)

@@ -36,9 +36,8 @@ def request_key(model: str, request: ChatRequest, *, send_temperature: bool = Tr
         request: what it is asked.
         send_temperature: whether it is told the temperature.
     """
-    asked: dict[str, Any] = {"model": model, **request._asdict()}
-    if not send_temperature:
-        asked["temperature"] = None
+    temperature = float(request.temperature) if send_temperature else None
+    asked = {"model": model, **request._asdict(), "temperature": temperature}
     text = json.dumps(asked, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
 

@@ -14,6 +14,7 @@ from coala_jax.evaluation._chat import ChatRequest, Reply
 from coala_jax.evaluation._errors import EvaluationError
 from coala_jax.evaluation.judge._cache import ReplyCache, open_cache, request_key
 from coala_jax.evaluation.judge._endpoint import Endpoint
+from coala_jax.evaluation.judge._pace import Stopped
 from coala_jax.evaluation.judge._settings import JudgeSettings, Prices
 
 # So many requests lost one after the other, each after all its attempts, are no accident.
@@ -102,7 +103,10 @@ class Judge:
             futures = {pool.submit(self._ask, *item): item[0] for item in requests.items()}
             try:
                 for future in as_completed(futures):
-                    reply = future.result()
+                    try:
+                        reply = future.result()
+                    except Stopped:  # by another of them, whose error comes too
+                        continue
                     found[futures[future]] = reply
                     self._count(reply)
                     bar.advance(1, (reply.prompt_tokens or 0) + (reply.completion_tokens or 0))
@@ -117,9 +121,13 @@ class Judge:
 
     def _ask(self, key: str, request: ChatRequest) -> Reply:
         """One reply, kept before anybody hears of it."""
-        reply = self._endpoint(request)
-        if reply.error is None:
-            self._cache.add(key, reply, self.model, self._endpoint.base_url)
+        try:
+            reply = self._endpoint(request)
+            if reply.error is None:
+                self._cache.add(key, reply, self.model, self._endpoint.base_url)
+        except BaseException:  # before this thread or another takes up a further request
+            self._endpoint.pace.stopping.set()
+            raise
         return reply
 
     def _count(self, reply: Reply) -> None:

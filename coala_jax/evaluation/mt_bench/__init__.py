@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from coala_jax.evaluation.mt_bench._answering import AnswerTally, answer_questions
     from coala_jax.evaluation.mt_bench._answers import answer_line, read_answers, read_references
     from coala_jax.evaluation.mt_bench._conversing import Conversation, Sampler, converse
-    from coala_jax.evaluation.mt_bench._judge_prompts import JudgePrompt, read_judge_prompts
+    from coala_jax.evaluation.mt_bench._judge_prompts import read_judge_prompts
     from coala_jax.evaluation.mt_bench._judging import (
         Match,
         judgment_lines,
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 __all__ = [
     "AnswerTally",
     "Conversation",
-    "JudgePrompt",
     "Judgments",
     "Match",
     "ModelScores",
@@ -75,7 +74,7 @@ __getattr__ = lazy_names(
         "_answering": ["AnswerTally", "answer_questions"],
         "_answers": ["answer_line", "read_answers", "read_references"],
         "_conversing": ["Conversation", "Sampler", "converse"],
-        "_judge_prompts": ["JudgePrompt", "read_judge_prompts"],
+        "_judge_prompts": ["read_judge_prompts"],
         "_judging": ["Match", "judgment_lines", "pair_matches", "requests_of", "single_matches"],
         "_judgments": ["Judgments", "PairJudgment", "SingleJudgment", "read_judgments"],
         "_own_prompts": ["own_judge_prompts"],

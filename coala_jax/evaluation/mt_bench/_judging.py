@@ -8,11 +8,13 @@ from typing import Any, NamedTuple
 from coala_jax.evaluation._benchmark_rows import Answer, Answers
 from coala_jax.evaluation._chat import ChatRequest, Reply
 from coala_jax.evaluation._errors import EvaluationError
+from coala_jax.evaluation.judge import JudgePrompt
 from coala_jax.evaluation.mt_bench._answers import NO_TIME
 from coala_jax.evaluation.mt_bench._judge_prompts import (
     PAIRWISE,
     SINGLE,
-    JudgePrompt,
+    Kind,
+    judge_request,
     prompt_name,
 )
 from coala_jax.evaluation.mt_bench._questions import Question
@@ -71,7 +73,7 @@ def single_matches(
         for model in answers:
             values = _known(question, turn, references)
             values |= _said("answer", model.by_question[question.key].turns, turn)
-            request = prompt.request(values)
+            request = judge_request(prompt, values)
             matches.append(Match(question, turn, (model.system,), prompt.name, (request,)))
     return matches
 
@@ -105,7 +107,7 @@ def pair_matches(
             for first, second in ((ours, theirs), (theirs, ours)):
                 values = _known(question, turn, references)
                 values |= _said("answer_a", first, turn) | _said("answer_b", second, turn)
-                requests.append(prompt.request(values))
+                requests.append(judge_request(prompt, values))
             models = (model.system, baseline.system)
             matches.append(Match(question, turn, models, prompt.name, tuple(requests)))
     return matches
@@ -172,7 +174,7 @@ def _turns_in_order(questions: Sequence[Question]) -> Iterator[tuple[Question, i
                     yield question, turn
 
 
-def _name(kind: str, question: Question, turn: int) -> str:
+def _name(kind: Kind, question: Question, turn: int) -> str:
     return prompt_name(kind, reference=question.needs_reference, second=turn == 2)
 
 

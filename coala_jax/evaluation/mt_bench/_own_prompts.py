@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from coala_jax.evaluation.judge import JudgePrompt
 from coala_jax.evaluation.mt_bench._judge_prompts import (
     OWN,
     PAIRWISE,
     SINGLE,
-    JudgePrompt,
+    Kind,
     prompt_name,
 )
-
-PLACE = "coala_jax"
 
 _GENERAL = (
     "Weigh whether it does what was asked, whether it is right, how useful, thorough and clear it "
@@ -37,7 +36,7 @@ _FIRST = "Judge the answer to the user's question."
 _SECOND = "Judge the answer to the user's second question, in the light of the whole conversation."
 
 
-def own_judge_prompts(kind: str) -> Mapping[str, JudgePrompt]:
+def own_judge_prompts(kind: Kind) -> Mapping[str, JudgePrompt]:
     """The four prompts of a kind, under the names and with the places of FastChat's.
 
     Their own names, which judgments hold, begin with `OWN`.
@@ -51,17 +50,17 @@ def own_judge_prompts(kind: str) -> Mapping[str, JudgePrompt]:
     return {prompt.name.removeprefix(OWN): prompt for prompt in prompts}
 
 
-def _prompt(kind: str, reference: bool, second: bool) -> JudgePrompt:
+def _prompt(kind: Kind, reference: bool, second: bool) -> JudgePrompt:
     words = _GRADE if kind == SINGLE else _COMPARE
     weigh = _BY_REFERENCE if reference else _GENERAL
     system = words.replace("{of_turn}", _SECOND if second else _FIRST).replace("{weigh}", weigh)
     sections = _conversations(kind, reference) if second else _answers(kind, reference)
     template = "\n\n".join(f"== {title} ==\n{text}\n== end ==" for title, text in sections)
     name = prompt_name(kind, reference=reference, second=second)
-    return JudgePrompt(f"{OWN}{name}", kind, system, template, PLACE)
+    return JudgePrompt(f"{OWN}{name}", system, template)
 
 
-def _answers(kind: str, reference: bool) -> list[tuple[str, str]]:
+def _answers(kind: Kind, reference: bool) -> list[tuple[str, str]]:
     """Titles and places of the first turn."""
     sections = [("question", "{question}")]
     if reference:
@@ -71,7 +70,7 @@ def _answers(kind: str, reference: bool) -> list[tuple[str, str]]:
     return [*sections, ("answer", "{answer}")]
 
 
-def _conversations(kind: str, reference: bool) -> list[tuple[str, str]]:
+def _conversations(kind: Kind, reference: bool) -> list[tuple[str, str]]:
     """Titles and places of both turns."""
     sections = []
     if reference:

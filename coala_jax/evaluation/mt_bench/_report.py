@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from coala_jax._intervals import LEVEL, Interval
+from coala_jax.evaluation.judge import JudgePrompt
 from coala_jax.evaluation.mt_bench._judgments import Judgments
 from coala_jax.evaluation.mt_bench._scores import HIGHEST, LOWEST, ModelScores
 from coala_jax.evaluation.mt_bench._verdicts import ERROR, FAILED, NO_SCORE
@@ -131,12 +132,14 @@ def pair_warnings(scores: PairScores) -> list[str]:
     ]
 
 
-def judged_result(judgments: Sequence[Mapping[str, Any]], prompts: str) -> dict[str, Any]:
+def judged_result(
+    judgments: Sequence[Mapping[str, Any]], prompts: Mapping[str, JudgePrompt]
+) -> dict[str, Any]:
     """What came of asking a judge, as JSON.
 
     Args:
         judgments: as `judgment_lines` makes them.
-        prompts: whose they were: a file, or `OWN_PROMPTS`.
+        prompts: that asked for them, by name.
     """
     failed = [each for each in judgments if FAILED in _said(each)]
     no_verdict = [each for each in judgments if _is_open(each) and FAILED not in _said(each)]
@@ -144,16 +147,18 @@ def judged_result(judgments: Sequence[Mapping[str, Any]], prompts: str) -> dict[
         "judgments": len(judgments),
         "failed": len(failed),
         "no_verdict": len(no_verdict),
-        "prompts": prompts,
+        "prompts": {name: prompt.account() for name, prompt in prompts.items()},
     }
 
 
 def judged_lines(result: Mapping[str, Any]) -> list[str]:
     """The same for people."""
+    files = {prompt["file"] for prompt in result["prompts"].values()}
+    whose = " and ".join(OWN_PROMPTS if file is None else file for file in files)
     return [
         f"{result['judgments']} judgments, {result['failed']} of which failed and "
         f"{result['no_verdict']} of which give no verdict; the score leaves both out",
-        f"prompts of the judge: {result['prompts']}",
+        f"prompts of the judge: {whose}",
     ]
 
 

@@ -16,6 +16,7 @@ from tests.evaluation.mt_bench_files import (
     write_benchmark,
     write_lines,
 )
+from tests.evaluation.stand_in_judge import Fails, Says, question_of, standing_in
 
 ACCOUNT = {
     **{"model": "stand-in", "base_url": "nowhere", "cache": "none", "asked": 1, "cached": 0},
@@ -171,6 +172,36 @@ def test_grades_are_against_nobody(folder, capsys):
         "nothing is compared with it"
         in run(capsys, "score", "pair.jsonl", "--against", "base", code=2).err
     )
+
+
+def test_a_judge_on_an_endpoint_is_asked_again_for_what_it_failed_to_judge(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-none")
+    write_benchmark(tmp_path)
+    broken = ["truth adds 3"]  # the reference answer of one request
+
+    def answer(body, number):
+        asked = question_of(body)
+        assert body["temperature"] == 0 and body["max_tokens"] == 2048
+        assert body["messages"][0]["content"].startswith("Judge by single-")
+        if any(text in asked for text in broken):
+            return Fails(500)
+        return Says("Rating: [[6]]")
+
+    with standing_in(answer) as judge:
+        words = (*JUDGE, *FILES, "--base-url", judge.url, "--retries", "0", "--out", "s.jsonl")
+        shown = run(capsys, *words).out
+        assert "8 judgments, 1 of which failed and 0 of which give no verdict" in shown
+        assert "1 requests got no reply; run the same command again" in shown
+        lines = read_lines(tmp_path / "s.jsonl")
+        assert [line["score"] for line in lines] == [6] * 7 + [-1]
+        assert lines[-1]["judgment"] == "$ERROR$" and len(judge.asked) == 8
+        broken.clear()
+        run(capsys, *words)
+        assert len(judge.asked) == 9
+    assert [line["score"] for line in read_lines(tmp_path / "s.jsonl")] == [6] * 8
 
 
 ANSWER = ("answer", "--model", "nowhere", "--data", "question.jsonl", "--name", "ours")

@@ -196,19 +196,22 @@ def simulated_grades(rng, kinds):
 
 
 def test_intervals_of_grades_cover_the_truth_in_95_of_100_studies():
-    laws = np.random.default_rng(0)
-    kinds = laws.dirichlet(np.full(10, 0.5), size=6)  # easy, hard, and what a judge dithers about
+    # Of a question both grades are much alike: turns that count as independent cover too little.
+    kinds = np.random.default_rng(0).dirichlet(np.full(10, 0.1), size=6)
     truth = float(kinds.mean(axis=0) @ np.arange(1, 11))
     rng = np.random.default_rng(1)
-    covered = 0
+    covered, alone, independent = 0, 0, 0
     for _ in range(1000):
         grades = simulated_grades(rng, kinds)
         judgments = [
             single(n, turn + 1, "ours", int(grades[n, turn])) for n in range(80) for turn in (0, 1)
         ]
-        _, low, high = model_scores(judgments)[0].both
-        covered += low <= truth <= high
-    assert 930 <= covered <= 970
+        (scores,) = model_scores(judgments)
+        covered += scores.both.low <= truth <= scores.both.high
+        alone += scores.turns[2].low <= truth <= scores.turns[2].high
+        independent += abs(grades.mean() - truth) <= 1.975 * grades.std(ddof=1) / np.sqrt(160)
+    assert 930 <= covered <= 970 and 930 <= alone <= 970
+    assert independent < 910
 
 
 def test_intervals_of_win_rates_cover_the_truth_in_95_of_100_studies():

@@ -90,6 +90,7 @@ def test_answers_are_graded_and_scored(folder, capsys):
     assert list(ours["categories"]) == ["writing", "math", "stem", "coding"]
     assert json.loads((folder / "score.json").read_text())["models"] == result["models"]
     shown = run(capsys, *score).out
+    assert "warning: ours: all grades came out alike, and the interval says nothing" in shown
     assert "ours: 8.00 [8.00, 8.00], 4 questions" in shown
     assert "4 questions, MT-Bench has 80; a mean over some" in shown
     assert "mean characters    11 and 11 by turn" in shown
@@ -161,6 +162,22 @@ def test_wrong_input_is_one_line_and_nothing_is_written(folder, capsys, words, s
     error = run(capsys, *words, code=2).err
     assert said in error and len(error.splitlines()) == 1
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_models_with_other_numbers_of_judgments_are_warned_of(folder, capsys):
+    rows = [single_row(81 + n, 1, model, 5 + n) for n in range(4) for model in ("ours", "base")]
+    write_lines(folder / "single.jsonl", rows[:-1])
+    shown = run(capsys, "score", "single.jsonl").out
+    assert "warning: models have 3 to 4 judgments: their means are not over the same" in shown
+
+
+def test_a_judge_that_sees_the_place_alone_is_warned_of(folder, capsys):
+    models = ("ours", "base")
+    rows = [pair_row(81 + n, 1, models, "model_1", "model_2") for n in range(4)]
+    write_lines(folder / "pair.jsonl", rows)
+    shown = run(capsys, "score", "pair.jsonl").out
+    assert "warning: the verdict turned with the order in 100% of the comparisons" in shown
+    assert "warning: ours: all comparisons came out alike" in shown
 
 
 def test_grades_are_against_nobody(folder, capsys):

@@ -29,6 +29,9 @@ from coala_jax.features._tokens import encode_prompts
 # A model without a chat template goes on with the user's next words unless it is stopped there.
 NEXT_USER = f"\n{LABELS[USER]}:"
 
+# An answer that no chat template refuses, as it may an empty one.
+SHORTEST = "."
+
 
 class Sampler(NamedTuple):
     """Makes answers.
@@ -128,7 +131,7 @@ def answer_room(sampler: Sampler, question: Question) -> int:
     """
     model, sampling = sampler.model, sampler.config.sampling
     backbone = backbone_of(model)
-    silent = [""] * (len(question.turns) - 1)
+    silent = [SHORTEST] * (len(question.turns) - 1)
     prompt = _prompt(model, question, silent)
     (ids,) = encode_prompts(backbone.tokenizer, [prompt], template_of(model))
     reach = make_plan(model, [_config(sampler, question, sampling.max_new_tokens)]).reach

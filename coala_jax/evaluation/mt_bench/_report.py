@@ -7,6 +7,7 @@ from typing import Any
 
 from coala_jax._intervals import LEVEL, Interval
 from coala_jax.evaluation.judge import JudgePrompt
+from coala_jax.evaluation.judge._pair_report import LEAST_CONSISTENT
 from coala_jax.evaluation.mt_bench._judgments import Judgments
 from coala_jax.evaluation.mt_bench._scores import HIGHEST, LOWEST, ModelScores
 from coala_jax.evaluation.mt_bench._verdicts import ERROR, FAILED, NO_SCORE
@@ -16,6 +17,7 @@ from coala_jax.evaluation.mt_bench._win_rates import PairScores
 Lengths = Mapping[str, Sequence[float]]
 INTERVALS = f"intervals: {LEVEL:.0%}, Student's t, both turns of a question as one cluster"
 OWN_PROMPTS = "words of this package; what they give is not comparable with published numbers"
+ALL_ALIKE = "all {} came out alike, and the interval says nothing"
 NO_INTERVAL = "one question alone, no interval"
 # Questions that MT-Bench has; the paper's Table 8 has means over 20 of them.
 WHOLE = 80
@@ -53,7 +55,13 @@ def prompt_warnings(judgments: Judgments) -> list[str]:
 
 def single_warnings(scores: Sequence[ModelScores]) -> list[str]:
     """What to know before the scores are laid beside others."""
+    counts = sorted(each.judgments for each in scores)
     warnings = []
+    if counts[0] < counts[-1]:
+        warnings.append(
+            f"models have {counts[0]} to {counts[-1]} judgments: their means are not over the same "
+            "answers; --data names what is missing"
+        )
     for each in scores:
         said = {
             "judgments give no grade and are left out": each.unreadable,
@@ -65,6 +73,8 @@ def single_warnings(scores: Sequence[ModelScores]) -> list[str]:
             for what, count in said.items()
             if count
         ]
+        if each.both is not None and each.both.low == each.both.high:
+            warnings.append(f"{each.model}: {ALL_ALIKE.format('grades')}")
         if each.questions < WHOLE:
             warnings.append(
                 f"{each.model}: {each.questions} questions, MT-Bench has {WHOLE}; a mean over some "
@@ -124,12 +134,24 @@ def pair_lines(judge: str, scores: PairScores, lengths: Lengths) -> list[str]:
 
 def pair_warnings(scores: PairScores) -> list[str]:
     """What to know before the win rates are laid beside others."""
-    if not scores.left_out:
-        return []
-    return [
-        f"{scores.left_out} of {scores.comparisons + scores.left_out} comparisons have a judgment "
-        "without a verdict and are left out"
+    warnings = []
+    if scores.left_out:
+        warnings.append(
+            f"{scores.left_out} of {scores.comparisons + scores.left_out} comparisons have a "
+            "judgment without a verdict and are left out"
+        )
+    consistency = scores.position.consistency.mean
+    if consistency < LEAST_CONSISTENT:
+        warnings.append(
+            f"the verdict turned with the order in {1 - consistency:.0%} of the comparisons: this "
+            "judge mostly sees the place; take another one"
+        )
+    warnings += [
+        f"{each.model}: {ALL_ALIKE.format('comparisons')}"
+        for each in scores.models
+        if each.adjusted.low == each.adjusted.high
     ]
+    return warnings
 
 
 def judged_result(

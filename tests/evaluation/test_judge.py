@@ -263,6 +263,8 @@ def test_a_refusal_after_answers_is_about_the_one_request():
     assert status_fault(400, "{}", {}, answered=False).kind == "stop"
     assert status_fault(400, "{}", {}, answered=True).kind == "request"
     assert status_fault(401, "{}", {}, answered=True).kind == "stop"
+    assert status_fault(403, "{}", {}, answered=False).kind == "stop"
+    assert status_fault(403, "{}", {}, answered=True).kind == "request"
 
 
 def test_the_newer_name_of_the_token_limit_is_learnt(ask):

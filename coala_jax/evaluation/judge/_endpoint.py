@@ -83,12 +83,11 @@ class Endpoint:
                 raise self._stop(found.text)
             if found.kind == "request" or attempt >= self._settings.retries:
                 return Reply(None, error=self._without_key(found.text))
-            if found.wait is None:
-                self.pace.sleep(backoff(attempt, FIRST_WAIT, LONGEST_WAIT))
-            elif found.wait > LONGEST_PAUSE:
-                raise self._stop(f"{found.text}; it asks for a pause of {found.wait:.0f} s")
-            else:
+            if found.wait is not None:
+                if found.wait > LONGEST_PAUSE:
+                    raise self._stop(f"{found.text}; it asks for a pause of {found.wait:.0f} s")
                 self.pace.hold(found.wait)
+            self.pace.sleep(backoff(attempt, FIRST_WAIT, LONGEST_WAIT))
             attempt += 1
             self.retries += 1
 

@@ -72,7 +72,8 @@ def status_fault(status: int, body: str, headers: Mapping[str, str], *, answered
         return Fault("again", text, _wait(headers))
     if status == 413 or any(word in f"{code} {said}".lower() for word in _OF_ONE_REQUEST):
         return Fault("request", text)
-    if status in _MENDS:
+    # Of an endpoint that answered others, 403 is moderation's word on this text.
+    if status in _MENDS and not (status == 403 and answered):
         return Fault("stop", f"{text}; {_MENDS[status]}")
     if "max_completion_tokens" in said and "max_tokens" in f"{field} {said}":
         return Fault("rename", text)

@@ -102,8 +102,9 @@ def prepare_for(config: Config, features: Features, name: str = "features") -> A
         if not grouped:
             known = ", ".join(key for key, loss in LOSSES.items() if loss.grouped)
             raise CoalaError(
-                f"{name} are groups, and phase1_loss={config.phase1_loss!r} is of "
-                f"{'pairs' if config.loss.pairwise else 'single responses'}: give one of {known}"
+                f"{name} are groups, and Config(phase1_loss={config.phase1_loss!r}) is of "
+                f"{'pairs' if config.loss.pairwise else 'single responses'}: give a Config with "
+                f"one of {known}"
             )
         return prepare_groups(features, name)
     pairs = prepare_features(features, name)
@@ -245,7 +246,11 @@ def _scores(
     if value.shape != shape:
         raise CoalaError(f"{where} must have one value a response, {shape}; got {value.shape}")
     if not (jnp.issubdtype(value.dtype, jnp.floating) or jnp.issubdtype(value.dtype, jnp.integer)):
-        raise TypeError(f"{where} has dtype {value.dtype}: scores and ranks are numbers")
+        some = f", such as {value.flat[0]!r}" if isinstance(value, np.ndarray) else ""
+        raise TypeError(
+            f"{where} has dtype {value.dtype}{some}: scores and ranks are numbers; give them as "
+            "floats or integers"
+        )
     wide: Any = as_array(where, value) if isinstance(value, jax.Array) else np.asarray(value)
     plain: Any = jnp if isinstance(wide, jax.Array) or isinstance(mask, jax.Array) else np
     wide = plain.asarray(wide)

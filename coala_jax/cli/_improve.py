@@ -13,7 +13,7 @@ from coala_jax._json import valid_json
 from coala_jax.cli._derived_options import add_fields, from_options, option_values
 from coala_jax.cli._generation_options import PLAIN, TAKES
 from coala_jax.cli._options import add_eval_fraction, add_model_options, add_seed, model_options
-from coala_jax.cli._output import report
+from coala_jax.cli._output import report, say
 from coala_jax.cli._parser import UsageError
 from coala_jax.decoding._config import GenerationConfig, Guidance, Sampling
 
@@ -73,7 +73,15 @@ def run(arguments: argparse.Namespace) -> int:
     generation = generation.with_options(**option_values(arguments, Guidance))
     settings = from_options(arguments, ImproveSettings, generation=generation, seed=arguments.seed)
     backbone = load_backbone(arguments.model, **model_options(arguments))
-    found = improve(backbone, prompts, reward, arguments.out, held_out=held_out, settings=settings)
+    found = improve(
+        backbone,
+        prompts,
+        reward,
+        arguments.out,
+        held_out=held_out,
+        settings=settings,
+        on_round=lambda each: say(each.line()),
+    )
     head = Path(arguments.out) / f"round-{found.best:03d}" / "head"
     result = {
         "out": arguments.out,

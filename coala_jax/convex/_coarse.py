@@ -71,9 +71,12 @@ def coarse_advance(params: Params, path: CoarsePath, config: Config) -> CoarsePa
     One that broke down begins anew.
     """
     problem, _ = at_strength(params, config, path.prepared)
-    fresh = cronos_init(problem, adapt_rows=rows_pay(config, problem.program))
     broken = jnp.isnan(path.state.primal_residual) | jnp.isnan(path.state.dual_residual)
-    start = jax.tree.map(lambda old, new: jnp.where(broken, new, old), restart(path.state), fresh)
+    start = lax.cond(
+        broken,
+        lambda: cronos_init(problem, adapt_rows=rows_pay(config, problem.program)),
+        lambda: restart(path.state),
+    )
     cg_steps = min(config.max_cg_iterations, _MOST_CG_STEPS)
 
     def unfinished(loop: tuple[CronosState, jax.Array, jax.Array]) -> jax.Array:

@@ -7,7 +7,7 @@ import hashlib
 import itertools
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -40,6 +40,8 @@ HELD_OUT_DRAWS = 1 << 30
 SETTINGS, ROUND, ROLLOUTS = "settings.json", "round.json", "rollouts.jsonl"
 HEAD, FEATURES = "head", "features.npz"
 _FEWEST_PROMPTS = 2
+# Of as many a mean has a standard error of a quarter of the spread.
+_FEW_PROMPTS = 16
 # Settings that decide no text and no head: more rounds, or less memory, may be asked for later.
 _FREE = ("rounds", "patience", "batch_size")
 
@@ -71,6 +73,14 @@ class Round(NamedTuple):
     tokens: int
     evaluations: int
 
+    def line(self) -> str:
+        """What came of it, on one line."""
+        ways = ", ".join(f"{way} {_shown(found)}" for way, found in self.held_out.items())
+        return (
+            f"round {self.number}: {self.way} answers {_shown(self.reward)}, {self.silent} of "
+            f"{self.groups} prompts say nothing; held out: {ways}; {self.status}, {self.choice}"
+        )
+
 
 class Improvement(NamedTuple):
     """What `improve` gives.
@@ -80,24 +90,22 @@ class Improvement(NamedTuple):
         best: number of that round.
         rounds: all of them.
         plain: mean reward of plain answers to held-out prompts, before any head.
+        unseen: how many prompts were held out.
     """
 
     model: TextRewardModel
     best: int
     rounds: tuple[Round, ...]
     plain: Interval
+    unseen: int
 
     def report(self) -> str:
         """A line a round."""
-        lines = [f"held-out reward, plain: {_shown(self.plain)}"]
+        lines = [f"held-out reward of {self.unseen} prompts, plain: {_shown(self.plain)}"]
+        if self.unseen < _FEW_PROMPTS:
+            lines[0] += "; so few tell little, give more or a larger held_out"
         for each in self.rounds:
-            ways = ", ".join(f"{way} {_shown(found)}" for way, found in each.held_out.items())
-            mark = " (best)" if each.number == self.best else ""
-            lines.append(
-                f"round {each.number}: {each.way} answers {_shown(each.reward)}, {each.silent} of "
-                f"{each.groups} prompts say nothing; held out: {ways}{mark}; {each.status}, "
-                f"{each.choice}"
-            )
+            lines.append(each.line() + (" (best)" if each.number == self.best else ""))
         return "\n".join(lines)
 
 
@@ -109,6 +117,7 @@ def improve(
     *,
     held_out: Sequence[Prompt | Mapping[str, Any]] | float = 0.2,
     settings: ImproveSettings = ImproveSettings(),
+    on_round: Callable[[Round], object] | None = None,
 ) -> Improvement:
     """Learn a head from rewards that a function gives, in rounds; no weight of the backbone moves.
 
@@ -129,6 +138,7 @@ def improve(
             answers that have rewards are not given to a function of the same name again.
         held_out: prompts of their own, or the share of the prompts that is kept for this.
         settings: how rounds go.
+        on_round: called after every round, such as ``lambda found: print(found.line())``.
 
     Returns:
         The model of the best round, and what came of all.
@@ -155,11 +165,13 @@ def improve(
     for number in range(settings.rounds):
         found, model = work.round(number, models[-1] if models else None)
         rounds.append(found)
+        if on_round is not None:
+            on_round(found)
         models.append(model)
         best = max(range(number + 1), key=lambda n: rounds[n].held_out[settings.decisive].mean)
         if number - best >= settings.patience:
             break
-    return Improvement(models[best], best, tuple(rounds), plain)
+    return Improvement(models[best], best, tuple(rounds), plain, len(unseen))
 
 
 class _Work(NamedTuple):

@@ -357,10 +357,19 @@ def test_a_loss_of_groups_of_ones_own_goes_through_both_phases():
 
 def test_a_loss_takes_what_it_is_of():
     groups, pairs = draw_groups(0), draw_pairs(0, 5)
-    with pytest.raises(ValueError, match="phase1_loss='squared' is of single responses: give one"):
+    with pytest.raises(
+        ValueError, match="phase1_loss='squared'.* is of single responses: give a Config"
+    ):
         cronos(Params(), groups)
-    with pytest.raises(ValueError, match="is of pairs: give one of group_squared, listwise"):
+    with pytest.raises(
+        ValueError, match="is of pairs: give a Config with one of group_squared, listwise"
+    ):
         cronos(Params(), groups, config=Config(phase1_loss="bradley_terry"))
+    words = np.full(groups.scores.shape, "good")
+    with pytest.raises(
+        TypeError, match=r"features.scores has dtype <U4, such as .*'good'.*: scores"
+    ):
+        cronos(Params(), groups._replace(scores=words), config=Config(phase1_loss="listwise"))
     given = PreferenceFeatures(pairs.chosen, pairs.rejected, margin=np.ones(5))
     with pytest.raises(ValueError, match="features.margin is read by losses of pairs"):
         cronos(Params(), given, config=Config(phase1_loss="listwise"))

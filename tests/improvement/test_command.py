@@ -47,7 +47,9 @@ def words(tmp_path, monkeypatch):
 def test_rounds_from_a_function_of_a_file(words, capsys, tmp_path):
     command, module = words
     assert main([*command, "--reward", f"{module}:level", "--json"]) == 0
-    result = json.loads(capsys.readouterr().out)
+    said = capsys.readouterr()
+    result = json.loads(said.out)
+    assert "coala-jax: round 0: plain answers" in said.err
     assert Path(result["head"]) == Path("rounds/round-000/head")
     assert (tmp_path / "rounds" / "round-000" / "head" / "head.json").exists()
     assert result["rounds"][0]["way"] == "plain" and result["rounds"][0]["reward"]["mean"] > 0

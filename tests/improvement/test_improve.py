@@ -83,6 +83,8 @@ def test_a_round_is_a_folder_and_the_head_is_one_of_texts(improved, backbone):
         == TextRewardModel.load(folder / f"round-{found.best:03d}" / "head", backbone).head_sha256
     )
     assert found.report().count("\n") == 2 and "(best)" in found.report()
+    assert f"held-out reward of {found.unseen} prompts" in found.report()
+    assert ("so few tell little" in found.report()) == (found.unseen < 16)
     assert found.rounds[0].tokens > 0 and found.rounds[1].evaluations > found.rounds[0].tokens
 
 

@@ -14,6 +14,7 @@ from coala_jax.evaluation import EvaluationError
 from coala_jax.evaluation._chat import ChatRequest, Reply
 from coala_jax.evaluation.judge import JudgeSettings, Prices, _endpoint, open_judge
 from coala_jax.evaluation.judge._faults import _wait, status_fault
+from coala_jax.evaluation.judge._pace import Pace
 from coala_jax.evaluation.judge._settings import shown_url
 from tests.evaluation.stand_in_judge import Cut, Fails, Raw, Says, question_of, standing_in
 
@@ -399,6 +400,25 @@ def test_a_stopped_run_wakes_who_waits_and_keeps_what_was_under_way(ask, tmp_pat
     assert time.monotonic() - began < 5
     lines = (tmp_path / "replies.jsonl").read_text().splitlines()[1:]
     assert [json.loads(line)["reply"]["text"] for line in lines] == ["kept"]
+
+
+def test_a_judge_can_be_asked_again_after_an_error(tmp_path):
+    script = lambda body, n: Fails(401) if question_of(body) == "bad" else echo(body, n)  # noqa: E731
+    with standing_in(script) as stand_in:
+        settings = JudgeSettings(model="m", base_url=stand_in.url)
+        with open_judge(settings, tmp_path / "replies.jsonl", print) as judge:
+            with pytest.raises(EvaluationError, match="HTTP 401"):
+                judge([request("bad"), *requests(20)])
+            assert all(reply.error is None for reply in judge(requests(20)))
+
+
+def test_pauses_and_rates_do_not_add_up():
+    pace = Pace(60.0)
+    for _ in range(3):  # the next turn is then three seconds away
+        with pace._lock:
+            pace._next += 1
+    pace.hold(0.05)
+    assert pace._held_until() - time.monotonic() < 0.06
 
 
 def test_the_cache_is_for_one_process(ask, tmp_path):

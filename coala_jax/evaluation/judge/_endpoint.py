@@ -6,6 +6,7 @@ for all threads, a run that ends wakes those who wait, and nobody sleeps through
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 from coala_jax._extras import how_to_install
@@ -49,6 +50,7 @@ class Endpoint:
         url, self._key = settings.url(), settings.key()
         self.base_url, self.retries = shown_url(url), 0
         self.pace = Pace(settings.requests_per_minute)
+        self._lock = threading.Lock()
         self._answered = False
         self._limit = LIMIT
         try:
@@ -89,7 +91,8 @@ class Endpoint:
                 self.pace.hold(found.wait)
             self.pace.sleep(backoff(attempt, FIRST_WAIT, LONGEST_WAIT))
             attempt += 1
-            self.retries += 1
+            with self._lock:
+                self.retries += 1
 
     def _attempt(self, request: ChatRequest, limit: str) -> Reply | Fault:
         openai, url = self._openai, self.base_url

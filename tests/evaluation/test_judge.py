@@ -16,7 +16,7 @@ from coala_jax.evaluation.judge import JudgeSettings, Prices, _endpoint, open_ju
 from coala_jax.evaluation.judge._faults import _wait, status_fault
 from coala_jax.evaluation.judge._pace import Pace
 from coala_jax.evaluation.judge._settings import shown_url
-from tests.evaluation.stand_in_judge import Cut, Fails, Raw, Says, question_of, standing_in
+from tests.evaluation.stand_in_judge import Cut, Drips, Fails, Raw, Says, question_of, standing_in
 
 KEY = "sk-secret-0123456789"
 
@@ -171,6 +171,12 @@ def test_a_slow_endpoint_is_a_lost_request(ask):
     with standing_in(lambda *_: Says("late", after=0.4)) as judge:
         (reply,), _ = ask(judge, [request("y")], timeout=0.15, retries=0)
     assert reply.error == "no reply within 0.15 s"
+    with standing_in(first_then(Drips(40))) as judge:  # never silent for so long
+        (reply,), account = ask(judge, [request("z")], timeout=0.3)
+        assert (reply.text, account["retries"]) == ("fine", 1)
+    with standing_in(lambda *_: Drips(4)) as judge:
+        (reply,), account = ask(judge, [request("u")], timeout=5.0)
+        assert (reply.text, account["retries"]) == ("late", 0)
 
 
 def test_nothing_is_sent_while_the_endpoint_asks_for_a_pause(ask):
@@ -414,9 +420,7 @@ def test_a_judge_can_be_asked_again_after_an_error(tmp_path):
 
 def test_pauses_and_rates_do_not_add_up():
     pace = Pace(60.0)
-    for _ in range(3):  # the next turn is then three seconds away
-        with pace._lock:
-            pace._next += 1
+    pace._next += 3  # as after three requests
     pace.hold(0.05)
     assert pace._held_until() - time.monotonic() < 0.06
 

@@ -7,6 +7,7 @@ for all threads, a run that ends wakes those who wait, and nobody sleeps through
 from __future__ import annotations
 
 import threading
+import time
 from typing import Any
 
 from coala_jax._extras import how_to_install
@@ -103,7 +104,7 @@ class Endpoint:
             return status_fault(
                 error.status_code, response.text, response.headers, answered=self._answered
             )
-        except openai.APITimeoutError:
+        except (openai.APITimeoutError, TimeoutError):
             return Fault("again", f"no reply within {self._settings.timeout:g} s")
         except openai.APIConnectionError as error:
             why = error.__cause__ or error
@@ -120,13 +121,31 @@ class Endpoint:
             return Fault("again", text)
         except UnicodeEncodeError as error:
             return Fault("request", f"half a character cannot be sent ({error})")
+        except Exception as error:
+            if not _is_of_http(error):
+                raise
+            return Fault("again", f"the connection broke ({type(error).__name__}: {error})")
         self._answered = True
         return reply if reply.text is None else reply._replace(text=self._without_key(reply.text))
 
     def _post(self, request: ChatRequest, limit: str) -> str:
-        raw: Any = self._client.chat.completions.with_raw_response
-        body: str = raw.create(**self._body(request, limit)).http_response.text
-        return body
+        """The body of the reply, which must be whole in time.
+
+        It is read in pieces: a proxy that sends a blank now and then to keep the connection alive
+        is never silent for long enough to be lost.
+
+        Raises:
+            TimeoutError: it is not.
+        """
+        deadline = time.monotonic() + self._settings.timeout
+        pieces: list[bytes] = []
+        streaming: Any = self._client.chat.completions.with_streaming_response
+        with streaming.create(**self._body(request, limit)) as response:
+            for piece in response.iter_bytes():
+                if time.monotonic() > deadline:
+                    raise TimeoutError
+                pieces.append(piece)
+        return b"".join(pieces).decode(errors="replace")
 
     def _body(self, request: ChatRequest, limit: str) -> dict[str, Any]:
         body: dict[str, Any] = {
@@ -150,9 +169,12 @@ class Endpoint:
         )
 
 
+# The client has changed its HTTP library, and may again: its errors are known by their names.
 def _nobody_there(why: BaseException) -> bool:
-    """Whether no connection came about: refused, or a host that has no address.
-
-    By the name of the class: the client has changed its HTTP library, and may again.
-    """
+    """Whether no connection came about: refused, or a host that has no address."""
     return type(why).__name__ == "ConnectError"
+
+
+def _is_of_http(error: BaseException) -> bool:
+    """Whether it is an error of that library, which the client passes on while a body is read."""
+    return type(error).__module__.startswith("httpx")

@@ -342,6 +342,23 @@ def test_the_key_is_sent_and_written_nowhere(ask, tmp_path, monkeypatch, capsys,
     assert KEY not in "".join((written, printed, caplog.text, str(replies), str(account)))
 
 
+def test_a_message_that_is_cut_short_holds_no_part_of_the_key(ask, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    with (
+        standing_in(lambda *_: Fails(401, "x" * 290 + KEY)) as judge,
+        pytest.raises(EvaluationError) as raised,
+    ):
+        ask(judge, [request("x")])
+    assert KEY[:6] not in str(raised.value)
+
+
+def test_a_word_that_local_servers_take_for_a_key_stays_in_replies(ask, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "EMPTY")
+    with standing_in(lambda *_: Says("answer B is EMPTY [[A]]")) as judge:
+        (reply,), _ = ask(judge, [request("x")])
+    assert reply.text == "answer B is EMPTY [[A]]"
+
+
 def test_what_is_secret_in_an_address_is_shown_nowhere(ask, tmp_path):
     assert shown_url("https://u:pass@host:1/v1?key=1#x") == "https://host:1/v1"
     with standing_in(echo) as judge:

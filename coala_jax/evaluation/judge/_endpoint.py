@@ -16,12 +16,15 @@ from coala_jax.evaluation._errors import EvaluationError
 from coala_jax.evaluation.judge._faults import Fault, status_fault
 from coala_jax.evaluation.judge._pace import Pace, backoff
 from coala_jax.evaluation.judge._reading import NoCompletion, read_completion
-from coala_jax.evaluation.judge._settings import NO_KEY, JudgeSettings, shown_url
+from coala_jax.evaluation.judge._settings import JudgeSettings, shown_url
 
 # Seconds before the second attempt; doubled before each further one, up to a minute.
 FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0
 # An endpoint that wants a longer pause has no more to give today: people decide, not a sleep.
 LONGEST_PAUSE = 600.0
+# Characters from which on a key is a secret; what local servers are given, such as EMPTY, is none,
+# and may well be a word of a reply.
+LEAST_SECRET = 12
 # Newer models of OpenAI refuse the one, many servers know no other; both mean the same.
 LIMIT, NEWER_LIMIT = "max_tokens", "max_completion_tokens"
 
@@ -100,10 +103,8 @@ class Endpoint:
         try:
             reply = read_completion(self._post(request, limit))
         except openai.APIStatusError as error:
-            response = error.response
-            return status_fault(
-                error.status_code, response.text, response.headers, answered=self._answered
-            )
+            body, headers = self._without_key(error.response.text), error.response.headers
+            return status_fault(error.status_code, body, headers, answered=self._answered)
         except (openai.APITimeoutError, TimeoutError):
             return Fault("again", f"no reply within {self._settings.timeout:g} s")
         except openai.APIConnectionError as error:
@@ -126,7 +127,7 @@ class Endpoint:
                 raise
             return Fault("again", f"the connection broke ({type(error).__name__}: {error})")
         self._answered = True
-        return reply if reply.text is None else reply._replace(text=self._without_key(reply.text))
+        return reply
 
     def _post(self, request: ChatRequest, limit: str) -> str:
         """The body of the reply, which must be whole in time.
@@ -145,7 +146,7 @@ class Endpoint:
                 if time.monotonic() > deadline:
                     raise TimeoutError
                 pieces.append(piece)
-        return b"".join(pieces).decode(errors="replace")
+        return self._without_key(b"".join(pieces).decode(errors="replace"))
 
     def _body(self, request: ChatRequest, limit: str) -> dict[str, Any]:
         body: dict[str, Any] = {
@@ -161,7 +162,7 @@ class Endpoint:
 
     def _without_key(self, text: str) -> str:
         """A text of the endpoint's, which may repeat what it was sent."""
-        return text if self._key == NO_KEY else text.replace(self._key, "[key]")
+        return text if len(self._key) < LEAST_SECRET else text.replace(self._key, "[key]")
 
     def _stop(self, text: str) -> EvaluationError:
         return EvaluationError(

@@ -50,7 +50,7 @@ ANSWER = ("answer", "--model", "nowhere", *QUESTIONS, "--name", "ours")
             (*ANSWER, "--way", "plain", "--lookahead", "2", "--out", "a.jsonl"),
             "--lookahead is of --way guided",
         ),
-        ((*ANSWER, "--way", "plain", "--out", "a.txt"), "a.txt: answers to mt-bench are a .jsonl file"),
+        ((*ANSWER, "--way", "plain", "--out", "a.txt"), "a.txt: answers to mt-bench are a .jsonl"),
         ((*ANSWER, "--way", "plain", "--out", "question.jsonl"), "question.jsonl is what is read"),
     ],
 )

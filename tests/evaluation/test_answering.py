@@ -237,8 +237,9 @@ def test_a_run_that_was_asked_for_something_else_does_not_go_on(
             answer_questions(sampler(backbone), file, "ours", out)
     with pytest.raises(FeatureError, match="seed was 0, is 1"):
         answer_questions(sampler(backbone, seed=1), file, "ours", out)
+    few = file._replace(questions=file.questions[:4])
     with pytest.raises(FeatureError, match="questions was"):
-        answer_questions(sampler(backbone), file._replace(questions=file.questions[:4]), "ours", out)
+        answer_questions(sampler(backbone), few, "ours", out)
 
 
 def test_a_small_context_is_shared_by_the_answers(backbone, questions, asked):
@@ -288,9 +289,7 @@ def test_the_embedded_backbone_answers_two_turns(file, tmp_path, way):
 
 
 def test_answers_to_arena_hard_are_read_back_by_uid(backbone, tmp_path):
-    rows = [
-        {"uid": f"u{n}", "category": "hard_prompt", "prompt": f"Why is {n}?"} for n in range(3)
-    ]
+    rows = [{"uid": f"u{n}", "category": "hard_prompt", "prompt": f"Why is {n}?"} for n in range(3)]
     file = read_arena_hard(write_lines(tmp_path / "question.jsonl", rows))
     out = tmp_path / "ours.jsonl"
     tally = answer_questions(sampler(backbone), file, "ours", out)

@@ -80,8 +80,8 @@ def answer_questions(
         sampler: makes the answers; ``batch_size`` of its questions are on the disk together.
         file: the questions, and how answers to them are written.
         name: of the model, which the output should have too.
-        out: the file to write, of its suffix. A run that was killed goes on and ends with the same bytes, on
-            the same devices.
+        out: the file to write, of its suffix. A run that was killed goes on and ends with the same
+            bytes, on the same devices.
         report: is told what an earlier run had finished.
 
     Raises:
@@ -111,7 +111,8 @@ def answer_questions(
             lines.append(rows, tally._asdict())
         lines.finish()
     if file.is_array:
-        write_text(out, json_text([json.loads(line) for line in lined.open(encoding="utf-8")]))
+        rows = map(json.loads, lined.read_text("utf-8").splitlines())
+        write_text(out, json_text(list(rows)))
         lined.unlink()
     return tally
 

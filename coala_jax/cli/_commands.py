@@ -30,6 +30,8 @@ DATA_COMMANDS = {
     "that understand nothing reach",
 }
 EVALUATE_COMMANDS = {
+    "answer": "answer a benchmark's questions in its own format: plainly, guided by a head, or "
+    "best of n",
     "judge": "have a language model compare two systems' answers, each pair in both orders",
     "grade": "have a language model grade a system's answers from 1 to 10",
     "reward-bench": "RewardBench 1 and 2: how often a head, or rewards of others, prefer the right "
@@ -54,7 +56,6 @@ EVALUATE_GROUPS = {
     "mt-bench": (
         "MT-Bench: conversations of two turns, graded or compared",
         {
-            "answer": "answer its questions: plainly, guided by a head, or best of n",
             "judge": "have a judge grade answers, or compare them with a baseline's in both orders",
             "score": "mean grades or win rates of judgments, ours or others', with intervals by "
             "question",

@@ -1,4 +1,4 @@
-"""MT-Bench (Zheng et al. 2023): answers of two turns, grades and comparisons of them, scores.
+"""MT-Bench (Zheng et al. 2023): grades and comparisons of answers of two turns, scores.
 
 Files are those of FastChat's `fastchat/llm_judge`, in and out. Questions, reference answers and
 prompts of judges are read from its files; none is in this package.
@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING
 from coala_jax._lazy import lazy_names
 
 if TYPE_CHECKING:
-    from coala_jax.evaluation.mt_bench._answering import AnswerTally, answer_questions
     from coala_jax.evaluation.mt_bench._answers import answer_line, read_answers, read_references
-    from coala_jax.evaluation.mt_bench._conversing import Conversation, Sampler, converse
     from coala_jax.evaluation.mt_bench._judge_prompts import read_judge_prompts
     from coala_jax.evaluation.mt_bench._judging import (
         Match,
@@ -38,8 +36,6 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
-    "AnswerTally",
-    "Conversation",
     "Judgments",
     "Match",
     "ModelScores",
@@ -47,12 +43,9 @@ __all__ = [
     "PairScores",
     "Position",
     "Question",
-    "Sampler",
     "SingleJudgment",
     "WinRates",
     "answer_line",
-    "answer_questions",
-    "converse",
     "judgment_lines",
     "model_scores",
     "own_judge_prompts",
@@ -71,9 +64,7 @@ __all__ = [
 __getattr__ = lazy_names(
     __name__,
     {
-        "_answering": ["AnswerTally", "answer_questions"],
         "_answers": ["answer_line", "read_answers", "read_references"],
-        "_conversing": ["Conversation", "Sampler", "converse"],
         "_judge_prompts": ["read_judge_prompts"],
         "_judging": ["Match", "judgment_lines", "pair_matches", "requests_of", "single_matches"],
         "_judgments": ["Judgments", "PairJudgment", "SingleJudgment", "read_judgments"],

@@ -1,4 +1,4 @@
-"""Answers of two turns: what is asked and how, and that a run which died goes on alike."""
+"""Answers to benchmarks: what is asked and how, and that a run which died goes on alike."""
 
 import json
 from importlib import resources
@@ -11,17 +11,20 @@ import pytest
 from coala_jax.backbones import load_backbone
 from coala_jax.decoding import Generation, GenerationConfig, guided_generate
 from coala_jax.evaluation import EvaluationError
-from coala_jax.evaluation.mt_bench import (
-    Question,
+from coala_jax.evaluation.answering import (
+    Asked,
     Sampler,
     _answering,
     _conversing,
     answer_questions,
     converse,
-    read_answers,
-    read_questions,
+    read_alpaca_eval,
+    read_arena_hard,
+    read_mt_bench,
 )
-from coala_jax.evaluation.mt_bench._conversing import answer_room
+from coala_jax.evaluation.answering._conversing import answer_room
+from coala_jax.evaluation.arena_hard import read_answers as read_arena_answers
+from coala_jax.evaluation.mt_bench import read_answers, read_questions
 from coala_jax.features import FeatureError
 from coala_jax.features._settings import ExtractSettings
 from tests.evaluation.mt_bench_files import question_rows, read_lines, write_lines
@@ -54,8 +57,14 @@ def model(backbone):
 
 
 @pytest.fixture
-def questions(tmp_path):
-    return read_questions(write_lines(tmp_path / "question.jsonl", question_rows(6)))
+def file(tmp_path):
+    """Six questions of two turns."""
+    return read_mt_bench(write_lines(tmp_path / "question.jsonl", question_rows(6)))
+
+
+@pytest.fixture
+def questions(file):
+    return file.questions
 
 
 def sampler(model, way="plain", *, temperature=None, seed=0, batch_size=2, samples=3, **options):
@@ -63,7 +72,7 @@ def sampler(model, way="plain", *, temperature=None, seed=0, batch_size=2, sampl
     return Sampler(model, way, samples, config, temperature, seed, batch_size)
 
 
-class Asked(NamedTuple):
+class Request(NamedTuple):
     prompt: str
     config: GenerationConfig
     key: tuple
@@ -76,7 +85,7 @@ def asked(monkeypatch):
 
     def make_up(model, prompts, config, key, **options):
         keys = [tuple(jax.random.key_data(each).tolist()) for each in key]
-        calls.append([Asked(*row) for row in zip(prompts, config, keys, strict=True)])
+        calls.append([Request(*row) for row in zip(prompts, config, keys, strict=True)])
         return [made_up(f" answer {n} \n", reward=n % 3) for n in range(len(prompts))]
 
     monkeypatch.setattr(_conversing, "guided_generate", make_up)
@@ -142,11 +151,11 @@ def test_a_head_of_plain_texts_is_asked_in_plain_lines(talking, questions, asked
 def test_a_question_draws_alike_whatever_runs_beside_it(backbone, questions):
     def texts(batch, size):
         made = converse(sampler(backbone, temperature=1.0, batch_size=size), batch)
-        return {each.question.id: [one.text for one in each.answers] for each in made}
+        return {each.question.key: [one.text for one in each.answers] for each in made}
 
     together = texts(questions, 4)
     assert together == texts(questions[::-1], 4)
-    assert together[84] == texts(questions[3:4], 1)[84]
+    assert together["84"] == texts(questions[3:4], 1)["84"]
     assert len({tuple(answers) for answers in together.values()}) == len(together)
 
 
@@ -180,10 +189,10 @@ def test_the_best_of_real_samples_is_among_them(model, questions):
 
 @pytest.mark.parametrize("died_after", [0, 1, 2])
 def test_a_run_that_died_goes_on_and_ends_with_the_same_bytes(
-    backbone, questions, tmp_path, monkeypatch, died_after
+    backbone, file, tmp_path, monkeypatch, died_after
 ):
     made = sampler(backbone, temperature=1.0)
-    whole = answer_questions(made, questions, "ours", tmp_path / "whole.jsonl")
+    whole = answer_questions(made, file, "ours", tmp_path / "whole.jsonl")
     out, finished = tmp_path / "out.jsonl", []
 
     def dies(*arguments):
@@ -195,10 +204,10 @@ def test_a_run_that_died_goes_on_and_ends_with_the_same_bytes(
     with monkeypatch.context() as patch:
         patch.setattr(_answering, "converse", dies)
         with pytest.raises(KeyboardInterrupt):
-            answer_questions(made, questions, "ours", out)
+            answer_questions(made, file, "ours", out)
     assert not out.exists()
     said = []
-    again = answer_questions(made, questions, "ours", out, report=said.append)
+    again = answer_questions(made, file, "ours", out, report=said.append)
     assert out.read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
     assert again == whole and again.questions == 6 and again.turns == 12
     assert said == (
@@ -207,12 +216,12 @@ def test_a_run_that_died_goes_on_and_ends_with_the_same_bytes(
         else []
     )
     assert not list(tmp_path.glob("*.partial*"))
-    answers = read_answers(out, questions)
+    answers = read_answers(out, read_questions(tmp_path / "question.jsonl"))
     assert answers.system == "ours"
 
 
 def test_a_run_that_was_asked_for_something_else_does_not_go_on(
-    backbone, questions, tmp_path, monkeypatch
+    backbone, file, tmp_path, monkeypatch
 ):
     out, calls = tmp_path / "out.jsonl", []
 
@@ -225,11 +234,12 @@ def test_a_run_that_was_asked_for_something_else_does_not_go_on(
     with monkeypatch.context() as patch:
         patch.setattr(_answering, "converse", dies)
         with pytest.raises(KeyboardInterrupt):
-            answer_questions(sampler(backbone), questions, "ours", out)
+            answer_questions(sampler(backbone), file, "ours", out)
     with pytest.raises(FeatureError, match="seed was 0, is 1"):
-        answer_questions(sampler(backbone, seed=1), questions, "ours", out)
+        answer_questions(sampler(backbone, seed=1), file, "ours", out)
+    few = file._replace(questions=file.questions[:4])
     with pytest.raises(FeatureError, match="questions was"):
-        answer_questions(sampler(backbone), questions[:4], "ours", out)
+        answer_questions(sampler(backbone), few, "ours", out)
 
 
 def test_a_small_context_is_shared_by_the_answers(backbone, questions, asked):
@@ -244,34 +254,84 @@ def test_a_small_context_is_shared_by_the_answers(backbone, questions, asked):
 
 
 def test_a_question_beyond_the_context_is_named_before_anything_runs(
-    backbone, questions, tmp_path, asked
+    backbone, file, tmp_path, asked
 ):
-    long = Question(99, "stem", ("why? " * 300, "And?"), "question.jsonl: row 7")
+    long = Asked("99", ("why? " * 300, "And?"), 0.1, "question.jsonl: row 7")
+    longer = file._replace(questions=(*file.questions, long))
     with pytest.raises(EvaluationError, match="row 7: question 99 has .* context of 256"):
-        answer_questions(sampler(backbone), [*questions, long], "ours", tmp_path / "out.jsonl")
+        answer_questions(sampler(backbone), longer, "ours", tmp_path / "out.jsonl")
     assert not asked and not list(tmp_path.glob("out*"))
 
 
 @pytest.mark.parametrize("way", ["guided", "best-of-n"])
-def test_ways_that_need_a_head_are_refused_without_one(backbone, questions, tmp_path, way):
+def test_ways_that_need_a_head_are_refused_without_one(backbone, file, tmp_path, way):
     with pytest.raises(EvaluationError, match=f"way='{way}' needs a head"):
-        answer_questions(sampler(backbone, way), questions, "ours", tmp_path / "out.jsonl")
+        answer_questions(sampler(backbone, way), file, "ours", tmp_path / "out.jsonl")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("way", ["plain", "guided", "best-of-n"])
-def test_the_embedded_backbone_answers_two_turns(questions, tmp_path, way):
+def test_the_embedded_backbone_answers_two_turns(file, tmp_path, way):
     model = random_reward_model(load_backbone(EMBEDDED), ExtractSettings())
     out = tmp_path / "out.jsonl"
     # More than its context of 512 has room for, as FastChat's 1024 are.
     most = 300 if way == "plain" else 24
     tally = answer_questions(
-        sampler(model, way, max_new_tokens=most, batch_size=6), questions, "ours", out
+        sampler(model, way, max_new_tokens=most, batch_size=6), file, "ours", out
     )
     assert tally.questions == 6 and tally.turns == 12 and 0 < tally.tokens <= 12 * most
     assert tally.shortened == (6 if way == "plain" else 0)
     lines = read_lines(out)
-    assert [line["question_id"] for line in lines] == [each.id for each in questions]
+    assert [str(line["question_id"]) for line in lines] == [each.key for each in file.questions]
     said = [text for line in lines for text in line["choices"][0]["turns"]]
     assert all("\nUser:" not in text and text == text.strip() for text in said)
     assert json.dumps(lines)
+
+
+def test_answers_to_arena_hard_are_read_back_by_uid(backbone, tmp_path):
+    rows = [{"uid": f"u{n}", "category": "hard_prompt", "prompt": f"Why is {n}?"} for n in range(3)]
+    file = read_arena_hard(write_lines(tmp_path / "question.jsonl", rows))
+    out = tmp_path / "ours.jsonl"
+    tally = answer_questions(sampler(backbone), file, "ours", out)
+    answers = read_arena_answers(out).answers
+    assert answers.system == "ours" and list(answers.by_question) == ["u0", "u1", "u2"]
+    assert tally.turns == 3
+
+
+def test_answers_to_alpaca_eval_are_one_array_and_a_killed_run_goes_on(
+    backbone, tmp_path, monkeypatch
+):
+    rows = [{"instruction": f"Why is {n}?", "dataset": "made up"} for n in range(4)]
+    (tmp_path / "alpaca_eval.json").write_text(json.dumps(rows))
+    file = read_alpaca_eval(tmp_path / "alpaca_eval.json")
+    made, out = sampler(backbone, temperature=1.0), tmp_path / "ours.json"
+    answer_questions(made, file, "ours", tmp_path / "whole.json")
+    finished = []
+
+    def dies(*arguments):
+        if finished:
+            raise KeyboardInterrupt
+        finished.append(arguments)
+        return converse(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_answering, "converse", dies)
+        with pytest.raises(KeyboardInterrupt):
+            answer_questions(made, file, "ours", out)
+    answer_questions(made, file, "ours", out)
+    assert out.read_bytes() == (tmp_path / "whole.json").read_bytes()
+    found = json.loads(out.read_text())
+    assert [row["instruction"] for row in found] == [row["instruction"] for row in rows]
+    assert {row["generator"] for row in found} == {"ours"} and found[0]["dataset"] == "made up"
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {"alpaca_eval.json", "ours.json", "whole.json"}
+
+
+def test_questions_of_one_turn_have_the_temperature_of_the_settings(backbone, tmp_path, asked):
+    rows = [{"uid": "u", "category": "hard_prompt", "prompt": "Why?"}] * 1
+    file = read_arena_hard(write_lines(tmp_path / "question.jsonl", rows))
+    for given, expected in ((None, 0.3), (0.9, 0.9)):
+        asked.clear()
+        config = GenerationConfig.from_options(max_new_tokens=6, temperature=0.3)
+        converse(Sampler(backbone, "plain", 1, config, given, 0, 2), file.questions)
+        assert [row.config.sampling.temperature for row in asked[0]] == [expected]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from coala_jax.data import ChatFormat
-from coala_jax.evaluation.mt_bench._answering import AnswerTally
+from coala_jax.evaluation.answering._answering import AnswerTally
 
 
 def answered_result(tally: AnswerTally, layout: ChatFormat, *, headed: bool) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Conversations of two turns: how a model is prompted, and how it answers."""
+"""Conversations of one or more turns: how a model is prompted, and how it answers."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from coala_jax.decoding._plan import make_plan
 from coala_jax.decoding._prompts import chat_of, prompt_text, template_of
 from coala_jax.decoding._reward_model import backbone_of
 from coala_jax.evaluation._errors import EvaluationError
-from coala_jax.evaluation.mt_bench._questions import Question
-from coala_jax.evaluation.mt_bench._ways import BEST_OF_N, GUIDED, Way
+from coala_jax.evaluation.answering._asked import Asked
+from coala_jax.evaluation.answering._ways import BEST_OF_N, GUIDED, Way
 from coala_jax.features._tokens import encode_prompts
 
 # A model without a chat template goes on with the user's next words unless it is stopped there.
@@ -41,8 +41,8 @@ class Sampler(NamedTuple):
             plainly.
         way: ``plain``, ``guided`` by the head, or ``best-of-n``, of which the head keeps one.
         samples: n of best-of-n.
-        config: of all answers, but for the temperature, which a question decides.
-        temperature: of all answers in place of that; None leaves it to the question.
+        config: of all answers; a question may decide the temperature.
+        temperature: of all answers in place of both; None leaves it to them.
         seed: of the draws: each turn of each question has its own, whatever runs beside it.
         batch_size: conversations that run together.
     """
@@ -55,9 +55,12 @@ class Sampler(NamedTuple):
     seed: int
     batch_size: int
 
-    def temperature_of(self, question: Question) -> float:
+    def temperature_of(self, question: Asked) -> float:
         """Of the answers to a question."""
-        return question.temperature if self.temperature is None else self.temperature
+        if self.temperature is not None:
+            return self.temperature
+        of_all = self.config.sampling.temperature
+        return of_all if question.temperature is None else question.temperature
 
 
 class Conversation(NamedTuple):
@@ -69,15 +72,15 @@ class Conversation(NamedTuple):
         shortened: whether the model's context gave an answer fewer tokens than the settings do.
     """
 
-    question: Question
+    question: Asked
     answers: tuple[Generation, ...]
     shortened: bool
 
 
-class _Asked(NamedTuple):
+class _Turn(NamedTuple):
     """A turn of a question, the text that asks it, and the most tokens of the answer."""
 
-    question: Question
+    question: Asked
     prompt: str
     most: int
 
@@ -93,7 +96,7 @@ def chat_layout(model: Backbone | TextRewardModel) -> ChatFormat:
     return chat_of(model)
 
 
-def converse(sampler: Sampler, questions: Sequence[Question]) -> list[Conversation]:
+def converse(sampler: Sampler, questions: Sequence[Asked]) -> list[Conversation]:
     """Answer all turns of some questions: the prompt of the second one holds the first answer.
 
     Raises:
@@ -104,7 +107,7 @@ def converse(sampler: Sampler, questions: Sequence[Question]) -> list[Conversati
     made: dict[str, list[Generation]] = {question.key: [] for question in questions}
     for turn in range(max((len(question.turns) for question in questions), default=0)):
         asked = [
-            _Asked(
+            _Turn(
                 question,
                 _prompt(sampler.model, question, [each.text for each in made[question.key]]),
                 rooms[question.key],
@@ -121,7 +124,7 @@ def converse(sampler: Sampler, questions: Sequence[Question]) -> list[Conversati
     ]
 
 
-def answer_room(sampler: Sampler, question: Question) -> int:
+def answer_room(sampler: Sampler, question: Asked) -> int:
     """The most tokens of each answer to a question: what the settings say, if it fits.
 
     In a context that is too small for that, the answers share what the question leaves of it.
@@ -145,7 +148,7 @@ def answer_room(sampler: Sampler, question: Question) -> int:
     return min(left, sampling.max_new_tokens)
 
 
-def _answers(sampler: Sampler, asked: Sequence[_Asked], turn: int) -> list[Generation]:
+def _answers(sampler: Sampler, asked: Sequence[_Turn], turn: int) -> list[Generation]:
     """An answer to each; of best-of-n the sample of highest reward, the first of equals."""
     counts = [_samples(sampler, each.question) for each in asked]
     rows = [
@@ -164,13 +167,13 @@ def _answers(sampler: Sampler, asked: Sequence[_Asked], turn: int) -> list[Gener
     return [max(samples, key=lambda one: one.reward or 0.0) for samples in several]
 
 
-def _samples(sampler: Sampler, question: Question) -> int:
+def _samples(sampler: Sampler, question: Asked) -> int:
     """How many answers are drawn: without a temperature all would be the same."""
     drawn = sampler.way == BEST_OF_N and sampler.temperature_of(question) > 0
     return sampler.samples if drawn else 1
 
 
-def _config(sampler: Sampler, question: Question, most: int) -> GenerationConfig:
+def _config(sampler: Sampler, question: Asked, most: int) -> GenerationConfig:
     options: dict[str, Any] = {
         "temperature": sampler.temperature_of(question),
         "max_new_tokens": most,
@@ -183,14 +186,14 @@ def _config(sampler: Sampler, question: Question, most: int) -> GenerationConfig
     return sampler.config.with_options(**options)
 
 
-def draw_key(seed: int, question: Question, turn: int, sample: int) -> jax.Array:
+def draw_key(seed: int, question: Asked, turn: int, sample: int) -> jax.Array:
     """Of a draw: by question and turn, so that neither order nor batches decide what is drawn."""
     digest = hashlib.sha256(f"{question.key}\0{turn}".encode()).digest()
     key = jax.random.fold_in(jax.random.key(seed), int.from_bytes(digest[:4], "big"))
     return jax.random.fold_in(key, sample)
 
 
-def _prompt(model: Backbone | TextRewardModel, question: Question, answers: Sequence[str]) -> str:
+def _prompt(model: Backbone | TextRewardModel, question: Asked, answers: Sequence[str]) -> str:
     """The conversation up to the next answer, as its layout writes it."""
     turns = [Message(USER, question.turns[0])]
     for answer, said in zip(answers, question.turns[1:], strict=False):

@@ -1,4 +1,4 @@
-"""Answers to all questions as FastChat's file, which a run that died goes on with."""
+"""Answers to all questions of a benchmark in its own rows, which a run that died goes on with."""
 
 from __future__ import annotations
 
@@ -9,22 +9,23 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from coala_jax._files import write_text
+from coala_jax._json import json_text
 from coala_jax.decoding import TextRewardModel
 from coala_jax.decoding._resumed_lines import open_lines
 from coala_jax.decoding._reward_model import backbone_of
 from coala_jax.evaluation._errors import EvaluationError
-from coala_jax.evaluation.mt_bench._answers import answer_line
-from coala_jax.evaluation.mt_bench._conversing import (
+from coala_jax.evaluation.answering._asked import AnswerFile
+from coala_jax.evaluation.answering._conversing import (
     Conversation,
     Sampler,
     answer_room,
     chat_layout,
     converse,
 )
-from coala_jax.evaluation.mt_bench._questions import Question
-from coala_jax.evaluation.mt_bench._ways import PLAINLY
+from coala_jax.evaluation.answering._ways import PLAINLY
 
-FORMAT = "coala-jax-mt-bench-answers/1"
+FORMAT = "coala-jax-answers/1"
 
 
 class AnswerTally(NamedTuple):
@@ -67,20 +68,20 @@ class AnswerTally(NamedTuple):
 
 def answer_questions(
     sampler: Sampler,
-    questions: Sequence[Question],
+    file: AnswerFile,
     name: str,
     out: Path,
     *,
     report: Callable[[str], object] = lambda _: None,
 ) -> AnswerTally:
-    """Answer all turns of all questions, as gen_model_answer.py of FastChat does.
+    """Answer all turns of all questions of a benchmark, and write its own rows.
 
     Args:
         sampler: makes the answers; ``batch_size`` of its questions are on the disk together.
-        questions: of the set.
-        name: of the model, which the file should have too.
-        out: the ``.jsonl`` to write. A run that was killed goes on and ends with the same bytes, on
-            the same devices.
+        file: the questions, and how answers to them are written.
+        name: of the model, which the output should have too.
+        out: the file to write, of its suffix. A run that was killed goes on and ends with the same
+            bytes, on the same devices.
         report: is told what an earlier run had finished.
 
     Raises:
@@ -92,33 +93,39 @@ def answer_questions(
     """
     if sampler.way != PLAINLY and not isinstance(sampler.model, TextRewardModel):
         raise EvaluationError(f"way={sampler.way!r} needs a head; give one, or answer plainly")
-    for question in questions:
+    for question in file.questions:
         answer_room(sampler, question)
     size = sampler.batch_size
-    with open_lines(out, _request(sampler, questions, name), report) as lines:
+    lined = out.with_name(f"{out.name}.lines") if file.is_array else out
+    with open_lines(lined, _request(sampler, file, name), report) as lines:
         tally = AnswerTally(**lines.progress)
         if tally.questions:
             report(f"{tally.questions} questions are answered by an earlier run; going on there")
-        for first in range(tally.questions, len(questions), size):
-            made = converse(sampler, questions[first : first + size])
+        for first in range(tally.questions, len(file.questions), size):
+            made = converse(sampler, file.questions[first : first + size])
             tally = tally.plus(made)
-            lines.append([_line(each, name) for each in made], tally._asdict())
+            rows = [
+                file.line(each.question.key, [answer.text for answer in each.answers], name)
+                for each in made
+            ]
+            lines.append(rows, tally._asdict())
         lines.finish()
+    if file.is_array:
+        rows = map(json.loads, lined.read_text("utf-8").splitlines())
+        write_text(out, json_text(list(rows)))
+        lined.unlink()
     return tally
 
 
-def _line(made: Conversation, name: str) -> dict[str, Any]:
-    return answer_line(made.question, [answer.text for answer in made.answers], name)
-
-
-def _request(sampler: Sampler, questions: Sequence[Question], name: str) -> Mapping[str, Any]:
+def _request(sampler: Sampler, file: AnswerFile, name: str) -> Mapping[str, Any]:
     """What decides the answers."""
     model = sampler.model
-    asked = [(question.id, question.category, question.turns) for question in questions]
+    asked = [(each.key, each.temperature, each.turns) for each in file.questions]
     identity = backbone_of(model).identity._asdict()
     del identity["name"]
     return {
         "format": FORMAT,
+        "benchmark": file.benchmark,
         "name": name,
         "questions": hashlib.sha256(json.dumps(asked).encode()).hexdigest(),
         "head": model.head_sha256 if isinstance(model, TextRewardModel) else "",

@@ -1,4 +1,4 @@
-"""`coala-jax evaluate mt-bench answer`: answers of two turns, plainly or by a head."""
+"""`coala-jax evaluate answer`: answers to a benchmark in its own format, plainly or by a head."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ from coala_jax.cli._output import output_file, report, say, warning_line
 from coala_jax.cli._parser import UsageError, non_negative_number, positive_integer
 from coala_jax.decoding._config import BATCH_SIZE, GenerationConfig, Guidance, Sampling
 from coala_jax.evaluation._benchmark_rows import ROWS_HELP
-from coala_jax.evaluation.mt_bench._ways import BEST_OF_N, FASTCHAT, GUIDED, PLAINLY, WAYS
+from coala_jax.evaluation.answering._ways import BEST_OF_N, FASTCHAT, GUIDED, PLAINLY, WAYS
 
 if TYPE_CHECKING:
     from coala_jax.backbones import Backbone
     from coala_jax.decoding import TextRewardModel
 
-EXAMPLE = """  coala-jax evaluate mt-bench answer head --model models/llama --data question.jsonl \\
-      --way guided --name ours --out model_answer/ours.jsonl
-  coala-jax evaluate mt-bench answer --model models/llama --data question.jsonl \\
+EXAMPLE = """  coala-jax evaluate answer head --model models/llama --benchmark alpaca-eval \\
+      --data alpaca_eval.json --way best-of-n --name ours --out ours.json
+  coala-jax evaluate answer --model models/llama --benchmark mt-bench --data question.jsonl \\
       --way plain --name llama --out model_answer/llama.jsonl"""
 SAMPLES = 16
+NAMES = ("alpaca-eval", "arena-hard", "mt-bench")
 SAMPLING = ("max_new_tokens", "top_p", "top_k", "repetition_penalty", "stop")
 
 
@@ -33,10 +34,22 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--model", required=True, help="a causal model that jax runs; a head knows its own"
     )
     parser.add_argument(
-        "--data", required=True, metavar="QUESTIONS", help=f"FastChat's question.jsonl; {ROWS_HELP}"
+        "--benchmark", required=True, choices=NAMES, help="whose questions and answers these are"
+    )
+    parser.add_argument(
+        "--data",
+        required=True,
+        metavar="QUESTIONS",
+        help="its file of questions: question.jsonl, or alpaca_eval.json (also outputs of another "
+        f"model); {ROWS_HELP}",
     )
     parser.add_argument("--name", required=True, help="of the model, in the file and for judges")
-    parser.add_argument("--out", required=True, help=".jsonl to write: model_answer/NAME.jsonl")
+    parser.add_argument(
+        "--out",
+        required=True,
+        help="to write: model_answer/NAME.jsonl, or of alpaca-eval a .json such as "
+        "model_outputs.json; a run that was killed goes on when it is run again",
+    )
     parser.add_argument(
         "--way",
         required=True,
@@ -50,8 +63,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--temperature",
         type=non_negative_number,
         metavar="X",
-        help="of all answers (default: FastChat's, by category: writing, roleplay 0.7; stem, "
-        "humanities 0.1; math, coding, reasoning, extraction 0; others 0.7)",
+        help="of all answers (default: 0.7, but of MT-Bench FastChat's by category: stem, "
+        "humanities 0.1; math, coding, reasoning, extraction 0)",
     )
     parser.add_argument(
         "--batch-size",
@@ -74,17 +87,20 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run the command; gives the exit code."""
     from coala_jax.data import SourceOptions
-    from coala_jax.evaluation.mt_bench import Sampler, answer_questions, read_questions
-    from coala_jax.evaluation.mt_bench._answer_report import answered_lines, answered_result
-    from coala_jax.evaluation.mt_bench._conversing import chat_layout
+    from coala_jax.evaluation.answering import BENCHMARKS, Sampler, answer_questions
+    from coala_jax.evaluation.answering._conversing import chat_layout
+    from coala_jax.evaluation.answering._report import answered_lines, answered_result
 
     _require_a_say(arguments)
-    out = output_file(arguments.out, lines=True)
+    out = output_file(arguments.out)
     assert out is not None
-    config = GenerationConfig().with_options(
+    config = GenerationConfig(FASTCHAT).with_options(
         **option_values(arguments, Sampling), **option_values(arguments, Guidance)
     )
-    questions = read_questions(arguments.data, SourceOptions(download=arguments.download))
+    read = BENCHMARKS[arguments.benchmark]
+    file = read(arguments.data, SourceOptions(download=arguments.download))
+    if out.suffix != file.suffix:
+        raise UsageError(f"--out {out}: answers to {file.benchmark} are a {file.suffix} file")
     model = _open(arguments)
     sampler = Sampler(
         model,
@@ -95,7 +111,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.seed,
         arguments.batch_size,
     )
-    tally = answer_questions(sampler, questions, arguments.name, out, report=say)
+    tally = answer_questions(sampler, file, arguments.name, out, report=say)
     layout = chat_layout(model)
     result = answered_result(tally, layout, headed=arguments.head is not None)
     lines = [warning_line(line) for line in result["warnings"]]

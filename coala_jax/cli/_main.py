@@ -55,7 +55,19 @@ DATA_COMMANDS = {
 
 
 EVALUATE_COMMANDS: dict[str, str] = {}
-EVALUATE_GROUPS: dict[str, tuple[str, dict[str, str]]] = {}
+EVALUATE_GROUPS: dict[str, tuple[str, dict[str, str]]] = {
+    "blind": (
+        "ask people which of two answers is better, without anyone knowing whose they are",
+        {
+            "make": "a page for people, the plan of the analysis and the key, from systems' "
+            "answers",
+            "serve": "give the page to people and keep their answers, on this machine alone by "
+            "default",
+            "analyse": "win rates, strengths and agreement, by the plan; the key is opened last",
+            "size": "how many people a difference needs",
+        },
+    ),
+}
 
 
 def build_parser() -> OneLineParser:

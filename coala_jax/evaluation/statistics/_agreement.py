@@ -45,7 +45,7 @@ def krippendorff_alpha(
     """
     units = list(units)
     times = np.ones(len(units)) if weight is None else weight
-    totals: Counter[Hashable] = Counter()
+    totals: dict[Hashable, float] = {}
     observed = 0.0
     for values, often in zip(units, times, strict=True):
         if len(values) < 2:
@@ -54,7 +54,7 @@ def krippendorff_alpha(
         unequal = len(values) ** 2 - sum(count**2 for count in counts.values())
         observed += often * unequal / (len(values) - 1)
         for value, count in counts.items():
-            totals[value] += often * count  # type: ignore[assignment]
+            totals[value] = totals.get(value, 0) + often * count
     total = sum(totals.values())
     expected = total**2 - sum(count**2 for count in totals.values())
     if not expected > 0:

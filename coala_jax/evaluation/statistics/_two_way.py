@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.special import stdtr, stdtrit
+from scipy.special import stdtrit
 
 from coala_jax._intervals import LEVEL, Interval, share_interval
 from coala_jax.evaluation._errors import EvaluationError
@@ -89,13 +89,6 @@ def two_way_error(
     by_cell = _clustered_variance(influence, numbered(people * (items.max() + 1) + items))
     both = by_participant + by_prompt - by_cell
     return np.sqrt(np.maximum(both, np.maximum(by_participant, by_prompt)))
-
-
-def two_way_p(estimate: float, error: float, degrees: int) -> float:
-    """Two-sided p-value of Student's t; NaN where the error is 0 or unknown."""
-    if not error > 0 or degrees < 1:
-        return float("nan")
-    return float(2 * stdtr(degrees, -abs(estimate) / error))
 
 
 def degrees_of_freedom(participants: Sequence[str], prompts: Sequence[str]) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -13,6 +14,8 @@ from coala_jax._json import RepeatedKey, unique_keys
 from coala_jax.evaluation._errors import EvaluationError
 from coala_jax.evaluation.blind._study import ANSWERS_FORMAT
 
+# As the page takes them; a server makes names of files of them.
+PARTICIPANT = re.compile(r"[A-Za-z0-9_-]{1,64}")
 LEFT, TIE, RIGHT = "left", "tie", "right"
 # Fields of the file of a participant, and of an answer in it, with their types.
 FIELDS: Mapping[str, tuple[type, ...]] = {
@@ -138,6 +141,8 @@ def parse_submission(content: bytes, name: str, study: str) -> Submission:
     if record.get("sha256") != record_sha256(record):
         raise BrokenSubmission("edited", "its checksum is not that of what it holds")
     _require_types(record, FIELDS)
+    if not PARTICIPANT.fullmatch(record["participant"]):
+        raise BrokenSubmission("unreadable", "its participant code has other marks than codes have")
     trials = record["trials"]
     for trial in trials:
         if not isinstance(trial, dict):

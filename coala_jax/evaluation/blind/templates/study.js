@@ -224,9 +224,7 @@
     if (["1", "2", "3"].includes(event.key)) choose(order[event.key - 1]);
     else if (event.key === "ArrowLeft" || event.key === "ArrowRight") {
       event.preventDefault();
-      const forward = event.key === "ArrowRight", place = chosen() && order.indexOf(chosen().value);
-      if (place === null) choose(forward ? "right" : "left");
-      else choose(order[Math.min(2, Math.max(0, place + (forward ? 1 : -1)))]);
+      choose(event.key === "ArrowLeft" ? "left" : "right");
     } else if (event.key === "Enter" && event.target.tagName !== "BUTTON" && chosen()) {
       event.preventDefault();
       at("choose").requestSubmit();

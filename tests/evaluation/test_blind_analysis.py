@@ -45,7 +45,9 @@ def test_known_preferences_are_recovered(tmp_path):
         assert one.win_rate.low < truth < one.win_rate.high
         assert one.win_rate.high - one.win_rate.low < 0.2
         assert one.won + one.tied + one.lost == pytest.approx(60 * 24 / 3, abs=8)
-        assert one.p_holm < 0.01 and one.p_holm >= max(one.p_prompts, one.p_participants)
+        assert one.p_holm < 0.01 and one.p_holm >= max(
+            one.p_prompts, one.p_participants, one.p_two_way
+        )
     for name, strength in found.davidson.strengths.items():
         assert strength.low < STRENGTHS[name] < strength.high
     assert found.davidson.tie.low < np.log(0.5) < found.davidson.tie.high

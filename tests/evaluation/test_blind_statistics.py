@@ -21,7 +21,9 @@ from coala_jax.evaluation.statistics import (
     precision_of,
     sign_flip_p,
     two_way_interval,
+    two_way_p,
     two_way_share,
+    variance_shares,
     wald_margin,
 )
 from coala_jax.evaluation.statistics._two_way import two_way_error
@@ -95,6 +97,28 @@ def test_shares_stay_within_0_and_1_and_unanimous_ones_are_not_certain():
     values = np.ones(40)
     values[3] = 0
     assert two_way_share(values, people, prompts).high == 1.0
+
+
+def test_the_p_of_a_mean_is_that_of_its_interval():
+    rng = np.random.default_rng(2)
+    people, prompts = np.repeat(np.arange(12), 5), rng.integers(0, 9, 60)
+    differences = rng.normal(0.3, 1, 60)
+    p_value = two_way_p(differences, people, prompts)
+    level = 1 - p_value  # the interval of this level ends at zero
+    assert two_way_interval(differences, people, prompts, level).low == pytest.approx(0, abs=1e-9)
+    assert two_way_p(np.zeros(60), people, prompts) == 1
+
+
+def test_variance_shares_are_those_of_the_simulation():
+    rng, found = np.random.default_rng(0), []
+    for _ in range(200):
+        prompt = np.concatenate([rng.permutation(30)[:15] for _ in range(40)])
+        person = np.repeat(np.arange(40), 15)
+        spread = np.sqrt([0.1, 0.2, 0.7])
+        values = spread[0] * rng.normal(size=40)[person] + spread[1] * rng.normal(size=30)[prompt]
+        found.append(variance_shares(values + spread[2] * rng.normal(size=600), person, prompt))
+    assert np.mean(found, 0) == pytest.approx([0.1, 0.2], abs=0.015)
+    assert np.isnan(variance_shares(np.ones(2), ["a", "a"], ["p", "q"])).all()
 
 
 def test_one_participant_or_prompt_allows_no_interval_and_no_values_are_an_error():
@@ -238,6 +262,20 @@ def test_sign_flips_reject_a_true_hypothesis_as_often_as_they_say():
     )
     for level in (0.05, 0.2, 0.5):
         assert (p_values <= level).mean() == pytest.approx(level, abs=4 * np.sqrt(level / studies))
+
+
+def test_where_people_and_prompts_vary_the_largest_p_value_holds_its_level_and_one_does_not():
+    rng, studies = np.random.default_rng(0), 400
+    of_people = of_all = 0
+    for study in range(studies):
+        values, person, prompt, truth = simulated_study(rng, 0.4, 0.4)
+        differences = values - truth
+        of_prompts = sign_flip_p(differences, prompt, draws=199, seed=study)
+        p_value = sign_flip_p(differences, person, draws=199, seed=studies + study)
+        of_people += p_value <= 0.05
+        of_all += max(of_prompts, p_value, two_way_p(differences, person, prompt)) <= 0.05
+    assert of_all / studies <= 0.05 + 3 * np.sqrt(0.05 / studies)
+    assert of_people / studies > 0.1
 
 
 def test_holm_is_that_of_hand():

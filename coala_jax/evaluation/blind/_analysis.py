@@ -20,7 +20,8 @@ from coala_jax.evaluation.statistics._agreement import (
 )
 from coala_jax.evaluation.statistics._davidson import Davidson, davidson
 from coala_jax.evaluation.statistics._sign_flip import holm, sign_flip_p
-from coala_jax.evaluation.statistics._two_way import two_way_share
+from coala_jax.evaluation.statistics._two_way import two_way_p, two_way_share
+from coala_jax.evaluation.statistics._variance_shares import VarianceShares, variance_shares
 
 UNKNOWN = Interval(float("nan"), float("nan"), float("nan"))
 TIE = "tie"
@@ -40,11 +41,13 @@ class Comparison(NamedTuple):
         win_rate: of the first, a tie is half.
         p_prompts: of sign flips of prompts.
         p_participants: of sign flips of participants.
-        p_holm: the larger of the two, by Holm over the comparisons.
+        p_two_way: of Student's t of the win rate's interval.
+        p_holm: the largest of the three, by Holm over the comparisons.
         alpha: Krippendorff's, nominal in first, second and tie, resampled by prompt.
         agreement: of pairs of people, ties included.
         agreement_without_ties: of those who chose one of the answers.
         characters: mean length of the answers of each.
+        variance_shares: of a choice, the people's and the prompts'; for the size of a next study.
     """
 
     first: str
@@ -57,11 +60,13 @@ class Comparison(NamedTuple):
     win_rate: Interval
     p_prompts: float
     p_participants: float
+    p_two_way: float
     p_holm: float
     alpha: Interval
     agreement: PairwiseAgreement
     agreement_without_ties: PairwiseAgreement
     characters: tuple[float, float]
+    variance_shares: VarianceShares
 
 
 class Findings(NamedTuple):
@@ -102,7 +107,11 @@ def find(people: Sequence[Person], plan: Plan) -> Findings:
         raise EvaluationError("answers: nobody is left after the exclusions of the plan")
     choices = [choice for person in people for choice in person.choices]
     compared = [_compare(first, second, choices, plan) for first, second in plan.comparisons]
-    adjusted = holm([max(one.p_prompts, one.p_participants) for one in compared])
+    # A NaN of one of the three stays one: such a comparison proves nothing.
+    largest = [
+        float(np.max([one.p_prompts, one.p_participants, one.p_two_way])) for one in compared
+    ]
+    adjusted = holm(largest)
     fit, reason = _strengths(choices, plan)
     longer = [one for one in choices if one.left_characters != one.right_characters]
     repeated = [(person, same) for person in people for same in person.repeated]
@@ -138,8 +147,8 @@ def _compare(first: str, second: str, choices: Sequence[Choice], plan: Plan) -> 
         nobody = PairwiseAgreement(0, 0)
         nan = float("nan")
         return Comparison(
-            *(first, second, 0, 0, 0, 0, 0, UNKNOWN, nan, nan, nan, UNKNOWN),
-            *(nobody, nobody, (nan, nan)),
+            *(first, second, 0, 0, 0, 0, 0, UNKNOWN, nan, nan, nan, nan, UNKNOWN),
+            *(nobody, nobody, (nan, nan), VarianceShares(nan, nan)),
         )
     worth = np.array([one.worth_of(first) for one in its])
     people, prompts = [one.participant for one in its], [one.question for one in its]
@@ -165,11 +174,13 @@ def _compare(first: str, second: str, choices: Sequence[Choice], plan: Plan) -> 
         _share(worth, its, plan),
         sign_flip_p(worth - 0.5, prompts),
         sign_flip_p(worth - 0.5, people),
+        two_way_p(worth - 0.5, people, prompts),
         float("nan"),
         alpha,
         pairwise_agreement(units),
         pairwise_agreement(units, without=TIE),
         _mean_lengths(lengths, first, second),
+        variance_shares(worth, people, prompts),
     )
 
 

@@ -16,8 +16,8 @@ from coala_jax.evaluation._errors import EvaluationError
 PLAN_FORMAT = "coala-jax-blind-plan/1"
 OUTCOME = "share of choices for the first system of a comparison; a tie is half"
 TEST = (
-    "sign flips of prompts and of participants, two-sided; the larger p-value of the two, by Holm "
-    "over the comparisons"
+    "two-sided: sign flips of prompts, sign flips of participants, and Student's t of the two-way "
+    "clustered interval; the largest of the three p-values, by Holm over the comparisons"
 )
 SECOND_SUBMISSIONS = (
     "of a participant's files the complete one that was begun first counts; without a complete "

@@ -16,8 +16,10 @@ METHODS = (
     "Intervals are clustered by participant and by prompt (Cameron, Gelbach and Miller 2011, with "
     "Student's t of the fewer of both less one; never narrower than by one of them alone). That "
     "of self-consistency is clustered by participant, at 95 %; that of alpha resamples prompts.",
-    "p is the larger of two sign-flip tests, of whole prompts and of whole participants, "
-    "corrected by Holm over the comparisons.",
+    "p is the largest of three, two-sided: sign flips of whole prompts, sign flips of whole "
+    "participants, and Student's t of the win rate's interval; corrected by Holm over the "
+    "comparisons. Where people and prompts both vary, sign flips of one alone reject too often.",
+    "Variance shares are what a choice owes to its person and to its prompt, for `blind size`.",
     "Alpha is Krippendorff's for nominal values; agreement is the share of equal votes among "
     "pairs of people on one prompt, with ties and without them.",
 )
@@ -70,8 +72,9 @@ def report_lines(analysis: Analysis) -> list[str]:
         f"{_reasons(one.reason for one in analysis.set_aside)}.",
         "",
         f"| comparison | win rate of the first, {level} | won / tied / lost | people, prompts "
-        "| p (Holm) | alpha | agreement (without ties) | mean characters |",
-        "|---|---|---|---|---|---|---|---|",
+        "| p (Holm) | alpha | agreement (without ties) | mean characters | variance: person, prompt"
+        " |",
+        "|---|---|---|---|---|---|---|---|---|",
         *map(_comparison_row, found.comparisons),
         "",
         *_davidson_lines(found),
@@ -126,6 +129,7 @@ def _comparison_row(one: Comparison) -> str:
         _with_ends(one.alpha),
         f"{_share(one.agreement.share)} ({_share(one.agreement_without_ties.share)})",
         f"{one.characters[0]:.0f}, {one.characters[1]:.0f}",
+        ", ".join(_figure(share) for share in one.variance_shares),
     )
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
@@ -150,6 +154,7 @@ def _comparison_fields(one: Comparison) -> dict[str, Any]:
     return one._asdict() | {
         "win_rate": _interval_fields(one.win_rate),
         "alpha": _interval_fields(one.alpha),
+        "variance_shares": one.variance_shares._asdict(),
         "agreement": {**one.agreement._asdict(), "share": one.agreement.share},
         "agreement_without_ties": {
             **one.agreement_without_ties._asdict(),

@@ -39,7 +39,7 @@ DEFAULT_WORDING = Wording(
     instructions=(
         "You will see a prompt and two answers to it, A and B. Read both, then say which one is "
         "better. If neither is, say that they are about the same.\n\n"
-        "The answers are in random order, and nobody knows which system wrote which. There is no "
+        "The answers are in random order, and nothing here says who wrote which. There is no "
         "time limit. If you close this page, open it again in the same browser with the same code: "
         "it goes on where you stopped."
     ),

@@ -17,7 +17,12 @@ from coala_jax.evaluation.statistics._sample_size import (
     wald_margin,
 )
 from coala_jax.evaluation.statistics._sign_flip import holm, sign_flip_p
-from coala_jax.evaluation.statistics._two_way import two_way_interval, two_way_share
+from coala_jax.evaluation.statistics._two_way import (
+    two_way_interval,
+    two_way_p,
+    two_way_share,
+)
+from coala_jax.evaluation.statistics._variance_shares import VarianceShares, variance_shares
 
 __all__ = [
     "Davidson",
@@ -25,6 +30,7 @@ __all__ = [
     "PairwiseAgreement",
     "Precision",
     "Protocol",
+    "VarianceShares",
     "choice_effect",
     "davidson",
     "holm",
@@ -35,6 +41,8 @@ __all__ = [
     "precision_of",
     "sign_flip_p",
     "two_way_interval",
+    "two_way_p",
     "two_way_share",
+    "variance_shares",
     "wald_margin",
 ]

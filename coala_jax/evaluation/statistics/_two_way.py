@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.special import stdtrit
+from scipy.special import stdtr, stdtrit
 
 from coala_jax._intervals import LEVEL, Interval, share_interval
 from coala_jax.evaluation._errors import EvaluationError
@@ -67,6 +67,29 @@ def two_way_share(
         fewer = min(participants, prompts, key=lambda names: len(set(names)))
         return share_interval(np.asarray(values), fewer)
     return Interval(*(float(np.clip(end, 0.0, 1.0)) for end in interval))
+
+
+def two_way_p(
+    differences: np.ndarray, participants: Sequence[str], prompts: Sequence[str]
+) -> float:
+    """Two-sided p-value of a mean difference of zero, by the t of `two_way_interval`.
+
+    Args:
+        differences: (n,) such as 0.5, 0 and -0.5.
+        participants: (n,) names.
+        prompts: (n,) names.
+
+    Returns:
+        The p-value; 1 where all differences are zero, NaN of a single participant or prompt.
+    """
+    differences = np.asarray(differences, np.float64)
+    mean = float(differences.mean())
+    if not differences.any():
+        return 1.0
+    error = float(two_way_error((differences - mean) / len(differences), participants, prompts))
+    if error == 0:  # unanimous: the spread says nothing, and the sign flips have to tell
+        return 0.0
+    return float(2 * stdtr(degrees_of_freedom(participants, prompts), -abs(mean) / error))
 
 
 def two_way_error(

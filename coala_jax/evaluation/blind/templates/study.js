@@ -193,14 +193,16 @@
     if (study.completion_url !== null) at("return").href = study.completion_url;
     show("end");
     if (location.protocol.startsWith("http")) send(text);
-    else ask("Save the file with your answers and send it to the person who invited you.");
+    else over("Save the file with your answers and send it to the person who invited you.", true);
   }
-  function ask(text) {
+  function over(text, save) {
     at("sent").textContent = text;
+    at("file").classList.toggle("primary", save);
     at("return").hidden = study.completion_url === null;
   }
   async function send(text) {
     at("again").hidden = true;
+    at("again").onclick = () => send(text);
     at("sent").textContent = "Your answers are being sent. Please keep this page open.";
     for (const wait of RETRY_MILLISECONDS) {
       await new Promise((done) => setTimeout(done, wait));
@@ -209,13 +211,16 @@
           method: "POST", headers: { "Content-Type": "application/json" }, body: text,
           credentials: "omit",
         });
-        if (said.ok) return ask("Your answers have been received. You can close this page.");
+        if (said.ok) {
+          return over("Your answers have been received. " + (study.completion_url === null
+            ? "You can close this page." : "Now finish the study:"), false);
+        }
         if (said.status < 500) break;
       } catch { /* no connection: tried again */ }
     }
     at("again").hidden = false;
-    at("again").onclick = () => send(text);
-    ask("Your answers could not be sent. Save the file and send it to the person who invited you.");
+    over("Your answers could not be sent. Try again, or save the file and send it to the person " +
+      "who invited you.", true);
   }
 
   function keys(event) {

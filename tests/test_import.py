@@ -8,7 +8,10 @@ import pytest
 HEAVY = [
     *("flax", "transformers", "datasets", "torch", "matplotlib", "tokenizers", "sklearn", "gguf"),
 ]
-COMMANDS = ["solve", "extract", "generate", "serve", "explain", "data_get", "data_inspect"]
+COMMANDS = [
+    *("solve", "extract", "generate", "serve", "explain", "data_get", "data_inspect"),
+    *(f"evaluate_blind_{name}" for name in ("make", "serve", "analyse", "size")),
+]
 SERVER = ["starlette", "uvicorn", "h11", "openai"]
 
 

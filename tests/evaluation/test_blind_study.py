@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -71,6 +72,13 @@ def test_the_page_loads_and_sends_nothing_elsewhere(tmp_path):
     assert "unsafe" not in policy and "base-uri 'none'" in policy
     assert not re.search(r"""(src|href)=["'](?!#)""", html)
     assert "<title>&lt;T&gt;</title>" in html and "<C>" not in html
+
+
+def test_a_missing_template_engine_is_named_with_its_mend(monkeypatch):
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    monkeypatch.delitem(sys.modules, "coala_jax._templates", raising=False)
+    with pytest.raises(EvaluationError, match=r"needs jinja2; install it: pip install"):
+        study_page(small_study()[0].page)
 
 
 def test_the_same_secret_draws_the_same_study_and_another_does_not():

@@ -10,9 +10,7 @@ from collections.abc import Mapping
 from importlib import resources
 from typing import Any
 
-from markupsafe import Markup
-
-from coala_jax._templates import templates_of
+from coala_jax._extras import how_to_install
 from coala_jax.evaluation._errors import EvaluationError
 from coala_jax.evaluation.blind._study import PAGE_FORMAT
 
@@ -29,7 +27,18 @@ def study_page(page: Mapping[str, Any]) -> str:
     Returns:
         HTML without references to anything outside it. By its content security policy it runs its
         own script alone, and sends nothing but to where it came from.
+
+    Raises:
+        EvaluationError: jinja2 is missing.
     """
+    try:
+        from markupsafe import Markup
+
+        from coala_jax._templates import templates_of
+    except ModuleNotFoundError as error:
+        raise EvaluationError(
+            f"the page of a study needs {error.name}; install it: {how_to_install('evaluate')}"
+        ) from error
     style, script = ((_TEMPLATES / name).read_text("utf-8") for name in ("study.css", "study.js"))
     return (
         templates_of("coala_jax.evaluation.blind")

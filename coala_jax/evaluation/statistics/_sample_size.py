@@ -6,8 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from scipy.special import ndtri
-from scipy.stats import nct
+from scipy.special import nctdtr, ndtri
 
 from coala_jax.evaluation._errors import EvaluationError
 from coala_jax.evaluation.statistics._two_way import t_quantile
@@ -165,7 +164,7 @@ def precision_of(effect: Effect, protocol: Protocol, people: int) -> Precision:
     if not error > 0:
         return Precision(people, 0.0, 1.0)
     away = abs(effect.difference) / error
-    power = nct.sf(reach, degrees, away) + nct.cdf(-reach, degrees, away)
+    power = 1 - nctdtr(degrees, away, reach) + nctdtr(degrees, away, -reach)
     return Precision(people, reach * error, float(power))
 
 

@@ -7,6 +7,7 @@ import secrets
 from pathlib import Path
 
 from coala_jax._intervals import LEVEL
+from coala_jax.cli._judged_inputs import ANSWERS_HELP, matched_answers
 from coala_jax.cli._output import report, warning_line
 from coala_jax.cli._parser import (
     UsageError,
@@ -15,7 +16,6 @@ from coala_jax.cli._parser import (
     non_negative_number,
     positive_integer,
 )
-from coala_jax.evaluation._benchmark_rows import ROWS_HELP
 from coala_jax.evaluation.blind._design import Design
 from coala_jax.evaluation.blind._plan import Exclusions
 from coala_jax.evaluation.blind._wording import DEFAULT_WORDING
@@ -35,8 +35,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         action="append",
         required=True,
         metavar="NAME=FILE",
-        help=f"a system and its answers, rows with prompt, answer and perhaps id ({ROWS_HELP}); "
-        "given twice or more",
+        help=f"a system and its answers, given for two systems or more; {ANSWERS_HELP}",
+    )
+    parser.add_argument(
+        "--questions",
+        metavar="FILE",
+        help="rows of id and prompt, where the answers do not say what was asked",
     )
     parser.add_argument(
         "--out", required=True, metavar="FOLDER", help="for page, plan, key and codes"
@@ -128,19 +132,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command; gives the exit code."""
-    from coala_jax.evaluation.blind._make import (
-        plan_study,
-        read_checks,
-        require_same_prompts,
-        write_study,
-    )
+    from coala_jax.evaluation.blind._make import plan_study, read_checks, write_study
     from coala_jax.evaluation.blind._study import make_study, systems_named
-    from coala_jax.evaluation.blind._system_answers import read_system_answers
 
     sources = [_named(text, "=", "--answers NAME=FILE") for text in arguments.answers]
-    read = [read_system_answers(file, name) for name, file in sources]
-    answers = [one for one, _ in read]
-    prompts = require_same_prompts([its for _, its in read], answers)
+    names, files_of_answers = zip(*sources, strict=True)
+    if len(set(names)) < len(names):
+        raise UsageError(f"--answers: {', '.join(names)} must be different names")
+    prompts, answers = matched_answers(files_of_answers, names, arguments.questions)
     design = Design(
         places=arguments.participants,
         items=arguments.items or min(len(prompts), USUAL_ITEMS),

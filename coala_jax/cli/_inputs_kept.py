@@ -8,7 +8,10 @@ import os
 from coala_jax.cli._parser import UsageError
 
 # Attributes of parsed arguments that name a file to be read, and to be written with its option.
-INPUTS = ("data", "file", "features", "eval", "groups")
+INPUTS = (
+    *("data", "file", "features", "eval", "groups"),
+    *("first", "second", "answers", "questions", "prompts", "cache"),
+)
 OUTPUTS = {"out": "--out", "html": "--html", "set_aside": "--rejected"}
 
 

@@ -54,7 +54,10 @@ DATA_COMMANDS = {
 }
 
 
-EVALUATE_COMMANDS: dict[str, str] = {}
+EVALUATE_COMMANDS: dict[str, str] = {
+    "judge": "have a language model compare two systems' answers, each pair in both orders",
+    "grade": "have a language model grade a system's answers from 1 to 10",
+}
 EVALUATE_GROUPS: dict[str, tuple[str, dict[str, str]]] = {
     "blind": (
         "ask people which of two answers is better, without anyone knowing whose they are",

@@ -192,6 +192,27 @@ def test_the_command_makes_a_study_and_says_what_may_give_it_away(files, capsys)
     assert "another --out" in capsys.readouterr().err
 
 
+def test_both_sides_of_generated_lines_are_systems(files, capsys):
+    """What `coala-jax generate --data prompts.jsonl --out lines.jsonl` writes."""
+    lines = [
+        {
+            "id": str(n),
+            "plain": {"text": f"It is {n}, which everyone can see at once."},
+            "guided": {"text": f"Count to {n} and say the last number aloud to yourself."},
+        }
+        for n in range(6)
+    ]
+    (files / "lines.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    command = ["evaluate", "blind", "make", "--participants", "8", "--out", str(files / "study")]
+    for side in ("plain", "guided"):
+        command += ["--answers", f"{side}={files}/lines.jsonl:{side}"]
+    assert main(command) == 2
+    assert "--questions" in capsys.readouterr().err
+    assert main([*command, "--questions", str(files / "alpha.jsonl")]) == 0
+    html = (files / "study" / "page.html").read_text()
+    assert "Number 3?" in html and "Count to 3" in html and "lines.jsonl" not in html
+
+
 def test_the_command_names_bad_input(files, capsys):
     def fails(*words):
         assert main(["evaluate", "blind", "make", "--participants", "4", *words,
@@ -205,6 +226,7 @@ def test_the_command_names_bad_input(files, capsys):
     assert "completion_url" in fails("--answers", alpha, "--answers", beta, "--completion-url", "x")
     other = files / "other.jsonl"
     other.write_text((files / "beta.jsonl").read_text().replace("Number 3?", "Number 4?"))
-    assert "another one" in fails("--answers", alpha, "--answers", f"o={other}")
+    assert "another question" in fails("--answers", alpha, "--answers", f"o={other}")
+    assert "different names" in fails("--answers", alpha, "--answers", f"alpha={files}/beta.jsonl")
     twice = ("--compare", "alpha:gamma")
     assert "alpha and gamma" in fails("--answers", alpha, "--answers", beta, *twice)

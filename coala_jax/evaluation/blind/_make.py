@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
 from coala_jax._files import write_files
 from coala_jax._json import json_text
-from coala_jax.evaluation._benchmark_rows import Answers, benchmark_rows, require_answered
+from coala_jax.evaluation._benchmark_rows import Answers, benchmark_rows
 from coala_jax.evaluation._errors import EvaluationError
 from coala_jax.evaluation.blind._checks import Check
 from coala_jax.evaluation.blind._design import Design
@@ -106,29 +106,6 @@ def write_study(folder: Path, study: Study, plan: Plan) -> StudyFiles:
     return StudyFiles(
         folder / PAGE_NAME, folder / PLAN_NAME, key_path, folder / CODES_NAME if codes else None
     )
-
-
-def require_same_prompts(
-    prompts: Sequence[Mapping[str, str]], answers: Sequence[Answers]
-) -> Mapping[str, str]:
-    """The prompts by question, which all systems must have answered.
-
-    Args:
-        prompts: by question, as each system's file has them.
-        answers: of the systems.
-
-    Raises:
-        EvaluationError: a question that not all have answered, or under one id two prompts.
-    """
-    for its, one in zip(prompts, answers, strict=True):
-        require_answered(prompts[0], one)
-        other = next((key for key in prompts[0] if prompts[0][key] != its[key]), None)
-        if other is not None:
-            raise EvaluationError(
-                f"{one.name}: its prompt {other!r} is another one than in {answers[0].name}; give "
-                "answers to the same prompts"
-            )
-    return prompts[0]
 
 
 def read_checks(path: Path) -> list[Check]:

@@ -124,7 +124,7 @@ def run(arguments: argparse.Namespace) -> int:
     lines = [
         f"{found.people} people: {100 * effect.difference:.1f} ± {100 * found.margin:.1f} points, "
         f"found with a chance of {100 * found.power:.0f} %",
-        f"{found.people} single choices of as many people and prompts: ± {100 * plain:.1f} points",
+        f"{found.people} independent choices would give ± {100 * plain:.1f} points",
     ]
     return report(arguments, result, lines)
 

@@ -186,6 +186,16 @@ def test_a_wrong_key_is_named(tmp_path):
         analyse([answers], files.plan, other.key, committed=no_commitment)
     with pytest.raises(EvaluationError, match="is no key"):
         analyse([answers], files.plan, files.plan, committed=no_commitment)
+    key = json.loads(files.key.read_text())
+    systems = next(iter(key["items"].values()))["systems"]
+    systems.update(zip(systems, reversed(list(systems.values())), strict=True))
+    edited = tmp_path / "edited.json"
+    edited.write_text(json.dumps(key))
+    with pytest.raises(EvaluationError, match="was changed"):
+        analyse([answers], files.plan, edited, committed=no_commitment)
+    edited.write_text(json.dumps({**key, "secret": "zz"}))
+    with pytest.raises(EvaluationError, match="a part of the key is missing"):
+        analyse([answers], files.plan, edited, committed=no_commitment)
     with pytest.raises(EvaluationError, match="none holds answers"):
         analyse([answers], other.plan, other.key, committed=no_commitment)
     with pytest.raises(EvaluationError, match="no file of answers"):

@@ -184,6 +184,19 @@ def test_a_page_from_a_file_keeps_everything_and_saves_the_answers(browser, tmp_
         tab.close()
 
 
+def test_a_browser_that_keeps_nothing_is_told_of(browser, tmp_path):
+    files, study = written_study(tmp_path / "study", places=4)
+    with a_device(browser) as device:
+        tab = browser.open(files.page.as_uri(), *DESKTOP, device)
+        assert not tab.run("document.getElementById('storage-fault').checkVisibility()")
+        tab.run("Storage.prototype.setItem = () => { throw new Error('full'); }")
+        enter(tab, study.page["codes"][0])
+        assert tab.run("document.getElementById('storage-fault').checkVisibility()")
+        judge(tab, study, Reader(study, {"coala": 0.0, "dpo": 0.0}))
+        assert shown(tab, "end")
+        tab.close()
+
+
 def test_who_stops_keeps_what_was_answered(browser, tmp_path):
     files, study = written_study(tmp_path / "study", exclusions=HASTY, places=4)
     with running(files.page, tmp_path / "answers") as server, a_device(browser) as device:

@@ -26,6 +26,7 @@ from coala_jax.evaluation.statistics import (
     variance_shares,
     wald_margin,
 )
+from coala_jax.evaluation.statistics._agreement import alpha_of, coincidences
 from coala_jax.evaluation.statistics._two_way import two_way_error
 
 STUDIES = 1000
@@ -228,7 +229,8 @@ def test_alpha_of_full_agreement_of_one_value_and_of_resampled_units():
     units = units_of(MISSING)
     twice = np.array([2, 0, 1, 1, 3, 1, 0, 1, 1, 1, 1, 1])
     repeated = [unit for unit, often in zip(units, twice, strict=True) for _ in range(often)]
-    assert krippendorff_alpha(units, twice) == pytest.approx(krippendorff_alpha(repeated))
+    resampled = alpha_of(coincidences(units), twice)
+    assert resampled == pytest.approx(krippendorff_alpha(repeated))
 
 
 def test_pairwise_agreement_counts_pairs_of_votes_with_and_without_ties():

@@ -14,7 +14,8 @@ from coala_jax.evaluation.blind._choices import Choice, Person
 from coala_jax.evaluation.blind._plan import Plan
 from coala_jax.evaluation.statistics._agreement import (
     PairwiseAgreement,
-    krippendorff_alpha,
+    alpha_of,
+    coincidences,
     pairwise_agreement,
     values_by_unit,
 )
@@ -155,8 +156,9 @@ def _compare(first: str, second: str, choices: Sequence[Choice], plan: Plan) -> 
     votes = [{1.0: first, 0.5: TIE, 0.0: second}[value] for value in worth]
     by_prompt = values_by_unit(prompts, votes)
     units = list(by_prompt.values())
+    coincident = coincidences(units)
     alpha, _ = cluster_bootstrap(
-        lambda times: krippendorff_alpha(units, times), list(map(str, by_prompt)), level=plan.level
+        lambda times: alpha_of(coincident, times), list(map(str, by_prompt)), level=plan.level
     )
     lengths = {
         (one.question, system): length

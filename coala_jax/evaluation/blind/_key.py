@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from coala_jax._json import read_json_object
 from coala_jax.evaluation._errors import EvaluationError
-from coala_jax.evaluation.blind._study import KEY_FORMAT
+from coala_jax.evaluation.blind._study import KEY_FORMAT, answer_code, item_code
 
 MEND = "give the key that was written with the study's page"
 
@@ -49,7 +49,8 @@ def read_key(path: Path, study: str) -> Key:
     """Read the key of a study.
 
     Raises:
-        EvaluationError: no key, or that of another study.
+        EvaluationError: no key, that of another study, or one whose codes are not those that its
+            secret makes.
     """
     found: dict[str, Any] = read_json_object(path, EvaluationError, MEND, unique=True)
     if found.get("format") != KEY_FORMAT:
@@ -64,12 +65,22 @@ def read_key(path: Path, study: str) -> Key:
             code: ItemKey(one["question"], one["systems"], one["characters"])
             for code, one in found["items"].items()
         }
-        return Key(
-            study,
-            found["plan_sha256"],
-            found["codes"],
-            items,
-            found["places"],
-        )
-    except (KeyError, TypeError, AttributeError) as error:
-        raise EvaluationError(f"{path}: a part of the key is missing ({error}); {MEND}") from error
+        key = Key(study, found["plan_sha256"], found["codes"], items, found["places"])
+        secret = bytes.fromhex(found["secret"])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise EvaluationError(
+            f"{path}: a part of the key is missing or broken ({error}); {MEND}"
+        ) from error
+    _require_unchanged(path, secret, items)
+    return key
+
+
+def _require_unchanged(path: Path, secret: bytes, items: Mapping[str, ItemKey]) -> None:
+    """Raise where an answer stands under another system than the one that it was coded for."""
+    for number, (code, item) in enumerate(items.items()):
+        coded = {answer_code(secret, number, system): system for system in item.systems.values()}
+        if code != item_code(secret, number) or coded != item.systems:
+            raise EvaluationError(
+                f"{path}: was changed: the codes of {item.question or 'a check'!r} are not those "
+                f"that its secret makes; {MEND}"
+            )

@@ -140,6 +140,16 @@ def place_of(study: str, code: str, codes: Sequence[str], places: int) -> int | 
     return int(hashlib.sha256(f"{study}:{code}".encode()).hexdigest()[:8], 16) % places
 
 
+def item_code(secret: bytes, number: int) -> str:
+    """The code of a prompt, by its number."""
+    return _code(secret, f"item:{number}")
+
+
+def answer_code(secret: bytes, number: int, system: str) -> str:
+    """The code of a system's answer to it, which the secret alone tells from another's."""
+    return _code(secret, f"answer:{number}:{system}")
+
+
 def systems_named(page: Mapping[str, Any], systems: Sequence[str]) -> dict[str, int]:
     """How many prompts and answers of a page name a system, which would tell who wrote them."""
     texts = [text for item in page["items"] for text in (item["prompt"], *item["texts"])]
@@ -164,10 +174,10 @@ def _coded(
     secret: bytes, number: int, prompt: str, by_system: Mapping[str, str], question: str | None
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """A prompt as the page has it, its answers under codes and in their order, and its key."""
-    codes = {system: _code(secret, f"answer:{number}:{system}") for system in by_system}
+    codes = {system: answer_code(secret, number, system) for system in by_system}
     in_order = sorted(by_system, key=codes.__getitem__)
     item = {
-        "id": _code(secret, f"item:{number}"),
+        "id": item_code(secret, number),
         "prompt": printable(prompt),
         "codes": [codes[system] for system in in_order],
         "texts": [printable(by_system[system]) for system in in_order],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -27,9 +26,19 @@ class PairwiseAgreement(NamedTuple):
         return self.equal / self.pairs if self.pairs else float("nan")
 
 
-def krippendorff_alpha(
-    units: Iterable[Sequence[Hashable]], weight: np.ndarray | None = None
-) -> float:
+class Coincidences(NamedTuple):
+    """What alpha needs of each unit that has two values or more.
+
+    Attributes:
+        unequal: (units,) ordered pairs of different values, over the number of values less one.
+        counts: (units, values) how often each value was given.
+    """
+
+    unequal: np.ndarray
+    counts: np.ndarray
+
+
+def krippendorff_alpha(units: Iterable[Sequence[Hashable]]) -> float:
     """Krippendorff's alpha of nominal values.
 
     alpha = 1 - D_o / D_e from the coincidences of values within units (Krippendorff 2011,
@@ -37,29 +46,36 @@ def krippendorff_alpha(
 
     Args:
         units: the values that were given to each unit, as many or as few as there are.
-        weight: (units,) how often each unit counts, for a bootstrap; None is once.
 
     Returns:
         1 of full agreement, 0 of chance, below 0 of less than chance. NaN where no unit has two
         values, or all values are the same: chance would then agree as well.
     """
+    found = coincidences(units)
+    return alpha_of(found, np.ones(len(found.unequal)))
+
+
+def coincidences(units: Iterable[Sequence[Hashable]]) -> Coincidences:
+    """Count the values of each unit; those with one value are rows of zeros."""
     units = list(units)
-    times = np.ones(len(units)) if weight is None else weight
-    totals: dict[Hashable, float] = {}
-    observed = 0.0
-    for values, often in zip(units, times, strict=True):
-        if len(values) < 2:
-            continue
-        counts = Counter(values)
-        unequal = len(values) ** 2 - sum(count**2 for count in counts.values())
-        observed += often * unequal / (len(values) - 1)
-        for value, count in counts.items():
-            totals[value] = totals.get(value, 0) + often * count
-    total = sum(totals.values())
-    expected = total**2 - sum(count**2 for count in totals.values())
+    names = {value: number for number, value in enumerate(dict.fromkeys(itertools.chain(*units)))}
+    counts = np.zeros((len(units), len(names)))
+    for row, values in zip(counts, units, strict=True):
+        if len(values) > 1:
+            np.add.at(row, [names[value] for value in values], 1)
+    total = counts.sum(1)
+    unequal = (total**2 - np.square(counts).sum(1)) / np.maximum(total - 1, 1)
+    return Coincidences(unequal, counts)
+
+
+def alpha_of(found: Coincidences, times: np.ndarray) -> float:
+    """Alpha of units that count (units,) times each, as in a bootstrap."""
+    by_value = times @ found.counts
+    total = float(by_value.sum())
+    expected = total**2 - float(by_value @ by_value)
     if not expected > 0:
         return float("nan")
-    return float(1 - (total - 1) * observed / expected)
+    return 1 - (total - 1) * float(times @ found.unequal) / expected
 
 
 def pairwise_agreement(

@@ -66,7 +66,7 @@ def test_what_is_no_answer_to_this_study_is_refused(study, tmp_path):
         ):
             status, _, said = server.ask("POST", "/answers", body)
             assert status == 400 and json.loads(said)["error"]["code"] == "broken_answers"
-        assert server.ask("POST", "/answers", b"x" * (2**20 + 1))[0] == 413
+        assert server.ask("POST", "/answers", b"{}", Content_Length=str(2**21))[0] == 413
         assert server.ask("POST", "/answers", sent, Content_Type="text/plain")[0] == 415
         assert server.ask("GET", "/key.json")[0] == 404
         assert server.ask("GET", "/answers")[0] == 405

@@ -89,7 +89,7 @@ def report_lines(analysis: Analysis) -> list[str]:
         "",
         *(f"- {text}" for text in METHODS),
         f"- Pairs with the same text, which were not shown: {plan.identical}.",
-        *(f"- Answers of {name}: {one['file']}, SHA-256 {one['sha256']}."
+        *(f"- Answers of {name}: {one['file']}, SHA-256 {one['sha256'] or 'of no single file'}."
           for name, one in plan.answers.items()),
         f"- Fixed before the key was opened: plan {analysis.commitment.plan_sha256}, code "
         f"{analysis.commitment.code_sha256} of version {analysis.commitment.version}, answers "

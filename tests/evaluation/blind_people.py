@@ -7,7 +7,8 @@ import numpy as np
 from coala_jax.evaluation._benchmark_rows import Answer, Answers
 from coala_jax.evaluation.blind import Design, Exclusions, make_study, plan_study, write_study
 from coala_jax.evaluation.blind._checks import GOOD
-from coala_jax.evaluation.blind._study import ANSWERS_FORMAT, place_of
+from coala_jax.evaluation.blind._coding import place_of
+from coala_jax.evaluation.blind._study import ANSWERS_FORMAT
 from coala_jax.evaluation.blind._submissions import record_sha256
 
 SECRET = b"a secret of tests"

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from coala_jax.evaluation.blind import Exclusions, analyse
-from coala_jax.evaluation.blind._study import place_of
+from coala_jax.evaluation.blind._coding import place_of
 from coala_jax.evaluation.blind._submissions import parse_submission
 from tests.evaluation.blind_people import Reader, written_study
 from tests.evaluation.blind_server import running

@@ -12,9 +12,10 @@ from coala_jax.evaluation import EvaluationError
 from coala_jax.evaluation._benchmark_rows import Answer
 from coala_jax.evaluation.blind import Check, Design, Wording, make_study
 from coala_jax.evaluation.blind._checks import BAD, GOOD, shuffled_checks
+from coala_jax.evaluation.blind._coding import place_of
 from coala_jax.evaluation.blind._page import embedded_study, script_json, study_page
 from coala_jax.evaluation.blind._plan import read_plan
-from coala_jax.evaluation.blind._study import place_of, systems_named
+from coala_jax.evaluation.blind._study import systems_named
 from tests.evaluation.blind_people import SECRET, answers_of, small_study, written_study
 
 
@@ -25,7 +26,9 @@ def test_the_page_says_nothing_of_systems_files_or_checks(tmp_path):
         assert hidden not in html
     assert not re.search(r"coala(?!-jax-blind|-blind)", html)
     # Positions of an item's answers say nothing either: each system is at each of them.
-    firsts = {next(iter(item["systems"].values())) for item in study.key["items"].values()}
+    firsts = {
+        study.key["items"][item["id"]]["systems"][item["codes"][0]] for item in study.page["items"]
+    }
     assert {"coala", "dpo", "orpo"} <= firsts
 
 

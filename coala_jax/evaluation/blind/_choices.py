@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from coala_jax.evaluation.blind._checks import GOOD
+from coala_jax.evaluation.blind._coding import place_of
 from coala_jax.evaluation.blind._key import Key
 from coala_jax.evaluation.blind._plan import Exclusions
-from coala_jax.evaluation.blind._study import place_of
 from coala_jax.evaluation.blind._submissions import LEFT, RIGHT, TIE, Answered, SetAside, Submission
 
 # What the left answer is worth.

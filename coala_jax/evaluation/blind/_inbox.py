@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from coala_jax._files import write_files
-from coala_jax.evaluation.blind._study import place_of
+from coala_jax.evaluation.blind._coding import place_of
 from coala_jax.evaluation.blind._submissions import BrokenSubmission, parse_submission
 
 # More than any study has, and than one participant sends: whoever floods the server fills no disk.

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 from coala_jax._json import read_json_object
 from coala_jax.evaluation._errors import EvaluationError
-from coala_jax.evaluation.blind._study import KEY_FORMAT, answer_code, item_code
+from coala_jax.evaluation.blind._coding import answer_code, item_code
+from coala_jax.evaluation.blind._study import KEY_FORMAT
 
 MEND = "give the key that was written with the study's page"
 

@@ -89,12 +89,14 @@ def report_lines(analysis: Analysis) -> list[str]:
         "",
         *(f"- {text}" for text in METHODS),
         f"- Pairs with the same text, which were not shown: {plan.identical}.",
-        *(f"- Answers of {name}: {one['file']}, SHA-256 {one['sha256'] or 'of no single file'}."
-          for name, one in plan.answers.items()),
+        *(
+            f"- Answers of {name}: {one['file']}, SHA-256 {one['sha256'] or 'of no single file'}."
+            for name, one in plan.answers.items()
+        ),
         f"- Fixed before the key was opened: plan {analysis.commitment.plan_sha256}, code "
         f"{analysis.commitment.code_sha256} of version {analysis.commitment.version}, answers "
         f"{analysis.commitment.answers_sha256}.",
-    ]  # fmt: skip
+    ]
     if analysis.set_aside:
         lines += ["", "## Set aside", ""]
         lines += [f"- {one.name}: {one.reason}: {one.detail}." for one in analysis.set_aside]

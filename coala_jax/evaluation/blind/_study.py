@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import hmac
 import itertools
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -13,19 +13,23 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from coala_jax._unseen import printable
 from coala_jax.evaluation._benchmark_rows import Answers
 from coala_jax.evaluation._errors import EvaluationError
 from coala_jax.evaluation.blind._checks import BAD, GOOD, Check, shuffled_checks
+from coala_jax.evaluation.blind._coding import (
+    Item,
+    item_code,
+    item_key,
+    participant_codes,
+    shown_item,
+    shown_trial,
+)
 from coala_jax.evaluation.blind._design import Design, Trial, draw_places
 from coala_jax.evaluation.blind._wording import DEFAULT_WORDING, Wording, paragraphs
 
 PAGE_FORMAT = "coala-jax-blind-page/1"
 KEY_FORMAT = "coala-jax-blind-key/1"
 ANSWERS_FORMAT = "coala-jax-blind-answers/1"
-# Letters and digits that are not taken for one another.
-CODE_LETTERS = "23456789ABCDEFGHJKMNPQRSTUVWXYZ"
-CODE_LENGTH = 6
 
 
 class Study(NamedTuple):
@@ -78,76 +82,60 @@ def make_study(
     rng = np.random.default_rng(list(hashlib.sha256(secret + b"draws").digest()))
     texts = {question: [one.by_question[question].text for one in answers] for question in prompts}
     pairs = {question: _different(its) for question, its in texts.items()}
-    all_pairs = len(systems) * (len(systems) - 1) // 2
-    shown = [question for question in prompts if pairs[question]]
+    questions = [question for question in prompts if pairs[question]]
     checks = list(checks) or shuffled_checks(prompts, texts, design.checks, rng)
-    places = draw_places([pairs[question] for question in shown], len(checks), design, rng)
-    items: list[tuple[str, dict[str, str], str | None]] = [
-        (prompts[question], dict(zip(systems, texts[question], strict=True)), question)
-        for question in shown
+    drawn = draw_places([pairs[question] for question in questions], len(checks), design, rng)
+    items = [
+        *(
+            Item(prompts[one], dict(zip(systems, texts[one], strict=True)), one)
+            for one in questions
+        ),
+        *(Item(one.prompt, {GOOD: one.good, BAD: one.bad}, None) for one in checks),
     ]
-    items += [(one.prompt, {GOOD: one.good, BAD: one.bad}, None) for one in checks]
-    coded = [
-        _coded(secret, number, prompt, by_system, question)
-        for number, (prompt, by_system, question) in enumerate(items)
-    ]
-    page: dict[str, Any] = {
-        "format": PAGE_FORMAT,
-        "answers_format": ANSWERS_FORMAT,
+    shown = {
+        "any_code": any_code,
+        "codes": [] if any_code else participant_codes(secret, design.places),
+        "completion_url": completion_url,
+        "items": [shown_item(secret, number, item) for number, item in enumerate(items)],
+        "places": [[_shown(secret, trial, items) for trial in place] for place in drawn],
+    }
+    page = {"format": PAGE_FORMAT, "answers_format": ANSWERS_FORMAT, **_words(wording), **shown}
+    page["study"] = hashlib.sha256(json.dumps(page).encode()).hexdigest()[:16]
+    all_pairs = math.comb(len(systems), 2) * len(prompts)
+    return Study(page, _key(secret, page, items), all_pairs - sum(map(len, pairs.values())))
+
+
+def _words(wording: Wording) -> dict[str, Any]:
+    return {
         "wording": {
             "title": wording.title,
             "question": wording.question,
             "consent": paragraphs(wording.consent),
             "instructions": paragraphs(wording.instructions),
-        },
-        "any_code": any_code,
-        "codes": [] if any_code else _participant_codes(secret, design.places),
-        "completion_url": completion_url,
-        "items": [item for item, _ in coded],
-        "places": [
-            [_embedded(trial, coded[trial.item][1], systems, len(shown)) for trial in place]
-            for place in places
-        ],
+        }
     }
-    page["study"] = hashlib.sha256(json.dumps(page).encode()).hexdigest()[:16]
-    key = {
+
+
+def _shown(secret: bytes, trial: Trial, items: Sequence[Item]) -> tuple[int, int, int]:
+    item = items[trial.item]
+    names = list(item.answers)
+    return shown_trial(secret, trial.item, item, names[trial.left], names[trial.right])
+
+
+def _key(secret: bytes, page: Mapping[str, Any], items: Sequence[Item]) -> dict[str, Any]:
+    return {
         "format": KEY_FORMAT,
         "study": page["study"],
         "secret": secret.hex(),
         "codes": page["codes"],
-        "items": {item["id"]: its_key for item, its_key in coded},
+        "items": {
+            item_code(secret, number): item_key(secret, number, item)
+            for number, item in enumerate(items)
+        },
         "places": [
             [_as_answered(trial, page["items"]) for trial in place] for place in page["places"]
         ],
     }
-    return Study(page, key, all_pairs * len(prompts) - sum(map(len, pairs.values())))
-
-
-def place_of(study: str, code: str, codes: Sequence[str], places: int) -> int | None:
-    """The place of a participant code: its own, or one drawn by the code.
-
-    Args:
-        study: id of the study.
-        code: of the participant.
-        codes: of the places; empty where people bring their own.
-        places: how many there are.
-
-    Returns:
-        Its number, or None of a code that the study does not have.
-    """
-    if codes:
-        return codes.index(code) if code in codes else None
-    return int(hashlib.sha256(f"{study}:{code}".encode()).hexdigest()[:8], 16) % places
-
-
-def item_code(secret: bytes, number: int) -> str:
-    """The code of a prompt, by its number."""
-    return _code(secret, f"item:{number}")
-
-
-def answer_code(secret: bytes, number: int, system: str) -> str:
-    """The code of a system's answer to it, which the secret alone tells from another's."""
-    return _code(secret, f"answer:{number}:{system}")
 
 
 def systems_named(page: Mapping[str, Any], systems: Sequence[str]) -> dict[str, int]:
@@ -168,52 +156,6 @@ def _different(texts: Sequence[str]) -> list[tuple[int, int]]:
         for one, other in itertools.combinations(range(len(texts)), 2)
         if bare[one] != bare[other]
     ]
-
-
-def _coded(
-    secret: bytes, number: int, prompt: str, by_system: Mapping[str, str], question: str | None
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """A prompt as the page has it, its answers under codes and in their order, and its key."""
-    codes = {system: answer_code(secret, number, system) for system in by_system}
-    in_order = sorted(by_system, key=codes.__getitem__)
-    item = {
-        "id": item_code(secret, number),
-        "prompt": printable(prompt),
-        "codes": [codes[system] for system in in_order],
-        "texts": [printable(by_system[system]) for system in in_order],
-    }
-    its_key = {
-        "question": question,
-        "check": question is None,
-        "systems": {codes[system]: system for system in in_order},
-        "characters": {codes[system]: len(by_system[system]) for system in in_order},
-    }
-    return item, its_key
-
-
-def _code(secret: bytes, name: str) -> str:
-    return hmac.new(secret, name.encode(), hashlib.sha256).hexdigest()[:12]
-
-
-def _participant_codes(secret: bytes, count: int) -> list[str]:
-    """Codes that cannot be guessed from one another."""
-    codes: dict[str, None] = {}
-    for number in itertools.count():
-        if len(codes) == count:
-            return list(codes)
-        digest = hmac.new(secret, f"place:{number}".encode(), hashlib.sha256).digest()
-        drawn = (CODE_LETTERS[byte % len(CODE_LETTERS)] for byte in digest)
-        codes["".join(itertools.islice(drawn, CODE_LENGTH))] = None
-    raise AssertionError
-
-
-def _embedded(
-    trial: Trial, its_key: Mapping[str, Any], systems: Sequence[str], mains: int
-) -> list[int]:
-    """A trial as the page has it: numbers of the item and of its answers in their order."""
-    names = systems if trial.item < mains else (GOOD, BAD)
-    in_order = list(its_key["systems"].values())
-    return [trial.item, in_order.index(names[trial.left]), in_order.index(names[trial.right])]
 
 
 def _as_answered(trial: Sequence[int], items: Sequence[Mapping[str, Any]]) -> list[str]:

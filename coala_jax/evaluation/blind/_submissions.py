@@ -221,8 +221,8 @@ def read_submissions(files: Sequence[Path], study: str) -> Read:
             f"{len(files)} files: none holds answers to study {study} that count ({said}); give "
             "the files that its page wrote"
         )
-    return Read(tuple(sorted(counted.values(), key=lambda one: one.participant)),
-                tuple(set_aside), hashes)  # fmt: skip
+    in_order = sorted(counted.values(), key=lambda one: one.participant)
+    return Read(tuple(in_order), tuple(set_aside), hashes)
 
 
 def _require_types(record: Mapping[str, Any], fields: Mapping[str, tuple[type, ...]]) -> None:

@@ -5,9 +5,11 @@ import re
 import signal
 import subprocess
 import sys
+import urllib.request
 
 import pytest
 
+from coala_jax.cli._main import main
 from coala_jax.evaluation.blind import _inbox
 from tests.evaluation.blind_people import Reader, record_of, written_study
 from tests.evaluation.blind_server import running
@@ -105,7 +107,8 @@ def test_codes_that_people_bring_name_no_other_file(tmp_path):
     assert [file.name for file in (tmp_path / "answers").iterdir()] == ["5f0c-Pro_lific.json"]
 
 
-def test_the_command_serves_until_it_is_stopped(study, tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_command_serves_until_it_is_stopped(study, tmp_path, number):
     files, made = study
     command = [sys.executable, "-m", "coala_jax.cli._main", "evaluate", "blind", "serve"]
     with subprocess.Popen(
@@ -115,11 +118,20 @@ def test_the_command_serves_until_it_is_stopped(study, tmp_path):
         text=True,
     ) as process:
         line = process.stdout.readline()
-        assert re.fullmatch(rf"study {made.page['study']} at http://127.0.0.1:\d+/, .*\n", line)
-        process.send_signal(signal.SIGINT)
-        assert process.wait(30) in (0, 130)
-    done = subprocess.run(
-        [*command, str(files.plan), "--out", str(tmp_path / "answers")],
-        capture_output=True, text=True,
-    )  # fmt: skip
-    assert done.returncode == 2 and "is no page of a study" in done.stderr
+        found = re.fullmatch(rf"study {made.page['study']} at (http://127.0.0.1:\d+/), .*\n", line)
+        with urllib.request.urlopen(found.group(1)) as answer:
+            assert answer.read() == files.page.read_bytes()
+        assert (tmp_path / "answers.lock").exists()  # one server a folder
+        process.send_signal(number)
+        assert process.wait(30) == 0
+        assert re.fullmatch(r"coala-jax: GET / 200 [\d.]+s\n", process.stderr.read())
+    assert not (tmp_path / "answers.lock").exists()
+
+
+def test_what_cannot_be_served_is_named(study, tmp_path, capsys):
+    files, _ = study
+    command = ["evaluate", "blind", "serve", "--out", str(tmp_path / "answers")]
+    assert main([*command, str(files.plan)]) == 2
+    assert "is no page of a study" in capsys.readouterr().err
+    assert main([*command, str(files.page), "--port", "70000"]) == 2
+    assert "at most 65535" in capsys.readouterr().err

@@ -152,6 +152,7 @@ def test_a_study_is_never_written_over(tmp_path):
 def test_a_plan_reads_as_it_was_written_and_its_faults_are_named(tmp_path):
     files, _ = written_study(tmp_path)
     plan = read_plan(files.plan)
+    assert plan.wording["consent"] == plan.wording["checks"] == "coala-jax's own"
     assert plan.sha256 == json.loads(files.key.read_text())["plan_sha256"]
     assert files.plan.read_text() == plan.text
     fields = json.loads(files.plan.read_text())

@@ -70,6 +70,7 @@ def plan_study(
         design=asdict(design),
         trials=design.items + design.repeats + design.checks,
         answers={one.system: {"file": one.name, "sha256": one.sha256} for one in answers},
+        wording=study.wording,
         identical=study.identical,
     )
 

@@ -65,6 +65,7 @@ class Plan:
         design: places, items, repeats and checks a place.
         trials: how many trials a place has.
         answers: of each system, the file and its SHA-256.
+        wording: the question, and whose the other words of the page are.
         identical: pairs of answers that were the same text and are not shown.
         outcome: what is estimated.
         test: what is tested.
@@ -78,6 +79,7 @@ class Plan:
     design: Mapping[str, int]
     trials: int
     answers: Mapping[str, Mapping[str, Any]]
+    wording: Mapping[str, str]
     identical: int = 0
     outcome: str = OUTCOME
     test: str = TEST

@@ -88,6 +88,8 @@ def report_lines(analysis: Analysis) -> list[str]:
         "## How it was done",
         "",
         *(f"- {text}" for text in METHODS),
+        f"- People were asked: {plan.wording['question']} Consent: {plan.wording['consent']}; "
+        f"instructions: {plan.wording['instructions']}; checks: {plan.wording['checks']}.",
         f"- Pairs with the same text, which were not shown: {plan.identical}.",
         *(
             f"- Answers of {name}: {one['file']}, SHA-256 {one['sha256'] or 'of no single file'}."

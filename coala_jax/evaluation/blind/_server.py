@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
-from collections.abc import Callable
+import signal
+import threading
+from collections.abc import Callable, Iterator
 
 import uvicorn
 from starlette.applications import Starlette
@@ -39,7 +42,7 @@ def study_app(page: bytes, inbox: Inbox, access: Access, log: Callable[[str], No
         page: bytes of its HTML.
         inbox: keeps the answers.
         access: names and pages that may ask.
-        log: told a line a request.
+        log: told a line a request, without who asked.
     """
 
     async def show(_: Request) -> Response:
@@ -64,13 +67,33 @@ def study_app(page: bytes, inbox: Inbox, access: Access, log: Callable[[str], No
     ]
     handlers = {ApiError: _refused, HTTPException: _not_served, Exception: _failed}
     app = Starlette(routes=routes, exception_handlers=handlers)  # type: ignore[arg-type]
-    return Gate(app, access, LIMITS, log)
+    # People are told that their address is not recorded: the line begins with it.
+    return Gate(app, access, LIMITS, lambda line: log(line.partition(" ")[2]))
 
 
-def study_server(app: ASGIApp) -> uvicorn.Server:
+class StudyServer(uvicorn.Server):
+    """A server that ends by SIGINT and SIGTERM, and does not pass them on afterwards."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """End when one of them comes; in another thread than the main one, none does."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        try:
+            yield
+        finally:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.remove_signal_handler(number)
+
+
+def study_server(app: ASGIApp) -> StudyServer:
     """A server that runs an application until SIGINT or SIGTERM, or ``should_exit``."""
     seconds = LIMITS.header_seconds
-    return uvicorn.Server(
+    return StudyServer(
         uvicorn.Config(
             app,
             http=connection_within(seconds),

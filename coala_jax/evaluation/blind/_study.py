@@ -29,6 +29,7 @@ from coala_jax.evaluation.blind._wording import DEFAULT_WORDING, Wording, paragr
 
 PAGE_FORMAT = "coala-jax-blind-page/1"
 KEY_FORMAT = "coala-jax-blind-key/1"
+OURS = "coala-jax's own"
 ANSWERS_FORMAT = "coala-jax-blind-answers/1"
 
 
@@ -39,11 +40,13 @@ class Study(NamedTuple):
         page: what the page embeds; it says nothing of systems.
         key: which answer is whose, and what else must stay secret until the answers are in.
         identical: pairs of answers with the same text, which are not shown.
+        wording: what of the page's words is ours and what the user's, and the question.
     """
 
     page: dict[str, Any]
     key: dict[str, Any]
     identical: int
+    wording: dict[str, str]
 
 
 def make_study(
@@ -83,6 +86,7 @@ def make_study(
     texts = {question: [one.by_question[question].text for one in answers] for question in prompts}
     pairs = {question: _different(its) for question, its in texts.items()}
     questions = [question for question in prompts if pairs[question]]
+    given = bool(checks)
     checks = list(checks) or shuffled_checks(prompts, texts, design.checks, rng)
     drawn = draw_places([pairs[question] for question in questions], len(checks), design, rng)
     items = [
@@ -100,9 +104,28 @@ def make_study(
         "places": [[_shown(secret, trial, items) for trial in place] for place in drawn],
     }
     page = {"format": PAGE_FORMAT, "answers_format": ANSWERS_FORMAT, **_words(wording), **shown}
-    page["study"] = hashlib.sha256(json.dumps(page).encode()).hexdigest()[:16]
+    page["study"] = _sha256(json.dumps(page))[:16]
     all_pairs = math.comb(len(systems), 2) * len(prompts)
-    return Study(page, _key(secret, page, items), all_pairs - sum(map(len, pairs.values())))
+    return Study(
+        page,
+        _key(secret, page, items),
+        all_pairs - sum(map(len, pairs.values())),
+        {**_whose(wording), "checks": "the user's" if given else OURS},
+    )
+
+
+def _whose(wording: Wording) -> dict[str, str]:
+    """The question, and of the longer texts whose they are."""
+    longer = {
+        name: OURS if text == getattr(DEFAULT_WORDING, name) else f"SHA-256 {_sha256(text)}"
+        for name, text in wording._asdict().items()
+        if name in ("consent", "instructions")
+    }
+    return {"question": wording.question, **longer}
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _words(wording: Wording) -> dict[str, Any]:

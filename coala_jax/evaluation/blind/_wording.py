@@ -32,7 +32,7 @@ DEFAULT_WORDING = Wording(
         "You can stop at any time, without giving a reason.\n\n"
         "What is recorded: your choices, how long each took, when, and the participant code below. "
         "Your name, your address and what else is on this device are not recorded. Your choices "
-        "are kept in this browser until you have finished, and are used for research, where they "
+        "are kept in this browser too, so that nothing is lost. They are used for research, and "
         "may be published without the code.\n\n"
         "If you have questions, ask the person who sent you this page."
     ),

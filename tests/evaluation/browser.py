@@ -2,6 +2,7 @@
 
 import base64
 import contextlib
+import fcntl
 import json
 import os
 import shutil
@@ -22,12 +23,19 @@ class PageFault(Exception):
     """What a page threw."""
 
 
+def _out_of_the_way(descriptor):
+    """The same file under a number that the shell below does not use."""
+    moved = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 10)
+    os.close(descriptor)
+    return moved
+
+
 class Browser:
     """A browser; what it keeps between pages lies in a folder."""
 
     def __init__(self, folder):
-        to_browser, from_us = os.pipe()
-        to_us, from_browser = os.pipe()
+        to_browser, from_us = map(_out_of_the_way, os.pipe())
+        to_us, from_browser = map(_out_of_the_way, os.pipe())
         command = [CHROMIUM, *FLAGS, f"--user-data-dir={folder}", "about:blank"]
         # The browser reads descriptor 3 and writes descriptor 4.
         script = f'exec 3<&{to_browser} 4>&{from_browser}; exec "$@"'

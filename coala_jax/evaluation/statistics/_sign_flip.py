@@ -13,6 +13,8 @@ from coala_jax.evaluation.statistics._two_way import numbered
 DRAWS = 10_000
 # Up to so many clusters all 2^n flips are made and the p-value is exact.
 EXACT_CLUSTERS = 13
+# Held in memory together: 8 MB.
+MOST_SIGNS = 1_000_000
 # Sums that differ by rounding alone are equal.
 ROUNDING = 1e-9
 
@@ -46,8 +48,11 @@ def sign_flip_p(
         signs = np.array(list(itertools.product((1.0, -1.0), repeat=len(totals))))
         return float((np.abs(signs @ totals) >= seen).mean())
     rng = np.random.default_rng(seed)
-    signs = rng.integers(0, 2, (draws, len(totals))) * 2.0 - 1
-    return float((1 + (np.abs(signs @ totals) >= seen).sum()) / (draws + 1))
+    as_far = 1
+    for first in range(0, draws, block := max(1, MOST_SIGNS // len(totals))):
+        signs = rng.integers(0, 2, (min(block, draws - first), len(totals))) * 2.0 - 1
+        as_far += int((np.abs(signs @ totals) >= seen).sum())
+    return as_far / (draws + 1)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

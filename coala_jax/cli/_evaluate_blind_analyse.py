@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 EXAMPLE = """  coala-jax evaluate blind analyse answers --plan study/plan.json \\
       --key study/key.json --out report"""
-REPORT_JSON, REPORT_MARKDOWN = "report.json", "report.md"
+REPORT_JSON, REPORT_MARKDOWN, REPORT_PAGE = "report.json", "report.md", "report.html"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -30,7 +30,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="key.json of `blind make`; opened once plan, answers and code are fixed by their "
         "hashes, which are printed",
     )
-    parser.add_argument("--out", metavar="FOLDER", help=f"for {REPORT_MARKDOWN} and {REPORT_JSON}")
+    parser.add_argument(
+        "--out", metavar="FOLDER", help=f"for {REPORT_MARKDOWN}, {REPORT_JSON} and {REPORT_PAGE}"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -40,6 +42,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     out = None if arguments.out is None else Path(arguments.out)
     if out is not None:
+        from coala_jax.evaluation.blind._report_page import report_page
+
         require_writable(out, folder=True)
     analysis = analyse(
         [Path(name) for name in arguments.answers],
@@ -48,6 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
         committed=_say_commitment,
     )
     if out is not None:
+        write_text(out / REPORT_PAGE, report_page(analysis))
         write_text(out / REPORT_MARKDOWN, "".join(f"{line}\n" for line in report_lines(analysis)))
     file = None if out is None else out / REPORT_JSON
     return report(arguments, report_fields(analysis), _lines(analysis), file=file)

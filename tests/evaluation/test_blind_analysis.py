@@ -1,6 +1,7 @@
 """The analysis of a blind study: people whose preferences are known, and files with faults."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -175,6 +176,9 @@ def test_a_changed_plan_is_followed_and_called_exploratory(tmp_path, capsys):
     assert "exploratory" in printed.out and "fixed before the key is opened" in printed.err
     report = json.loads((tmp_path / "report" / "report.json").read_text())
     assert report["planned"] is False and report["planned_sha256"] == made
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert "exploratory" in page and "coala over dpo" in page and "nan" not in page.lower()
+    assert not re.search(r"""<script|(src|href)=""", page)
     text = (tmp_path / "report" / "report.md").read_text()
     assert "exploratory" in text and "[" in text and "80 %" in text
 

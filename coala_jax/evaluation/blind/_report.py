@@ -117,7 +117,7 @@ def percent(interval: Interval) -> str:
 def comparison_line(one: Comparison) -> str:
     """A comparison in one line, for the terminal."""
     return (
-        f"{one.first} over {one.second}: {percent(one.win_rate)}, p {_figure(one.p_holm)} "
+        f"{one.first} over {one.second}: {percent(one.win_rate)}, p {figure(one.p_holm)} "
         f"({one.won} won, {one.tied} tied, {one.lost} lost; {one.participants} people, "
         f"{one.prompts} prompts)"
     )
@@ -129,11 +129,11 @@ def _comparison_row(one: Comparison) -> str:
         percent(one.win_rate),
         f"{one.won} / {one.tied} / {one.lost}",
         f"{one.participants}, {one.prompts}",
-        _figure(one.p_holm),
-        _with_ends(one.alpha),
-        f"{_share(one.agreement.share)} ({_share(one.agreement_without_ties.share)})",
+        figure(one.p_holm),
+        with_ends(one.alpha),
+        f"{share(one.agreement.share)} ({share(one.agreement_without_ties.share)})",
         f"{one.characters[0]:.0f}, {one.characters[1]:.0f}",
-        ", ".join(_figure(share) for share in one.variance_shares),
+        ", ".join(figure(part) for part in one.variance_shares),
     )
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
@@ -147,9 +147,9 @@ def _davidson_lines(found: Findings) -> list[str]:
     return [
         "| system | log strength (Davidson) |",
         "|---|---|",
-        *(f"| {name} | {_with_ends(one)} |" for name, one in ranked),
+        *(f"| {name} | {with_ends(one)} |" for name, one in ranked),
         "",
-        f"Log of the tie parameter: {_with_ends(found.davidson.tie)}.",
+        f"Log of the tie parameter: {with_ends(found.davidson.tie)}.",
         "",
     ]
 
@@ -171,18 +171,21 @@ def _interval_fields(interval: Interval) -> dict[str, float]:
     return interval._asdict()
 
 
-def _with_ends(interval: Interval) -> str:
+def with_ends(interval: Interval) -> str:
+    """A number with its interval; "unknown" where there is none."""
     mean, low, high = interval
     if mean != mean:
         return "unknown"
     return f"{mean:.2f}" + ("" if low != low else f" [{low:.2f}, {high:.2f}]")
 
 
-def _figure(value: float) -> str:
+def figure(value: float) -> str:
+    """A number in two digits; "unknown" of none."""
     return "unknown" if value != value else f"{value:.2g}"
 
 
-def _share(value: float) -> str:
+def share(value: float) -> str:
+    """A share in whole percent; "unknown" of none."""
     return "unknown" if value != value else f"{100 * value:.0f} %"
 
 

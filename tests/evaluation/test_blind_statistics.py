@@ -1,6 +1,7 @@
 """Statistics of choices: two-way intervals, Davidson's model, agreement, sign flips, sizes."""
 
 import itertools
+import json
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from scipy.optimize import minimize
 from scipy.special import ndtr
 
 from coala_jax._intervals import cluster_interval
+from coala_jax.cli._main import main
 from coala_jax.evaluation import EvaluationError
 from coala_jax.evaluation.statistics import (
     Protocol,
@@ -351,3 +353,26 @@ def test_sizes_that_no_number_of_people_reaches_are_named():
         pair_effect(0.9, 0.5)
     with pytest.raises(EvaluationError, match="at most 1"):
         choice_effect(0.7, 0.5)
+
+
+def test_the_command_says_what_the_papers_study_could_tell_and_what_one_needs(capsys):
+    command = ["evaluate", "blind", "size", "--items", "25", "--prompts", "25", "--json"]
+    assert main([*command, "--shares", "0.391,0.288", "--people", "107"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["difference"] == pytest.approx(0.103)
+    assert said["margin_of_as_many_choices"] == pytest.approx(0.155, abs=5e-4)
+    assert said["people"] == 107 and said["power"] < 0.5
+    assert main([*command, "--share", "0.6", "--systems", "3"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["items"] == pytest.approx(25 / 3)
+    protocol = Protocol(items=25 / 3, prompts=25)
+    assert said["people"] == people_needed(pair_effect(0.6), protocol).people
+    for wrong, named in (
+        (["--shares", "0.4"], "--shares 0.4"),
+        (["--share", "0.6", "--systems", "1"], "--systems"),
+        (["--share", "0.6", "--ties", "0.9"], "ties"),
+        (["--share", "0.5"], "no number of people"),
+        (["--share", "0.6", "--shares", "0.4,0.2"], "not allowed"),
+    ):
+        assert main([*command, *wrong]) == 2
+        assert named in capsys.readouterr().err

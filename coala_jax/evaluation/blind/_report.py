@@ -19,7 +19,8 @@ METHODS = (
     "p is the largest of three, two-sided: sign flips of whole prompts, sign flips of whole "
     "participants, and Student's t of the win rate's interval; corrected by Holm over the "
     "comparisons. Where people and prompts both vary, sign flips of one alone reject too often.",
-    "Variance shares are what a choice owes to its person and to its prompt, for `blind size`.",
+    "Variance shares are what a choice owes to its person and to its prompt; a next study's size "
+    "follows from them.",
     "Alpha is Krippendorff's for nominal values; agreement is the share of equal votes among "
     "pairs of people on one prompt, with ties and without them.",
 )

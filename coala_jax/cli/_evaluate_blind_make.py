@@ -18,7 +18,7 @@ from coala_jax.cli._parser import (
 )
 from coala_jax.evaluation.blind._design import Design
 from coala_jax.evaluation.blind._plan import Exclusions
-from coala_jax.evaluation.blind._wording import DEFAULT_WORDING
+from coala_jax.evaluation.blind._wording import DEFAULT_WORDING, read_words
 
 EXAMPLE = """  coala-jax evaluate blind make --answers coala=coala.jsonl --answers dpo=dpo.jsonl \\
       --participants 60 --out study"""
@@ -156,7 +156,7 @@ def run(arguments: argparse.Namespace) -> int:
             title=arguments.title,
             question=arguments.question,
             **{
-                name: Path(file).read_text(encoding="utf-8")
+                name: read_words(Path(file))
                 for name in ("consent", "instructions")
                 if (file := getattr(arguments, name)) is not None
             },

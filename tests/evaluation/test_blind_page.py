@@ -249,7 +249,7 @@ def test_codes_of_prolific_are_taken_from_the_address_and_give_the_same_place(br
             assert tab.run("document.getElementById('code').value") == code
             tab.click("#agree")
             tab.click("#enter button")
-            kept = tab.run(f"localStorage.getItem('coala-blind:{study.page['study']}:{code}')")
+            kept = tab.run(f"localStorage.getItem('blind-study:{study.page['study']}:{code}')")
             kept = json.loads(kept)
             assert kept["place"] == place_of(study.page["study"], code, [], 7)
             assert kept["parameters"] == {"STUDY_ID": "s1"}

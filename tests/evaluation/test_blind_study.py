@@ -22,9 +22,8 @@ from tests.evaluation.blind_people import SECRET, answers_of, small_study, writt
 def test_the_page_says_nothing_of_systems_files_or_checks(tmp_path):
     files, study = written_study(tmp_path, systems=("coala", "dpo", "orpo"))
     html = files.page.read_text()
-    for hidden in ('coala"', "dpo", "orpo", "jsonl", GOOD, BAD, SECRET.hex(), 'q1"'):
+    for hidden in ("coala", "dpo", "orpo", "jsonl", GOOD, BAD, SECRET.hex(), '"q1"'):
         assert hidden not in html
-    assert not re.search(r"coala(?!-jax-blind|-blind)", html)
     # Positions of an item's answers say nothing either: each system is at each of them.
     firsts = {
         study.key["items"][item["id"]]["systems"][item["codes"][0]] for item in study.page["items"]
@@ -232,5 +231,11 @@ def test_the_command_names_bad_input(files, capsys):
     other.write_text((files / "beta.jsonl").read_text().replace("Number 3?", "Number 4?"))
     assert "another question" in fails("--answers", alpha, "--answers", f"o={other}")
     assert "different names" in fails("--answers", alpha, "--answers", f"alpha={files}/beta.jsonl")
+    empty, latin = files / "empty.txt", files / "latin.txt"
+    empty.write_text(" \n\n ")
+    latin.write_bytes("Einverständnis".encode("latin-1"))
+    both = ("--answers", alpha, "--answers", beta)
+    assert "empty.txt: holds no text" in fails(*both, "--consent", str(empty))
+    assert "latin.txt: cannot be read" in fails(*both, "--instructions", str(latin))
     twice = ("--compare", "alpha:gamma")
     assert "alpha and gamma" in fails("--answers", alpha, "--answers", beta, *twice)

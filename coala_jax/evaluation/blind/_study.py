@@ -27,10 +27,11 @@ from coala_jax.evaluation.blind._coding import (
 from coala_jax.evaluation.blind._design import Design, Trial, draw_places
 from coala_jax.evaluation.blind._wording import DEFAULT_WORDING, Wording, paragraphs
 
-PAGE_FORMAT = "coala-jax-blind-page/1"
+# People see these two, so they name no system.
+PAGE_FORMAT = "blind-study-page/1"
+ANSWERS_FORMAT = "blind-study-answers/1"
 KEY_FORMAT = "coala-jax-blind-key/1"
 OURS = "coala-jax's own"
-ANSWERS_FORMAT = "coala-jax-blind-answers/1"
 
 
 class Study(NamedTuple):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import NamedTuple
 
 from coala_jax._unseen import printable
+from coala_jax.evaluation._errors import EvaluationError
 
 
 class Wording(NamedTuple):
@@ -44,6 +46,22 @@ DEFAULT_WORDING = Wording(
         "it goes on where you stopped."
     ),
 )
+
+
+def read_words(path: Path) -> str:
+    """The text of a file, which must have some.
+
+    Raises:
+        OSError: no such file.
+        EvaluationError: it is no text in UTF-8, or there is none.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise EvaluationError(f"{path}: cannot be read as text in UTF-8 ({error})") from error
+    if not paragraphs(text):
+        raise EvaluationError(f"{path}: holds no text; write it, or leave the option out")
+    return text
 
 
 def paragraphs(text: str) -> list[str]:

@@ -42,7 +42,7 @@
   }
 
   // What is kept in this browser, by study and code.
-  const keyOf = (code) => `coala-blind:${study.study}:${code}`;
+  const keyOf = (code) => `blind-study:${study.study}:${code}`;
   function kept(code) {
     try {
       const found = JSON.parse(localStorage.getItem(keyOf(code)));

@@ -73,7 +73,7 @@ def add_judge_options(parser: argparse.ArgumentParser) -> None:
         type=positive_number,
         default=JudgeSettings.timeout,
         metavar="SECONDS",
-        help="of silence after which a request counts as lost (default: %(default)g)",
+        help="after which a request counts as lost (default: %(default)g)",
     )
     group.add_argument(
         "--no-temperature",

@@ -37,7 +37,10 @@ def add_judged_inputs(parser: argparse.ArgumentParser) -> None:
         "--prompt", metavar="NAME", help="which of --prompts (default: the only one that fits)"
     )
     parser.add_argument(
-        "--max-tokens", type=positive_integer, metavar="N", help="of a reply of the judge"
+        "--max-tokens",
+        type=positive_integer,
+        metavar="N",
+        help="of a reply of the judge (default: 1024; 1 where a token is the verdict)",
     )
     parser.add_argument(
         "--temperature",

@@ -22,6 +22,7 @@ SIDES = ("plain", "guided")
 _TEXTS = ("completion", "response", "output", "answer", "text")
 _PROMPTS = ("prompt", "instruction", "question")
 _IDS = ("id", "question_id", "uid")
+_SYSTEMS = ("generator", "model", "model_id")
 
 
 class AnswerFile(NamedTuple):
@@ -169,10 +170,7 @@ def _plain_row(row: BenchmarkRow) -> _Row:
     if key is None:
         raise EvaluationError(f"{row.place}: has neither an id nor a prompt")
     name = next((name for name in _TEXTS if row.fields.get(name) is not None), _TEXTS[0])
-    return _Row(key, prompt, (_required(row, name, row.fields.get(name)),), _said(row, *_NAMES))
-
-
-_NAMES = ("generator", "model", "model_id")
+    return _Row(key, prompt, (_required(row, name, row.fields.get(name)),), _said(row, *_SYSTEMS))
 
 
 def _prompt(row: BenchmarkRow) -> str | None:

@@ -49,6 +49,14 @@ class Cut(NamedTuple):
     body: str = '{"choices": [{"message": {"content": "half of'
 
 
+class Drips(NamedTuple):
+    """A blank now and then, as proxies send them, before the reply."""
+
+    blanks: int
+    text: str = "late"
+    pause: float = 0.05
+
+
 def question_of(body):
     """The last message of a request."""
     return body["messages"][-1]["content"]
@@ -115,6 +123,16 @@ def standing_in(answer):
                 self._send(said.status, {"error": error}, said.headers)
             elif isinstance(said, Raw):
                 self._write(said.status, said.body.encode(), {"Content-Type": said.kind})
+            elif isinstance(said, Drips):
+                content = json.dumps(completion(Says(said.text))).encode()
+                self.send_response(200)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(said.blanks + len(content)))
+                self.end_headers()
+                for _ in range(said.blanks):
+                    self.wfile.write(b" ")
+                    time.sleep(said.pause)
+                self.wfile.write(content)
             else:
                 cut = said.body.encode()
                 self.send_response(200)

@@ -14,8 +14,9 @@ from coala_jax.evaluation import EvaluationError
 from coala_jax.evaluation._chat import ChatRequest, Reply
 from coala_jax.evaluation.judge import JudgeSettings, Prices, _endpoint, open_judge
 from coala_jax.evaluation.judge._faults import _wait, status_fault
+from coala_jax.evaluation.judge._pace import Pace
 from coala_jax.evaluation.judge._settings import shown_url
-from tests.evaluation.stand_in_judge import Cut, Fails, Raw, Says, question_of, standing_in
+from tests.evaluation.stand_in_judge import Cut, Drips, Fails, Raw, Says, question_of, standing_in
 
 KEY = "sk-secret-0123456789"
 
@@ -170,6 +171,12 @@ def test_a_slow_endpoint_is_a_lost_request(ask):
     with standing_in(lambda *_: Says("late", after=0.4)) as judge:
         (reply,), _ = ask(judge, [request("y")], timeout=0.15, retries=0)
     assert reply.error == "no reply within 0.15 s"
+    with standing_in(first_then(Drips(40))) as judge:  # never silent for so long
+        (reply,), account = ask(judge, [request("z")], timeout=0.3)
+        assert (reply.text, account["retries"]) == ("fine", 1)
+    with standing_in(lambda *_: Drips(4)) as judge:
+        (reply,), account = ask(judge, [request("u")], timeout=5.0)
+        assert (reply.text, account["retries"]) == ("late", 0)
 
 
 def test_nothing_is_sent_while_the_endpoint_asks_for_a_pause(ask):
@@ -335,6 +342,23 @@ def test_the_key_is_sent_and_written_nowhere(ask, tmp_path, monkeypatch, capsys,
     assert KEY not in "".join((written, printed, caplog.text, str(replies), str(account)))
 
 
+def test_a_message_that_is_cut_short_holds_no_part_of_the_key(ask, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    with (
+        standing_in(lambda *_: Fails(401, "x" * 290 + KEY)) as judge,
+        pytest.raises(EvaluationError) as raised,
+    ):
+        ask(judge, [request("x")])
+    assert KEY[:6] not in str(raised.value)
+
+
+def test_a_word_that_local_servers_take_for_a_key_stays_in_replies(ask, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "EMPTY")
+    with standing_in(lambda *_: Says("answer B is EMPTY [[A]]")) as judge:
+        (reply,), _ = ask(judge, [request("x")])
+    assert reply.text == "answer B is EMPTY [[A]]"
+
+
 def test_what_is_secret_in_an_address_is_shown_nowhere(ask, tmp_path):
     assert shown_url("https://u:pass@host:1/v1?key=1#x") == "https://host:1/v1"
     with standing_in(echo) as judge:
@@ -399,6 +423,23 @@ def test_a_stopped_run_wakes_who_waits_and_keeps_what_was_under_way(ask, tmp_pat
     assert time.monotonic() - began < 5
     lines = (tmp_path / "replies.jsonl").read_text().splitlines()[1:]
     assert [json.loads(line)["reply"]["text"] for line in lines] == ["kept"]
+
+
+def test_a_judge_can_be_asked_again_after_an_error(tmp_path):
+    script = lambda body, n: Fails(401) if question_of(body) == "bad" else echo(body, n)  # noqa: E731
+    with standing_in(script) as stand_in:
+        settings = JudgeSettings(model="m", base_url=stand_in.url)
+        with open_judge(settings, tmp_path / "replies.jsonl", print) as judge:
+            with pytest.raises(EvaluationError, match="HTTP 401"):
+                judge([request("bad"), *requests(20)])
+            assert all(reply.error is None for reply in judge(requests(20)))
+
+
+def test_pauses_and_rates_do_not_add_up():
+    pace = Pace(60.0)
+    pace._next += 3  # as after three requests
+    pace.hold(0.05)
+    assert pace._held_until() - time.monotonic() < 0.06
 
 
 def test_the_cache_is_for_one_process(ask, tmp_path):

@@ -6,6 +6,8 @@ for all threads, a run that ends wakes those who wait, and nobody sleeps through
 
 from __future__ import annotations
 
+import threading
+import time
 from typing import Any
 
 from coala_jax._extras import how_to_install
@@ -14,12 +16,15 @@ from coala_jax.evaluation._errors import EvaluationError
 from coala_jax.evaluation.judge._faults import Fault, status_fault
 from coala_jax.evaluation.judge._pace import Pace, backoff
 from coala_jax.evaluation.judge._reading import NoCompletion, read_completion
-from coala_jax.evaluation.judge._settings import NO_KEY, JudgeSettings, shown_url
+from coala_jax.evaluation.judge._settings import JudgeSettings, shown_url
 
 # Seconds before the second attempt; doubled before each further one, up to a minute.
 FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0
 # An endpoint that wants a longer pause has no more to give today: people decide, not a sleep.
 LONGEST_PAUSE = 600.0
+# Characters from which on a key is a secret; what local servers are given, such as EMPTY, is none,
+# and may well be a word of a reply.
+LEAST_SECRET = 12
 # Newer models of OpenAI refuse the one, many servers know no other; both mean the same.
 LIMIT, NEWER_LIMIT = "max_tokens", "max_completion_tokens"
 
@@ -49,6 +54,7 @@ class Endpoint:
         url, self._key = settings.url(), settings.key()
         self.base_url, self.retries = shown_url(url), 0
         self.pace = Pace(settings.requests_per_minute)
+        self._lock = threading.Lock()
         self._answered = False
         self._limit = LIMIT
         try:
@@ -89,18 +95,17 @@ class Endpoint:
                 self.pace.hold(found.wait)
             self.pace.sleep(backoff(attempt, FIRST_WAIT, LONGEST_WAIT))
             attempt += 1
-            self.retries += 1
+            with self._lock:
+                self.retries += 1
 
     def _attempt(self, request: ChatRequest, limit: str) -> Reply | Fault:
         openai, url = self._openai, self.base_url
         try:
             reply = read_completion(self._post(request, limit))
         except openai.APIStatusError as error:
-            response = error.response
-            return status_fault(
-                error.status_code, response.text, response.headers, answered=self._answered
-            )
-        except openai.APITimeoutError:
+            body, headers = self._without_key(error.response.text), error.response.headers
+            return status_fault(error.status_code, body, headers, answered=self._answered)
+        except (openai.APITimeoutError, TimeoutError):
             return Fault("again", f"no reply within {self._settings.timeout:g} s")
         except openai.APIConnectionError as error:
             why = error.__cause__ or error
@@ -117,13 +122,31 @@ class Endpoint:
             return Fault("again", text)
         except UnicodeEncodeError as error:
             return Fault("request", f"half a character cannot be sent ({error})")
+        except Exception as error:
+            if not _is_of_http(error):
+                raise
+            return Fault("again", f"the connection broke ({type(error).__name__}: {error})")
         self._answered = True
-        return reply if reply.text is None else reply._replace(text=self._without_key(reply.text))
+        return reply
 
     def _post(self, request: ChatRequest, limit: str) -> str:
-        raw: Any = self._client.chat.completions.with_raw_response
-        body: str = raw.create(**self._body(request, limit)).http_response.text
-        return body
+        """The body of the reply, which must be whole in time.
+
+        It is read in pieces: a proxy that sends a blank now and then to keep the connection alive
+        is never silent for long enough to be lost.
+
+        Raises:
+            TimeoutError: it is not.
+        """
+        deadline = time.monotonic() + self._settings.timeout
+        pieces: list[bytes] = []
+        streaming: Any = self._client.chat.completions.with_streaming_response
+        with streaming.create(**self._body(request, limit)) as response:
+            for piece in response.iter_bytes():
+                if time.monotonic() > deadline:
+                    raise TimeoutError
+                pieces.append(piece)
+        return self._without_key(b"".join(pieces).decode(errors="replace"))
 
     def _body(self, request: ChatRequest, limit: str) -> dict[str, Any]:
         body: dict[str, Any] = {
@@ -139,7 +162,7 @@ class Endpoint:
 
     def _without_key(self, text: str) -> str:
         """A text of the endpoint's, which may repeat what it was sent."""
-        return text if self._key == NO_KEY else text.replace(self._key, "[key]")
+        return text if len(self._key) < LEAST_SECRET else text.replace(self._key, "[key]")
 
     def _stop(self, text: str) -> EvaluationError:
         return EvaluationError(
@@ -147,9 +170,12 @@ class Endpoint:
         )
 
 
+# The client has changed its HTTP library, and may again: its errors are known by their names.
 def _nobody_there(why: BaseException) -> bool:
-    """Whether no connection came about: refused, or a host that has no address.
-
-    By the name of the class: the client has changed its HTTP library, and may again.
-    """
+    """Whether no connection came about: refused, or a host that has no address."""
     return type(why).__name__ == "ConnectError"
+
+
+def _is_of_http(error: BaseException) -> bool:
+    """Whether it is an error of that library, which the client passes on while a body is read."""
+    return type(error).__module__.startswith("httpx")

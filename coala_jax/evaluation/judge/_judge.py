@@ -96,6 +96,7 @@ class Judge:
         if not requests:
             return found
         lost_in_a_row = 0
+        self._endpoint.pace.stopping.clear()  # set by an earlier call that ended in an error
         with (
             Progress(len(requests), f"asking {self.model}") as bar,
             ThreadPoolExecutor(self._settings.parallel) as pool,

@@ -44,8 +44,8 @@ class Pace:
     def hold(self, seconds: float) -> None:
         """Send nothing for some seconds: the endpoint asked all of us to wait."""
         with self._lock:
-            self._next = max(self._next, time.monotonic() + seconds)
-            self._hold = self._next
+            self._hold = max(self._hold, time.monotonic() + seconds)
+            self._next = max(self._next, self._hold)
 
     def sleep(self, seconds: float) -> None:
         """Let one request wait.

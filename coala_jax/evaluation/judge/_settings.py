@@ -42,7 +42,7 @@ class JudgeSettings:
             opened and is never written anywhere.
         parallel: requests at a time.
         retries: of a request that met a busy or broken endpoint.
-        timeout: seconds of silence after which a request counts as lost.
+        timeout: seconds after which a request counts as lost.
         requests_per_minute: at most, retries among them; None sets no limit.
         send_temperature: whether requests say their temperature; some models refuse any but their
             own, and then what they sample is not greedy.

@@ -250,6 +250,7 @@ PROMISED = {
         "score_models",
         "styles_of",
         "verdict",
+    ],
     "coala_jax.evaluation.blind": [
         "Analysis",
         "Check",

@@ -320,6 +320,7 @@ PROMISED = {
         "read_scores",
         "reward_bench",
         "section_scores",
+    ],
     "coala_jax.evaluation.statistics": [
         "Davidson",
         "Effect",

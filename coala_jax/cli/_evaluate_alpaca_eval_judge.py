@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from coala_jax.cli._judge_options import account_lines, add_judge_options, dry_run, open_judge
-from coala_jax.cli._output import counts_line, excerpt, output_file, report, warning_line
+from coala_jax.cli._judged_inputs import unread_lines
+from coala_jax.cli._options import add_download
+from coala_jax.cli._output import counts_line, output_file, report
 from coala_jax.cli._parser import UsageError
 from coala_jax.evaluation._benchmark_rows import ROWS_HELP
 
 if TYPE_CHECKING:
-    from coala_jax.evaluation.alpaca_eval import Template, Verdicts
+    from coala_jax.evaluation.alpaca_eval import Template
+    from coala_jax.evaluation.alpaca_eval._judging import Verdicts
 
 EXAMPLE = """  coala-jax evaluate alpaca-eval judge model_outputs.json \\
       --baseline alpaca_eval_gpt4_baseline.json --template alpaca_eval_clf.txt \\
@@ -49,12 +52,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="judge what is answered where some instructions are not",
     )
     parser.add_argument("--out", required=True, metavar="FILE", help="annotations.json to write")
+    add_download(parser)
     add_judge_options(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command; gives the exit code."""
+    from coala_jax.data import SourceOptions
     from coala_jax.evaluation import alpaca_eval
+    from coala_jax.evaluation.judge._readable import require_readable
 
     out = output_file(arguments.out)
     assert out is not None
@@ -63,9 +69,10 @@ def run(arguments: argparse.Namespace) -> int:
     template = alpaca_eval.OWN_WORDING
     if arguments.template is not None:
         template = alpaca_eval.read_template(Path(arguments.template))
-    baseline = alpaca_eval.read_outputs(arguments.baseline)
-    model = alpaca_eval.read_outputs(arguments.outputs)
-    questions = alpaca_eval.read_questions(arguments.baseline)
+    options = SourceOptions(download=arguments.download)
+    baseline = alpaca_eval.read_outputs(arguments.baseline, options)
+    model = alpaca_eval.read_outputs(arguments.outputs, options)
+    questions = alpaca_eval.read_questions(arguments.baseline, options)
     pairs = alpaca_eval.pair_outputs(questions, baseline, model, partial=arguments.partial)
     calls = alpaca_eval.judge_calls(pairs, template, both_orders=arguments.both_orders)
     requests = [call.request for call in calls]
@@ -74,18 +81,20 @@ def run(arguments: argparse.Namespace) -> int:
     with open_judge(arguments) as judge:
         replies = judge(requests)
         name, account = judge.model, judge.account()
-    rows, verdicts = alpaca_eval.judged(pairs, calls, replies)
+    rows, verdicts = alpaca_eval.judged(pairs, calls, replies, template)
     annotations = alpaca_eval.Annotations(baseline.system, model.system, name, rows, str(out))
     alpaca_eval.write_annotations(out, annotations)
+    kept = f"The replies are kept in {arguments.cache}, the preferences that were read in {out}"
+    require_readable(verdicts.unread, verdicts.calls, kept)
     result = {
         "out": out,
         "model": model.system,
         "baseline": baseline.system,
         "annotator": name,
         "pairs": len(pairs),
-        "template": {"source": template.source, "sha256": template.sha256},
+        "template": template.wording._asdict(),
         "orders": "both" if arguments.both_orders else "one, drawn by the instruction",
-        "verdicts": verdicts._asdict(),
+        "verdicts": verdicts._asdict() | {"unread": verdicts.unread._asdict()},
         "outputs": {"file": model.name, "sha256": model.sha256},
         "baseline_outputs": {"file": baseline.name, "sha256": baseline.sha256},
         "judge": account,
@@ -95,21 +104,20 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _lines(verdicts: Verdicts, template: Template, pairs: int) -> list[str]:
-    counts: dict[str, Any] = verdicts._asdict()
-    shown = ("by_logprobs", "by_text", "unparsable", "failed", "same_outputs")
+    counts = {
+        "by logprobs": verdicts.by_logprobs,
+        "by text": verdicts.by_text,
+        "not read": sum(verdicts.unread.counts.values()),
+        "same outputs": verdicts.same_outputs,
+    }
     lines = [
-        f"{pairs} pairs, {verdicts.calls} calls, prompt: {template.source}",
-        *counts_line("verdicts", {name.replace("_", " "): counts[name] for name in shown}),
-        f"preference for the answer shown first: {verdicts.first_preferred:.3f}",
+        f"{pairs} pairs, {verdicts.calls} calls, prompt: {template.wording.name} (sha256 "
+        f"{template.wording.sha256[:16]}...)",
+        *counts_line("verdicts", counts),
+        *unread_lines(verdicts.unread),
     ]
-    if verdicts.example is not None:
-        lines.append(
-            warning_line(
-                f"{verdicts.unparsable} of {verdicts.calls} replies say neither m nor M, such as "
-                f"{excerpt(verdicts.example)!r}: their pairs have no preference. Take a judge that "
-                "keeps to the form asked for, or one that gives log probabilities"
-            )
-        )
+    if verdicts.first_preferred == verdicts.first_preferred:
+        lines.append(f"preference for the answer shown first: {verdicts.first_preferred:.3f}")
     if verdicts.both_orders:
         lines.append(
             f"{verdicts.consistent} of {verdicts.both_orders} pairs have the same verdict in both "

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from coala_jax.cli._options import add_seed
+from coala_jax.cli._options import add_download, add_seed
 from coala_jax.cli._output import output_file, report, say, warning_line
 from coala_jax.cli._parser import UsageError, positive_integer
 from coala_jax.evaluation._benchmark_rows import ROWS_HELP
@@ -58,17 +58,27 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     add_seed(parser, "seed of these draws")
     parser.add_argument(
-        "--out", metavar="FILE", help="row of a leaderboard to write, as .csv or .json"
+        "--out",
+        metavar="FILE",
+        help="row of a leaderboard to write, as .csv or .json; none of a part of the set",
     )
+    add_download(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command; gives the exit code."""
+    from coala_jax.data import SourceOptions
     from coala_jax.evaluation import alpaca_eval
+    from coala_jax.evaluation.alpaca_eval._annotations import in_order_of, require_judged
+    from coala_jax.evaluation.alpaca_eval._report import (
+        require_leaderboard_name,
+        require_whole,
+        score_lines,
+    )
 
     out = output_file(arguments.out)
     if out is not None:
-        alpaca_eval.require_leaderboard_name(out)
+        require_leaderboard_name(out)
     if arguments.questions is None:
         for option in ("gamed", "difficulty", "partial"):
             if getattr(arguments, option):
@@ -77,35 +87,41 @@ def run(arguments: argparse.Namespace) -> int:
                 )
     if arguments.difficulty is not None and arguments.gamed is None:
         raise UsageError("--difficulty checks --gamed: give that too")
-    annotations = alpaca_eval.read_annotations(arguments.annotations)
+    options = SourceOptions(download=arguments.download)
+    annotations = alpaca_eval.read_annotations(arguments.annotations, options)
     questions = data = None
     if arguments.questions is not None:
-        questions = alpaca_eval.read_questions(arguments.questions)
-        annotations = alpaca_eval.in_order_of(questions, annotations, partial=arguments.partial)
+        questions = alpaca_eval.read_questions(arguments.questions, options)
+        annotations = in_order_of(questions, annotations, partial=arguments.partial)
+        if out is not None:
+            require_whole(annotations, len(questions))
         data = _length_data(arguments, len(questions))
     if arguments.outputs is not None:
-        outputs = alpaca_eval.read_outputs(arguments.outputs)
-        alpaca_eval.require_judged(annotations, outputs, partial=arguments.partial)
+        outputs = alpaca_eval.read_outputs(arguments.outputs, options)
+        require_judged(annotations, outputs, partial=arguments.partial)
     score = alpaca_eval.score(
         annotations, questions, data, draws=arguments.draws, seed=arguments.seed
     )
     for note in alpaca_eval.score_warnings(score):
         say(warning_line(note))
     if out is not None:
-        row = alpaca_eval.leaderboard_row(score)
-        alpaca_eval.write_leaderboard(out, annotations.model, row)
+        alpaca_eval.write_leaderboard(out, score)
     written = [] if out is None else [f"written: {out}"]
     result = {**alpaca_eval.score_report(score), "out": out}
-    return report(arguments, result, [*alpaca_eval.score_lines(score), *written])
+    return report(arguments, result, [*score_lines(score), *written])
 
 
 def _length_data(arguments: argparse.Namespace, count: int) -> LengthData | None:
-    from coala_jax.evaluation import alpaca_eval
+    from coala_jax.evaluation.alpaca_eval._length_data import (
+        read_difficulty,
+        read_length_data,
+        require_same_difficulty,
+    )
 
     if arguments.gamed is None:
         return None
-    data = alpaca_eval.read_length_data(Path(arguments.gamed), count)
+    data = read_length_data(Path(arguments.gamed), count)
     if arguments.difficulty is not None:
-        difficulty = alpaca_eval.read_difficulty(Path(arguments.difficulty), count)
-        alpaca_eval.require_same_difficulty(arguments.difficulty, difficulty, data)
+        difficulty = read_difficulty(Path(arguments.difficulty), count)
+        require_same_difficulty(arguments.difficulty, difficulty, data)
     return data

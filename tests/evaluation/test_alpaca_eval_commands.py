@@ -9,6 +9,7 @@ import pytest
 
 from coala_jax.cli import _evaluate_alpaca_eval_judge as command
 from coala_jax.cli._main import main
+from coala_jax.evaluation import EvaluationError, _benchmark_rows
 from coala_jax.evaluation._chat import Reply
 from coala_jax.evaluation.alpaca_eval import write_annotations
 from tests.evaluation.alpaca_studies import annotations_of, simulated
@@ -114,6 +115,34 @@ def test_score_does_not_write_over_what_it_reads(files, capsys):
     assert "is what is read" in capsys.readouterr().err
 
 
+def test_no_row_of_a_leaderboard_is_written_of_a_part(files, tmp_path, capsys):
+    part, board = tmp_path / "part.json", tmp_path / "board.csv"
+    part.write_text(json.dumps(json.loads((files / "annotations.json").read_text())[:30]))
+    options = ["--questions", str(files / "base.json"), "--partial", "--draws", "5"]
+    assert main([*SCORE, str(part), *options, "--out", str(board)]) == 2
+    assert (
+        "30 of 40 instructions were judged, and a row of a leaderboard" in capsys.readouterr().err
+    )
+    assert not board.exists()
+    assert main([*SCORE, str(part), *options]) == 0
+
+
+@pytest.mark.parametrize("download", [False, True])
+def test_a_hub_id_is_fetched_where_that_is_asked_for(files, monkeypatch, capsys, download):
+    asked = []
+
+    def opened(source, options):
+        asked.append((source, options.download))
+        raise EvaluationError("nothing is fetched in a test")
+
+    monkeypatch.setattr(_benchmark_rows, "open_source", opened)
+    option = ["--download"] if download else []
+    base, out = str(files / "base.json"), str(files / "out.json")
+    assert main([*SCORE, "them/theirs", *option]) == 2
+    assert main([*JUDGE, base, "--baseline", "them/it", "--judge", "x", "--out", out, *option]) == 2
+    assert asked == [("them/theirs", download), ("them/it", download)]
+
+
 class LongerIsBetter:
     """A judge of our own: it likes the longer answer, and gives no log probabilities."""
 
@@ -132,6 +161,13 @@ class SpeaksGerman(LongerIsBetter):
 
     def __call__(self, requests):
         return [Reply("Antwort m ist besser")] * len(requests)
+
+
+class SpeaksGermanAtFirst(LongerIsBetter):
+    """A judge that keeps to the form after three replies."""
+
+    def __call__(self, requests):
+        return [*SpeaksGerman()(requests[:3]), *super().__call__(requests[3:])]
 
 
 @pytest.fixture
@@ -154,14 +190,18 @@ def test_judge_writes_what_score_reads(files, tmp_path, capsys):
     options = ["--baseline", str(files / "base.json"), "--judge", "x", "--out", str(out)]
     assert main([*JUDGE, str(files / "ours.json"), *options, "--both-orders", "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
-    assert result["template"]["source"] == "own wording" and result["annotator"] == "stand-in"
+    assert (
+        result["template"]["name"] == "coala-jax's own words" and result["annotator"] == "stand-in"
+    )
     assert result["verdicts"]["by_text"] == result["verdicts"]["calls"] == 2 * COUNT
     rows = json.loads(out.read_text())
     for row in rows:
         longer = len(row["output_2"]) > 3000
         assert row["preference"] == (2.0 if longer else 1.5)
     assert main([*SCORE, str(out), "--outputs", str(files / "ours.json"), "--draws", "5"]) == 0
-    assert "ours against base, judged by stand-in" in capsys.readouterr().out
+    shown = capsys.readouterr()
+    assert "ours against base, judged by stand-in" in shown.out
+    assert f"{COUNT} judgments were made in coala-jax's own words" in shown.err
 
 
 @pytest.mark.usefixtures("stand_in")
@@ -184,8 +224,35 @@ def test_a_judge_that_keeps_to_no_form_is_said(files, tmp_path, monkeypatch, cap
     use(monkeypatch, SpeaksGerman())
     out = str(tmp_path / "annotations.json")
     options = ["--baseline", str(files / "base.json"), "--judge", "x", "--out", out]
-    assert main([*JUDGE, str(files / "ours.json"), *options]) == 0
-    shown = capsys.readouterr().out
-    assert "40 of 40 replies say neither m nor M, such as 'Antwort m ist besser'" in shown
+    assert main([*JUDGE, str(files / "ours.json"), *options, "--cache", "said.jsonl"]) == 2
+    shown = capsys.readouterr()
+    assert (
+        "40 of 40 replies of the judge cannot be read (40 a reply without a verdict)" in shown.err
+    )
+    assert "'Antwort m ist besser'" in shown.err and not shown.out
+    assert f"replies are kept in said.jsonl, the preferences that were read in {out}" in shown.err
+    rows = json.loads((tmp_path / "annotations.json").read_text())
+    assert [row["preference"] for row in rows] == [None] * COUNT
+    assert rows[0]["raw_completion"][0]["text"] == "Antwort m ist besser"
     assert main([*SCORE, out]) == 2
     assert "none could be read" in capsys.readouterr().err
+
+
+def test_a_few_replies_that_cannot_be_read_are_shown(files, tmp_path, monkeypatch, capsys):
+    use(monkeypatch, SpeaksGermanAtFirst())
+    out = str(tmp_path / "annotations.json")
+    options = ["--baseline", str(files / "base.json"), "--judge", "x", "--out", out]
+    assert main([*JUDGE, str(files / "ours.json"), *options]) == 0
+    shown = capsys.readouterr().out
+    assert "not read: 3 a reply without a verdict; one of them: 'Antwort m ist besser'" in shown
+    assert "take a judge that keeps to the form" in shown.lower()
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_two_models_of_one_name_are_refused_before_anything_is_asked(files, tmp_path, capsys):
+    ours = tmp_path / "ours.json"
+    rows = json.loads((files / "ours.json").read_text())
+    ours.write_text(json.dumps([row | {"generator": "base"} for row in rows]))
+    options = ["--baseline", str(files / "base.json"), "--judge", "x", "--dry-run"]
+    assert main([*JUDGE, str(ours), *options, "--out", str(tmp_path / "a.json")]) == 2
+    assert "generator_1 and generator_2 are both 'base', and 40 of 40" in capsys.readouterr().err

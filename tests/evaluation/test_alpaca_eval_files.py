@@ -10,22 +10,20 @@ import pytest
 from coala_jax.evaluation import EvaluationError
 from coala_jax.evaluation.alpaca_eval import (
     Question,
-    in_order_of,
     leaderboard_row,
     output_rows,
     pair_outputs,
     read_annotations,
-    read_difficulty,
     read_length_data,
     read_outputs,
     read_questions,
-    require_judged,
-    require_same_difficulty,
     score,
     write_annotations,
     write_leaderboard,
     write_outputs,
 )
+from coala_jax.evaluation.alpaca_eval._annotations import in_order_of, require_judged
+from coala_jax.evaluation.alpaca_eval._length_data import read_difficulty, require_same_difficulty
 
 # The columns of `weighted_alpaca_eval_gpt4_turbo_leaderboard.csv` of the original.
 COLUMNS = [
@@ -107,7 +105,20 @@ def test_instructions_that_are_twice_foreign_or_missing_are_named(tmp_path):
     two = [rows[0], rows[1] | {"generator": "other"}]
     with pytest.raises(EvaluationError, match=r"answers of 2 systems \(base, other\)"):
         read_outputs(written(tmp_path / "two.json", two))
-    assert read_outputs(tmp_path / "two.json", "named").system == "named"
+
+
+def test_two_models_of_one_name_are_no_pair(tmp_path):
+    rows = [{"instruction": f"do {n}", "output": n, "generator": "ours"} for n in "abc"]
+    base = written(tmp_path / "base.json", rows)
+    questions, baseline = read_questions(base), read_outputs(base)
+    assert len(pair_outputs(questions, baseline, baseline)) == 3
+    other = written(
+        tmp_path / "other.json", [*rows[:1], *(row | {"output": "x"} for row in rows[1:])]
+    )
+    with pytest.raises(
+        EvaluationError, match="are both 'ours', and 2 of 3 answers differ; give the model a name"
+    ):
+        pair_outputs(questions, baseline, read_outputs(other))
 
 
 def test_annotations_of_others_are_read_whatever_more_they_hold(tmp_path):
@@ -133,9 +144,23 @@ def test_annotations_are_written_in_the_format_that_they_are_read_in(tmp_path):
     )
 
 
+def test_what_the_judge_was_told_is_kept_beside_its_preference(tmp_path):
+    wording = {"name": "clf.txt", "sha256": "ab12"}
+    rows = [annotation(0, judge_wording=wording), annotation(1)]
+    found = read_annotations(written(tmp_path / "theirs.json", rows))
+    assert [row.wording and row.wording._asdict() for row in found.rows] == [wording, None]
+    write_annotations(tmp_path / "ours.json", found)
+    again = json.loads((tmp_path / "ours.json").read_text())
+    assert again[0]["judge_wording"] == wording and "judge_wording" not in again[1]
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        (
+            {"judge_wording": "clf.txt"},
+            r"row 2: judge_wording is 'clf.txt', an object of the texts",
+        ),
         ({"preference": 2.5}, r"row 2: preference is 2.5; from 1 to 2, 0 for a tie or null"),
         ({"preference": "1.5"}, r"row 2: preference is '1.5', int or float is expected"),
         ({"preference": True}, r"row 2: preference is True"),
@@ -252,15 +277,18 @@ def test_a_leaderboard_has_the_columns_of_the_originals(tmp_path):
     rows = [annotation(n, preference=value) for n, value in enumerate([1, 2, 1.5, 1.2, None, 0])]
     found = score(read_annotations(written(tmp_path / "annotations.json", rows)), draws=10)
     row = leaderboard_row(found)
-    write_leaderboard(tmp_path / "board.csv", "ours", row)
+    write_leaderboard(tmp_path / "board.csv", found)
     with (tmp_path / "board.csv").open(newline="") as file:
         header, values = csv.reader(file)
     assert header == COLUMNS
     assert values[0] == "ours" and values[3:8] == ["1", "2", "2", "5", "40.0"]
     assert float(values[1]) == pytest.approx(44) and values[9:] == ["7", "", ""]
-    write_leaderboard(tmp_path / "board.json", "ours", row)
+    write_leaderboard(tmp_path / "board.json", found)
     again = json.loads((tmp_path / "board.json").read_text())
     assert again == {"ours": row} and row["length_controlled_winrate"] is None
     assert not math.isnan(row["standard_error"])
     with pytest.raises(EvaluationError, match="is a .csv or a .json file"):
-        write_leaderboard(tmp_path / "board.txt", "ours", row)
+        write_leaderboard(tmp_path / "board.txt", found)
+    with pytest.raises(EvaluationError, match="6 of 7 instructions were judged, and a row of a"):
+        write_leaderboard(tmp_path / "part.csv", found._replace(of_set=7))
+    assert not (tmp_path / "part.csv").exists()

@@ -1,5 +1,6 @@
 """What the judge of AlpacaEval 2 is asked, and how its replies become preferences."""
 
+import hashlib
 import math
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 
 from coala_jax.evaluation import EvaluationError
 from coala_jax.evaluation._chat import Reply
+from coala_jax.evaluation._own_wording import Wording
 from coala_jax.evaluation.alpaca_eval import (
     OWN_WORDING,
     Pair,
@@ -16,7 +18,8 @@ from coala_jax.evaluation.alpaca_eval import (
     judged,
     read_template,
 )
-from coala_jax.evaluation.alpaca_eval._judging import is_switched, shown_preference
+from coala_jax.evaluation.alpaca_eval._judging import is_switched, shown_verdict
+from coala_jax.evaluation.judge._verdicts import EMPTY, FAILED, FOREIGN, OTHER, Verdict
 
 TEMPLATE = """<|im_start|>system
 Compare.
@@ -131,18 +134,21 @@ def test_a_judge_that_knows_what_it_likes_is_understood_in_any_order(both_orders
     pairs = pairs_of(*[("rather good", "poor")] * 8)
     calls = judge_calls(pairs, OWN_WORDING, both_orders=both_orders)
     requests = [call.request for call in calls]
-    annotations, verdicts = judged(pairs, calls, by_text("poor")(requests))
+    annotations, verdicts = judged(pairs, calls, by_text("poor")(requests), OWN_WORDING)
     assert [row.preference for row in annotations] == [2.0] * 8
-    annotations, verdicts = judged(pairs, calls, by_text("rather good")(requests))
+    annotations, verdicts = judged(pairs, calls, by_text("rather good")(requests), OWN_WORDING)
     assert [row.preference for row in annotations] == [1.0] * 8
-    assert verdicts.by_text == len(calls) and verdicts.by_logprobs == verdicts.unparsable == 0
+    assert verdicts.unread.counts == {} and verdicts.unread.example is None
+    assert verdicts.by_text == len(calls) and verdicts.by_logprobs == 0
     assert verdicts.consistent == verdicts.both_orders == (8 if both_orders else 0)
 
 
 def test_a_judge_that_likes_what_comes_first_ties_in_both_orders_and_is_found_out():
     pairs = pairs_of(*[("a", "b")] * 6)
     calls = judge_calls(pairs, OWN_WORDING, both_orders=True)
-    annotations, verdicts = judged(pairs, calls, [Reply("m", {"m": -0.1, "M": -2.3})] * 12)
+    annotations, verdicts = judged(
+        pairs, calls, [Reply("m", {"m": -0.1, "M": -2.3})] * 12, OWN_WORDING
+    )
     assert [row.preference for row in annotations] == pytest.approx([1.5] * 6)
     share = math.exp(-0.1) / (math.exp(-0.1) + math.exp(-2.3))
     assert verdicts.first_preferred == pytest.approx(share) and verdicts.consistent == 0
@@ -154,7 +160,7 @@ def test_switching_back_is_three_less_the_preference():
     calls = judge_calls(pairs, OWN_WORDING, both_orders=True)
     reply = Reply("M", {"m": math.log(0.2), "M": math.log(0.6), "The": math.log(0.1)})
     for call, expected in zip(calls, (1.75, 1.25), strict=True):
-        ((annotation,), _) = judged(pairs, [call], [reply])
+        ((annotation,), _) = judged(pairs, [call], [reply], OWN_WORDING)
         assert annotation.preference == pytest.approx(expected)
         assert annotation.replies == (
             {"switched": call.switched, "text": "M", "logprobs": reply.logprobs},
@@ -162,41 +168,70 @@ def test_switching_back_is_three_less_the_preference():
 
 
 @pytest.mark.parametrize(
-    ("reply", "expected", "how"),
+    ("reply", "expected", "from_text"),
     [
-        (Reply("m", {"m": math.log(0.75), "M": math.log(0.25)}), 1.25, "logprobs"),
-        (Reply("m", {"m": -0.5}), 1.0, "logprobs"),
-        (Reply("The", {"M": -1000.0, "The": 0.0}), 2.0, "logprobs"),
-        (Reply("m", {"The": -0.5}), 1.0, "text"),
-        (Reply(" M\n"), 2.0, "text"),
-        (Reply("m", {}), 1.0, "text"),
-        (Reply("Model m"), math.nan, "unparsable"),
-        (Reply(""), math.nan, "unparsable"),
-        (Reply("Das zweite", {"Das": -0.1}), math.nan, "unparsable"),
-        (Reply(None, error="timed out"), math.nan, "failed"),
+        (Reply("m", {"m": math.log(0.75), "M": math.log(0.25)}), 0.75, False),
+        (Reply("m", {"m": -0.5}, "length"), 1.0, False),
+        (Reply("The", {"M": -1000.0, "The": 0.0}), 0.0, False),
+        (Reply("m", {"The": -0.5}), 1.0, True),
+        (Reply(" M\n", None, "length"), 0.0, True),
+        (Reply("m", {}), 1.0, True),
     ],
 )
-def test_a_preference_is_two_less_the_share_of_m(reply, expected, how):
-    preference, read = shown_preference(reply)
-    np.testing.assert_allclose(preference, expected)
-    assert read == how
+def test_the_answer_shown_first_has_the_share_of_m(reply, expected, from_text):
+    verdict = shown_verdict(reply)
+    assert verdict.score == pytest.approx(expected)
+    assert verdict.from_text is from_text and verdict.problem is None
+
+
+@pytest.mark.parametrize(
+    ("reply", "problem"),
+    [
+        (Reply("Model m", None, "length"), OTHER),
+        (Reply(""), EMPTY),
+        (Reply("Das zweite", {"Das": -0.1}), OTHER),
+        (Reply("第二"), FOREIGN),
+        (Reply(None, error="timed out"), FAILED),
+    ],
+)
+def test_a_reply_that_says_neither_has_a_reason(reply, problem):
+    assert shown_verdict(reply) == Verdict(None, problem)
 
 
 def test_half_a_pair_is_no_preference():
     pairs = pairs_of(("a", "b"), ("c", "d"))
     calls = judge_calls(pairs, OWN_WORDING, both_orders=True)
     replies = [Reply("m"), Reply(None, error="timed out"), Reply("m"), Reply("both")]
-    annotations, verdicts = judged(pairs, calls, replies)
+    annotations, verdicts = judged(pairs, calls, replies, OWN_WORDING)
     assert np.isnan([row.preference for row in annotations]).all()
     assert annotations[0].replies[1]["error"] == "timed out"
-    assert (verdicts.failed, verdicts.unparsable, verdicts.both_orders) == (1, 1, 0)
-    assert verdicts.example == "both"
-    with pytest.raises(EvaluationError, match="3 replies to 4 calls"):
-        judged(pairs, calls, replies[:3])
+    assert verdicts.unread.counts == {FAILED: 1, OTHER: 1} and verdicts.both_orders == 0
+    assert verdicts.unread.example == "timed out"
+
+
+@pytest.mark.parametrize("count", [3, 5])
+def test_another_number_of_replies_than_of_calls_is_named(count):
+    pairs = pairs_of(("a", "b"), ("c", "d"))
+    calls = judge_calls(pairs, OWN_WORDING, both_orders=True)
+    with pytest.raises(EvaluationError, match=f"ask: gave {count} replies to 4 requests"):
+        judged(pairs, calls, [Reply("m")] * count, OWN_WORDING)
 
 
 def test_equal_answers_tie_without_a_reply():
     pairs = pairs_of(("same", "same"))
-    annotations, verdicts = judged(pairs, judge_calls(pairs, OWN_WORDING), [])
+    annotations, verdicts = judged(pairs, judge_calls(pairs, OWN_WORDING), [], OWN_WORDING)
     assert annotations[0].preference == 1.5 and annotations[0].replies == ()
+    assert annotations[0].wording is None
     assert verdicts.same_outputs == 1 and math.isnan(verdicts.first_preferred)
+
+
+def test_a_judgment_says_what_the_judge_was_told(tmp_path):
+    path = tmp_path / "clf.txt"
+    path.write_text(TEMPLATE)
+    template = read_template(path)
+    assert template.wording == Wording("clf.txt", hashlib.sha256(TEMPLATE.encode()).hexdigest())
+    assert OWN_WORDING.wording.name == "coala-jax's own words"
+    pairs = pairs_of(("a", "b"))
+    for each in (template, OWN_WORDING):
+        ((annotation,), _) = judged(pairs, judge_calls(pairs, each), [Reply("m")], each)
+        assert annotation.wording == each.wording

@@ -13,16 +13,14 @@ import numpy as np
 import pytest
 
 from coala_jax.evaluation.alpaca_eval import (
-    in_order_of,
     leaderboard_row,
     read_annotations,
-    read_difficulty,
     read_length_data,
     read_questions,
     read_template,
-    require_same_difficulty,
     score,
 )
+from coala_jax.evaluation.alpaca_eval._annotations import in_order_of
 from coala_jax.evaluation.alpaca_eval._glm import (
     STRENGTHS,
     at_equal_lengths,
@@ -30,6 +28,7 @@ from coala_jax.evaluation.alpaca_eval._glm import (
     fit_weights,
 )
 from coala_jax.evaluation.alpaca_eval._length_controlled import comparison_of
+from coala_jax.evaluation.alpaca_eval._length_data import read_difficulty, require_same_difficulty
 
 CLONE = os.environ.get("COALA_ALPACA_EVAL")
 pytestmark = pytest.mark.skipif(CLONE is None, reason="COALA_ALPACA_EVAL names no clone")

@@ -7,19 +7,15 @@ Instructions, baseline, judge's template, difficulties and gamed rows are read f
 from coala_jax.evaluation.alpaca_eval._annotations import (
     Annotation,
     Annotations,
-    in_order_of,
     read_annotations,
-    require_judged,
     write_annotations,
 )
-from coala_jax.evaluation.alpaca_eval._judging import Call, Verdicts, judge_calls, judged
+from coala_jax.evaluation.alpaca_eval._judging import judge_calls, judged
 from coala_jax.evaluation.alpaca_eval._length_controlled import LengthControlled
 from coala_jax.evaluation.alpaca_eval._length_data import (
     GamedRows,
     LengthData,
-    read_difficulty,
     read_length_data,
-    require_same_difficulty,
 )
 from coala_jax.evaluation.alpaca_eval._outputs import (
     Pair,
@@ -32,8 +28,6 @@ from coala_jax.evaluation.alpaca_eval._outputs import (
 )
 from coala_jax.evaluation.alpaca_eval._report import (
     leaderboard_row,
-    require_leaderboard_name,
-    score_lines,
     score_report,
     score_warnings,
     write_leaderboard,
@@ -46,7 +40,6 @@ __all__ = [
     "OWN_WORDING",
     "Annotation",
     "Annotations",
-    "Call",
     "GamedRows",
     "LengthControlled",
     "LengthData",
@@ -54,25 +47,18 @@ __all__ = [
     "Question",
     "Score",
     "Template",
-    "Verdicts",
     "WinRate",
-    "in_order_of",
     "judge_calls",
     "judged",
     "leaderboard_row",
     "output_rows",
     "pair_outputs",
     "read_annotations",
-    "read_difficulty",
     "read_length_data",
     "read_outputs",
     "read_questions",
     "read_template",
-    "require_judged",
-    "require_leaderboard_name",
-    "require_same_difficulty",
     "score",
-    "score_lines",
     "score_report",
     "score_warnings",
     "win_rate",

@@ -22,6 +22,7 @@ from coala_jax.evaluation._benchmark_rows import (
     require_answered,
 )
 from coala_jax.evaluation._errors import EvaluationError
+from coala_jax.evaluation._own_wording import Wording, read_wording
 from coala_jax.evaluation.alpaca_eval._outputs import NO_DATASET, Pair, Question
 
 BASELINE_BETTER, TIE, MODEL_BETTER = 1.0, 1.5, 2.0
@@ -37,11 +38,13 @@ class Annotation(NamedTuple):
         preference: from 1, the baseline's is better, to 2, the model's is; NaN where the judge
             said nothing that could be read.
         replies: what the judge said, one a call; empty where that is not known.
+        wording: what the judge was told; None where that is not known, or none was asked.
     """
 
     pair: Pair
     preference: float
     replies: tuple[dict[str, Any], ...] = ()
+    wording: Wording | None = None
 
 
 class Annotations(NamedTuple):
@@ -80,7 +83,7 @@ def read_annotations(
     Args:
         source: rows ``{instruction, output_1, generator_1, output_2, generator_2, annotator,
             preference}``, of which the preference is from 1 to 2, 0 or 1.5 a tie, and null or -1
-            what could not be read.
+            what could not be read. ``judge_wording`` is taken where it is there.
         options: which rows of it.
 
     Raises:
@@ -102,6 +105,7 @@ def read_annotations(
                 row.text("output_2"),
             ),
             _preference(row),
+            wording=read_wording(row),
         )
         for row in rows
     ]
@@ -110,7 +114,13 @@ def read_annotations(
 
 
 def write_annotations(path: Path, annotations: Annotations) -> None:
-    """Write annotations in the format that `read_annotations` reads, whole or not at all."""
+    """Write annotations in the format that `read_annotations` reads, whole or not at all.
+
+    Args:
+        path: ``annotations.json``; what stands there is replaced.
+        annotations: a NaN preference is written as null, replies as ``raw_completion``, and what
+            the judge was told, where it is known, as ``judge_wording``.
+    """
     rows = [
         {
             "dataset": row.pair.question.dataset,
@@ -123,6 +133,7 @@ def write_annotations(path: Path, annotations: Annotations) -> None:
             "preference": row.preference,
             "raw_completion": row.replies,
         }
+        | (row.wording.fields() if row.wording else {})
         for row in annotations.rows
     ]
     write_text(path, json_text(rows))
@@ -132,6 +143,11 @@ def in_order_of(
     questions: Iterable[Question], annotations: Annotations, *, partial: bool = False
 ) -> Annotations:
     """The same annotations in the order of the set.
+
+    Args:
+        questions: the set, in its order.
+        annotations: in any order.
+        partial: whether some of the set may be without one.
 
     Raises:
         EvaluationError: one of an instruction that is not in the set, or none of one that is,

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import math
 import random
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from coala_jax.evaluation._chat import ChatRequest, Reply
-from coala_jax.evaluation._errors import EvaluationError
+from coala_jax.evaluation._chat import ChatRequest, Reply, require_one_reply_each
 from coala_jax.evaluation.alpaca_eval._annotations import (
     BASELINE_BETTER,
     MODEL_BETTER,
@@ -20,11 +18,10 @@ from coala_jax.evaluation.alpaca_eval._annotations import (
 )
 from coala_jax.evaluation.alpaca_eval._outputs import Pair
 from coala_jax.evaluation.alpaca_eval._template import FIRST_NAME, SECOND_NAME, Template
+from coala_jax.evaluation.judge._verdicts import Unread, Verdict, unread, unread_verdict
 
 # One token says it all; at temperature 1 its log probabilities are those of the judge itself.
 MAX_TOKENS, TEMPERATURE, TOP_LOGPROBS = 1, 1.0, 5
-# How a verdict was read, or why there is none.
-BY_LOGPROBS, BY_TEXT, UNPARSABLE, FAILED = "logprobs", "text", "unparsable", "failed"
 
 
 class Call(NamedTuple):
@@ -48,9 +45,7 @@ class Verdicts(NamedTuple):
         calls: how many.
         by_logprobs: verdicts read from log probabilities.
         by_text: verdicts read from the text, where log probabilities were not to be had.
-        unparsable: replies that say neither.
-        example: the first of these; None where there is none.
-        failed: calls without a reply.
+        unread: what could not be read.
         same_outputs: pairs of equal answers, which are ties without a call.
         first_preferred: mean probability that the judge gave to the answer shown first. A judge
             that minds no order gives 0.5 where both orders are asked.
@@ -61,9 +56,7 @@ class Verdicts(NamedTuple):
     calls: int
     by_logprobs: int
     by_text: int
-    unparsable: int
-    example: str | None
-    failed: int
+    unread: Unread
     same_outputs: int
     first_preferred: float
     both_orders: int
@@ -106,7 +99,7 @@ def judge_calls(
 
 
 def judged(
-    pairs: Sequence[Pair], calls: Sequence[Call], replies: Sequence[Reply]
+    pairs: Sequence[Pair], calls: Sequence[Call], replies: Sequence[Reply], template: Template
 ) -> tuple[list[Annotation], Verdicts]:
     """The preference of each pair, and what can be said of the judge.
 
@@ -117,65 +110,62 @@ def judged(
         pairs: (n,) of answers.
         calls: (m,) of `judge_calls` for these pairs.
         replies: (m,) to them.
+        template: that the calls were made with.
 
     Raises:
         EvaluationError: another number of replies than of calls.
     """
-    if len(replies) != len(calls):
-        raise EvaluationError(f"{len(replies)} replies to {len(calls)} calls, one each is expected")
-    read = [shown_preference(reply) for reply in replies]
+    require_one_reply_each([call.request for call in calls], replies)
+    read = [shown_verdict(reply) for reply in replies]
     of_pair: dict[int, list[tuple[float, dict[str, Any]]]] = {}
-    for call, reply, (preference, _) in zip(calls, replies, read, strict=True):
-        towards_model = 3 - preference if call.switched else preference
+    for call, reply, verdict in zip(calls, replies, read, strict=True):
+        for_first = math.nan if verdict.score is None else verdict.score
+        preference = (BASELINE_BETTER + for_first) if call.switched else (MODEL_BETTER - for_first)
         kept = {"switched": call.switched, "text": reply.text, "logprobs": reply.logprobs}
         kept |= {"error": reply.error} if reply.error else {}
-        of_pair.setdefault(call.pair, []).append((towards_model, kept))
+        of_pair.setdefault(call.pair, []).append((preference, kept))
     annotations = []
     for number, pair in enumerate(pairs):
-        verdicts = of_pair.get(number, [(TIE, None)])
-        mean = math.fsum(preference for preference, _ in verdicts) / len(verdicts)
-        annotations.append(Annotation(pair, mean, tuple(kept for _, kept in verdicts if kept)))
-    kinds = [kind for _, kind in read]
-    how = Counter(kinds)
-    unread = [reply.text for reply, kind in zip(replies, kinds, strict=True) if kind == UNPARSABLE]
-    shown = np.array([preference for preference, _ in read])
+        if number in of_pair:
+            preferences, said = zip(*of_pair[number], strict=True)
+            mean = math.fsum(preferences) / len(preferences)
+            annotations.append(Annotation(pair, mean, said, template.wording))
+        else:
+            annotations.append(Annotation(pair, TIE))
+    scores = [verdict.score for verdict in read if verdict.score is not None]
     both = [
-        [preference for preference, _ in verdicts]
-        for verdicts in of_pair.values()
-        if len(verdicts) > 1 and not any(math.isnan(preference) for preference, _ in verdicts)
+        [preference for preference, _ in asked]
+        for asked in of_pair.values()
+        if len(asked) > 1 and not any(math.isnan(preference) for preference, _ in asked)
     ]
+    by_text = sum(verdict.from_text for verdict in read)
     return annotations, Verdicts(
         calls=len(calls),
-        by_logprobs=how[BY_LOGPROBS],
-        by_text=how[BY_TEXT],
-        unparsable=how[UNPARSABLE],
-        example=unread[0] if unread else None,
-        failed=how[FAILED],
+        by_logprobs=len(scores) - by_text,
+        by_text=by_text,
+        unread=unread(replies, read),
         same_outputs=len(pairs) - len(of_pair),
-        first_preferred=_mean(MODEL_BETTER - shown[~np.isnan(shown)]),
+        first_preferred=math.fsum(scores) / len(scores) if scores else math.nan,
         both_orders=len(both),
         consistent=sum(bool(np.sign(a - TIE) == np.sign(b - TIE)) for a, b in both),
     )
 
 
-def shown_preference(reply: Reply) -> tuple[float, str]:
-    """A preference between the answers in the order shown, from 1 to 2, and how it was read.
+def shown_verdict(reply: Reply) -> Verdict:
+    """How much the answer shown first is preferred, from 0 to 1.
 
-    2 - P(m) / (P(m) + P(M)) of the first token, of which one that is not among the candidates has
+    P(m) / (P(m) + P(M)) of the first token, of which one that is not among the candidates has
     probability 0 (`logprob_parser` of tatsu-lab/alpaca_eval). Where neither is among them, or there
     are none, the text counts, which must be one of the two.
     """
+    reply = reply._replace(finish_reason=None)  # a token is all that was asked for
     if reply.text is None:
-        return math.nan, FAILED
+        return unread_verdict(reply)
     known = reply.logprobs or {}
     first, second = (known.get(name, -math.inf) for name in (FIRST_NAME, SECOND_NAME))
-    if max(first, second) > -math.inf:
-        largest = max(first, second)
+    largest = max(first, second)
+    if largest > -math.inf:
         shares = math.exp(first - largest), math.exp(second - largest)
-        return MODEL_BETTER - shares[0] / sum(shares), BY_LOGPROBS
-    verdict = {FIRST_NAME: BASELINE_BETTER, SECOND_NAME: MODEL_BETTER}.get(reply.text.strip())
-    return (math.nan, UNPARSABLE) if verdict is None else (verdict, BY_TEXT)
-
-
-def _mean(values: np.ndarray) -> float:
-    return float(values.mean()) if len(values) else math.nan
+        return Verdict(shares[0] / sum(shares))
+    score = {FIRST_NAME: 1.0, SECOND_NAME: 0.0}.get(reply.text.strip())
+    return unread_verdict(reply) if score is None else Verdict(score, from_text=True)

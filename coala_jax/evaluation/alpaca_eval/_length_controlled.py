@@ -40,7 +40,8 @@ class LengthControlled(NamedTuple):
         win_rate: percent: the mean predicted preference with the length term left out.
         standard_error: in points, as the leaderboard has it: how predictions differ between
             instructions, which says nothing of how well the weights are known.
-        interval: of 95 % in percent, by resampling instructions and fitting again.
+        interval: of 95 % in percent, by resampling instructions and fitting again; None of the
+            baseline against itself, whose rate is set.
         weights: (3,) float64 of length, difficulty and the model.
         strength: C of scikit-learn, chosen on left-out folds; resampling keeps it.
         draws: of the interval.
@@ -49,7 +50,7 @@ class LengthControlled(NamedTuple):
 
     win_rate: float
     standard_error: float
-    interval: Interval
+    interval: Interval | None
     weights: np.ndarray
     strength: float
     draws: int
@@ -192,7 +193,7 @@ def length_adjusted(
 def of_the_baseline() -> LengthControlled:
     """The baseline against itself, which the original sets to 50 without a fit."""
     half = PERCENT / 2
-    return LengthControlled(half, 0.0, Interval(half, half, half), np.zeros(3), np.nan, 0, 0)
+    return LengthControlled(half, 0.0, None, np.zeros(3), np.nan, 0, 0)
 
 
 def is_extreme(win_rate: float, controlled: float) -> bool:

@@ -69,15 +69,12 @@ def read_questions(
 
 
 def read_outputs(
-    source: str | os.PathLike[str],
-    generator: str | None = None,
-    options: SourceOptions = SourceOptions(),
+    source: str | os.PathLike[str], options: SourceOptions = SourceOptions()
 ) -> Answers:
     """The answers of one model, by instruction.
 
     Args:
         source: rows ``{instruction, output, generator}``; their order means nothing.
-        generator: a name for the model; None is the one that the rows say.
         options: which rows of it.
 
     Raises:
@@ -88,12 +85,12 @@ def read_outputs(
         Answer(
             row.text("instruction"),
             (row.text("output"),),
-            generator or row.text("generator"),
+            row.text("generator"),
             row.place,
         )
         for row in benchmark_rows(source, options)
     ]
-    return collect_answers(source, answers, generator)
+    return collect_answers(source, answers)
 
 
 def output_rows(
@@ -141,12 +138,13 @@ def pair_outputs(
         partial: whether questions that the model did not answer are left out.
 
     Raises:
-        EvaluationError: an answer to no question of the set, or a question without one.
+        EvaluationError: an answer to no question of the set, a question without one, or two
+            models of one name.
     """
     instructions = [question.instruction for question in questions]
     require_answered(instructions, baseline)
     require_answered(instructions, model, partial=partial)
-    return [
+    pairs = [
         Pair(
             question,
             baseline.by_question[question.instruction].text,
@@ -155,3 +153,24 @@ def pair_outputs(
         for question in questions
         if question.instruction in model.by_question
     ]
+    require_own_name(baseline.system, model.system, pairs)
+    return pairs
+
+
+def require_own_name(baseline: str, model: str, pairs: Sequence[Pair]) -> None:
+    """Raise where a model is called like the baseline, whose answers are others.
+
+    Args:
+        baseline: name of who gave ``output_1``.
+        model: name of who gave ``output_2``.
+        pairs: of their answers.
+
+    Raises:
+        EvaluationError: the names are one, and some answers differ.
+    """
+    differ = sum(pair.output_1 != pair.output_2 for pair in pairs)
+    if baseline == model and differ:
+        raise EvaluationError(
+            f"generator_1 and generator_2 are both {model!r}, and {differ} of {len(pairs)} answers "
+            "differ; give the model a name of its own"
+        )

@@ -9,7 +9,7 @@ import numpy as np
 
 from coala_jax.evaluation._bootstrap import DRAWS
 from coala_jax.evaluation._errors import EvaluationError
-from coala_jax.evaluation.alpaca_eval._annotations import Annotations
+from coala_jax.evaluation.alpaca_eval._annotations import Annotations, in_order_of
 from coala_jax.evaluation.alpaca_eval._length_controlled import (
     LengthControlled,
     comparison_of,
@@ -18,7 +18,7 @@ from coala_jax.evaluation.alpaca_eval._length_controlled import (
     of_the_baseline,
 )
 from coala_jax.evaluation.alpaca_eval._length_data import LengthData
-from coala_jax.evaluation.alpaca_eval._outputs import Question
+from coala_jax.evaluation.alpaca_eval._outputs import Question, require_own_name
 from coala_jax.evaluation.alpaca_eval._win_rate import WinRate, win_rate
 
 
@@ -64,11 +64,23 @@ def score(
         seed: of the draws.
 
     Raises:
-        EvaluationError: no preference that could be read, data without questions, a regression
-            that cannot be made of what was given, or scikit-learn is missing.
+        EvaluationError: no preference that could be read, annotations of other questions, data
+            without questions or of another number of them, a model that is called like the
+            baseline and answers otherwise, a regression that cannot be made of what was given, or
+            scikit-learn is missing.
     """
     if data is not None and questions is None:
         raise EvaluationError("questions: not given, so difficulties belong to no instruction")
+    if questions is not None:
+        annotations = in_order_of(questions, annotations, partial=True)
+        if data is not None and len(data.difficulty) != len(questions):
+            raise EvaluationError(
+                f"data: {len(data.difficulty)} difficulties for {len(questions)} questions, one "
+                "each is expected; give those of this set"
+            )
+    require_own_name(
+        annotations.baseline, annotations.model, [row.pair for row in annotations.rows]
+    )
     won = win_rate(annotations.preferences())
     controlled = adjusted = reason = None
     if annotations.baseline == annotations.model:

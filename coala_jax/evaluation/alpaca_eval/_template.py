@@ -10,6 +10,7 @@ from typing import NamedTuple
 from coala_jax._files import file_sha256
 from coala_jax.evaluation._chat import ASSISTANT, SYSTEM, USER
 from coala_jax.evaluation._errors import EvaluationError
+from coala_jax.evaluation._own_wording import Wording, own_wording
 
 START, END = "<|im_start|>", "<|im_end|>"
 # The answers are called m and M to the judge, in the order in which it sees them.
@@ -25,13 +26,11 @@ class Template(NamedTuple):
 
     Attributes:
         messages: (role, content) of each.
-        source: whose wording it is, for reports.
-        sha256: of its file; None of our own wording.
+        wording: whose words these are.
     """
 
     messages: tuple[tuple[str, str], ...]
-    source: str
-    sha256: str | None = None
+    wording: Wording
 
     def filled(self, texts: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
         """The messages with texts in their places, whatever the texts hold.
@@ -45,25 +44,23 @@ class Template(NamedTuple):
         return tuple((role, _PLACE.sub(text, content)) for role, content in self.messages)
 
 
-OWN_WORDING = Template(
+_OWN_MESSAGES = (
     (
-        (
-            SYSTEM,
-            "You compare two answers to one instruction and name the one that people would prefer.",
-        ),
-        (
-            USER,
-            "Two assistants, called m and M, were given the same instruction. Which of them is "
-            "called m was drawn at random.\n\n"
-            "The instruction begins below this line.\n{instruction}\nThe instruction ends here.\n\n"
-            "The answer of m begins below this line.\n{output_1}\nThe answer of m ends here.\n\n"
-            "The answer of M begins below this line.\n{output_2}\nThe answer of M ends here.\n\n"
-            "Which answer does what the instruction asks for more correctly and more helpfully? "
-            "Reply with one letter and nothing else: m or M.",
-        ),
+        SYSTEM,
+        "You compare two answers to one instruction and name the one that people would prefer.",
     ),
-    "own wording",
+    (
+        USER,
+        "Two assistants, called m and M, were given the same instruction. Which of them is called "
+        "m was drawn at random.\n\n"
+        "The instruction begins below this line.\n{instruction}\nThe instruction ends here.\n\n"
+        "The answer of m begins below this line.\n{output_1}\nThe answer of m ends here.\n\n"
+        "The answer of M begins below this line.\n{output_2}\nThe answer of M ends here.\n\n"
+        "Which answer does what the instruction asks for more correctly and more helpfully? Reply "
+        "with one letter and nothing else: m or M.",
+    ),
 )
+OWN_WORDING = Template(_OWN_MESSAGES, own_wording(*(text for _, text in _OWN_MESSAGES)))
 
 
 def read_template(path: Path) -> Template:
@@ -94,7 +91,7 @@ def read_template(path: Path) -> Template:
                 f"{path}: a block of the role {role!r}; {SYSTEM}, {USER} or {ASSISTANT} is expected"
             )
     _require_places(path, messages)
-    return Template(messages, str(path), file_sha256(path))
+    return Template(messages, Wording(path.name, file_sha256(path)))
 
 
 def _require_places(path: Path, messages: tuple[tuple[str, str], ...]) -> None:

@@ -267,7 +267,9 @@ def test_the_baseline_against_itself_has_no_interval_at_equal_lengths():
         **dict.fromkeys(("interval", "interval_by", "weights", "C", "draws", "seed")),
     }
     assert "50.00 %: set, not fitted" in score_lines(found)[1]
-    assert score_lines(found)[-1] == "intervals: 95 %; win rate: Student's t over instructions"
+    assert score_lines(found)[-1] == (
+        "intervals: 95 %; win rate: Wilson's, with Student's t over instructions"
+    )
     assert not any("alike" in note for note in reported["warnings"])
 
 
@@ -276,14 +278,14 @@ def test_intervals_say_their_level_and_how_they_were_made():
     plain = score(annotations_of(study.comparison), draws=20)
     controlled = score(annotations_of(study.comparison), questions_of(60), study.data, draws=30)
     assert score_lines(plain)[-1] == (
-        "intervals: 95 %; win rate: Student's t over instructions; at equal lengths: 20 resampled "
-        "sets, refitted"
+        "intervals: 95 %; win rate: Wilson's, with Student's t over instructions; at equal "
+        "lengths: 20 resampled sets, refitted"
     )
     assert "30 resampled" in score_lines(controlled)[-1]
     by = score_report(controlled)["length_controlled"]["interval_by"]
     assert "with their gamed rows" in by
     assert "gamed" not in score_report(plain)["length_adjusted"]["interval_by"]
-    assert score_report(plain)["win_rate_interval_by"] == "Student's t over instructions"
+    assert score_report(plain)["win_rate_interval_by"].startswith("Wilson's")
 
 
 def test_preferences_that_are_all_alike_say_nothing_of_others():
@@ -292,6 +294,10 @@ def test_preferences_that_are_all_alike_say_nothing_of_others():
     found = score(annotations_of(alike), draws=5)
     assert found.won.interval.low == pytest.approx(found.won.interval.high)
     assert any("all 30 preferences are alike" in note for note in score_warnings(found))
+    won = score(annotations_of(study.comparison._replace(preference=np.ones(30))), draws=5)
+    # Clopper and Pearson: the lowest rate at which 30 wins of 30 are no rarer than 2.5 %.
+    assert won.won.interval.low == pytest.approx(100 * 0.025 ** (1 / 30))
+    assert any("alike: the interval at equal lengths says" in note for note in score_warnings(won))
     apart = score(annotations_of(study.comparison), draws=5)
     assert not any("alike" in note for note in score_warnings(apart))
 

@@ -17,6 +17,7 @@ from coala_jax.evaluation._own_wording import Wording, own_wording_warnings
 from coala_jax.evaluation.alpaca_eval._annotations import Annotations
 from coala_jax.evaluation.alpaca_eval._length_controlled import LengthControlled, is_extreme
 from coala_jax.evaluation.alpaca_eval._score import Score
+from coala_jax.evaluation.alpaca_eval._win_rate import PERCENT
 
 # Annotator and baseline of the leaderboard, whose preferences `df_gamed.csv` holds.
 LEADERBOARD = ("weighted_alpaca_eval_gpt4_turbo", "gpt4_1106_preview")
@@ -27,7 +28,7 @@ NO_GAMED = (
     "whose rows tie the weight of length"
 )
 NOT_COMPARABLE = "of our own, not comparable with the leaderboard's length-controlled one"
-WIN_RATE_BY = "Student's t over instructions"
+WIN_RATE_BY = "Wilson's, with Student's t over instructions"
 CONTROLLED_BY = "instructions resampled with their gamed rows, fitted again at the same C"
 ADJUSTED_BY = "instructions resampled, fitted again at the same C"
 
@@ -157,9 +158,9 @@ def _judgment_notes(score: Score) -> list[str]:
         )
     alike = score.won.n_total > 1 and not np.ptp(preferences[~np.isnan(preferences)])
     if alike and annotations.baseline != annotations.model:
-        notes.append(
-            f"all {score.won.n_total} preferences are alike, and the intervals say nothing"
-        )
+        at_an_end = score.won.win_rate in (0.0, PERCENT)  # where that of the win rate is exact
+        which = "interval at equal lengths says" if at_an_end else "intervals say"
+        notes.append(f"all {score.won.n_total} preferences are alike: the {which} nothing")
     return notes
 
 

@@ -306,6 +306,7 @@ def test_one_preference_has_no_interval():
     found = score(annotations_of(simulated(1, 3).comparison), draws=5)
     shown = "\n".join(score_lines(found))
     assert "one instruction alone, no interval" in shown and "nan" not in shown
+    assert "95 %" not in shown
     assert score_report(found)["length_adjusted"] is None
 
 

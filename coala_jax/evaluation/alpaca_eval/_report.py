@@ -226,7 +226,7 @@ def score_lines(score: Score) -> list[str]:
         f"{'discrete win rate':<27} {won.discrete_win_rate:6.2f} %: {won.n_wins} wins, "
         f"{won.n_wins_base} losses, {won.n_draws} draws of {won.n_total}",
         f"{'mean characters':<27} {score.lengths[1]:6.0f}, the baseline's {score.lengths[0]:.0f}",
-        _intervals_line(controlled or adjusted),
+        *([_intervals_line(controlled or adjusted)] if won.n_total > 1 else []),
     ]
 
 

@@ -18,7 +18,7 @@ class WinRate(NamedTuple):
 
     Attributes:
         win_rate: percent; the mean preference.
-        standard_error: of it, in points: of the mean over instructions.
+        standard_error: of it, in points: of the mean over instructions; NaN of one preference.
         interval: of 95 % in percent, Wilson's with Student's t; its ends are NaN of one preference.
         n_wins: preferences for the model.
         n_wins_base: preferences for the baseline.

@@ -48,8 +48,8 @@ class GroupArrays(NamedTuple):
 
     @property
     def raw_rows(self) -> jax.Array:
-        """(m, d) m = k n: the first member of every group, then the second ones, and so on."""
-        return _by_member(self.responses)
+        """(m, d) m = n k: the members of the first group, then those of the second, and so on."""
+        return self.responses.reshape(-1, self.width)
 
     @property
     def rows(self) -> jax.Array:
@@ -60,7 +60,7 @@ class GroupArrays(NamedTuple):
         """
         counts = self.weight > 0
         first = self.responses[:, 0][jnp.argmax(counts)]
-        return _by_member(jnp.where(counts[:, None, None], self.responses, first))
+        return jnp.where(counts[:, None, None], self.responses, first).reshape(-1, self.width)
 
     @property
     def member_weight(self) -> jax.Array:
@@ -70,19 +70,11 @@ class GroupArrays(NamedTuple):
     @property
     def row_weight(self) -> jax.Array:
         """(m,) weights of the rows, of mean 1."""
-        weight = _by_member(self.member_weight)
+        weight = self.member_weight.reshape(-1)
         return weight / jnp.mean(weight)
 
 
 Arrays: TypeAlias = PairArrays | GroupArrays
-
-
-def _by_member(values: jax.Array) -> jax.Array:
-    """(n, k, ...) -> (k n, ...).
-
-    No transposition: groups that are split over devices would come together on each of them.
-    """
-    return jnp.concatenate([values[:, member] for member in range(values.shape[1])])
 
 
 def prepare_for(config: Config, features: Features, name: str = "features") -> Arrays:

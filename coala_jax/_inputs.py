@@ -52,11 +52,11 @@ class PairArrays(NamedTuple):
     @property
     def raw_rows(self) -> jax.Array:
         """(m, d) rows as they came, those of pairs without weight too."""
-        return jnp.concatenate([self.chosen, self.rejected])
+        return _beside(self.chosen, self.rejected)
 
     @property
     def rows(self) -> jax.Array:
-        """(m, d) chosen responses followed by the rejected ones.
+        """(m, d) the chosen response of every pair, and behind each the rejected one.
 
         A pair without weight stands as a copy of the first one that has some: it then has no part
         in the cones, the patterns or the loss.
@@ -64,12 +64,20 @@ class PairArrays(NamedTuple):
         counts = self.weight > 0
         first = jnp.argmax(counts)
         sides = (self.chosen, self.rejected)
-        return jnp.concatenate([jnp.where(counts[:, None], x, x[first]) for x in sides])
+        return _beside(*(jnp.where(counts[:, None], x, x[first]) for x in sides))
 
     @property
     def row_weight(self) -> jax.Array:
         """(m,) weight of each of the rows, that of its pair."""
-        return jnp.concatenate([self.weight, self.weight])
+        return jnp.repeat(self.weight, 2)
+
+
+def _beside(chosen: jax.Array, rejected: jax.Array) -> jax.Array:
+    """Rows of a pair beside each other: (n, d) twice -> (2n, d).
+
+    Pairs that are split over devices then stay where they are.
+    """
+    return jnp.stack([chosen, rejected], axis=1).reshape(-1, *chosen.shape[1:])
 
 
 def prepare_features(features: PreferenceFeatures, name: str = "features") -> PairArrays:

@@ -6,9 +6,9 @@ with F u = sum_i D_i X (v_i - w_i) and G u = (E_i X v_i, E_i X w_i), E = 2 D - 1
 (Pilanci & Ergen 2020; COALA eq 3). Without the cones one half is enough, since only v - w counts:
 the gated ReLU program, min over u: l(S F u) + lambda_g sum_i ||u_i|| with F u = sum_i D_i X u_i
 (Mishkin et al. 2022). A pointwise loss sees the outputs of all m rows, S = I; a pairwise one sees
-n = m / 2 differences, S = [I, -I] over the chosen rows followed by the rejected ones; one of groups
-sees (n, k) outputs less the mean of their group, S the projector onto those, over rows of which the
-first n are the first members of all groups, and so on.
+n = m / 2 differences, of the chosen row of every pair and the rejected one behind it; one of groups
+sees (n, k) outputs less the mean of their group, S the projector onto those. The rows of a pair, or
+of a group, stand beside each other, so that rows which are split over devices keep them together.
 
 Weights u are (H, P, D): two halves v and w of a ReLU program, one of a gated one.
 
@@ -98,7 +98,7 @@ def loss_targets(config: Config, arrays: Arrays, params: Params) -> tuple[jax.Ar
     if config.loss.pairwise:
         return params.gamma + arrays.margin, arrays.weight
     ones = jnp.ones_like(arrays.weight)
-    return jnp.concatenate([ones, -ones]), arrays.row_weight
+    return jnp.stack([ones, -ones], axis=1).reshape(-1), arrays.row_weight
 
 
 def make_program(
@@ -166,20 +166,29 @@ def path_penalty(program: Program, linear: jax.Array | None) -> jax.Array:
 def from_rows(program: Program, output: jax.Array) -> jax.Array:
     """S z: outputs of rows (m, ...) -> one value a label, (*labels, ...)."""
     if program.loss.grouped:
-        groups, members = program.labels.shape
-        by_group = jnp.swapaxes(output.reshape(members, groups, *output.shape[1:]), 0, 1)
-        return less_group_mean(program, by_group)
+        return less_group_mean(program, output.reshape(*program.labels.shape, *output.shape[1:]))
     if not program.loss.pairwise:
         return output
-    pairs = program.labels.shape[0]
-    return output[:pairs] - output[pairs:]
+    chosen, rejected = sides(output)
+    return chosen - rejected
 
 
 def spread_to_rows(program: Program, residual: jax.Array) -> jax.Array:
     """S^T r: one value a label -> (m,)."""
     if program.loss.grouped:
-        return less_group_mean(program, residual).T.reshape(-1)
-    return jnp.concatenate([residual, -residual]) if program.loss.pairwise else residual
+        return less_group_mean(program, residual).reshape(-1)
+    return beside(residual, -residual) if program.loss.pairwise else residual
+
+
+def sides(rows: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """What belongs to the chosen rows and to the rejected ones: (2n, ...) -> (n, ...) twice."""
+    by_pair = rows.reshape(-1, 2, *rows.shape[1:])
+    return by_pair[:, 0], by_pair[:, 1]
+
+
+def beside(chosen: jax.Array, rejected: jax.Array) -> jax.Array:
+    """The inverse of `sides`: (n, ...) twice -> (2n, ...)."""
+    return jnp.stack([chosen, rejected], axis=1).reshape(-1, *chosen.shape[1:])
 
 
 def less_group_mean(program: Program, values: jax.Array) -> jax.Array:

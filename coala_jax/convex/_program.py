@@ -24,9 +24,11 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from coala_jax._group_inputs import Arrays, group_targets
 from coala_jax._inputs import PairArrays
+from coala_jax._row_mesh import RowMesh, with_rows
 from coala_jax._types import Config, Params
 from coala_jax.losses import Loss
 
@@ -50,6 +52,7 @@ class Program:
         loss: l, static.
         model: static; `"relu"` has the cones, `"gated_relu"` does not.
         linear_ridge: scalar mu of the linear path; None without one.
+        mesh: where the rows lie, None on one device; static.
     """
 
     features: jax.Array
@@ -60,6 +63,7 @@ class Program:
     loss: Loss = dataclasses.field(metadata={"static": True})
     model: Model = dataclasses.field(metadata={"static": True})
     linear_ridge: jax.Array | None = None
+    mesh: RowMesh | None = dataclasses.field(default=None, metadata={"static": True})
 
     @property
     def has_cones(self) -> bool:
@@ -115,9 +119,10 @@ def make_program(
     """
     labels, row_weight = loss_targets(config, arrays, params)
     unset = jnp.full((), jnp.nan, x.dtype)
-    patterns = patterns.astype(x.dtype)
+    x, patterns = with_rows(arrays.mesh, x, 0), with_rows(arrays.mesh, patterns.astype(x.dtype))
     ridge = params.linear_ridge * len(labels) if config.linear_path else None
-    return Program(x, patterns, labels, row_weight, unset, config.loss, config.model, ridge)
+    kind = (config.loss, config.model)
+    return Program(x, patterns, labels, row_weight, unset, *kind, ridge, arrays.mesh)
 
 
 def row_products(features: jax.Array, weights: jax.Array) -> jax.Array:
@@ -219,6 +224,15 @@ def output_adjoint(program: Program, residual: jax.Array) -> jax.Array:
 def by_halves(program: Program, block: jax.Array) -> jax.Array:
     """The blocks with the sign of each half: (P, k) -> (H, P, k)."""
     return program.halves[:, None, None] * block
+
+
+def inner_product(one: jax.Array, other: jax.Array) -> jax.Array:
+    """Sum over all axes of products: scalar.
+
+    `jnp.vdot` makes vectors first, for which rows on several devices would have to come together.
+    """
+    axes = tuple(range(one.ndim))
+    return lax.dot_general(one, other, ((axes, axes), ((), ())))
 
 
 def block_norms(weights: jax.Array, at_zero: float = 0.0) -> jax.Array:

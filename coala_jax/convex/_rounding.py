@@ -155,9 +155,12 @@ def _by_chunks(column: jax.Array) -> jax.Array:
 
 
 def _pairwise(values: jax.Array) -> jax.Array:
-    """Sum over the first axis by halves: (k, ...) -> (...)."""
+    """Sum over the first axis, neighbours first: (k, ...) -> (...).
+
+    Neighbours are on one device until there are no more sums than devices.
+    """
     while values.shape[0] > 1:
         half = values.shape[0] // 2
-        rest = values[2 * half :]
-        values = jnp.concatenate([values[:half] + values[half : 2 * half], rest])
+        one, other = sides(values[: 2 * half])
+        values = jnp.concatenate([one + other, values[2 * half :]])
     return values[0]

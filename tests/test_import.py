@@ -8,7 +8,10 @@ import pytest
 HEAVY = [
     *("flax", "transformers", "datasets", "torch", "matplotlib", "tokenizers", "sklearn", "gguf"),
 ]
-COMMANDS = ["solve", "extract", "generate", "serve", "explain", "data_get", "data_inspect"]
+COMMANDS = [
+    *("solve", "extract", "generate", "serve", "explain", "data_get", "data_inspect"),
+    "evaluate_reward_bench",
+]
 SERVER = ["starlette", "uvicorn", "h11", "openai"]
 
 
@@ -41,6 +44,7 @@ def test_the_solver_alone_has_its_commands(command):
     [
         "import coala_jax",
         "import coala_jax.features",
+        "from coala_jax.evaluation.reward_bench import read_scores, reward_bench",
         "import coala_jax.cli._main as cli; cli.build_parser()",
         # A command's module knows the defaults of all of its options.
         *(

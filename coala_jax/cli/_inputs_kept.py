@@ -8,7 +8,12 @@ import os
 from coala_jax.cli._parser import UsageError
 
 # Attributes of parsed arguments that name a file to be read, and to be written with its option.
-INPUTS = ("data", "file", "features", "eval", "groups")
+INPUTS = (
+    *("data", "file", "features", "eval", "groups"),
+    *("first", "second", "answers", "outputs", "questions", "baseline", "reference", "scores"),
+    *("annotations", "judgments", "prompts", "judge_prompts", "template", "cache"),
+    *("difficulty", "gamed"),
+)
 OUTPUTS = {"out": "--out", "html": "--html", "set_aside": "--rejected"}
 
 
@@ -21,11 +26,16 @@ def require_inputs_kept(arguments: argparse.Namespace) -> None:
     Raises:
         UsageError: names the option and the file.
     """
-    read = [path for name in INPUTS if (path := getattr(arguments, name, None))]
+    read = [path for name in INPUTS for path in _paths(getattr(arguments, name, None))]
     for name, option in OUTPUTS.items():
         written = getattr(arguments, name, None)
         if written and any(_same_file(str(path), str(written)) for path in read):
             raise UsageError(f"{option} {written} is what is read; give another file")
+
+
+def _paths(given: object) -> list[object]:
+    """What an option names: nothing, one file or several."""
+    return given if isinstance(given, list) else [given] if given else []
 
 
 def _same_file(read: str, written: str) -> bool:

@@ -11,6 +11,14 @@ from coala_jax._compile_cache import keep_compiled_programs
 from coala_jax._extras import how_to_install
 from coala_jax._status import SolveError
 from coala_jax._version import __version__
+from coala_jax.cli._commands import (
+    COMMANDS,
+    DATA,
+    DATA_COMMANDS,
+    EVALUATE,
+    EVALUATE_COMMANDS,
+    EVALUATE_GROUPS,
+)
 from coala_jax.cli._inputs_kept import require_inputs_kept
 from coala_jax.cli._output import BAD_INPUT, say, warning_line
 from coala_jax.cli._parser import OneLineParser, UsageError, add_commands
@@ -22,40 +30,6 @@ EPILOG = """exit codes: 0 done and solved; 2 bad input, nothing written; 3 a pha
 
 example:
   coala-jax quickstart --out out/quickstart"""
-DATA = "get preference pairs, make them from conversations, look at them before training"
-EVALUATE = "judge answers and heads as the field does, and ask people"
-# The module of each is imported when it is asked for.
-COMMANDS = {
-    "quickstart": "preference pairs to an aligned, certified head, with all that is in the package",
-    "extract": "run preference rows through a frozen backbone and keep their features",
-    "join": "join the parts that `extract --process-id I --processes N` made to one feature store",
-    "solve": "both phases of COALA on frozen features, with a certificate and held-out metrics",
-    "score": "rewards of responses or of both sides of preference rows",
-    "rank": "order the responses of each prompt, with the Bradley-Terry probability of each pair",
-    "explain": "each neuron's share in the reward of a response, and the responses that move it "
-    "most",
-    "generate": "answer prompts plainly and under the guidance of a head: one, a file, or a "
-    "session",
-    "best-of-n": "sample n responses a prompt and keep the best",
-    "improve": "learn a head from rewards that a function gives, in rounds of sampling and solving",
-    "serve": "serve guided completions and rewards to OpenAI clients, on this machine alone by "
-    "default",
-    "export": "features to an .npz, or to Arrow for Hugging Face datasets",
-    "export-head": "a head as a torch module or as a StableHLO function",
-    "backbones": "the supported families, or whether a checkpoint is supported, before its "
-    "weights are read",
-}
-DATA_COMMANDS = {
-    "get": "make a data set of the COALA paper: train, eval, counts",
-    "alternate": "make preference pairs from conversations (the Alternating Population Strategy): "
-    "of every user turn the immediate answer is chosen, the next later one rejected",
-    "inspect": "look at preference pairs before training: lengths, repeats, leaks, and what rules "
-    "that understand nothing reach",
-}
-
-
-EVALUATE_COMMANDS: dict[str, str] = {}
-EVALUATE_GROUPS: dict[str, tuple[str, dict[str, str]]] = {}
 
 
 def build_parser() -> OneLineParser:

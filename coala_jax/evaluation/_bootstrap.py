@@ -48,8 +48,13 @@ def cluster_bootstrap(
     mean = float(statistic(np.ones(len(place))))
     if count < 2:
         return Interval(mean, float("nan"), float("nan")), np.full(draws, np.nan)
-    rng = np.random.default_rng(seed)
-    chosen = rng.multinomial(count, np.full(count, 1 / count), size=draws).astype(np.float64)
+    chosen = cluster_draws(count, draws, seed)
     values = np.array([statistic(times[place]) for times in chosen])
     low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
     return Interval(mean, float(low), float(high)), values
+
+
+def cluster_draws(count: int, draws: int, seed: int) -> np.ndarray:
+    """How often each of some clusters is drawn, (draws, count) float64."""
+    rng = np.random.default_rng(seed)
+    return rng.multinomial(count, np.full(count, 1 / count), size=draws).astype(np.float64)

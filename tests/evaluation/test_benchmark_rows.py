@@ -52,6 +52,15 @@ def test_a_field_of_another_type_is_named(tmp_path):
     assert row.field((int, float), "id") == 3
 
 
+@pytest.mark.parametrize("key", ["uid", "question_id"])
+@pytest.mark.parametrize("parts", ["games", "choices", "turns"])
+def test_one_row_alone_is_a_row_whatever_it_lists(tmp_path, key, parts):
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps({key: 7, parts: [{"score": 1}, {"score": 2}]}))
+    (row,) = benchmark_rows(path)
+    assert len(row.field(list, parts)) == 2
+
+
 def test_answers_come_once_and_to_the_questions_asked(tmp_path):
     path = written(tmp_path / "ours.json", [{"id": "a", "output": "one"}])
     answers = answers_of(path)

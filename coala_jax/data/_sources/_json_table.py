@@ -14,6 +14,7 @@ NUMBERED = {"row_idx", "row"}
 # Columns that tell a row from an object around rows, which may well have an id or a label too.
 ROW_KEYS = {
     *("messages", "conversations", "utterances", "input", "preferred_output"),
+    *("question_id", "uid"),  # of benchmarks, whose rows hold lists of games or choices
     *(set(COLUMNS) - {"id", "label", "group", "weight", "margin", "system"}),
 }
 # Of those, columns of one text a row: lists of them are columns of a table.

@@ -1,0 +1,82 @@
+"""AlpacaEval 2: its files, its judge, and its win rates with intervals that hold.
+
+Instructions, baseline, judge's template, difficulties and gamed rows are read from the user's files
+(CC BY-NC 4.0, of tatsu-lab/alpaca_eval); no text of them is in this package.
+"""
+
+from coala_jax.evaluation.alpaca_eval._annotations import (
+    Annotation,
+    Annotations,
+    in_order_of,
+    read_annotations,
+    require_judged,
+    write_annotations,
+)
+from coala_jax.evaluation.alpaca_eval._judging import Call, Verdicts, judge_calls, judged
+from coala_jax.evaluation.alpaca_eval._length_controlled import LengthControlled
+from coala_jax.evaluation.alpaca_eval._length_data import (
+    GamedRows,
+    LengthData,
+    read_difficulty,
+    read_length_data,
+    require_same_difficulty,
+)
+from coala_jax.evaluation.alpaca_eval._outputs import (
+    Pair,
+    Question,
+    output_rows,
+    pair_outputs,
+    read_outputs,
+    read_questions,
+    write_outputs,
+)
+from coala_jax.evaluation.alpaca_eval._report import (
+    leaderboard_row,
+    require_leaderboard_name,
+    score_lines,
+    score_report,
+    score_warnings,
+    write_leaderboard,
+)
+from coala_jax.evaluation.alpaca_eval._score import Score, score
+from coala_jax.evaluation.alpaca_eval._template import OWN_WORDING, Template, read_template
+from coala_jax.evaluation.alpaca_eval._win_rate import WinRate, win_rate
+
+__all__ = [
+    "OWN_WORDING",
+    "Annotation",
+    "Annotations",
+    "Call",
+    "GamedRows",
+    "LengthControlled",
+    "LengthData",
+    "Pair",
+    "Question",
+    "Score",
+    "Template",
+    "Verdicts",
+    "WinRate",
+    "in_order_of",
+    "judge_calls",
+    "judged",
+    "leaderboard_row",
+    "output_rows",
+    "pair_outputs",
+    "read_annotations",
+    "read_difficulty",
+    "read_length_data",
+    "read_outputs",
+    "read_questions",
+    "read_template",
+    "require_judged",
+    "require_leaderboard_name",
+    "require_same_difficulty",
+    "score",
+    "score_lines",
+    "score_report",
+    "score_warnings",
+    "win_rate",
+    "write_annotations",
+    "write_leaderboard",
+    "write_outputs",
+]

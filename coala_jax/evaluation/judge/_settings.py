@@ -1,0 +1,123 @@
+"""Which judge is asked, and how."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+from urllib.parse import urlsplit, urlunsplit
+
+from coala_jax._choices import require_fields
+from coala_jax.evaluation._errors import EvaluationError
+
+KEY_VARIABLE, URL_VARIABLE = "OPENAI_API_KEY", "OPENAI_BASE_URL"
+OPENAI_URL = "https://api.openai.com/v1"
+# What the client sends where an endpoint takes no key: it refuses to send none.
+NO_KEY = "none"
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+class Prices(NamedTuple):
+    """What a million tokens cost, in the user's currency."""
+
+    prompt: float
+    completion: float
+
+    def of(self, prompt_tokens: float, completion_tokens: float) -> float:
+        """The price of so many tokens."""
+        return (self.prompt * prompt_tokens + self.completion * completion_tokens) / 1e6
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgeSettings:
+    """A model behind an endpoint that speaks OpenAI's protocol of chat completions.
+
+    Attributes:
+        model: its name there.
+        base_url: of the endpoint, up to and with ``/v1``; None takes the environment variable
+            OPENAI_BASE_URL, or else OpenAI's own.
+        key_variable: the environment variable that holds the key. It is read when the judge is
+            opened and is never written anywhere.
+        parallel: requests at a time.
+        retries: of a request that met a busy or broken endpoint.
+        timeout: seconds after which a request counts as lost.
+        requests_per_minute: at most, retries among them; None sets no limit.
+        send_temperature: whether requests say their temperature; some models refuse any but their
+            own, and then what they sample is not greedy.
+    """
+
+    model: str
+    base_url: str | None = None
+    key_variable: str = KEY_VARIABLE
+    parallel: int = 8
+    retries: int = 6
+    timeout: float = 120.0
+    requests_per_minute: float | None = None
+    send_temperature: bool = True
+
+    def __post_init__(self) -> None:
+        """Check every field.
+
+        Raises:
+            EvaluationError: names the field and what it may be; of ``key_variable`` never the
+                value, which may be a key given by mistake.
+        """
+        if not isinstance(self.key_variable, str) or not _VARIABLE.fullmatch(self.key_variable):
+            raise EvaluationError(
+                "key_variable must be the name of an environment variable, such as "
+                f"{KEY_VARIABLE}; the key itself is given in that variable alone"
+            )
+        require_fields(self, EvaluationError)
+        if not self.model:
+            raise EvaluationError("model='' must name a model of the endpoint")
+        if self.parallel < 1 or self.retries < 0:
+            raise EvaluationError(
+                f"parallel={self.parallel} must be at least 1, retries={self.retries} at least 0"
+            )
+        for name in ("timeout", "requests_per_minute"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < float("inf"):
+                raise EvaluationError(f"{name}={value} must be above 0")
+
+    def url(self, environment: Mapping[str, str] = os.environ) -> str:
+        """The endpoint that is asked.
+
+        Raises:
+            EvaluationError: it is no address of HTTP.
+        """
+        url = self.base_url or environment.get(URL_VARIABLE) or OPENAI_URL
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.netloc:
+            raise EvaluationError(
+                f"base URL {shown_url(url)}: must begin with http:// or https:// and name a host, "
+                "such as http://127.0.0.1:8000/v1"
+            )
+        return url.rstrip("/")
+
+    def key(self, environment: Mapping[str, str] = os.environ) -> str:
+        """The key for the endpoint; `NO_KEY` where none is set and the endpoint may need none.
+
+        Raises:
+            EvaluationError: none is set, and OpenAI or a variable of the caller's is meant.
+        """
+        if key := environment.get(self.key_variable):
+            return key
+        if self.key_variable != KEY_VARIABLE:
+            raise EvaluationError(
+                "the environment variable that key_variable names is not set; set it to the key "
+                "of the endpoint"
+            )
+        if self.url(environment) == OPENAI_URL:
+            raise EvaluationError(
+                f"{OPENAI_URL} needs a key: set {KEY_VARIABLE} to it, or give the base URL of "
+                "another endpoint"
+            )
+        return NO_KEY
+
+
+def shown_url(url: str) -> str:
+    """An address without what may be secret in it: user, password, query."""
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))

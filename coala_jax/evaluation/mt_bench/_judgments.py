@@ -1,0 +1,216 @@
+"""Judgments of MT-Bench, ours or others', read from FastChat's files."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Hashable, Sequence
+from typing import NamedTuple, TypeVar
+
+from coala_jax.data._options import SourceOptions
+from coala_jax.evaluation._benchmark_rows import BenchmarkRow, benchmark_rows
+from coala_jax.evaluation._errors import EvaluationError
+from coala_jax.evaluation.mt_bench._judge_prompts import OWN
+from coala_jax.evaluation.mt_bench._judging import MODEL_1, MODEL_2
+from coala_jax.evaluation.mt_bench._questions import Question, question_id
+from coala_jax.evaluation.mt_bench._verdicts import ERROR, FAILED, TIE
+
+WINNERS = (MODEL_1, MODEL_2, TIE, ERROR)
+
+
+class SingleJudgment(NamedTuple):
+    """A grade of one answer.
+
+    Attributes:
+        question: its id, as a text.
+        turn: 1 or 2.
+        model: who answered.
+        score: the grade; -1 where the judgment gives none.
+        failed: the judge could not be reached.
+        judge: the judge's model.
+        prompt: the name of its prompt; empty where the row does not say.
+        place: file and row, for messages.
+    """
+
+    question: str
+    turn: int
+    model: str
+    score: float
+    failed: bool
+    judge: str
+    prompt: str
+    place: str
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Whom it is about."""
+        return (self.model,)
+
+
+class PairJudgment(NamedTuple):
+    """A comparison of two answers, in both orders.
+
+    Attributes:
+        question: its id, as a text.
+        turn: 1 or 2.
+        models: the first and the second one.
+        first: winner of the game that shows model 1 first: ``model_1``, ``model_2``, ``tie`` or
+            ``error``.
+        second: of the game that shows model 2 first.
+        judge: the judge's model.
+        prompt: the name of its prompt; empty where the row does not say.
+        place: file and row, for messages.
+    """
+
+    question: str
+    turn: int
+    models: tuple[str, str]
+    first: str
+    second: str
+    judge: str
+    prompt: str
+    place: str
+
+
+Judgment = TypeVar("Judgment", SingleJudgment, PairJudgment)
+
+
+class Judgments(NamedTuple):
+    """The judgments of a file; one of the two lists is empty."""
+
+    single: list[SingleJudgment]
+    pairs: list[PairJudgment]
+
+    @property
+    def judge(self) -> str:
+        """The model of the judge."""
+        return (self.single or self.pairs)[0].judge
+
+    @property
+    def by_own_prompts(self) -> int:
+        """How many were asked for in words of this package."""
+        names = [each.prompt for each in self.single] + [each.prompt for each in self.pairs]
+        return sum(name.startswith(OWN) for name in names)
+
+
+def read_judgments(
+    source: str | os.PathLike[str],
+    questions: Sequence[Question] | None = None,
+    options: SourceOptions = SourceOptions(),
+) -> Judgments:
+    """Grades of ``JUDGE_single.jsonl``, or comparisons of ``JUDGE_pair.jsonl``.
+
+    Args:
+        source: the file.
+        questions: that must be judged, each turn of them for all models, and no others; None asks
+            nothing.
+        options: which of its rows.
+
+    Raises:
+        DataError: it cannot be read.
+        EvaluationError: a row that is no judgment, both kinds in one file, several judges, an
+            answer judged twice, judgments of other questions, or answers without one.
+    """
+    rows = benchmark_rows(source, options)
+    compared = [row for row in rows if "g1_winner" in row.fields]
+    if compared and len(compared) < len(rows):
+        raise EvaluationError(
+            f"{source}: {len(compared)} of {len(rows)} judgments compare two answers and the "
+            "others grade one; give a file of one kind"
+        )
+    if compared:
+        return Judgments([], _checked(source, rows, _pair, questions))
+    return Judgments(_checked(source, rows, _single, questions), [])
+
+
+def _checked(
+    source: str | os.PathLike[str],
+    rows: Sequence[BenchmarkRow],
+    read: Callable[[BenchmarkRow], Judgment],
+    questions: Sequence[Question] | None,
+) -> list[Judgment]:
+    judgments = [read(row) for row in rows]
+    judges = list(dict.fromkeys(each.judge for each in judgments))
+    if len(judges) > 1:
+        raise EvaluationError(
+            f"{source}: judgments of {len(judges)} judges ({', '.join(judges[:3])}); no two judges "
+            "grade alike: give a file of one"
+        )
+    found: dict[Hashable, Judgment] = {}
+    for each in judgments:
+        key = (each.question, each.turn, frozenset(each.models))
+        if (earlier := found.setdefault(key, each)) is not each:
+            raise EvaluationError(
+                f"{each.place}: judges question {each.question}, turn {each.turn}, of "
+                f"{' and '.join(each.models)} as {earlier.place} does; keep one of them"
+            )
+    if questions is not None:
+        _require_all(source, judgments, questions)
+    return judgments
+
+
+def _require_all(
+    source: str | os.PathLike[str],
+    judgments: Sequence[SingleJudgment] | Sequence[PairJudgment],
+    questions: Sequence[Question],
+) -> None:
+    asked = {
+        (question.key, turn) for question in questions for turn in range(1, len(question.turns) + 1)
+    }
+    judged: dict[frozenset[str], set[tuple[str, int]]] = {}
+    for each in judgments:
+        if (each.question, each.turn) not in asked:
+            raise EvaluationError(
+                f"{each.place}: judges question {each.question}, turn {each.turn}, which this set "
+                "does not have; give the questions that were judged"
+            )
+        judged.setdefault(frozenset(each.models), set()).add((each.question, each.turn))
+    for models, there in judged.items():
+        if missing := sorted(asked - there):
+            question, turn = missing[0]
+            raise EvaluationError(
+                f"{source}: of {' and '.join(sorted(models))} {len(missing)} of {len(asked)} "
+                f"answers are not judged, first question {question}, turn {turn}; judge them too"
+            )
+
+
+def _single(row: BenchmarkRow) -> SingleJudgment:
+    score = row.field((int, float), "score")
+    if not math.isfinite(score):
+        raise EvaluationError(f"{row.place}: score is {score}, a number is expected")
+    return SingleJudgment(
+        str(question_id(row)),
+        _turn(row),
+        row.text("model"),
+        score,
+        row.fields.get("judgment") == FAILED,
+        *_judge(row),
+        row.place,
+    )
+
+
+def _pair(row: BenchmarkRow) -> PairJudgment:
+    first, second = (row.text(f"g{game}_winner") for game in (1, 2))
+    for winner in (first, second):
+        if winner not in WINNERS:
+            raise EvaluationError(
+                f"{row.place}: a winner is {winner!r}, one of {', '.join(WINNERS)} is expected"
+            )
+    models = row.text(MODEL_1), row.text(MODEL_2)
+    if models[0] == models[1]:
+        raise EvaluationError(f"{row.place}: compares {models[0]} with itself")
+    question = str(question_id(row))
+    return PairJudgment(question, _turn(row), models, first, second, *_judge(row), row.place)
+
+
+def _turn(row: BenchmarkRow) -> int:
+    turn: int = row.field(int, "turn") if "turn" in row.fields else 1
+    return turn
+
+
+def _judge(row: BenchmarkRow) -> tuple[str, str]:
+    """The judge's model, and the name of its prompt."""
+    judge = row.field(list, "judge")
+    if not judge or not all(isinstance(each, str) for each in judge):
+        raise EvaluationError(f"{row.place}: judge is {judge!r}, [model, prompt] is expected")
+    return judge[0], judge[1] if len(judge) > 1 else ""

@@ -1,0 +1,171 @@
+"""`coala-jax evaluate alpaca-eval`: from files to figures, faults as one line."""
+
+import csv
+import json
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+
+from coala_jax.cli._main import main
+from coala_jax.evaluation._chat import Reply
+from coala_jax.evaluation.alpaca_eval import write_annotations
+from tests.evaluation.alpaca_studies import annotations_of, simulated
+
+SCORE = ["evaluate", "alpaca-eval", "score"]
+JUDGE = ["evaluate", "alpaca-eval", "judge"]
+COUNT = 40
+
+
+def write_csv(path, header, rows):
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([header, *rows])
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """Annotations in another order than the set, the answers, the set, gamed rows, difficulties."""
+    folder = tmp_path_factory.mktemp("alpaca-eval")
+    study = simulated(COUNT, 0)
+    annotations = annotations_of(study.comparison)
+    order = np.random.default_rng(0).permutation(COUNT)
+    shuffled = annotations._replace(rows=[annotations.rows[place] for place in order])
+    write_annotations(folder / "annotations.json", shuffled)
+    pairs = [row.pair for row in annotations.rows]
+    for name, side, generator in (("ours", "output_2", "ours"), ("base", "output_1", "base")):
+        rows = [
+            {
+                "instruction": pair.question.instruction,
+                "output": getattr(pair, side),
+                "generator": generator,
+            }
+            for pair in pairs
+        ]
+        (folder / f"{name}.json").write_text(json.dumps(rows))
+    gamed = study.data.gamed
+    header = ["model", "index", "preference", "std_delta_len", "instruction_difficulty"]
+    rows = zip(
+        np.repeat(["verbose", "concise"], COUNT),
+        gamed.question,
+        gamed.preference,
+        gamed.length_difference,
+        study.data.difficulty[gamed.question],
+        ["False"] * 2 * COUNT,
+        strict=True,
+    )
+    write_csv(folder / "df_gamed.csv", [*header, "not_gamed_baseline"], rows)
+    numbered = enumerate(study.data.difficulty)
+    write_csv(folder / "instruction_difficulty.csv", ["", "instruction_difficulty"], numbered)
+    return folder
+
+
+def test_score_gives_the_figures_and_writes_the_row(files, tmp_path, capsys):
+    board = tmp_path / "board.csv"
+    arguments = [
+        *[str(files / "annotations.json"), "--questions", str(files / "base.json")],
+        *["--gamed", str(files / "df_gamed.csv"), "--outputs", str(files / "ours.json")],
+        *["--difficulty", str(files / "instruction_difficulty.csv"), "--draws", "50"],
+    ]
+    assert main([*SCORE, *arguments, "--out", str(board), "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["model"] == "ours" and result["n_total"] == COUNT
+    assert result["length_controlled"]["draws"] == 50 and result["length_adjusted"] is None
+    low, high = result["length_controlled"]["interval"]
+    assert low < result["length_controlled_winrate"] < high
+    with board.open(newline="") as file:
+        _, row = csv.reader(file)
+    assert float(row[10]) == result["length_controlled_winrate"]
+    assert main([*SCORE, *arguments]) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[0] == "ours against base, judged by judge"
+    assert shown[1].startswith("length-controlled win rate ") and " draws of 40" in shown[3]
+
+
+def test_score_without_gamed_rows_says_what_cannot_be_had(files, capsys):
+    assert main([*SCORE, str(files / "annotations.json"), "--draws", "20"]) == 0
+    shown = capsys.readouterr()
+    assert "warning: no length-controlled win rate: it needs df_gamed.csv" in shown.err
+    assert "length-controlled win rate " not in shown.out
+    assert "not comparable with the leaderboard's" in shown.out
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--gamed", "df_gamed.csv"], "--gamed needs --questions FILE"),
+        (["--partial"], "--partial needs --questions FILE"),
+        (["--questions", "base.json", "--difficulty", "d.csv"], "--difficulty checks --gamed"),
+        (["--out", "board.txt"], "a leaderboard is a .csv or a .json file"),
+        (["--outputs", "base.json"], "40 of 40 answers are not those that"),
+        (["--questions", "none.json"], "none.json"),
+    ],
+)
+def test_faults_of_score_are_one_line(files, monkeypatch, capsys, options, message):
+    monkeypatch.chdir(files)
+    assert main([*SCORE, "annotations.json", *options]) == 2
+    shown = capsys.readouterr()
+    assert message in shown.err and len(shown.err.splitlines()) == 1 and not shown.out
+
+
+def test_score_does_not_write_over_what_it_reads(files, capsys):
+    name = str(files / "annotations.json")
+    assert main([*SCORE, name, "--out", name]) == 2
+    assert "is what is read" in capsys.readouterr().err
+
+
+class LongerIsBetter:
+    """A judge of our own: it likes the longer answer, and gives no log probabilities."""
+
+    model = "stand-in"
+
+    def __call__(self, requests):
+        texts = [request.messages[-1][1] for request in requests]
+        return [Reply("M" if "m" * 3001 in text.split("of M begins")[1] else "m") for text in texts]
+
+    def account(self):
+        return {"asked": 1}
+
+
+@pytest.fixture
+def stand_in(monkeypatch):
+    pytest.importorskip("coala_jax.cli._judge_options")
+    from coala_jax.cli import _evaluate_alpaca_eval_judge as command
+
+    @contextmanager
+    def opened(_):
+        yield LongerIsBetter()
+
+    monkeypatch.setattr(command, "open_judge", opened)
+    monkeypatch.setattr(command, "account_lines", lambda account: [str(account)])
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_judge_writes_what_score_reads(files, tmp_path, capsys):
+    out = tmp_path / "annotations.json"
+    options = ["--baseline", str(files / "base.json"), "--judge", "x", "--out", str(out)]
+    assert main([*JUDGE, str(files / "ours.json"), *options, "--both-orders", "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["template"]["source"] == "own wording" and result["annotator"] == "stand-in"
+    assert result["verdicts"]["by_text"] == result["verdicts"]["calls"] == 2 * COUNT
+    rows = json.loads(out.read_text())
+    for row in rows:
+        longer = len(row["output_2"]) > 3000
+        assert row["preference"] == (2.0 if longer else 1.5)
+    assert main([*SCORE, str(out), "--outputs", str(files / "ours.json"), "--draws", "5"]) == 0
+    assert "ours against base, judged by stand-in" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_faults_of_judge_are_one_line(files, tmp_path, capsys):
+    options = ["--baseline", str(files / "base.json"), "--judge", "x"]
+    ours = str(files / "ours.json")
+    assert main([*JUDGE, ours, *options, "--out", str(tmp_path / "a.txt")]) == 2
+    assert "annotations are a .json file" in capsys.readouterr().err
+    assert main([*JUDGE, ours, *options, "--out", ours]) == 2
+    assert "is what is read" in capsys.readouterr().err
+    short = tmp_path / "short.json"
+    short.write_text(json.dumps(json.loads((files / "ours.json").read_text())[1:]))
+    options += ["--out", str(tmp_path / "a.json")]
+    assert main([*JUDGE, str(short), *options]) == 2
+    assert "1 of 40 questions have no answer" in capsys.readouterr().err
+    assert main([*JUDGE, str(short), *options, "--partial"]) == 0

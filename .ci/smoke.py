@@ -14,6 +14,7 @@ def main() -> None:
     assert "site-packages" in str(package), f"{package} is not the installed wheel"
     assets = ["py.typed", "quickstart/backbone/model.safetensors", "quickstart/concepts"]
     assets += ["decoding/templates/comparison.html.j2", "study/templates/chart.svg.j2"]
+    assets += ["evaluation/blind/templates/study.js"]
     missing = [name for name in assets if not pathlib.Path(str(package / name)).exists()]
     assert not missing, f"the wheel lacks {missing}"
     rng = np.random.default_rng(0)

@@ -11,6 +11,7 @@ HEAVY = [
 COMMANDS = [
     *("solve", "extract", "generate", "serve", "explain", "data_get", "data_inspect"),
     "evaluate_reward_bench",
+    *(f"evaluate_blind_{name}" for name in ("make", "serve", "analyse", "size")),
 ]
 SERVER = ["starlette", "uvicorn", "h11", "openai"]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from coala_jax.cli._judge_options import account_lines, add_judge_options, dry_run, open_judge
-from coala_jax.cli._output import counts_line, output_file, report
+from coala_jax.cli._output import counts_line, excerpt, output_file, report, warning_line
 from coala_jax.cli._parser import UsageError
 from coala_jax.evaluation._benchmark_rows import ROWS_HELP
 
@@ -102,6 +102,14 @@ def _lines(verdicts: Verdicts, template: Template, pairs: int) -> list[str]:
         *counts_line("verdicts", {name.replace("_", " "): counts[name] for name in shown}),
         f"preference for the answer shown first: {verdicts.first_preferred:.3f}",
     ]
+    if verdicts.example is not None:
+        lines.append(
+            warning_line(
+                f"{verdicts.unparsable} of {verdicts.calls} replies say neither m nor M, such as "
+                f"{excerpt(verdicts.example)!r}: their pairs have no preference. Take a judge that "
+                "keeps to the form asked for, or one that gives log probabilities"
+            )
+        )
     if verdicts.both_orders:
         lines.append(
             f"{verdicts.consistent} of {verdicts.both_orders} pairs have the same verdict in both "

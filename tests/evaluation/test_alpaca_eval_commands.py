@@ -7,6 +7,7 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
+from coala_jax.cli import _evaluate_alpaca_eval_judge as command
 from coala_jax.cli._main import main
 from coala_jax.evaluation._chat import Reply
 from coala_jax.evaluation.alpaca_eval import write_annotations
@@ -126,14 +127,22 @@ class LongerIsBetter:
         return {"asked": 1}
 
 
+class SpeaksGerman(LongerIsBetter):
+    """A judge that says which is better, in its own way."""
+
+    def __call__(self, requests):
+        return [Reply("Antwort m ist besser")] * len(requests)
+
+
 @pytest.fixture
 def stand_in(monkeypatch):
-    pytest.importorskip("coala_jax.cli._judge_options")
-    from coala_jax.cli import _evaluate_alpaca_eval_judge as command
+    use(monkeypatch, LongerIsBetter())
 
+
+def use(monkeypatch, judge):
     @contextmanager
     def opened(_):
-        yield LongerIsBetter()
+        yield judge
 
     monkeypatch.setattr(command, "open_judge", opened)
     monkeypatch.setattr(command, "account_lines", lambda account: [str(account)])
@@ -169,3 +178,14 @@ def test_faults_of_judge_are_one_line(files, tmp_path, capsys):
     assert main([*JUDGE, str(short), *options]) == 2
     assert "1 of 40 questions have no answer" in capsys.readouterr().err
     assert main([*JUDGE, str(short), *options, "--partial"]) == 0
+
+
+def test_a_judge_that_keeps_to_no_form_is_said(files, tmp_path, monkeypatch, capsys):
+    use(monkeypatch, SpeaksGerman())
+    out = str(tmp_path / "annotations.json")
+    options = ["--baseline", str(files / "base.json"), "--judge", "x", "--out", out]
+    assert main([*JUDGE, str(files / "ours.json"), *options]) == 0
+    shown = capsys.readouterr().out
+    assert "40 of 40 replies say neither m nor M, such as 'Antwort m ist besser'" in shown
+    assert main([*SCORE, out]) == 2
+    assert "none could be read" in capsys.readouterr().err

@@ -190,6 +190,7 @@ def test_half_a_pair_is_no_preference():
     assert np.isnan([row.preference for row in annotations]).all()
     assert annotations[0].replies[1]["error"] == "timed out"
     assert (verdicts.failed, verdicts.unparsable, verdicts.both_orders) == (1, 1, 0)
+    assert verdicts.example == "both"
     with pytest.raises(EvaluationError, match="3 replies to 4 calls"):
         judged(pairs, calls, replies[:3])
 

@@ -49,6 +49,7 @@ class Verdicts(NamedTuple):
         by_logprobs: verdicts read from log probabilities.
         by_text: verdicts read from the text, where log probabilities were not to be had.
         unparsable: replies that say neither.
+        example: the first of these; None where there is none.
         failed: calls without a reply.
         same_outputs: pairs of equal answers, which are ties without a call.
         first_preferred: mean probability that the judge gave to the answer shown first. A judge
@@ -61,6 +62,7 @@ class Verdicts(NamedTuple):
     by_logprobs: int
     by_text: int
     unparsable: int
+    example: str | None
     failed: int
     same_outputs: int
     first_preferred: float
@@ -133,7 +135,9 @@ def judged(
         verdicts = of_pair.get(number, [(TIE, None)])
         mean = math.fsum(preference for preference, _ in verdicts) / len(verdicts)
         annotations.append(Annotation(pair, mean, tuple(kept for _, kept in verdicts if kept)))
-    how = Counter(how for _, how in read)
+    kinds = [kind for _, kind in read]
+    how = Counter(kinds)
+    unread = [reply.text for reply, kind in zip(replies, kinds, strict=True) if kind == UNPARSABLE]
     shown = np.array([preference for preference, _ in read])
     both = [
         [preference for preference, _ in verdicts]
@@ -145,6 +149,7 @@ def judged(
         by_logprobs=how[BY_LOGPROBS],
         by_text=how[BY_TEXT],
         unparsable=how[UNPARSABLE],
+        example=unread[0] if unread else None,
         failed=how[FAILED],
         same_outputs=len(pairs) - len(of_pair),
         first_preferred=_mean(MODEL_BETTER - shown[~np.isnan(shown)]),

@@ -111,8 +111,8 @@ def answer_questions(
             lines.append(rows, tally._asdict())
         lines.finish()
     if file.is_array:
-        rows = map(json.loads, lined.read_text("utf-8").splitlines())
-        write_text(out, json_text(list(rows)))
+        whole = list(map(json.loads, lined.read_text("utf-8").splitlines()))
+        write_text(out, json_text(whole))
         lined.unlink()
     return tally
 

@@ -1,0 +1,210 @@
+"""`coala-jax evaluate blind make`: a page that asks people which of two answers is better."""
+
+from __future__ import annotations
+
+import argparse
+import secrets
+from pathlib import Path
+
+from coala_jax._intervals import LEVEL
+from coala_jax.cli._judged_inputs import ANSWERS_HELP, matched_answers
+from coala_jax.cli._output import report, warning_line
+from coala_jax.cli._parser import (
+    UsageError,
+    fraction,
+    natural_number,
+    non_negative_number,
+    positive_integer,
+)
+from coala_jax.evaluation.blind._design import Design
+from coala_jax.evaluation.blind._plan import Exclusions
+from coala_jax.evaluation.blind._wording import DEFAULT_WORDING, read_words
+
+EXAMPLE = """  coala-jax evaluate blind make --answers coala=coala.jsonl --answers dpo=dpo.jsonl \\
+      --participants 60 --out study"""
+# As many pairs as people read with care in half an hour.
+USUAL_ITEMS = 25
+SECRET_BYTES = 32
+DESIGN, RULES = Design(places=2, items=6), Exclusions()
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
+    parser.add_argument(
+        "--answers",
+        action="append",
+        required=True,
+        metavar="NAME=FILE",
+        help=f"a system and its answers, given for two systems or more; {ANSWERS_HELP}",
+    )
+    parser.add_argument(
+        "--questions",
+        metavar="FILE",
+        help="rows of id and prompt, where the answers do not say what was asked",
+    )
+    parser.add_argument(
+        "--out", required=True, metavar="FOLDER", help="for page, plan, key and codes"
+    )
+    parser.add_argument(
+        "--participants",
+        type=positive_integer,
+        required=True,
+        metavar="N",
+        help="how many people prompts, pairs and sides are balanced for",
+    )
+    parser.add_argument(
+        "--items",
+        type=positive_integer,
+        metavar="N",
+        help=f"prompts that each of them judges (default: all, at most {USUAL_ITEMS})",
+    )
+    parser.add_argument(
+        "--repeats",
+        type=natural_number,
+        default=DESIGN.repeats,
+        metavar="N",
+        help="of these, how many are shown again with the sides exchanged (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--checks",
+        type=natural_number,
+        default=DESIGN.checks,
+        metavar="N",
+        help="checks of attention that each sees (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--checks-file",
+        metavar="FILE",
+        help="rows with prompt, good and bad; without it a check is an answer beside the same "
+        "words in random order",
+    )
+    page = parser.add_argument_group("page")
+    page.add_argument("--title", default=DEFAULT_WORDING.title, help="(default: %(default)s)")
+    page.add_argument(
+        "--question", default=DEFAULT_WORDING.question, help="of every pair (default: %(default)s)"
+    )
+    page.add_argument(
+        "--consent", metavar="FILE", help="text that people agree to (default: one of ours)"
+    )
+    page.add_argument(
+        "--instructions", metavar="FILE", help="text that says what to do (default: one of ours)"
+    )
+    page.add_argument(
+        "--any-code",
+        action="store_true",
+        help="people bring codes of their own, as from Prolific (?PROLIFIC_PID=...); without it "
+        "each takes one of codes.txt",
+    )
+    page.add_argument(
+        "--completion-url", metavar="URL", help="where the page leads at its end, as to Prolific"
+    )
+    plan = parser.add_argument_group("plan of the analysis")
+    plan.add_argument(
+        "--compare",
+        action="append",
+        default=[],
+        metavar="FIRST:SECOND",
+        help="a comparison; may be repeated (default: all pairs of systems)",
+    )
+    plan.add_argument(
+        "--level", type=fraction, default=LEVEL, help="of intervals (default: %(default)s)"
+    )
+    plan.add_argument(
+        "--most-failed-checks",
+        type=natural_number,
+        default=RULES.most_failed_checks,
+        metavar="N",
+        help="who fails more is left out (default: %(default)s)",
+    )
+    plan.add_argument(
+        "--fewest-seconds",
+        type=non_negative_number,
+        default=RULES.fewest_seconds,
+        metavar="S",
+        help="whose median time for a pair is shorter is left out (default: %(default)s)",
+    )
+    plan.add_argument(
+        "--keep-incomplete",
+        action="store_true",
+        help="count the answers of people who stop early; without it they are left out",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command; gives the exit code."""
+    from coala_jax.evaluation.blind._make import plan_study, read_checks, write_study
+    from coala_jax.evaluation.blind._study import make_study, systems_named
+
+    sources = [_named(text, "=", "--answers NAME=FILE") for text in arguments.answers]
+    names, files_of_answers = zip(*sources, strict=True)
+    if len(set(names)) < len(names):
+        raise UsageError(f"--answers: {', '.join(names)} must be different names")
+    prompts, answers = matched_answers(files_of_answers, names, arguments.questions)
+    design = Design(
+        places=arguments.participants,
+        items=arguments.items or min(len(prompts), USUAL_ITEMS),
+        repeats=arguments.repeats,
+        checks=arguments.checks,
+    )
+    study = make_study(
+        prompts,
+        answers,
+        design,
+        secret=secrets.token_bytes(SECRET_BYTES),
+        checks=read_checks(Path(arguments.checks_file)) if arguments.checks_file else (),
+        wording=DEFAULT_WORDING._replace(
+            title=arguments.title,
+            question=arguments.question,
+            **{
+                name: read_words(Path(file))
+                for name in ("consent", "instructions")
+                if (file := getattr(arguments, name)) is not None
+            },
+        ),
+        any_code=arguments.any_code,
+        completion_url=arguments.completion_url,
+    )
+    plan = plan_study(
+        study,
+        answers,
+        design,
+        Exclusions(
+            most_failed_checks=arguments.most_failed_checks,
+            fewest_seconds=arguments.fewest_seconds,
+            keep_incomplete=arguments.keep_incomplete,
+        ),
+        level=arguments.level,
+        comparisons=[_named(text, ":", "--compare FIRST:SECOND") for text in arguments.compare],
+    )
+    files = write_study(Path(arguments.out), study, plan)
+    named = systems_named(study.page, [one.system for one in answers])
+    lines = [
+        warning_line(f"{count} texts of the page name {name}, which may tell whose they are")
+        for name, count in named.items()
+    ]
+    if study.identical:
+        lines.append(f"{study.identical} pairs of answers are the same text and are not shown")
+    lines += [
+        f"study {plan.study}: {plan.trials} pairs for each of {design.places} people",
+        f"page   {files.page}",
+        f"plan   {files.plan}  SHA-256 {plan.sha256}",
+        f"key    {files.key}  (keep it away from the answers until they are in)",
+    ]
+    if files.codes is not None:
+        lines.append(f"codes  {files.codes}")
+    result = {
+        "study": plan.study,
+        "pairs_a_person": plan.trials,
+        "identical": study.identical,
+        "systems_named": named,
+        "plan_sha256": plan.sha256,
+        "files": files._asdict(),
+    }
+    return report(arguments, result, lines)
+
+
+def _named(text: str, mark: str, form: str) -> tuple[str, str]:
+    first, _, second = text.partition(mark)
+    if not first or not second:
+        raise UsageError(f"{text!r}: give {form}")
+    return first, second

@@ -136,7 +136,8 @@ def program_of(answers: Answers, certificate: Any, config: Any, params: Any) -> 
         config: `model`, `phase1_loss` and `linear_path` are read.
         params: `gamma` is read by a pairwise loss, `linear_ridge` by a linear path.
     """
-    counts = (np.asarray(certificate.row_weight).reshape(len(answers.weight), -1) > 0).any(axis=1)
+    by_prompt = np.asarray(certificate.row_weight).reshape(len(answers.weight), -1) > 0
+    counts = by_prompt.any(axis=1) if isinstance(answers, Groups) else by_prompt.all(axis=1)
     x = _standardised_rows(answers.standing(counts), certificate)
     products = np.asarray(certificate.gates, np.float64) @ x.T
     near = abs(products) <= rounding(x, certificate.gates)

@@ -82,10 +82,11 @@ def _made(size: Size, seed: int) -> Problem:
 
 def _problem(chosen: np.ndarray, rejected: np.ndarray, gates: int, seed: int) -> Problem:
     """Rows as `coala_jax.cronos` makes them, its gates, and the strength."""
-    rows = jnp.asarray(np.concatenate([chosen, rejected]), jnp.float32)
+    both = np.stack([chosen, rejected], axis=1).reshape(-1, chosen.shape[1])
+    rows = jnp.asarray(both, jnp.float32)
     x = standardize(rows, fit_standardization(rows, jnp.ones(len(rows))))
     vectors, patterns, _ = map(np.asarray, sample_gates(jax.random.key(seed), gates, x))
-    y = np.repeat(np.array([1, -1], np.float32), len(chosen))
+    y = np.tile(np.array([1, -1], np.float32), len(chosen))
     x = np.asarray(x)
     largest = np.linalg.norm((patterns * y) @ x, axis=1).max()
     return Problem(x, patterns, vectors, y, float(STRENGTH * largest))

@@ -296,9 +296,11 @@ class RewardModel:
         head, metadata = load_head(folder)
         model = cls()
         try:
-            model.temperature_ = 1 / metadata.log_odds_scale
+            scale = metadata.log_odds_scale
         except HeadError as error:
             raise HeadFileError(f"{folder}/head.json: {error}") from None
+        # As it stands there: a quotient of one over a quotient may differ in its last digit.
+        model.temperature_ = metadata.document.get("temperature", 1 / scale)
         model._set_head(head)
         model._account = dict(metadata.document)
         return model

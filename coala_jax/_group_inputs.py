@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, TypeAlias
+import dataclasses
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -10,15 +11,25 @@ import numpy as np
 
 from coala_jax._advantages import advantages, behind_best, rank_levels, softmax_target
 from coala_jax._errors import CoalaError
-from coala_jax._inputs import PairArrays, as_array, float_features, per_row, prepare_features
+from coala_jax._inputs import (
+    PairArrays,
+    as_array,
+    float_features,
+    per_row,
+    prepare_features,
+    taken,
+)
 from coala_jax._relative_weights import over_their_mean
+from coala_jax._row_mesh import RowMesh, row_mesh_of
 from coala_jax._types import Config, Features, GroupFeatures, Params, float_dtype
 from coala_jax.losses import LISTWISE, LOSSES, PLACKETT_LUCE
 
 _FEWEST_GROUPS, _FEWEST_MEMBERS = 2, 2
 
 
-class GroupArrays(NamedTuple):
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class GroupArrays:
     """`GroupFeatures` after the checks, in the solver's dtype.
 
     Attributes:
@@ -28,6 +39,7 @@ class GroupArrays(NamedTuple):
             the solver's dtype may not keep.
         member: (n, k) 1 or 0.
         weight: (n,) of mean 1; 0 for groups without two members of different scores.
+        mesh: where the rows lie, None on one device; static.
     """
 
     responses: jax.Array
@@ -35,6 +47,7 @@ class GroupArrays(NamedTuple):
     level: jax.Array
     member: jax.Array
     weight: jax.Array
+    mesh: RowMesh | None = dataclasses.field(default=None, metadata={"static": True})
 
     @property
     def width(self) -> int:
@@ -48,8 +61,8 @@ class GroupArrays(NamedTuple):
 
     @property
     def raw_rows(self) -> jax.Array:
-        """(m, d) m = k n: the first member of every group, then the second ones, and so on."""
-        return _by_member(self.responses)
+        """(m, d) m = n k: the members of the first group, then those of the second, and so on."""
+        return self.responses.reshape(-1, self.width)
 
     @property
     def rows(self) -> jax.Array:
@@ -59,8 +72,8 @@ class GroupArrays(NamedTuple):
         copies already.
         """
         counts = self.weight > 0
-        first = self.responses[:, 0][jnp.argmax(counts)]
-        return _by_member(jnp.where(counts[:, None, None], self.responses, first))
+        first = taken(self.responses[:, 0], jnp.argmax(counts))
+        return jnp.where(counts[:, None, None], self.responses, first).reshape(-1, self.width)
 
     @property
     def member_weight(self) -> jax.Array:
@@ -70,19 +83,11 @@ class GroupArrays(NamedTuple):
     @property
     def row_weight(self) -> jax.Array:
         """(m,) weights of the rows, of mean 1."""
-        weight = _by_member(self.member_weight)
+        weight = self.member_weight.reshape(-1)
         return weight / jnp.mean(weight)
 
 
 Arrays: TypeAlias = PairArrays | GroupArrays
-
-
-def _by_member(values: jax.Array) -> jax.Array:
-    """(n, k, ...) -> (k n, ...).
-
-    No transposition: groups that are split over devices would come together on each of them.
-    """
-    return jnp.concatenate([values[:, member] for member in range(values.shape[1])])
 
 
 def prepare_for(config: Config, features: Features, name: str = "features") -> Arrays:
@@ -135,7 +140,8 @@ def prepare_groups(features: GroupFeatures, name: str = "features") -> GroupArra
     if features.weight is not None:
         weight = per_row(f"{name}.weight", features.weight, groups, "group")
     weight = over_their_mean(jnp.where(says, weight, 0), float_dtype())
-    return GroupArrays(responses, scores, level, member.astype(responses.dtype), weight)
+    member = member.astype(responses.dtype)
+    return GroupArrays(responses, scores, level, member, weight, row_mesh_of(features.responses))
 
 
 def fitted_arrays(config: Config, arrays: Arrays) -> Arrays:
@@ -149,7 +155,8 @@ def as_groups(arrays: Arrays) -> GroupArrays:
         return arrays
     responses = jnp.stack([arrays.chosen, arrays.rejected], axis=1)
     scores = jnp.tile(jnp.array([0, -1], responses.dtype), (len(responses), 1))
-    return GroupArrays(responses, scores, -scores, jnp.ones_like(scores), arrays.weight)
+    ones = jnp.ones_like(scores)
+    return GroupArrays(responses, scores, -scores, ones, arrays.weight, arrays.mesh)
 
 
 def require_some_group(

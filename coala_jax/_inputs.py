@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +12,7 @@ from jax.sharding import AxisType
 
 from coala_jax._errors import CoalaError
 from coala_jax._relative_weights import over_their_mean
+from coala_jax._row_mesh import RowMesh, row_mesh_of
 from coala_jax._status import Status
 from coala_jax._types import Params, PreferenceFeatures, float_dtype
 
@@ -31,13 +33,21 @@ _NON_NEGATIVE_LEAVES = (
 )
 
 
-class PairArrays(NamedTuple):
-    """`PreferenceFeatures` after the checks: (n, d), (n, d), (n,), (n,) in the solver's dtype."""
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class PairArrays:
+    """`PreferenceFeatures` after the checks: (n, d), (n, d), (n,), (n,) in the solver's dtype.
+
+    Attributes:
+        chosen, rejected, weight, margin: of the pairs.
+        mesh: where the rows lie, None on one device; static.
+    """
 
     chosen: jax.Array
     rejected: jax.Array
     weight: jax.Array
     margin: jax.Array
+    mesh: RowMesh | None = dataclasses.field(default=None, metadata={"static": True})
 
     @property
     def width(self) -> int:
@@ -52,11 +62,11 @@ class PairArrays(NamedTuple):
     @property
     def raw_rows(self) -> jax.Array:
         """(m, d) rows as they came, those of pairs without weight too."""
-        return jnp.concatenate([self.chosen, self.rejected])
+        return _beside(self.chosen, self.rejected)
 
     @property
     def rows(self) -> jax.Array:
-        """(m, d) chosen responses followed by the rejected ones.
+        """(m, d) the chosen response of every pair, and behind each the rejected one.
 
         A pair without weight stands as a copy of the first one that has some: it then has no part
         in the cones, the patterns or the loss.
@@ -64,12 +74,26 @@ class PairArrays(NamedTuple):
         counts = self.weight > 0
         first = jnp.argmax(counts)
         sides = (self.chosen, self.rejected)
-        return jnp.concatenate([jnp.where(counts[:, None], x, x[first]) for x in sides])
+        return _beside(*(jnp.where(counts[:, None], x, taken(x, first)) for x in sides))
 
     @property
     def row_weight(self) -> jax.Array:
         """(m,) weight of each of the rows, that of its pair."""
-        return jnp.concatenate([self.weight, self.weight])
+        return jnp.repeat(self.weight, 2)
+
+
+def taken(values: jax.Array, place: jax.Array) -> jax.Array:
+    """`values[place]` as a sum, to which every device adds its own part: (n, ...) -> (...)."""
+    here = jnp.arange(len(values)) == place
+    return jnp.sum(jnp.where(here.reshape(-1, *(1,) * (values.ndim - 1)), values, 0), axis=0)
+
+
+def _beside(chosen: jax.Array, rejected: jax.Array) -> jax.Array:
+    """Rows of a pair beside each other: (n, d) twice -> (2n, d).
+
+    Pairs that are split over devices then stay where they are.
+    """
+    return jnp.stack([chosen, rejected], axis=1).reshape(-1, *chosen.shape[1:])
 
 
 def prepare_features(features: PreferenceFeatures, name: str = "features") -> PairArrays:
@@ -111,19 +135,19 @@ def prepare_features(features: PreferenceFeatures, name: str = "features") -> Pa
         weight = over_their_mean(per_row(f"{name}.weight", features.weight, pairs), weight.dtype)
     if features.margin is not None:
         margin = per_row(f"{name}.margin", features.margin, pairs).astype(margin.dtype)
-    return PairArrays(chosen, rejected, weight, margin)
+    return PairArrays(chosen, rejected, weight, margin, row_mesh_of(features.chosen))
 
 
-def input_status(params: Params, features: tuple[Any, ...], others: Any = None) -> jax.Array:
+def input_status(params: Params, features: Any, others: Any = None) -> jax.Array:
     """int32 `Status` of prepared features and parameters: SOLVED where nothing is wrong.
 
     Args:
         params: prepared.
-        features: prepared, arrays alone.
+        features: prepared.
         others: arrays that must be finite too: gates or a head.
     """
     finite = jnp.array(True)
-    for array in (*features, *jax.tree.leaves(others)):
+    for array in jax.tree.leaves((features, others)):
         finite = finite & jnp.isfinite(array).all()
     positive, bounded = (
         np.array([name in names for name in Params._fields])

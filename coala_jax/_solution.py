@@ -187,9 +187,9 @@ def _trim(traces: Traces, clock: jax.Array) -> Traces:
 class Certificate(NamedTuple):
     """All that an outsider needs to recompute the certified gap of Phase I in plain numpy.
 
-    Rows are the n chosen responses followed by the n rejected ones (m = 2n), or of n groups of k
-    the first members of all, then the second ones, and so on (m = k n); features are standardised
-    with `center` and `scale` and carry a last column of ones (D = d + 1).
+    Rows are the chosen response of each of n pairs and behind it the rejected one (m = 2n), or the
+    members of the first of n groups of k, then those of the second, and so on (m = n k); features
+    are standardised with `center` and `scale` and carry a last column of ones (D = d + 1).
 
     Attributes:
         center: (d,) subtracted from the features, as the head does.

@@ -31,9 +31,14 @@ def draw_pairs(
     return PreferenceFeatures(chosen.astype(dtype), rejected.astype(dtype))
 
 
+def rows_of(features: PreferenceFeatures) -> np.ndarray:
+    """(2n, d) the chosen response of every pair, and behind each the rejected one."""
+    return np.stack(features[:2], axis=1).reshape(-1, features.chosen.shape[1])
+
+
 def standardised_rows(features: PreferenceFeatures, certificate: Certificate) -> np.ndarray:
     """X of the program, with its column of ones."""
-    rows = np.concatenate([features.chosen, features.rejected]).astype(np.float64)
+    rows = rows_of(features).astype(np.float64)
     rows = (rows - np.asarray(certificate.center)) / np.asarray(certificate.scale)
     return np.concatenate([rows, np.ones((len(rows), 1))], axis=1)
 

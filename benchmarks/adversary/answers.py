@@ -25,13 +25,13 @@ class Pairs(NamedTuple):
 
     @property
     def rows(self) -> Array:
-        """(2n, d), the chosen ones first."""
-        return np.concatenate([self.chosen, self.rejected])
+        """(2n, d), the two of a pair beside each other."""
+        return _by_group(np.stack([self.chosen, self.rejected], axis=1))
 
     @property
     def row_weight(self) -> Array:
         """(2n,) weights of the rows."""
-        return np.tile(self.weight, 2)
+        return np.repeat(self.weight, 2)
 
     @property
     def steps(self) -> tuple[Array, Array]:
@@ -42,7 +42,8 @@ class Pairs(NamedTuple):
         """The rows, where a pair that does not count is a copy of the first that does."""
         first = int(np.argmax(counts))
         sides = (self.chosen, self.rejected)
-        return np.concatenate([np.where(counts[:, None], side, side[first]) for side in sides])
+        stand = [np.where(counts[:, None], side, side[first]) for side in sides]
+        return _by_group(np.stack(stand, axis=1))
 
 
 class Groups(NamedTuple):
@@ -64,13 +65,13 @@ class Groups(NamedTuple):
 
     @property
     def rows(self) -> Array:
-        """(k n, d), the first members of all groups first."""
-        return self._by_member(self.responses)
+        """(n k, d), the members of the first group first."""
+        return _by_group(self.responses)
 
     @property
     def row_weight(self) -> Array:
-        """(k n,) weights of the rows."""
-        return self._by_member(self.weight[:, None] * self.member)
+        """(n k,) weights of the rows."""
+        return _by_group(self.weight[:, None] * self.member)
 
     @property
     def steps(self) -> tuple[Array, Array]:
@@ -88,10 +89,7 @@ class Groups(NamedTuple):
         """The rows, where a group that does not count is copies of the first that does."""
         first = self.responses[int(np.argmax(counts))]
         copies = first if self.of_pairs else first[:1]
-        return self._by_member(np.where(counts[:, None, None], self.responses, copies))
-
-    def _by_member(self, values: Array) -> Array:
-        return np.swapaxes(values, 0, 1).reshape(-1, *values.shape[2:])
+        return _by_group(np.where(counts[:, None, None], self.responses, copies))
 
 
 Answers: TypeAlias = Pairs | Groups
@@ -133,10 +131,14 @@ def answers_of(features: Any, config: Any, params: Any) -> Answers:
 
 
 def raw_rows(features: Any) -> Array:
-    """All responses in their own dtype, the first ones of all prompts first: (m, d)."""
+    """All responses in their own dtype, those to the first prompt first: (m, d)."""
     if hasattr(features, "chosen"):
-        return np.concatenate(features[:2])
-    return np.concatenate(np.swapaxes(features.responses, 0, 1))
+        return _by_group(np.stack(features[:2], axis=1))
+    return _by_group(np.asarray(features.responses))
+
+
+def _by_group(values: Array) -> Array:
+    return values.reshape(-1, *values.shape[2:])
 
 
 def _pairs_of(features: Any) -> Pairs:

@@ -177,7 +177,9 @@ def _standardisation(certificate: Any) -> tuple[Array, Array]:
 def _standardisation_error(program: Program, answers: Answers, certificate: Any) -> float:
     """What centre and scale are off by, in deviations, beside the rounding of a sum of all rows."""
     center, scale = _standardisation(certificate)
-    counts = answers.row_weight * np.resize(program.counts, len(program.x)) > 0
+    counts = (
+        answers.row_weight * np.repeat(program.counts, len(program.x) // len(program.counts)) > 0
+    )
     rows = answers.rows[counts]
     half_range = (rows.max(axis=0) - rows.min(axis=0)) / 2
     varies = half_range > 0

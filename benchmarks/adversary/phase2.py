@@ -98,8 +98,8 @@ def judge_phase2(
         if objective != "pointwise":
             design = differences(hidden)
         else:
-            signs = np.repeat([1.0, -1.0], len(labels))[:, None]
-            design, labels, weight = signs * hidden, np.tile(labels, 2), np.tile(weight, 2)
+            signs = np.tile([1.0, -1.0], len(labels))[:, None]
+            design, labels, weight = signs * hidden, np.repeat(labels, 2), np.repeat(weight, 2)
     regression = _Regression(params.beta * design, labels, weight, loss, params.ridge)
     value = regression.value(theta2)
     least = regression.value(minimiser(regression.value, regression.newton_step, theta2))

@@ -49,7 +49,7 @@ class Program(NamedTuple):
         """(n,), which pairs or groups have weight."""
         if self.loss.grouped:
             return self.weight.max(axis=1) > 0
-        return self.weight[: len(self.weight) if self.loss.pairwise else len(self.x) // 2] > 0
+        return self.weight[:: 1 if self.loss.pairwise else 2] > 0
 
     @property
     def signs(self) -> Array:
@@ -69,8 +69,8 @@ class Program(NamedTuple):
     def spread(self, r: Array) -> Array:
         """S^T r: one value a label -> (m,)."""
         if self.loss.grouped:
-            return beyond_mean(r, self.weight > 0).T.ravel()
-        return np.concatenate([r, -r]) if self.loss.pairwise else r
+            return beyond_mean(r, self.weight > 0).ravel()
+        return np.stack([r, -r], axis=1).ravel() if self.loss.pairwise else r
 
     def pull(self, r: Array) -> Array:
         """X^T D_i S^T r: one value a label -> (P, D)."""
@@ -97,28 +97,27 @@ class Program(NamedTuple):
     def output_sizes(self, sizes: Array) -> Array:
         """Of the terms of outputs, where those of the rewards are of sizes (m,)."""
         if not self.loss.grouped:
-            return sizes.reshape(-1, len(self.labels)).sum(axis=0)
+            return sizes.reshape(len(self.labels), -1).sum(axis=1)
         of_group = np.where(self.weight > 0, by_group(sizes, self.labels.shape[1]), 0)
         return of_group + of_group.mean(axis=1, keepdims=True)
 
     def pull_size(self, sizes: Array) -> float:
         """The largest norm of a pull if no term cancelled another; one size a label."""
         if self.loss.grouped:
-            rows = (sizes + sizes.mean(axis=1, keepdims=True)).T.ravel()
+            rows = (sizes + sizes.mean(axis=1, keepdims=True)).ravel()
         else:
-            rows = np.tile(sizes, len(self.x) // len(sizes))
+            rows = np.repeat(sizes, len(self.x) // len(sizes))
         return float(np.linalg.norm((self.patterns * rows) @ abs(self.x), axis=1).max())
 
 
 def differences(rows: Array) -> Array:
     """Chosen less rejected: (2n, ...) -> (n, ...)."""
-    pairs = len(rows) // 2
-    return rows[:pairs] - rows[pairs:]
+    return rows[::2] - rows[1::2]
 
 
 def by_group(rows: Array, members: int) -> Array:
-    """Rows, the first members of all groups first, by group: (k n, ...) -> (n, k, ...)."""
-    return np.swapaxes(rows.reshape(members, len(rows) // members, *rows.shape[1:]), 0, 1)
+    """Rows, the members of the first group first, by group: (n k, ...) -> (n, k, ...)."""
+    return rows.reshape(-1, members, *rows.shape[1:])
 
 
 def beyond_mean(values: Array, member: Array) -> Array:
@@ -137,9 +136,8 @@ def program_of(answers: Answers, certificate: Any, config: Any, params: Any) -> 
         config: `model`, `phase1_loss` and `linear_path` are read.
         params: `gamma` is read by a pairwise loss, `linear_ridge` by a linear path.
     """
-    # Of each pair or group the first label's.
-    counts = np.asarray(certificate.row_weight)[: len(answers.weight)] > 0
-    counts = counts.any(axis=1) if counts.ndim > 1 else counts
+    by_prompt = np.asarray(certificate.row_weight).reshape(len(answers.weight), -1) > 0
+    counts = by_prompt.any(axis=1) if isinstance(answers, Groups) else by_prompt.all(axis=1)
     x = _standardised_rows(answers.standing(counts), certificate)
     products = np.asarray(certificate.gates, np.float64) @ x.T
     near = abs(products) <= rounding(x, certificate.gates)
@@ -150,9 +148,9 @@ def program_of(answers: Answers, certificate: Any, config: Any, params: Any) -> 
         weight = weight[:, None] * answers.member
     else:
         loss = LOSSES[config.phase1_loss]
-        of_pairs, of_rows = params.gamma + answers.margin, np.repeat([1.0, -1.0], len(counts))
+        of_pairs, of_rows = params.gamma + answers.margin, np.tile([1.0, -1.0], len(counts))
         labels = of_pairs if loss.pairwise else of_rows
-        weight = weight if loss.pairwise else np.tile(weight, 2)
+        weight = weight if loss.pairwise else np.repeat(weight, 2)
     return Program(
         x=x,
         patterns=np.where(near, certificate.patterns, products >= 0),

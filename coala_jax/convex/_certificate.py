@@ -19,6 +19,7 @@ from coala_jax._roundoff import relative_error, unit_roundoff
 from coala_jax.convex._program import (
     Program,
     block_norms,
+    inner_product,
     network_output,
     path_output,
     path_penalty,
@@ -169,10 +170,10 @@ def _centring_error(program: Program, point: jax.Array) -> tuple[jax.Array, jax.
     if program.loss.staged:  # the sum that each level leaves may be off by those of a sum
         roundings = roundings + 2 * members * (members + _OF_A_SHARE)
     error = relative_error(roundings, point.dtype)
-    lengths = jnp.linalg.norm(program.features, axis=1).reshape(members, groups)
+    lengths = jnp.linalg.norm(program.features, axis=1).reshape(groups, members)
 
     def pulled(sizes: jax.Array) -> jax.Array:
-        return error * jnp.vdot(jnp.sum(sizes, axis=1), jnp.max(lengths, axis=0))
+        return error * jnp.vdot(jnp.sum(sizes, axis=1), jnp.max(lengths, axis=1))
 
     if program.loss.shares is None:
         return pulled(jnp.abs(point)), zero
@@ -229,7 +230,7 @@ def dual_from_below(program: Program, point: jax.Array, pull: jax.Array) -> jax.
         pull: ||X^T S^T r|| from above; not read without a linear path.
     """
     value = chunked_sum(program.loss.dual_value, point, program.labels, program.row_weight)
-    terms = jnp.abs(value) + 2 * jnp.vdot(jnp.abs(point), jnp.abs(program.labels))
+    terms = jnp.abs(value) + 2 * inner_product(jnp.abs(point), jnp.abs(program.labels))
     path, error = _path_term(program, pull), sum_error(point.size, value.dtype)
     return jnp.where(jnp.isfinite(value), value - path - error * (terms + path), value)
 

@@ -138,7 +138,7 @@ def certify_weights(
         dual_point: another dual point to try, one value a label, or None.
         multipliers: (H, P, m) its non-negative multipliers, or None.
     """
-    cones = cones_of(program, factorize(program.features), gates)
+    cones = cones_of(program, factorize(program.features, program.mesh), gates)
     primal = _project_weights(program, weights, linear, cones)
     dual = _derived_dual(program, cones, primal)
     if dual_point is not None and multipliers is not None:

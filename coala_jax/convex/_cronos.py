@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from coala_jax._row_mesh import with_rows
 from coala_jax.convex._linear_path import (
     PathSystem,
     path_move,
@@ -47,6 +48,7 @@ from coala_jax.convex._output_penalties import (
 from coala_jax.convex._program import (
     Program,
     block_norms,
+    inner_product,
     network_output,
     output_adjoint,
     path_output,
@@ -135,7 +137,7 @@ def cronos_problem(
     linear: jax.Array | None = None,
 ) -> CronosProblem:
     """Prepare the linear system and the path that a program has, unless they are given."""
-    system = factorize(program.features) if system is None else system
+    system = factorize(program.features, program.mesh) if system is None else system
     linear = path_of_zero_network(program) if linear is None else linear
     return CronosProblem(program, penalty, system, output_penalties(program), linear)
 
@@ -156,7 +158,7 @@ def cronos_init(problem: CronosProblem, *, adapt_rows: bool = True) -> CronosSta
     none = jnp.zeros((), jnp.int32)
     halves = problem.program.halves.shape[0]
     weights = jnp.zeros((halves, blocks, width), dtype)
-    slack = jnp.zeros((halves, blocks, rows), dtype)
+    slack = with_rows(problem.program.mesh, jnp.zeros((halves, blocks, rows), dtype))
     output = path_output(problem.program, problem.linear)
     weights_dual, output_dual, path = weights, jnp.zeros_like(output), None
     if problem.linear is not None:
@@ -319,9 +321,9 @@ def _with_residuals(new: CronosState, old: CronosState, problem: CronosProblem) 
 
     def norm(weights: jax.Array, slack: jax.Array, output: jax.Array) -> jax.Array:
         return jnp.sqrt(
-            problem.system.shift * jnp.vdot(weights, weights)
-            + jnp.vdot(new.rows.penalty * slack, slack)
-            + jnp.vdot(weighed(problem.program, problem.outputs, output), output)
+            problem.system.shift * inner_product(weights, weights)
+            + inner_product(new.rows.penalty * slack, slack)
+            + inner_product(weighed(problem.program, problem.outputs, output), output)
         )
 
     splits = norm(new.weights, new.slack, new.output)

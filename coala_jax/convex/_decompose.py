@@ -77,7 +77,7 @@ def _decompose(program: Program, gates: jax.Array, weights: jax.Array) -> jax.Ar
     ||w + u / 2||^2 up to a constant: w is a projection of -u / 2.
     """
     program = dataclasses.replace(program, model="relu")
-    cones = cones_of(program, factorize(program.features), gates)
+    cones = cones_of(program, factorize(program.features, program.mesh), gates)
     floor = jnp.maximum(-cones.products(weights), 0)
     w = project_with_row_penalties(
         cones,

@@ -7,6 +7,7 @@ last.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -85,7 +86,7 @@ def feasible_primal(
         )
 
     def with_rows(multipliers: jax.Array, rows: RowPenalties, shift: jax.Array) -> Projection:
-        own = cones._replace(system=cones.system._replace(shift=shift), rows=rows)
+        own = cones._replace(system=dataclasses.replace(cones.system, shift=shift), rows=rows)
         return project(own, multipliers, _STEPS)
 
     def projected(begun: jax.Array, multipliers: jax.Array) -> Projection:

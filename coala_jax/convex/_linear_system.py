@@ -16,6 +16,7 @@ against 0.2 ms), and the residual of the system is computed without the inverse 
 
 from __future__ import annotations
 
+import dataclasses
 from typing import NamedTuple
 
 import jax
@@ -23,12 +24,14 @@ import jax.numpy as jnp
 from jax import lax
 from jax.scipy.linalg import solve_triangular
 
+from coala_jax._row_mesh import RowMesh, on_each_device, with_rows
 from coala_jax.convex._linear_path import PathSystem, without_path
 from coala_jax.convex._output_penalties import OutputPenalties
 from coala_jax.convex._program import (
     Program,
     by_halves,
     column_products,
+    inner_product,
     network_output,
     output_adjoint,
     row_products,
@@ -58,18 +61,22 @@ MANY_TIGHT_ROWS = 512
 FREE_PENALTY = 0.1
 
 
-class LinearSystem(NamedTuple):
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class LinearSystem:
     """Gram matrix and inverse that a whole solve shares; neither rho nor the loss enters them.
 
     Attributes:
         shift: scalar, a share of m.
         gram: (D, D) X^T X.
         inverse: (D, D) (shift I + X^T X)^-1.
+        mesh: where the rows lie, None on one device; static.
     """
 
     shift: jax.Array
     gram: jax.Array
     inverse: jax.Array
+    mesh: RowMesh | None = dataclasses.field(default=None, metadata={"static": True})
 
 
 class RowPenalties(NamedTuple):
@@ -89,15 +96,17 @@ class RowPenalties(NamedTuple):
         return self.inverse.ndim > 2
 
 
-def factorize(features: jax.Array) -> LinearSystem:
+def factorize(features: jax.Array, mesh: RowMesh | None = None) -> LinearSystem:
     """Gram matrix of (m, D) rows, and the inverse of it and the shift."""
-    return with_share(features.T @ features, features.shape[0], SPLIT_SHARE)
+    return with_share(features.T @ features, features.shape[0], SPLIT_SHARE, mesh)
 
 
-def with_share(gram: jax.Array, rows: int, share: float) -> LinearSystem:
+def with_share(
+    gram: jax.Array, rows: int, share: float, mesh: RowMesh | None = None
+) -> LinearSystem:
     """The system of a (D, D) Gram matrix of some rows, with a shift of this share of them."""
     shift = jnp.asarray(share * rows, gram.dtype)
-    return LinearSystem(shift, gram, _inverse(gram, shift))
+    return LinearSystem(shift, gram, _inverse(gram, shift), mesh)
 
 
 def uniform_penalties(system: LinearSystem) -> RowPenalties:
@@ -115,7 +124,7 @@ def block_penalties(system: LinearSystem, blocks: int, rows: int) -> RowPenaltie
     """`uniform_penalties` in the shapes of `tight_penalties`, for P blocks of m rows."""
     width = system.gram.shape[0]
     return RowPenalties(
-        jnp.ones((2, blocks, rows), system.gram.dtype),
+        with_rows(system.mesh, jnp.ones((2, blocks, rows), system.gram.dtype)),
         jnp.broadcast_to(system.inverse, (2, blocks, width, width)),
     )
 
@@ -132,28 +141,32 @@ def tight_penalties(
         features: (m, D) rows X.
         system: of X.
         multipliers: (H, P, m) non-negative, in any common positive multiple. Of each block the
-            TIGHT_ROWS * D largest count, fewer where blocks are wide.
+            TIGHT_ROWS * D largest count, fewer where blocks are wide; of rows on several devices as
+            many on each, so that none has to meet those of another.
         tight_penalty: of rows whose multiplier is positive.
     """
     rows, width = features.shape
-    most = min(rows, max(FEWER_TIGHT_ROWS * width, min(TIGHT_ROWS * width, MANY_TIGHT_ROWS)))
+    most = max(FEWER_TIGHT_ROWS * width, min(TIGHT_ROWS * width, MANY_TIGHT_ROWS))
     slack = min(LARGEST_SLACK_PENALTY, SLACK_SHARE * width / rows)
 
-    def one_block(multiplier: jax.Array) -> tuple[jax.Array, jax.Array]:
-        largest, index = lax.top_k(multiplier, most)
+    def tight_of(x: jax.Array, multiplier: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Penalties of rows, and the Gram matrix of those that are tight."""
+        largest, index = lax.top_k(multiplier, min(len(x), most))
         tight = largest > 0
-        penalty = jnp.full((rows,), slack, features.dtype)
+        penalty = jnp.full(multiplier.shape, slack, features.dtype)
         penalty = penalty.at[index].set(jnp.where(tight, tight_penalty, slack))
-        picked = jnp.where(tight[:, None], features[index], 0)
-        gram = slack * system.gram
-        gram = gram + (tight_penalty - slack) * picked.T @ picked
+        picked = jnp.where(tight[:, None], x[index], 0)
+        return penalty, picked.T @ picked
+
+    def one_block(multiplier: jax.Array) -> tuple[jax.Array, jax.Array]:
+        penalty, tight = on_each_device(system.mesh, tight_of, features, multiplier)
+        gram = slack * system.gram + (tight_penalty - slack) * tight
         return penalty, _inverse(gram, system.shift)
 
     flat = multipliers.reshape(-1, rows)
     penalty, inverse = lax.map(one_block, flat)
-    return RowPenalties(
-        penalty.reshape(multipliers.shape), inverse.reshape(*multipliers.shape[:2], width, width)
-    )
+    penalty = with_rows(system.mesh, penalty.reshape(multipliers.shape))
+    return RowPenalties(penalty, inverse.reshape(*multipliers.shape[:2], width, width))
 
 
 class OutputSystem(NamedTuple):
@@ -215,12 +228,12 @@ def solve_correction(
         output = network_output(program, moved)
         pulling = without_path(program, *outputs, output)
         full_image = image + output_adjoint(program, pulling)
-        curvature = jnp.vdot(direction, image) + jnp.vdot(output, pulling)
+        curvature = inner_product(direction, image) + inner_product(output, pulling)
         # Both underflow before the energy of a direction next to zero does.
         length = jnp.where(curvature > 0, energy / jnp.where(curvature > 0, curvature, 1), 0)
         residual = residual - length * full_image
         preconditioned = precondition(rows, residual)
-        new_energy = jnp.vdot(residual, preconditioned)
+        new_energy = inner_product(residual, preconditioned)
         ratio = new_energy / energy
         return (
             weights + length * direction,
@@ -235,11 +248,14 @@ def solve_correction(
     direction = precondition(rows, right)
     first: tuple[jax.Array, ...] = (
         jnp.zeros_like(right),
-        jnp.zeros((*right.shape[:2], program.features.shape[0]), right.dtype),
+        with_rows(
+            program.mesh,
+            jnp.zeros((*right.shape[:2], program.features.shape[0]), right.dtype),
+        ),
         right,
         direction,
         right,
-        jnp.vdot(right, direction),
+        inner_product(right, direction),
         jnp.zeros((), jnp.int32),
     )
     weights, products, *_, iterations = lax.while_loop(unfinished, step, first)

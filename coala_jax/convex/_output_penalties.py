@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from coala_jax.convex._program import Program, from_rows
+from coala_jax.convex._program import Program, beside, from_rows, sides
 
 # Penalty of z = S F u relative to G u = s. Measured on two shared sets: 1, 0.3 and 0.1 take the
 # same number of steps with 3.9, 2.4 and 1.7 conjugate-gradient steps in each; 0.03 takes more.
@@ -63,7 +63,7 @@ def difference_share(program: Program) -> jax.Array:
         members = program.labels.shape[1]
         apart = members / (members - 1) * jnp.sum(from_rows(program, features) ** 2)
     else:
-        chosen, rejected = jnp.split(features, 2)
+        chosen, rejected = sides(features)
         apart = jnp.sum((chosen - rejected) ** 2)
     together = jnp.sum(features**2) - len(features)  # but for the column of ones
     ratio = apart / jnp.where(together > 0, together, 1)
@@ -99,10 +99,10 @@ def output_prox(
 
 def _rotated(output: jax.Array) -> jax.Array:
     """(z_c + z_r) / sqrt 2 and (z_c - z_r) / sqrt 2, its own inverse: (m,) -> (m,)."""
-    chosen, rejected = jnp.split(output * 0.5**0.5, 2)
-    return jnp.concatenate([chosen + rejected, chosen - rejected])
+    chosen, rejected = sides(output * 0.5**0.5)
+    return beside(chosen + rejected, chosen - rejected)
 
 
 def _taus(penalties: OutputPenalties, output: jax.Array) -> jax.Array:
-    """Penalties of the rotated outputs (m,), sums first."""
-    return jnp.repeat(jnp.stack(penalties), len(output) // 2)
+    """Penalties of the rotated outputs (m,), of every pair that of its sum first."""
+    return jnp.tile(jnp.stack(penalties), len(output) // 2)

@@ -39,8 +39,8 @@ def cronos(
 ) -> Phase1Solution:
     """Train a two-layer network on preferences through its convex program (eq 3, Algorithm 2).
 
-    The rows are the chosen responses followed by the rejected ones, standardised and given a bias
-    column. A pointwise loss fits labels +1 and -1, as in the paper; `"bradley_terry"` fits the
+    The rows are the responses, those of a pair or group beside each other, standardised and given a
+    bias column. A pointwise loss fits labels +1 and -1, as in the paper; `"bradley_terry"` fits the
     differences of the pairs, one of groups what members have beyond the mean of theirs. Safe under
     jit and vmap; `params` leaves may be traced.
 

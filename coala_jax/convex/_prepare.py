@@ -81,7 +81,7 @@ def prepare(
     else:
         found = given_gates(lax.stop_gradient(gate_vectors("gates", gates, x.shape[1])), held)
     program = make_program(x, found.patterns, features, params, config)
-    system = factorize(held)
+    system = factorize(held, features.mesh)
     cones = cones_of(lax.stop_gradient(program), system, found.vectors)
     linear = path_of_zero_network(program)
     nan = jnp.full((), jnp.nan, x.dtype)

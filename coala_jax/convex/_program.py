@@ -6,9 +6,9 @@ with F u = sum_i D_i X (v_i - w_i) and G u = (E_i X v_i, E_i X w_i), E = 2 D - 1
 (Pilanci & Ergen 2020; COALA eq 3). Without the cones one half is enough, since only v - w counts:
 the gated ReLU program, min over u: l(S F u) + lambda_g sum_i ||u_i|| with F u = sum_i D_i X u_i
 (Mishkin et al. 2022). A pointwise loss sees the outputs of all m rows, S = I; a pairwise one sees
-n = m / 2 differences, S = [I, -I] over the chosen rows followed by the rejected ones; one of groups
-sees (n, k) outputs less the mean of their group, S the projector onto those, over rows of which the
-first n are the first members of all groups, and so on.
+n = m / 2 differences, of the chosen row of every pair and the rejected one behind it; one of groups
+sees (n, k) outputs less the mean of their group, S the projector onto those. The rows of a pair, or
+of a group, stand beside each other, so that rows which are split over devices keep them together.
 
 Weights u are (H, P, D): two halves v and w of a ReLU program, one of a gated one.
 
@@ -24,9 +24,11 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from coala_jax._group_inputs import Arrays, group_targets
 from coala_jax._inputs import PairArrays
+from coala_jax._row_mesh import RowMesh, with_rows
 from coala_jax._types import Config, Params
 from coala_jax.losses import Loss
 
@@ -50,6 +52,7 @@ class Program:
         loss: l, static.
         model: static; `"relu"` has the cones, `"gated_relu"` does not.
         linear_ridge: scalar mu of the linear path; None without one.
+        mesh: where the rows lie, None on one device; static.
     """
 
     features: jax.Array
@@ -60,6 +63,7 @@ class Program:
     loss: Loss = dataclasses.field(metadata={"static": True})
     model: Model = dataclasses.field(metadata={"static": True})
     linear_ridge: jax.Array | None = None
+    mesh: RowMesh | None = dataclasses.field(default=None, metadata={"static": True})
 
     @property
     def has_cones(self) -> bool:
@@ -98,7 +102,7 @@ def loss_targets(config: Config, arrays: Arrays, params: Params) -> tuple[jax.Ar
     if config.loss.pairwise:
         return params.gamma + arrays.margin, arrays.weight
     ones = jnp.ones_like(arrays.weight)
-    return jnp.concatenate([ones, -ones]), arrays.row_weight
+    return jnp.stack([ones, -ones], axis=1).reshape(-1), arrays.row_weight
 
 
 def make_program(
@@ -115,9 +119,10 @@ def make_program(
     """
     labels, row_weight = loss_targets(config, arrays, params)
     unset = jnp.full((), jnp.nan, x.dtype)
-    patterns = patterns.astype(x.dtype)
+    x, patterns = with_rows(arrays.mesh, x, 0), with_rows(arrays.mesh, patterns.astype(x.dtype))
     ridge = params.linear_ridge * len(labels) if config.linear_path else None
-    return Program(x, patterns, labels, row_weight, unset, config.loss, config.model, ridge)
+    kind = (config.loss, config.model)
+    return Program(x, patterns, labels, row_weight, unset, *kind, ridge, arrays.mesh)
 
 
 def row_products(features: jax.Array, weights: jax.Array) -> jax.Array:
@@ -166,20 +171,29 @@ def path_penalty(program: Program, linear: jax.Array | None) -> jax.Array:
 def from_rows(program: Program, output: jax.Array) -> jax.Array:
     """S z: outputs of rows (m, ...) -> one value a label, (*labels, ...)."""
     if program.loss.grouped:
-        groups, members = program.labels.shape
-        by_group = jnp.swapaxes(output.reshape(members, groups, *output.shape[1:]), 0, 1)
-        return less_group_mean(program, by_group)
+        return less_group_mean(program, output.reshape(*program.labels.shape, *output.shape[1:]))
     if not program.loss.pairwise:
         return output
-    pairs = program.labels.shape[0]
-    return output[:pairs] - output[pairs:]
+    chosen, rejected = sides(output)
+    return chosen - rejected
 
 
 def spread_to_rows(program: Program, residual: jax.Array) -> jax.Array:
     """S^T r: one value a label -> (m,)."""
     if program.loss.grouped:
-        return less_group_mean(program, residual).T.reshape(-1)
-    return jnp.concatenate([residual, -residual]) if program.loss.pairwise else residual
+        return less_group_mean(program, residual).reshape(-1)
+    return beside(residual, -residual) if program.loss.pairwise else residual
+
+
+def sides(rows: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """What belongs to the chosen rows and to the rejected ones: (2n, ...) -> (n, ...) twice."""
+    by_pair = rows.reshape(-1, 2, *rows.shape[1:])
+    return by_pair[:, 0], by_pair[:, 1]
+
+
+def beside(chosen: jax.Array, rejected: jax.Array) -> jax.Array:
+    """The inverse of `sides`: (n, ...) twice -> (2n, ...)."""
+    return jnp.stack([chosen, rejected], axis=1).reshape(-1, *chosen.shape[1:])
 
 
 def less_group_mean(program: Program, values: jax.Array) -> jax.Array:
@@ -210,6 +224,15 @@ def output_adjoint(program: Program, residual: jax.Array) -> jax.Array:
 def by_halves(program: Program, block: jax.Array) -> jax.Array:
     """The blocks with the sign of each half: (P, k) -> (H, P, k)."""
     return program.halves[:, None, None] * block
+
+
+def inner_product(one: jax.Array, other: jax.Array) -> jax.Array:
+    """Sum over all axes of products: scalar.
+
+    `jnp.vdot` makes vectors first, for which rows on several devices would have to come together.
+    """
+    axes = tuple(range(one.ndim))
+    return lax.dot_general(one, other, ((axes, axes), ((), ())))
 
 
 def block_norms(weights: jax.Array, at_zero: float = 0.0) -> jax.Array:

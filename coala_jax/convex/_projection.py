@@ -85,7 +85,7 @@ def cones_of(program: Program, system: LinearSystem, gates: jax.Array) -> Cones:
     interior = jnp.zeros_like(gates)
     if program.has_cones:
         interior = interior_points(start, gates)
-    stiff = with_share(system.gram, x.shape[0], PROJECTION_SHARE)
+    stiff = with_share(system.gram, x.shape[0], PROJECTION_SHARE, system.mesh)
     return Cones(x, signs, interior, stiff, uniform_penalties(stiff))
 
 

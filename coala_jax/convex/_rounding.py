@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from coala_jax._roundoff import relative_error
+from coala_jax.convex._program import sides
 
 _CHUNK = 32
 # Roundings of a feature: of the difference from the centre, and of its quotient by the scale.
@@ -66,7 +67,7 @@ def bounded_column_products(features: jax.Array, values: jax.Array) -> ColumnPro
     without rounding (Rump, Ogita & Oishi 2008; Ozaki et al. 2012); what they leave is a few
     hundred times smaller, and so is its rounding.
 
-    The two sides of a pair, a half of the rows apart, are summed as a x + b y =
+    The two sides of a pair, which stand beside each other, are summed as a x + b y =
     (a + b)(x + y)/2 + (a - b)(x - y)/2: where they are nearly equal and pull against each other,
     nothing cancels that was not subtracted exactly.
 
@@ -134,10 +135,10 @@ def _magnitude(features: jax.Array, values: jax.Array) -> jax.Array:
 
 
 def _by_sides(rows: jax.Array, sign: jax.Array) -> jax.Array:
-    """Rows plus `sign` times those a half further: (m, ...) -> (m/2, ...), m/2 rounded up."""
+    """Every other row plus `sign` times the one behind it: (m, ...) -> (m/2, ...), rounded up."""
     if len(rows) % 2:
         rows = jnp.concatenate([rows, jnp.zeros_like(rows[:1])])
-    chosen, rejected = jnp.split(rows, 2)
+    chosen, rejected = sides(rows)
     return chosen + sign * rejected
 
 
@@ -154,9 +155,12 @@ def _by_chunks(column: jax.Array) -> jax.Array:
 
 
 def _pairwise(values: jax.Array) -> jax.Array:
-    """Sum over the first axis by halves: (k, ...) -> (...)."""
+    """Sum over the first axis, neighbours first: (k, ...) -> (...).
+
+    Neighbours are on one device until there are no more sums than devices.
+    """
     while values.shape[0] > 1:
         half = values.shape[0] // 2
-        rest = values[2 * half :]
-        values = jnp.concatenate([values[:half] + values[half : 2 * half], rest])
+        one, other = sides(values[: 2 * half])
+        values = jnp.concatenate([one + other, values[2 * half :]])
     return values[0]

@@ -296,7 +296,8 @@ def accuracy(head: Head, features: Features) -> jax.Array:
 def _measured(params: Params, head: Head, arrays: Arrays, config: Config) -> _Measured:
     """Weights, and so all figures, are NaN where the arrays or the head are not finite."""
     finite = input_status(params, arrays, head) != Status.NOT_FINITE_INPUT
-    arrays = arrays._replace(weight=jnp.where(finite, arrays.weight, jnp.nan))
+    weight = jnp.where(finite, arrays.weight, jnp.nan)
+    arrays = dataclasses.replace(arrays, weight=weight)
     problem = preference_problem(config, head, arrays, params)
     return _Measured(
         tuple(reward_terms(head, side) for side in arrays.responses_by_side), arrays, problem

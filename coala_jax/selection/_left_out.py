@@ -7,6 +7,7 @@ are groups the pairs are those of their members.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Sequence
 from typing import TypeAlias
@@ -120,7 +121,7 @@ class LeftOut:
 
 def _without(arrays: Arrays, test: np.ndarray) -> Arrays:
     weight = jnp.where(jnp.asarray(test), 0, arrays.weight)
-    return arrays._replace(weight=over_their_mean(weight, weight.dtype))
+    return dataclasses.replace(arrays, weight=over_their_mean(weight, weight.dtype))
 
 
 @functools.partial(jax.jit, static_argnames="config")

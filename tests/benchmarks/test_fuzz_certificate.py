@@ -289,7 +289,7 @@ def test_the_linear_probe_is_an_optimum(fuzz):
     rows = np.c_[rng.standard_normal((30, 3)), np.ones(30)]
     always = np.ones((1, 30), bool)
     for loss in LOSSES.values():
-        labels = np.full(15, 0.5) if loss.pairwise else np.repeat([1.0, -1.0], 15)
+        labels = np.full(15, 0.5) if loss.pairwise else np.tile([1.0, -1.0], 15)
         weight = np.ones(len(labels))
         program = Program(rows, always, ~always, labels, weight, loss, False, 1.0, 0.3)
         probe = probe_of(program)

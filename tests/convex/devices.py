@@ -1,5 +1,7 @@
 """Solve rows that lie on one device and on all of them, and say what came of it, as JSON.
 
+Of Phase I the collectives of the compiled program too: what rows of several devices meet.
+
     XLA_FLAGS=--xla_force_host_platform_device_count=8 python -m tests.convex.devices
 
 Run by `test_sharded_rows.py`: how many devices there are is known once a process.
@@ -13,6 +15,9 @@ import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from coala_jax import Config, GroupFeatures, Params, PreferenceFeatures, solve
+from coala_jax._group_inputs import prepare_for
+from coala_jax._inputs import prepare_params
+from coala_jax.convex._phase1 import _cronos
 
 GROUPS, MEMBERS, WIDTH = 32, 4, 3
 CASES = {
@@ -22,6 +27,10 @@ CASES = {
     "group_squared": Config(phase1_loss="group_squared", linear_path=True),
 }
 _SHAPE = re.compile(r"\w+\[([\d,]*)\]")
+_KINDS = ("all-gather", "all-reduce", "collective-permute", "all-to-all", "reduce-scatter")
+_COLLECTIVE = re.compile(rf"= (.*?) ({'|'.join(_KINDS)})(?:-start)?\(.*?op_name=\"([^\"]*)\"")
+# Of the loop of conjugate gradients, within that of ADMM's steps and that of its checks.
+_CG_LOOP = "while/body/while/body/closed_call/while/body"
 
 
 def draw(loss):
@@ -37,11 +46,21 @@ def draw(loss):
     return GroupFeatures(responses, scores, mask=mask)
 
 
-def gathered(compiled):
-    """Elements of all arrays that a program brings together on every device."""
-    lines = re.findall(r"= (.*?) all-gather(?:-start)?\(", compiled.as_text())
-    shapes = [shape for line in lines for shape in _SHAPE.findall(line)]
-    return sum(int(np.prod([int(size) for size in shape.split(",") if size])) for shape in shapes)
+def collectives(features, config):
+    """Of Phase I: the most elements of an array that goes between devices, by kind, and how often
+    a step of conjugate gradients has any."""
+    arrays = prepare_for(config, features)
+    with jax.default_matmul_precision("highest"):
+        lowered = _cronos.lower(prepare_params(Params()), arrays, config, None, None)
+    found = [match.groups() for match in _COLLECTIVE.finditer(lowered.compile().as_text())]
+    most = dict.fromkeys(_KINDS, 0)
+    for shapes, kind, _ in found:
+        sizes = [
+            int(np.prod([int(size) for size in shape.split(",") if size]))
+            for shape in _SHAPE.findall(shapes)
+        ]
+        most[kind] = max(most[kind], *sizes)
+    return {"most": most, "cg": sum(_CG_LOOP in name for *_, name in found)}
 
 
 def figures(solution):
@@ -60,13 +79,14 @@ def main():
     found = {}
     for loss, config in CASES.items():
         features = draw(loss)
-        run = jax.jit(lambda features, config=config: solve(Params(), features, config=config))
         split = jax.tree.map(lambda leaf: jax.device_put(leaf, by_row), features)
-        compiled = run.lower(split).compile()
         found[loss] = {
-            "whole": figures(run(features)),
-            "split": figures(compiled(split)),
-            "gathered": gathered(compiled),
+            "whole": figures(solve(Params(), features, config=config)),
+            "split": figures(solve(Params(), split, config=config)),
+            "weights": 2 * config.n_gates * (WIDTH + 1),
+            "candidates": 4 * config.n_gates,
+            "has_path": config.linear_path,
+            **collectives(split, config),
         }
     print(json.dumps(found))
 

@@ -71,10 +71,8 @@ def cone_optimum(model, loss, x, d, targets, strength, ridge) -> float:
         "logistic": lambda: weight @ cp.logistic(-cp.multiply(y, z)),
         "squared_hinge": lambda: inner,
         "huber": lambda: inner + weight @ cp.abs(z - y - core),
-        "bradley_terry": lambda: weight @ cp.logistic(y - z[: len(y)] + z[len(y) :]),
-        "squared_difference": lambda: (
-            0.5 * cp.sum_squares(cp.multiply(root, z[: len(y)] - z[len(y) :] - y))
-        ),
+        "bradley_terry": lambda: weight @ cp.logistic(y - z[::2] + z[1::2]),
+        "squared_difference": lambda: 0.5 * cp.sum_squares(cp.multiply(root, z[::2] - z[1::2] - y)),
     }[loss]()
     return eight_digits(cp.Problem(cp.Minimize(value + penalty), cones))
 
@@ -95,7 +93,7 @@ def targets_of(loss: str, features: PreferenceFeatures) -> tuple[np.ndarray, np.
     weight = features.weight / features.weight.mean()
     if loss in PAIRWISE:
         return GAMMA + features.margin, weight
-    return np.repeat([1.0, -1.0], PAIRS), np.tile(weight, 2)
+    return np.tile([1.0, -1.0], PAIRS), np.repeat(weight, 2)
 
 
 @pytest.fixture(scope="module")
@@ -117,14 +115,14 @@ def agree():
         assert Status(int(solution.status)) == Status.SOLVED
         certificate = jax.tree.map(np.asarray, solution.certificate)
         # Pairs without weight are no part of the program.
-        counted = np.tile(features.weight > 0, 2)
+        counted = np.repeat(features.weight > 0, 2)
         y, weight = targets_of(loss, features)
         best = cone_optimum(
             model,
             loss,
             standardised_rows(features, certificate)[counted],
             certificate.patterns[:, counted].astype(float),
-            (y[counted[: len(y)]], weight[counted[: len(y)]]),
+            (y[counted[:: 2 * PAIRS // len(y)]], weight[counted[:: 2 * PAIRS // len(y)]]),
             float(certificate.group_lasso_strength),
             LINEAR_RIDGE * len(y) if path else None,
         )

@@ -7,12 +7,12 @@ import pytest
 import coala_jax
 from benchmarks.adversary.losses import LOSSES
 from coala_jax import Config, Params, PreferenceFeatures, Status, cronos
-from tests.helpers import draw_pairs, standardised_rows
+from tests.helpers import draw_pairs, rows_of, standardised_rows
 
 
 def loss_value(name: str, z: np.ndarray, y: np.ndarray, weight: np.ndarray) -> float:
     """Of outputs z of all rows; y are labels of rows, or offsets of pairs."""
-    outputs = z[: len(y)] - z[len(y) :] if LOSSES[name].pairwise else z
+    outputs = z[::2] - z[1::2] if LOSSES[name].pairwise else z
     return LOSSES[name].value(outputs, y, weight)
 
 
@@ -34,7 +34,7 @@ def test_reported_certificate_is_the_one_recomputed_in_numpy(loss, seed):
     strength = float(certificate.group_lasso_strength)
     np.testing.assert_array_equal(certificate.patterns, certificate.gates @ x.T >= 0)
     pairwise = LOSSES[loss].pairwise
-    np.testing.assert_allclose(w, np.tile(weight / weight.mean(), 1 if pairwise else 2))
+    np.testing.assert_allclose(w, np.repeat(weight / weight.mean(), 1 if pairwise else 2))
     if pairwise:
         np.testing.assert_allclose(y, 0.4)
 
@@ -47,7 +47,7 @@ def test_reported_certificate_is_the_one_recomputed_in_numpy(loss, seed):
 
     r, alpha = certificate.dual_point, certificate.multipliers
     assert np.all(alpha >= 0)
-    rows = np.concatenate([r, -r]) if pairwise else r
+    rows = np.stack([r, -r], axis=1).ravel() if pairwise else r
     pulled = (d * rows) @ x
     blocks = np.stack([pulled, -pulled]) + ((2 * d - 1) * alpha) @ x
     assert np.linalg.norm(blocks, axis=-1).max() <= strength * (1 + 1e-9)
@@ -77,7 +77,7 @@ def test_the_networks_own_objective_is_the_certified_value(loss):
     features = draw_pairs(3, pairs=60, width=6)
     with jax.enable_x64(True):
         solution = cronos(Params(), features, config=Config(phase1_loss=loss))
-        rewards = np.asarray(solution.head(np.concatenate([features.chosen, features.rejected])))
+        rewards = np.asarray(solution.head(rows_of(features)))
     certificate = jax.tree.map(np.asarray, solution.certificate)
     norms = np.linalg.norm(certificate.weights, axis=-1)
     penalty = float(certificate.group_lasso_strength) * norms.sum()

@@ -109,14 +109,13 @@ def dense_system(
     if program.linear_ridge is not None:
         f = np.hstack([f, x[:, :-1]])
         shifts = np.append(shifts, np.full(width - 1, program.linear_ridge / RHO))
-    pairs = len(x) // 2
-    apart = f[:pairs] - f[pairs:]
+    apart = f[::2] - f[1::2]
     taus = np.asarray(outputs)
     matrix = np.diag(shifts)
     if program.loss.pairwise:
         matrix += taus[1] * apart.T @ apart
     else:
-        together = f[:pairs] + f[pairs:]
+        together = f[::2] + f[1::2]
         matrix += (taus[0] * together.T @ together + taus[1] * apart.T @ apart) / 2
     for number, sigma in enumerate(np.broadcast_to(penalty, (2, *d.shape)).reshape(-1, len(x))):
         block = slice(number * width, (number + 1) * width)
@@ -134,7 +133,8 @@ def test_the_linear_system_is_the_dense_one(loss, rows, path):
     m, width, blocks = 40, 3, 4
     with jax.enable_x64(True):
         chosen = rng.standard_normal((m // 2, width))
-        x = jnp.asarray(np.concatenate([chosen, chosen + 0.1 * rng.standard_normal(chosen.shape)]))
+        x = np.stack([chosen, chosen + 0.1 * rng.standard_normal(chosen.shape)], axis=1)
+        x = jnp.asarray(x.reshape(m, width))
         program = Program(
             features=x,
             patterns=jnp.asarray(rng.integers(0, 2, (blocks, m)), float),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from coala_jax import Config, ConvexHead, GatedHead, Params, Status, cronos, decompose_gated
-from tests.helpers import draw_pairs, standardised_rows
+from tests.helpers import draw_pairs, rows_of, standardised_rows
 
 CONFIG = Config(n_gates=6, max_iterations=2000, model="gated_relu")
 # A small strength, so that all gates are in use, and one that leaves some neurons zero.
@@ -31,10 +31,6 @@ def decomposed(request):
     return x64, features, solution, head
 
 
-def raw_rows(features) -> np.ndarray:
-    return np.concatenate([features.chosen, features.rejected])
-
-
 def blocks(head: ConvexHead, certificate) -> np.ndarray:
     """(v, w) on standardised rows from a head on raw features: (2, P, D)."""
     theta1, bias, theta2, _ = (np.asarray(leaf, np.float64) for leaf in head[:4])
@@ -52,8 +48,8 @@ def rewards(head, rows: np.ndarray, x64: bool) -> np.ndarray:
 
 def test_outputs_are_the_gated_networks_on_the_rows_it_saw(decomposed):
     x64, features, solution, head = decomposed
-    expected = rewards(solution.head, raw_rows(features), x64)
-    found = rewards(head, raw_rows(features), x64)
+    expected = rewards(solution.head, rows_of(features), x64)
+    found = rewards(head, rows_of(features), x64)
     assert np.abs(found - expected).max() <= RELATIVE[x64] * np.abs(expected).max()
 
 
@@ -117,8 +113,8 @@ def test_the_penalty_grows(decomposed):
 def test_gated_weights_taken_for_relu_ones_give_other_outputs(decomposed):
     """Why there is a decomposition: a gated neuron may be negative where its gate is open."""
     x64, features, solution, _ = decomposed
-    expected = rewards(solution.head, raw_rows(features), x64)
-    naive = rewards(ConvexHead(*solution.head[:3], solution.head.center), raw_rows(features), x64)
+    expected = rewards(solution.head, rows_of(features), x64)
+    naive = rewards(ConvexHead(*solution.head[:3], solution.head.center), rows_of(features), x64)
     assert np.abs(naive - expected).max() > 0.1 * np.abs(expected).max()
 
 

@@ -20,7 +20,7 @@ from coala_jax.convex import cronos_init, cronos_problem, cronos_step
 from coala_jax.convex._certificate import relative_gap
 from coala_jax.convex._program import HALVES, Program
 from coala_jax.losses import SQUARED
-from tests.helpers import draw_pairs, standardised_rows
+from tests.helpers import draw_pairs, rows_of, standardised_rows
 
 MODELS = ["relu", "gated_relu"]
 PAIRS, WIDTH = 20, 3
@@ -119,7 +119,7 @@ def assert_certified(features, solution, rounding=1e-4) -> None:
     assert int(solution.status) == Status.SOLVED
     certificate = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), solution.certificate)
     x, d, y = standardised_rows(features, certificate), certificate.patterns, certificate.labels
-    raw = np.concatenate([features.chosen, features.rejected])
+    raw = rows_of(features)
     strength = float(certificate.group_lasso_strength)
     z = np.asarray(solution.head(raw), np.float64)
     primal = 0.5 * np.sum((z - y) ** 2)

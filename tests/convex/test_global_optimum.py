@@ -7,7 +7,7 @@ import optax
 import pytest
 
 from coala_jax import Config, Params, PreferenceFeatures, Status, cronos
-from tests.helpers import enumerate_gates
+from tests.helpers import enumerate_gates, rows_of
 
 RESTARTS = 60
 NEURONS = 16
@@ -47,7 +47,7 @@ def best_of_direct_training(x: np.ndarray, y: np.ndarray, strength: float) -> fl
 def test_enumerated_gates_give_the_global_optimum_of_the_network(seed):
     rng = np.random.default_rng(seed)
     features = PreferenceFeatures(rng.standard_normal((4, 1)), rng.standard_normal((4, 1)))
-    rows = np.concatenate(features[:2])
+    rows = rows_of(features)
     x = np.c_[(rows - rows.mean(0)) / rows.std(0), np.ones(8)]
     with jax.enable_x64(True):
         solution = cronos(
@@ -57,7 +57,7 @@ def test_enumerated_gates_give_the_global_optimum_of_the_network(seed):
             gates=enumerate_gates(x),
         )
         assert int(solution.status) == Status.SOLVED
-        y = np.repeat([1.0, -1.0], 4)
+        y = np.tile([1.0, -1.0], 4)
         trained = best_of_direct_training(x, y, float(solution.stats.group_lasso_strength))
     # Certified: no restart may go below the bound, and the best one must reach the optimum.
     assert trained >= float(solution.stats.dual_bound) * (1 - 1e-9)

@@ -24,7 +24,7 @@ from coala_jax import (
     regularization_path,
     save_head,
 )
-from tests.helpers import head_tensors, standardised_rows
+from tests.helpers import head_tensors, rows_of, standardised_rows
 
 PAIRS, WIDTH = 100, 4
 MODELS = ["relu", "gated_relu"]
@@ -77,21 +77,17 @@ class Saved(NamedTuple):
     called: np.ndarray
 
 
-def rows_of(features: PreferenceFeatures) -> np.ndarray:
-    return np.concatenate(features[:2]).astype(np.float64)
-
-
 def save_and_run(folder, features, solution) -> Saved:
     save_head(folder, solution.head, {})
     head, _ = load_head(folder)
     tensors = {name: leaf.astype(np.float64) for name, leaf in head_tensors(head).items()}
-    rows = rows_of(features)
+    rows = rows_of(features).astype(np.float64)
     centred = rows - tensors["center"]
     layer = centred @ tensors["theta1"] + tensors["bias"]
     gates = centred @ tensors["gates"] + tensors["gate_bias"] if "gates" in tensors else layer
     neurons = np.where(gates >= 0, layer, 0)
     theta2 = tensors["theta2"]
-    called = np.asarray(head(np.concatenate(features[:2])), np.float64)
+    called = np.asarray(head(rows_of(features)), np.float64)
     return Saved(features, rows, solution, neurons, theta2, neurons @ theta2, called)
 
 
@@ -148,7 +144,7 @@ def test_the_saved_head_has_the_certified_gap(name, phase1):
     certificate, stats = saved.solution.certificate, saved.solution.stats
     norms = np.linalg.norm(np.asarray(certificate.weights, np.float64), axis=-1).sum()
     penalty = float(certificate.group_lasso_strength) * norms
-    labels = np.repeat([1.0, -1.0], PAIRS)
+    labels = np.tile([1.0, -1.0], PAIRS)
     bound = dual_bound(saved.features, certificate)
     for rewards in (saved.rewards, saved.called):
         value = 0.5 * np.sum((rewards - labels) ** 2) + penalty
@@ -187,7 +183,7 @@ def test_phase_2_has_the_gradient_that_it_claims(name, objective, phase1, tmp_pa
     solution = finetune(PARAMS, head, CASES[name], config=config)
     assert int(solution.status) == Status.SOLVED
     saved = save_and_run(tmp_path, features, solution)
-    chosen, rejected = saved.neurons[:PAIRS], saved.neurons[PAIRS:]
+    chosen, rejected = saved.neurons[::2], saved.neurons[1::2]
     design = chosen - rejected if objective == "pairwise" else np.concatenate([chosen, -rejected])
     used = design @ saved.theta2
     gradient = PARAMS.ridge * saved.theta2 - design.T @ (1 / (1 + np.exp(used))) / len(design)
@@ -269,5 +265,5 @@ def test_no_row_is_moved_by_another_value_of_a_column_that_was_constant(x64, tmp
     assert int(solution.status) == Status.SOLVED
     certified = certified_outputs(saved)
     assert np.abs(saved.called - certified).max() <= EXACT * np.abs(certified).max()
-    np.testing.assert_allclose(moved, certified[:PAIRS], atol=EXACT)
+    np.testing.assert_allclose(moved, certified[::2], atol=EXACT)
     assert not np.any(np.asarray(decomposed.theta1)[-3:])

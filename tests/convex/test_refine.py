@@ -7,7 +7,7 @@ import pytest
 
 from coala_jax import Config, Params, Status, certify, cronos
 from coala_jax.convex._refine import refinement_rounds
-from tests.helpers import draw_pairs, standardised_rows
+from tests.helpers import draw_pairs, rows_of, standardised_rows
 
 LOSSES = ["squared", "bradley_terry"]
 PARAMS = Params(
@@ -32,7 +32,7 @@ def refined(request):
 
 
 def loss_value(loss: str, rewards: np.ndarray) -> float:
-    chosen, rejected = np.split(rewards, 2)
+    chosen, rejected = rewards[::2], rewards[1::2]
     if loss == "bradley_terry":
         return np.logaddexp(0, rejected - chosen).sum()
     return 0.5 * ((chosen - 1) ** 2).sum() + 0.5 * ((rejected + 1) ** 2).sum()
@@ -42,7 +42,7 @@ def cone_optimum(loss: str, x: np.ndarray, d: np.ndarray, strength: float) -> fl
     """Optimum of program (3) by a cone solver."""
     v, w = (cp.Variable((len(d), x.shape[1])) for _ in range(2))
     z = cp.sum(cp.multiply(d, (v - w) @ x.T), axis=0)
-    chosen, rejected = z[:PAIRS], z[PAIRS:]
+    chosen, rejected = z[::2], z[1::2]
     value = (
         cp.sum(cp.logistic(rejected - chosen))
         if loss == "bradley_terry"
@@ -59,7 +59,7 @@ def cone_optimum(loss: str, x: np.ndarray, d: np.ndarray, strength: float) -> fl
 def network_objective(loss, features, solution) -> float:
     """Objective (2) of the head: the first layer counts on standardised rows with a bias."""
     head, certificate = solution.head, solution.certificate
-    raw = np.concatenate([features.chosen, features.rejected])
+    raw = rows_of(features)
     rewards = np.maximum((raw - head.center) @ head.theta1 + head.bias, 0) @ head.theta2
     weights = head.theta1 * certificate.scale[:, None]
     squares = (weights**2).sum() + (head.bias**2).sum() + (head.theta2**2).sum()

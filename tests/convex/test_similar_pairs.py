@@ -15,6 +15,7 @@ from coala_jax.convex._output_penalties import (
 )
 from coala_jax.convex._program import Program
 from coala_jax.losses import LOSSES
+from tests.helpers import rows_of
 
 PAIRS, WIDTH = 200, 6
 
@@ -28,13 +29,12 @@ def similar(difference: float) -> PreferenceFeatures:
 
 def program_of(loss: str, difference: float) -> Program:
     """Of the rows of `similar`, not standardised, and weights of pairs from 0.5 to 1.5."""
-    chosen, rejected, *_ = similar(difference)
     loss = LOSSES[loss]
-    rows = jnp.pad(jnp.concatenate([chosen, rejected]), ((0, 0), (0, 1)), constant_values=1.0)
+    rows = jnp.pad(rows_of(similar(difference)), ((0, 0), (0, 1)), constant_values=1.0)
     weight = jnp.linspace(0.5, 1.5, PAIRS)
     labels = jnp.ones(PAIRS)
     if not loss.pairwise:
-        weight, labels = jnp.tile(weight, 2), jnp.concatenate([labels, -labels])
+        weight, labels = jnp.repeat(weight, 2), jnp.tile(jnp.array([1.0, -1.0]), PAIRS)
     patterns = jnp.ones((1, 2 * PAIRS))
     return Program(rows, patterns, labels, weight, jnp.ones(()), loss, "relu")
 

@@ -4,13 +4,15 @@ Instructions, baseline, judge's template, difficulties and gamed rows are read f
 (CC BY-NC 4.0, of tatsu-lab/alpaca_eval); no text of them is in this package.
 """
 
+from typing import TYPE_CHECKING
+
+from coala_jax._lazy import lazy_names
 from coala_jax.evaluation.alpaca_eval._annotations import (
     Annotation,
     Annotations,
     read_annotations,
     write_annotations,
 )
-from coala_jax.evaluation.alpaca_eval._judging import judge_calls, judged
 from coala_jax.evaluation.alpaca_eval._length_controlled import LengthControlled
 from coala_jax.evaluation.alpaca_eval._length_data import (
     GamedRows,
@@ -35,6 +37,9 @@ from coala_jax.evaluation.alpaca_eval._report import (
 from coala_jax.evaluation.alpaca_eval._score import Score, score
 from coala_jax.evaluation.alpaca_eval._template import OWN_WORDING, Template, read_template
 from coala_jax.evaluation.alpaca_eval._win_rate import WinRate, win_rate
+
+if TYPE_CHECKING:
+    from coala_jax.evaluation.alpaca_eval._judging import judge_calls, judged
 
 __all__ = [
     "OWN_WORDING",
@@ -66,3 +71,5 @@ __all__ = [
     "write_leaderboard",
     "write_outputs",
 ]
+# Scores need no judge, which takes a second to load.
+__getattr__ = lazy_names(__name__, {"_judging": ["judge_calls", "judged"]})

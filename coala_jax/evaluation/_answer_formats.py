@@ -22,6 +22,7 @@ SIDES = ("plain", "guided")
 _TEXTS = ("completion", "response", "output", "answer", "text")
 _PROMPTS = ("prompt", "instruction", "question")
 _IDS = ("id", "question_id", "uid")
+_FIELDS = (_TEXTS, _PROMPTS, _IDS)
 _SYSTEMS = ("generator", "model", "model_id")
 
 
@@ -122,7 +123,10 @@ def _format_of(row: BenchmarkRow, side: str | None) -> tuple[str, Callable[[Benc
     if {"instruction", "output"} <= has:
         return "AlpacaEval", _alpaca_eval
     if has & {*_TEXTS} and has & {*_PROMPTS, *_IDS}:
-        return "rows", _plain_row
+        # By the fields of the first row: with another one in each, what is missing in a row would
+        # be taken from a field of another meaning.
+        named = [next((name for name in names if name in has), None) for names in _FIELDS]
+        return "rows", lambda row: _plain_row(row, *named)
     raise EvaluationError(
         f"{row.place}: its fields ({', '.join(map(str, has)) or 'none'}) are of no known format of "
         "answers; known: instruction, output, generator (AlpacaEval); uid, model, messages "
@@ -164,13 +168,13 @@ def _generated(row: BenchmarkRow, side: str) -> _Row:
     return _Row(str(row.field((int, str), "id")), _prompt(row), (text,), None)
 
 
-def _plain_row(row: BenchmarkRow) -> _Row:
-    prompt = _prompt(row)
-    key = next((str(row.fields[name]) for name in _IDS if row.fields.get(name) is not None), prompt)
-    if key is None:
-        raise EvaluationError(f"{row.place}: has neither an id nor a prompt")
-    name = next((name for name in _TEXTS if row.fields.get(name) is not None), _TEXTS[0])
-    return _Row(key, prompt, (_required(row, name, row.fields.get(name)),), _said(row, *_SYSTEMS))
+def _plain_row(row: BenchmarkRow, text: str | None, asked: str | None, key: str | None) -> _Row:
+    assert text is not None
+    prompt = None if asked is None else _required(row, asked, row.fields.get(asked))
+    known = prompt if key is None else str(row.field((str, int), key))
+    assert known is not None
+    answer = _required(row, text, row.fields.get(text))
+    return _Row(known, prompt, (answer,), _said(row, *_SYSTEMS))
 
 
 def _prompt(row: BenchmarkRow) -> str | None:

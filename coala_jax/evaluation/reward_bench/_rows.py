@@ -175,6 +175,10 @@ def _read(row: BenchmarkRow, published: Published) -> BenchRow:
     if published is REWARD_BENCH_2:
         _require_count(row, "num_correct", len(right), "chosen")
         _require_count(row, "total_completions", len(right + wrong), "chosen and rejected")
+    if subset != TIES and read.correct != 1:
+        raise EvaluationError(
+            f"{row.place}: chosen holds {read.correct} answers; outside {TIES} one is right"
+        )
     if subset == TIES:
         kind = ties_number(read)[0]
         if kind == TIED and read.correct < 2:

@@ -67,6 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the command; gives the exit code."""
     from coala_jax.evaluation import arena_hard
     from coala_jax.evaluation.arena_hard._earlier_games import read_earlier
+    from coala_jax.evaluation.arena_hard._games import requests_of
     from coala_jax.evaluation.arena_hard._report import judge_lines, judge_report
 
     options = SourceOptions(download=arguments.download)
@@ -86,11 +87,11 @@ def run(arguments: argparse.Namespace) -> int:
     out = Path(arguments.out, *names)
     if arguments.dry_run:
         settled = read_earlier(out, matches).settled
-        return dry_run(arguments, arena_hard.requests_of(matches, settled))
+        return dry_run(arguments, requests_of(matches, settled))
     require_writable(out, folder=False)
     with only_writer(out, say, EvaluationError), open_judge(arguments) as judge:
         earlier = read_earlier(out, matches)
-        replies = judge(arena_hard.requests_of(matches, earlier.settled))
+        replies = judge(requests_of(matches, earlier.settled))
         account = judge.account()
         rows = list(
             arena_hard.judgment_rows(

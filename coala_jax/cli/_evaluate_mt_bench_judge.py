@@ -59,7 +59,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run the command; gives the exit code."""
     from coala_jax.data._writing import write_json_lines
-    from coala_jax.evaluation.mt_bench import judgment_lines, requests_of
+    from coala_jax.evaluation.mt_bench import judgment_lines
+    from coala_jax.evaluation.mt_bench._judging import requests_of
     from coala_jax.evaluation.mt_bench._report import judged_lines, judged_result
 
     out = output_file(arguments.out, lines=True)

@@ -17,13 +17,10 @@ from coala_jax.evaluation.arena_hard import (
     read_judgments,
     read_prompts,
     read_questions,
-    requests_of,
-    styles_of,
-    verdict,
 )
-from coala_jax.evaluation.arena_hard._answers import BENCHMARK_COUNTER
+from coala_jax.evaluation.arena_hard._answers import BENCHMARK_COUNTER, styles_of
 from coala_jax.evaluation.arena_hard._earlier_games import read_earlier
-from coala_jax.evaluation.arena_hard._games import VERDICTS
+from coala_jax.evaluation.arena_hard._games import VERDICTS, requests_of, verdict
 from coala_jax.evaluation.arena_hard._judgments import edited_notes
 from coala_jax.evaluation.arena_hard._prompts import OWN_WORDS
 from coala_jax.evaluation.arena_hard._style import ESTIMATE
@@ -109,7 +106,7 @@ def test_questions_of_both_versions_are_read(tmp_path):
     assert read_questions(new)[0][:3] == ("a", "math", "1+1?")
     assert read_questions(old)[0][:3] == ("7", "arena-hard-v0.1", "Why?")
     twice = write_rows(tmp_path / "twice.jsonl", [{"uid": "a", "prompt": "?"}] * 2)
-    with pytest.raises(EvaluationError, match=r"row 2: question a stands in .*row 1"):
+    with pytest.raises(EvaluationError, match=r"row 2: asks question a, as .*row 1 does; keep one"):
         read_questions(twice)
     turns = write_rows(
         tmp_path / "turns.jsonl", [{"uid": "a", "turns": [{"content": "?"}] * 2}] * 2
@@ -134,7 +131,7 @@ def test_answer_rows_have_the_benchmarks_fields_and_read_back(bench):
     lines = (folder / "model_answer" / "mine.jsonl").read_text().splitlines()
     assert len({json.loads(line)["ans_id"] for line in lines}) == 6
     with pytest.raises(EvaluationError, match="1 texts to 6 questions"):
-        list(answer_rows(questions, ["one"], "m", timestamp=0.0))
+        list(answer_rows(questions, ["one"], "m"))
 
 
 def test_answers_of_v01_are_read(tmp_path):
@@ -164,7 +161,7 @@ def test_answers_of_v01_are_read(tmp_path):
 def test_tokens_of_all_systems_are_counted_alike(bench):
     folder, questions = bench
     path = folder / "model_answer" / "theirs.jsonl"
-    rows = list(answer_rows(questions, ["x" * 40] * 6, "theirs", timestamp=0.0))
+    rows = list(answer_rows(questions, ["x" * 40] * 6, "theirs"))
     for row in rows:
         del row["token_counter"]
         row["metadata"]["token_len"] = 5
@@ -363,7 +360,7 @@ def test_answers_edited_after_they_were_judged_are_noted(bench):
     assert edited_notes(judgments.rows, read_answer_folder(folder / "model_answer")) == []
     texts = [f"mine says **{question.uid}**." for question in questions]
     texts[2] = "mine says otherwise"
-    edited = answer_rows(questions, texts, "mine", timestamp=0.0)
+    edited = answer_rows(questions, texts, "mine")
     write_rows(folder / "model_answer" / "mine.jsonl", edited)
     (note,) = edited_notes(judgments.rows, read_answer_folder(folder / "model_answer"))
     assert note.startswith("1 answers of mine are not those") and "row 3" in note

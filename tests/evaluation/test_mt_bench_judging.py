@@ -12,9 +12,9 @@ from coala_jax.evaluation.mt_bench import (
     read_judgments,
     read_questions,
     read_references,
-    requests_of,
     single_matches,
 )
+from coala_jax.evaluation.mt_bench._judging import requests_of
 from tests.evaluation.mt_bench_files import (
     answer_rows,
     read_lines,

@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from coala_jax._files import file_sha256
-from coala_jax.evaluation._benchmark_rows import BenchmarkRow, benchmark_rows
+from coala_jax.evaluation._benchmark_rows import BenchmarkRow, benchmark_rows, by_key
 from coala_jax.evaluation._chat import USER
 from coala_jax.evaluation._errors import EvaluationError
 from coala_jax.evaluation.arena_hard._answers import StyledAnswers, answer_files
@@ -117,7 +117,11 @@ def read_judgments(
     """
     files = list(dict.fromkeys(file for source in sources for file in answer_files(source)))
     rows = [_judgment(row) for file in files for row in benchmark_rows(file)]
-    _require_once(rows)
+    by_key(
+        rows,
+        lambda row: (row.judge, row.model, row.uid),
+        lambda row: f"judges {row.model} on {row.uid}",
+    )
     if questions is not None:
         _require_asked(rows, questions)
     _require_one_baseline(rows)
@@ -218,16 +222,6 @@ def _shown(game: Mapping[str, Any] | None) -> str:
         parts = [part for part in found if isinstance(part, Mapping) and part.get("role") == USER]
         return "\n".join(part["content"] for part in parts if isinstance(part.get("content"), str))
     return found if isinstance(found, str) else ""
-
-
-def _require_once(rows: Iterable[Judgment]) -> None:
-    seen: dict[tuple[str, str, str], Judgment] = {}
-    for row in rows:
-        earlier = seen.setdefault((row.judge, row.model, row.uid), row)
-        if earlier is not row:
-            raise EvaluationError(
-                f"{row.place}: judges {row.model} on {row.uid}, as {earlier.place} does; keep one"
-            )
 
 
 def _require_asked(rows: Iterable[Judgment], questions: Sequence[Question]) -> None:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from coala_jax.evaluation._benchmark_rows import Answer, Answers
+from coala_jax.evaluation._benchmark_rows import NO_TIME, Answer, Answers
 from coala_jax.evaluation._chat import ChatRequest, Reply
 from coala_jax.evaluation._errors import EvaluationError
 from coala_jax.evaluation.judge import JudgePrompt
-from coala_jax.evaluation.mt_bench._answers import NO_TIME
 from coala_jax.evaluation.mt_bench._judge_prompts import (
     PAIRWISE,
     SINGLE,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
+from coala_jax.evaluation._errors import EvaluationError
+
 SYSTEM, USER, ASSISTANT = "system", "user", "assistant"
 
 
@@ -48,3 +50,15 @@ class Reply(NamedTuple):
 
 # Replies in the order of their requests.
 Ask = Callable[[Sequence[ChatRequest]], Sequence[Reply]]
+
+
+def require_one_reply_each(requests: Sequence[ChatRequest], replies: Sequence[Reply]) -> None:
+    """Raise where a judge gave another number of replies than it was asked for.
+
+    Raises:
+        EvaluationError: says both numbers.
+    """
+    if len(replies) != len(requests):
+        raise EvaluationError(
+            f"ask: gave {len(replies)} replies to {len(requests)} requests; give one each, in order"
+        )

@@ -10,7 +10,7 @@ from scipy.stats import spearmanr
 
 from coala_jax._intervals import Interval, cluster_interval
 from coala_jax.evaluation._benchmark_rows import Answers
-from coala_jax.evaluation._chat import Ask, ChatRequest, Reply
+from coala_jax.evaluation._chat import Ask, ChatRequest, Reply, require_one_reply_each
 from coala_jax.evaluation.judge._pairwise import MAX_TOKENS
 from coala_jax.evaluation.judge._prompts import GRADE, JudgePrompt
 from coala_jax.evaluation.judge._readable import require_readable
@@ -127,6 +127,7 @@ def grade_answers(
         questions, answers, prompt, max_tokens=max_tokens, temperature=temperature
     )
     replies = ask(requests)
+    require_one_reply_each(requests, replies)
     verdicts = [grade_verdict(reply) for reply in replies]
     not_read = unread(replies, verdicts)
     require_readable(not_read, len(replies))

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from coala_jax.evaluation._benchmark_rows import Answers
-from coala_jax.evaluation._chat import Ask, ChatRequest, Reply
+from coala_jax.evaluation._chat import Ask, ChatRequest, Reply, require_one_reply_each
 from coala_jax.evaluation.judge._prompts import COMPARE, COMPARE_IN_A_TOKEN, JudgePrompt
 from coala_jax.evaluation.judge._readable import require_readable
 from coala_jax.evaluation.judge._verdicts import (
@@ -150,7 +150,9 @@ def judge_pairs(
     Raises:
         EvaluationError: under half of the replies could be read; shows one.
     """
-    replies = ask(pair_requests(questions, first, second, comparison))
+    requests = pair_requests(questions, first, second, comparison)
+    replies = ask(requests)
+    require_one_reply_each(requests, replies)
     verdicts = [(token_verdict if comparison.by_token else letter_verdict)(r) for r in replies]
     not_read = unread(replies, verdicts)
     require_readable(not_read, len(replies))

@@ -1,11 +1,13 @@
 """Files of Arena-Hard in and out, prompts of its judge, verdicts."""
 
 import json
+from hashlib import sha256
 
 import pytest
 
 from coala_jax.evaluation import EvaluationError
 from coala_jax.evaluation._chat import Reply
+from coala_jax.evaluation._own_wording import OWN_WORDING, Wording
 from coala_jax.evaluation.arena_hard import (
     Style,
     TokenCounter,
@@ -19,10 +21,14 @@ from coala_jax.evaluation.arena_hard import (
     read_questions,
 )
 from coala_jax.evaluation.arena_hard._answers import BENCHMARK_COUNTER, styles_of
-from coala_jax.evaluation.arena_hard._earlier_games import read_earlier
-from coala_jax.evaluation.arena_hard._games import VERDICTS, requests_of, verdict
+from coala_jax.evaluation.arena_hard._games import (
+    VERDICTS,
+    other_rows,
+    requests_of,
+    unread_games,
+    verdict,
+)
 from coala_jax.evaluation.arena_hard._judgments import edited_notes
-from coala_jax.evaluation.arena_hard._prompts import OWN_WORDS
 from coala_jax.evaluation.arena_hard._style import ESTIMATE
 from tests.evaluation.arena_hard_files import (
     CATEGORIES,
@@ -183,39 +189,80 @@ def test_a_judge_is_shown_both_orders_and_its_games_are_written(bench):
     replies = judge_for("mine")(requests)
     rows = list(judgment_rows(matches, replies, judge="j", model="mine"))
     assert [game["score"] for game in rows[0]["games"]] == ["B>A", "A>B"]
-    assert list(rows[0]) == ["uid", "category", "judge", "model", "baseline", "games"]
+    assert list(rows[0]) == [
+        "uid",
+        "category",
+        "judge",
+        "model",
+        "baseline",
+        "games",
+        "judge_wording",
+    ]
     assert rows[0]["games"][0]["prompt"][1]["role"] == "user"
     assert rows[0]["baseline"] == "o3-mini-2025-01-31"
     assert rows[1]["baseline"] == "gemini-2.0-flash-001"
     folder = bench[0]
     read = read_judgments([write_rows(folder / "j" / "mine.jsonl", rows)], bench[1])
-    assert {row.labels for row in read.rows} == {("B>A", "A>B")} and read.notes == ()
+    assert {row.labels for row in read.rows} == {("B>A", "A>B")}
 
 
-def test_calls_that_fail_are_null_and_are_asked_for_again(bench):
-    folder = bench[0]
+def test_calls_that_fail_are_null_and_are_counted_by_why(bench):
     matches = matches_of(bench, categories=["hard_prompt"])
     replies = judge_for("mine")(requests_of(matches))
     replies[1], replies[2] = Reply(None, error="timeout"), Reply("who knows")
+    replies[3] = Reply("It is [[A", finish_reason="length")
     rows = list(judgment_rows(matches, replies, judge="j", model="mine"))
     assert rows[0]["games"][1] is None and rows[1]["games"][0]["score"] is None
-    other = judgment("q1", ["A>B", "A>B"], model="mine", category="creative_writing")
-    path = write_rows(folder / "j" / "mine.jsonl", [*rows, other])
-    earlier = read_earlier(path, matches)
-    assert earlier.others == (other,)
-    again = requests_of(matches, earlier.settled)
-    assert again == [requests_of(matches)[1], requests_of(matches)[2]]
-    filled = list(
-        judgment_rows(
-            matches, judge_for("mine")(again), judge="j", model="mine", settled=earlier.settled
-        )
-    )
-    whole = judgment_rows(matches, judge_for("mine")(requests_of(matches)), judge="j", model="mine")
-    assert filled == list(whole)
-    edited = read_prompts([])._replace(template="{QUESTION} {ANSWER_A} {ANSWER_B}")
-    with pytest.raises(EvaluationError, match="q0 was judged on other answers or by another"):
-        read_earlier(path, matches_of(bench, edited))
-    assert read_earlier(folder / "none.jsonl", matches).settled == {}
+    assert unread_games(replies).counts == {
+        "no reply": 1,
+        "a reply without a verdict": 1,
+        "a reply that was cut at max_tokens": 1,
+    }
+    assert unread_games(replies).example == "timeout"
+    assert unread_games(judge_for("mine")(requests_of(matches))) == ({}, None)
+
+
+@pytest.mark.parametrize("more", [-1, 1])
+def test_another_number_of_replies_than_of_requests_is_an_error(bench, more):
+    matches = matches_of(bench)
+    replies = [Reply("[[A>B]]")] * (len(requests_of(matches)) + more)
+    with pytest.raises(EvaluationError, match=f"gave {12 + more} replies to 12 requests"):
+        list(judgment_rows(matches, replies, judge="j", model="mine"))
+
+
+def test_rows_of_other_questions_and_models_stay(bench):
+    matches = matches_of(bench, categories=["hard_prompt"])
+    judged = judgment("q0", ["A>B", None], model="mine")
+    others = [
+        judgment("q1", ["A>B", "A>B"], model="mine", category="creative_writing"),
+        judgment("q0", ["A>B", "A>B"], model="team/mine"),
+    ]
+    path = write_rows(bench[0] / "j" / "mine.jsonl", [judged, *others])
+    assert other_rows(path, matches, "mine") == others
+    assert other_rows(bench[0] / "none.jsonl", matches, "mine") == []
+
+
+def test_judgments_say_whose_words_the_judge_was_told(bench, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "judge_utils.py").write_text(SETTINGS)
+    (tmp_path / "config.yaml").write_text(CONFIG)
+
+    def judged(*files):
+        prompts = read_prompts(files)
+        matches = matches_of(bench, prompts)
+        replies = judge_for("mine")(requests_of(matches_of(bench)))
+        rows = judgment_rows(matches, replies, judge="j", model="mine", prompts=prompts)
+        return read_judgments([write_rows(tmp_path / "j" / "mine.jsonl", rows)])
+
+    for files in ((), ("judge_utils.py",), ("config.yaml",)):
+        own = judged(*files)
+        assert {row.wording.name for row in own.rows} == {OWN_WORDING}
+        assert "6 judgments were made in coala-jax's own words: not comparable" in own.notes[-1]
+    theirs = judged("judge_utils.py", "config.yaml")
+    told = "Be a judge of tales.\0Q {QUESTION}\nA {ANSWER_A}\nB {ANSWER_B}"
+    expected = Wording("judge_utils.py, config.yaml", sha256(told.encode()).hexdigest())
+    tales = {row.wording for row in theirs.rows if row.category == "creative_writing"}
+    assert tales == {expected} and theirs.notes == ()
 
 
 def test_prompts_are_read_from_the_benchmarks_files(bench, tmp_path, monkeypatch):
@@ -250,12 +297,12 @@ def test_prompts_of_v01_and_of_json_are_read(tmp_path):
     (tmp_path / "own.json").write_text(json.dumps({"system_prompt": "S"}))
     mixed = read_prompts([tmp_path / "own.json"])
     assert mixed.messages("math", "q", "a", "b")[0] == ("system", "S")
-    assert mixed.template_from == OWN_WORDS
+    assert mixed.template_from == OWN_WORDING
 
 
 def test_words_of_our_own_show_all_parts_and_all_labels():
     prompts = read_prompts([])
-    assert prompts.system_from == prompts.template_from == OWN_WORDS
+    assert prompts.system_from == prompts.template_from == OWN_WORDING
     for category in (*CATEGORIES, "arena-hard-v0.1"):
         system, user = prompts.messages(category, "<q>", "<a>", "<b>")
         assert all(f"[[{label}]]" in system[1] for label in ("A>>B", "A>B", "A=B", "B>A", "B>>A"))

@@ -83,6 +83,8 @@ def judge_report(
     prompts: JudgePrompts,
     answers: Answers,
     baselines: Sequence[Answers],
+    *,
+    send_temperature: bool,
 ) -> dict[str, Any]:
     """What `evaluate arena-hard judge` did.
 
@@ -92,9 +94,11 @@ def judge_report(
         prompts: that the judge was given.
         answers: that were judged.
         baselines: that they were set against.
+        send_temperature: whether the judge was told the temperature.
     """
     games = [game for row in rows for game in row["games"]]
     first = matches[0].requests[0]
+    against = {match.question.category: match.baseline for match in matches}
     return {
         "benchmark": "Arena-Hard",
         "model": answers.system,
@@ -102,10 +106,11 @@ def judge_report(
         "games": len(games),
         "without_reply": sum(game is None for game in games),
         "without_label": sum(game is not None and game["score"] is None for game in games),
-        "baselines": {match.question.category: match.baseline for match in matches},
+        "baselines": against,
         "system_prompt": prompts.system_from,
         "template": prompts.template_from,
-        "temperature": first.temperature,
+        "judge_wording": {name: prompts.wording(name)._asdict() for name in against},
+        "temperature": first.temperature if send_temperature else None,
         "max_tokens": first.max_tokens,
         "sha256": {each.name: each.sha256 for each in (answers, *baselines)},
     }

@@ -44,7 +44,7 @@ class Verdict(NamedTuple):
 def letter_verdict(reply: Reply) -> Verdict:
     """The last of [[A]], [[B]] and [[C]]: 1, 0 and 1/2."""
     found = _LETTER.findall(reply.text or "")
-    return Verdict(_SCORES[found[-1]]) if found else _unread(reply)
+    return Verdict(_SCORES[found[-1]]) if found else unread_verdict(reply)
 
 
 def token_verdict(reply: Reply) -> Verdict:
@@ -56,25 +56,30 @@ def token_verdict(reply: Reply) -> Verdict:
     """
     reply = reply._replace(finish_reason=None)  # a token is all that was asked for
     if reply.error is not None:
-        return _unread(reply)
+        return unread_verdict(reply)
     if reply.logprobs is None:
         letter = (reply.text or "").strip().strip("[].*\"'")
-        return Verdict(_SCORES[letter], None, True) if letter in ("A", "B") else _unread(reply)
+        return (
+            Verdict(_SCORES[letter], None, True) if letter in ("A", "B") else unread_verdict(reply)
+        )
     share = {
         letter: sum(math.exp(p) for token, p in reply.logprobs.items() if token.strip() == letter)
         for letter in ("A", "B")
     }
     both = sum(share.values())
-    return Verdict(share["A"] / both) if both > 0 else _unread(reply)
+    return Verdict(share["A"] / both) if both > 0 else unread_verdict(reply)
 
 
 def grade_verdict(reply: Reply) -> Verdict:
     """The first [[number]], or else the first [number], from 1 to 10 (FastChat's rule)."""
-    for pattern in _GRADES:
-        if found := pattern.search(reply.text or ""):
-            grade = float(found[1])
-            return Verdict(grade) if LOWEST_GRADE <= grade <= HIGHEST_GRADE else _unread(reply)
-    return _unread(reply)
+    grade = float(grade_digits(reply.text or "") or "nan")
+    return Verdict(grade) if LOWEST_GRADE <= grade <= HIGHEST_GRADE else unread_verdict(reply)
+
+
+def grade_digits(text: str) -> str | None:
+    """The first [[number]] of a text, or else the first [number], as it stands there."""
+    found = next(filter(None, (pattern.search(text) for pattern in _GRADES)), None)
+    return None if found is None else found[1]
 
 
 class Unread(NamedTuple):
@@ -107,7 +112,8 @@ def unread(replies: Sequence[Reply], verdicts: Sequence[Verdict]) -> Unread:
     return Unread(ordered, example)
 
 
-def _unread(reply: Reply) -> Verdict:
+def unread_verdict(reply: Reply) -> Verdict:
+    """That nothing could be read of a reply, and why."""
     text = (reply.text or "").strip()
     if reply.error is not None:
         return Verdict(None, FAILED)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
 from coala_jax.data._options import SourceOptions
@@ -121,6 +121,27 @@ def read_judgments(
     if compared:
         return Judgments([], _checked(source, rows, _pair, questions))
     return Judgments(_checked(source, rows, _single, questions), [])
+
+
+def require_categories(
+    judgments: Sequence[SingleJudgment] | Sequence[PairJudgment],
+    categories: Mapping[str, str] | None,
+) -> None:
+    """Raise where a judged question has no category.
+
+    Args:
+        judgments: of any questions.
+        categories: by question; None wants none.
+
+    Raises:
+        EvaluationError: names the first such judgment.
+    """
+    for each in judgments if categories is not None else ():
+        if categories is not None and each.question not in categories:
+            raise EvaluationError(
+                f"categories: have no question {each.question}, which {each.place} judges; give "
+                "those of the questions that were judged"
+            )
 
 
 def _checked(

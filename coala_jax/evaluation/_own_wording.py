@@ -49,13 +49,14 @@ def read_wording(row: BenchmarkRow) -> Wording | None:
     value = row.fields.get(WORDING_FIELD)
     if value is None:
         return None
-    found = [value.get(name) if isinstance(value, Mapping) else None for name in Wording._fields]
-    if not all(isinstance(each, str) for each in found):
+    fields = value if isinstance(value, Mapping) else {}
+    name, sha256 = (fields.get(each) for each in Wording._fields)
+    if not (isinstance(name, str) and isinstance(sha256, str)):
         raise EvaluationError(
             f"{row.place}: {WORDING_FIELD} is {value!r}, an object of the texts name and sha256 is "
             "expected"
         )
-    return Wording(*found)
+    return Wording(name, sha256)
 
 
 def own_wording_warnings(wordings: Iterable[Wording | None]) -> list[str]:

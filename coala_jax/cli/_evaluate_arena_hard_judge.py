@@ -66,8 +66,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run the command; gives the exit code."""
     from coala_jax.evaluation import arena_hard
-    from coala_jax.evaluation.arena_hard._games import other_rows, requests_of, unread_games
+    from coala_jax.evaluation.arena_hard._games import other_rows, requests_of
     from coala_jax.evaluation.arena_hard._report import judge_lines, judge_report
+    from coala_jax.evaluation.arena_hard._unread_games import unread_games
     from coala_jax.evaluation.judge._readable import require_readable
 
     options = SourceOptions(download=arguments.download)

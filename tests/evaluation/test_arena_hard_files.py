@@ -25,11 +25,11 @@ from coala_jax.evaluation.arena_hard._games import (
     VERDICTS,
     other_rows,
     requests_of,
-    unread_games,
     verdict,
 )
 from coala_jax.evaluation.arena_hard._judgments import edited_notes
 from coala_jax.evaluation.arena_hard._style import ESTIMATE
+from coala_jax.evaluation.arena_hard._unread_games import unread_games
 from tests.evaluation.arena_hard_files import (
     CATEGORIES,
     judge_for,

@@ -12,7 +12,6 @@ from coala_jax.evaluation._chat import ChatRequest, Reply, require_one_reply_eac
 from coala_jax.evaluation._errors import EvaluationError
 from coala_jax.evaluation.arena_hard._prompts import OWN_PROMPTS, JudgePrompts
 from coala_jax.evaluation.arena_hard._questions import BASELINES, V01, Question, uid_of
-from coala_jax.evaluation.judge._verdicts import Unread, Verdict, unread, unread_verdict
 
 # Of `regex_patterns` of config/arena-hard-v2.0.yaml: the second where the first finds nothing.
 _LABELS = (re.compile(r"\[\[([AB<>=]+)\]\]"), re.compile(r"\[([AB<>=]+)\]"))
@@ -152,11 +151,6 @@ def judgment_rows(
         }
 
 
-def unread_games(replies: Sequence[Reply]) -> Unread:
-    """What of the replies has no label, and why."""
-    return unread(replies, [_verdict(reply) for reply in replies])
-
-
 def other_rows(path: Path, matches: Sequence[Match], model: str) -> list[Mapping[str, Any]]:
     """Rows of a file of judgments that stay when matches are judged, such as other categories'.
 
@@ -220,8 +214,3 @@ def _game(request: ChatRequest, reply: Reply) -> dict[str, Any] | None:
         "judgment": {"answer": reply.text},
         "prompt": [{"role": role, "content": content} for role, content in request.messages],
     }
-
-
-def _verdict(reply: Reply) -> Verdict:
-    label = verdict(reply.text or "")
-    return unread_verdict(reply) if label is None else Verdict(VERDICTS[label][0])

@@ -12,6 +12,8 @@ from scipy.special import stdtrit
 from coala_jax._errors import CoalaError
 
 LEVEL = 0.95
+# Of p (1 - p): below it all values are 0, or all 1, up to the rounding of weighted sums.
+_ALL_ALIKE = 1e-12
 
 
 class Interval(NamedTuple):
@@ -90,15 +92,55 @@ def _clustered(
 def share_interval(
     values: np.ndarray, clusters: Sequence[str], weight: np.ndarray | None = None
 ) -> Interval:
-    """`cluster_interval` of values from 0 to 1, its ends within what a share can be.
+    """Cluster-robust interval of a mean of values from 0 to 1, within what a share can be.
 
-    Where all values are 0, or all 1, their spread says nothing: the interval is then the exact one
-    of as many clusters (Clopper & Pearson 1934).
+    `wilson_interval` by the standard error of `cluster_interval`.
     """
-    interval = cluster_interval(values, clusters, weight)
-    if interval.mean in (0, 1) and interval.low == interval.high:
-        counted = itertools.compress(clusters, itertools.repeat(True) if weight is None else weight)
-        reach = ((1 - LEVEL) / 2) ** (1 / len(set(counted)))
-        low, high = (reach, 1.0) if interval.mean else (0.0, 1 - reach)
-        return Interval(interval.mean, low, high)
-    return Interval(*(float(np.clip(end, 0.0, 1.0)) for end in interval))
+    mean, error, count = _clustered(values, clusters, weight)
+    weight = np.ones(len(values)) if weight is None else np.asarray(weight, np.float64)
+    return wilson_interval(mean, error, count, effective_clusters(clusters, weight))
+
+
+def effective_clusters(clusters: Sequence[str], weight: np.ndarray) -> float:
+    """Clusters of one weight that tell as much as these: (sum w)^2 / sum w^2 (Kish 1965).
+
+    Args:
+        clusters: (n,) names.
+        weight: (n,) of the rows, not negative.
+    """
+    sums: dict[str, float] = {}
+    for name, own in zip(clusters, weight.tolist(), strict=True):
+        sums[name] = sums.get(name, 0.0) + own
+    by_cluster = np.array(list(sums.values()))
+    return float(by_cluster.sum() ** 2 / (by_cluster @ by_cluster))
+
+
+def wilson_interval(share: float, error: float, clusters: int, effective: float) -> Interval:
+    """Wilson's interval of a share for as many independent rows as have its standard error.
+
+    With Student's t of (clusters - 1) degrees of freedom (Wilson 1927; Franco, Little, Louis and
+    Slud 2019, Journal of Survey Statistics and Methodology 7, 334). Unlike that of a mean it covers
+    near 0 and 1 too. Where all values are 0, or all 1, their spread says nothing: the interval is
+    then the exact one of as many clusters as weigh the same (Clopper & Pearson 1934).
+
+    Args:
+        share: the mean.
+        error: its standard error by clusters.
+        clusters: how many.
+        effective: `effective_clusters`.
+
+    Returns:
+        The share with its ends; they are NaN where a single cluster allows none.
+    """
+    if clusters < 2:
+        return Interval(share, float("nan"), float("nan"))
+    spread = share * (1 - share)
+    if spread < _ALL_ALIKE:
+        reach = ((1 - LEVEL) / 2) ** (1 / effective)
+        low, high = (reach, 1.0) if share > 0.5 else (0.0, 1 - reach)
+        return Interval(share, low, high)
+    # In units of the squared quantile, of which a variance of 0 is infinitely many rows.
+    shrunk = float(stdtrit(clusters - 1, (1 + LEVEL) / 2)) ** 2 * error**2 / spread
+    center = (share + shrunk / 2) / (1 + shrunk)
+    half_width = float(np.sqrt(shrunk * spread + shrunk**2 / 4)) / (1 + shrunk)
+    return Interval(share, max(center - half_width, 0.0), min(center + half_width, 1.0))

@@ -62,6 +62,8 @@ def run(arguments: argparse.Namespace) -> int:
         "systems": files,
         "prompt": prompt.account(),
         **found.account(),
+        "max_tokens": sampling["max_tokens"],
+        "temperature": sampling["temperature"] if account["temperature_sent"] else None,
         "unread": found.unread._asdict(),
         "judge": account,
         "out": out,
@@ -79,10 +81,14 @@ def run(arguments: argparse.Namespace) -> int:
 def _lines(found: Grades, system: str) -> list[str]:
     """The figures for people."""
     mean = found.mean
+    ends = f" [{mean.low:.2f}, {mean.high:.2f}]" if mean.low == mean.low else ""
+    kind = "95 % over questions" if ends else "a single question has no interval"
+    correlation = found.length_correlation
     return [
-        f"mean grade of {system}: {mean.mean:.2f} [{mean.low:.2f}, {mean.high:.2f}] of 10 (95 % "
-        "over questions)",
+        f"mean grade of {system}: {mean.mean:.2f}{ends} of 10 ({kind})",
         f"questions: {found.counted:,} graded, {len(found.grades) - found.counted:,} left out",
         f"mean length: {found.characters:,.0f} characters; rank correlation of grade and length "
-        f"{found.length_correlation:+.2f}",
+        + (
+            f"{correlation:+.2f}" if correlation == correlation else "unknown: one of them is alike"
+        ),
     ]

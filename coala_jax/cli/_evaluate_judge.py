@@ -71,6 +71,8 @@ def run(arguments: argparse.Namespace) -> int:
         "systems": files,
         "prompt": comparison.prompt.account(),
         "verdict": arguments.verdict,
+        "max_tokens": comparison.max_tokens,
+        "temperature": comparison.temperature if account["temperature_sent"] else None,
         **found.account(),
         "unread": judged.unread._asdict(),
         "warnings": warnings,

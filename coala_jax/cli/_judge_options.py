@@ -97,7 +97,7 @@ def add_judge_options(parser: argparse.ArgumentParser) -> None:
 def dry_run(arguments: argparse.Namespace, requests: Sequence[ChatRequest]) -> int:
     """Print what asking would take; gives the exit code."""
     from coala_jax.evaluation.judge._cache import read_cache
-    from coala_jax.evaluation.judge._estimate import estimate
+    from coala_jax.evaluation.judge._estimate import CHARACTERS_PER_TOKEN, estimate
 
     cache = read_cache(Path(arguments.cache))
     found = estimate(_settings(arguments), requests, cache, _prices(arguments))
@@ -105,11 +105,11 @@ def dry_run(arguments: argparse.Namespace, requests: Sequence[ChatRequest]) -> i
         f"{found['requests']:,} requests to {found['model']}, {found['distinct']:,} of them "
         f"distinct, {found['cached']:,} answered in {cache.path}",
         f"to ask: {found['to_ask']:,}, with about {found['prompt_tokens_estimate']:,} prompt "
-        "tokens (an estimate: characters / 4) and at most "
+        f"tokens (an estimate: characters / {CHARACTERS_PER_TOKEN}) and at most "
         f"{found['completion_tokens_at_most']:,} tokens of replies",
     ]
-    if (price := found["price_at_most"]) is not None:
-        lines.append(f"price at most: {price:,.2f}")
+    if (price := found["price_estimate"]) is not None:
+        lines.append(f"price: about {price:,.2f} if every reply is as long as it may be")
     return report(arguments, {"dry_run": found}, [*lines, "nothing was sent"])
 
 

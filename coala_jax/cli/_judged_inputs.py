@@ -109,4 +109,6 @@ def share_text(share: Interval) -> str:
     """A share with its interval, in percent."""
     if share.mean != share.mean:
         return "unknown"
+    if share.low != share.low:
+        return f"{share.mean:.1%} (a single question has no interval)"
     return f"{share.mean:.1%} [{share.low:.1%}, {share.high:.1%}]"

@@ -109,7 +109,7 @@ def test_a_dry_run_counts_and_sends_nothing(run, tmp_path, monkeypatch):
         characters = sum(len(each["content"]) for body in judge.asked for each in body["messages"])
         assert before["prompt_tokens_estimate"] == -(-characters // 4)
         price = before["prompt_tokens_estimate"] + 2 * 24 * 1024
-        assert before["price_at_most"] == pytest.approx(price)
+        assert before["price_estimate"] == pytest.approx(price)
         code, text, _ = run(judge, "--dry-run")
         assert "to ask: 0" in text and "nothing was sent" in text
 

@@ -115,14 +115,17 @@ def test_both_rules_by_hand_for_every_pair_of_verdicts():
         assert report.first_place.mean == pytest.approx((first_place + 1) / 3)
 
 
-def test_the_interval_is_students_over_questions():
+def test_the_interval_is_wilsons_over_questions():
     scores = [(1, 1), (1, 0), (0.5, 1), (0, 0), (1, 0.5), (0.2, 0.9)]
     report = report_of(*(outcome(f"q{n}", each) for n, each in enumerate(scores)))
     means = np.mean(scores, axis=1)
-    low, high = stats.t.interval(0.95, len(means) - 1, means.mean(), stats.sem(means))
-    assert report.win_rate.mean == pytest.approx(means.mean())
-    assert report.win_rate.low == pytest.approx(low)
-    assert report.win_rate.high == pytest.approx(high)
+    share = means.mean()
+    # Of as many independent questions as have the same standard error.
+    shrunk = (stats.t.ppf(0.975, len(means) - 1) * stats.sem(means)) ** 2 / (share * (1 - share))
+    center = (share + shrunk / 2) / (1 + shrunk)
+    half_width = np.sqrt(shrunk * share * (1 - share) + shrunk**2 / 4) / (1 + shrunk)
+    found = (share, center - half_width, center + half_width)
+    np.testing.assert_allclose(report.win_rate, found)
 
 
 def test_equal_answers_are_ties_that_nobody_is_asked_about():

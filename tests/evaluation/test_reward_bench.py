@@ -201,8 +201,8 @@ def test_a_reward_that_orders_all_right_answers_first_scores_1_with_a_real_inter
     for scored in (result.overall, *result.sections.values(), *result.subsets.values()):
         assert scored.score.mean == pytest.approx(1)
         assert scored.score.low < 1 and scored.score.high == pytest.approx(1)
-    # Wilson's interval of 28 of 28, with the quantile of Student's t.
-    assert result.subsets["mt-bench-easy"].score.low == pytest.approx(28 / (28 + 2.0518**2), 1e-4)
+    # The exact interval of 28 of 28 (Clopper & Pearson 1934).
+    assert result.subsets["mt-bench-easy"].score.low == pytest.approx(0.025 ** (1 / 28))
 
 
 def test_the_chance_level_is_what_random_rewards_score():

@@ -19,7 +19,7 @@ def estimate(
     cache: ReplyCache,
     prices: Prices | None = None,
 ) -> dict[str, Any]:
-    """Counts of requests and tokens, and the price at most, as JSON.
+    """Counts of requests and tokens, and about the price, as JSON.
 
     Prompt tokens are an estimate, a token for every four characters; completion tokens are the most
     that the requests allow.
@@ -28,7 +28,8 @@ def estimate(
         settings: which judge.
         requests: to be asked.
         cache: of the replies there are.
-        prices: of tokens; without them the price is None.
+        prices: of tokens; without them the price is None. With them it is that of the estimated
+            prompt tokens and of replies as long as they may be.
     """
     distinct = {
         request_key(settings.model, request, send_temperature=settings.send_temperature): request
@@ -46,5 +47,5 @@ def estimate(
         "to_ask": len(missing),
         "prompt_tokens_estimate": prompt,
         "completion_tokens_at_most": completion,
-        "price_at_most": None if prices is None else prices.of(prompt, completion),
+        "price_estimate": None if prices is None else prices.of(prompt, completion),
     }

@@ -78,6 +78,7 @@ class Judge:
             "model": self.model,
             "base_url": self._endpoint.base_url,
             "cache": str(self._cache.path),
+            "temperature_sent": self._settings.send_temperature,
             **{name: self._counts[name] for name in names},
             "retries": self._endpoint.retries,
             "prompt_tokens": tokens[0],

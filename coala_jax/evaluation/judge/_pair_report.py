@@ -107,7 +107,9 @@ def pair_report(judged: Judged) -> PairReport:
 def pair_warnings(report: PairReport) -> list[str]:
     """What a reader of the win rate must know of the judge."""
     notes = []
-    if report.wins == report.losses == 0:
+    if report.equal_answers == report.counted:
+        notes.append("all answers are equal: nobody was asked")
+    elif report.wins == report.losses == 0:
         notes.append(
             "no question was won by either system in both orders: this judge does not tell them "
             "apart, and the interval says nothing"

@@ -9,7 +9,13 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import stdtrit
 
-from coala_jax._intervals import LEVEL, Interval, cluster_standard_error
+from coala_jax._intervals import (
+    LEVEL,
+    Interval,
+    cluster_standard_error,
+    effective_clusters,
+    wilson_interval,
+)
 from coala_jax.evaluation.reward_bench._credit import (
     TIES_WEIGHTS,
     best_of_credit,
@@ -19,9 +25,6 @@ from coala_jax.evaluation.reward_bench._credit import (
 from coala_jax.evaluation.reward_bench._published import TIES
 from coala_jax.evaluation.reward_bench._rows import RewardBench, ties_number
 
-# Of p (1 - p): below it all rows are right, or all wrong, up to the rounding of weighted sums.
-ALL_ALIKE = 1e-12
-
 
 class Estimate(NamedTuple):
     """A figure, and how far each row moves it.
@@ -30,12 +33,17 @@ class Estimate(NamedTuple):
         value: the figure.
         influence: (n,) of all n rows, adding up to 0: what a row adds to the figure's error. Of a
             mean over m rows, (credit - mean) / m of each of them.
-        concerned: (n,) whether the figure is of the row.
+        weight: (n,) of the rows in the figure; 0 of those that it is not of.
     """
 
     value: float
     influence: np.ndarray
-    concerned: np.ndarray
+    weight: np.ndarray
+
+    @property
+    def concerned(self) -> np.ndarray:
+        """(n,) whether the figure is of the row."""
+        return self.weight > 0
 
 
 def estimates(bench: RewardBench, scores: Sequence[Sequence[float]]) -> dict[str, Estimate]:
@@ -53,7 +61,7 @@ def estimates(bench: RewardBench, scores: Sequence[Sequence[float]]) -> dict[str
             credits = np.array([credit(scores[place]) for place in own.tolist()])
             value = float(credits.mean())
             influence[own] = (credits - value) / len(own)
-        found[name] = Estimate(value, influence, concerned)
+        found[name] = Estimate(value, influence, concerned / len(own))
     return found
 
 
@@ -77,22 +85,20 @@ def weighted_sum(parts: Mapping[str, Estimate], shares: Mapping[str, float]) -> 
     return Estimate(
         sum(share * parts[name].value for name, share in shares.items()),
         np.sum([share * parts[name].influence for name, share in shares.items()], axis=0),
-        np.any([parts[name].concerned for name in shares], axis=0),
+        np.sum([share * parts[name].weight for name, share in shares.items()], axis=0),
     )
 
 
 def difference(first: Estimate, other: Estimate) -> Estimate:
     """How much a figure is above another one of the same rows."""
-    return Estimate(first.value - other.value, first.influence - other.influence, first.concerned)
+    return Estimate(first.value - other.value, first.influence - other.influence, first.weight)
 
 
 def interval(estimate: Estimate, clusters: Sequence[str], *, is_share: bool) -> Interval:
     """The figure with its cluster-robust interval, with Student's t.
 
     Rows of a cluster may depend on each other in any way, also across subsets. Shares have Wilson's
-    interval for as many independent rows as have the same variance (Franco, Little, Louis and Slud
-    2019, Journal of Survey Statistics and Methodology 7, 334), which stays within 0 and 1 and is
-    none of width 0 where all rows are right.
+    interval, which stays within 0 and 1 and is none of width 0 where all rows are right.
 
     Args:
         estimate: the figure.
@@ -109,21 +115,8 @@ def interval(estimate: Estimate, clusters: Sequence[str], *, is_share: bool) -> 
     error, count = cluster_standard_error(values, names), len(set(names))
     if count < 2:
         return Interval(estimate.value, math.nan, math.nan)
-    quantile = float(stdtrit(count - 1, (1 + LEVEL) / 2))
     if is_share:
-        return _wilson(estimate.value, error, count, quantile)
-    reach = quantile * error
+        effective = effective_clusters(names, estimate.weight[own])
+        return wilson_interval(estimate.value, error, count, effective)
+    reach = float(stdtrit(count - 1, (1 + LEVEL) / 2)) * error
     return Interval(estimate.value, estimate.value - reach, estimate.value + reach)
-
-
-def _wilson(share: float, error: float, clusters: int, quantile: float) -> Interval:
-    """Wilson's interval of a share with a standard error."""
-    spread = share * (1 - share)
-    if spread < ALL_ALIKE:
-        rows: float = clusters
-    else:
-        rows = spread / error**2 if error else math.inf
-    shrunk = quantile**2 / rows
-    center = (share + shrunk / 2) / (1 + shrunk)
-    reach = quantile * math.sqrt(max(spread, 0.0) / rows + shrunk / rows / 4) / (1 + shrunk)
-    return Interval(share, max(center - reach, 0.0), min(center + reach, 1.0))

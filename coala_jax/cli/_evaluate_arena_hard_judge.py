@@ -95,9 +95,7 @@ def run(arguments: argparse.Namespace) -> int:
         replies = judge(requests)
         account = judge.account()
         rows = list(
-            arena_hard.judgment_rows(
-                matches, replies, judge=judge.model, model=answers.system, prompts=prompts
-            )
+            arena_hard.judgment_rows(matches, replies, judge=judge.model, model=answers.system)
         )
         write_files({out: b"".join(map(json_line, (*others, *rows)))})
     unread = unread_games(replies)

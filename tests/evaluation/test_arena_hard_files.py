@@ -251,7 +251,7 @@ def test_judgments_say_whose_words_the_judge_was_told(bench, tmp_path, monkeypat
         prompts = read_prompts(files)
         matches = matches_of(bench, prompts)
         replies = judge_for("mine")(requests_of(matches_of(bench)))
-        rows = judgment_rows(matches, replies, judge="j", model="mine", prompts=prompts)
+        rows = judgment_rows(matches, replies, judge="j", model="mine")
         return read_judgments([write_rows(tmp_path / "j" / "mine.jsonl", rows)])
 
     for files in ((), ("judge_utils.py",), ("config.yaml",)):

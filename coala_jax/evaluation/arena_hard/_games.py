@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from coala_jax.evaluation._benchmark_rows import Answers, benchmark_rows, require_answered
 from coala_jax.evaluation._chat import ChatRequest, Reply, require_one_reply_each
 from coala_jax.evaluation._errors import EvaluationError
+from coala_jax.evaluation._own_wording import Wording
 from coala_jax.evaluation.arena_hard._prompts import OWN_PROMPTS, JudgePrompts
 from coala_jax.evaluation.arena_hard._questions import BASELINES, V01, Question, uid_of
 
@@ -40,11 +41,13 @@ class Match(NamedTuple):
         question: that both answered.
         baseline: the system that the answer is set against.
         requests: of the game in which the baseline is A, and of the one in which it is B.
+        wording: whose words the judge is told in both.
     """
 
     question: Question
     baseline: str
     requests: tuple[ChatRequest, ChatRequest]
+    wording: Wording
 
 
 def verdict(text: str) -> str | None:
@@ -103,7 +106,8 @@ def make_matches(
             )
         orders = (against.text, answer.text), (answer.text, against.text)
         first, second = (_request(question, prompts, a, b) for a, b in orders)
-        matches.append(Match(question, baseline.system, (first, second)))
+        wording = prompts.wording(question.category)
+        matches.append(Match(question, baseline.system, (first, second), wording))
     if not matches:
         raise EvaluationError(f"{answers.name}: answers none of the questions that are judged")
     return matches
@@ -120,7 +124,6 @@ def judgment_rows(
     *,
     judge: str,
     model: str,
-    prompts: JudgePrompts = OWN_PROMPTS,
 ) -> Iterator[dict[str, Any]]:
     """Rows of ``model_judgment/JUDGE/MODEL.jsonl``, which the benchmark's own scripts read too.
 
@@ -132,7 +135,6 @@ def judgment_rows(
         replies: to `requests_of` of them.
         judge: its name.
         model: whose answers were judged.
-        prompts: that the judge was given.
 
     Raises:
         EvaluationError: another number of replies than of requests.
@@ -147,7 +149,7 @@ def judgment_rows(
             "model": model,
             "baseline": match.baseline,
             "games": [_game(request, next(coming)) for request in match.requests],
-            **prompts.wording(match.question.category).fields(),
+            **match.wording.fields(),
         }
 
 

@@ -98,7 +98,6 @@ def judge_report(
     """
     games = [game for row in rows for game in row["games"]]
     first = matches[0].requests[0]
-    against = {match.question.category: match.baseline for match in matches}
     return {
         "benchmark": "Arena-Hard",
         "model": answers.system,
@@ -106,10 +105,10 @@ def judge_report(
         "games": len(games),
         "without_reply": sum(game is None for game in games),
         "without_label": sum(game is not None and game["score"] is None for game in games),
-        "baselines": against,
+        "baselines": {match.question.category: match.baseline for match in matches},
         "system_prompt": prompts.system_from,
         "template": prompts.template_from,
-        "judge_wording": {name: prompts.wording(name)._asdict() for name in against},
+        "judge_wording": {each.question.category: each.wording._asdict() for each in matches},
         "temperature": first.temperature if send_temperature else None,
         "max_tokens": first.max_tokens,
         "sha256": {each.name: each.sha256 for each in (answers, *baselines)},

@@ -171,8 +171,11 @@ def _generated(row: BenchmarkRow, side: str) -> _Row:
 def _plain_row(row: BenchmarkRow, text: str | None, asked: str | None, key: str | None) -> _Row:
     assert text is not None
     prompt = None if asked is None else _required(row, asked, row.fields.get(asked))
-    known = prompt if key is None else str(row.field((str, int), key))
-    assert known is not None
+    known = prompt
+    if key is not None and row.fields.get(key) is not None:
+        known = str(row.field((str, int), key))
+    if known is None:
+        raise EvaluationError(f"{row.place}: has no {key}; give every row one")
     answer = _required(row, text, row.fields.get(text))
     return _Row(known, prompt, (answer,), _said(row, *_SYSTEMS))
 

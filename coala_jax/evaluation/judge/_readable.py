@@ -20,18 +20,19 @@ HINTS = {
     FAILED: "see what the endpoint says, then run the same command again",
     ECHO: "the model may be no chat model, or too small to judge",
     EMPTY: "the model may be no chat model, or have no template for one",
-    CUT: "allow more tokens (--max-tokens)",
+    CUT: "allow more tokens",
     FOREIGN: "take a judge that answers in the language it is asked in, or a prompt in its own",
-    OTHER: "take a judge that keeps to the form asked for, or another prompt (--prompts)",
+    OTHER: "take a judge that keeps to the form asked for, or another prompt",
 }
 
 
-def require_readable(unread: Unread, replies: int) -> None:
+def require_readable(unread: Unread, replies: int, kept: str = "") -> None:
     """Raise where under half of the replies could be read.
 
     Args:
         unread: what could not.
         replies: how many there are.
+        kept: what of them is kept and where, for the end of the message.
 
     Raises:
         EvaluationError: says why, shows one, and what to do.
@@ -42,7 +43,7 @@ def require_readable(unread: Unread, replies: int) -> None:
     why = "; ".join(f"{count} {problem}" for problem, count in unread.counts.items())
     raise EvaluationError(
         f"{lost} of {replies} replies of the judge cannot be read ({why}), so there is no result; "
-        f"one of them: {shortened(unread.example or '')!r}. {hint(unread)}"
+        f"one of them: {shortened(unread.example or '')!r}. {hint(unread)}" + (kept and f". {kept}")
     )
 
 

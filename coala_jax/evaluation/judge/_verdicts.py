@@ -47,7 +47,7 @@ class Verdict(NamedTuple):
 def letter_verdict(reply: Reply) -> Verdict:
     """The last of [[A]], [[B]] and [[C]]: 1, 0 and 1/2."""
     found = _LETTER.findall(reply.text or "")
-    return Verdict(_SCORES[found[-1]]) if found else _unread(reply)
+    return Verdict(_SCORES[found[-1]]) if found else unread_verdict(reply)
 
 
 def token_verdict(reply: Reply) -> Verdict:
@@ -59,16 +59,18 @@ def token_verdict(reply: Reply) -> Verdict:
     """
     reply = reply._replace(finish_reason=None)  # a token is all that was asked for
     if reply.error is not None:
-        return _unread(reply)
+        return unread_verdict(reply)
     if reply.logprobs is None:
         letter = (reply.text or "").strip().strip("[].*\"'")
-        return Verdict(_SCORES[letter], None, True) if letter in ("A", "B") else _unread(reply)
+        return (
+            Verdict(_SCORES[letter], None, True) if letter in ("A", "B") else unread_verdict(reply)
+        )
     share = {
         letter: sum(math.exp(p) for token, p in reply.logprobs.items() if token.strip() == letter)
         for letter in ("A", "B")
     }
     both = sum(share.values())
-    return Verdict(share["A"] / both) if both > 0 else _unread(reply)
+    return Verdict(share["A"] / both) if both > 0 else unread_verdict(reply)
 
 
 def grade_verdict(reply: Reply, *, last: bool = False) -> Verdict:
@@ -78,11 +80,14 @@ def grade_verdict(reply: Reply, *, last: bool = False) -> Verdict:
         reply: of the judge.
         last: whether the last one counts instead, since the prompt shows one as an example.
     """
-    for pattern in _GRADES:
-        if found := pattern.findall(reply.text or ""):
-            grade = float(found[-1 if last else 0])
-            return Verdict(grade) if LOWEST_GRADE <= grade <= HIGHEST_GRADE else _unread(reply)
-    return _unread(reply)
+    grade = float(grade_digits(reply.text or "", last=last) or "nan")
+    return Verdict(grade) if LOWEST_GRADE <= grade <= HIGHEST_GRADE else unread_verdict(reply)
+
+
+def grade_digits(text: str, *, last: bool = False) -> str | None:
+    """The first, or last, [[number]] of a text, or else [number], as it stands there."""
+    found = next(filter(None, (pattern.findall(text) for pattern in _GRADES)), None)
+    return None if found is None else str(found[-1 if last else 0])
 
 
 def without_echo(request: ChatRequest, reply: Reply, verdict: Verdict) -> Verdict:
@@ -128,7 +133,8 @@ def unread(replies: Sequence[Reply], verdicts: Sequence[Verdict]) -> Unread:
     return Unread(ordered, example)
 
 
-def _unread(reply: Reply) -> Verdict:
+def unread_verdict(reply: Reply) -> Verdict:
+    """That nothing could be read of a reply, and why."""
     text = (reply.text or "").strip()
     if reply.error is not None:
         return Verdict(None, FAILED)

@@ -1,0 +1,74 @@
+"""What a judge was told, beside each judgment, and a note where it was told so in our own words."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from coala_jax.evaluation._benchmark_rows import BenchmarkRow
+from coala_jax.evaluation._errors import EvaluationError
+
+# Name of words that stand in this package and in no file of a benchmark.
+OWN_WORDING = "coala-jax's own words"
+# The field of a judgment that holds its `Wording`; files that others made have none.
+WORDING_FIELD = "judge_wording"
+
+
+class Wording(NamedTuple):
+    """What a judge was told.
+
+    Attributes:
+        name: of the file it is from, or `OWN_WORDING`.
+        sha256: of that file, or of our own words.
+    """
+
+    name: str
+    sha256: str
+
+    def fields(self) -> dict[str, Any]:
+        """What a judgment that is written has beside it."""
+        return {WORDING_FIELD: self._asdict()}
+
+
+def own_wording(*texts: str) -> Wording:
+    """Our own words to a judge, of which any change is another checksum.
+
+    Args:
+        texts: all that it is told, in order, with the names of what is filled in.
+    """
+    return Wording(OWN_WORDING, hashlib.sha256("\0".join(texts).encode()).hexdigest())
+
+
+def read_wording(row: BenchmarkRow) -> Wording | None:
+    """What the judge of a judgment was told; None where its row does not say.
+
+    Raises:
+        EvaluationError: the field holds anything but a name and a checksum.
+    """
+    value = row.fields.get(WORDING_FIELD)
+    if value is None:
+        return None
+    fields = value if isinstance(value, Mapping) else {}
+    name, sha256 = (fields.get(each) for each in Wording._fields)
+    if not (isinstance(name, str) and isinstance(sha256, str)):
+        raise EvaluationError(
+            f"{row.place}: {WORDING_FIELD} is {value!r}, an object of the texts name and sha256 is "
+            "expected"
+        )
+    return Wording(name, sha256)
+
+
+def own_wording_warnings(wordings: Iterable[Wording | None]) -> list[str]:
+    """A note where some judgments were made in our own words, else none.
+
+    Args:
+        wordings: of each judgment, as `read_wording` gives them.
+    """
+    count = sum(wording is not None and wording.name == OWN_WORDING for wording in wordings)
+    if not count:
+        return []
+    return [
+        f"{count} judgments were made in {OWN_WORDING}: not comparable with published ones, which "
+        "were made in the benchmark's"
+    ]

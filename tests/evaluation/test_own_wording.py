@@ -1,0 +1,36 @@
+"""Judgments made in our own words are told apart from the benchmark's, in the file and after it."""
+
+import pytest
+
+from coala_jax.evaluation import EvaluationError
+from coala_jax.evaluation._benchmark_rows import BenchmarkRow
+from coala_jax.evaluation._own_wording import (
+    Wording,
+    own_wording,
+    own_wording_warnings,
+    read_wording,
+)
+
+
+def test_a_wording_is_read_as_it_was_written():
+    for wording in (Wording("judge.txt", "ab12"), own_wording("Compare.", "{answer}")):
+        assert read_wording(BenchmarkRow("f: row 1", wording.fields())) == wording
+    assert read_wording(BenchmarkRow("f: row 1", {"preference": 1})) is None
+
+
+@pytest.mark.parametrize("value", ["judge.txt", {"name": "judge.txt"}, {"name": 1, "sha256": "a"}])
+def test_a_wording_of_another_form_is_named(value):
+    with pytest.raises(EvaluationError, match="f: row 1: judge_wording is .* name and sha256 is"):
+        read_wording(BenchmarkRow("f: row 1", {"judge_wording": value}))
+
+
+def test_any_change_of_our_own_words_is_another_checksum():
+    sums = {own_wording(*texts).sha256 for texts in (("a", "b"), ("ab",), ("b", "a"), ("a", "c"))}
+    assert len(sums) == 4
+
+
+def test_only_judgments_in_our_own_words_are_noted():
+    theirs = Wording("judge.txt", "ab12")
+    assert own_wording_warnings([None, theirs]) == []
+    (note,) = own_wording_warnings([own_wording("Compare."), theirs, None, own_wording("Grade.")])
+    assert note.startswith("2 judgments were made in coala-jax's own words: not comparable")

@@ -22,7 +22,6 @@ SIDES = ("plain", "guided")
 _TEXTS = ("completion", "response", "output", "answer", "text")
 _PROMPTS = ("prompt", "instruction", "question")
 _IDS = ("id", "question_id", "uid")
-_FIELDS = (_TEXTS, _PROMPTS, _IDS)
 _SYSTEMS = ("generator", "model", "model_id")
 
 
@@ -125,8 +124,9 @@ def _format_of(row: BenchmarkRow, side: str | None) -> tuple[str, Callable[[Benc
     if has & {*_TEXTS} and has & {*_PROMPTS, *_IDS}:
         # By the fields of the first row: with another one in each, what is missing in a row would
         # be taken from a field of another meaning.
-        named = [next((name for name in names if name in has), None) for names in _FIELDS]
-        return "rows", lambda row: _plain_row(row, *named)
+        text = next(name for name in _TEXTS if name in has)
+        key = next((name for name in _IDS if name in has), None)
+        return "rows", lambda row: _plain_row(row, text, key)
     raise EvaluationError(
         f"{row.place}: its fields ({', '.join(map(str, has)) or 'none'}) are of no known format of "
         "answers; known: instruction, output, generator (AlpacaEval); uid, model, messages "
@@ -168,14 +168,12 @@ def _generated(row: BenchmarkRow, side: str) -> _Row:
     return _Row(str(row.field((int, str), "id")), _prompt(row), (text,), None)
 
 
-def _plain_row(row: BenchmarkRow, text: str | None, asked: str | None, key: str | None) -> _Row:
-    assert text is not None
-    prompt = None if asked is None else _required(row, asked, row.fields.get(asked))
-    known = prompt
+def _plain_row(row: BenchmarkRow, text: str, key: str | None) -> _Row:
+    known = prompt = _prompt(row)
     if key is not None and row.fields.get(key) is not None:
         known = str(row.field((str, int), key))
     if known is None:
-        raise EvaluationError(f"{row.place}: has no {key}; give every row one")
+        raise EvaluationError(f"{row.place}: has neither {key or 'an id'} nor a prompt; give one")
     answer = _required(row, text, row.fields.get(text))
     return _Row(known, prompt, (answer,), _said(row, *_SYSTEMS))
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from coala_jax._files import require_writable, write_files
 from coala_jax._lock import only_writer
 from coala_jax.cli._judge_options import account_lines, add_judge_options, dry_run, open_judge
+from coala_jax.cli._judged_inputs import unread_lines
 from coala_jax.cli._options import add_download
 from coala_jax.cli._output import report, say
 from coala_jax.data._options import SourceOptions
@@ -56,8 +57,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--out",
         metavar="FOLDER",
         required=True,
-        help="model_judgment: JUDGE/MODEL.jsonl is written there; games that it has with a label "
-        "are not asked for again",
+        help="model_judgment: JUDGE/MODEL.jsonl is written there; its rows of other questions stay",
     )
     add_judge_options(parser)
     add_download(parser)
@@ -66,8 +66,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run the command; gives the exit code."""
     from coala_jax.evaluation import arena_hard
-    from coala_jax.evaluation.arena_hard._earlier_games import read_earlier
+    from coala_jax.evaluation.arena_hard._games import other_rows, requests_of
     from coala_jax.evaluation.arena_hard._report import judge_lines, judge_report
+    from coala_jax.evaluation.arena_hard._unread_games import unread_games
+    from coala_jax.evaluation.judge._readable import require_readable
 
     options = SourceOptions(download=arguments.download)
     questions = arena_hard.read_questions(arguments.questions, options)
@@ -82,27 +84,29 @@ def run(arguments: argparse.Namespace) -> int:
         categories=arguments.category,
         partial=arguments.partial,
     )
+    requests = requests_of(matches)
+    if arguments.dry_run:
+        return dry_run(arguments, requests)
     names = (_file_name(name) for name in (arguments.judge, f"{answers.system}.jsonl"))
     out = Path(arguments.out, *names)
-    if arguments.dry_run:
-        settled = read_earlier(out, matches).settled
-        return dry_run(arguments, arena_hard.requests_of(matches, settled))
     require_writable(out, folder=False)
     with only_writer(out, say, EvaluationError), open_judge(arguments) as judge:
-        earlier = read_earlier(out, matches)
-        replies = judge(arena_hard.requests_of(matches, earlier.settled))
+        others = other_rows(out, matches, answers.system)
+        replies = judge(requests)
         account = judge.account()
         rows = list(
-            arena_hard.judgment_rows(
-                matches, replies, judge=judge.model, model=answers.system, settled=earlier.settled
-            )
+            arena_hard.judgment_rows(matches, replies, judge=judge.model, model=answers.system)
         )
-        write_files({out: b"".join(map(json_line, (*earlier.others, *rows)))})
-    result = judge_report(matches, rows, prompts, answers, baselines)
-    before = f"{len(earlier.settled)} of them were judged before"
-    lines = [*judge_lines(result), *([before] if earlier.settled else []), *account_lines(account)]
-    fields = {"judge": account, "judged_before": len(earlier.settled), "out": out}
-    return report(arguments, result | fields, [*lines, f"wrote {out}"])
+        write_files({out: b"".join(map(json_line, (*others, *rows)))})
+    unread = unread_games(replies)
+    kept = f"The replies are kept in {arguments.cache}, the games in {out}"
+    require_readable(unread, len(replies), kept)
+    result = judge_report(
+        matches, rows, prompts, answers, baselines, send_temperature=not arguments.no_temperature
+    )
+    lines = [*judge_lines(result), *unread_lines(unread), *account_lines(account), f"wrote {out}"]
+    fields = {"unread": unread._asdict(), "judge": account, "out": out}
+    return report(arguments, result | fields, lines)
 
 
 def _file_name(name: str) -> str:

@@ -67,6 +67,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run the command; gives the exit code."""
     from coala_jax.evaluation import arena_hard
+    from coala_jax.evaluation.arena_hard._answers import styles_of
     from coala_jax.evaluation.arena_hard._judgments import battles_of, edited_notes
     from coala_jax.evaluation.arena_hard._report import score_lines, score_report
 
@@ -87,7 +88,7 @@ def run(arguments: argparse.Namespace) -> int:
         systems = arena_hard.read_answer_folder(arguments.answers, named)
         notes += edited_notes(judgments.rows, systems)
         sha256 |= {each.answers.name: each.answers.sha256 for each in systems.values()}
-        styles, counter = arena_hard.styles_of(systems, _token_counter(arguments))
+        styles, counter = styles_of(systems, _token_counter(arguments))
     by_category = {category: judgments.of(category) for category in judgments.categories()}
     scores = {
         category: arena_hard.score_models(

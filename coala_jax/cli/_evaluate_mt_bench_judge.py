@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from coala_jax.cli._judge_options import account_lines, add_judge_options, dry_run, open_judge
+from coala_jax.cli._judged_inputs import unread_lines
 from coala_jax.cli._options import add_download
 from coala_jax.cli._output import output_file, report
 from coala_jax.evaluation._benchmark_rows import ROWS_HELP
@@ -59,7 +60,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run the command; gives the exit code."""
     from coala_jax.data._writing import write_json_lines
-    from coala_jax.evaluation.mt_bench import judgment_lines, requests_of
+    from coala_jax.evaluation.judge._readable import require_readable
+    from coala_jax.evaluation.mt_bench import judgment_lines
+    from coala_jax.evaluation.mt_bench._judging import requests_of, unread_replies
     from coala_jax.evaluation.mt_bench._report import judged_lines, judged_result
 
     out = output_file(arguments.out, lines=True)
@@ -73,8 +76,16 @@ def run(arguments: argparse.Namespace) -> int:
         account = judge.account()
     lines = judgment_lines(matches, replies, judge.model)
     write_json_lines(out, lines)
-    result = judged_result(lines, prompts)
-    shown = [*judged_lines(result), *account_lines(account), f"written: {out}"]
+    unread = unread_replies(matches, replies)
+    kept = f"The replies are kept in {arguments.cache}, the judgments in {out}"
+    require_readable(unread, len(replies), kept)
+    result = judged_result(lines, prompts) | {"unread": unread._asdict()}
+    shown = [
+        *judged_lines(result),
+        *unread_lines(unread),
+        *account_lines(account),
+        f"written: {out}",
+    ]
     return report(arguments, {**result, "account": account, "out": out}, shown)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 
 from coala_jax.cli._parser import UsageError
 
@@ -14,6 +15,8 @@ INPUTS = (
     *("annotations", "judgments", "prompts", "judge_prompts", "template", "cache"),
     *("difficulty", "gamed"),
 )
+# One of the two answers that a line of `generate` holds.
+_SIDE = re.compile(r":(plain|guided)$")
 OUTPUTS = {"out": "--out", "html": "--html", "set_aside": "--rejected"}
 
 
@@ -39,5 +42,10 @@ def _paths(given: object) -> list[object]:
 
 
 def _same_file(read: str, written: str) -> bool:
-    """Whether both name one file that is there; of folders commands say more themselves."""
-    return os.path.isfile(read) and os.path.isfile(written) and os.path.samefile(read, written)
+    """Whether both name one file, there or not; of folders commands say more themselves."""
+    read = _SIDE.sub("", read)
+    if os.path.isdir(read) or os.path.isdir(written):
+        return False
+    return os.path.realpath(read) == os.path.realpath(written) or (
+        os.path.isfile(read) and os.path.isfile(written) and os.path.samefile(read, written)
+    )

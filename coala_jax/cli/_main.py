@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
 import warnings
@@ -25,6 +26,8 @@ from coala_jax.cli._parser import OneLineParser, UsageError, add_commands
 
 PROGRAM = "coala-jax"
 NOT_SOLVED, INTERRUPTED = 3, 130
+# Name and password in an address: the command line stands in reports.
+_USER = re.compile(r"(https?://)[^/\s@]*@")
 SERVER_MODULES = ("starlette", "uvicorn", "h11")
 EPILOG = """exit codes: 0 done and solved; 2 bad input, nothing written; 3 a phase ended unsolved
 
@@ -66,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     try:
         arguments = build_parser().parse_args(words)
-        arguments.command_line = shlex.join([PROGRAM, *words])
+        arguments.command_line = _USER.sub(r"\1", shlex.join([PROGRAM, *words]))
         require_inputs_kept(arguments)
         if getattr(arguments, "compile_cache", False):
             keep_compiled_programs(say)

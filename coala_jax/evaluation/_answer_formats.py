@@ -122,7 +122,11 @@ def _format_of(row: BenchmarkRow, side: str | None) -> tuple[str, Callable[[Benc
     if {"instruction", "output"} <= has:
         return "AlpacaEval", _alpaca_eval
     if has & {*_TEXTS} and has & {*_PROMPTS, *_IDS}:
-        return "rows", _plain_row
+        # By the fields of the first row: with another one in each, what is missing in a row would
+        # be taken from a field of another meaning.
+        text = next(name for name in _TEXTS if name in has)
+        key = next((name for name in _IDS if name in has), None)
+        return "rows", lambda row: _plain_row(row, text, key)
     raise EvaluationError(
         f"{row.place}: its fields ({', '.join(map(str, has)) or 'none'}) are of no known format of "
         "answers; known: instruction, output, generator (AlpacaEval); uid, model, messages "
@@ -164,13 +168,14 @@ def _generated(row: BenchmarkRow, side: str) -> _Row:
     return _Row(str(row.field((int, str), "id")), _prompt(row), (text,), None)
 
 
-def _plain_row(row: BenchmarkRow) -> _Row:
-    prompt = _prompt(row)
-    key = next((str(row.fields[name]) for name in _IDS if row.fields.get(name) is not None), prompt)
-    if key is None:
-        raise EvaluationError(f"{row.place}: has neither an id nor a prompt")
-    name = next((name for name in _TEXTS if row.fields.get(name) is not None), _TEXTS[0])
-    return _Row(key, prompt, (_required(row, name, row.fields.get(name)),), _said(row, *_SYSTEMS))
+def _plain_row(row: BenchmarkRow, text: str, key: str | None) -> _Row:
+    known = prompt = _prompt(row)
+    if key is not None and row.fields.get(key) is not None:
+        known = str(row.field((str, int), key))
+    if known is None:
+        raise EvaluationError(f"{row.place}: has neither {key or 'an id'} nor a prompt; give one")
+    answer = _required(row, text, row.fields.get(text))
+    return _Row(known, prompt, (answer,), _said(row, *_SYSTEMS))
 
 
 def _prompt(row: BenchmarkRow) -> str | None:

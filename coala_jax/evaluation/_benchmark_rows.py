@@ -6,15 +6,17 @@ Every row must be whole: one that is left out of an evaluation would move its re
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from coala_jax._files import file_sha256
 from coala_jax.data._options import SourceOptions
 from coala_jax.data._sources import open_source
 from coala_jax.evaluation._errors import EvaluationError
 
+# Of rows that have a field for it: files depend on what they are made of alone.
+NO_TIME = 0.0
 # What a row may be read from, for the options of commands.
 ROWS_HELP = ".json or .jsonl (also .gz, .zst, .parquet), a folder of them, or a hub id"
 
@@ -86,6 +88,42 @@ def benchmark_rows(
     return rows
 
 
+class Placed(Protocol):
+    """What was read of a row."""
+
+    @property
+    def place(self) -> str:
+        """File and row, for messages."""
+        ...
+
+
+Item = TypeVar("Item", bound=Placed)
+Key = TypeVar("Key", bound=Hashable)
+
+
+def by_key(
+    items: Iterable[Item], key: Callable[[Item], Key], said: Callable[[Item], str]
+) -> dict[Key, Item]:
+    """What was read of rows by its key, each key once.
+
+    Args:
+        items: in the order of their rows.
+        key: of one.
+        said: what one does that no other may do too, for messages, such as ``asks question 81``.
+
+    Raises:
+        EvaluationError: two of one key.
+    """
+    found: dict[Key, Item] = {}
+    for item in items:
+        earlier = found.setdefault(key(item), item)
+        if earlier is not item:
+            raise EvaluationError(
+                f"{item.place}: {said(item)}, as {earlier.place} does; keep one of them"
+            )
+    return found
+
+
 class Answer(NamedTuple):
     """What a system answered to one question.
 
@@ -136,14 +174,9 @@ def collect_answers(
     Raises:
         EvaluationError: a question twice, rows of several systems, or no answer.
     """
-    found: dict[str, Answer] = {}
-    for answer in answers:
-        earlier = found.setdefault(answer.question, answer)
-        if earlier is not answer:
-            raise EvaluationError(
-                f"{answer.place}: answers what {earlier.place} answers too "
-                f"({_short(answer.question)}); keep one of them"
-            )
+    found = by_key(
+        answers, lambda answer: answer.question, lambda answer: f"answers {_short(answer.question)}"
+    )
     if not found:
         raise EvaluationError(f"{source}: holds no answers")
     systems = list(dict.fromkeys(answer.system for answer in found.values()))

@@ -29,7 +29,7 @@ def make_benchmark(folder, count=6):
     questions = read_questions(folder / "question.jsonl")
     for model in (*CATEGORIES.values(), "mine"):
         texts = [f"{model} says **{question.uid}**." for question in questions]
-        answers = answer_rows(questions, texts, model, timestamp=0.0)
+        answers = answer_rows(questions, texts, model)
         write_rows(folder / "model_answer" / f"{model}.jsonl", answers)
     return questions
 

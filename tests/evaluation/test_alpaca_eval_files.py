@@ -91,7 +91,7 @@ def test_instructions_that_are_twice_foreign_or_missing_are_named(tmp_path):
     rows = [{"instruction": f"do {n}", "output": "x", "generator": "base"} for n in "ab"]
     base = written(tmp_path / "base.json", rows)
     questions, baseline = read_questions(base), read_outputs(base)
-    with pytest.raises(EvaluationError, match=r"row 3: answers what .*row 1"):
+    with pytest.raises(EvaluationError, match=r"row 3: answers .*, as .*row 1 does"):
         read_outputs(written(tmp_path / "twice.json", [*rows, rows[0]]))
     with pytest.raises(EvaluationError, match=r"row 3: its instruction stands in an earlier row"):
         read_questions(written(tmp_path / "twice.json", [*rows, rows[0]]))
@@ -164,7 +164,7 @@ def test_what_the_judge_was_told_is_kept_beside_its_preference(tmp_path):
         ({"preference": 2.5}, r"row 2: preference is 2.5; from 1 to 2, 0 for a tie or null"),
         ({"preference": "1.5"}, r"row 2: preference is '1.5', int or float is expected"),
         ({"preference": True}, r"row 2: preference is True"),
-        ({"instruction": "do 0"}, r"row 2: answers what .*row 1 answers too"),
+        ({"instruction": "do 0"}, r"row 2: answers .*, as .*row 1 does; keep one"),
         ({"generator_1": "text_davinci_003"}, "generator_1 is not one but 2"),
         ({"generator_2": "theirs"}, "answers of 2 systems"),
         ({"annotator": "gpt"}, r"annotator is not one but 2 \(judge, gpt\); give a file of one"),

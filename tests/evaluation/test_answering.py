@@ -148,6 +148,7 @@ def test_a_head_of_plain_texts_is_asked_in_plain_lines(talking, questions, asked
     assert asked[0][0].prompt == "User: Why is 0?\nAssistant:"
 
 
+@pytest.mark.slow
 def test_a_question_draws_alike_whatever_runs_beside_it(backbone, questions):
     def texts(batch, size):
         made = converse(sampler(backbone, temperature=1.0, batch_size=size), batch)

@@ -56,18 +56,22 @@ def test_answers_are_judged_and_scored(bench, capsys):
         assert len(endpoint.asked) == 12
     judged = result(capsys)
     assert judged["games"] == 12 and judged["without_reply"] == judged["without_label"] == 0
-    assert judged["system_prompt"] == "words of coala-jax, not the benchmark's"
+    assert judged["system_prompt"] == judged["template"] == "coala-jax's own words"
+    assert {each["name"] for each in judged["judge_wording"].values()} == {judged["template"]}
+    assert judged["unread"] == {"counts": {}, "example": None} and judged["temperature"] == 0
     folder = bench / "model_judgment" / JUDGE
     assert [file.name for file in folder.iterdir()] == ["mine.jsonl"]
     words = ["--answers", "model_answer", "--questions", "question.jsonl", "--out", "scores.json"]
     assert main(["evaluate", "arena-hard", "score", str(folder), *words]) == 0
     lines = capsys.readouterr().out
     assert "hard_prompt, against o3-mini-2025-01-31 (= 50)" in lines
-    assert "UTF-8 bytes / 4" in lines and "warning" not in lines
+    assert "UTF-8 bytes / 4" in lines and lines.count("warning") == 1
+    assert "warning: 6 judgments were made in coala-jax's own words" in lines
     scores = json.loads((bench / "scores.json").read_text())
     assert len(scores["sha256"]) == 4 and judged["sha256"].items() <= scores["sha256"].items()
     for category in CATEGORIES:
         (model,) = scores["categories"][category]["models"]
+        assert model["elo"] is None  # of v0.1 alone
         assert model["win_rate"] == 100 and model["interval_95"][0] < 100
         assert model["consistent"] == 100 and model["won_by_first"] == 50
         assert model["tokens"] < model["baseline_tokens"] and model["longer"] == 0
@@ -78,17 +82,46 @@ def test_a_run_that_was_refused_goes_on_where_it_was(bench, capsys):
         return Fails(400, "too long") if number % 4 == 0 else Says(told(body))
 
     with standing_in(refuses) as endpoint:
-        assert judge(endpoint.url, "--category", "hard_prompt", "--parallel", "1") == 0
+        words = ("--category", "hard_prompt", "--parallel", "1", "--no-temperature")
+        assert judge(endpoint.url, *words) == 0
     first = result(capsys)
-    assert first["games"] == 6 and first["without_reply"] == 1 and first["judged_before"] == 0
-    (bench / "judge-replies.jsonl").unlink()  # without the cache, the file itself is enough
+    assert first["games"] == 6 and first["without_reply"] == 1
+    assert first["unread"]["counts"] == {"no reply": 1} and first["temperature"] is None
     with standing_in(lambda body, number: Says(told(body))) as endpoint:
-        assert judge(endpoint.url) == 0
-        assert len(endpoint.asked) == 7  # the one that was refused, and the other category
-    second = result(capsys)
-    assert second["judged_before"] == 5 and second["without_reply"] == 0
+        assert judge(endpoint.url, "--category", "creative_writing", "--no-temperature") == 0
+        assert len(endpoint.asked) == 6
+        assert judge(endpoint.url, "--category", "hard_prompt", "--no-temperature") == 0
+        assert len(endpoint.asked) == 7  # the one that was refused
     rows = (bench / "model_judgment" / JUDGE / "mine.jsonl").read_text().splitlines()
-    assert len(rows) == 6
+    games = [game for row in rows for game in json.loads(row)["games"]]
+    assert len(rows) == 6 and all(game["score"] for game in games)
+
+
+def test_a_judge_that_says_nonsense_is_an_error_that_shows_it(bench, capsys):
+    with standing_in(lambda body, number: Says("Both are lovely.")) as endpoint:
+        assert judge(endpoint.url) == 2
+    said = capsys.readouterr()
+    (line,) = said.err.splitlines()
+    assert "12 of 12 replies of the judge cannot be read (12 a reply without a verdict)" in line
+    assert "'Both are lovely.'" in line and not said.out
+    path = f"model_judgment/{JUDGE}/mine.jsonl"
+    assert line.endswith(f"The replies are kept in judge-replies.jsonl, the games in {path}")
+    assert len((bench / path).read_text().splitlines()) == 6
+
+
+def test_replies_without_a_label_are_shown_with_a_hint(bench, capsys):
+    def mostly(body, number):
+        return Says("Both are lovely." if number < 4 else told(body))
+
+    with standing_in(mostly) as endpoint:
+        words = ["model_answer/mine.jsonl", "--questions", "question.jsonl", "--judge", JUDGE]
+        for name in CATEGORIES.values():
+            words += ["--baseline", f"model_answer/{name}.jsonl"]
+        words += ["--base-url", endpoint.url, "--out", "model_judgment"]
+        assert main(["evaluate", "arena-hard", "judge", *words]) == 0
+    shown = capsys.readouterr().out
+    assert "a reply without a verdict; one of them: 'Both are lovely.'" in shown
+    assert "Take a judge that keeps to the form asked for" in shown
 
 
 def test_style_is_held_fixed(bench, capsys):

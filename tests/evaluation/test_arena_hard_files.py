@@ -1,11 +1,13 @@
 """Files of Arena-Hard in and out, prompts of its judge, verdicts."""
 
 import json
+from hashlib import sha256
 
 import pytest
 
 from coala_jax.evaluation import EvaluationError
 from coala_jax.evaluation._chat import Reply
+from coala_jax.evaluation._own_wording import OWN_WORDING, Wording
 from coala_jax.evaluation.arena_hard import (
     Style,
     TokenCounter,
@@ -17,16 +19,17 @@ from coala_jax.evaluation.arena_hard import (
     read_judgments,
     read_prompts,
     read_questions,
+)
+from coala_jax.evaluation.arena_hard._answers import BENCHMARK_COUNTER, styles_of
+from coala_jax.evaluation.arena_hard._games import (
+    VERDICTS,
+    other_rows,
     requests_of,
-    styles_of,
     verdict,
 )
-from coala_jax.evaluation.arena_hard._answers import BENCHMARK_COUNTER
-from coala_jax.evaluation.arena_hard._earlier_games import read_earlier
-from coala_jax.evaluation.arena_hard._games import VERDICTS
 from coala_jax.evaluation.arena_hard._judgments import edited_notes
-from coala_jax.evaluation.arena_hard._prompts import OWN_WORDS
 from coala_jax.evaluation.arena_hard._style import ESTIMATE
+from coala_jax.evaluation.arena_hard._unread_games import unread_games
 from tests.evaluation.arena_hard_files import (
     CATEGORIES,
     judge_for,
@@ -109,7 +112,7 @@ def test_questions_of_both_versions_are_read(tmp_path):
     assert read_questions(new)[0][:3] == ("a", "math", "1+1?")
     assert read_questions(old)[0][:3] == ("7", "arena-hard-v0.1", "Why?")
     twice = write_rows(tmp_path / "twice.jsonl", [{"uid": "a", "prompt": "?"}] * 2)
-    with pytest.raises(EvaluationError, match=r"row 2: question a stands in .*row 1"):
+    with pytest.raises(EvaluationError, match=r"row 2: asks question a, as .*row 1 does; keep one"):
         read_questions(twice)
     turns = write_rows(
         tmp_path / "turns.jsonl", [{"uid": "a", "turns": [{"content": "?"}] * 2}] * 2
@@ -134,7 +137,7 @@ def test_answer_rows_have_the_benchmarks_fields_and_read_back(bench):
     lines = (folder / "model_answer" / "mine.jsonl").read_text().splitlines()
     assert len({json.loads(line)["ans_id"] for line in lines}) == 6
     with pytest.raises(EvaluationError, match="1 texts to 6 questions"):
-        list(answer_rows(questions, ["one"], "m", timestamp=0.0))
+        list(answer_rows(questions, ["one"], "m"))
 
 
 def test_answers_of_v01_are_read(tmp_path):
@@ -164,7 +167,7 @@ def test_answers_of_v01_are_read(tmp_path):
 def test_tokens_of_all_systems_are_counted_alike(bench):
     folder, questions = bench
     path = folder / "model_answer" / "theirs.jsonl"
-    rows = list(answer_rows(questions, ["x" * 40] * 6, "theirs", timestamp=0.0))
+    rows = list(answer_rows(questions, ["x" * 40] * 6, "theirs"))
     for row in rows:
         del row["token_counter"]
         row["metadata"]["token_len"] = 5
@@ -186,39 +189,80 @@ def test_a_judge_is_shown_both_orders_and_its_games_are_written(bench):
     replies = judge_for("mine")(requests)
     rows = list(judgment_rows(matches, replies, judge="j", model="mine"))
     assert [game["score"] for game in rows[0]["games"]] == ["B>A", "A>B"]
-    assert list(rows[0]) == ["uid", "category", "judge", "model", "baseline", "games"]
+    assert list(rows[0]) == [
+        "uid",
+        "category",
+        "judge",
+        "model",
+        "baseline",
+        "games",
+        "judge_wording",
+    ]
     assert rows[0]["games"][0]["prompt"][1]["role"] == "user"
     assert rows[0]["baseline"] == "o3-mini-2025-01-31"
     assert rows[1]["baseline"] == "gemini-2.0-flash-001"
     folder = bench[0]
     read = read_judgments([write_rows(folder / "j" / "mine.jsonl", rows)], bench[1])
-    assert {row.labels for row in read.rows} == {("B>A", "A>B")} and read.notes == ()
+    assert {row.labels for row in read.rows} == {("B>A", "A>B")}
 
 
-def test_calls_that_fail_are_null_and_are_asked_for_again(bench):
-    folder = bench[0]
+def test_calls_that_fail_are_null_and_are_counted_by_why(bench):
     matches = matches_of(bench, categories=["hard_prompt"])
     replies = judge_for("mine")(requests_of(matches))
     replies[1], replies[2] = Reply(None, error="timeout"), Reply("who knows")
+    replies[3] = Reply("It is [[A", finish_reason="length")
     rows = list(judgment_rows(matches, replies, judge="j", model="mine"))
     assert rows[0]["games"][1] is None and rows[1]["games"][0]["score"] is None
-    other = judgment("q1", ["A>B", "A>B"], model="mine", category="creative_writing")
-    path = write_rows(folder / "j" / "mine.jsonl", [*rows, other])
-    earlier = read_earlier(path, matches)
-    assert earlier.others == (other,)
-    again = requests_of(matches, earlier.settled)
-    assert again == [requests_of(matches)[1], requests_of(matches)[2]]
-    filled = list(
-        judgment_rows(
-            matches, judge_for("mine")(again), judge="j", model="mine", settled=earlier.settled
-        )
-    )
-    whole = judgment_rows(matches, judge_for("mine")(requests_of(matches)), judge="j", model="mine")
-    assert filled == list(whole)
-    edited = read_prompts([])._replace(template="{QUESTION} {ANSWER_A} {ANSWER_B}")
-    with pytest.raises(EvaluationError, match="q0 was judged on other answers or by another"):
-        read_earlier(path, matches_of(bench, edited))
-    assert read_earlier(folder / "none.jsonl", matches).settled == {}
+    assert unread_games(replies).counts == {
+        "no reply": 1,
+        "a reply without a verdict": 1,
+        "a reply that was cut at max_tokens": 1,
+    }
+    assert unread_games(replies).example == "timeout"
+    assert unread_games(judge_for("mine")(requests_of(matches))) == ({}, None)
+
+
+@pytest.mark.parametrize("more", [-1, 1])
+def test_another_number_of_replies_than_of_requests_is_an_error(bench, more):
+    matches = matches_of(bench)
+    replies = [Reply("[[A>B]]")] * (len(requests_of(matches)) + more)
+    with pytest.raises(EvaluationError, match=f"gave {12 + more} replies to 12 requests"):
+        list(judgment_rows(matches, replies, judge="j", model="mine"))
+
+
+def test_rows_of_other_questions_and_models_stay(bench):
+    matches = matches_of(bench, categories=["hard_prompt"])
+    judged = judgment("q0", ["A>B", None], model="mine")
+    others = [
+        judgment("q1", ["A>B", "A>B"], model="mine", category="creative_writing"),
+        judgment("q0", ["A>B", "A>B"], model="team/mine"),
+    ]
+    path = write_rows(bench[0] / "j" / "mine.jsonl", [judged, *others])
+    assert other_rows(path, matches, "mine") == others
+    assert other_rows(bench[0] / "none.jsonl", matches, "mine") == []
+
+
+def test_judgments_say_whose_words_the_judge_was_told(bench, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "judge_utils.py").write_text(SETTINGS)
+    (tmp_path / "config.yaml").write_text(CONFIG)
+
+    def judged(*files):
+        prompts = read_prompts(files)
+        matches = matches_of(bench, prompts)
+        replies = judge_for("mine")(requests_of(matches_of(bench)))
+        rows = judgment_rows(matches, replies, judge="j", model="mine")
+        return read_judgments([write_rows(tmp_path / "j" / "mine.jsonl", rows)])
+
+    for files in ((), ("judge_utils.py",), ("config.yaml",)):
+        own = judged(*files)
+        assert {row.wording.name for row in own.rows} == {OWN_WORDING}
+        assert "6 judgments were made in coala-jax's own words: not comparable" in own.notes[-1]
+    theirs = judged("judge_utils.py", "config.yaml")
+    told = "Be a judge of tales.\0Q {QUESTION}\nA {ANSWER_A}\nB {ANSWER_B}"
+    expected = Wording("judge_utils.py, config.yaml", sha256(told.encode()).hexdigest())
+    tales = {row.wording for row in theirs.rows if row.category == "creative_writing"}
+    assert tales == {expected} and theirs.notes == ()
 
 
 def test_prompts_are_read_from_the_benchmarks_files(bench, tmp_path, monkeypatch):
@@ -253,12 +297,12 @@ def test_prompts_of_v01_and_of_json_are_read(tmp_path):
     (tmp_path / "own.json").write_text(json.dumps({"system_prompt": "S"}))
     mixed = read_prompts([tmp_path / "own.json"])
     assert mixed.messages("math", "q", "a", "b")[0] == ("system", "S")
-    assert mixed.template_from == OWN_WORDS
+    assert mixed.template_from == OWN_WORDING
 
 
 def test_words_of_our_own_show_all_parts_and_all_labels():
     prompts = read_prompts([])
-    assert prompts.system_from == prompts.template_from == OWN_WORDS
+    assert prompts.system_from == prompts.template_from == OWN_WORDING
     for category in (*CATEGORIES, "arena-hard-v0.1"):
         system, user = prompts.messages(category, "<q>", "<a>", "<b>")
         assert all(f"[[{label}]]" in system[1] for label in ("A>>B", "A>B", "A=B", "B>A", "B>>A"))
@@ -363,7 +407,7 @@ def test_answers_edited_after_they_were_judged_are_noted(bench):
     assert edited_notes(judgments.rows, read_answer_folder(folder / "model_answer")) == []
     texts = [f"mine says **{question.uid}**." for question in questions]
     texts[2] = "mine says otherwise"
-    edited = answer_rows(questions, texts, "mine", timestamp=0.0)
+    edited = answer_rows(questions, texts, "mine")
     write_rows(folder / "model_answer" / "mine.jsonl", edited)
     (note,) = edited_notes(judgments.rows, read_answer_folder(folder / "model_answer"))
     assert note.startswith("1 answers of mine are not those") and "row 3" in note

@@ -14,8 +14,8 @@ from coala_jax.evaluation.arena_hard import (
     read_judgments,
     read_questions,
     score_models,
-    styles_of,
 )
+from coala_jax.evaluation.arena_hard._answers import styles_of
 from coala_jax.evaluation.arena_hard._judgments import battles_of
 
 CLONE = os.environ.get("COALA_ARENA_HARD")

@@ -106,7 +106,7 @@ def test_elo_of_v01_is_the_logit_of_the_weighted_win_rate(tmp_path):
     linear_model = pytest.importorskip("sklearn.linear_model")
     rows = [row | {"model": f"m{number % 2}"} for number, row in enumerate(random_rows(3, 60))]
     rows = rows_of(tmp_path, *rows)
-    battles = battles_of(rows)
+    battles = battles_of(rows, "v0.1")
     copies = np.repeat(np.arange(len(battles.win)), battles.weight.astype(int))
     win, model = battles.win[copies], battles.model[copies]
     hot = np.stack([np.full(len(win), -1.0), model == "m0", model == "m1"], axis=1) * np.log(10)
@@ -114,7 +114,8 @@ def test_elo_of_v01_is_the_logit_of_the_weighted_win_rate(tmp_path):
     fit = linear_model.LogisticRegression(fit_intercept=False, C=np.inf, tol=1e-10, max_iter=1000)
     fit.fit(np.vstack([hot, hot]), labels)
     elo = 400 * fit.coef_[0]
-    for score in score_models(rows):
+    assert {score.elo for score in score_models(rows)} == {None}
+    for score in score_models(rows, scoring="v0.1"):
         expected = elo[1 + int(score.model[1])] - elo[0] + 1000
         assert score.elo == pytest.approx(expected, abs=0.01)
         assert 1 / (1 + 10 ** ((1000 - score.elo) / 400)) == pytest.approx(score.win_rate.mean)

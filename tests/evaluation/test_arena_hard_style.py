@@ -5,9 +5,14 @@ import pytest
 from scipy.special import expit, logit
 
 from coala_jax.evaluation import EvaluationError
-from coala_jax.evaluation.arena_hard import Style, control_style, markdown_counts
+from coala_jax.evaluation.arena_hard import Style, control_style
 from coala_jax.evaluation.arena_hard._judgments import Battles
-from coala_jax.evaluation.arena_hard._style import ESTIMATE, style_metadata, style_of
+from coala_jax.evaluation.arena_hard._style import (
+    ESTIMATE,
+    markdown_counts,
+    style_metadata,
+    style_of,
+)
 from coala_jax.evaluation.arena_hard._style_control import (
     design_of,
     logit_interval,

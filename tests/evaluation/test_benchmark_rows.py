@@ -8,6 +8,7 @@ from coala_jax.evaluation import EvaluationError
 from coala_jax.evaluation._benchmark_rows import (
     Answer,
     benchmark_rows,
+    by_key,
     collect_answers,
     require_answered,
 )
@@ -72,5 +73,16 @@ def test_answers_come_once_and_to_the_questions_asked(tmp_path):
     with pytest.raises(EvaluationError, match="1 of 1 answers are to no question of this set"):
         require_answered(["b"], answers)
     twice = written(tmp_path / "twice.json", [{"id": "a", "output": ""}] * 2)
-    with pytest.raises(EvaluationError, match=r"row 2: answers what .*row 1 answers too \('a'\)"):
+    with pytest.raises(EvaluationError, match=r"row 2: answers 'a', as .*row 1 does"):
         answers_of(twice)
+
+
+def test_a_key_that_two_have_is_named_with_both_places():
+    ours, again, other = (
+        Answer(question, ("text",), "ours", f"a.json: row {number}")
+        for number, question in enumerate(("a", "a", "b"), 1)
+    )
+    found = by_key([other, ours], lambda each: each.question, lambda each: "answers it")
+    assert list(found.items()) == [("b", other), ("a", ours)]
+    with pytest.raises(EvaluationError, match=r"row 2: answers it, as a.json: row 1 does"):
+        by_key([ours, other, again], lambda each: each.question, lambda each: "answers it")

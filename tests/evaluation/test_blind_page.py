@@ -100,6 +100,7 @@ def judge(tab, study, reader, *, keyboard=False, pairs=None):
     return answered
 
 
+@pytest.mark.slow
 def test_known_preferences_of_people_of_all_kinds_are_recovered(browser, tmp_path):
     strengths = {"coala": 1.2, "dpo": 0.0, "orpo": -1.2}
     files, study = written_study(
@@ -275,6 +276,7 @@ def test_two_tabs_of_one_person_are_one_run(browser, tmp_path):
         other.close()
 
 
+@pytest.mark.slow
 def test_answers_that_cannot_be_sent_are_kept_and_sent_again(browser, tmp_path):
     files, study = written_study(tmp_path / "study", places=4, exclusions=HASTY)
     with running(files.page, tmp_path / "answers") as server, a_device(browser) as device:

@@ -51,6 +51,13 @@ class Broken(StandIn):
         return [Reply(None, error="timeout"), Reply("Well."), *others]
 
 
+class Chatty(StandIn):
+    """A judge that says something and no verdict."""
+
+    def verdict(self, text):
+        return "Both are lovely."
+
+
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -129,6 +136,8 @@ def test_replies_that_are_missing_or_say_nothing_are_counted_and_left_out(
     words = (*JUDGE, *FILES, "--out", "single.jsonl")
     shown = run(capsys, *words).out
     assert "8 judgments, 1 of which failed and 1 of which give no verdict" in shown
+    assert "not read: 1 no reply, 1 a reply without a verdict; one of them: 'timeout'" in shown
+    assert "See what the endpoint says, then run the same command again" in shown
     shown = run(capsys, "score", "single.jsonl").out
     assert "warning: ours: 1 of 8 judgments give no grade and are left out" in shown
     assert "warning: ours: 1 of 8 requests to the judge failed and are left out" in shown
@@ -136,6 +145,17 @@ def test_replies_that_are_missing_or_say_nothing_are_counted_and_left_out(
     assert "8 judgments, 1 of which failed and 0" in run(capsys, *words).out
     shown = run(capsys, "score", "pair.jsonl").out
     assert "warning: 1 of 8 comparisons have a judgment without a verdict" in shown
+
+
+@pytest.mark.parametrize("more", [(), ("--baseline", "base.jsonl")])
+def test_a_judge_that_says_nonsense_is_an_error_that_shows_it(folder, capsys, monkeypatch, more):
+    ask_with(monkeypatch, Chatty())
+    said = run(capsys, *JUDGE, *FILES, *more, "--out", "judged.jsonl", code=2)
+    (line,) = said.err.splitlines()
+    assert "replies of the judge cannot be read" in line and "'Both are lovely.'" in line
+    kept = "The replies are kept in judge-replies.jsonl, the judgments in judged.jsonl"
+    assert line.endswith(kept) and not said.out
+    assert len(read_lines(folder / "judged.jsonl")) == 8
 
 
 def test_a_dry_run_counts_and_writes_nothing(folder, capsys):

@@ -9,15 +9,14 @@ from coala_jax.evaluation import EvaluationError
 from coala_jax.evaluation.mt_bench import (
     answer_line,
     own_judge_prompts,
-    pair_verdict,
     read_answers,
     read_judge_prompts,
     read_judgments,
     read_questions,
     read_references,
-    single_score,
 )
 from coala_jax.evaluation.mt_bench._judge_prompts import judge_request
+from coala_jax.evaluation.mt_bench._verdicts import pair_verdict, single_score
 from tests.evaluation.mt_bench_files import (
     PLACES,
     answer_rows,
@@ -64,7 +63,7 @@ def test_questions_have_the_temperature_of_their_category(tmp_path):
         ({"turns": "Why?"}, "turns is 'Why.', list is expected"),
         ({"category": None}, "has no category"),
         ({"question_id": 1.5}, "question_id is 1.5, int or str is expected"),
-        ({"question_id": 81}, "question 81 stands in .*row 1 too; keep one"),
+        ({"question_id": 81}, "row 2: asks question 81, as .*row 1 does; keep one"),
     ],
 )
 def test_a_question_that_cannot_be_is_named(tmp_path, change, said):
@@ -90,7 +89,7 @@ def test_answers_of_fastchat_are_read_and_ours_are_its_own(folder, questions, tm
     [
         (answer_rows("ours", 3), "1 of 4 questions have no answer, first '84'"),
         (answer_rows("ours", 5), "1 of 5 answers are to no question of this set, .*'85'"),
-        ([*answer_rows("ours"), answer_rows("ours")[0]], "row 5: answers what .*row 1"),
+        ([*answer_rows("ours"), answer_rows("ours")[0]], "row 5: answers .*, as .*row 1 does"),
         ([*answer_rows("ours", 3), answer_rows("b")[3]], "answers of 2 systems .ours, b."),
         ([{**answer_rows("ours")[0], "choices": []}], "choices must begin with an object"),
         ([answer_rows("ours")[1], no_text], "row 2: choices: turn 1 is None, a text is expected"),
@@ -251,7 +250,7 @@ def test_judgments_of_others_are_read(tmp_path, questions):
     ("rows", "said"),
     [
         (judged()[:-1], "of base 1 of 8 answers are not judged, first question 84, turn 2"),
-        ([*judged(), judged()[3]], "row 17: judges question 82, turn 2, of ours as .*row 4"),
+        ([*judged(), judged()[3]], "row 17: judges question 82, turn 2, of ours, as .*row 4"),
         (judged(count=5), "row 9: judges question 85, turn 1, which this set does not have"),
         ([*judged(), single_row(81, 3, "ours", 2)], "turn 3, which this set does not have"),
         ([*judged(), single_row(81, 1, "x", 2, ("gpt-5", ""))], "judgments of 2 judges"),
@@ -259,7 +258,7 @@ def test_judgments_of_others_are_read(tmp_path, questions):
         (compared()[:-1], "of base and ours 1 of 8 answers are not judged"),
         (
             [*compared(), pair_row(81, 1, ("base", "ours"), "tie", "tie")],
-            "row 9: judges question 81, turn 1, of base and ours as .*row 1",
+            "row 9: judges question 81, turn 1, of base and ours, as .*row 1",
         ),
         ([pair_row(81, 1, ("a", "b"), "a", "b")], "a winner is 'a', one of model_1"),
         ([pair_row(81, 1, ("a", "a"), "tie", "tie")], "compares a with itself"),

@@ -12,9 +12,9 @@ from coala_jax.evaluation.mt_bench import (
     read_judgments,
     read_questions,
     read_references,
-    requests_of,
     single_matches,
 )
+from coala_jax.evaluation.mt_bench._judging import requests_of, unread_replies
 from tests.evaluation.mt_bench_files import (
     answer_rows,
     read_lines,
@@ -151,6 +151,41 @@ def test_a_judge_that_gives_nothing_leaves_fastchats_mark(folder):
     replies = [Reply(None, error="timeout")] * len(matches)
     lines = judgment_lines(matches, replies, "stand-in")
     assert {(line["judgment"], line["score"]) for line in lines} == {("$ERROR$", -1)}
+
+
+@pytest.mark.parametrize("more", [-1, 1])
+@pytest.mark.parametrize("matches_of", [singles, pairs])
+def test_another_number_of_replies_than_of_requests_is_an_error(folder, matches_of, more):
+    matches = matches_of(folder)
+    with pytest.raises(EvaluationError, match=f"gave {16 + more} replies to 16 requests"):
+        judgment_lines(matches, [Reply("[[8]]")] * (16 + more), "stand-in")
+
+
+def test_what_cannot_be_read_is_counted_by_why(folder):
+    """By the rules of the kind: a letter is no grade, and a grade no winner; 2023 counts as one."""
+    said = [
+        Reply("[[A]]"),
+        Reply("[[8]]"),
+        Reply("[[2023]]"),
+        Reply(f"[[{'9' * 21}]]"),
+        Reply(""),
+        Reply("on and on", finish_reason="length"),
+        Reply(None, error="timeout"),
+        Reply("どちらも良い"),
+    ]
+    shared = {
+        "no reply": 2,
+        "an empty reply": 2,
+        "a reply that was cut at max_tokens": 2,
+        "a reply in another script": 2,
+    }
+    # A run of digits is no text of another script, for it has no letters.
+    grades = unread_replies(singles(folder), said * 2)
+    assert grades.counts == {"a reply without a verdict": 4, **shared}
+    assert grades.example == "[[A]]"
+    winners = unread_replies(pairs(folder), said * 2)
+    assert winners.counts == {"a reply without a verdict": 6, **shared}
+    assert winners.example == "[[8]]"
 
 
 def test_two_models_of_one_name_are_an_error(folder, tmp_path):

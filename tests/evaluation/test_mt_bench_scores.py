@@ -175,6 +175,13 @@ def test_a_judge_that_takes_the_first_answer_is_found_out():
     assert pair_scores(ties).position.first is None
 
 
+def test_a_judged_question_without_a_category_is_named():
+    with pytest.raises(EvaluationError, match="have no question 99, which here judges"):
+        model_scores([single(1, 1, "ours", 5), single(99, 1, "ours", 5)], {"1": "math"})
+    with pytest.raises(EvaluationError, match="have no question 99, which here judges"):
+        pair_scores([pair(99, 1, ("ours", "base"), "tie", "tie")], {"1": "math"})
+
+
 def test_comparisons_without_a_verdict_are_left_out_and_counted():
     models = ("ours", "base")
     rows = [pair(n, 1, models, "model_1", "model_1") for n in range(3)]

@@ -259,7 +259,7 @@ def test_grades_are_read_and_their_mean_has_students_interval():
     questions, one, _ = systems(6)
     texts = ["[[7]]", "so [[8.5]] of 10", "Rating: [6]", "[[3]] then [[9]]", "[[11]]", "none"]
     found = grade_answers(lambda _: [Reply(text) for text in texts], questions, one)
-    grades = [7, 8.5, 6, 3]
+    grades = [7, 8.5, 6, 9]
     assert [each.verdict.score for each in found.grades] == [*grades, None, None]
     low, high = stats.t.interval(0.95, 3, np.mean(grades), stats.sem(grades))
     assert found.mean == pytest.approx((np.mean(grades), low, high))

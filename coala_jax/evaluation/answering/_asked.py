@@ -74,8 +74,7 @@ def read_arena_hard(
     asked = (Asked(key, (each.prompt,), None, each.place) for key, each in questions.items())
 
     def line(key: str, answers: Sequence[str], name: str) -> Mapping[str, Any]:
-        # Files depend on what they are made of alone, and so hold no time.
-        (row,) = arena_hard.answer_rows([questions[key]], answers, name, timestamp=0.0)
+        (row,) = arena_hard.answer_rows([questions[key]], answers, name)
         return row
 
     return AnswerFile("arena-hard", tuple(asked), line)

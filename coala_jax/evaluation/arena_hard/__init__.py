@@ -8,20 +8,13 @@ from coala_jax.evaluation.arena_hard._answers import (
     answer_rows,
     read_answer_folder,
     read_answers,
-    styles_of,
 )
-from coala_jax.evaluation.arena_hard._games import (
-    Match,
-    judgment_rows,
-    make_matches,
-    requests_of,
-    verdict,
-)
+from coala_jax.evaluation.arena_hard._games import Match, judgment_rows, make_matches
 from coala_jax.evaluation.arena_hard._judgments import Judgment, Judgments, read_judgments
 from coala_jax.evaluation.arena_hard._prompts import JudgePrompts, read_prompts
 from coala_jax.evaluation.arena_hard._questions import BASELINES, Question, read_questions
 from coala_jax.evaluation.arena_hard._scores import ModelScore, score_models
-from coala_jax.evaluation.arena_hard._style import Style, TokenCounter, markdown_counts
+from coala_jax.evaluation.arena_hard._style import Style, TokenCounter
 from coala_jax.evaluation.arena_hard._style_control import StyleControl, control_style
 
 __all__ = [
@@ -40,14 +33,10 @@ __all__ = [
     "control_style",
     "judgment_rows",
     "make_matches",
-    "markdown_counts",
     "read_answer_folder",
     "read_answers",
     "read_judgments",
     "read_prompts",
     "read_questions",
-    "requests_of",
     "score_models",
-    "styles_of",
-    "verdict",
 ]

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from coala_jax.data._options import SourceOptions
 from coala_jax.evaluation._benchmark_rows import (
+    NO_TIME,
     Answer,
     Answers,
     BenchmarkRow,
@@ -52,7 +53,6 @@ def answer_rows(
     texts: Sequence[str],
     model: str,
     *,
-    timestamp: float,
     counter: TokenCounter = ESTIMATE,
 ) -> Iterator[dict[str, Any]]:
     """Rows of ``model_answer/MODEL.jsonl``, which the benchmark's own scripts read too.
@@ -61,7 +61,6 @@ def answer_rows(
         questions: what was asked.
         texts: the answer to each, in the same order.
         model: who answered.
-        timestamp: when, in seconds since 1970.
         counter: of their tokens; its name goes into a field of its own.
 
     Raises:
@@ -79,7 +78,7 @@ def answer_rows(
                 {"role": USER, "content": question.prompt},
                 {"role": ASSISTANT, "content": {"answer": text}},
             ],
-            "tstamp": timestamp,
+            "tstamp": NO_TIME,
             "metadata": style_metadata(text, tokens),
             COUNTER_FIELD: counter.name,
         }

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from types import MappingProxyType
+from pathlib import Path
 from typing import Any, NamedTuple
 
-from coala_jax.evaluation._benchmark_rows import Answers, require_answered
-from coala_jax.evaluation._chat import ChatRequest, Reply
+from coala_jax.evaluation._benchmark_rows import Answers, benchmark_rows, require_answered
+from coala_jax.evaluation._chat import ChatRequest, Reply, require_one_reply_each
 from coala_jax.evaluation._errors import EvaluationError
+from coala_jax.evaluation._own_wording import Wording
 from coala_jax.evaluation.arena_hard._prompts import OWN_PROMPTS, JudgePrompts
-from coala_jax.evaluation.arena_hard._questions import BASELINES, V01, Question
+from coala_jax.evaluation.arena_hard._questions import BASELINES, V01, Question, uid_of
 
 # Of `regex_patterns` of config/arena-hard-v2.0.yaml: the second where the first finds nothing.
 _LABELS = (re.compile(r"\[\[([AB<>=]+)\]\]"), re.compile(r"\[([AB<>=]+)\]"))
@@ -33,11 +34,6 @@ VERDICTS: Mapping[str, tuple[float, int]] = {
 TEMPERATURE, MAX_TOKENS, MAX_TOKENS_V01 = 0.0, 16000, 4096
 
 
-# Games that need not be asked for, by uid and number in their row.
-Settled = Mapping[tuple[str, int], Mapping[str, Any]]
-NOTHING_SETTLED: Settled = MappingProxyType({})
-
-
 class Match(NamedTuple):
     """Two games of one question.
 
@@ -45,11 +41,13 @@ class Match(NamedTuple):
         question: that both answered.
         baseline: the system that the answer is set against.
         requests: of the game in which the baseline is A, and of the one in which it is B.
+        wording: whose words the judge is told in both.
     """
 
     question: Question
     baseline: str
     requests: tuple[ChatRequest, ChatRequest]
+    wording: Wording
 
 
 def verdict(text: str) -> str | None:
@@ -108,20 +106,16 @@ def make_matches(
             )
         orders = (against.text, answer.text), (answer.text, against.text)
         first, second = (_request(question, prompts, a, b) for a, b in orders)
-        matches.append(Match(question, baseline.system, (first, second)))
+        wording = prompts.wording(question.category)
+        matches.append(Match(question, baseline.system, (first, second), wording))
     if not matches:
         raise EvaluationError(f"{answers.name}: answers none of the questions that are judged")
     return matches
 
 
-def requests_of(matches: Sequence[Match], settled: Settled = NOTHING_SETTLED) -> list[ChatRequest]:
-    """Requests of the games that are not settled, as `judgment_rows` takes their replies."""
-    return [
-        request
-        for match in matches
-        for number, request in enumerate(match.requests)
-        if (match.question.uid, number) not in settled
-    ]
+def requests_of(matches: Sequence[Match]) -> list[ChatRequest]:
+    """All that the judge is asked, match by match, as `judgment_rows` takes the replies."""
+    return [request for match in matches for request in match.requests]
 
 
 def judgment_rows(
@@ -130,38 +124,53 @@ def judgment_rows(
     *,
     judge: str,
     model: str,
-    settled: Settled = NOTHING_SETTLED,
 ) -> Iterator[dict[str, Any]]:
     """Rows of ``model_judgment/JUDGE/MODEL.jsonl``, which the benchmark's own scripts read too.
 
-    A game without a reply is null; one whose reply has no label has a null score.
+    Beside the benchmark's fields stands what the judge was told, by `Wording.fields`. A game
+    without a reply is null; one whose reply has no label has a null score.
 
     Args:
         matches: what was to be judged.
         replies: to `requests_of` of them.
         judge: its name.
         model: whose answers were judged.
-        settled: games that were not asked for.
+
+    Raises:
+        EvaluationError: another number of replies than of requests.
     """
+    require_one_reply_each(requests_of(matches), replies)
     coming = iter(replies)
     for match in matches:
-        uid = match.question.uid
         yield {
-            "uid": uid,
+            "uid": match.question.uid,
             "category": match.question.category,
             "judge": judge,
             "model": model,
             "baseline": match.baseline,
-            "games": [
-                settled[uid, number] if (uid, number) in settled else _game(request, next(coming))
-                for number, request in enumerate(match.requests)
-            ],
+            "games": [_game(request, next(coming)) for request in match.requests],
+            **match.wording.fields(),
         }
 
 
-def shown_messages(request: ChatRequest) -> list[dict[str, str]]:
-    """What a judge is shown, as a game's ``prompt`` has it."""
-    return [{"role": role, "content": content} for role, content in request.messages]
+def other_rows(path: Path, matches: Sequence[Match], model: str) -> list[Mapping[str, Any]]:
+    """Rows of a file of judgments that stay when matches are judged, such as other categories'.
+
+    Args:
+        path: ``model_judgment/JUDGE/MODEL.jsonl``, which need not be there.
+        matches: that are judged.
+        model: whose answers are judged.
+
+    Raises:
+        EvaluationError: a row that is broken.
+    """
+    if not path.is_file() or not path.stat().st_size:
+        return []
+    judged = {(match.question.uid, model) for match in matches}
+    rows = benchmark_rows(path)
+    return [
+        row.fields for row in rows if (uid_of(row), row.text("model", "model_id")) not in judged
+    ]
 
 
 def _of_categories(
@@ -205,5 +214,5 @@ def _game(request: ChatRequest, reply: Reply) -> dict[str, Any] | None:
     return {
         "score": verdict(reply.text),
         "judgment": {"answer": reply.text},
-        "prompt": shown_messages(request),
+        "prompt": [{"role": role, "content": content} for role, content in request.messages],
     }

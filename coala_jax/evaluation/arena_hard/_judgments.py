@@ -11,9 +11,10 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from coala_jax._files import file_sha256
-from coala_jax.evaluation._benchmark_rows import BenchmarkRow, benchmark_rows
+from coala_jax.evaluation._benchmark_rows import BenchmarkRow, benchmark_rows, by_key
 from coala_jax.evaluation._chat import USER
 from coala_jax.evaluation._errors import EvaluationError
+from coala_jax.evaluation._own_wording import Wording, own_wording_warnings, read_wording
 from coala_jax.evaluation.arena_hard._answers import StyledAnswers, answer_files
 from coala_jax.evaluation.arena_hard._games import VERDICTS
 from coala_jax.evaluation.arena_hard._questions import BASELINES, Question, category_of, uid_of
@@ -34,6 +35,7 @@ class Judgment(NamedTuple):
         labels: of the game in which the baseline is A, and of the other; None without one that has
             a meaning.
         prompts: what the judge was shown in each game; empty where the file does not say.
+        wording: whose words it was told; None where the file does not say.
         place: file and row, for messages.
     """
 
@@ -44,6 +46,7 @@ class Judgment(NamedTuple):
     baseline: str
     labels: tuple[str | None, str | None]
     prompts: tuple[str, str]
+    wording: Wording | None
     place: str
 
     @property
@@ -117,7 +120,11 @@ def read_judgments(
     """
     files = list(dict.fromkeys(file for source in sources for file in answer_files(source)))
     rows = [_judgment(row) for file in files for row in benchmark_rows(file)]
-    _require_once(rows)
+    by_key(
+        rows,
+        lambda row: (row.judge, row.model, row.uid),
+        lambda row: f"judges {row.model} on {row.uid}",
+    )
     if questions is not None:
         _require_asked(rows, questions)
     _require_one_baseline(rows)
@@ -126,7 +133,7 @@ def read_judgments(
     if not kept:
         raise EvaluationError(f"{files[0]}: a judge's judgments of itself only; nothing to score")
     notes = [*_self_notes(rows, judges), *_null_notes(kept), *_baseline_notes(kept)]
-    notes += _missing_notes(kept, questions)
+    notes += _missing_notes(kept, questions) + own_wording_warnings(row.wording for row in kept)
     return Judgments(kept, tuple(notes), {str(file): file_sha256(Path(file)) for file in files})
 
 
@@ -200,6 +207,7 @@ def _judgment(row: BenchmarkRow) -> Judgment:
         baseline.split("/")[-1],
         (first, second),
         (_shown(games[0]), _shown(games[1])),
+        read_wording(row),
         row.place,
     )
 
@@ -218,16 +226,6 @@ def _shown(game: Mapping[str, Any] | None) -> str:
         parts = [part for part in found if isinstance(part, Mapping) and part.get("role") == USER]
         return "\n".join(part["content"] for part in parts if isinstance(part.get("content"), str))
     return found if isinstance(found, str) else ""
-
-
-def _require_once(rows: Iterable[Judgment]) -> None:
-    seen: dict[tuple[str, str, str], Judgment] = {}
-    for row in rows:
-        earlier = seen.setdefault((row.judge, row.model, row.uid), row)
-        if earlier is not row:
-            raise EvaluationError(
-                f"{row.place}: judges {row.model} on {row.uid}, as {earlier.place} does; keep one"
-            )
 
 
 def _require_asked(rows: Iterable[Judgment], questions: Sequence[Question]) -> None:

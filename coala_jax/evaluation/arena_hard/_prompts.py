@@ -12,8 +12,8 @@ from coala_jax._extras import how_to_install
 from coala_jax._json import read_json_object
 from coala_jax.evaluation._chat import SYSTEM, USER
 from coala_jax.evaluation._errors import EvaluationError
+from coala_jax.evaluation._own_wording import OWN_WORDING, Wording, own_wording
 
-OWN_WORDS = "words of coala-jax, not the benchmark's"
 PARTS = ("QUESTION", "ANSWER_A", "ANSWER_B")
 # What v0.1 called them.
 OLD_PARTS = ("question_1", "answer_1", "answer_2")
@@ -60,8 +60,8 @@ class JudgePrompts(NamedTuple):
 
     template: str = _OWN_TEMPLATE
     system: Mapping[str, str] = _OWN_SYSTEM
-    system_from: str = OWN_WORDS
-    template_from: str = OWN_WORDS
+    system_from: str = OWN_WORDING
+    template_from: str = OWN_WORDING
     temperature: float | None = None
     max_tokens: int | None = None
 
@@ -73,15 +73,33 @@ class JudgePrompts(NamedTuple):
         Raises:
             EvaluationError: the files have no system prompt for the category.
         """
+        parts = (question, answer_a, answer_b)
+        named = zip((*PARTS, *OLD_PARTS), (*parts, *parts), strict=True)
+        asked = self.template.format_map(dict(named))
+        return ((SYSTEM, self._system_of(category)), (USER, asked))
+
+    def wording(self, category: str) -> Wording:
+        """Whose words the judge of a category is told, by the checksum of these words.
+
+        They are ours where the system prompt or the template is.
+
+        Raises:
+            EvaluationError: as `messages` does.
+        """
+        told = own_wording(self._system_of(category), self.template)
+        sources = (self.system_from, self.template_from)
+        if OWN_WORDING in sources:
+            return told
+        return told._replace(name=", ".join(dict.fromkeys(Path(file).name for file in sources)))
+
+    def _system_of(self, category: str) -> str:
         system = self.system.get(category, self.system.get(ANY))
         if system is None:
             raise EvaluationError(
                 f"{self.system_from}: no system prompt for {category}, only for "
                 f"{', '.join(self.system)}; give the file of this version of the benchmark"
             )
-        parts = (question, answer_a, answer_b)
-        named = zip((*PARTS, *OLD_PARTS), (*parts, *parts), strict=True)
-        return ((SYSTEM, system), (USER, self.template.format_map(dict(named))))
+        return system
 
 
 OWN_PROMPTS = JudgePrompts()

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from coala_jax.data._options import SourceOptions
-from coala_jax.evaluation._benchmark_rows import BenchmarkRow, benchmark_rows
+from coala_jax.evaluation._benchmark_rows import BenchmarkRow, benchmark_rows, by_key
 from coala_jax.evaluation._errors import EvaluationError
 
 V01 = "arena-hard-v0.1"
@@ -52,14 +52,11 @@ def read_questions(
         DataError: no such file.
         EvaluationError: a row without key or prompt, or a key twice.
     """
-    found: dict[str, Question] = {}
-    for row in benchmark_rows(source, options):
-        question = Question(uid_of(row), category_of(row), _prompt(row), row.place)
-        earlier = found.setdefault(question.uid, question)
-        if earlier is not question:
-            raise EvaluationError(
-                f"{row.place}: question {question.uid} stands in {earlier.place} too; remove one"
-            )
+    questions = (
+        Question(uid_of(row), category_of(row), _prompt(row), row.place)
+        for row in benchmark_rows(source, options)
+    )
+    found = by_key(questions, lambda each: each.uid, lambda each: f"asks question {each.uid}")
     return tuple(found.values())
 
 

@@ -83,6 +83,8 @@ def judge_report(
     prompts: JudgePrompts,
     answers: Answers,
     baselines: Sequence[Answers],
+    *,
+    send_temperature: bool,
 ) -> dict[str, Any]:
     """What `evaluate arena-hard judge` did.
 
@@ -92,6 +94,7 @@ def judge_report(
         prompts: that the judge was given.
         answers: that were judged.
         baselines: that they were set against.
+        send_temperature: whether the judge was told the temperature.
     """
     games = [game for row in rows for game in row["games"]]
     first = matches[0].requests[0]
@@ -105,7 +108,8 @@ def judge_report(
         "baselines": {match.question.category: match.baseline for match in matches},
         "system_prompt": prompts.system_from,
         "template": prompts.template_from,
-        "temperature": first.temperature,
+        "judge_wording": {each.question.category: each.wording._asdict() for each in matches},
+        "temperature": first.temperature if send_temperature else None,
         "max_tokens": first.max_tokens,
         "sha256": {each.name: each.sha256 for each in (answers, *baselines)},
     }

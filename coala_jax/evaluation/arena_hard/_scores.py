@@ -54,7 +54,7 @@ class ModelScore(NamedTuple):
         null: games without a label.
         win_rate: with a 95 % interval by Student's t, clustered by question.
         published: the interval as the benchmark's script makes it, of resampled games.
-        elo: v0.1's scale: 400 to a factor 10 in odds, the baseline at 1000.
+        elo: v0.1's scale: 400 to a factor 10 in odds, the baseline at 1000; None of other scoring.
         position: of its judges.
         lengths: None where the answers were not given.
     """
@@ -65,7 +65,7 @@ class ModelScore(NamedTuple):
     null: int
     win_rate: Interval
     published: Interval
-    elo: float
+    elo: float | None
     position: Position
     lengths: Lengths | None = None
 
@@ -192,7 +192,7 @@ def _score(
         sum(row.null for row in rows),
         win_rate,
         published_interval(battles, PUBLISHED_LEVEL[scoring], seed),
-        elo_of(win_rate.mean),
+        elo_of(win_rate.mean) if scoring == "v0.1" else None,
         position_of(rows),
         lengths,
     )

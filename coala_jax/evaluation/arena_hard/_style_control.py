@@ -92,6 +92,11 @@ def control_style(
 ) -> StyleControl:
     """Fit all models of a category at once.
 
+    Source: the model of paired comparisons of Bradley & Terry 1952, Biometrika 39, with the
+    features of LMArena's style control (Li, Angelopoulos & Chiang 2024, "Does style matter?",
+    lmsys.org/blog/2024-08-28-style-control), as ``bootstrap_pairwise_model`` of show_result.py at
+    196f6b8 fits it.
+
     Args:
         battles: of one category, against one baseline.
         styles: of answers, by system and uid; those of the baseline among them.

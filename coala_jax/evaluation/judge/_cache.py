@@ -155,6 +155,8 @@ def _kept(line: bytes) -> tuple[str, KeptReply] | None:
     try:
         fields: Mapping[str, Any] = json.loads(line)
         reply = Reply(**{"text": None, **fields["reply"]})
+        if not all(isinstance(each, str) for each in (fields["key"], reply.text)):
+            return None
         return fields["key"], KeptReply(reply, fields["base_url"])
     except (ValueError, KeyError, TypeError, RecursionError):
         return None

@@ -14,7 +14,13 @@ from coala_jax.evaluation._chat import Ask, ChatRequest, Reply, require_one_repl
 from coala_jax.evaluation.judge._pairwise import MAX_TOKENS
 from coala_jax.evaluation.judge._prompts import GRADE, JudgePrompt
 from coala_jax.evaluation.judge._readable import require_readable
-from coala_jax.evaluation.judge._verdicts import Unread, Verdict, grade_verdict, unread
+from coala_jax.evaluation.judge._verdicts import (
+    Unread,
+    Verdict,
+    grade_verdict,
+    unread,
+    without_echo,
+)
 
 
 class Grade(NamedTuple):
@@ -128,7 +134,10 @@ def grade_answers(
     )
     replies = ask(requests)
     require_one_reply_each(requests, replies)
-    verdicts = [grade_verdict(reply) for reply in replies]
+    verdicts = [
+        without_echo(request, reply, grade_verdict(reply, last=prompt == GRADE))
+        for request, reply in zip(requests, replies, strict=True)
+    ]
     not_read = unread(replies, verdicts)
     require_readable(not_read, len(replies))
     grades = tuple(

@@ -15,6 +15,7 @@ from coala_jax.evaluation.judge._verdicts import (
     letter_verdict,
     token_verdict,
     unread,
+    without_echo,
 )
 
 # Of a reply that says why; FastChat allows 2048, Arena-Hard 4096, and few judges use 500.
@@ -153,7 +154,11 @@ def judge_pairs(
     requests = pair_requests(questions, first, second, comparison)
     replies = ask(requests)
     require_one_reply_each(requests, replies)
-    verdicts = [(token_verdict if comparison.by_token else letter_verdict)(r) for r in replies]
+    read = token_verdict if comparison.by_token else letter_verdict
+    verdicts = [
+        without_echo(request, reply, read(reply))
+        for request, reply in zip(requests, replies, strict=True)
+    ]
     not_read = unread(replies, verdicts)
     require_readable(not_read, len(replies))
     outcomes = []

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from coala_jax.evaluation._errors import EvaluationError
 from coala_jax.evaluation.judge._faults import shortened
-from coala_jax.evaluation.judge._verdicts import CUT, EMPTY, FAILED, FOREIGN, OTHER, Unread
+from coala_jax.evaluation.judge._verdicts import (
+    CUT,
+    ECHO,
+    EMPTY,
+    FAILED,
+    FOREIGN,
+    OTHER,
+    Unread,
+)
 
 # Below it, what was read is a selection that the judge made, not the answers under judgment.
 LEAST_SHARE = 0.5
 HINTS = {
     FAILED: "see what the endpoint says, then run the same command again",
+    ECHO: "the model may be no chat model, or too small to judge",
     EMPTY: "the model may be no chat model, or have no template for one",
     CUT: "allow more tokens",
     FOREIGN: "take a judge that answers in the language it is asked in, or a prompt in its own",

@@ -10,6 +10,9 @@ from typing import Any
 from coala_jax.evaluation._chat import Reply
 from coala_jax.evaluation.judge._faults import looks_like_page, shortened
 
+# No probability is above 1, but for rounding.
+_LARGEST_LOGPROB = 0.01
+
 
 class NoCompletion(Exception):
     """A body that is no chat completion.
@@ -48,6 +51,9 @@ def read_completion(body: str) -> Reply:
             text = message.get("refusal")
     except (KeyError, IndexError, TypeError, AttributeError):
         raise NoCompletion(f"no chat completion: {shortened(body)!r}") from None
+    if isinstance(text, list):  # of parts, as some servers have it
+        parts: list[Any] = [p.get("text") if isinstance(p, Mapping) else None for p in text]
+        text = "".join(parts) if all(isinstance(part, str) for part in parts) else text
     if text is not None and not isinstance(text, str):
         raise NoCompletion(f"content that is no text: {shortened(str(text))!r}")
     finish = choice.get("finish_reason")
@@ -83,7 +89,7 @@ def _first_logprobs(choice: Mapping[str, Any]) -> dict[str, float] | None:
         return None
     found: dict[str, float] = {}
     for token, logprob in pairs:
-        if not math.isnan(logprob):
+        if logprob <= _LARGEST_LOGPROB:  # NaN is not
             found[token] = max(logprob, found.get(token, -math.inf))
     # JSON has no infinity; -9999 is what OpenAI writes for it.
     return {token: max(logprob, -9999.0) for token, logprob in found.items()} or None

@@ -94,6 +94,11 @@ class JudgeSettings:
                 f"base URL {shown_url(url)}: must begin with http:// or https:// and name a host, "
                 "such as http://127.0.0.1:8000/v1"
             )
+        if parts.query or parts.fragment:
+            raise EvaluationError(
+                f"base URL {shown_url(url)}: has something behind a ? or a #, to which the path of "
+                "the API cannot be added; leave it out, and give a key in the environment"
+            )
         return url.rstrip("/")
 
     def key(self, environment: Mapping[str, str] = os.environ) -> str:
@@ -102,7 +107,13 @@ class JudgeSettings:
         Raises:
             EvaluationError: none is set, and OpenAI or a variable of the caller's is meant.
         """
-        if key := environment.get(self.key_variable):
+        # Of a file with line ends of Windows a variable keeps one.
+        if key := environment.get(self.key_variable, "").strip():
+            if not (key.isascii() and key.isprintable()):
+                raise EvaluationError(
+                    "the key in the environment has a character that no header may have; set the "
+                    "variable to the key alone"
+                )
             return key
         if self.key_variable != KEY_VARIABLE:
             raise EvaluationError(

@@ -8,18 +8,21 @@ import unicodedata
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from coala_jax.evaluation._chat import Reply
+from coala_jax.evaluation._chat import ChatRequest, Reply
 
 _LETTER = re.compile(r"\[\[\s*([ABC])\s*\]\]")
 _SCORES = {"A": 1.0, "C": 0.5, "B": 0.0}
 # FastChat's patterns, in its order (fastchat/llm_judge/common.py).
 _GRADES = (re.compile(r"\[\[(\d+\.?\d*)\]\]"), re.compile(r"\[(\d+\.?\d*)\]"))
 LOWEST_GRADE, HIGHEST_GRADE = 1.0, 10.0
+# Last characters of a request that no judge says again by chance.
+_ECHOED = 80
 # Why a reply could not be read.
-FAILED, EMPTY, CUT, FOREIGN, OTHER = (
+FAILED, EMPTY, CUT, ECHO, FOREIGN, OTHER = (
     "no reply",
     "an empty reply",
     "a reply that was cut at max_tokens",
+    "a reply that repeats what was asked",
     "a reply in another script",
     "a reply without a verdict",
 )
@@ -70,15 +73,34 @@ def token_verdict(reply: Reply) -> Verdict:
     return Verdict(share["A"] / both) if both > 0 else unread_verdict(reply)
 
 
-def grade_verdict(reply: Reply) -> Verdict:
-    """The first [[number]], or else the first [number], from 1 to 10 (FastChat's rule)."""
-    for pattern in _GRADES:
-        if found := pattern.search(reply.text or ""):
-            grade = float(found[1])
-            return (
-                Verdict(grade) if LOWEST_GRADE <= grade <= HIGHEST_GRADE else unread_verdict(reply)
-            )
-    return unread_verdict(reply)
+def grade_verdict(reply: Reply, *, last: bool = False) -> Verdict:
+    """The first [[number]], or else the first [number], from 1 to 10 (FastChat's rule).
+
+    Args:
+        reply: of the judge.
+        last: whether the last one counts instead, since the prompt shows one as an example.
+    """
+    grade = float(grade_digits(reply.text or "", last=last) or "nan")
+    return Verdict(grade) if LOWEST_GRADE <= grade <= HIGHEST_GRADE else unread_verdict(reply)
+
+
+def grade_digits(text: str, *, last: bool = False) -> str | None:
+    """The first, or last, [[number]] of a text, or else [number], as it stands there."""
+    found = next(filter(None, (pattern.findall(text) for pattern in _GRADES)), None)
+    return None if found is None else str(found[-1 if last else 0])
+
+
+def without_echo(request: ChatRequest, reply: Reply, verdict: Verdict) -> Verdict:
+    """The verdict, unless the reply repeats how the request ends, with the marks that stand there.
+
+    Args:
+        request: whose last message ends in what the judge has to do.
+        reply: to it.
+        verdict: that was read of the reply.
+    """
+    asked = request.messages[-1][1].rstrip()
+    echoes = len(asked) > _ECHOED and asked[-_ECHOED:] in (reply.text or "")
+    return Verdict(None, ECHO) if echoes and verdict.score is not None else verdict
 
 
 class Unread(NamedTuple):

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
         Match,
         judgment_lines,
         pair_matches,
-        requests_of,
         single_matches,
     )
     from coala_jax.evaluation.mt_bench._judgments import (
@@ -27,10 +26,8 @@ if TYPE_CHECKING:
     from coala_jax.evaluation.mt_bench._own_prompts import own_judge_prompts
     from coala_jax.evaluation.mt_bench._questions import Question, read_questions
     from coala_jax.evaluation.mt_bench._scores import ModelScores, model_scores
-    from coala_jax.evaluation.mt_bench._verdicts import pair_verdict, single_score
     from coala_jax.evaluation.mt_bench._win_rates import (
         PairScores,
-        Position,
         WinRates,
         pair_scores,
     )
@@ -41,7 +38,6 @@ __all__ = [
     "ModelScores",
     "PairJudgment",
     "PairScores",
-    "Position",
     "Question",
     "SingleJudgment",
     "WinRates",
@@ -51,27 +47,23 @@ __all__ = [
     "own_judge_prompts",
     "pair_matches",
     "pair_scores",
-    "pair_verdict",
     "read_answers",
     "read_judge_prompts",
     "read_judgments",
     "read_questions",
     "read_references",
-    "requests_of",
     "single_matches",
-    "single_score",
 ]
 __getattr__ = lazy_names(
     __name__,
     {
         "_answers": ["answer_line", "read_answers", "read_references"],
         "_judge_prompts": ["read_judge_prompts"],
-        "_judging": ["Match", "judgment_lines", "pair_matches", "requests_of", "single_matches"],
+        "_judging": ["Match", "judgment_lines", "pair_matches", "single_matches"],
         "_judgments": ["Judgments", "PairJudgment", "SingleJudgment", "read_judgments"],
         "_own_prompts": ["own_judge_prompts"],
         "_questions": ["Question", "read_questions"],
         "_scores": ["ModelScores", "model_scores"],
-        "_verdicts": ["pair_verdict", "single_score"],
-        "_win_rates": ["PairScores", "Position", "WinRates", "pair_scores"],
+        "_win_rates": ["PairScores", "WinRates", "pair_scores"],
     },
 )

@@ -9,6 +9,7 @@ from typing import Any
 
 from coala_jax.data._options import SourceOptions
 from coala_jax.evaluation._benchmark_rows import (
+    NO_TIME,
     Answer,
     Answers,
     BenchmarkRow,
@@ -19,8 +20,6 @@ from coala_jax.evaluation._benchmark_rows import (
 from coala_jax.evaluation._errors import EvaluationError
 from coala_jax.evaluation.mt_bench._questions import Question, question_id, texts
 
-# Files depend on what they are made of alone, and so hold no time.
-NO_TIME = 0.0
 # Hexadecimal digits of the id of an answer.
 ID_DIGITS = 22
 
@@ -47,8 +46,6 @@ def read_answers(
     source: str | os.PathLike[str],
     questions: Sequence[Question] | None = None,
     options: SourceOptions = SourceOptions(),
-    *,
-    model: str | None = None,
 ) -> Answers:
     """The answers of one model; of several choices the first, which alone FastChat judges.
 
@@ -56,7 +53,6 @@ def read_answers(
         source: a file such as ``model_answer/MODEL.jsonl``.
         questions: that must be answered, each turn of them, and no others; None asks nothing.
         options: which of its rows; ``download`` lets a hub id be fetched.
-        model: a name for who answered; None is the one that the rows say.
 
     Raises:
         DataError: it cannot be read.
@@ -64,7 +60,7 @@ def read_answers(
             other questions, questions or turns without an answer.
     """
     rows = benchmark_rows(source, options)
-    answers = collect_answers(source, map(_answer, rows), model)
+    answers = collect_answers(source, map(_answer, rows))
     if questions is not None:
         require_answered([question.key for question in questions], answers)
         _require_turns(questions, answers)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from coala_jax.evaluation._benchmark_rows import Answer, Answers
-from coala_jax.evaluation._chat import ChatRequest, Reply
+from coala_jax.evaluation._benchmark_rows import NO_TIME, Answer, Answers
+from coala_jax.evaluation._chat import ChatRequest, Reply, require_one_reply_each
 from coala_jax.evaluation._errors import EvaluationError
 from coala_jax.evaluation.judge import JudgePrompt
-from coala_jax.evaluation.mt_bench._answers import NO_TIME
+from coala_jax.evaluation.judge._verdicts import Unread, unread
 from coala_jax.evaluation.mt_bench._judge_prompts import (
     PAIRWISE,
     SINGLE,
@@ -23,6 +23,7 @@ from coala_jax.evaluation.mt_bench._verdicts import (
     B,
     judgment_text,
     pair_verdict,
+    reply_verdict,
     single_score,
 )
 
@@ -129,7 +130,11 @@ def judgment_lines(
         matches: that were asked about.
         replies: to `requests_of` them.
         judge: name of the judge's model.
+
+    Raises:
+        EvaluationError: another number of replies than of requests.
     """
+    require_one_reply_each(requests_of(matches), replies)
     left = iter(replies)
     lines = []
     for match in matches:
@@ -140,6 +145,15 @@ def judgment_lines(
         shared = {"judge": [judge, match.prompt], "turn": match.turn, "tstamp": NO_TIME}
         lines.append({"question_id": match.question.id, **fields, **shared})
     return lines
+
+
+def unread_replies(matches: Sequence[Match], replies: Sequence[Reply]) -> Unread:
+    """What of the replies to `requests_of` matches gives neither a grade nor a winner, and why."""
+    compared = [len(match.requests) > 1 for match in matches for _ in match.requests]
+    verdicts = [
+        reply_verdict(reply, compared=each) for reply, each in zip(replies, compared, strict=True)
+    ]
+    return unread(replies, verdicts)
 
 
 def _single_fields(match: Match, said: Sequence[str], asked: Sequence[str]) -> dict[str, Any]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
 from coala_jax.data._options import SourceOptions
-from coala_jax.evaluation._benchmark_rows import BenchmarkRow, benchmark_rows
+from coala_jax.evaluation._benchmark_rows import BenchmarkRow, benchmark_rows, by_key
 from coala_jax.evaluation._errors import EvaluationError
 from coala_jax.evaluation.mt_bench._judge_prompts import OWN
 from coala_jax.evaluation.mt_bench._judging import MODEL_1, MODEL_2
@@ -123,6 +123,27 @@ def read_judgments(
     return Judgments(_checked(source, rows, _single, questions), [])
 
 
+def require_categories(
+    judgments: Sequence[SingleJudgment] | Sequence[PairJudgment],
+    categories: Mapping[str, str] | None,
+) -> None:
+    """Raise where a judged question has no category.
+
+    Args:
+        judgments: of any questions.
+        categories: by question; None wants none.
+
+    Raises:
+        EvaluationError: names the first such judgment.
+    """
+    for each in judgments if categories is not None else ():
+        if categories is not None and each.question not in categories:
+            raise EvaluationError(
+                f"categories: have no question {each.question}, which {each.place} judges; give "
+                "those of the questions that were judged"
+            )
+
+
 def _checked(
     source: str | os.PathLike[str],
     rows: Sequence[BenchmarkRow],
@@ -136,14 +157,13 @@ def _checked(
             f"{source}: judgments of {len(judges)} judges ({', '.join(judges[:3])}); no two judges "
             "grade alike: give a file of one"
         )
-    found: dict[Hashable, Judgment] = {}
-    for each in judgments:
-        key = (each.question, each.turn, frozenset(each.models))
-        if (earlier := found.setdefault(key, each)) is not each:
-            raise EvaluationError(
-                f"{each.place}: judges question {each.question}, turn {each.turn}, of "
-                f"{' and '.join(each.models)} as {earlier.place} does; keep one of them"
-            )
+    by_key(
+        judgments,
+        lambda each: (each.question, each.turn, frozenset(each.models)),
+        lambda each: (
+            f"judges question {each.question}, turn {each.turn}, of {' and '.join(each.models)}"
+        ),
+    )
     if questions is not None:
         _require_all(source, judgments, questions)
     return judgments

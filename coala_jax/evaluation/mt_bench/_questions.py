@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from coala_jax.data._options import SourceOptions
-from coala_jax.evaluation._benchmark_rows import BenchmarkRow, benchmark_rows
+from coala_jax.evaluation._benchmark_rows import BenchmarkRow, benchmark_rows, by_key
 from coala_jax.evaluation._errors import EvaluationError
 
 # Judged against a reference answer (`NEED_REF_CATS` of fastchat/llm_judge/common.py).
@@ -75,20 +75,18 @@ def read_questions(
         DataError: it cannot be read.
         EvaluationError: a row that is no question of one or two turns, or a question twice.
     """
-    questions: dict[str, Question] = {}
-    for row in benchmark_rows(source, options):
-        turns = texts(row, row.field(list, "turns"), "turns")
-        if not 1 <= len(turns) <= MOST_TURNS or not all(map(str.strip, turns)):
-            raise EvaluationError(
-                f"{row.place}: turns are {len(turns)} texts, 1 or 2 that are not empty are expected"
-            )
-        question = Question(question_id(row), row.text("category"), turns, row.place)
-        earlier = questions.setdefault(question.key, question)
-        if earlier is not question:
-            raise EvaluationError(
-                f"{row.place}: question {question.key} stands in {earlier.place} too; keep one"
-            )
-    return list(questions.values())
+    questions = map(_question, benchmark_rows(source, options))
+    found = by_key(questions, lambda each: each.key, lambda each: f"asks question {each.key}")
+    return list(found.values())
+
+
+def _question(row: BenchmarkRow) -> Question:
+    turns = texts(row, row.field(list, "turns"), "turns")
+    if not 1 <= len(turns) <= MOST_TURNS or not all(map(str.strip, turns)):
+        raise EvaluationError(
+            f"{row.place}: turns are {len(turns)} texts, 1 or 2 that are not empty are expected"
+        )
+    return Question(question_id(row), row.text("category"), turns, row.place)
 
 
 def question_id(row: BenchmarkRow) -> Id:

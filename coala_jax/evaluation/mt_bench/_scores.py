@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from coala_jax._intervals import Interval, cluster_interval
-from coala_jax.evaluation.mt_bench._judgments import SingleJudgment
+from coala_jax.evaluation.mt_bench._judgments import SingleJudgment, require_categories
 from coala_jax.evaluation.mt_bench._verdicts import NO_SCORE
 
 LOWEST, HIGHEST = 1, 10
@@ -50,7 +50,11 @@ def model_scores(
     Args:
         judgments: of one judge, each answer once.
         categories: by question; None gives no scores of categories.
+
+    Raises:
+        EvaluationError: a judgment of a question that has no category.
     """
+    require_categories(judgments, categories)
     models = list(dict.fromkeys(each.model for each in judgments))
     scores = [
         _scores(model, [each for each in judgments if each.model == model], categories or {})

@@ -10,7 +10,7 @@ import numpy as np
 from coala_jax._intervals import Interval, share_interval
 from coala_jax.evaluation._errors import EvaluationError
 from coala_jax.evaluation.mt_bench._judging import MODEL_1, MODEL_2
-from coala_jax.evaluation.mt_bench._judgments import PairJudgment
+from coala_jax.evaluation.mt_bench._judgments import PairJudgment, require_categories
 from coala_jax.evaluation.mt_bench._verdicts import ERROR, TIE
 
 WIN, HALF, LOSS = 1.0, 0.5, 0.0
@@ -86,8 +86,9 @@ def pair_scores(
             None counts all.
 
     Raises:
-        EvaluationError: no comparison that counts.
+        EvaluationError: no comparison that counts, or one of a question that has no category.
     """
+    require_categories(judgments, categories)
     asked = [each for each in judgments if baseline is None or baseline in each.models]
     if not asked:
         known = ", ".join(dict.fromkeys(name for each in judgments for name in each.models))

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from coala_jax._files import file_sha256
 from coala_jax.data._options import SourceOptions
-from coala_jax.evaluation._benchmark_rows import BenchmarkRow, benchmark_rows
+from coala_jax.evaluation._benchmark_rows import BenchmarkRow, benchmark_rows, by_key
 from coala_jax.evaluation._errors import EvaluationError
 from coala_jax.evaluation.reward_bench._published import (
     REWARD_BENCH,
@@ -175,6 +175,10 @@ def _read(row: BenchmarkRow, published: Published) -> BenchRow:
     if published is REWARD_BENCH_2:
         _require_count(row, "num_correct", len(right), "chosen")
         _require_count(row, "total_completions", len(right + wrong), "chosen and rejected")
+    if subset != TIES and read.correct != 1:
+        raise EvaluationError(
+            f"{row.place}: chosen holds {read.correct} answers; outside {TIES} one is right"
+        )
     if subset == TIES:
         kind = ties_number(read)[0]
         if kind == TIED and read.correct < 2:
@@ -216,16 +220,10 @@ def _require_once(rows: Sequence[BenchRow], published: Published) -> None:
     Of RewardBench 2 an id is enough, by which its Ties are found; those of RewardBench 1 come from
     the sets that it was made of, so that only the whole row tells.
     """
-    seen: dict[tuple[object, ...], BenchRow] = {}
-    for row in rows:
-        key: tuple[object, ...] = (row.subset, row.id)
+
+    def key(row: BenchRow) -> tuple[object, ...]:
         if published is REWARD_BENCH:
-            key = (*key, row.prompt, row.answers)
-        elif row.subset == TIES:
-            key = (row.subset, *ties_number(row))
-        earlier = seen.setdefault(key, row)
-        if earlier is not row:
-            raise EvaluationError(
-                f"{row.place}: {row.subset} {row.id!r} is the same as {earlier.place}; keep one "
-                "of them"
-            )
+            return row.subset, row.id, row.prompt, row.answers
+        return (row.subset, *(ties_number(row) if row.subset == TIES else (row.id,)))
+
+    by_key(rows, key, lambda row: f"has {row.subset} {row.id!r}")

@@ -70,6 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
     from coala_jax.data import SourceOptions
     from coala_jax.evaluation import alpaca_eval
     from coala_jax.evaluation.alpaca_eval._annotations import in_order_of, require_judged
+    from coala_jax.evaluation.alpaca_eval._length_data import order_notes
     from coala_jax.evaluation.alpaca_eval._report import (
         require_leaderboard_name,
         require_whole,
@@ -102,7 +103,10 @@ def run(arguments: argparse.Namespace) -> int:
     score = alpaca_eval.score(
         annotations, questions, data, draws=arguments.draws, seed=arguments.seed
     )
-    for note in alpaca_eval.score_warnings(score):
+    notes = alpaca_eval.score_warnings(score)
+    if questions is not None and data is not None:
+        notes += order_notes(questions)
+    for note in notes:
         say(warning_line(note))
     if out is not None:
         alpaca_eval.write_leaderboard(out, score)

@@ -70,6 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
     from coala_jax.evaluation.arena_hard._answers import styles_of
     from coala_jax.evaluation.arena_hard._judgments import battles_of, edited_notes
     from coala_jax.evaluation.arena_hard._report import score_lines, score_report
+    from coala_jax.evaluation.arena_hard._scores import place_notes
 
     if arguments.answers is None and (arguments.style or arguments.tokenizer):
         raise UsageError("--style and --tokenizer are about answers: give --answers too")
@@ -96,6 +97,7 @@ def run(arguments: argparse.Namespace) -> int:
         )
         for category, rows in by_category.items()
     }
+    notes += [note for models in scores.values() for note in place_notes(models)]
     controls = {}
     if arguments.style and styles is not None:
         controls = {

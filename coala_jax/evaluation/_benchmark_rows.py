@@ -42,6 +42,20 @@ class BenchmarkRow(NamedTuple):
         assert isinstance(value, str)
         return value
 
+    def number(self, *names: str) -> float:
+        """The first of some fields that the row has, which must be a number that a float can be.
+
+        Raises:
+            EvaluationError: it has none of them, or one that is no number.
+        """
+        value = self.field((int, float), *names)
+        try:
+            return float(value)
+        except OverflowError:
+            raise EvaluationError(
+                f"{self.place}: {names[0]} is a number of {len(str(value))} digits; mend it"
+            ) from None
+
     def field(self, kind: type | tuple[type, ...], *names: str) -> Any:
         """The first of some fields that the row has, which must be of a type.
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from coala_jax._intervals import cluster_interval
+from coala_jax._intervals import share_interval
 from coala_jax.evaluation import EvaluationError
 from coala_jax.evaluation.arena_hard import Style, read_judgments, score_models
 from coala_jax.evaluation.arena_hard._judgments import Battles, battles_of
@@ -158,7 +158,7 @@ def test_interval_by_question_covers_as_it_says_and_that_by_game_does_not():
     clustered, by_game = [], []
     for _ in range(1000):
         battles = simulated(rng)
-        ours = cluster_interval(battles.win, battles.uid.tolist(), battles.weight)
+        ours = share_interval(battles.win, battles.uid.tolist(), battles.weight)
         theirs = published_interval(battles, 0.95)
         clustered.append(ours.low <= truth <= ours.high)
         by_game.append(theirs.low <= truth <= theirs.high)

@@ -195,7 +195,7 @@ def test_a_judge_that_sees_the_place_alone_is_warned_of(folder, capsys):
     rows = [pair_row(81 + n, 1, models, "model_1", "model_2") for n in range(4)]
     write_lines(folder / "pair.jsonl", rows)
     shown = run(capsys, "score", "pair.jsonl").out
-    assert "warning: the verdict turned with the order in 100% of the comparisons" in shown
+    assert "warning: the verdict turned with the order in 100% of the questions" in shown
     assert "warning: ours: all comparisons came out alike" in shown
 
 

@@ -1,14 +1,20 @@
-"""Keys with line ends, echoes, impossible probabilities, missing answers, outputs over inputs."""
+"""What went wrong with judges, endpoints and files of answers, each once."""
 
 import json
 import math
 
+import numpy as np
 import pytest
 
 from coala_jax.cli._main import main
 from coala_jax.evaluation import EvaluationError
 from coala_jax.evaluation._answer_formats import read_answer_file
+from coala_jax.evaluation._benchmark_rows import BenchmarkRow
 from coala_jax.evaluation._chat import Reply
+from coala_jax.evaluation._order_effect import order_warnings
+from coala_jax.evaluation.alpaca_eval import Question, _l1_newton
+from coala_jax.evaluation.alpaca_eval._length_data import order_notes
+from coala_jax.evaluation.arena_hard._judgments import _shows
 from coala_jax.evaluation.judge import JudgeSettings, grade_answers, judge_pairs
 from coala_jax.evaluation.judge._cache import HEADER, read_cache
 from coala_jax.evaluation.judge._reading import read_completion
@@ -132,3 +138,44 @@ def test_several_right_answers_outside_ties_are_refused(tmp_path):
     path = written(tmp_path / "rows.jsonl", [{**row, "rejected": ["c", "d"]}])
     with pytest.raises(EvaluationError, match="chosen holds 2 answers; outside Ties one is right"):
         read_reward_bench(path)
+
+
+def test_a_judge_that_sees_the_place_is_named():
+    assert order_warnings(0.5) == [] and order_warnings(math.nan) == []
+    (note,) = order_warnings(0.2)
+    assert "turned with the order in 80% of the questions" in note
+
+
+@pytest.mark.parametrize(("answer", "shown"), [("GOOD 0", True), ("GOOD", False), ("0", False)])
+def test_a_part_of_an_answer_is_not_the_answer_that_was_shown(answer, shown):
+    assert _shows("<start>\nGOOD 0\n<end>", answer) == shown
+
+
+def test_instructions_in_another_order_than_the_sets_are_named():
+    parts = ["koala", "koala", "oasst", "vicuna"]
+    assert order_notes([Question(f"i{n}", part) for n, part in enumerate(parts)]) == []
+    (note,) = order_notes([Question(f"i{n}", part) for n, part in enumerate(parts[1:] + parts[:1])])
+    assert "do not stand together" in note
+
+
+def test_a_number_of_hundreds_of_digits_is_named():
+    row = BenchmarkRow("rows.jsonl: row 3", {"score": 10**400, "fine": 3})
+    assert row.number("fine") == 3.0
+    with pytest.raises(EvaluationError, match="row 3: score is a number of 401 digits"):
+        row.number("score")
+
+
+def test_resampled_sets_that_do_not_settle_take_their_own_weights_alone(monkeypatch):
+    monkeypatch.setattr(_l1_newton, "MOST_STEPS", 1)
+    rng = np.random.default_rng(0)
+    features, weight = rng.normal(size=(1, 40, 3)), np.ones((1, 40))
+    target = (rng.random(40) < 0.5).astype(float)
+    far = _l1_newton.newton_fits(features, target, weight, 100.0, np.full(3, 5.0))
+    assert np.isnan(far).all()
+    monkeypatch.undo()
+    found = _l1_newton.newton_fits(features, target, weight, 100.0, np.full(3, 5.0))
+    assert np.isfinite(found).all()
+    monkeypatch.setattr(_l1_newton, "MOST_STEPS", 1)
+    both = np.concatenate([features, features]), np.concatenate([weight, 0 * weight])
+    near = _l1_newton.newton_fits(both[0], target, both[1], 100.0, found[0])
+    assert np.isfinite(near[0]).all()

@@ -209,7 +209,7 @@ def _preference(row: BenchmarkRow) -> float:
     value = row.fields["preference"]
     if value is None:
         return math.nan
-    number = float(row.field((int, float), "preference"))
+    number = row.number("preference")
     if number == CACHED_MISSING or math.isnan(number):
         return math.nan
     if number == OLD_TIE:

@@ -69,7 +69,9 @@ def is_switched(instruction: str) -> bool:
     Drawn by the instruction, as `RandomSwitchTwoColumnsProcessor` of tatsu-lab/alpaca_eval with
     seed 0 does, so that a judge of the same cache of replies sees the same order.
     """
-    return random.Random(f"is_switched_outputs{instruction}0").choices([False, True])[0]
+    # Half a character, which is no text in UTF-8, loses its own request alone.
+    seed = f"is_switched_outputs{instruction}0".encode("utf-8", "surrogatepass")
+    return random.Random(seed).choices([False, True])[0]
 
 
 def judge_calls(

@@ -8,8 +8,6 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import expit, log_expit
 
-from coala_jax.evaluation._errors import EvaluationError
-
 # Of weights whose unit is a logit: far below what moves a win rate.
 TOLERANCE = 1e-8
 # Newton takes five or so; sweeps over three coordinates of a quadratic take thirty or so.
@@ -32,10 +30,7 @@ def newton_fits(
         start: (k,) weights to start from.
 
     Returns:
-        (b, k) float64.
-
-    Raises:
-        EvaluationError: a set does not settle.
+        (b, k) float64; NaN of a set that does not settle.
     """
 
     def objective(at: np.ndarray) -> np.ndarray:
@@ -61,10 +56,8 @@ def newton_fits(
         weights, value = weights + step, candidate
         if np.abs(step).max() <= TOLERANCE:
             return weights
-    raise EvaluationError(
-        f"the regression of a resampled set did not settle in {MOST_STEPS} steps; its last one was "
-        f"{np.abs(step).max():g}"
-    )
+    unsettled = np.abs(step).max(axis=tuple(range(1, step.ndim))) > TOLERANCE
+    return np.where(unsettled[:, None], np.nan, weights)
 
 
 def _logits(features: np.ndarray, weights: np.ndarray) -> np.ndarray:

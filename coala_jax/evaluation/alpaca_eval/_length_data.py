@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ import numpy as np
 
 from coala_jax.evaluation._benchmark_rows import BenchmarkRow, benchmark_rows
 from coala_jax.evaluation._errors import EvaluationError
+from coala_jax.evaluation.alpaca_eval._outputs import Question
 
 # What pandas calls a column without a name, in which `instruction_difficulty.csv` has the places.
 NO_NAME = "Unnamed: 0"
@@ -110,6 +112,22 @@ def read_difficulty(source: str | os.PathLike[str], count: int) -> np.ndarray:
     difficulty = np.empty(count)
     difficulty[places] = [_number(row, "instruction_difficulty") for row in rows]
     return difficulty
+
+
+def order_notes(questions: Sequence[Question]) -> list[str]:
+    """Whether instructions stand in an order that is not the set's, by which difficulties go.
+
+    Args:
+        questions: of the set; in `alpaca_eval.json` those of one data set stand together.
+    """
+    parts = [part for part, _ in itertools.groupby(question.dataset for question in questions)]
+    if len(parts) == len(set(parts)):
+        return []
+    return [
+        "--questions: instructions of one data set do not stand together, as in alpaca_eval.json; "
+        "df_gamed.csv goes by their order, so that another one gives wrong difficulties: give that "
+        "file itself"
+    ]
 
 
 def require_same_difficulty(source: str, difficulty: np.ndarray, data: LengthData) -> None:

@@ -239,6 +239,8 @@ def _intervals_line(at_equal_lengths: LengthControlled | None) -> str:
 
 def _rate(title: str, rate: float, interval: Interval | None) -> str:
     ends = "" if interval is None else f" [{interval.low:.2f}, {interval.high:.2f}]"
+    if interval is not None and np.isnan(interval.low):
+        ends = " (no interval: regressions of resampled sets did not settle)"
     return f"{title:<27} {rate:6.2f} %{ends}"
 
 

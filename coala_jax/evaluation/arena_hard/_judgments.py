@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -168,6 +169,11 @@ def battles_of(rows: Sequence[Judgment], scoring: Scoring = "v2.0") -> Battles:
     )
 
 
+def _shows(prompt: str, answer: str) -> bool:
+    """Whether an answer stands in a prompt on lines of its own: a part of one does not."""
+    return re.search(rf"(?:^|\n){re.escape(answer)}(?:\n|$)", prompt) is not None
+
+
 def edited_notes(rows: Iterable[Judgment], systems: Mapping[str, StyledAnswers]) -> list[str]:
     """Notes of answers that are not those which the judge was shown.
 
@@ -180,7 +186,7 @@ def edited_notes(rows: Iterable[Judgment], systems: Mapping[str, StyledAnswers])
         for system in (row.model, row.baseline):
             answers = systems[system].answers if system in systems else None
             answer = answers and answers.by_question.get(row.uid)
-            if answer and any(shown and answer.text not in shown for shown in row.prompts):
+            if answer and any(shown and not _shows(shown, answer.text) for shown in row.prompts):
                 edited.setdefault(system, []).append(answer.place)
     return [
         f"{len(set(places))} answers of {system} are not those that the judge was shown, first "

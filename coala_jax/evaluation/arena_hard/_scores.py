@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from coala_jax._intervals import Interval, share_interval
 from coala_jax.evaluation._bootstrap import DRAWS
 from coala_jax.evaluation._errors import EvaluationError
+from coala_jax.evaluation._order_effect import order_warnings
 from coala_jax.evaluation.arena_hard._judgments import Battles, Judgment, Scoring, battles_of
 from coala_jax.evaluation.arena_hard._style import Style
 
@@ -52,7 +53,7 @@ class ModelScore(NamedTuple):
         questions: that have a game which counts.
         games: that count, each once.
         null: games without a label.
-        win_rate: with a 95 % interval by Student's t, clustered by question.
+        win_rate: with a 95 % interval, Wilson's, clustered by question.
         published: the interval as the benchmark's script makes it, of resampled games.
         elo: v0.1's scale: 400 to a factor 10 in odds, the baseline at 1000; None of other scoring.
         position: of its judges.
@@ -196,3 +197,16 @@ def _score(
         position_of(rows),
         lengths,
     )
+
+
+def place_notes(scores: Iterable[ModelScore]) -> list[str]:
+    """Notes of models whose judge mostly sees which answer stands first.
+
+    Args:
+        scores: of a category.
+    """
+    return [
+        f"{score.model}: {note}"
+        for score in scores
+        for note in order_warnings(score.position.consistent)
+    ]

@@ -9,10 +9,9 @@ import numpy as np
 
 from coala_jax._intervals import Interval, share_interval
 from coala_jax.evaluation._errors import EvaluationError
+from coala_jax.evaluation._order_effect import order_warnings
 from coala_jax.evaluation.judge._pairwise import Judged, PairOutcome
 
-# Two verdicts drawn by lot agree half of the time.
-LEAST_CONSISTENT = 0.5
 NO_SHARE = Interval(float("nan"), float("nan"), float("nan"))
 
 
@@ -114,11 +113,8 @@ def pair_warnings(report: PairReport) -> list[str]:
             "no question was won by either system in both orders: this judge does not tell them "
             "apart, and the interval says nothing"
         )
-    elif report.consistent.mean < LEAST_CONSISTENT:
-        notes.append(
-            f"the verdict turned with the order in {1 - report.consistent.mean:.0%} of the "
-            "questions: this judge mostly sees the place; take another one"
-        )
+    else:
+        notes += order_warnings(report.consistent.mean)
     if report.left_out:
         notes.append(
             f"{report.left_out:,} questions are left out: a reply to each of them is missing or "

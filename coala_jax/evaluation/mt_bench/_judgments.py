@@ -195,7 +195,7 @@ def _require_all(
 
 
 def _single(row: BenchmarkRow) -> SingleJudgment:
-    score = row.field((int, float), "score")
+    score = row.number("score")
     if not math.isfinite(score):
         raise EvaluationError(f"{row.place}: score is {score}, a number is expected")
     return SingleJudgment(

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from coala_jax._intervals import LEVEL, Interval
+from coala_jax.evaluation._order_effect import order_warnings
 from coala_jax.evaluation.judge import JudgePrompt
-from coala_jax.evaluation.judge._pair_report import LEAST_CONSISTENT
 from coala_jax.evaluation.mt_bench._judgments import Judgments
 from coala_jax.evaluation.mt_bench._scores import HIGHEST, LOWEST, ModelScores
 from coala_jax.evaluation.mt_bench._verdicts import ERROR, FAILED, NO_SCORE
@@ -15,7 +15,10 @@ from coala_jax.evaluation.mt_bench._win_rates import PairScores
 
 # Mean characters of the answers, turn by turn, by model.
 Lengths = Mapping[str, Sequence[float]]
-INTERVALS = f"intervals: {LEVEL:.0%}, Student's t, both turns of a question as one cluster"
+INTERVALS = (
+    f"intervals: {LEVEL:.0%}, Student's t, of win rates Wilson's; both turns of a question are one "
+    "cluster"
+)
 OWN_PROMPTS = "words of this package; what they give is not comparable with published numbers"
 ALL_ALIKE = "all {} came out alike, and the interval says nothing"
 NO_INTERVAL = "one question alone, no interval"
@@ -140,12 +143,7 @@ def pair_warnings(scores: PairScores) -> list[str]:
             f"{scores.left_out} of {scores.comparisons + scores.left_out} comparisons have a "
             "judgment without a verdict and are left out"
         )
-    consistency = scores.position.consistency.mean
-    if consistency < LEAST_CONSISTENT:
-        warnings.append(
-            f"the verdict turned with the order in {1 - consistency:.0%} of the comparisons: this "
-            "judge mostly sees the place; take another one"
-        )
+    warnings += order_warnings(scores.position.consistency.mean)
     warnings += [
         f"{each.model}: {ALL_ALIKE.format('comparisons')}"
         for each in scores.models

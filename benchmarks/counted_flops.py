@@ -61,7 +61,7 @@ _NOT_PLAIN = {
 # No products in them.
 PLAIN = {
     *(each.name for each in vars(core.primitives).values() if isinstance(each, core.Primitive)),
-    *{"random_wrap", "random_unwrap", "split", "stack", "unstack", "platform_index"},
+    *{"random_wrap", "random_unwrap", "split", "stack", "unstack", "tile", "platform_index"},
     "optimization_barrier",
 } - {*PRODUCTS, *CALLS, *_NOT_PLAIN}
 # A count of 64 bits in two words, which are exact in every mode of jax.

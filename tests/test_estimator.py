@@ -77,6 +77,7 @@ def test_tensors_of_torch_are_taken(model):
     np.testing.assert_allclose(half, model.rewards(chosen), atol=0.1)
 
 
+@pytest.mark.slow
 def test_clone_and_cross_validation_by_group_work():
     model = RewardModel(params=Params(gamma=0.1), config=FAST, select=False, random_state=3)
     twin = clone(model)

@@ -26,6 +26,7 @@ def solved():
 
 
 @pytest.mark.parametrize("unit", UNITS)
+@pytest.mark.slow
 def test_ratios_of_weights_count_and_not_their_unit(unit, solved):
     expected, found = solved(np.float32(RATIOS)), solved(np.float32(unit * RATIOS))
     assert Status(int(found.status)) == Status.SOLVED

@@ -45,6 +45,7 @@ def test_the_same_key_gives_the_same_head_and_another_key_another():
     assert not np.allclose(same[0].theta1, other.theta1)
 
 
+@pytest.mark.slow
 def test_vmap_over_every_leaf_gives_what_single_solves_give():
     """Element k of the batch changes leaf k alone.
 

@@ -15,6 +15,7 @@ INPUTS = (
     *("annotations", "judgments", "prompts", "judge_prompts", "template", "cache"),
     *("difficulty", "gamed"),
 )
+_STANDARD_OUTPUT = "-"
 # One of the two answers that a line of `generate` holds.
 _SIDE = re.compile(r":(plain|guided)$")
 OUTPUTS = {"out": "--out", "html": "--html", "set_aside": "--rejected"}
@@ -44,7 +45,7 @@ def _paths(given: object) -> list[object]:
 def _same_file(read: str, written: str) -> bool:
     """Whether both name one file, there or not; of folders commands say more themselves."""
     read = _SIDE.sub("", read)
-    if os.path.isdir(read) or os.path.isdir(written):
+    if written == _STANDARD_OUTPUT or os.path.isdir(read) or os.path.isdir(written):
         return False
     return os.path.realpath(read) == os.path.realpath(written) or (
         os.path.isfile(read) and os.path.isfile(written) and os.path.samefile(read, written)

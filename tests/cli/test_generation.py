@@ -125,6 +125,7 @@ def test_the_prompts_of_a_file_are_answered_in_order(generate, data, tmp_path, c
     assert result["responses"][0]["plain"]["text"] == lines[0]["plain"]["text"]
 
 
+@pytest.mark.slow
 def test_a_session_in_a_pipe_answers_line_by_line(generate, monkeypatch, capsys):
     monkeypatch.setattr("sys.stdin", io.StringIO(f"{PROMPT}\n\n   \nthe tutor\n"))
     assert generate(*GUIDED) == 0

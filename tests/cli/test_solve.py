@@ -124,6 +124,7 @@ def test_an_unsolved_phase_exits_with_3_and_still_writes(solved, groups_file, tm
     assert head.theta2.shape == (0,)
 
 
+@pytest.mark.slow
 def test_strengths_are_chosen_unless_they_are_given(solved, tmp_path, capsys):
     words = ["solve", str(solved.parent / "features.npz")]
     assert _report(solved)["selection"] is None

@@ -35,9 +35,8 @@ def store(tmp_path):
     return path, responses, scores
 
 
-@pytest.mark.parametrize(
-    "loss", ["listwise", pytest.param("bradley_terry", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("loss", ["listwise", "bradley_terry"])
 def test_a_store_of_groups_is_solved(store, tmp_path, capsys, loss):
     path, responses, scores = store
     out = tmp_path / "head"

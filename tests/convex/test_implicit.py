@@ -188,6 +188,7 @@ def test_vmapped_gradients_are_the_single_ones():
     np.testing.assert_allclose(swept, singles, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_gradient_without_a_solution_is_an_error_and_nan_under_jit():
     params, features = draw_problem()
     config = Config(n_gates=4, max_iterations=25)

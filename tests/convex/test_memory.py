@@ -53,6 +53,7 @@ def test_temporaries_stay_within_the_formula(pairs, width, config):
     assert 0.45 * bound < temporary_floats(pairs, width, config) <= bound
 
 
+@pytest.mark.slow
 def test_a_callers_features_are_never_donated():
     features = PreferenceFeatures(*(jax.random.normal(jax.random.key(k), (20, 3)) for k in (0, 1)))
     config = Config(n_gates=3, max_iterations=25)

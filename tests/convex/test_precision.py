@@ -72,6 +72,7 @@ def test_a_default_precision_of_the_caller_changes_nothing(features):
         assert coarse(lambda *x: solve(*x, config=CONFIG), Params(), features)[0] == 0
 
 
+@pytest.mark.slow
 def test_folds_run_at_the_highest_precision_outside_steps(features, monkeypatch):
     """The precision in force where selection calls its compiled functions."""
     from coala_jax.selection import _left_out

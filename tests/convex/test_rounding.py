@@ -91,6 +91,7 @@ def test_a_chunked_sum_is_within_gamma_of_the_exact_one():
     assert abs(computed - exact) <= sum_error(len(values), jnp.float32) * exact
 
 
+@pytest.mark.slow
 def test_two_nearly_equal_pairs_are_not_solved_with_a_gap_of_zero():
     """The block norm cancels in float32: the bound was above the objective and read as solved."""
     features = PreferenceFeatures(

@@ -73,6 +73,7 @@ def test_the_table_and_the_margins_say_how_the_choice_came(interaction):
     assert losses.mean() == pytest.approx(choice.candidate.log_loss)
 
 
+@pytest.mark.slow
 def test_a_linear_preference_is_left_to_the_linear_path():
     features = draw(2, 300, interaction=0.0, noise=1.0)
     solution, choice = select(Params(), features, config=SMALL)

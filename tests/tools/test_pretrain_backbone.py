@@ -97,6 +97,7 @@ def test_any_text_comes_back_from_the_tokenizer(tokenizer: Tokenizer, text: str)
     assert tokenizer.size == VOCAB_SIZE
 
 
+@pytest.mark.slow
 def test_training_lowers_the_loss(tokenizer: Tokenizer) -> None:
     config = GPT2Config(vocab_size=VOCAB_SIZE, n_positions=64, n_embd=16, n_layer=1, n_head=2)
     losses = train_model(GPT2(config, rngs=nnx.Rngs(0)), tokenizer, 0, TINY).losses

@@ -101,6 +101,8 @@ def run(arguments: argparse.Namespace) -> int:
     file = read(arguments.data, SourceOptions(download=arguments.download))
     if out.suffix != file.suffix:
         raise UsageError(f"--out {out}: answers to {file.benchmark} are a {file.suffix} file")
+    if out.exists():
+        raise UsageError(f"--out {out}: is there already; remove it, or give another file")
     model = _open(arguments)
     sampler = Sampler(
         model,

@@ -182,6 +182,14 @@ def run(arguments: argparse.Namespace) -> int:
         warning_line(f"{count} texts of the page name {name}, which may tell whose they are")
         for name, count in named.items()
     ]
+    least = 2.0 ** (1 - len(prompts))
+    if least > 1 - arguments.level:
+        lines.append(
+            warning_line(
+                f"with {len(prompts)} prompts no p-value can be below {least:.2g}, whatever people "
+                "choose; draw more prompts (`blind size` says how many people they need)"
+            )
+        )
     if study.identical:
         lines.append(f"{study.identical} pairs of answers are the same text and are not shown")
     lines += [

@@ -15,7 +15,7 @@ from coala_jax.cli._judged_inputs import (
     prompt_line,
     unread_lines,
 )
-from coala_jax.cli._output import output_file, report
+from coala_jax.cli._output import output_file, report, warning_line
 
 if TYPE_CHECKING:
     from coala_jax.evaluation.judge._grading import Grades
@@ -36,7 +36,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run the command; gives the exit code."""
     from coala_jax.data._writing import write_json_lines
-    from coala_jax.evaluation.judge._grading import MAX_TOKENS, grade_answers, grade_requests
+    from coala_jax.evaluation.judge._grading import (
+        MAX_TOKENS,
+        grade_answers,
+        grade_requests,
+        grade_warnings,
+    )
     from coala_jax.evaluation.judge._prompts import GRADE, SINGLE
 
     out = output_file(arguments.out, lines=True)
@@ -64,12 +69,14 @@ def run(arguments: argparse.Namespace) -> int:
         **found.account(),
         "max_tokens": sampling["max_tokens"],
         "temperature": sampling["temperature"] if account["temperature_sent"] else None,
+        "warnings": grade_warnings(found),
         "unread": found.unread._asdict(),
         "judge": account,
         "out": out,
     }
     lines = [
         *_lines(found, answers.system),
+        *map(warning_line, grade_warnings(found)),
         *unread_lines(found.unread),
         prompt_line(prompt.account()),
         *account_lines(account),

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from coala_jax._version import __version__
+from coala_jax.evaluation._errors import EvaluationError
 from coala_jax.evaluation.blind._analysis import Findings, find
 from coala_jax.evaluation.blind._choices import people_of
 from coala_jax.evaluation.blind._key import read_key
@@ -87,13 +88,19 @@ def analyse(
     committed(commitment)
     key = read_key(key_file, plan.study)
     people = people_of(read.counted, key, plan.exclusions)
+    set_aside = read.set_aside + people.set_aside
+    if not people.counted:
+        reasons = "; ".join(f"{one.name}: {one.reason}: {one.detail}" for one in set_aside)
+        raise EvaluationError(
+            f"answers: nobody is left after the exclusions of the plan: {reasons}"
+        )
     return Analysis(
         plan,
         None if key.plan_sha256 == plan.sha256 else key.plan_sha256,
         commitment,
         read.hashes,
         len(people.counted),
-        read.set_aside + people.set_aside,
+        set_aside,
         find(people.counted, plan),
     )
 

@@ -157,6 +157,17 @@ def grade_answers(
     )
 
 
+def grade_warnings(grades: Grades) -> list[str]:
+    """What a reader of the mean must know.
+
+    Args:
+        grades: of a system.
+    """
+    if grades.counted > 1 and grades.mean.low == grades.mean.high:
+        return ["all grades are alike: the interval says nothing"]
+    return []
+
+
 def _rank_correlation(one: np.ndarray, other: np.ndarray) -> float:
     if len(one) < 2 or not (np.ptp(one) and np.ptp(other)):
         return float("nan")

@@ -113,8 +113,7 @@ def pair_warnings(report: PairReport) -> list[str]:
             "no question was won by either system in both orders: this judge does not tell them "
             "apart, and the interval says nothing"
         )
-    else:
-        notes += order_warnings(report.consistent.mean)
+    notes += order_warnings(report.consistent.mean)
     if report.left_out:
         notes.append(
             f"{report.left_out:,} questions are left out: a reply to each of them is missing or "

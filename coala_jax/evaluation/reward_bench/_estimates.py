@@ -25,6 +25,9 @@ from coala_jax.evaluation.reward_bench._credit import (
 from coala_jax.evaluation.reward_bench._published import TIES
 from coala_jax.evaluation.reward_bench._rows import RewardBench, ties_number
 
+# Rows that Agresti & Coull add, right and wrong.
+_MORE_OF_EACH = 2
+
 
 class Estimate(NamedTuple):
     """A figure, and how far each row moves it.
@@ -34,11 +37,13 @@ class Estimate(NamedTuple):
         influence: (n,) of all n rows, adding up to 0: what a row adds to the figure's error. Of a
             mean over m rows, (credit - mean) / m of each of them.
         weight: (n,) of the rows in the figure; 0 of those that it is not of.
+        unseen: variance that subsets whose rows are all right, or all wrong, do not show.
     """
 
     value: float
     influence: np.ndarray
     weight: np.ndarray
+    unseen: float = 0.0
 
     @property
     def concerned(self) -> np.ndarray:
@@ -53,7 +58,7 @@ def estimates(bench: RewardBench, scores: Sequence[Sequence[float]]) -> dict[str
     for name in bench.counts:
         concerned = subsets == name
         own = np.flatnonzero(concerned)
-        influence = np.zeros(len(subsets))
+        influence, unseen = np.zeros(len(subsets)), 0.0
         if name == TIES:
             value, influence[own] = _ties(bench, scores, own)
         else:
@@ -61,7 +66,8 @@ def estimates(bench: RewardBench, scores: Sequence[Sequence[float]]) -> dict[str
             credits = np.array([credit(scores[place]) for place in own.tolist()])
             value = float(credits.mean())
             influence[own] = (credits - value) / len(own)
-        found[name] = Estimate(value, influence, concerned / len(own))
+            unseen = _unseen_variance(value, len({bench.rows[place].cluster for place in own}))
+        found[name] = Estimate(value, influence, concerned / len(own), unseen)
     return found
 
 
@@ -80,18 +86,36 @@ def _ties(
     )
 
 
+def _unseen_variance(share: float, clusters: int) -> float:
+    """Variance of a share of 0 or 1, whose rows show none; 0 of any other share.
+
+    Of a few rows that are all right some may yet be wrong: the variance is that of two more rows
+    right and two more wrong (Agresti & Coull 1998).
+    """
+    if 0 < share < 1:
+        return 0.0
+    smoothed = (share * clusters + _MORE_OF_EACH) / (clusters + 2 * _MORE_OF_EACH)
+    return smoothed * (1 - smoothed) / clusters
+
+
 def weighted_sum(parts: Mapping[str, Estimate], shares: Mapping[str, float]) -> Estimate:
     """A sum of figures by their shares; each keeps its number of rows, as in strata."""
     return Estimate(
         sum(share * parts[name].value for name, share in shares.items()),
         np.sum([share * parts[name].influence for name, share in shares.items()], axis=0),
         np.sum([share * parts[name].weight for name, share in shares.items()], axis=0),
+        sum(share**2 * parts[name].unseen for name, share in shares.items()),
     )
 
 
 def difference(first: Estimate, other: Estimate) -> Estimate:
     """How much a figure is above another one of the same rows."""
-    return Estimate(first.value - other.value, first.influence - other.influence, first.weight)
+    return Estimate(
+        first.value - other.value,
+        first.influence - other.influence,
+        first.weight,
+        first.unseen + other.unseen,
+    )
 
 
 def interval(estimate: Estimate, clusters: Sequence[str], *, is_share: bool) -> Interval:
@@ -113,6 +137,7 @@ def interval(estimate: Estimate, clusters: Sequence[str], *, is_share: bool) -> 
     # Of values whose mean is the figure and whose residuals are the influences times their number.
     values = estimate.value + len(own) * estimate.influence[own]
     error, count = cluster_standard_error(values, names), len(set(names))
+    error = math.hypot(error, math.sqrt(estimate.unseen))
     if count < 2:
         return Interval(estimate.value, math.nan, math.nan)
     if is_share:

@@ -38,6 +38,7 @@ def sample_gates(
     open_first: bool = False,
     distribution: GateDistribution = "isotropic",
     weight: jax.Array | None = None,
+    members: int = 1,
 ) -> Gates:
     """Gaussian gate vectors with distinct patterns that are not empty (Pilanci & Ergen 2020).
 
@@ -52,6 +53,7 @@ def sample_gates(
             the gated ones.
         distribution: as `Config.gate_distribution` has it.
         weight: (m,) weights of the rows in their covariance; None where all have the same.
+        members: rows of a pair or group, which stand beside each other.
     """
     width = features.shape[1]
 
@@ -59,7 +61,8 @@ def sample_gates(
         isotropic = jax.random.normal(number, (n_gates, width), features.dtype)
         if distribution == "isotropic":
             return isotropic
-        combined = _combinations(jax.random.fold_in(number, _COMBINED), n_gates, features, weight)
+        key = jax.random.fold_in(number, _COMBINED)
+        combined = _combinations(key, n_gates, features, weight, members)
         if distribution == "covariance":
             return combined
         return jnp.where(jnp.arange(n_gates)[:, None] % 2 == 0, combined, isotropic)
@@ -71,11 +74,16 @@ def sample_gates(
 
 
 def _combinations(
-    key: jax.Array, n_gates: int, features: jax.Array, weight: jax.Array | None
+    key: jax.Array, n_gates: int, features: jax.Array, weight: jax.Array | None, members: int
 ) -> jax.Array:
-    """Gaussian combinations of the rows, scaled to length sqrt(D): of covariance X^T W X before."""
+    """Gaussian combinations of the rows, scaled to length sqrt(D): of covariance X^T W X before.
+
+    Numbers are drawn for the first members of all groups, then for the second ones, as they were
+    when rows stood in that order: a key gives the gates that it always gave.
+    """
     rows, width = features.shape
     share = jax.random.normal(key, (n_gates, rows), features.dtype)
+    share = jnp.swapaxes(share.reshape(n_gates, members, -1), 1, 2).reshape(n_gates, rows)
     if weight is not None:
         share = share * jnp.sqrt(weight)
     vectors = share @ features

@@ -77,6 +77,7 @@ def prepare(
             open_first=open_first,
             distribution=config.gate_distribution,
             weight=features.row_weight,
+            members=len(rows) // len(features.weight),
         )
     else:
         found = given_gates(lax.stop_gradient(gate_vectors("gates", gates, x.shape[1])), held)

@@ -85,6 +85,7 @@ def main():
             "split": figures(solve(Params(), split, config=config)),
             "weights": 2 * config.n_gates * (WIDTH + 1),
             "candidates": 4 * config.n_gates,
+            "groups": GROUPS,
             "has_path": config.linear_path,
             **collectives(split, config),
         }

@@ -138,7 +138,8 @@ def raw_rows(features: Any) -> Array:
 
 
 def _by_group(values: Array) -> Array:
-    return values.reshape(-1, *values.shape[2:])
+    groups, members = values.shape[:2]
+    return values.reshape(groups * members, *values.shape[2:])
 
 
 def _pairs_of(features: Any) -> Pairs:

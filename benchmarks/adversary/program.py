@@ -117,7 +117,7 @@ def differences(rows: Array) -> Array:
 
 def by_group(rows: Array, members: int) -> Array:
     """Rows, the members of the first group first, by group: (n k, ...) -> (n, k, ...)."""
-    return rows.reshape(-1, members, *rows.shape[1:])
+    return rows.reshape(len(rows) // members, members, *rows.shape[1:])
 
 
 def beyond_mean(values: Array, member: Array) -> Array:

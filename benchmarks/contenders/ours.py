@@ -65,8 +65,7 @@ def _arguments() -> argparse.Namespace:
 
 def _features(problem: Problem) -> PreferenceFeatures:
     rows = jnp.asarray(problem.x[:, :-1])
-    pairs = len(rows) // 2
-    return PreferenceFeatures(rows[:pairs], rows[pairs:])
+    return PreferenceFeatures(rows[::2], rows[1::2])
 
 
 def _params(strength: float, tolerance: float) -> Params:

@@ -24,8 +24,8 @@ class Problem(NamedTuple):
     """One convex program.
 
     Attributes:
-        x: (m, D) float32 standardised rows; the last column is constant, for the bias. The first
-            m / 2 rows are the chosen responses, the others the rejected ones.
+        x: (m, D) float32 standardised rows; the last column is constant, for the bias. Of every
+            pair the chosen response and behind it the rejected one.
         patterns: (P, m) bool, D_i.
         gates: (P, D) float32 gate vectors of these patterns.
         y: (m,) float32 targets, +1 and -1.

@@ -114,7 +114,7 @@ def logistic_problem(
     return LogisticProblem(
         jnp.concatenate([reward_terms(head, pairs.chosen), -reward_terms(head, pairs.rejected)]),
         gamma + jnp.concatenate([pairs.margin, pairs.margin]),
-        pairs.row_weight,
+        jnp.concatenate([pairs.weight, pairs.weight]),
     )
 
 

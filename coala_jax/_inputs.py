@@ -62,7 +62,7 @@ class PairArrays:
     @property
     def raw_rows(self) -> jax.Array:
         """(m, d) rows as they came, those of pairs without weight too."""
-        return _beside(self.chosen, self.rejected)
+        return beside(self.chosen, self.rejected)
 
     @property
     def rows(self) -> jax.Array:
@@ -74,7 +74,7 @@ class PairArrays:
         counts = self.weight > 0
         first = jnp.argmax(counts)
         sides = (self.chosen, self.rejected)
-        return _beside(*(jnp.where(counts[:, None], x, taken(x, first)) for x in sides))
+        return beside(*(jnp.where(counts[:, None], x, taken(x, first)) for x in sides))
 
     @property
     def row_weight(self) -> jax.Array:
@@ -88,8 +88,8 @@ def taken(values: jax.Array, place: jax.Array) -> jax.Array:
     return jnp.sum(jnp.where(here.reshape(-1, *(1,) * (values.ndim - 1)), values, 0), axis=0)
 
 
-def _beside(chosen: jax.Array, rejected: jax.Array) -> jax.Array:
-    """Rows of a pair beside each other: (n, d) twice -> (2n, d).
+def beside(chosen: jax.Array, rejected: jax.Array) -> jax.Array:
+    """What belongs to the rows of a pair beside each other: (n, ...) twice -> (2n, ...).
 
     Pairs that are split over devices then stay where they are.
     """

@@ -61,8 +61,8 @@ def sample_gates(
         isotropic = jax.random.normal(number, (n_gates, width), features.dtype)
         if distribution == "isotropic":
             return isotropic
-        key = jax.random.fold_in(number, _COMBINED)
-        combined = _combinations(key, n_gates, features, weight, members)
+        of_rows = jax.random.fold_in(number, _COMBINED)
+        combined = _combinations(of_rows, n_gates, features, weight, members)
         if distribution == "covariance":
             return combined
         return jnp.where(jnp.arange(n_gates)[:, None] % 2 == 0, combined, isotropic)

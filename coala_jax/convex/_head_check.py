@@ -79,7 +79,7 @@ def doubt_at_gates(program: Program, gates: jax.Array, weights: jax.Array) -> ja
     moved = jnp.sum(jnp.where(near, jnp.abs(row_products(x, weights[0])), 0), axis=0)
     if program.loss.grouped:
         member = program.row_weight > 0
-        by_group = jnp.where(member, moved.reshape(program.labels.shape[::-1]).T, 0)
+        by_group = jnp.where(member, moved.reshape(program.labels.shape), 0)
         count = jnp.maximum(jnp.sum(member, axis=1, keepdims=True), 1)
         return by_group + jnp.sum(by_group, axis=1, keepdims=True) / count
     # With the sign of its side: the doubts of a pair add up.

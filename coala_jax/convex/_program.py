@@ -27,7 +27,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from coala_jax._group_inputs import Arrays, group_targets
-from coala_jax._inputs import PairArrays
+from coala_jax._inputs import PairArrays, beside
 from coala_jax._row_mesh import RowMesh, with_rows
 from coala_jax._types import Config, Params
 from coala_jax.losses import Loss
@@ -102,7 +102,7 @@ def loss_targets(config: Config, arrays: Arrays, params: Params) -> tuple[jax.Ar
     if config.loss.pairwise:
         return params.gamma + arrays.margin, arrays.weight
     ones = jnp.ones_like(arrays.weight)
-    return jnp.stack([ones, -ones], axis=1).reshape(-1), arrays.row_weight
+    return beside(ones, -ones), arrays.row_weight
 
 
 def make_program(
@@ -186,14 +186,9 @@ def spread_to_rows(program: Program, residual: jax.Array) -> jax.Array:
 
 
 def sides(rows: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """What belongs to the chosen rows and to the rejected ones: (2n, ...) -> (n, ...) twice."""
+    """The inverse of `beside`: (2n, ...) -> (n, ...) twice."""
     by_pair = rows.reshape(-1, 2, *rows.shape[1:])
     return by_pair[:, 0], by_pair[:, 1]
-
-
-def beside(chosen: jax.Array, rejected: jax.Array) -> jax.Array:
-    """The inverse of `sides`: (n, ...) twice -> (2n, ...)."""
-    return jnp.stack([chosen, rejected], axis=1).reshape(-1, *chosen.shape[1:])
 
 
 def less_group_mean(program: Program, values: jax.Array) -> jax.Array:

@@ -22,6 +22,8 @@ from coala_jax import (
     regularization_path,
     solve,
 )
+from coala_jax.convex._head_check import doubt_at_gates
+from coala_jax.convex._program import Program
 from coala_jax.losses import GROUP_SQUARED
 from tests.convex.test_against_clarabel import eight_digits
 from tests.helpers import draw_pairs
@@ -386,3 +388,26 @@ def test_values_that_are_not_finite_have_a_status(what):
             Params(), features._replace(**{what: values}), config=Config(phase1_loss="listwise")
         )
     assert Status(int(found.status)) == Status.NOT_FINITE_INPUT
+
+
+def test_a_row_next_to_a_gate_puts_the_outputs_of_its_own_group_in_doubt():
+    """And of no other: a program whose rows lie far from both gates but for one row on the first."""
+    rng = np.random.default_rng(0)
+    responses = rng.uniform(1, 2, (5, 3, 2))
+    responses[3, 1] = 0.0
+    gates = jnp.asarray([[1.0, 1.0, 0.0], [1.0, 0.5, 0.3]])
+    x = jnp.asarray(np.c_[responses.reshape(15, 2), np.ones(15)])
+    program = Program(
+        x,
+        jnp.ones((2, 15)),
+        jnp.zeros((5, 3)),
+        jnp.ones((5, 3)),
+        jnp.ones(()),
+        GROUP_SQUARED,
+        "gated_relu",
+    )
+    weights = jnp.asarray(rng.standard_normal((1, 2, 3)))
+    doubt = np.asarray(doubt_at_gates(program, gates, weights))
+    moved = abs(float(weights[0, 0] @ x[10]))
+    np.testing.assert_allclose(doubt[3], moved * np.array([1 / 3, 4 / 3, 1 / 3]), rtol=1e-5)
+    assert moved > 0 and not np.delete(doubt, 3, axis=0).any()

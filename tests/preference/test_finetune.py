@@ -122,14 +122,16 @@ def test_the_change_of_the_objective_is_exact_where_both_values_round_alike():
     assert float(change) == pytest.approx(expected, rel=0.02)
 
 
-def test_weights_act_as_repeated_rows():
+@pytest.mark.parametrize("objective", ["pairwise", "pointwise"])
+def test_weights_act_as_repeated_rows(objective):
     head, features = draw_problem(2)
     weight = np.random.default_rng(0).integers(1, 4, PAIRS)
     repeated = PreferenceFeatures(
         np.repeat(features.chosen, weight, axis=0), np.repeat(features.rejected, weight, axis=0)
     )
-    a = finetune(Params(), head, features._replace(weight=weight.astype(float)))
-    b = finetune(Params(), head, repeated)
+    config = Config(phase2_objective=objective)
+    a = finetune(Params(), head, features._replace(weight=weight.astype(float)), config=config)
+    b = finetune(Params(), head, repeated, config=config)
     np.testing.assert_allclose(a.head.theta2, b.head.theta2, rtol=1e-2, atol=1e-3)
     assert float(a.stats.loss) == pytest.approx(float(b.stats.loss), rel=1e-4)
 

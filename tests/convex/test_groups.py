@@ -391,10 +391,10 @@ def test_values_that_are_not_finite_have_a_status(what):
 
 
 def test_a_row_next_to_a_gate_puts_the_outputs_of_its_own_group_in_doubt():
-    """And of no other: a program whose rows lie far from both gates but for one row on the first."""
+    """And of no other: all rows lie far from both gates, but for one on the first."""
     rng = np.random.default_rng(0)
     responses = rng.uniform(1, 2, (5, 3, 2))
-    responses[3, 1] = 0.0
+    responses[3, 1] = 1.5, -1.5
     gates = jnp.asarray([[1.0, 1.0, 0.0], [1.0, 0.5, 0.3]])
     x = jnp.asarray(np.c_[responses.reshape(15, 2), np.ones(15)])
     program = Program(

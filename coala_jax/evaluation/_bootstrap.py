@@ -19,7 +19,7 @@ def cluster_bootstrap(
     draws: int = DRAWS,
     seed: int = 0,
     level: float = LEVEL,
-) -> tuple[Interval, np.ndarray]:
+) -> Interval:
     """The interval between quantiles of a statistic over resampled clusters.
 
     Clusters are drawn with replacement, as many as there are; a row counts as often as its cluster
@@ -33,8 +33,7 @@ def cluster_bootstrap(
         level: coverage.
 
     Returns:
-        The statistic of all rows with its interval, NaN ends of a single cluster; and the
-        (draws,) statistics.
+        The statistic of all rows with its interval, NaN ends of a single cluster.
 
     Raises:
         EvaluationError: no rows.
@@ -47,11 +46,11 @@ def cluster_bootstrap(
     count = len(names)
     mean = float(statistic(np.ones(len(place))))
     if count < 2:
-        return Interval(mean, float("nan"), float("nan")), np.full(draws, np.nan)
+        return Interval(mean, float("nan"), float("nan"))
     chosen = cluster_draws(count, draws, seed)
     values = np.array([statistic(times[place]) for times in chosen])
     low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(mean, float(low), float(high)), values
+    return Interval(mean, float(low), float(high))
 
 
 def cluster_draws(count: int, draws: int, seed: int) -> np.ndarray:

@@ -18,14 +18,12 @@ class ChatRequest(NamedTuple):
         max_tokens: of the reply.
         temperature: of the sampling; 0 is greedy.
         top_logprobs: how many log probabilities of first tokens to ask for; None asks for none.
-        draw: number of the draw, where the same question is asked several times.
     """
 
     messages: tuple[tuple[str, str], ...]
     max_tokens: int
     temperature: float = 0.0
     top_logprobs: int | None = None
-    draw: int = 0
 
 
 class Reply(NamedTuple):

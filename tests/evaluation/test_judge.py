@@ -59,7 +59,7 @@ def first_then(first):
 
 
 def test_replies_come_in_the_order_of_requests_and_equal_ones_are_asked_once(ask):
-    each = [*requests(20), *requests(20), request("question 3", draw=1)]
+    each = [*requests(20), *requests(20), request("question 3", temperature=0.5)]
     with standing_in(lambda body, n: Says(f"re: {question_of(body)}", after=0.01)) as judge:
         replies, account = ask(judge, each, Prices(2.0, 10.0), parallel=5)
     assert [reply.text for reply in replies] == [f"re: {one.messages[0][1]}" for one in each]
@@ -98,7 +98,7 @@ def test_what_is_kept_is_not_asked_again_but_other_questions_are(ask):
             request("question 0", max_tokens=6),
             request("question 0", temperature=1.0),
             request("question 0", top_logprobs=5),
-            request("question 0", draw=2),
+            request("question 0", top_logprobs=2),
             ChatRequest((("system", "question 0"),), 5),
         ]
         ask(judge, variants)

@@ -157,7 +157,7 @@ def _compare(first: str, second: str, choices: Sequence[Choice], plan: Plan) -> 
     by_prompt = values_by_unit(prompts, votes)
     units = list(by_prompt.values())
     coincident = coincidences(units)
-    alpha, _ = cluster_bootstrap(
+    alpha = cluster_bootstrap(
         lambda times: alpha_of(coincident, times), list(map(str, by_prompt)), level=plan.level
     )
     lengths = {

@@ -258,7 +258,7 @@ def test_rounds_are_rewarded_by_one_judge_and_judged_by_both(data, tmp_path):
     small = ("--layer", "-1", "--rounds", "1", "--samples", "2", "--prompts", "8")
     small += ("--held-out", "4", "--best-of", "2", "--out", str(tmp_path))
     report = run_script("sentiment_rounds.py", data, "--work", str(tmp_path / "work"), *small)
-    assert "held-out reward, plain" in report
+    assert "held-out reward of 4 prompts, plain" in report
     result = json.loads((tmp_path / "sentiment-rounds.json").read_text())
     told = [(row["head"], row["way"]) for row in result["rows"]]
     assert told == [("before", "plain"), ("round 0", "guided"), ("round 0", "best_of_n")]

@@ -15,6 +15,7 @@ from jax import lax
 
 from coala_jax._inputs import beside
 from coala_jax.convex._program import Program, from_rows, sides
+from coala_jax.convex._standardize import is_there
 
 # Penalty of z = S F u relative to G u = s. Measured on two shared sets: 1, 0.3 and 0.1 take the
 # same number of steps with 3.9, 2.4 and 1.7 conjugate-gradient steps in each; 0.03 takes more.
@@ -66,7 +67,7 @@ def difference_share(program: Program) -> jax.Array:
     else:
         chosen, rejected = sides(features)
         apart = jnp.sum((chosen - rejected) ** 2)
-    together = jnp.sum(features**2) - len(features)  # but for the column of ones
+    together = jnp.sum(features**2) - jnp.sum(is_there(features))  # but for the column of ones
     ratio = apart / jnp.where(together > 0, together, 1)
     return jnp.clip(ratio / _SIMILAR, _LEAST_SHARE, 1)
 

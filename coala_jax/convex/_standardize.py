@@ -14,6 +14,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from coala_jax._group_inputs import Arrays
+
 # A row of next to no weight may be so far out that the others hardly vary beside it: no column
 # counts as varying by less than this share of its half range.
 _LEAST_DEVIATION = 1e-6
@@ -66,6 +68,22 @@ def standardize(rows: jax.Array, standardization: Standardization) -> jax.Array:
     """Standardised rows with a last column of ones: (m, d) -> (m, d + 1)."""
     scaled = (rows - standardization.center) / standardization.scale
     return jnp.concatenate([scaled, jnp.ones_like(scaled[:, :1])], axis=1)
+
+
+def program_rows(arrays: Arrays, standardization: Standardization) -> jax.Array:
+    """Standardised rows of pairs or groups, (m, D); those without weight are zero.
+
+    Such a row is then in no sum over rows, and its last column, 0 instead of 1, tells it from the
+    others: a pair of weight 0 is as good as none, in every step.
+    """
+    members = len(arrays.rows) // len(arrays.weight)
+    counts = jnp.repeat(arrays.weight > 0, members)
+    return jnp.where(counts[:, None], standardize(arrays.rows, standardization), 0)
+
+
+def is_there(x: jax.Array) -> jax.Array:
+    """Which of the rows of a program, (m, D), have weight: (m,) booleans."""
+    return x[:, -1] != 0
 
 
 def unstandardize_layer(

@@ -45,6 +45,11 @@ def row_mesh_of(value: Any) -> RowMesh | None:
     return found if found.parts > 1 else None
 
 
+def parts_of(mesh: RowMesh | None) -> int:
+    """In how many parts rows lie: one without a mesh."""
+    return 1 if mesh is None else mesh.parts
+
+
 def with_rows(mesh: RowMesh | None, value: jax.Array, axis: int = -1) -> jax.Array:
     """The value, whose axis of rows lies where the rows do.
 

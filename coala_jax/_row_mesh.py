@@ -7,7 +7,9 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 from jax import lax
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 
@@ -48,6 +50,13 @@ def row_mesh_of(value: Any) -> RowMesh | None:
 def parts_of(mesh: RowMesh | None) -> int:
     """In how many parts rows lie: one without a mesh."""
     return 1 if mesh is None else mesh.parts
+
+
+def on_host(value: jax.Array) -> np.ndarray:
+    """All of an array, in every process: for numbers of which there is one a pair, not features."""
+    if value.is_fully_addressable or value.is_fully_replicated:
+        return np.asarray(value)
+    return np.asarray(multihost_utils.process_allgather(value, tiled=True))
 
 
 def with_rows(mesh: RowMesh | None, value: jax.Array, axis: int = -1) -> jax.Array:

@@ -77,6 +77,26 @@ def shard_rows(features: FeaturesT, mesh: Mesh | None = None) -> FeaturesT:
             "features must be coala_jax.PreferenceFeatures(chosen, rejected) or GroupFeatures, "
             f"got {type(features).__name__}"
         )
+    return split_rows(features, mesh).features
+
+
+class SplitRows(NamedTuple):
+    """What `split_rows` gives.
+
+    Attributes:
+        features: global arrays, split along their first axis.
+        place: (n,) of the rows of all processes, in their order, where they stand in the arrays.
+        copy_of: of every place of the arrays the number of the row there, or of one that it is a
+            copy of, of weight 0.
+    """
+
+    features: Any
+    place: np.ndarray
+    copy_of: np.ndarray
+
+
+def split_rows(features: PreferenceFeatures | GroupFeatures, mesh: Mesh | None) -> SplitRows:
+    """`shard_rows`, and where the rows are."""
     mesh = all_devices() if mesh is None else _one_axis(mesh)
     columns = {name: _on_host(name, value) for name, value in features._asdict().items()}
     devices = sum(device.process_index == jax.process_index() for device in mesh.devices.flat)
@@ -99,7 +119,21 @@ def shard_rows(features: FeaturesT, mesh: Mesh | None = None) -> FeaturesT:
         return jax.make_array_from_process_local_data(sharding, value, shape)
 
     split: Any = {name: None if value is None else put(value) for name, value in columns.items()}
-    return type(features)(**split)
+    place, copy_of = _places(mesh, [part.rows for part in parts], each)
+    return SplitRows(type(features)(**split), place, copy_of)
+
+
+def _places(mesh: Mesh, rows: Sequence[int], each: int) -> tuple[np.ndarray, np.ndarray]:
+    """`SplitRows.place` and `copy_of`, of so many rows of the processes and so many a device."""
+    owners = np.repeat([device.process_index for device in mesh.devices.flat], each)
+    before = np.cumsum([0, *rows])
+    place, copy_of = np.zeros(before[-1], np.int64), np.zeros(len(owners), np.int64)
+    for number, count in enumerate(rows):
+        own = np.flatnonzero(owners == number)
+        place[before[number] : before[number + 1]] = own[:count]
+        standing = np.minimum(np.arange(len(own)), max(count - 1, 0)) + before[number]
+        copy_of[own] = np.minimum(standing, before[-1] - 1)
+    return place, copy_of
 
 
 def all_devices() -> Mesh:

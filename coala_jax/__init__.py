@@ -21,6 +21,7 @@ from coala_jax._head import (
     save_head,
 )
 from coala_jax._lazy import lazy_names
+from coala_jax._sharded_vmap import sharded_vmap
 from coala_jax._solution import (
     Certificate,
     History,
@@ -98,6 +99,7 @@ __all__ = [
     "regularization_path",
     "save_head",
     "select",
+    "sharded_vmap",
     "solve",
 ]
 

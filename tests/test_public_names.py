@@ -53,6 +53,7 @@ PROMISED = {
         "regularization_path",
         "save_head",
         "select",
+        "sharded_vmap",
         "solve",
     ],
     "coala_jax.backbones": [

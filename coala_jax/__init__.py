@@ -22,6 +22,7 @@ from coala_jax._head import (
 )
 from coala_jax._lazy import lazy_names
 from coala_jax._shard_rows import shard_rows
+from coala_jax._sharded_vmap import sharded_vmap
 from coala_jax._solution import (
     Certificate,
     History,
@@ -100,6 +101,7 @@ __all__ = [
     "save_head",
     "select",
     "shard_rows",
+    "sharded_vmap",
     "solve",
 ]
 

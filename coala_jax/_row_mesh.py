@@ -10,7 +10,16 @@ import jax
 import numpy as np
 from jax import lax
 from jax.experimental import multihost_utils
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from coala_jax._errors import CoalaError
+
+# Errors of rows that are split over devices where each of them has a solve of its own.
+SPLIT_TWICE = "features are split over devices by their first axis"
+SPLIT_ONE = (
+    "split either the sweep or the rows; for both, call solve for each element with its rows over "
+    "a part of the devices"
+)
 
 
 class RowMesh(NamedTuple):
@@ -34,6 +43,9 @@ def row_mesh_of(value: Any) -> RowMesh | None:
     """Over which devices the first axis of an array is split; None where it is not.
 
     None as well under a caller's jit, where the compiler alone decides.
+
+    Raises:
+        CoalaError: it is so within a `jax.shard_map`, whose devices have their own rows to work on.
     """
     if isinstance(value, jax.core.Tracer) or not isinstance(value, jax.Array):
         return None
@@ -44,7 +56,21 @@ def row_mesh_of(value: Any) -> RowMesh | None:
     if not isinstance(mesh, Mesh):
         return None
     found = RowMesh(mesh, first if isinstance(first, tuple) else (first,))
-    return found if found.parts > 1 else None
+    if found.parts == 1:
+        return None
+    if AxisType.Manual in jax.sharding.get_abstract_mesh().axis_types:
+        raise CoalaError(f"{SPLIT_TWICE}, within a shard_map; {SPLIT_ONE}")
+    return found
+
+
+def copies_mesh_of(value: Any) -> Mesh | None:
+    """The devices of which each has all of an array; None on one device, or under jit."""
+    if isinstance(value, jax.core.Tracer) or not isinstance(value, jax.Array):
+        return None
+    sharding = value.sharding
+    if not isinstance(sharding, NamedSharding) or not isinstance(sharding.mesh, Mesh):
+        return None
+    return sharding.mesh if value.is_fully_replicated and sharding.mesh.size > 1 else None
 
 
 def parts_of(mesh: RowMesh | None) -> int:

@@ -54,6 +54,7 @@ PROMISED = {
         "save_head",
         "select",
         "shard_rows",
+        "sharded_vmap",
         "solve",
     ],
     "coala_jax.backbones": [

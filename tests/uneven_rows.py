@@ -11,14 +11,12 @@ import jax
 import numpy as np
 
 from coala_jax import Config, GroupFeatures, Params, PreferenceFeatures, shard_rows, solve
-from coala_jax.convex import cronos
 from tests.convex.devices import figures
 from tests.helpers import draw_pairs
 
 ABSOLUTE = Config(
     phase1_loss="logistic", model="gated_relu", linear_path=True, strength_unit="absolute"
 )
-LAMBDA_MAX = ("lambda_max", "lambda_max_lower")
 
 
 def draw_groups():
@@ -43,22 +41,24 @@ def problems(devices):
     }
 
 
+def all_figures(solution):
+    """Those of the other tests, and lambda_max, -1 where the strength is absolute."""
+    found, first = figures(solution), solution.stats.phase1
+    bounds = np.nan_to_num([first.lambda_max_lower, first.lambda_max], nan=-1.0)
+    return {**found, "values": [*found["values"], *bounds.tolist()]}
+
+
 def main():
     devices, found = len(jax.devices()), {}
     for name, (features, params, config) in problems(devices).items():
         split = shard_rows(features)
         leaf = split.chosen if isinstance(split, PreferenceFeatures) else split.responses
         found[name] = {
-            "whole": figures(solve(params, features, config=config)),
-            "split": figures(solve(params, split, config=config)),
+            "whole": all_figures(solve(params, features, config=config)),
+            "split": all_figures(solve(params, split, config=config)),
             "rows": len(leaf),
             "rows_a_device": sorted({len(each.data) for each in leaf.addressable_shards}),
         }
-    features, params, config = problems(devices)["uneven"]
-    found["lambda_max"] = [
-        [float(getattr(cronos(params, each, config=config).stats, name)) for name in LAMBDA_MAX]
-        for each in (features, shard_rows(features))
-    ]
     print(json.dumps(found))
 
 

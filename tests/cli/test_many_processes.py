@@ -69,8 +69,8 @@ def start_all(processes, *words):
     ]
 
 
-def require_same_head(one, other):
-    """Heads, statuses, steps and figures, but for times and what names the run."""
+def require_same_head(one, other, *, but=()):
+    """Heads, statuses, steps and figures, but for times, what names the run and those named."""
     tensors, others = (load_file(folder / "head.safetensors") for folder in (one, other))
     assert tensors.keys() == others.keys()
     for name, tensor in tensors.items():
@@ -83,10 +83,11 @@ def require_same_head(one, other):
             # Bounds of rounding, and what is left to it.
             for name in ("gradient_norm", "excess"):
                 report[phase].pop(name, None)
-        del report["command"], report["features"]["source"]
+        del report["command"], report["features"]["source"], report["device"]
     first, second = map(flat, reports)
     assert first.keys() == second.keys()
-    for name, value in first.items():
+    for name in first.keys() - set(but):
+        value = first[name]
         if isinstance(value, float):
             assert second[name] == pytest.approx(value, rel=1e-6, abs=1e-9), name
         else:
@@ -135,6 +136,31 @@ def test_groups_of_responses_are_solved_whole(tmp_path):
     assert code == 0, said
     require_solved(ended(start_all(2, parts, "--out", many, *GROUPED)), many)
     require_same_head(one, many)
+
+
+@pytest.mark.slow
+def test_strengths_are_chosen_on_the_pairs_of_all_processes(tmp_path):
+    rows = draw_rows(161, 3)
+    whole = write_stores(tmp_path / "whole", *rows)
+    parts = write_stores(tmp_path / "parts", *rows, parts=3)
+    many, one = tmp_path / "many", tmp_path / "one"
+    options = ("--n-gates", "4", "--gate-distribution", "isotropic")
+    ((code, _, said),) = ended([start("solve", whole, "--out", one, *options)])
+    assert code == 0, said
+    require_solved(ended(start_all(2, parts, "--out", many, *options)), many)
+    # A chosen head without a network has nothing for conjugate gradients to do but rounding.
+    require_same_head(one, many, but=("phase1.cg_iterations",))
+
+
+@pytest.mark.slow
+def test_one_process_uses_all_of_its_devices(tmp_path):
+    store = write_stores(tmp_path, *draw_rows(53, 3))
+    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count="
+    for devices in (1, 3):
+        words = ("solve", store, "--out", tmp_path / f"{devices}", *PAIRWISE)
+        ((code, _, said),) = ended([start(*words, XLA_FLAGS=f"{flags}{devices}")])
+        assert code == 0, said
+    require_same_head(tmp_path / "1", tmp_path / "3")
 
 
 @pytest.mark.slow

@@ -125,13 +125,22 @@ def make_program(
         config: `phase1_loss`, `advantage`, `model` and `linear_path` are read.
     """
     labels, row_weight = loss_targets(config, arrays, params)
+    # Of mean 1 over the labels that have some: one without weight changes nothing.
+    count = label_count(arrays, labels)
+    row_weight = row_weight * (count / len(labels))
     unset = jnp.full((), jnp.nan, x.dtype)
     patterns = with_rows(arrays.mesh, patterns.astype(x.dtype))
     if isinstance(x, jax.Array):
         x = with_rows(arrays.mesh, x, 0)
-    ridge = params.linear_ridge * len(labels) if config.linear_path else None
+    ridge = params.linear_ridge * count if config.linear_path else None
     kind = (config.loss, config.model)
     return Program(x, patterns, labels, row_weight, unset, *kind, ridge, arrays.mesh)
+
+
+def label_count(arrays: Arrays, labels: jax.Array) -> jax.Array:
+    """How many of the labels of a program are of pairs or groups with weight: scalar."""
+    share = len(labels) // len(arrays.weight)
+    return share * jnp.sum(arrays.weight > 0).astype(arrays.weight.dtype)
 
 
 def network_output(program: Program, products: jax.Array) -> jax.Array:

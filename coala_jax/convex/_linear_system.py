@@ -17,7 +17,7 @@ against 0.2 ms), and the residual of the system is computed without the inverse 
 from __future__ import annotations
 
 import dataclasses
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -30,12 +30,18 @@ from coala_jax.convex._output_penalties import OutputPenalties
 from coala_jax.convex._program import (
     Program,
     by_halves,
-    column_products,
     inner_product,
     network_output,
     output_adjoint,
-    row_products,
     spread_to_rows,
+)
+from coala_jax.convex._rows import (
+    Rows,
+    column_products,
+    gram_matrix,
+    local_rows,
+    row_products,
+    rows_at,
 )
 
 # Penalty of u = v relative to G u = s, as a share of the sum of squares of a standardised feature
@@ -96,9 +102,9 @@ class RowPenalties(NamedTuple):
         return self.inverse.ndim > 2
 
 
-def factorize(features: jax.Array, mesh: RowMesh | None = None) -> LinearSystem:
+def factorize(features: Rows, mesh: RowMesh | None = None) -> LinearSystem:
     """Gram matrix of (m, D) rows, and the inverse of it and the shift."""
-    return with_share(features.T @ features, SPLIT_SHARE, mesh)
+    return with_share(gram_matrix(features), SPLIT_SHARE, mesh)
 
 
 def with_share(gram: jax.Array, share: float, mesh: RowMesh | None = None) -> LinearSystem:
@@ -133,7 +139,7 @@ def block_penalties(system: LinearSystem, blocks: int, rows: int) -> RowPenaltie
 
 
 def tight_penalties(
-    features: jax.Array,
+    features: Rows,
     system: LinearSystem,
     multipliers: jax.Array,
     tight_penalty: float = TIGHT_PENALTY,
@@ -152,17 +158,19 @@ def tight_penalties(
     most = max(FEWER_TIGHT_ROWS * width, min(TIGHT_ROWS * width, MANY_TIGHT_ROWS))
     slack = jnp.minimum(LARGEST_SLACK_PENALTY, SLACK_SHARE * width / _row_count(system.gram))
 
-    def tight_of(x: jax.Array, multiplier: jax.Array) -> tuple[jax.Array, jax.Array]:
+    by_row, here = local_rows(features)
+
+    def tight_of(x: Any, multiplier: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Penalties of rows, and the Gram matrix of those that are tight."""
-        largest, index = lax.top_k(multiplier, min(len(x), most))
+        largest, index = lax.top_k(multiplier, min(len(multiplier), most))
         tight = largest > 0
         penalty = jnp.full_like(multiplier, slack)
         penalty = penalty.at[index].set(jnp.where(tight, tight_penalty, slack))
-        picked = jnp.where(tight[:, None], x[index], 0)
+        picked = jnp.where(tight[:, None], rows_at(here(x), index), 0)
         return penalty, picked.T @ picked
 
     def one_block(multiplier: jax.Array) -> tuple[jax.Array, jax.Array]:
-        penalty, tight = on_each_device(system.mesh, tight_of, features, multiplier)
+        penalty, tight = on_each_device(system.mesh, tight_of, by_row, multiplier)
         gram = slack * system.gram + (tight_penalty - slack) * tight
         return penalty, _inverse(gram, system.shift)
 

@@ -17,7 +17,7 @@ from coala_jax.convex._linear_path import at_penalty
 from coala_jax.convex._linear_system import tight_penalties
 from coala_jax.convex._output_penalties import difference_share
 from coala_jax.convex._program import Program, loss_curvature
-from coala_jax.convex._standardize import is_there
+from coala_jax.convex._rows import is_there
 
 # The best penalty grows with the strength, since weights shrink and multipliers do not; measured
 # on the shared features at 0.05, 0.1 and 0.2 of lambda_max it is near 0.2, 0.3 and 0.8.

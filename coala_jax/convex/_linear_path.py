@@ -214,13 +214,18 @@ def path_move(
     return right @ system.inverse
 
 
-def without_path(
+def with_path(
     program: Program, outputs: OutputPenalties, system: PathSystem | None, output: jax.Array
-) -> jax.Array:
-    """T (z - S X C^-1 X^T S^T T z), one value a label; T z without a path."""
-    if system is not None:
-        output = output - path_output(program, path_move(program, outputs, system, output))
-    return weighed(program, outputs, output)
+) -> tuple[jax.Array, jax.Array | None]:
+    """What is left of outputs of the network once the path has moved against them, and that move.
+
+    z - S X C^-1 X^T S^T T z, one value a label, and -C^-1 X^T S^T T z, (d,); z and None without a
+    path.
+    """
+    if system is None:
+        return output, None
+    move = -path_move(program, outputs, system, output)
+    return output + path_output(program, move), move
 
 
 def _path_rows(program: Program) -> jax.Array:

@@ -25,8 +25,8 @@ from jax import lax
 from jax.scipy.linalg import solve_triangular
 
 from coala_jax._row_mesh import RowMesh, on_each_device, with_rows
-from coala_jax.convex._linear_path import PathSystem, without_path
-from coala_jax.convex._output_penalties import OutputPenalties
+from coala_jax.convex._linear_path import PathSystem, with_path
+from coala_jax.convex._output_penalties import OutputPenalties, weighed
 from coala_jax.convex._program import (
     Program,
     by_halves,
@@ -192,18 +192,20 @@ class OutputSystem(NamedTuple):
     path: PathSystem | None
 
 
-class Correction(NamedTuple):
-    """An approximate solution of the system.
+class Point(NamedTuple):
+    """Weights u, and what follows from them.
 
     Attributes:
-        weights: (H, P, D).
-        products: (H, P, m) X times each block of the weights.
-        iterations: scalar int32, conjugate-gradient steps taken.
+        weights: (H, P, D) u.
+        products: (H, P, m) X times each block.
+        output: S (F u + X w), one value a label.
+        linear: (d,) w of the linear path; None without one.
     """
 
     weights: jax.Array
     products: jax.Array
-    iterations: jax.Array
+    output: jax.Array
+    linear: jax.Array | None
 
 
 def solve_correction(
@@ -211,33 +213,41 @@ def solve_correction(
     rows: RowPenalties,
     outputs: OutputSystem,
     right: jax.Array,
+    start: Point,
     *,
     tolerance: jax.Array,
     max_iterations: int,
-) -> Correction:
-    """Solve the system for a right side, from zero, by preconditioned conjugate gradients.
+) -> tuple[Point, jax.Array]:
+    """Move a point by the solution of the system, found by preconditioned conjugate gradients.
 
     The preconditioned direction p = H^-1 r (+ beta p) makes H p a recurrence, so that one step
-    costs one pass of X over 2P blocks and one of X^T over P, whatever Sigma is.
+    costs one pass of X over 2P blocks and one of X^T over P, whatever Sigma is. A linear path moves
+    to where it is best for the weights. Steps add up in the point itself, which takes no array of
+    its size beside it.
 
     Args:
         program: the program whose patterns and features make S F.
         rows: Sigma with the inverses of the blocks.
         outputs: T, with what a linear path leaves of it.
-        right: (H, P, D) right side, the residual of the last solution.
+        right: (H, P, D) right side, the residual at the start.
+        start: the point.
         tolerance: scalar; stops when the residual's norm in the preconditioner is below it.
         max_iterations: cap of steps.
+
+    Returns:
+        The point, and the steps taken, scalar int32.
     """
 
-    def unfinished(state: tuple[jax.Array, ...]) -> jax.Array:
+    def unfinished(state: tuple[Any, ...]) -> jax.Array:
         *_, energy, iterations = state
         return (energy > tolerance**2) & (iterations < max_iterations)
 
-    def step(state: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
-        weights, products, residual, direction, image, energy, iterations = state
+    def step(state: tuple[Any, ...]) -> tuple[Any, ...]:
+        point, residual, direction, image, energy, iterations = state
         moved = row_products(program.features, direction)
         output = network_output(program, moved)
-        pulling = without_path(program, *outputs, output)
+        seen, along = with_path(program, *outputs, output)
+        pulling = weighed(program, outputs.penalties, seen)
         full_image = image + output_adjoint(program, pulling)
         curvature = inner_product(direction, image) + inner_product(output, pulling)
         # Both underflow before the energy of a direction next to zero does.
@@ -247,8 +257,9 @@ def solve_correction(
         new_energy = inner_product(residual, preconditioned)
         ratio = new_energy / energy
         return (
-            weights + length * direction,
-            products + length * moved,
+            jax.tree.map(
+                lambda at, by: at + length * by, point, Point(direction, moved, seen, along)
+            ),
             residual,
             preconditioned + ratio * direction,
             residual + ratio * image,
@@ -257,20 +268,10 @@ def solve_correction(
         )
 
     direction = precondition(rows, right)
-    first: tuple[jax.Array, ...] = (
-        jnp.zeros_like(right),
-        with_rows(
-            program.mesh,
-            jnp.zeros((*right.shape[:2], program.features.shape[0]), right.dtype),
-        ),
-        right,
-        direction,
-        right,
-        inner_product(right, direction),
-        jnp.zeros((), jnp.int32),
-    )
-    weights, products, *_, iterations = lax.while_loop(unfinished, step, first)
-    return Correction(weights, products, iterations)
+    energy, none = inner_product(right, direction), jnp.zeros((), jnp.int32)
+    first = (start, right, direction, right, energy, none)
+    point, *_, iterations = lax.while_loop(unfinished, step, first)
+    return point, iterations
 
 
 def precondition(penalties: RowPenalties, right: jax.Array) -> jax.Array:

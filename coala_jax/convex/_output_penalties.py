@@ -85,7 +85,8 @@ def weighed(program: Program, penalties: OutputPenalties, output: jax.Array) -> 
         return penalties.apart * output
     if not program.loss.isotropic:
         return penalties.together * output
-    return _rotated(_taus(penalties, output) * _rotated(output))
+    other = jnp.flip(output.reshape(-1, 2), axis=1).reshape(-1)
+    return 0.5 * (penalties.together * (output + other) + penalties.apart * (output - other))
 
 
 def unweighed(program: Program, penalties: OutputPenalties, output: jax.Array) -> jax.Array:

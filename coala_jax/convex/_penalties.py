@@ -146,7 +146,7 @@ def balance_penalty(problem: CronosProblem, state: CronosState) -> CronosState:
         penalty=penalty,
         path=path,
         weights_dual=state.weights_dual / factor,
-        slack_dual=state.slack_dual / factor,
+        slack_sum=state.slack + state.slack_dual / factor,
         output_dual=state.output_dual / factor,
     )
 
@@ -157,6 +157,5 @@ def balance_rows(problem: CronosProblem, state: CronosState) -> CronosState:
     A row is tight where its multiplier is active. Costs one inverse a block.
     """
     rows = tight_penalties(problem.program.features, problem.system, state.multipliers)
-    return state._replace(
-        rows=rows, slack_dual=state.slack_dual * (state.rows.penalty / rows.penalty)
-    )
+    slack_dual = state.slack_dual * (state.rows.penalty / rows.penalty)
+    return state._replace(rows=rows, slack_sum=state.slack + slack_dual)

@@ -54,6 +54,7 @@ def test_uneven_rows_over_devices_are_solved_as_on_one(devices):
     [
         Config(phase1_loss="bradley_terry"),
         Config(linear_path=True, strength_unit="absolute"),
+        Config(phase1_loss="bradley_terry", rows="compact"),
     ],
 )
 def test_a_pair_without_weight_changes_no_step(config):

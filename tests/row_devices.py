@@ -19,6 +19,7 @@ from coala_jax import (
     Params,
     PreferenceFeatures,
     certify,
+    cronos,
     evaluate,
     finetune,
     refine_gates,
@@ -129,7 +130,7 @@ def main():
     mesh = jax.make_mesh((len(jax.devices()),), ("rows",), axis_types=(AxisType.Auto,))
     by_row = NamedSharding(mesh, PartitionSpec("rows"))
     split_pairs, split_groups = jax.device_put((pairs, groups), by_row)
-    solved = solve(Params(), pairs, config=ON_PAIRS)
+    solved = cronos(Params(), pairs, config=ON_PAIRS)
     given = (solved.head, solved.certificate)
     split_calls = calls(split_pairs, split_groups, *given)
     dumped, found = Dumped(Path(sys.argv[1])), {}

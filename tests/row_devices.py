@@ -68,6 +68,11 @@ def of_solution(solution):
     return list(map(int, counts)), list(map(float, values))
 
 
+def of_refined(solution):
+    """Status and objective: descent across cones makes of a rounding other steps after it."""
+    return [int(solution.status)], [float(solution.stats.phase1.primal_value)]
+
+
 def of_phase2(solution):
     return [int(solution.status), int(solution.stats.epochs)], [float(solution.stats.loss)]
 
@@ -111,7 +116,7 @@ def calls(pairs, groups, head, certificate):
         ),
         "refine_gates": (
             lambda: refine_gates(params, pairs, config=ON_PAIRS, max_rounds=1),
-            of_solution,
+            of_refined,
         ),
         "select": (
             lambda: select(params, pairs, config=CHOSEN, grid=GRID, folds=2, rule="minimum"),

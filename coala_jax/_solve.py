@@ -12,6 +12,7 @@ from coala_jax._inputs import key_or_default, prepare_params, require_kind
 from coala_jax._solution import History, Phase1Solution, Phase2Solution, Solution, Stats
 from coala_jax._types import Config, Features, GroupFeatures, Params
 from coala_jax.convex import cronos
+from coala_jax.convex._memory import require_memory
 from coala_jax.convex._refine import refinement_rounds
 from coala_jax.preference import finetune
 
@@ -65,6 +66,7 @@ def solve(
     config.require_phases_agree()
     if isinstance(features, GroupFeatures):
         require_some_group(features)
+    require_memory(features, config)
     params, features = require_gradient((prepare_params(params), features))
     inputs = (params, features, key_or_default(key), gates, eval_features)
     return require_solved(_solve(*inputs, config))

@@ -45,10 +45,10 @@ from coala_jax.convex._program import (
     network_output,
     objective,
     path_output,
-    row_products,
 )
 from coala_jax.convex._projection import Cones
 from coala_jax.convex._rays import best_lengths
+from coala_jax.convex._rows import row_products
 
 # Residuals and violation this many times their tolerances away, a check cannot be the last one: the
 # bound is then made at checks 4, 8, 16, ... only, for statuses that do not ask for residuals.

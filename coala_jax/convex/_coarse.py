@@ -30,6 +30,7 @@ from coala_jax.convex._penalties import NEVER, adapt_penalties, rows_pay
 from coala_jax.convex._phase1 import head_of_weights
 from coala_jax.convex._prepare import Prepared, at_strength, prepare
 from coala_jax.convex._program import make_program
+from coala_jax.convex._rows import raw_rows
 from coala_jax.convex._standardize import fit_standardization, standardize, unstandardize_path
 
 # Steps between two looks at the residuals, and fewest and most looks at a strength: the first steps
@@ -115,8 +116,9 @@ def linear_probes(params: Params, arrays: Arrays, ridges: jax.Array, config: Con
         ridges: from high to low.
         config: `phase1_loss` is read.
     """
-    standardization = fit_standardization(arrays.rows, arrays.row_weight)
-    x = standardize(arrays.rows, standardization)
+    rows = raw_rows(arrays)
+    standardization = fit_standardization(rows, arrays.row_weight)
+    x = standardize(rows, standardization)
     config = dataclasses.replace(config, linear_path=True)
     program = make_program(x, jnp.zeros((1, len(x)), bool), arrays, params, config)
     zero = jnp.zeros_like(program.labels)

@@ -14,6 +14,7 @@ anew and any loss with a scalar prox fits. `cronos_solve` drives the steps to a 
 
 from __future__ import annotations
 
+import dataclasses
 from typing import NamedTuple
 
 import jax
@@ -54,9 +55,9 @@ from coala_jax.convex._program import (
     network_output,
     output_adjoint,
     path_output,
-    row_products,
 )
 from coala_jax.convex._projection import relax
+from coala_jax.convex._rows import for_steps, row_products
 
 # Conjugate gradients stop at this share of the last change of the splits: errors then fall with
 # the residuals and are summable, as Theorem 4.2 asks. 0.1 costs 1 to 3 steps per ADMM step.
@@ -283,21 +284,24 @@ def cronos_steps(
     """So many steps in a row, with products of `Config.precision`.
 
     They begin with products of u, and outputs, made anew in the precision of the caller: the steps
-    update them, and rounding adds up. Where `precision` is below the highest, so does the last
-    step, and it has the caller's precision: its residuals are what a status may rest on.
+    update them, and rounding adds up. Where `precision` is below the highest, or products are those
+    of parts, so does the last step, and it has the caller's precision: its residuals are what a
+    status may rest on.
     """
 
-    def run(state: CronosState, count: int) -> CronosState:
+    def run(problem: CronosProblem, state: CronosState, count: int) -> CronosState:
         return lax.fori_loop(
             0, count, lambda _, state: cronos_step(problem, state, max_cg_iterations), state
         )
 
+    program = problem.program
+    quick = dataclasses.replace(program, features=for_steps(program.features))
     state = refresh_products(problem, state)
-    if precision == "highest":
-        return run(state, steps)
+    if precision == "highest" and quick.features is program.features:
+        return run(problem, state, steps)
     with jax.default_matmul_precision(precision):
-        state = run(state, steps - 1)
-    return run(refresh_products(problem, state), 1)
+        state = run(problem._replace(program=quick), state, steps - 1)
+    return run(problem, refresh_products(problem, state), 1)
 
 
 def refresh_products(problem: CronosProblem, state: CronosState) -> CronosState:

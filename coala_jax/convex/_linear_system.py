@@ -30,12 +30,18 @@ from coala_jax.convex._output_penalties import OutputPenalties, weighed
 from coala_jax.convex._program import (
     Program,
     by_halves,
-    column_products,
     inner_product,
     network_output,
     output_adjoint,
-    row_products,
     spread_to_rows,
+)
+from coala_jax.convex._rows import (
+    Rows,
+    column_products,
+    gram_matrix,
+    local_rows,
+    row_products,
+    rows_at,
 )
 
 # Penalty of u = v relative to G u = s, as a share of the sum of squares of a standardised feature
@@ -96,9 +102,9 @@ class RowPenalties(NamedTuple):
         return self.inverse.ndim > 2
 
 
-def factorize(features: jax.Array, mesh: RowMesh | None = None) -> LinearSystem:
+def factorize(features: Rows, mesh: RowMesh | None = None) -> LinearSystem:
     """Gram matrix of (m, D) rows, and the inverse of it and the shift."""
-    return with_share(features.T @ features, features.shape[0], SPLIT_SHARE, mesh)
+    return with_share(gram_matrix(features), len(features), SPLIT_SHARE, mesh)
 
 
 def with_share(
@@ -130,7 +136,7 @@ def block_penalties(system: LinearSystem, blocks: int, rows: int) -> RowPenaltie
 
 
 def tight_penalties(
-    features: jax.Array,
+    features: Rows,
     system: LinearSystem,
     multipliers: jax.Array,
     tight_penalty: float = TIGHT_PENALTY,
@@ -149,17 +155,19 @@ def tight_penalties(
     most = max(FEWER_TIGHT_ROWS * width, min(TIGHT_ROWS * width, MANY_TIGHT_ROWS))
     slack = min(LARGEST_SLACK_PENALTY, SLACK_SHARE * width / rows)
 
-    def tight_of(x: jax.Array, multiplier: jax.Array) -> tuple[jax.Array, jax.Array]:
+    by_row, here = local_rows(features)
+
+    def tight_of(x: Any, multiplier: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Penalties of rows, and the Gram matrix of those that are tight."""
-        largest, index = lax.top_k(multiplier, min(len(x), most))
+        largest, index = lax.top_k(multiplier, min(len(multiplier), most))
         tight = largest > 0
         penalty = jnp.full(multiplier.shape, slack, features.dtype)
         penalty = penalty.at[index].set(jnp.where(tight, tight_penalty, slack))
-        picked = jnp.where(tight[:, None], x[index], 0)
+        picked = jnp.where(tight[:, None], rows_at(here(x), index), 0)
         return penalty, picked.T @ picked
 
     def one_block(multiplier: jax.Array) -> tuple[jax.Array, jax.Array]:
-        penalty, tight = on_each_device(system.mesh, tight_of, features, multiplier)
+        penalty, tight = on_each_device(system.mesh, tight_of, by_row, multiplier)
         gram = slack * system.gram + (tight_penalty - slack) * tight
         return penalty, _inverse(gram, system.shift)
 

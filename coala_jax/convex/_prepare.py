@@ -20,6 +20,7 @@ from coala_jax.convex._linear_system import LinearSystem, factorize
 from coala_jax.convex._penalties import guessed_share, rows_pay, suggested_penalty
 from coala_jax.convex._program import Program, make_program
 from coala_jax.convex._projection import Cones, cones_of
+from coala_jax.convex._rows import raw_rows
 from coala_jax.convex._standardize import Standardization, fit_standardization, standardize
 
 # lambda_max, of which a strength is a fraction, is sought to this share, or to the tolerance of the
@@ -60,9 +61,7 @@ def prepare(
     gates: jax.Array | None,
 ) -> Prepared:
     """Standardise, sample or take the gates, and prepare the linear system and the cones."""
-    # The barrier keeps XLA from evaluating the whole solve at compile time where a caller's jit
-    # closes over its features.
-    rows = lax.optimization_barrier(features.rows)
+    rows = raw_rows(features)
     standardization = fit_standardization(rows, features.row_weight)
     x = standardize(rows, standardization)
     held = lax.stop_gradient(x)

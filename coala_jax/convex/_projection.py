@@ -24,7 +24,8 @@ from coala_jax.convex._linear_system import (
     uniform_penalties,
     with_share,
 )
-from coala_jax.convex._program import Program, column_products, row_products
+from coala_jax.convex._program import Program
+from coala_jax.convex._rows import Rows, column_products, row_products
 
 # Over-relaxation of every ADMM here; 1.5 to 1.8 is the textbook range, 1.9 measured worse.
 RELAXATION = 1.6
@@ -61,7 +62,7 @@ class Cones(NamedTuple):
         rows: penalties Sigma of the rows, with the inverses of shift I + X^T Sigma_i X.
     """
 
-    features: jax.Array
+    features: Rows
     signs: jax.Array
     interior: jax.Array
     system: LinearSystem

@@ -10,6 +10,7 @@ from coala_jax.convex._cronos import (
     cronos_step,
 )
 from coala_jax.convex._decompose import decompose_gated
+from coala_jax.convex._memory import memory_needed
 from coala_jax.convex._path import regularization_path
 from coala_jax.convex._phase1 import cronos
 from coala_jax.convex._program import Program
@@ -27,5 +28,6 @@ __all__ = [
     "cronos_solve",
     "cronos_step",
     "decompose_gated",
+    "memory_needed",
     "regularization_path",
 ]

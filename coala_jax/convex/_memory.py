@@ -10,10 +10,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 
 from coala_jax import _row_blocks
 from coala_jax._errors import CoalaError
-from coala_jax._row_mesh import row_mesh_of
+from coala_jax._row_mesh import parts_of, row_mesh_of
 from coala_jax._types import Config, GroupFeatures, PreferenceFeatures, float_dtype
 
 # Of the formula, which is a bound: what is reserved is more than this share of it.
@@ -46,6 +47,43 @@ def temporary_bytes(rows: int, columns: int, config: Config) -> int:
     return numbers * float_dtype().itemsize
 
 
+def memory_needed(
+    pairs: int,
+    width: int,
+    config: Config = Config(),
+    dtype: DTypeLike = "float32",
+    devices: int = 1,
+) -> int:
+    """Bytes that Phase I takes at most on each of some devices, features included.
+
+    By the formula of docs/solver.md, Memory; Phase II takes less.
+
+    Args:
+        pairs: n; of groups half as many as they have members.
+        width: d, features of a response.
+        config: `model`, `n_gates`, `adapt_rows` and `rows` are read.
+        dtype: of the features; whole rows are cast to the solver's.
+        devices: over which the rows are split.
+
+    Raises:
+        CoalaError: a number that is not positive, named.
+
+    Example:
+        >>> from coala_jax import Config
+        >>> from coala_jax.convex import memory_needed
+        >>> compact = Config(rows="compact")
+        >>> memory_needed(1_000_000, 4096, compact, "bfloat16") < memory_needed(1_000_000, 4096) / 5
+        True
+    """
+    for name, value in (("pairs", pairs), ("width", width), ("devices", devices)):
+        if value < 1:
+            raise CoalaError(f"{name}={value!r} must be at least 1")
+    rows = -(-pairs // devices) * 2
+    widest = float_dtype().itemsize
+    kept = min(jnp.dtype(dtype).itemsize, widest) if config.rows == "compact" else widest
+    return rows * width * kept + temporary_bytes(rows, width + 1, config)
+
+
 def require_memory(features: Any, config: Config) -> None:
     """Raise where a solve cannot fit the devices that its rows lie on.
 
@@ -66,18 +104,14 @@ def require_memory(features: Any, config: Config) -> None:
         return
     if any(isinstance(side, jax.core.Tracer) or not side.size for side in sides):
         return
-    columns, mesh = sides[0].shape[-1] + 1, row_mesh_of(sides[0])
-    rows, parts = sum(side.size for side in sides) // (columns - 1), mesh.parts if mesh else 1
+    width, parts = sides[0].shape[-1], parts_of(row_mesh_of(sides[0]))
+    rows, dtype = sum(side.size for side in sides) // width, sides[0].dtype
     available = _device_bytes(sides[0])
-    widest = float_dtype().itemsize
 
-    def needed(parts: int, config: Config, share: float = 1.0) -> float:
-        kept = [side.dtype.itemsize if config.rows == "compact" else widest for side in sides]
-        held = sum(side.size * min(size, widest) for side, size in zip(sides, kept, strict=True))
-        here = temporary_bytes(-(-rows // parts), columns, config)
-        return held / parts + share * here
+    def needed(parts: int, config: Config) -> int:
+        return memory_needed(-(-rows // 2), width, config, dtype, parts)
 
-    if available is None or needed(parts, config, LEAST_SHARE) <= available:
+    if available is None or LEAST_SHARE * needed(parts, config) <= available:
         return
     where = f"{parts} devices" if parts > 1 else "a device"
     compact = dataclasses.replace(config, rows="compact")
@@ -93,7 +127,7 @@ def require_memory(features: Any, config: Config) -> None:
     if doing:
         mends.append(f"rows over {doing[0]} such devices fit (coala_jax.shard_rows)")
     raise CoalaError(
-        f"features: {rows} responses of {columns - 1} features with {config.n_gates} gates take up "
+        f"features: {rows} responses of {width} features with {config.n_gates} gates take up "
         f"to {_told(needed(parts, config))} on {where} of {_told(available)}: {', '.join(mends)}"
     )
 

@@ -61,7 +61,7 @@ def test_compact_rows_have_no_copy(monkeypatch, model, dtype):
 
 
 def test_what_cannot_fit_is_refused_with_what_would(monkeypatch):
-    monkeypatch.setattr(_memory, "_device_bytes", lambda side: 5e6)
+    monkeypatch.setattr(_memory, "_device_bytes", lambda side: 4e6)
     features = PreferenceFeatures(jnp.ones((2000, 100)), jnp.zeros((2000, 100)))
     with pytest.raises(ValueError, match="rows='compact'.*rows over 4 such devices"):
         cronos(Params(), features, config=Config(n_gates=4, adapt_rows=False))

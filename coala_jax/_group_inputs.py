@@ -73,8 +73,7 @@ class GroupArrays:
     def rows(self) -> jax.Array:
         """`raw_rows`, where a group without weight stands as a copy of the first that has some.
 
-        A copy has no part in the cones, the patterns or the loss; members that are missing are
-        copies already.
+        A copy has no part in the extremes of the rows; members that are missing are copies already.
         """
         counts = self.weight > 0
         first = taken(self.responses[:, 0], jnp.argmax(counts))

@@ -70,8 +70,8 @@ class PairArrays:
     def rows(self) -> jax.Array:
         """(m, d) the chosen response of every pair, and behind each the rejected one.
 
-        A pair without weight stands as a copy of the first one that has some: it then has no part
-        in the cones, the patterns or the loss.
+        A pair without weight stands as a copy of the first one that has some: of extremes of the
+        rows it then has no part, of sums its weight has none.
         """
         counts = self.weight > 0
         first = jnp.argmax(counts)

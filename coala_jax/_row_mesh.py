@@ -7,8 +7,20 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 from jax import lax
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.experimental import multihost_utils
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from coala_jax._errors import CoalaError
+
+# Errors of rows that are split over devices where each of them has a solve of its own.
+SPLIT_TWICE = "features are split over devices by their first axis"
+SPLIT_ONE = (
+    "split either the sweep or the rows; for both, call solve for each element with its rows over "
+    "a part of the devices"
+)
 
 
 class RowMesh(NamedTuple):
@@ -32,6 +44,9 @@ def row_mesh_of(value: Any) -> RowMesh | None:
     """Over which devices the first axis of an array is split; None where it is not.
 
     None as well under a caller's jit, where the compiler alone decides.
+
+    Raises:
+        CoalaError: it is so within a `jax.shard_map`, whose devices have their own rows to work on.
     """
     if isinstance(value, jax.core.Tracer) or not isinstance(value, jax.Array):
         return None
@@ -42,7 +57,33 @@ def row_mesh_of(value: Any) -> RowMesh | None:
     if not isinstance(mesh, Mesh):
         return None
     found = RowMesh(mesh, first if isinstance(first, tuple) else (first,))
-    return found if found.parts > 1 else None
+    if found.parts == 1:
+        return None
+    if AxisType.Manual in jax.sharding.get_abstract_mesh().axis_types:
+        raise CoalaError(f"{SPLIT_TWICE}, within a shard_map; {SPLIT_ONE}")
+    return found
+
+
+def copies_mesh_of(value: Any) -> Mesh | None:
+    """The devices of which each has all of an array; None on one device, or under jit."""
+    if isinstance(value, jax.core.Tracer) or not isinstance(value, jax.Array):
+        return None
+    sharding = value.sharding
+    if not isinstance(sharding, NamedSharding) or not isinstance(sharding.mesh, Mesh):
+        return None
+    return sharding.mesh if value.is_fully_replicated and sharding.mesh.size > 1 else None
+
+
+def parts_of(mesh: RowMesh | None) -> int:
+    """In how many parts rows lie: one without a mesh."""
+    return 1 if mesh is None else mesh.parts
+
+
+def on_host(value: jax.Array) -> np.ndarray:
+    """All of an array, in every process: for numbers of which there is one a pair, not features."""
+    if value.is_fully_addressable or value.is_fully_replicated:
+        return np.asarray(value)
+    return np.asarray(multihost_utils.process_allgather(value, tiled=True))
 
 
 def with_rows(mesh: RowMesh | None, value: jax.Array, axis: int = -1) -> jax.Array:
@@ -89,3 +130,24 @@ def on_each_device(
     )
     found: tuple[jax.Array, jax.Array] = split(*rows)
     return found
+
+
+def among_largest(mesh: RowMesh | None, largest: jax.Array, count: int) -> jax.Array:
+    """Which of a device's largest values are among those of all, within `on_each_device`.
+
+    As `lax.top_k` has it of all values on one device, the earlier of equal ones.
+
+    Args:
+        mesh: where the values lie; None is one device.
+        largest: (k,) by `lax.top_k` of those of this device, k <= count.
+        count: how many of all count.
+
+    Returns:
+        (k,) booleans.
+    """
+    if mesh is None:
+        return jnp.ones(largest.shape, bool)
+    everywhere = lax.all_gather(largest, mesh.axes, tiled=True)
+    _, places = lax.top_k(everywhere, min(len(everywhere), count))
+    among = jnp.zeros(len(everywhere), bool).at[places].set(True)
+    return among.reshape(mesh.parts, -1)[lax.axis_index(mesh.axes)]

@@ -7,14 +7,15 @@ import functools
 import jax
 
 from coala_jax._gradients import require_gradient, require_solved
-from coala_jax._group_inputs import require_some_group
+from coala_jax._group_inputs import Arrays, prepare_for
 from coala_jax._inputs import key_or_default, prepare_params, require_kind
 from coala_jax._solution import History, Phase1Solution, Phase2Solution, Solution, Stats
-from coala_jax._types import Config, Features, GroupFeatures, Params
-from coala_jax.convex import cronos
+from coala_jax._types import Config, Features, Params
 from coala_jax.convex._memory import require_memory
+from coala_jax.convex._phase1 import phase1_of
 from coala_jax.convex._refine import refinement_rounds
 from coala_jax.preference import finetune
+from coala_jax.preference._finetune import phase2_of
 
 
 def solve(
@@ -64,28 +65,28 @@ def solve(
     """
     require_kind("config", config, Config)
     config.require_phases_agree()
-    if isinstance(features, GroupFeatures):
-        require_some_group(features)
     require_memory(features, config)
-    params, features = require_gradient((prepare_params(params), features))
-    inputs = (params, features, key_or_default(key), gates, eval_features)
+    # Outside of jit, under which no array says where its rows lie.
+    prepared, held_out = prepare_for(config, features), None
+    if eval_features is not None:
+        held_out = prepare_for(config, eval_features, "eval_features")
+    params, prepared = require_gradient((prepare_params(params), prepared))
+    inputs = (params, prepared, key_or_default(key), gates, held_out)
     return require_solved(_solve(*inputs, config))
 
 
 @functools.partial(jax.jit, static_argnames="config")
 def _solve(
     params: Params,
-    features: Features,
+    features: Arrays,
     key: jax.Array,
     gates: jax.Array | None,
-    eval_features: Features | None,
+    eval_features: Arrays | None,
     config: Config,
 ) -> Solution:
     gate_key, batch_key = jax.random.split(key)
-    phase1 = cronos(params, features, config=config, key=gate_key, gates=gates)
-    phase2 = finetune(
-        params, phase1.head, features, config=config, key=batch_key, eval_features=eval_features
-    )
+    phase1 = phase1_of(params, features, config, gate_key, gates)
+    phase2 = phase2_of(params, phase1.head, features, eval_features, config, batch_key)
     return _both(phase1, phase2)
 
 

@@ -29,9 +29,10 @@ class PreferenceFeatures(NamedTuple):
         chosen: (n, d) features of the preferred responses; float16, bfloat16, float32 or float64.
         rejected: (n, d) features of the other responses, same shape and dtype kind.
         weight: (n,) non-negative weight of each pair, or None for 1 each: a pair of weight 2 counts
-            as two pairs and one of weight 0 as none, in standardisation, gates and both losses
-            (gates of a covariance are then other draws of one distribution). Weights are divided by
-            their mean, so only their ratios matter. Features must be finite whatever their weight.
+            as two pairs and one of weight 0 as none, in standardisation, gates, steps and both
+            losses (gates of a covariance are then other draws of one distribution). Weights are
+            divided by the mean of those above 0, so only their ratios matter. Features must be
+            finite whatever their weight.
         margin: (n,) extra margin of each pair in the Bradley-Terry loss (TRL's `margin` column),
             added to `Params.gamma`, or None for 0 each. With the Phase I loss
             `"squared_difference"` gamma + margin is what the reward difference of the pair, chosen

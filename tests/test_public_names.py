@@ -53,6 +53,8 @@ PROMISED = {
         "regularization_path",
         "save_head",
         "select",
+        "shard_rows",
+        "sharded_vmap",
         "solve",
     ],
     "coala_jax.backbones": [

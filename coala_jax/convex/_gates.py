@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from coala_jax._types import GateDistribution
-from coala_jax.convex._rows import Rows, column_products, row_products
+from coala_jax.convex._rows import Rows, column_products, is_there, row_products
 
 # Spare draws for each gate wanted, to replace duplicates and empty ones. They occur where there
 # are few rows: of 16 gates on 8 points in the plane about a third are duplicates.
@@ -125,8 +125,9 @@ def widen_margins(vectors: jax.Array, features: Rows) -> jax.Array:
     opened = products >= 0
     # A side without rows counts as beginning where the farthest row of the other one is.
     farthest = jnp.max(jnp.abs(products), axis=1, keepdims=True)
-    above = jnp.min(jnp.where(opened, products, farthest), axis=1)
-    below = jnp.max(jnp.where(opened, -farthest, products), axis=1)
+    there = is_there(features)
+    above = jnp.min(jnp.where(opened & there, products, farthest), axis=1)
+    below = jnp.max(jnp.where(opened | ~there, -farthest, products), axis=1)
     return vectors.at[:, -1].add(-(above + below) / 2)
 
 
@@ -143,8 +144,8 @@ def given_gates(vectors: jax.Array, features: Rows) -> Gates:
 
 
 def activation_patterns(features: Rows, gates: jax.Array) -> jax.Array:
-    """D_i = 1(X h_i >= 0) as booleans: (m, D), (P, D) -> (P, m)."""
-    return row_products(features, gates) >= 0
+    """D_i = 1(X h_i >= 0) as booleans, closed on rows without weight: (m, D), (P, D) -> (P, m)."""
+    return (row_products(features, gates) >= 0) & is_there(features)
 
 
 def _is_new(patterns: jax.Array) -> jax.Array:

@@ -24,7 +24,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.scipy.linalg import solve_triangular
 
-from coala_jax._row_mesh import RowMesh, on_each_device, with_rows
+from coala_jax._row_mesh import RowMesh, among_largest, on_each_device, with_rows
 from coala_jax.convex._linear_path import PathSystem, with_path
 from coala_jax.convex._output_penalties import OutputPenalties, weighed
 from coala_jax.convex._program import (
@@ -73,7 +73,7 @@ class LinearSystem:
     """Gram matrix and inverse that a whole solve shares; neither rho nor the loss enters them.
 
     Attributes:
-        shift: scalar, a share of m.
+        shift: scalar, a share of the rows that have weight.
         gram: (D, D) X^T X.
         inverse: (D, D) (shift I + X^T X)^-1.
         mesh: where the rows lie, None on one device; static.
@@ -104,15 +104,18 @@ class RowPenalties(NamedTuple):
 
 def factorize(features: Rows, mesh: RowMesh | None = None) -> LinearSystem:
     """Gram matrix of (m, D) rows, and the inverse of it and the shift."""
-    return with_share(gram_matrix(features), len(features), SPLIT_SHARE, mesh)
+    return with_share(gram_matrix(features), SPLIT_SHARE, mesh)
 
 
-def with_share(
-    gram: jax.Array, rows: int, share: float, mesh: RowMesh | None = None
-) -> LinearSystem:
-    """The system of a (D, D) Gram matrix of some rows, with a shift of this share of them."""
-    shift = jnp.asarray(share * rows, gram.dtype)
+def with_share(gram: jax.Array, share: float, mesh: RowMesh | None = None) -> LinearSystem:
+    """The system of a (D, D) Gram matrix, with a shift of this share of its rows."""
+    shift = share * _row_count(gram)
     return LinearSystem(shift, gram, _inverse(gram, shift), mesh)
+
+
+def _row_count(gram: jax.Array) -> jax.Array:
+    """How many rows with weight are in a Gram matrix: the square of the column of ones, scalar."""
+    return gram[-1, -1]
 
 
 def uniform_penalties(system: LinearSystem) -> RowPenalties:
@@ -147,21 +150,21 @@ def tight_penalties(
         features: (m, D) rows X.
         system: of X.
         multipliers: (H, P, m) non-negative, in any common positive multiple. Of each block the
-            TIGHT_ROWS * D largest count, fewer where blocks are wide; of rows on several devices as
-            many on each, so that none has to meet those of another.
+            TIGHT_ROWS * D largest count, fewer where blocks are wide. Devices tell each other as
+            many of their own; the rows stay where they are.
         tight_penalty: of rows whose multiplier is positive.
     """
     rows, width = features.shape
     most = max(FEWER_TIGHT_ROWS * width, min(TIGHT_ROWS * width, MANY_TIGHT_ROWS))
-    slack = min(LARGEST_SLACK_PENALTY, SLACK_SHARE * width / rows)
+    slack = jnp.minimum(LARGEST_SLACK_PENALTY, SLACK_SHARE * width / _row_count(system.gram))
 
     by_row, here = local_rows(features)
 
     def tight_of(x: Any, multiplier: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Penalties of rows, and the Gram matrix of those that are tight."""
         largest, index = lax.top_k(multiplier, min(len(multiplier), most))
-        tight = largest > 0
-        penalty = jnp.full(multiplier.shape, slack, features.dtype)
+        tight = (largest > 0) & among_largest(system.mesh, largest, most)
+        penalty = jnp.full_like(multiplier, slack)
         penalty = penalty.at[index].set(jnp.where(tight, tight_penalty, slack))
         picked = jnp.where(tight[:, None], rows_at(here(x), index), 0)
         return penalty, picked.T @ picked

@@ -71,7 +71,19 @@ def cronos(
     require_memory(features, config)
     with jax.default_matmul_precision("highest"):
         inputs = require_gradient((prepare_params(params), prepare_for(config, features)))
-        solution = _cronos(*inputs, config, key, gates)
+    return phase1_of(*inputs, config, key, gates)
+
+
+def phase1_of(
+    params: Params,
+    features: Arrays,
+    config: Config,
+    key: jax.Array | None,
+    gates: jax.Array | None,
+) -> Phase1Solution:
+    """`cronos` of prepared scalars and features, which say where their rows lie under jit too."""
+    with jax.default_matmul_precision("highest"):
+        solution = _cronos(params, features, config, key, gates)
     return require_solved(solution)
 
 

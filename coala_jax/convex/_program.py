@@ -28,7 +28,7 @@ from jax import lax
 
 from coala_jax._group_inputs import Arrays, group_targets
 from coala_jax._inputs import PairArrays, beside
-from coala_jax._row_mesh import RowMesh, with_rows
+from coala_jax._row_mesh import RowMesh, parts_of, with_rows
 from coala_jax._types import Config, Params
 from coala_jax.convex._rows import (
     Rows,
@@ -83,6 +83,11 @@ class Program:
         return self.linear_ridge is not None
 
     @property
+    def parts(self) -> int:
+        """In how many parts the rows lie: one on one device."""
+        return parts_of(self.mesh)
+
+    @property
     def halves(self) -> jax.Array:
         """(H,) signs with which the halves of u enter the output: (1, -1) for v and w, or (1,)."""
         return jnp.asarray(HALVES[self.model], self.features.dtype)
@@ -125,13 +130,22 @@ def make_program(
         config: `phase1_loss`, `advantage`, `model` and `linear_path` are read.
     """
     labels, row_weight = loss_targets(config, arrays, params)
+    # Of mean 1 over the labels that have some: one without weight changes nothing.
+    count = label_count(arrays, labels)
+    row_weight = row_weight * (count / len(labels))
     unset = jnp.full((), jnp.nan, x.dtype)
     patterns = with_rows(arrays.mesh, patterns.astype(x.dtype))
     if isinstance(x, jax.Array):
         x = with_rows(arrays.mesh, x, 0)
-    ridge = params.linear_ridge * len(labels) if config.linear_path else None
+    ridge = params.linear_ridge * count if config.linear_path else None
     kind = (config.loss, config.model)
     return Program(x, patterns, labels, row_weight, unset, *kind, ridge, arrays.mesh)
+
+
+def label_count(arrays: Arrays, labels: jax.Array) -> jax.Array:
+    """How many of the labels of a program are of pairs or groups with weight: scalar."""
+    share = len(labels) // len(arrays.weight)
+    return share * jnp.sum(arrays.weight > 0).astype(arrays.weight.dtype)
 
 
 def network_output(program: Program, products: jax.Array) -> jax.Array:

@@ -72,15 +72,22 @@ class Excess(NamedTuple):
     is_rounding: jax.Array
 
 
-def in_blocks(problem: Problem) -> BlockedRows:
-    """The rows of a problem, prepared for `excess_bound`."""
+def in_blocks(problem: Problem, parts: int = 1) -> BlockedRows:
+    """The rows of a problem, prepared for `excess_bound`.
+
+    Args:
+        problem: of Phase II.
+        parts: in how many its rows lie on devices; no block has rows of two.
+    """
     rows = problem.weight.shape[0]
-    size = math.isqrt(rows - 1) + 1
-    blocks = -(-rows // size)
+    here = rows // parts
+    size = min(math.isqrt(rows - 1) + 1, here)
+    blocks = -(-here // size)
 
     def split(leaf: jax.Array) -> jax.Array:
-        filled = jnp.pad(leaf, [(0, blocks * size - rows), *[(0, 0)] * (leaf.ndim - 1)])
-        return filled.reshape(blocks, size, *leaf.shape[1:])
+        by_part = leaf.reshape(parts, here, *leaf.shape[1:])
+        filled = jnp.pad(by_part, [(0, 0), (0, blocks * size - here), *[(0, 0)] * (leaf.ndim - 1)])
+        return filled.reshape(parts * blocks, size, *leaf.shape[1:])
 
     blocked = jax.tree.map(split, problem)
     lengths = jnp.where(blocked.weight > 0, _norm(blocked.design), 0)

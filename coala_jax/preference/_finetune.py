@@ -20,6 +20,7 @@ from coala_jax._head import (
     with_term_weights,
 )
 from coala_jax._inputs import input_status, key_or_default, prepare_params, require_kind
+from coala_jax._row_mesh import parts_of
 from coala_jax._solution import Phase2History, Phase2Solution, Phase2Stats, RewardMetrics
 from coala_jax._status import Status
 from coala_jax._types import Config, Features, GroupFeatures, Params
@@ -124,7 +125,21 @@ def finetune(
         prepared, held_out = prepare_for(config, features), None
         if eval_features is not None:
             held_out = prepare_for(config, eval_features, "eval_features")
-        inputs = (prepare_params(params), head, prepared, held_out, config, key_or_default(key))
+        params = prepare_params(params)
+    return phase2_of(params, head, prepared, held_out, config, key_or_default(key))
+
+
+def phase2_of(
+    params: Params,
+    head: Head,
+    features: Arrays,
+    eval_features: Arrays | None,
+    config: Config,
+    key: jax.Array,
+) -> Phase2Solution:
+    """`finetune` of prepared scalars and features, which say where their rows lie under jit too."""
+    with jax.default_matmul_precision("highest"):
+        inputs = (params, head, features, eval_features, config, key)
         solution = in_reverse_mode(_finetune, *inputs)
     return require_solved(solution)
 
@@ -164,7 +179,7 @@ def _train(inputs: _Inputs, config: Config, key: jax.Array) -> tuple[Phase2Solut
     )
     entries = config.max_epochs + 1
     valid = status == Status.SOLVED
-    blocked = in_blocks(train.problem)
+    blocked = in_blocks(train.problem, parts_of(features.mesh))
 
     def record(
         history: Phase2History, epoch: jax.Array, value: jax.Array, theta2: jax.Array

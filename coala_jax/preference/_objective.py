@@ -26,7 +26,7 @@ import jax.numpy as jnp
 from coala_jax._errors import CoalaError
 from coala_jax._group_inputs import Arrays, as_groups, group_targets
 from coala_jax._head import Head
-from coala_jax._inputs import PairArrays
+from coala_jax._inputs import PairArrays, beside
 from coala_jax._types import Config, Objective, Params
 from coala_jax.losses import BRADLEY_TERRY, Loss
 from coala_jax.preference._terms import term_differences, terms_by_side
@@ -113,9 +113,9 @@ def logistic_problem(
         return LogisticProblem(design, gamma + pairs.margin, pairs.weight)
     chosen, rejected = terms_by_side(head, pairs)
     return LogisticProblem(
-        jnp.concatenate([chosen, -rejected]),
-        gamma + jnp.concatenate([pairs.margin, pairs.margin]),
-        jnp.concatenate([pairs.weight, pairs.weight]),
+        beside(chosen, -rejected),
+        gamma + beside(pairs.margin, pairs.margin),
+        pairs.row_weight,
     )
 
 

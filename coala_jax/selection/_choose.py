@@ -24,9 +24,11 @@ from coala_jax._inputs import (
     prepare_params,
     require_kind,
 )
+from coala_jax._row_mesh import on_host
 from coala_jax._status import Status
 from coala_jax._types import Config, Features, Params
 from coala_jax.losses import SQUARED_DIFFERENCE
+from coala_jax.selection._copies import with_copies
 from coala_jax.selection._judged_pairs import judged_pairs
 from coala_jax.selection._left_out import LeftOut, Paths
 from coala_jax.selection._scores import (
@@ -152,10 +154,10 @@ def choose_strengths(
     require_kind("params", params, Params)
     require_kind("config", config, Config)
     arrays = prepare_for(config, features)
-    row_weight = np.asarray(arrays.weight, np.float64)
+    row_weight = on_host(arrays.weight).astype(np.float64)
     row_names = group_names(groups, len(row_weight))
     if groups is None:
-        row_names = _with_copies(arrays, row_names)
+        row_names = with_copies(arrays, row_names)
     _require_settings(config, grid, folds, rule)
     config.require_phases_agree()
     require_better_chosen(config, params, arrays)
@@ -211,8 +213,8 @@ def require_better_chosen(config: Config, params: Params, pairs: Arrays) -> None
     """
     if config.loss != SQUARED_DIFFERENCE or not isinstance(pairs, PairArrays):
         return
-    targets = np.asarray(params.gamma, np.float64) + np.asarray(pairs.margin, np.float64)
-    counted = np.asarray(pairs.weight) > 0
+    targets = np.asarray(params.gamma, np.float64) + on_host(pairs.margin).astype(np.float64)
+    counted = on_host(pairs.weight) > 0
     if counted.any() and not targets[counted].any():
         raise CoalaError(
             "margin: every target (gamma + margin) is 0, and squared_difference fits a head to the "
@@ -381,19 +383,6 @@ def group_names(groups: Sequence[Hashable] | None, pairs: int) -> tuple[str, ...
                 f"groups must name the group of each pair; got {name!r} for pair {index}"
             )
     return tuple(map(str, given))
-
-
-def _with_copies(arrays: Arrays, names: tuple[str, ...]) -> tuple[str, ...]:
-    """Groups of pairs that nobody has grouped: copies of a pair belong together."""
-    if isinstance(arrays, PairArrays):
-        both = (arrays.chosen, arrays.rejected)
-        sides = np.concatenate([np.asarray(side) for side in both], axis=1)
-    else:
-        sides = np.asarray(arrays.responses).reshape(len(names), -1)
-    first: dict[bytes, str] = {}
-    return tuple(
-        first.setdefault(row.tobytes(), name) for row, name in zip(sides, names, strict=True)
-    )
 
 
 def _require_settings(config: Config, grid: Grid, folds: int, rule: Rule) -> None:

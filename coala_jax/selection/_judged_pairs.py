@@ -8,6 +8,7 @@ import numpy as np
 
 from coala_jax._group_inputs import Arrays
 from coala_jax._inputs import PairArrays
+from coala_jax._row_mesh import on_host
 
 
 class JudgedPairs(NamedTuple):
@@ -34,10 +35,10 @@ class JudgedPairs(NamedTuple):
 
 def judged_pairs(arrays: Arrays) -> JudgedPairs:
     """All pairs, or of groups all pairs of members with different scores."""
-    weight = np.asarray(arrays.weight, np.float64)
+    weight = on_host(arrays.weight).astype(np.float64)
     if isinstance(arrays, PairArrays):
         return JudgedPairs(np.arange(len(weight)), weight)
-    level, member = np.asarray(arrays.level), np.asarray(arrays.member) > 0
+    level, member = on_host(arrays.level), on_host(arrays.member) > 0
     ordered = level[:, :, None] < level[:, None, :]
     row, better, worse = np.nonzero(ordered & member[:, :, None] & member[:, None, :])
     number = np.bincount(row, minlength=len(weight))

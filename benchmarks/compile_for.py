@@ -371,8 +371,9 @@ def _step_cells(rows: Iterable[dict[str, Any]]) -> Iterable[list[str]]:
             moved = step_bytes(P3, k, by_block=False, row_bytes=row_bytes)
             yield _one_step(card, f"by formula, {kept}", moved, seconds)
         for row in programs:
-            steps = {loop["function"].partition(".<locals>")[0]: loop for loop in row["loops"]}
-            moved = steps["cronos_steps"]["bytes"] + k * steps["solve_correction"]["bytes"]
+            bytes_of = {place: loop["bytes"] for place, loop in _places(row["loops"])}
+            step = bytes_of["cronos_steps", "cronos_solve", 0]
+            moved = step + k * bytes_of["solve_correction", "cronos_steps", 0]
             title = f"as compiled, {row['part'].removeprefix(OF_P3)}, rows {row['rows']}"
             yield _one_step(card, title, moved, moved / card.bandwidth)
 

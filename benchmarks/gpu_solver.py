@@ -1,7 +1,7 @@
 """Phase I on one GPU: seconds, share of the card's bandwidth, memory, and what TF32 costs.
 
     PYTHONPATH=. python benchmarks/gpu_solver.py                         # one card, 8 minutes
-    PYTHONPATH=. python benchmarks/gpu_solver.py --pairs 118000 --tolerances 1e-3 --name gpu_p3
+    PYTHONPATH=. python benchmarks/gpu_solver.py --name gpu_p3 --pairs 118016 --tolerances 1e-3
     python benchmarks/gpu_solver.py --pairs 60 --width 6 --gates 3       # any machine, installed
 
 Made preference features are solved by `coala_jax.cronos` to certified gaps, its steps with float32
@@ -11,7 +11,8 @@ products and with the TF32 ones that are a GPU's default. Every certificate is r
 A step is timed bare, `STEPS` of them after as many (and one change of row penalties, where these
 pay), since a solve also prepares, projects and certifies; the bytes that it must move are those of
 `step_costs`, and share of copy is their rate over that of reading and writing an array as large as
-X. ``--rows`` are values of `Config.rows`, one after the other; problem P3 is ``--pairs 118000``.
+X. ``--rows compact full`` takes one after the other. Problem P3 has 118 000 pairs; 118 016 is the
+next multiple of 128 (docs/solver.md, On a GPU).
 
 A part that fails, or for which the rest of the budget is too short, stays in the tables with its
 reason. Tables and JSON are written after every part. The peak of the device's memory is the
@@ -21,6 +22,7 @@ highest so far, the same for all that follows it.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import functools
 import itertools
 import sys
@@ -36,7 +38,8 @@ from reporting import Measured, Recorder, best_seconds, figure, markdown, origin
 from step_costs import FLOAT_BYTES, Size, step_bytes
 
 from coala_jax import Config, Params, Phase1Solution, PreferenceFeatures, Status, certify, cronos
-from coala_jax._inputs import prepare_features, prepare_params
+from coala_jax._group_inputs import prepare_for
+from coala_jax._inputs import prepare_params
 from coala_jax.convex import (
     CronosProblem,
     CronosState,
@@ -46,6 +49,7 @@ from coala_jax.convex import (
 from coala_jax.convex._penalties import balance_rows, rows_pay
 from coala_jax.convex._prepare import at_strength, prepare
 from coala_jax.convex._program import column_products, row_products
+from coala_jax.convex._rows import for_steps
 
 # Pairs made at once: float32 rows of 4096 pairs of width 4096 take 134 MB.
 CHUNK_PAIRS = 4096
@@ -404,14 +408,17 @@ def _prepare(
     """As `cronos` begins."""
     with jax.default_matmul_precision("highest"):
         params = prepare_params(params)
-        prepared = prepare(params, prepare_features(features), config, None, None)
+        prepared = prepare(params, prepare_for(config, features), config, None, None)
         problem, _ = at_strength(params, config, prepared)
         return problem, cronos_init(problem, adapt_rows=rows_pay(config, problem.program))
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def _steps(config: Config, problem: CronosProblem, state: CronosState) -> CronosState:
-    """Bare steps, without any certificate."""
+    """Bare steps, without any certificate, with the products that steps have."""
+    program = problem.program
+    program = dataclasses.replace(program, features=for_steps(program.features))
+    problem = problem._replace(program=program)
     with jax.default_matmul_precision(config.precision):
         return lax.fori_loop(
             0,

@@ -34,7 +34,7 @@ from coala_jax.convex._certificate import zero_network
 from coala_jax.convex._cronos import CronosProblem, CronosState, cronos_init, cronos_step
 from coala_jax.convex._gates import sample_gates
 from coala_jax.convex._lambda_max import lambda_max
-from coala_jax.convex._linear_system import OutputSystem, factorize, solve_correction
+from coala_jax.convex._linear_system import OutputSystem, Point, factorize, solve_correction
 from coala_jax.convex._penalties import balance_rows, projected_rows_pay, rows_pay
 from coala_jax.convex._phase1 import _cronos
 from coala_jax.convex._prepare import Prepared, at_strength, prepare
@@ -182,6 +182,7 @@ def _cg_steps(problem: CronosProblem, state: CronosState) -> Any:
         state.rows,
         OutputSystem(problem.outputs, state.path),
         state.weights_dual,
+        Point(state.point, state.products, state.fitted, state.linear),
         tolerance=0.0,
         max_iterations=CG_STEPS,
     )

@@ -1,32 +1,17 @@
 """Phase I on one GPU: seconds, share of the card's bandwidth, memory, and what TF32 costs.
 
     PYTHONPATH=. python benchmarks/gpu_solver.py                         # one card, 8 minutes
+    PYTHONPATH=. python benchmarks/gpu_solver.py --pairs 118000 --tolerances 1e-3 --name gpu_p3
     python benchmarks/gpu_solver.py --pairs 60 --width 6 --gates 3       # any machine, installed
 
 Made preference features are solved by `coala_jax.cronos` to certified gaps, its steps with float32
 products and with the TF32 ones that are a GPU's default. Every certificate is recomputed by
 `coala_jax.certify`.
 
-One ADMM step with k conjugate-gradient steps must move, in numbers of 4 bytes (m rows, width
-D = d + 1, P gates; `step_bytes`),
-
-    (1 + 2 k) m D  +  (1 + k) 2 P D^2  +  (16 + 7 k) 2 P m
-
-- X, m D: one column pass for the right side (`pull_back`); in a conjugate-gradient step one row
-  pass over 2P blocks and one column pass over P.
-- The inverses of the blocks, 2 P D^2: one read for the first direction, one a conjugate-gradient
-  step.
-- Arrays of one number a row and block, 2 P m, patterns counting half. A step of conjugate
-  gradients writes and reads the products of its direction (2), reads the patterns for the output
-  and for its adjoint, writes and reads the adjoint (4 halves), and updates the sum of the products
-  (3): 7. Around them the residual reads slack, multiplier, products, penalties and patterns (4.5)
-  and writes what the column pass reads (2); the sum of products starts from zero (1); the proxes
-  read the same five arrays and the correction (5.5) and write three (3): 16.
-
-Every array counts once between two products with X, as if all that is elementwise were fused:
-what XLA moves beyond that shows as a smaller share. Arrays of m or 2 P D numbers are left out.
-The step is timed bare, `STEPS` of them after as many and one change of row penalties, since a
-solve also prepares, projects and certifies.
+A step is timed bare, `STEPS` of them after as many (and one change of row penalties, where these
+pay), since a solve also prepares, projects and certifies; the bytes that it must move are those of
+`step_costs`, and share of copy is their rate over that of reading and writing an array as large as
+X. ``--rows`` are values of `Config.rows`, one after the other; problem P3 is ``--pairs 118000``.
 
 A part that fails, or for which the rest of the budget is too short, stays in the tables with its
 reason. Tables and JSON are written after every part. The peak of the device's memory is the
@@ -37,16 +22,18 @@ from __future__ import annotations
 
 import argparse
 import functools
+import itertools
 import sys
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args, get_type_hints
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 from problems import SIGNAL, SPECTRUM_EXPONENT, TEACHER_NEURONS
 from reporting import Measured, Recorder, best_seconds, figure, markdown, origin, parser_of
+from step_costs import FLOAT_BYTES, Size, step_bytes
 
 from coala_jax import Config, Params, Phase1Solution, PreferenceFeatures, Status, certify, cronos
 from coala_jax._inputs import prepare_features, prepare_params
@@ -56,37 +43,20 @@ from coala_jax.convex import (
     cronos_init,
     cronos_step,
 )
-from coala_jax.convex._penalties import balance_rows
+from coala_jax.convex._penalties import balance_rows, rows_pay
 from coala_jax.convex._prepare import at_strength, prepare
 from coala_jax.convex._program import column_products, row_products
 
-FLOAT_BYTES = 4
 # Pairs made at once: float32 rows of 4096 pairs of width 4096 take 134 MB.
 CHUNK_PAIRS = 4096
 # Calls that are queued before waiting, so that launching one hides behind the one before.
 CALLS = 10
 # Bare ADMM steps in one run: enough that copying the state once does not show.
 STEPS = 100
+# Of an option whose value is that of `Config`.
+DEFAULT = "default"
 # Tolerances that the first certificate meets, to load kernels before anything is timed.
 LOOSE = 1e30
-
-
-class Size(NamedTuple):
-    """Pairs n, width d of the features and gates P."""
-
-    pairs: int
-    width: int
-    gates: int
-
-    @property
-    def rows(self) -> int:
-        """Rows m of the program, two a pair."""
-        return 2 * self.pairs
-
-    @property
-    def columns(self) -> int:
-        """Columns D of the program, one for the bias."""
-        return self.width + 1
 
 
 class Column(NamedTuple):
@@ -99,7 +69,7 @@ class Column(NamedTuple):
 
 
 _NOTE = (Column("peak GB", "peak_bytes", ".3g", 1e9), Column("note", "failure"))
-_PRECISION = Column("precision", "precision")
+_ROWS, _PRECISION = Column("rows", "rows"), Column("precision", "precision")
 _TOLERANCE = Column("tolerance", "tolerance", "g")
 _CERTIFIED = (
     Column("gap", "relative_gap", ".2e"),
@@ -113,6 +83,7 @@ TABLES = (
         ("copy", "features", "preparation", "row penalties", "step", "compile"),
         (
             Column("part", "part"),
+            _ROWS,
             _PRECISION,
             Column("seconds", "seconds", ".4g"),
             Column("CG steps", "cg_iterations", ".2f"),
@@ -126,6 +97,7 @@ TABLES = (
         "Phase I",
         ("solve",),
         (
+            _ROWS,
             _PRECISION,
             _TOLERANCE,
             Column("seconds", "seconds", ".3g"),
@@ -142,6 +114,7 @@ TABLES = (
         "Certificates of Phase I, recomputed with float32 products",
         ("certificate",),
         (
+            _ROWS,
             _PRECISION,
             _TOLERANCE,
             Column("reported gap", "reported_gap", ".2e"),
@@ -178,12 +151,16 @@ def main(argv: list[str] | None = None) -> None:
     recorder = make_recorder(arguments)
     copy_rate = recorder.measure({"part": "copy"}, measure_copy, size)
     features = recorder.measure({"part": "features"}, measure_features, size)
-    for precision in arguments.precisions:
+    for rows, precision in itertools.product(arguments.rows, arguments.precisions):
         config = Config(
-            n_gates=size.gates, precision=precision, max_iterations=arguments.max_iterations
+            n_gates=size.gates,
+            precision=precision,
+            max_iterations=arguments.max_iterations,
+            **({} if rows == DEFAULT else {"rows": rows}),
         )
-        _measure_solves(recorder, config, features, arguments.tolerances)
-        _measure_step(recorder, config, features, size, copy_rate)
+        identity = {"rows": rows, "precision": precision}
+        _measure_solves(recorder, config, identity, features, arguments.tolerances)
+        _measure_step(recorder, config, identity, features, size, copy_rate)
     for precision in arguments.precisions:
         for columns in (size.columns, size.width):
             for name in ("row", "column"):
@@ -206,31 +183,46 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
         default=["highest", "default"],
         help="Config.precision; the last two are TF32 on a GPU",
     )
+    parser.add_argument(
+        "--rows",
+        nargs="+",
+        choices=rows_choices(),
+        default=[DEFAULT],
+        help="Config.rows: how X is kept and multiplied",
+    )
     parser.add_argument("--max-iterations", type=int, default=1000, help="ADMM steps of a solve")
     parser.add_argument("--budget", type=float, default=450.0, help="seconds for everything")
     return parser.parse_args(argv)
 
 
+def rows_choices() -> tuple[str, ...]:
+    """Values of `Config.rows`, where this version has that field, and that of its default."""
+    kinds = get_type_hints(Config)
+    return (DEFAULT, *(get_args(kinds["rows"]) if "rows" in kinds else ()))
+
+
 def _measure_solves(
-    recorder: Recorder, config: Config, features: PreferenceFeatures | None, tolerances: list[float]
+    recorder: Recorder,
+    config: Config,
+    identity: dict[str, Any],
+    features: PreferenceFeatures | None,
+    tolerances: list[float],
 ) -> None:
     """Phase I to every tolerance, each with its certificate recomputed."""
-    identity = {"precision": config.precision}
     solve = recorder.measure(
         {"part": "compile", **identity}, functools.partial(measure_compile, config), features
     )
     for tolerance in tolerances:
-        identity = {"precision": config.precision, "tolerance": tolerance}
+        one = {**identity, "tolerance": tolerance}
         measure = functools.partial(measure_solve, tolerance)
-        solution = recorder.measure({"part": "solve", **identity}, measure, solve, features)
-        recorder.measure(
-            {"part": "certificate", **identity}, measure_certificate, features, solution
-        )
+        solution = recorder.measure({"part": "solve", **one}, measure, solve, features)
+        recorder.measure({"part": "certificate", **one}, measure_certificate, features, solution)
 
 
 def _measure_step(
     recorder: Recorder,
     config: Config,
+    identity: dict[str, Any],
     features: PreferenceFeatures | None,
     size: Size,
     copy_rate: float | None,
@@ -238,8 +230,9 @@ def _measure_step(
     """What a solve is made of: preparation, one change of the row penalties, and bare steps."""
 
     def measure(part: str, function: Callable[..., Measured], value: Any) -> Any:
-        identity = {"part": part, "precision": config.precision}
-        return recorder.measure(identity, functools.partial(function, config), value)
+        return recorder.measure(
+            {"part": part, **identity}, functools.partial(function, config), value
+        )
 
     start = measure("preparation", measure_preparation, features)
     balanced = measure("row penalties", measure_row_penalties, start)
@@ -345,9 +338,15 @@ def measure_preparation(config: Config, features: PreferenceFeatures) -> Measure
 
 
 def measure_row_penalties(config: Config, start: tuple[CronosProblem, CronosState]) -> Measured:
-    """One change of the row penalties, an inverse a block, after the first steps."""
+    """One change of the row penalties, an inverse a block, after the first steps.
+
+    No figure where they do not pay: a solve of this size never makes them.
+    """
     problem, state = start
-    run = functools.partial(_balance, config, problem, _steps(config, problem, state))
+    state = _steps(config, problem, state)
+    if not state.rows.by_block:
+        return Measured({}, (problem, state))
+    run = functools.partial(_balance, config, problem, state)
     seconds = best_seconds(run, repeats=1)
     return Measured({"seconds": seconds}, (problem, run()))
 
@@ -363,7 +362,9 @@ def measure_step(
     run = functools.partial(_steps, config, problem, state)
     seconds = best_seconds(run) / STEPS
     cg_iterations = int(run().cg_iterations - state.cg_iterations) / STEPS
-    moved = step_bytes(size, cg_iterations)
+    x = problem.program.features
+    row_bytes = min(leaf.dtype.itemsize for leaf in jax.tree.leaves(x))
+    moved = step_bytes(size, cg_iterations, by_block=state.rows.by_block, row_bytes=row_bytes)
     rate = moved / seconds
     return Measured(
         {
@@ -374,21 +375,6 @@ def measure_step(
             "share_of_copy": None if copy_rate is None else rate / copy_rate,
         }
     )
-
-
-def step_bytes(size: Size, cg_iterations: float) -> float:
-    """Bytes that one ADMM step must read and write; the count is in the module's docstring.
-
-    Args:
-        size: of the program.
-        cg_iterations: conjugate-gradient steps in it; a mean may be fractional.
-    """
-    features = size.rows * size.columns
-    inverses = 2 * size.gates * size.columns**2
-    state = 2 * size.gates * size.rows
-    k = cg_iterations
-    numbers = (1 + 2 * k) * features + (1 + k) * inverses + (16 + 7 * k) * state
-    return FLOAT_BYTES * numbers
 
 
 def measure_product(size: Size, name: str, columns: int, precision: str) -> Measured:
@@ -420,7 +406,7 @@ def _prepare(
         params = prepare_params(params)
         prepared = prepare(params, prepare_features(features), config, None, None)
         problem, _ = at_strength(params, config, prepared)
-        return problem, cronos_init(problem, adapt_rows=config.adapt_rows)
+        return problem, cronos_init(problem, adapt_rows=rows_pay(config, problem.program))
 
 
 @functools.partial(jax.jit, static_argnums=0)

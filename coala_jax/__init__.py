@@ -21,6 +21,7 @@ from coala_jax._head import (
     save_head,
 )
 from coala_jax._lazy import lazy_names
+from coala_jax._shard_rows import shard_rows
 from coala_jax._sharded_vmap import sharded_vmap
 from coala_jax._solution import (
     Certificate,
@@ -99,6 +100,7 @@ __all__ = [
     "regularization_path",
     "save_head",
     "select",
+    "shard_rows",
     "sharded_vmap",
     "solve",
 ]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, TypeAlias
+import math
+from collections.abc import Callable
+from typing import Any, TypeAlias, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +22,7 @@ from coala_jax._inputs import (
     taken,
 )
 from coala_jax._relative_weights import over_their_mean
+from coala_jax._row_blocks import as_bits, from_bits, map_blocks
 from coala_jax._row_mesh import RowMesh, row_mesh_of
 from coala_jax._types import Config, Features, GroupFeatures, Params, float_dtype
 from coala_jax.losses import LISTWISE, LOSSES, PLACKETT_LUCE
@@ -40,6 +43,7 @@ class GroupArrays:
         member: (n, k) 1 or 0.
         weight: (n,) of mean 1; 0 for groups without two members of different scores.
         mesh: where the rows lie, None on one device; static.
+        compact: whether the responses have the dtype that they came in; static.
     """
 
     responses: jax.Array
@@ -48,6 +52,7 @@ class GroupArrays:
     member: jax.Array
     weight: jax.Array
     mesh: RowMesh | None = dataclasses.field(default=None, metadata={"static": True})
+    compact: bool = dataclasses.field(default=False, metadata={"static": True})
 
     @property
     def width(self) -> int:
@@ -68,8 +73,7 @@ class GroupArrays:
     def rows(self) -> jax.Array:
         """`raw_rows`, where a group without weight stands as a copy of the first that has some.
 
-        A copy has no part in the cones, the patterns or the loss; members that are missing are
-        copies already.
+        A copy has no part in the extremes of the rows; members that are missing are copies already.
         """
         counts = self.weight > 0
         first = taken(self.responses[:, 0], jnp.argmax(counts))
@@ -88,13 +92,14 @@ class GroupArrays:
 
 
 Arrays: TypeAlias = PairArrays | GroupArrays
+Tree = TypeVar("Tree")
 
 
 def prepare_for(config: Config, features: Features, name: str = "features") -> Arrays:
     """`PairArrays`, or `GroupArrays`, as the Phase I loss of a configuration takes them.
 
     Args:
-        config: `phase1_loss` is read.
+        config: `phase1_loss` and `rows` are read.
         features: what the caller passed.
         name: how the caller calls it, for messages.
 
@@ -102,7 +107,7 @@ def prepare_for(config: Config, features: Features, name: str = "features") -> A
         TypeError, ValueError: as `prepare_features` has it; groups with a loss of pairs or of
             single responses, pairs with margins and a loss of groups.
     """
-    grouped = config.loss.grouped
+    grouped, compact = config.loss.grouped, config.rows == "compact"
     if isinstance(features, GroupFeatures):
         if not grouped:
             known = ", ".join(key for key, loss in LOSSES.items() if loss.grouped)
@@ -111,8 +116,8 @@ def prepare_for(config: Config, features: Features, name: str = "features") -> A
                 f"{'pairs' if config.loss.pairwise else 'single responses'}: give a Config with "
                 f"one of {known}"
             )
-        return prepare_groups(features, name)
-    pairs = prepare_features(features, name)
+        return prepare_groups(features, name, compact=compact)
+    pairs = prepare_features(features, name, compact=compact)
     if grouped and features.margin is not None:
         raise CoalaError(
             f"{name}.margin is read by losses of pairs, and phase1_loss={config.phase1_loss!r} is "
@@ -121,27 +126,35 @@ def prepare_for(config: Config, features: Features, name: str = "features") -> A
     return pairs
 
 
-def prepare_groups(features: GroupFeatures, name: str = "features") -> GroupArrays:
+def prepare_groups(
+    features: GroupFeatures, name: str = "features", *, compact: bool = False
+) -> GroupArrays:
     """Check shapes and dtypes, cast to the solver's dtype, fill what is missing.
+
+    Args:
+        features: what the caller passed.
+        name: how the caller calls it, for messages.
+        compact: whether responses keep a narrower dtype than the solver's.
 
     Raises:
         TypeError: arrays that are not floating point, or no arrays.
         ValueError: shapes that do not fit, fewer than two groups or members; scores and ranks, or
             neither; groups of which none says anything (where values are known).
     """
-    responses = float_features(f"{name}.responses", features.responses)
+    responses = float_features(f"{name}.responses", features.responses, compact=compact)
     member, scores, level, says = require_some_group(features, name)
-    first = jnp.argmax(member, axis=1)
-    filling = jnp.take_along_axis(responses, first[:, None, None], axis=1)
-    filling = jnp.where(jnp.any(member, axis=1)[:, None, None], filling, 0)
-    responses = jnp.where(member[:, :, None], responses, filling)
+    if features.mask is not None:
+        first = jnp.argmax(member, axis=1)
+        filling = jnp.take_along_axis(responses, first[:, None, None], axis=1)
+        filling = jnp.where(jnp.any(member, axis=1)[:, None, None], filling, 0)
+        responses = jnp.where(member[:, :, None], responses, filling)
     groups = len(responses)
     weight = jnp.ones(groups, float_dtype())
     if features.weight is not None:
         weight = per_row(f"{name}.weight", features.weight, groups, "group")
     weight = over_their_mean(jnp.where(says, weight, 0), float_dtype())
-    member = member.astype(responses.dtype)
-    return GroupArrays(responses, scores, level, member, weight, row_mesh_of(features.responses))
+    member, mesh = member.astype(weight.dtype), row_mesh_of(features.responses)
+    return GroupArrays(responses, scores, level, member, weight, mesh, compact)
 
 
 def fitted_arrays(config: Config, arrays: Arrays) -> Arrays:
@@ -154,9 +167,30 @@ def as_groups(arrays: Arrays) -> GroupArrays:
     if isinstance(arrays, GroupArrays):
         return arrays
     responses = jnp.stack([arrays.chosen, arrays.rejected], axis=1)
-    scores = jnp.tile(jnp.array([0, -1], responses.dtype), (len(responses), 1))
+    scores = jnp.tile(jnp.array([0, -1], arrays.weight.dtype), (len(responses), 1))
     ones = jnp.ones_like(scores)
-    return GroupArrays(responses, scores, -scores, ones, arrays.weight, arrays.mesh)
+    kind = (arrays.mesh, arrays.compact)
+    return GroupArrays(responses, scores, -scores, ones, arrays.weight, *kind)
+
+
+def map_arrays(function: Callable[[Arrays], Tree], arrays: Arrays) -> Tree:
+    """A function of pairs or groups in the solver's dtype, block by block where they are compact.
+
+    Args:
+        function: of some n of them to a pytree of (n c, ...) arrays, for any c.
+        arrays: all of them.
+    """
+    if not arrays.compact:
+        return function(arrays)
+    dtype = arrays.weight.dtype
+
+    def of_block(block: Arrays) -> Tree:
+        floats = jax.tree.map(lambda leaf, whole: from_bits(leaf, whole.dtype), block, arrays)
+        wide = jax.tree.map(lambda leaf: leaf.astype(dtype), floats)
+        return function(dataclasses.replace(wide, mesh=None, compact=False))
+
+    width = sum(math.prod(side.shape[1:]) for side in arrays.responses_by_side)
+    return map_blocks(of_block, arrays.mesh, jax.tree.map(as_bits, arrays), width=width)
 
 
 def require_some_group(

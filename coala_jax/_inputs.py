@@ -41,6 +41,7 @@ class PairArrays:
     Attributes:
         chosen, rejected, weight, margin: of the pairs.
         mesh: where the rows lie, None on one device; static.
+        compact: whether the responses have the dtype that they came in; static.
     """
 
     chosen: jax.Array
@@ -48,6 +49,7 @@ class PairArrays:
     weight: jax.Array
     margin: jax.Array
     mesh: RowMesh | None = dataclasses.field(default=None, metadata={"static": True})
+    compact: bool = dataclasses.field(default=False, metadata={"static": True})
 
     @property
     def width(self) -> int:
@@ -68,8 +70,8 @@ class PairArrays:
     def rows(self) -> jax.Array:
         """(m, d) the chosen response of every pair, and behind each the rejected one.
 
-        A pair without weight stands as a copy of the first one that has some: it then has no part
-        in the cones, the patterns or the loss.
+        A pair without weight stands as a copy of the first one that has some: of extremes of the
+        rows it then has no part, of sums its weight has none.
         """
         counts = self.weight > 0
         first = jnp.argmax(counts)
@@ -96,12 +98,15 @@ def beside(chosen: jax.Array, rejected: jax.Array) -> jax.Array:
     return jnp.stack([chosen, rejected], axis=1).reshape(-1, *chosen.shape[1:])
 
 
-def prepare_features(features: PreferenceFeatures, name: str = "features") -> PairArrays:
+def prepare_features(
+    features: PreferenceFeatures, name: str = "features", *, compact: bool = False
+) -> PairArrays:
     """Check shapes and dtypes and cast to the solver's dtype, filling weight and margin.
 
     Args:
         features: what the caller passed.
         name: how the caller calls it, for messages.
+        compact: whether features keep a narrower dtype than the solver's.
 
     Returns:
         All four arrays in float32 (float64 under x64); weights divided by their mean, all NaN
@@ -117,8 +122,8 @@ def prepare_features(features: PreferenceFeatures, name: str = "features") -> Pa
             f"{name} must be coala_jax.PreferenceFeatures(chosen, rejected) or GroupFeatures, "
             f"got {type(features).__name__}"
         )
-    chosen = float_features(f"{name}.chosen", features.chosen)
-    rejected = float_features(f"{name}.rejected", features.rejected)
+    chosen = float_features(f"{name}.chosen", features.chosen, compact=compact)
+    rejected = float_features(f"{name}.rejected", features.rejected, compact=compact)
     if chosen.ndim != 2 or chosen.shape != rejected.shape:
         raise CoalaError(
             f"{name}.chosen and {name}.rejected must both be (n, d) with row j of each answering "
@@ -135,7 +140,8 @@ def prepare_features(features: PreferenceFeatures, name: str = "features") -> Pa
         weight = over_their_mean(per_row(f"{name}.weight", features.weight, pairs), weight.dtype)
     if features.margin is not None:
         margin = per_row(f"{name}.margin", features.margin, pairs).astype(margin.dtype)
-    return PairArrays(chosen, rejected, weight, margin, row_mesh_of(features.chosen))
+    mesh = row_mesh_of(features.chosen)
+    return PairArrays(chosen, rejected, weight, margin, mesh, compact)
 
 
 def input_status(params: Params, features: Any, others: Any = None) -> jax.Array:
@@ -198,8 +204,14 @@ def key_or_default(key: jax.Array | None) -> jax.Array:
     return jax.random.key(_DEFAULT_SEED) if key is None else key
 
 
-def float_features(name: str, value: Any) -> jax.Array:
-    """An array of floats in the solver's dtype; a TypeError for what is none."""
+def float_features(name: str, value: Any, *, compact: bool = False) -> jax.Array:
+    """An array of floats in the solver's dtype; a TypeError for what is none.
+
+    Args:
+        name: how the caller calls it.
+        value: the array.
+        compact: whether it keeps a narrower dtype.
+    """
     if not hasattr(value, "dtype") or not hasattr(value, "shape"):
         raise TypeError(f"{name} must be a jax or numpy array, got {type(value).__name__}")
     if not jnp.issubdtype(value.dtype, jnp.floating):
@@ -207,7 +219,9 @@ def float_features(name: str, value: Any) -> jax.Array:
             f"{name} has dtype {value.dtype}: features are floating point; "
             f"cast with .astype('float32') if these numbers are features"
         )
-    return as_array(name, value).astype(float_dtype())
+    array = as_array(name, value)
+    narrower = array.dtype.itemsize < float_dtype().itemsize
+    return array if compact and narrower else array.astype(float_dtype())
 
 
 def as_array(name: str, value: Any, dtype: Any = None) -> jax.Array:

@@ -23,8 +23,15 @@ def versions() -> dict[str, str]:
 
 
 def device() -> str:
-    """What the solver ran on, for example ``cpu (2 cores, x86_64)``."""
-    first = jax.devices()[0]
+    """What the solver could run on, for example ``cpu (2 cores, x86_64)``.
+
+    Several devices are counted, and processes.
+    """
+    devices, processes = jax.devices(), jax.process_count()
+    first = devices[0]
+    text = f"{first.platform} ({first.device_kind})"
     if first.platform == "cpu":
-        return f"cpu ({os.cpu_count()} cores, {platform.machine()})"
-    return f"{first.platform} ({first.device_kind})"
+        text = f"cpu ({os.cpu_count()} cores, {platform.machine()})"
+    if len(devices) > 1:
+        text += f", {len(devices)} devices"
+    return text + (f" of {processes} processes" if processes > 1 else "")

@@ -102,14 +102,14 @@ def with_rows(mesh: RowMesh | None, value: jax.Array, axis: int = -1) -> jax.Arr
 def on_each_device(
     mesh: RowMesh | None,
     function: Callable[..., tuple[jax.Array, jax.Array]],
-    *rows: jax.Array,
+    *rows: Any,
 ) -> tuple[jax.Array, jax.Array]:
     """A function of the rows of every device, which meets no others.
 
     Args:
         mesh: where the rows lie; None is one device.
         function: of some rows, to a value of each of them and a sum over them.
-        rows: arrays whose first axis is that of the rows.
+        rows: pytrees of arrays whose first axis is that of the rows.
 
     Returns:
         The values of all rows, and the sum over all of them, on every device.
@@ -118,7 +118,7 @@ def on_each_device(
         return function(*rows)
     by_row = PartitionSpec(mesh.axes)
 
-    def local(*here: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def local(*here: Any) -> tuple[jax.Array, jax.Array]:
         values, total = function(*here)
         return values, lax.psum(total, mesh.axes)
 

@@ -29,9 +29,10 @@ class PreferenceFeatures(NamedTuple):
         chosen: (n, d) features of the preferred responses; float16, bfloat16, float32 or float64.
         rejected: (n, d) features of the other responses, same shape and dtype kind.
         weight: (n,) non-negative weight of each pair, or None for 1 each: a pair of weight 2 counts
-            as two pairs and one of weight 0 as none, in standardisation, gates and both losses
-            (gates of a covariance are then other draws of one distribution). Weights are divided by
-            their mean, so only their ratios matter. Features must be finite whatever their weight.
+            as two pairs and one of weight 0 as none, in standardisation, gates, steps and both
+            losses (gates of a covariance are then other draws of one distribution). Weights are
+            divided by the mean of those above 0, so only their ratios matter. Features must be
+            finite whatever their weight.
         margin: (n,) extra margin of each pair in the Bradley-Terry loss (TRL's `margin` column),
             added to `Params.gamma`, or None for 0 each. With the Phase I loss
             `"squared_difference"` gamma + margin is what the reward difference of the pair, chosen
@@ -124,6 +125,7 @@ class Params(NamedTuple):
 
 
 Precision = Literal["highest", "high", "default"]
+RowKind = Literal["full", "compact"]
 Objective = Literal["pairwise", "pointwise", "none"]
 GateDistribution = Literal["isotropic", "covariance", "mixed"]
 
@@ -186,6 +188,10 @@ class Config:
         precision: of the products in ADMM steps; `"highest"` keeps float32 ones out of TF32 on
             GPUs. All else has float32 products, certificates among it, so that a solve whose steps
             are too coarse says so.
+        rows: `"full"` keeps standardised rows in the solver's dtype beside the features;
+            `"compact"` the features alone, in the dtype that they came in, and standardises them
+            where they are used: 2 bytes a number of bfloat16 features. Certificates are as exact
+            in either; there are no gradients of it.
     """
 
     n_gates: int = 16
@@ -205,6 +211,7 @@ class Config:
     batch_size: int | None = None
     sweep: Literal["sequential", "lockstep"] = "sequential"
     precision: Precision = "highest"
+    rows: RowKind = "full"
 
     def __post_init__(self) -> None:
         """Reject values that no program can be built from.

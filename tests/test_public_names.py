@@ -53,6 +53,7 @@ PROMISED = {
         "regularization_path",
         "save_head",
         "select",
+        "shard_rows",
         "sharded_vmap",
         "solve",
     ],

@@ -1,6 +1,7 @@
 """The public face: solve bare, under jit and vmap, statuses, dtypes and bad input."""
 
 import dataclasses
+import re
 
 import chex
 import jax
@@ -363,3 +364,24 @@ def test_the_mend_of_an_explicit_axis_is_one():
 
 def test_every_status_has_a_text():
     assert all(len(status.text) > 20 for status in Status)
+
+
+# Libraries that an exported solve calls: Cholesky factors, and eigenvalues.
+CUSTOM_CALLS = {"cuda": {"cusolver_potrf_ffi", "cusolver_syevd_ffi"}, "tpu": {"Eigh"}}
+
+
+@pytest.mark.parametrize("platform", CUSTOM_CALLS)
+def test_a_solve_is_exported_for_accelerators_with_known_custom_calls_alone(platform):
+    """`jax.export` lowers it where there is none, and takes no call that may change its meaning."""
+    export = pytest.importorskip("jax.export")
+    config = dataclasses.replace(CONFIG, linear_path=True)
+    scalar, side = (jax.ShapeDtypeStruct(shape, jnp.float32) for shape in ((), (PAIRS, WIDTH)))
+    run = jax.jit(lambda params, features: solve(params, features, config=config).head)
+    made = export.export(run, platforms=[platform])(
+        Params(*[scalar] * len(Params._fields)), PreferenceFeatures(side, side)
+    )
+    assert made.platforms == (platform,)
+    assert (WIDTH, 2 * CONFIG.n_gates) in [leaf.shape for leaf in made.out_avals]
+    called = set(re.findall(r"custom_call @([\w.$]+)", made.mlir_module()))
+    called -= {"Sharding", "shape_assertion"}  # jax's own
+    assert called <= CUSTOM_CALLS[platform]

@@ -141,7 +141,8 @@ def program_of(answers: Answers, certificate: Any, config: Any, params: Any) -> 
     x = _standardised_rows(answers.standing(counts), certificate)
     products = np.asarray(certificate.gates, np.float64) @ x.T
     near = abs(products) <= rounding(x, certificate.gates)
-    weight = np.where(counts, answers.weight, 0)
+    # Their mean is 1 over those that have some.
+    weight = np.where(counts, answers.weight, 0) * counts.mean()
     loss: Loss | GroupLoss
     if isinstance(answers, Groups):
         loss, labels = GROUP_LOSSES[config.phase1_loss], answers.labels
@@ -160,7 +161,7 @@ def program_of(answers: Answers, certificate: Any, config: Any, params: Any) -> 
         loss=loss,
         gated=config.model == "gated_relu",
         strength=float(certificate.group_lasso_strength),
-        ridge=params.linear_ridge * len(labels) if config.linear_path else None,
+        ridge=params.linear_ridge * len(labels) * counts.mean() if config.linear_path else None,
     )
 
 

@@ -10,7 +10,8 @@ from coala_jax._files import require_writable
 from coala_jax.cli._derived_options import add_fields, from_options
 from coala_jax.cli._options import add_model_options, model_options
 from coala_jax.cli._output import counts_line, report, say, warning_line
-from coala_jax.cli._parser import UsageError, natural_number, positive_integer, seed
+from coala_jax.cli._parser import natural_number, seed
+from coala_jax.cli._processes import add_process_options, asked_part
 from coala_jax.cli._row_options import (
     DATA_HELP,
     add_row_options,
@@ -22,7 +23,7 @@ from coala_jax.cli._row_options import (
     warn_of,
 )
 from coala_jax.data._writing import SET_ASIDE_NAME
-from coala_jax.features import FeatureStore, Part
+from coala_jax.features import FeatureStore
 from coala_jax.features._groups import group_counts
 from coala_jax.features._settings import ExtractSettings
 
@@ -58,13 +59,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         old={"--no-sharing": "share_prefixes"},
     )
     add_model_options(parser, engine=True)
-    group = parser.add_argument_group(
-        "several processes", "each extracts its part, OUT.part-I-of-N, for coala-jax join"
+    add_process_options(
+        parser, "each extracts its part, OUT.part-I-of-N, for coala-jax join, or solve as they are"
     )
-    group.add_argument(
-        "--process-id", type=natural_number, metavar="I", help="which one this is, from 0"
-    )
-    group.add_argument("--processes", type=positive_integer, metavar="N", help="how many there are")
     add_row_options(parser)
     add_set_aside(parser, f"OUT.{SET_ASIDE_NAME}")
 
@@ -78,7 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
     from coala_jax.features._distinct import set_same_aside
     from coala_jax.features._join import part_path
 
-    part = _part(arguments)
+    part = asked_part(arguments)
     settings = from_options(arguments, ExtractSettings)
     out = Path(arguments.out)
     require_writable(out, folder=True)
@@ -159,14 +156,3 @@ def _prefix_line(counts: Mapping[str, int]) -> str:
         "{pairs_with_fewer}, without any: {pairs_without}"
     )
     return text.format(**counts)
-
-
-def _part(arguments: argparse.Namespace) -> Part | None:
-    """Which part of a store is asked for; None for all of it."""
-    if (arguments.process_id is None) != (arguments.processes is None):
-        raise UsageError("--process-id and --processes go together: give both or neither")
-    if arguments.processes is None:
-        return None
-    part = Part(arguments.process_id, arguments.processes)
-    part.check()
-    return part

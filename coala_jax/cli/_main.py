@@ -29,7 +29,8 @@ NOT_SOLVED, INTERRUPTED = 3, 130
 # Name and password in an address: the command line stands in reports.
 _USER = re.compile(r"(https?://)[^/\s@]*@")
 SERVER_MODULES = ("starlette", "uvicorn", "h11")
-EPILOG = """exit codes: 0 done and solved; 2 bad input, nothing written; 3 a phase ended unsolved
+EPILOG = """exit codes: 0 done and solved; 2 bad input, nothing written; 3 a phase ended unsolved;
+4 another of several processes ended
 
 example:
   coala-jax quickstart --out out/quickstart"""

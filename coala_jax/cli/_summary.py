@@ -25,10 +25,15 @@ def finish(arguments: argparse.Namespace, experiment: Experiment, out: Path) -> 
     files = write_experiment(out, experiment, figures, say)
     result = {"out": out, "files": files, **figures}
     report(arguments, result, [*_verdict(experiment, figures), *_lines(figures, out, files)])
-    if experiment.phases.status in SUCCESSES:
-        return SOLVED
-    say(f"{figures['status']}: {experiment.phases.status.text}")
-    return NOT_SOLVED
+    code = exit_code(experiment)
+    if code != SOLVED:
+        say(f"{figures['status']}: {experiment.phases.status.text}")
+    return code
+
+
+def exit_code(experiment: Experiment) -> int:
+    """Whether both phases of an experiment are solved."""
+    return SOLVED if experiment.phases.status in SUCCESSES else NOT_SOLVED
 
 
 def _lines(report: dict[str, Any], out: Path, files: list[Path]) -> list[str]:

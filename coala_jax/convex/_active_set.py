@@ -28,8 +28,8 @@ from coala_jax.convex._program import (
     output_adjoint,
     path_adjoint,
     path_output,
-    row_products,
 )
+from coala_jax.convex._rows import row_products
 
 # Eigenvalues of the Gram matrix of the tight rows below this many roundings of the largest one
 # are zero: their eigenvectors span the null space.
@@ -101,11 +101,13 @@ def find_active_set(program: Program, weights: jax.Array, slack: jax.Array) -> A
 
 def active_set(program: Program, blocks: jax.Array, tight: jax.Array) -> ActiveSet:
     """An active set from its (H, P) blocks and the (H, P, m) rows that are tight in them."""
-    width = program.features.shape[1]
+    features = program.features
+    assert isinstance(features, jax.Array)  # compact rows have no gradients
+    width = features.shape[1]
     tight = tight & blocks[..., None]
 
     def one_block(rows: jax.Array) -> tuple[jax.Array, jax.Array]:
-        picked = jnp.where(rows[:, None], program.features, 0)
+        picked = jnp.where(rows[:, None], features, 0)
         values, vectors = jnp.linalg.eigh(picked.T @ picked)
         cut = _RANK_ROUNDINGS * jnp.finfo(values.dtype).eps * jnp.max(values)
         zero = values <= cut

@@ -23,7 +23,6 @@ from coala_jax.convex._program import (
     network_output,
     path_output,
     path_penalty,
-    row_products,
     row_values,
     spread_to_rows,
 )
@@ -32,6 +31,7 @@ from coala_jax.convex._rounding import (
     chunked_sum,
     sum_error,
 )
+from coala_jax.convex._rows import row_lengths, row_products
 from coala_jax.losses._best_scale import best_scale
 
 # Standard deviations of the rounding of outputs, taken as independent from row to row (Higham &
@@ -115,7 +115,7 @@ def objective_from_above(
     if linear is not None:
         norms = norms + jnp.linalg.norm(linear)
     unit = unit_roundoff(output.dtype)
-    error = width**0.5 * unit * norms * jnp.sqrt(jnp.max(jnp.sum(program.features**2, axis=1)))
+    error = width**0.5 * unit * norms * jnp.max(row_lengths(program.features))
     return value + _DEVIATIONS * error * jnp.linalg.norm(program.dual_point(output))
 
 
@@ -170,7 +170,7 @@ def _centring_error(program: Program, point: jax.Array) -> tuple[jax.Array, jax.
     if program.loss.staged:  # the sum that each level leaves may be off by those of a sum
         roundings = roundings + 2 * members * (members + _OF_A_SHARE)
     error = relative_error(roundings, point.dtype)
-    lengths = jnp.linalg.norm(program.features, axis=1).reshape(groups, members)
+    lengths = row_lengths(program.features).reshape(groups, members)
 
     def pulled(sizes: jax.Array) -> jax.Array:
         return error * jnp.vdot(jnp.sum(sizes, axis=1), jnp.max(lengths, axis=1))

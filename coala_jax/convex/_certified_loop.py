@@ -37,7 +37,7 @@ from coala_jax.convex._penalties import (
     adapt_penalties,
     projected_rows_pay,
     rows_pay,
-    update_cost,
+    update_is_due,
 )
 from coala_jax.convex._program import (
     Program,
@@ -45,10 +45,10 @@ from coala_jax.convex._program import (
     network_output,
     objective,
     path_output,
-    row_products,
 )
 from coala_jax.convex._projection import Cones
 from coala_jax.convex._rays import best_lengths
+from coala_jax.convex._rows import row_products
 
 # Residuals and violation this many times their tolerances away, a check cannot be the last one: the
 # bound is then made at checks 4, 8, 16, ... only, for statuses that do not ask for residuals.
@@ -182,7 +182,7 @@ def cronos_solve(
         no_strength, nothing = program.strength == 0, _is_nothing(zero_value, dual.value)
         promising = promising | nothing
         unpaid = jnp.where(loop.paid < 0, state.iterations - config.check_every, loop.paid)
-        is_paid = state.iterations - unpaid >= update_cost(program)
+        is_paid = update_is_due(program, state.iterations - unpaid)
         thorough = last | no_strength | nothing | is_paid
         wanted = promising | last
         primal, projected = lax.cond(

@@ -29,8 +29,13 @@ from coala_jax.convex._linear_path import fit_path
 from coala_jax.convex._penalties import NEVER, adapt_penalties, rows_pay
 from coala_jax.convex._phase1 import head_of_weights
 from coala_jax.convex._prepare import Prepared, at_strength, prepare
-from coala_jax.convex._program import make_program
-from coala_jax.convex._standardize import fit_standardization, standardize, unstandardize_path
+from coala_jax.convex._program import label_count, make_program
+from coala_jax.convex._rows import raw_rows
+from coala_jax.convex._standardize import (
+    fit_standardization,
+    program_rows,
+    unstandardize_path,
+)
 
 # Steps between two looks at the residuals, and fewest and most looks at a strength: the first steps
 # from a network that is nearly zero change little, which a residual takes for convergence.
@@ -115,14 +120,14 @@ def linear_probes(params: Params, arrays: Arrays, ridges: jax.Array, config: Con
         ridges: from high to low.
         config: `phase1_loss` is read.
     """
-    standardization = fit_standardization(arrays.rows, arrays.row_weight)
-    x = standardize(arrays.rows, standardization)
+    standardization = fit_standardization(raw_rows(arrays), arrays.row_weight)
+    x = program_rows(arrays, standardization)
     config = dataclasses.replace(config, linear_path=True)
     program = make_program(x, jnp.zeros((1, len(x)), bool), arrays, params, config)
-    zero = jnp.zeros_like(program.labels)
+    zero, labels = jnp.zeros_like(program.labels), label_count(arrays, program.labels)
 
     def weaker(linear: jax.Array, ridge: jax.Array) -> tuple[jax.Array, jax.Array]:
-        weighed = dataclasses.replace(program, linear_ridge=ridge * len(program.labels))
+        weighed = dataclasses.replace(program, linear_ridge=ridge * labels)
         found = fit_path(weighed, zero, linear, tolerance=_PROBE_TOLERANCE)
         raw = unstandardize_path(found, standardization)
         assert raw is not None

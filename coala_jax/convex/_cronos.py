@@ -14,6 +14,7 @@ anew and any loss with a scalar prox fits. `cronos_solve` drives the steps to a 
 
 from __future__ import annotations
 
+import dataclasses
 from typing import NamedTuple
 
 import jax
@@ -30,6 +31,7 @@ from coala_jax.convex._linear_path import (
 from coala_jax.convex._linear_system import (
     LinearSystem,
     OutputSystem,
+    Point,
     RowPenalties,
     block_penalties,
     factorize,
@@ -46,15 +48,16 @@ from coala_jax.convex._output_penalties import (
     weighed,
 )
 from coala_jax.convex._program import (
+    HALVES,
     Program,
     block_norms,
     inner_product,
     network_output,
     output_adjoint,
     path_output,
-    row_products,
 )
 from coala_jax.convex._projection import relax
+from coala_jax.convex._rows import for_steps, row_products
 
 # Conjugate gradients stop at this share of the last change of the splits: errors then fall with
 # the residuals and are summable, as Theorem 4.2 asks. 0.1 costs 1 to 3 steps per ADMM step.
@@ -86,13 +89,14 @@ class CronosState(NamedTuple):
 
     Attributes:
         weights: (H, P, D) split v of the weights, sparse by groups.
-        slack: (H, P, m) split s of G u, non-negative where there are cones.
+        slack_sum: (H, P, m) s + nu, of which one is zero: the split of G u where it is positive,
+            else its scaled multiplier. One array instead of two is read and written a step.
         output: split z of S F u, one value a label.
         weights_dual: (H, P, D) scaled multiplier mu.
-        slack_dual: (H, P, m) scaled multiplier nu, non-positive; zero without cones.
-        output_dual: its scaled multiplier zeta.
+        output_dual: scaled multiplier zeta of z.
         point: (H, P, D) u, where the next linear system starts.
         products: (H, P, m) X times each block of u.
+        fitted: S (F u + X w), one value a label.
         linear: (d,) w of the linear path; None without one.
         penalty: scalar rho of the next step.
         path: system of the linear path at that rho; None without one.
@@ -106,13 +110,13 @@ class CronosState(NamedTuple):
     """
 
     weights: jax.Array
-    slack: jax.Array
+    slack_sum: jax.Array
     output: jax.Array
     weights_dual: jax.Array
-    slack_dual: jax.Array
     output_dual: jax.Array
     point: jax.Array
     products: jax.Array
+    fitted: jax.Array
     linear: jax.Array | None
     penalty: jax.Array
     path: PathSystem | None
@@ -123,6 +127,20 @@ class CronosState(NamedTuple):
     dual_residual: jax.Array
     iterations: jax.Array
     cg_iterations: jax.Array
+
+    @property
+    def slack(self) -> jax.Array:
+        """The split s of G u, non-negative where there are cones: (H, P, m)."""
+        return jnp.maximum(self.slack_sum, 0) if self._has_cones else self.slack_sum
+
+    @property
+    def slack_dual(self) -> jax.Array:
+        """Its scaled multiplier nu, non-positive; zero without cones: (H, P, m)."""
+        return jnp.minimum(self.slack_sum, 0) if self._has_cones else jnp.zeros_like(self.slack_sum)
+
+    @property
+    def _has_cones(self) -> bool:
+        return self.weights.shape[-3] == len(HALVES["relu"])
 
     @property
     def multipliers(self) -> jax.Array:
@@ -158,7 +176,7 @@ def cronos_init(problem: CronosProblem, *, adapt_rows: bool = True) -> CronosSta
     none = jnp.zeros((), jnp.int32)
     halves = problem.program.halves.shape[0]
     weights = jnp.zeros((halves, blocks, width), dtype)
-    slack = with_rows(problem.program.mesh, jnp.zeros((halves, blocks, rows), dtype))
+    of_rows = with_rows(problem.program.mesh, jnp.zeros((halves, blocks, rows), dtype))
     output = path_output(problem.program, problem.linear)
     weights_dual, output_dual, path = weights, jnp.zeros_like(output), None
     if problem.linear is not None:
@@ -172,13 +190,13 @@ def cronos_init(problem: CronosProblem, *, adapt_rows: bool = True) -> CronosSta
         penalties = uniform_penalties(problem.system)
     return CronosState(
         weights=weights,
-        slack=slack,
+        slack_sum=of_rows,
         output=output,
         weights_dual=weights_dual,
-        slack_dual=slack,
         output_dual=output_dual,
         point=weights,
-        products=slack,
+        products=of_rows,
+        fitted=output,
         linear=problem.linear,
         penalty=problem.penalty,
         path=path,
@@ -205,50 +223,48 @@ def _duals_of_path(problem: CronosProblem, output: jax.Array) -> tuple[jax.Array
 def cronos_step(problem: CronosProblem, state: CronosState, max_cg_iterations: int) -> CronosState:
     """One step of Algorithm 2."""
     program, shift, rows = problem.program, problem.system.shift, state.rows
-    signs = program.signs
+    signs, outputs = program.signs, OutputSystem(problem.outputs, state.path)
 
-    # The residual of the u-step's linear system at the last u.
+    # The residual of the u-step's linear system at the last u, once the path has moved to suit it.
+    begun = Point(state.point, state.products, state.fitted, state.linear)
+    output_gap = state.output - state.output_dual - state.fitted
+    if state.path is not None and state.linear is not None:
+        move = path_move(program, problem.outputs, state.path, output_gap, state.linear)
+        seen = path_output(program, move)
+        begun = begun._replace(output=state.fitted + seen, linear=state.linear + move)
+        output_gap = output_gap - seen
     slack_gap = rows.penalty * (state.slack - state.slack_dual - signs * state.products)
-    output_gap = state.output - state.output_dual - _output(program, state)
-    linear = state.linear
-    if state.path is not None and linear is not None:
-        move = path_move(program, problem.outputs, state.path, output_gap, linear)
-        linear = linear + move
-        output_gap = output_gap - path_output(program, move)
     right = shift * (state.weights - state.weights_dual - state.point)
     right = right + pull_back(program, slack_gap, weighed(program, problem.outputs, output_gap))
-    correction = solve_correction(
+    point, cg_iterations = solve_correction(
         program,
         rows,
-        OutputSystem(problem.outputs, state.path),
+        outputs,
         right,
+        begun,
         tolerance=_cg_tolerance(state),
         max_iterations=max_cg_iterations,
     )
-    point = state.point + correction.weights
-    products = state.products + correction.products
-    if state.path is not None and linear is not None:
-        moved = network_output(program, correction.products)
-        linear = linear - path_move(program, problem.outputs, state.path, moved)
-    found = state._replace(point=point, products=products, linear=linear)
 
-    relaxed_weights = relax(point, state.weights) + state.weights_dual
-    relaxed_slack = relax(signs * products, state.slack) + state.slack_dual
-    relaxed_output = relax(_output(program, found), state.output) + state.output_dual
+    relaxed_weights = relax(point.weights, state.weights) + state.weights_dual
+    relaxed_slack = relax(signs * point.products, state.slack) + state.slack_dual
+    relaxed_output = relax(point.output, state.output) + state.output_dual
 
     weights = group_soft_threshold(relaxed_weights, program.strength / (state.penalty * shift))
-    slack = jnp.maximum(relaxed_slack, 0) if program.has_cones else relaxed_slack
     output = output_prox(program, problem.outputs, state.penalty, relaxed_output)
 
-    new = found._replace(
+    new = state._replace(
         weights=weights,
-        slack=slack,
+        slack_sum=relaxed_slack,
         output=output,
         weights_dual=relaxed_weights - weights,
-        slack_dual=relaxed_slack - slack,
         output_dual=relaxed_output - output,
+        point=point.weights,
+        products=point.products,
+        fitted=point.output,
+        linear=point.linear,
         iterations=state.iterations + 1,
-        cg_iterations=state.cg_iterations + correction.iterations,
+        cg_iterations=state.cg_iterations + cg_iterations,
     )
     return _with_residuals(new, state, problem)
 
@@ -267,27 +283,34 @@ def cronos_steps(
 ) -> CronosState:
     """So many steps in a row, with products of `Config.precision`.
 
-    They begin with products of u made anew in the precision of the caller: the steps update them,
-    and rounding adds up. Where `precision` is below the highest, so does the last step, and it has
-    the caller's precision: its residuals are what a status may rest on.
+    They begin with products of u, and outputs, made anew in the precision of the caller: the steps
+    update them, and rounding adds up. Where `precision` is below the highest, or products are those
+    of parts, so does the last step, and it has the caller's precision: its residuals are what a
+    status may rest on.
     """
 
-    def run(state: CronosState, count: int) -> CronosState:
+    def run(problem: CronosProblem, state: CronosState, count: int) -> CronosState:
         return lax.fori_loop(
             0, count, lambda _, state: cronos_step(problem, state, max_cg_iterations), state
         )
 
+    program = problem.program
+    quick = dataclasses.replace(program, features=for_steps(program.features))
     state = refresh_products(problem, state)
-    if precision == "highest":
-        return run(state, steps)
+    if precision == "highest" and quick.features is program.features:
+        return run(problem, state, steps)
     with jax.default_matmul_precision(precision):
-        state = run(state, steps - 1)
-    return run(refresh_products(problem, state), 1)
+        state = run(problem._replace(program=quick), state, steps - 1)
+    return run(problem, refresh_products(problem, state), 1)
 
 
 def refresh_products(problem: CronosProblem, state: CronosState) -> CronosState:
-    """Products of u from u itself."""
-    return state._replace(products=row_products(problem.program.features, state.point))
+    """Products and outputs of u from u itself."""
+    products = row_products(problem.program.features, state.point)
+    fitted = network_output(problem.program, products)
+    if state.linear is not None:
+        fitted = fitted + path_output(problem.program, state.linear)
+    return state._replace(products=products, fitted=fitted)
 
 
 def group_soft_threshold(weights: jax.Array, threshold: jax.Array) -> jax.Array:
@@ -297,16 +320,16 @@ def group_soft_threshold(weights: jax.Array, threshold: jax.Array) -> jax.Array:
     return factor * weights
 
 
-def _output(program: Program, state: CronosState) -> jax.Array:
-    """S (F u + X w) of a state, one value a label."""
-    output = network_output(program, state.products)
-    return output if state.linear is None else output + path_output(program, state.linear)
-
-
 def _cg_tolerance(state: CronosState) -> jax.Array:
     """A share of the last change, but not below rounding; in the preconditioner's norm."""
     target = _CG_SHARE * state.change
     return jnp.maximum(target, _CG_FLOOR * jnp.finfo(target.dtype).eps * state.size)
+
+
+def _with_changes(
+    split: jax.Array, dual: jax.Array, old_split: jax.Array, old_dual: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+    return split, dual, split - old_split, dual - old_dual
 
 
 def _with_residuals(new: CronosState, old: CronosState, problem: CronosProblem) -> CronosState:
@@ -318,23 +341,19 @@ def _with_residuals(new: CronosState, old: CronosState, problem: CronosProblem) 
     nearly all of it where rows are many or pairs nearly equal. Without a strength there is nothing
     to balance.
     """
-
-    def norm(weights: jax.Array, slack: jax.Array, output: jax.Array) -> jax.Array:
-        return jnp.sqrt(
-            problem.system.shift * inner_product(weights, weights)
-            + inner_product(new.rows.penalty * slack, slack)
-            + inner_product(weighed(problem.program, problem.outputs, output), output)
-        )
-
-    splits = norm(new.weights, new.slack, new.output)
-    balanced = jnp.where(problem.program.strength > 0, 0, new.output_dual)
-    duals = norm(new.weights_dual, new.slack_dual, balanced)
-    primal = norm(
-        new.weights_dual - old.weights_dual,
-        new.slack_dual - old.slack_dual,
-        new.output_dual - old.output_dual,
+    program, penalty = problem.program, new.rows.penalty
+    balanced = jnp.where(program.strength > 0, 0, new.output_dual)
+    # Splits, multipliers, and the changes of both.
+    weights = jnp.stack(_with_changes(new.weights, new.weights_dual, old.weights, old.weights_dual))
+    slacks = _with_changes(new.slack, new.slack_dual, old.slack, old.slack_dual)
+    split, _, *changes = _with_changes(new.output, new.output_dual, old.output, old.output_dual)
+    outputs = jnp.stack([split, balanced, *changes])
+    of_outputs = jax.vmap(lambda one: inner_product(weighed(program, problem.outputs, one), one))
+    splits, duals, change, primal = jnp.sqrt(
+        problem.system.shift * jax.vmap(inner_product)(weights, weights)
+        + jnp.stack([inner_product(penalty * slack, slack) for slack in slacks])
+        + of_outputs(outputs)
     )
-    change = norm(new.weights - old.weights, new.slack - old.slack, new.output - old.output)
     tiny = jnp.finfo(splits.dtype).tiny
     return new._replace(
         size=splits,

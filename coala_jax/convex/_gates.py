@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from coala_jax._types import GateDistribution
+from coala_jax.convex._rows import Rows, column_products, is_there, row_products
 
 # Spare draws for each gate wanted, to replace duplicates and empty ones. They occur where there
 # are few rows: of 16 gates on 8 points in the plane about a third are duplicates.
@@ -33,7 +34,7 @@ class Gates(NamedTuple):
 def sample_gates(
     key: jax.Array,
     n_gates: int,
-    features: jax.Array,
+    features: Rows,
     *,
     open_first: bool = False,
     distribution: GateDistribution = "isotropic",
@@ -74,7 +75,7 @@ def sample_gates(
 
 
 def _combinations(
-    key: jax.Array, n_gates: int, features: jax.Array, weight: jax.Array | None, members: int
+    key: jax.Array, n_gates: int, features: Rows, weight: jax.Array | None, members: int
 ) -> jax.Array:
     """Gaussian combinations of the rows, scaled to length sqrt(D): of covariance X^T W X before.
 
@@ -86,12 +87,12 @@ def _combinations(
     share = jnp.swapaxes(share.reshape(n_gates, members, -1), 1, 2).reshape(n_gates, rows)
     if weight is not None:
         share = share * jnp.sqrt(weight)
-    vectors = share @ features
+    vectors = column_products(features, share)
     length = jnp.linalg.norm(vectors, axis=1, keepdims=True)
     return vectors * (jnp.sqrt(width) / jnp.where(length == 0, 1, length)).astype(vectors.dtype)
 
 
-def distinct_gates(vectors: jax.Array, n_gates: int, features: jax.Array) -> Gates:
+def distinct_gates(vectors: jax.Array, n_gates: int, features: Rows) -> Gates:
     """The first P candidates that select a row and do not repeat an earlier pattern.
 
     They are moved away from the rows (`widen_margins`). Where there are fewer, the gates left over
@@ -110,7 +111,7 @@ def distinct_gates(vectors: jax.Array, n_gates: int, features: jax.Array) -> Gat
     return Gates(kept, patterns, jnp.sum(useful, dtype=jnp.int32))
 
 
-def widen_margins(vectors: jax.Array, features: jax.Array) -> jax.Array:
+def widen_margins(vectors: jax.Array, features: Rows) -> jax.Array:
     """The same patterns by hyperplanes halfway between the nearest rows on either side.
 
     Only the bias moves. No row is then so near to a hyperplane that rounding decides its side,
@@ -120,12 +121,13 @@ def widen_margins(vectors: jax.Array, features: jax.Array) -> jax.Array:
         vectors: (P, D) gates h_i.
         features: (m, D) rows X, the last column being ones.
     """
-    products = vectors @ features.T
+    products = row_products(features, vectors)
     opened = products >= 0
     # A side without rows counts as beginning where the farthest row of the other one is.
     farthest = jnp.max(jnp.abs(products), axis=1, keepdims=True)
-    above = jnp.min(jnp.where(opened, products, farthest), axis=1)
-    below = jnp.max(jnp.where(opened, -farthest, products), axis=1)
+    there = is_there(features)
+    above = jnp.min(jnp.where(opened & there, products, farthest), axis=1)
+    below = jnp.max(jnp.where(opened | ~there, -farthest, products), axis=1)
     return vectors.at[:, -1].add(-(above + below) / 2)
 
 
@@ -135,15 +137,15 @@ def closed_unless(used: jax.Array, vectors: jax.Array) -> jax.Array:
     return jnp.where(used[:, None], vectors, nowhere)
 
 
-def given_gates(vectors: jax.Array, features: jax.Array) -> Gates:
+def given_gates(vectors: jax.Array, features: Rows) -> Gates:
     """Gates as a caller gives them, duplicates and all: (P, D) and (m, D) rows."""
     patterns = activation_patterns(features, vectors)
     return Gates(vectors, patterns, jnp.sum(_is_new(patterns), dtype=jnp.int32))
 
 
-def activation_patterns(features: jax.Array, gates: jax.Array) -> jax.Array:
-    """D_i = 1(X h_i >= 0) as booleans: (m, D), (P, D) -> (P, m)."""
-    return gates @ features.T >= 0
+def activation_patterns(features: Rows, gates: jax.Array) -> jax.Array:
+    """D_i = 1(X h_i >= 0) as booleans, closed on rows without weight: (m, D), (P, D) -> (P, m)."""
+    return (row_products(features, gates) >= 0) & is_there(features)
 
 
 def _is_new(patterns: jax.Array) -> jax.Array:

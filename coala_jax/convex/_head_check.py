@@ -18,9 +18,9 @@ from coala_jax.convex._program import (
     Program,
     from_rows,
     loss_curvature,
-    row_products,
     spread_to_rows,
 )
+from coala_jax.convex._rows import map_rows, row_products
 
 # Outputs may be off by this share, both in root mean square; in float32 they are off by 1e-7.
 _OUTPUT_SHARE = 1e-3
@@ -71,12 +71,17 @@ def doubt_at_gates(program: Program, gates: jax.Array, weights: jax.Array) -> ja
         gates: (P, D) gate vectors.
         weights: (H, P, D) weights.
     """
-    x = program.features
     if program.has_cones:
         return jnp.zeros_like(program.labels)
-    rounding = _ROUNDINGS * jnp.finfo(x.dtype).eps * jnp.sqrt(x.shape[1])
-    near = jnp.abs(row_products(x, gates)) < rounding * jnp.sqrt(row_products(x**2, gates**2))
-    moved = jnp.sum(jnp.where(near, jnp.abs(row_products(x, weights[0])), 0), axis=0)
+    width = program.features.shape[1]
+    rounding = _ROUNDINGS * jnp.finfo(weights.dtype).eps * jnp.sqrt(width)
+
+    def moves(x: jax.Array) -> jax.Array:
+        sizes = jnp.sqrt(row_products(x**2, gates**2))
+        near = jnp.abs(row_products(x, gates)) < rounding * sizes
+        return jnp.sum(jnp.where(near, jnp.abs(row_products(x, weights[0])), 0), axis=0)
+
+    moved = map_rows(program.features, moves)
     if program.loss.grouped:
         member = program.row_weight > 0
         by_group = jnp.where(member, moved.reshape(program.labels.shape), 0)

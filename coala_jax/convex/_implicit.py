@@ -9,8 +9,10 @@ import jax
 import jax.numpy as jnp
 
 from coala_jax._gradients import once_differentiable
+from coala_jax._row_blocks import NO_GRADIENT
 from coala_jax.convex._active_set import Weights, gradient, locate, solve_adjoint
-from coala_jax.convex._program import Program, column_products, row_products
+from coala_jax.convex._program import Program
+from coala_jax.convex._rows import CompactRows, column_products, row_products
 
 
 class Located(NamedTuple):
@@ -45,6 +47,8 @@ def _forward(program: Program, located: Located) -> tuple[Weights, tuple[Program
 
 
 def _backward(residuals: tuple[Program, Located], cotangent: Weights) -> tuple[Program, None]:
+    if isinstance(residuals[0].features, CompactRows):
+        raise TypeError(NO_GRADIENT)
     # Traced outside the solve's own precision: in TF32 the equations would not hold.
     with jax.default_matmul_precision("highest"):
         return _implicit_gradients(*residuals, cotangent)

@@ -21,12 +21,12 @@ from coala_jax.convex._linear_system import tight_penalties
 from coala_jax.convex._program import (
     Program,
     block_norms,
-    column_products,
     path_output,
     row_values,
 )
 from coala_jax.convex._projection import Cones, project_onto_cones, push_inside
 from coala_jax.convex._rounding import bounded_column_products, plain_products_error
+from coala_jax.convex._rows import Rows, column_products
 
 # Steps of all blocks, and of those that are followed, a few at a time with penalties of their own.
 _FIRST_STEPS = 30
@@ -184,7 +184,7 @@ def _search(
 
 
 def _upper(
-    features: jax.Array, signs: jax.Array, points: jax.Array, multipliers: jax.Array
+    features: Rows, signs: jax.Array, points: jax.Array, multipliers: jax.Array
 ) -> jax.Array:
     """||g + X^T E alpha|| of every block: (..., P)."""
     return block_norms(points + column_products(features, signs * multipliers))[..., 0]

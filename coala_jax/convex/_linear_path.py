@@ -9,6 +9,8 @@ the linear system of the u-step, `PathSystem`; its dual is
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -26,6 +28,7 @@ from coala_jax.convex._program import (
     spread_to_rows,
 )
 from coala_jax.convex._rounding import plain_products_error
+from coala_jax.convex._rows import column_products, sum_over_rows, whole_rows
 
 # Newton's method stops at this many roundings of the gradient at zero, unless less is asked for.
 _ACCURACY = 100.0
@@ -109,7 +112,7 @@ def path_of_zero_network(program: Program) -> jax.Array | None:
     linear = linear - cho_solve(factor, path_slope(program, zero, linear))
     values = spread_to_rows(held, held.dual_point(zero))
     rounding = plain_products_error(held.features, values)
-    return jnp.where(jnp.linalg.norm(values @ held.features) > rounding, linear, 0)
+    return jnp.where(jnp.linalg.norm(column_products(held.features, values)) > rounding, linear, 0)
 
 
 def path_slope(program: Program, base: jax.Array, linear: jax.Array) -> jax.Array:
@@ -120,16 +123,34 @@ def path_slope(program: Program, base: jax.Array, linear: jax.Array) -> jax.Arra
 
 def _hessian(program: Program, base: jax.Array, linear: jax.Array) -> jax.Array:
     output = base + path_output(program, linear)
-    rows = _path_rows(program)
-    if program.loss.grouped:
-        _, slopes = jax.linearize(program.dual_point, output)
-        changes = jax.vmap(slopes, -1, -1)(rows.reshape(*output.shape, -1))
-        gram = -rows.T @ changes.reshape(rows.shape)
-    else:
+
+    def gram(some: Program, output: jax.Array) -> jax.Array:
+        rows = _path_rows(some)
+        if program.loss.grouped:
+            _, slopes = jax.linearize(some.dual_point, output)
+            changes = jax.vmap(slopes, -1, -1)(rows.reshape(*output.shape, -1))
+            return -rows.T @ changes.reshape(rows.shape)
         # Losses are sums over labels: the Jacobian of the dual point is diagonal.
-        _, curvature = jax.jvp(program.dual_point, (output,), (jnp.ones_like(output),))
-        gram = (rows * -curvature[:, None]).T @ rows
-    return _shifted(gram, _ridge(program))
+        _, curvature = jax.jvp(some.dual_point, (output,), (jnp.ones_like(output),))
+        return (rows * -curvature[:, None]).T @ rows
+
+    return _shifted(_sum_over_labels(program, gram, output), _ridge(program))
+
+
+def _sum_over_labels(
+    program: Program, function: Callable[..., jax.Array], *values: jax.Array
+) -> jax.Array:
+    """A function of the program of some rows, and of values of its labels, summed over all."""
+
+    def of_some(
+        x: jax.Array, labels: jax.Array, weight: jax.Array, *values: jax.Array
+    ) -> jax.Array:
+        some = dataclasses.replace(program, features=x, labels=labels, row_weight=weight)
+        return function(some, *values)
+
+    known = (program.labels, program.row_weight)
+    found: jax.Array = sum_over_rows(program.features, of_some, *known, *values)
+    return found
 
 
 class PathSystem(NamedTuple):
@@ -152,12 +173,15 @@ class PathSystem(NamedTuple):
 
 def path_system(program: Program, outputs: OutputPenalties, penalty: jax.Array) -> PathSystem:
     """The system of a program at a rho."""
-    rows = _path_rows(program)
-    # T mixes the sides of a pair where the loss is isotropic.
-    by_label = rows.reshape(*program.labels.shape, -1)
-    weighted = jax.vmap(lambda column: weighed(program, outputs, column), -1, -1)(by_label)
-    weighted = weighted.reshape(rows.shape)
-    return at_penalty(program, rows.T @ weighted, penalty)
+
+    def gram(some: Program) -> jax.Array:
+        rows = _path_rows(some)
+        # T mixes the sides of a pair where the loss is isotropic.
+        by_label = rows.reshape(*some.labels.shape, -1)
+        weighted = jax.vmap(lambda column: weighed(some, outputs, column), -1, -1)(by_label)
+        return rows.T @ weighted.reshape(rows.shape)
+
+    return at_penalty(program, _sum_over_labels(program, gram), penalty)
 
 
 def at_penalty(program: Program, gram: jax.Array, penalty: jax.Array) -> PathSystem:
@@ -190,18 +214,23 @@ def path_move(
     return right @ system.inverse
 
 
-def without_path(
+def with_path(
     program: Program, outputs: OutputPenalties, system: PathSystem | None, output: jax.Array
-) -> jax.Array:
-    """T (z - S X C^-1 X^T S^T T z), one value a label; T z without a path."""
-    if system is not None:
-        output = output - path_output(program, path_move(program, outputs, system, output))
-    return weighed(program, outputs, output)
+) -> tuple[jax.Array, jax.Array | None]:
+    """What is left of outputs of the network once the path has moved against them, and that move.
+
+    z - S X C^-1 X^T S^T T z, one value a label, and -C^-1 X^T S^T T z, (d,); z and None without a
+    path.
+    """
+    if system is None:
+        return output, None
+    move = -path_move(program, outputs, system, output)
+    return output + path_output(program, move), move
 
 
 def _path_rows(program: Program) -> jax.Array:
-    """S X without the column of ones: (l, d), a row for each of the l labels."""
-    return from_rows(program, program.features[:, :-1]).reshape(program.labels.size, -1)
+    """S X of whole rows, without the column of ones: (l, d), a row for each of the l labels."""
+    return from_rows(program, whole_rows(program.features)[:, :-1]).reshape(program.labels.size, -1)
 
 
 def _shifted(gram: jax.Array, shift: jax.Array) -> jax.Array:

@@ -17,7 +17,7 @@ against 0.2 ms), and the residual of the system is computed without the inverse 
 from __future__ import annotations
 
 import dataclasses
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,17 +25,23 @@ from jax import lax
 from jax.scipy.linalg import solve_triangular
 
 from coala_jax._row_mesh import RowMesh, among_largest, on_each_device, with_rows
-from coala_jax.convex._linear_path import PathSystem, without_path
-from coala_jax.convex._output_penalties import OutputPenalties
+from coala_jax.convex._linear_path import PathSystem, with_path
+from coala_jax.convex._output_penalties import OutputPenalties, weighed
 from coala_jax.convex._program import (
     Program,
     by_halves,
-    column_products,
     inner_product,
     network_output,
     output_adjoint,
-    row_products,
     spread_to_rows,
+)
+from coala_jax.convex._rows import (
+    Rows,
+    column_products,
+    gram_matrix,
+    local_rows,
+    row_products,
+    rows_at,
 )
 
 # Penalty of u = v relative to G u = s, as a share of the sum of squares of a standardised feature
@@ -67,7 +73,7 @@ class LinearSystem:
     """Gram matrix and inverse that a whole solve shares; neither rho nor the loss enters them.
 
     Attributes:
-        shift: scalar, a share of m.
+        shift: scalar, a share of the rows that have weight.
         gram: (D, D) X^T X.
         inverse: (D, D) (shift I + X^T X)^-1.
         mesh: where the rows lie, None on one device; static.
@@ -96,17 +102,20 @@ class RowPenalties(NamedTuple):
         return self.inverse.ndim > 2
 
 
-def factorize(features: jax.Array, mesh: RowMesh | None = None) -> LinearSystem:
+def factorize(features: Rows, mesh: RowMesh | None = None) -> LinearSystem:
     """Gram matrix of (m, D) rows, and the inverse of it and the shift."""
-    return with_share(features.T @ features, features.shape[0], SPLIT_SHARE, mesh)
+    return with_share(gram_matrix(features), SPLIT_SHARE, mesh)
 
 
-def with_share(
-    gram: jax.Array, rows: int, share: float, mesh: RowMesh | None = None
-) -> LinearSystem:
-    """The system of a (D, D) Gram matrix of some rows, with a shift of this share of them."""
-    shift = jnp.asarray(share * rows, gram.dtype)
+def with_share(gram: jax.Array, share: float, mesh: RowMesh | None = None) -> LinearSystem:
+    """The system of a (D, D) Gram matrix, with a shift of this share of its rows."""
+    shift = share * _row_count(gram)
     return LinearSystem(shift, gram, _inverse(gram, shift), mesh)
+
+
+def _row_count(gram: jax.Array) -> jax.Array:
+    """How many rows with weight are in a Gram matrix: the square of the column of ones, scalar."""
+    return gram[-1, -1]
 
 
 def uniform_penalties(system: LinearSystem) -> RowPenalties:
@@ -130,7 +139,7 @@ def block_penalties(system: LinearSystem, blocks: int, rows: int) -> RowPenaltie
 
 
 def tight_penalties(
-    features: jax.Array,
+    features: Rows,
     system: LinearSystem,
     multipliers: jax.Array,
     tight_penalty: float = TIGHT_PENALTY,
@@ -147,19 +156,21 @@ def tight_penalties(
     """
     rows, width = features.shape
     most = max(FEWER_TIGHT_ROWS * width, min(TIGHT_ROWS * width, MANY_TIGHT_ROWS))
-    slack = min(LARGEST_SLACK_PENALTY, SLACK_SHARE * width / rows)
+    slack = jnp.minimum(LARGEST_SLACK_PENALTY, SLACK_SHARE * width / _row_count(system.gram))
 
-    def tight_of(x: jax.Array, multiplier: jax.Array) -> tuple[jax.Array, jax.Array]:
+    by_row, here = local_rows(features)
+
+    def tight_of(x: Any, multiplier: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Penalties of rows, and the Gram matrix of those that are tight."""
-        largest, index = lax.top_k(multiplier, min(len(x), most))
+        largest, index = lax.top_k(multiplier, min(len(multiplier), most))
         tight = (largest > 0) & among_largest(system.mesh, largest, most)
-        penalty = jnp.full(multiplier.shape, slack, features.dtype)
+        penalty = jnp.full_like(multiplier, slack)
         penalty = penalty.at[index].set(jnp.where(tight, tight_penalty, slack))
-        picked = jnp.where(tight[:, None], x[index], 0)
+        picked = jnp.where(tight[:, None], rows_at(here(x), index), 0)
         return penalty, picked.T @ picked
 
     def one_block(multiplier: jax.Array) -> tuple[jax.Array, jax.Array]:
-        penalty, tight = on_each_device(system.mesh, tight_of, features, multiplier)
+        penalty, tight = on_each_device(system.mesh, tight_of, by_row, multiplier)
         gram = slack * system.gram + (tight_penalty - slack) * tight
         return penalty, _inverse(gram, system.shift)
 
@@ -181,18 +192,20 @@ class OutputSystem(NamedTuple):
     path: PathSystem | None
 
 
-class Correction(NamedTuple):
-    """An approximate solution of the system.
+class Point(NamedTuple):
+    """Weights u, and what follows from them.
 
     Attributes:
-        weights: (H, P, D).
-        products: (H, P, m) X times each block of the weights.
-        iterations: scalar int32, conjugate-gradient steps taken.
+        weights: (H, P, D) u.
+        products: (H, P, m) X times each block.
+        output: S (F u + X w), one value a label.
+        linear: (d,) w of the linear path; None without one.
     """
 
     weights: jax.Array
     products: jax.Array
-    iterations: jax.Array
+    output: jax.Array
+    linear: jax.Array | None
 
 
 def solve_correction(
@@ -200,33 +213,41 @@ def solve_correction(
     rows: RowPenalties,
     outputs: OutputSystem,
     right: jax.Array,
+    start: Point,
     *,
     tolerance: jax.Array,
     max_iterations: int,
-) -> Correction:
-    """Solve the system for a right side, from zero, by preconditioned conjugate gradients.
+) -> tuple[Point, jax.Array]:
+    """Move a point by the solution of the system, found by preconditioned conjugate gradients.
 
     The preconditioned direction p = H^-1 r (+ beta p) makes H p a recurrence, so that one step
-    costs one pass of X over 2P blocks and one of X^T over P, whatever Sigma is.
+    costs one pass of X over 2P blocks and one of X^T over P, whatever Sigma is. A linear path moves
+    to where it is best for the weights. Steps add up in the point itself, which takes no array of
+    its size beside it.
 
     Args:
         program: the program whose patterns and features make S F.
         rows: Sigma with the inverses of the blocks.
         outputs: T, with what a linear path leaves of it.
-        right: (H, P, D) right side, the residual of the last solution.
+        right: (H, P, D) right side, the residual at the start.
+        start: the point.
         tolerance: scalar; stops when the residual's norm in the preconditioner is below it.
         max_iterations: cap of steps.
+
+    Returns:
+        The point, and the steps taken, scalar int32.
     """
 
-    def unfinished(state: tuple[jax.Array, ...]) -> jax.Array:
+    def unfinished(state: tuple[Any, ...]) -> jax.Array:
         *_, energy, iterations = state
         return (energy > tolerance**2) & (iterations < max_iterations)
 
-    def step(state: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
-        weights, products, residual, direction, image, energy, iterations = state
+    def step(state: tuple[Any, ...]) -> tuple[Any, ...]:
+        point, residual, direction, image, energy, iterations = state
         moved = row_products(program.features, direction)
         output = network_output(program, moved)
-        pulling = without_path(program, *outputs, output)
+        seen, along = with_path(program, *outputs, output)
+        pulling = weighed(program, outputs.penalties, seen)
         full_image = image + output_adjoint(program, pulling)
         curvature = inner_product(direction, image) + inner_product(output, pulling)
         # Both underflow before the energy of a direction next to zero does.
@@ -236,8 +257,9 @@ def solve_correction(
         new_energy = inner_product(residual, preconditioned)
         ratio = new_energy / energy
         return (
-            weights + length * direction,
-            products + length * moved,
+            jax.tree.map(
+                lambda at, by: at + length * by, point, Point(direction, moved, seen, along)
+            ),
             residual,
             preconditioned + ratio * direction,
             residual + ratio * image,
@@ -246,20 +268,10 @@ def solve_correction(
         )
 
     direction = precondition(rows, right)
-    first: tuple[jax.Array, ...] = (
-        jnp.zeros_like(right),
-        with_rows(
-            program.mesh,
-            jnp.zeros((*right.shape[:2], program.features.shape[0]), right.dtype),
-        ),
-        right,
-        direction,
-        right,
-        inner_product(right, direction),
-        jnp.zeros((), jnp.int32),
-    )
-    weights, products, *_, iterations = lax.while_loop(unfinished, step, first)
-    return Correction(weights, products, iterations)
+    energy, none = inner_product(right, direction), jnp.zeros((), jnp.int32)
+    first = (start, right, direction, right, energy, none)
+    point, *_, iterations = lax.while_loop(unfinished, step, first)
+    return point, iterations
 
 
 def precondition(penalties: RowPenalties, right: jax.Array) -> jax.Array:

@@ -17,6 +17,7 @@ from coala_jax.convex._linear_path import at_penalty
 from coala_jax.convex._linear_system import tight_penalties
 from coala_jax.convex._output_penalties import difference_share
 from coala_jax.convex._program import Program, loss_curvature
+from coala_jax.convex._rows import is_there
 
 # The best penalty grows with the strength, since weights shrink and multipliers do not; measured
 # on the shared features at 0.05, 0.1 and 0.2 of lambda_max it is near 0.2, 0.3 and 0.8.
@@ -73,8 +74,12 @@ def _affordable(config: Config, program: Program, dearest: float) -> bool:
 
 
 def update_is_due(program: Program, steps: jax.Array) -> jax.Array:
-    """Whether the steps since the last update have paid for the next one: scalar boolean."""
-    return steps >= update_cost(program)
+    """Whether the steps since the last update have paid for the next one: scalar boolean.
+
+    Rows without weight, which the shapes have to count, cost next to nothing.
+    """
+    there = jnp.maximum(jnp.sum(is_there(program.features)), 1)
+    return steps >= program.features.shape[1] ** 2 / there
 
 
 def suggested_penalty(program: Program, share: jax.Array) -> jax.Array:
@@ -141,7 +146,7 @@ def balance_penalty(problem: CronosProblem, state: CronosState) -> CronosState:
         penalty=penalty,
         path=path,
         weights_dual=state.weights_dual / factor,
-        slack_dual=state.slack_dual / factor,
+        slack_sum=state.slack + state.slack_dual / factor,
         output_dual=state.output_dual / factor,
     )
 
@@ -152,6 +157,5 @@ def balance_rows(problem: CronosProblem, state: CronosState) -> CronosState:
     A row is tight where its multiplier is active. Costs one inverse a block.
     """
     rows = tight_penalties(problem.program.features, problem.system, state.multipliers)
-    return state._replace(
-        rows=rows, slack_dual=state.slack_dual * (state.rows.penalty / rows.penalty)
-    )
+    slack_dual = state.slack_dual * (state.rows.penalty / rows.penalty)
+    return state._replace(rows=rows, slack_sum=state.slack + slack_dual)

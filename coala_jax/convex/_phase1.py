@@ -10,7 +10,7 @@ from jax import lax
 from jax.custom_batching import sequential_vmap
 
 from coala_jax._gradients import require_gradient, require_solved
-from coala_jax._group_inputs import Arrays, prepare_for
+from coala_jax._group_inputs import Arrays, map_arrays, prepare_for
 from coala_jax._head import ConvexHead, GatedHead, Head
 from coala_jax._inputs import input_status, prepare_params, require_kind
 from coala_jax._solution import Certificate, Phase1Solution, Phase1Stats
@@ -22,6 +22,7 @@ from coala_jax.convex._certified_loop import CronosResult, cronos_solve
 from coala_jax.convex._cronos import CronosProblem, CronosState
 from coala_jax.convex._head_check import claims_a_network, confirmed_status, doubt_at_gates
 from coala_jax.convex._implicit import Located, differentiable_weights
+from coala_jax.convex._memory import require_memory
 from coala_jax.convex._network import active_neurons, network_from_weights
 from coala_jax.convex._prepare import Prepared, at_strength, prepare
 from coala_jax.convex._program import Program
@@ -67,6 +68,7 @@ def cronos(
             its active set is not that of an optimum (outside jit; under it such a gradient is NaN).
     """
     require_kind("config", config, Config)
+    require_memory(features, config)
     with jax.default_matmul_precision("highest"):
         inputs = require_gradient((prepare_params(params), prepare_for(config, features)))
     return phase1_of(*inputs, config, key, gates)
@@ -157,7 +159,7 @@ def phase1_solution(
     prepared, program, held = lax.stop_gradient((prepared, program, head))
 
     def confirmed() -> jax.Array:
-        rewards = held(lax.stop_gradient(features.raw_rows))
+        rewards = map_arrays(lambda some: held(some.raw_rows), lax.stop_gradient(features))
         doubt = doubt_at_gates(program, prepared.gates.vectors, primal.weights)
         return confirmed_status(params, program, result, rewards, doubt)
 

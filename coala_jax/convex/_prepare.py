@@ -20,7 +20,8 @@ from coala_jax.convex._linear_system import LinearSystem, factorize
 from coala_jax.convex._penalties import guessed_share, rows_pay, suggested_penalty
 from coala_jax.convex._program import Program, make_program
 from coala_jax.convex._projection import Cones, cones_of
-from coala_jax.convex._standardize import Standardization, fit_standardization, standardize
+from coala_jax.convex._rows import raw_rows
+from coala_jax.convex._standardize import Standardization, fit_standardization, program_rows
 
 # lambda_max, of which a strength is a fraction, is sought to this share, or to the tolerance of the
 # gap where that is less: gradients through it are as good.
@@ -62,9 +63,9 @@ def prepare(
     """Standardise, sample or take the gates, and prepare the linear system and the cones."""
     # The barrier keeps XLA from evaluating the whole solve at compile time where a caller's jit
     # closes over its features.
-    rows = lax.optimization_barrier(features.rows)
-    standardization = fit_standardization(rows, features.row_weight)
-    x = standardize(rows, standardization)
+    features = lax.optimization_barrier(features)
+    standardization = fit_standardization(raw_rows(features), features.row_weight)
+    x = program_rows(features, standardization)
     held = lax.stop_gradient(x)
     if gates is None:
         # An open gate lets a gated network be linear, as the probe is that it has to beat. In the
@@ -77,7 +78,7 @@ def prepare(
             open_first=open_first,
             distribution=config.gate_distribution,
             weight=features.row_weight,
-            members=len(rows) // len(features.weight),
+            members=len(x) // len(features.weight),
         )
     else:
         found = given_gates(lax.stop_gradient(gate_vectors("gates", gates, x.shape[1])), held)

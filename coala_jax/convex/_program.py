@@ -30,6 +30,13 @@ from coala_jax._group_inputs import Arrays, group_targets
 from coala_jax._inputs import PairArrays, beside
 from coala_jax._row_mesh import RowMesh, with_rows
 from coala_jax._types import Config, Params
+from coala_jax.convex._rows import (
+    Rows,
+    column_products,
+    linear_adjoint,
+    linear_products,
+    row_products,
+)
 from coala_jax.losses import Loss
 
 Model = Literal["relu", "gated_relu"]
@@ -43,7 +50,7 @@ class Program:
     """One convex program: its data, strength, loss and kind.
 
     Attributes:
-        features: (m, D) standardised rows X with a bias column.
+        features: (m, D) standardised rows X with a bias column, whole or compact.
         patterns: (P, m) D_i as 0 and 1 in the solver's dtype.
         labels: (m,) targets y; (n,) offsets of the pairs where the loss is pairwise; (n, k) where
             it is of groups.
@@ -55,7 +62,7 @@ class Program:
         mesh: where the rows lie, None on one device; static.
     """
 
-    features: jax.Array
+    features: Rows
     patterns: jax.Array
     labels: jax.Array
     row_weight: jax.Array
@@ -106,7 +113,7 @@ def loss_targets(config: Config, arrays: Arrays, params: Params) -> tuple[jax.Ar
 
 
 def make_program(
-    x: jax.Array, patterns: jax.Array, arrays: Arrays, params: Params, config: Config
+    x: Rows, patterns: jax.Array, arrays: Arrays, params: Params, config: Config
 ) -> Program:
     """The program of standardised rows and patterns; its strength is NaN until it is set.
 
@@ -118,21 +125,22 @@ def make_program(
         config: `phase1_loss`, `advantage`, `model` and `linear_path` are read.
     """
     labels, row_weight = loss_targets(config, arrays, params)
+    # Of mean 1 over the labels that have some: one without weight changes nothing.
+    count = label_count(arrays, labels)
+    row_weight = row_weight * (count / len(labels))
     unset = jnp.full((), jnp.nan, x.dtype)
-    x, patterns = with_rows(arrays.mesh, x, 0), with_rows(arrays.mesh, patterns.astype(x.dtype))
-    ridge = params.linear_ridge * len(labels) if config.linear_path else None
+    patterns = with_rows(arrays.mesh, patterns.astype(x.dtype))
+    if isinstance(x, jax.Array):
+        x = with_rows(arrays.mesh, x, 0)
+    ridge = params.linear_ridge * count if config.linear_path else None
     kind = (config.loss, config.model)
     return Program(x, patterns, labels, row_weight, unset, *kind, ridge, arrays.mesh)
 
 
-def row_products(features: jax.Array, weights: jax.Array) -> jax.Array:
-    """X times every block: (m, D), (..., P, D) -> (..., P, m)."""
-    return weights @ features.T
-
-
-def column_products(features: jax.Array, values: jax.Array) -> jax.Array:
-    """X^T times every block: (m, D), (..., P, m) -> (..., P, D)."""
-    return values @ features
+def label_count(arrays: Arrays, labels: jax.Array) -> jax.Array:
+    """How many of the labels of a program are of pairs or groups with weight: scalar."""
+    share = len(labels) // len(arrays.weight)
+    return share * jnp.sum(arrays.weight > 0).astype(arrays.weight.dtype)
 
 
 def network_output(program: Program, products: jax.Array) -> jax.Array:
@@ -153,12 +161,12 @@ def path_output(program: Program, linear: jax.Array | None) -> jax.Array:
     """
     if linear is None:
         return jnp.zeros_like(program.labels)
-    return from_rows(program, program.features[:, :-1] @ linear)
+    return from_rows(program, linear_products(program.features, linear))
 
 
 def path_adjoint(program: Program, residual: jax.Array) -> jax.Array:
     """X^T S^T r without the column of ones: one value a label -> (d,)."""
-    return spread_to_rows(program, residual) @ program.features[:, :-1]
+    return linear_adjoint(program.features, spread_to_rows(program, residual))
 
 
 def path_penalty(program: Program, linear: jax.Array | None) -> jax.Array:

@@ -24,7 +24,8 @@ from coala_jax.convex._linear_system import (
     uniform_penalties,
     with_share,
 )
-from coala_jax.convex._program import Program, column_products, row_products
+from coala_jax.convex._program import Program
+from coala_jax.convex._rows import Rows, column_products, is_there, row_products
 
 # Over-relaxation of every ADMM here; 1.5 to 1.8 is the textbook range, 1.9 measured worse.
 RELAXATION = 1.6
@@ -61,7 +62,7 @@ class Cones(NamedTuple):
         rows: penalties Sigma of the rows, with the inverses of shift I + X^T Sigma_i X.
     """
 
-    features: jax.Array
+    features: Rows
     signs: jax.Array
     interior: jax.Array
     system: LinearSystem
@@ -70,6 +71,10 @@ class Cones(NamedTuple):
     def products(self, points: jax.Array) -> jax.Array:
         """E_i X v of every block: (..., P, D) -> (..., P, m)."""
         return self.signs * row_products(self.features, points)
+
+    def least(self, products: jax.Array) -> jax.Array:
+        """The least of products E_i X v of every block: (..., P, m) -> (..., P)."""
+        return jnp.min(jnp.where(is_there(self.features), products, jnp.inf), axis=-1)
 
 
 def cones_of(program: Program, system: LinearSystem, gates: jax.Array) -> Cones:
@@ -85,7 +90,7 @@ def cones_of(program: Program, system: LinearSystem, gates: jax.Array) -> Cones:
     interior = jnp.zeros_like(gates)
     if program.has_cones:
         interior = interior_points(start, gates)
-    stiff = with_share(system.gram, x.shape[0], PROJECTION_SHARE, system.mesh)
+    stiff = with_share(system.gram, PROJECTION_SHARE, system.mesh)
     return Cones(x, signs, interior, stiff, uniform_penalties(stiff))
 
 
@@ -249,7 +254,7 @@ def interior_points(cones: Cones, gates: jax.Array) -> jax.Array:
     """
     norms = jnp.linalg.norm(gates, axis=-1, keepdims=True)
     units = jnp.sqrt(gates.shape[-1]) * gates / jnp.where(norms > 0, norms, 1)
-    own = jnp.min(cones.products(units), axis=-1, keepdims=True)
+    own = cones.least(cones.products(units))[..., None]
     target = units * jnp.maximum(1, _OWN_MARGIN / jnp.where(own > 0, own, _OWN_MARGIN))
 
     def unfinished(state: tuple[_Split, jax.Array, jax.Array]) -> jax.Array:
@@ -258,7 +263,7 @@ def interior_points(cones: Cones, gates: jax.Array) -> jax.Array:
 
     def step(state: tuple[_Split, jax.Array, jax.Array]) -> tuple[_Split, jax.Array, jax.Array]:
         split = _split_step(cones, target, state[0], 1.0)
-        return split, jnp.min(split.products, axis=-1), state[2] + 1
+        return split, cones.least(split.products), state[2] + 1
 
     products = cones.products(target)
     first = _Split(target, products, jnp.maximum(products, 1.0), jnp.zeros_like(products))
@@ -266,7 +271,7 @@ def interior_points(cones: Cones, gates: jax.Array) -> jax.Array:
     split, *_ = lax.while_loop(unfinished, step, (first, least, jnp.zeros((), jnp.int32)))
 
     def scaled(points: jax.Array) -> jax.Array:
-        least = jnp.min(cones.products(points), axis=-1, keepdims=True)
+        least = cones.least(cones.products(points))[..., None]
         return jnp.where(least > 0, points / jnp.where(least > 0, least, 1), 0)
 
     def length(points: jax.Array) -> jax.Array:

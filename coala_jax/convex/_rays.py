@@ -21,8 +21,8 @@ from coala_jax.convex._program import (
     from_rows,
     loss_curvature,
     path_output,
-    row_products,
 )
+from coala_jax.convex._rows import row_products
 
 # Proximal gradient steps with momentum (Beck & Teboulle 2009), restarted where it points uphill
 # (O'Donoghue & Candes 2015). A start or a polish: what is left is what the steps of ADMM improve.

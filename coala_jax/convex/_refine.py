@@ -28,6 +28,7 @@ from coala_jax.convex._network import Network, network_from_weights
 from coala_jax.convex._phase1 import cronos
 from coala_jax.convex._program import from_rows, path_output, path_penalty
 from coala_jax.convex._rebuild import program_of
+from coala_jax.convex._rows import whole_rows
 
 _DESCENT_STEPS = 100
 # A round that lowers the objective by less than this share is the last.
@@ -100,7 +101,7 @@ def _next_gates(
     Repeated patterns are left out.
     """
     program, gates, weights, linear, _ = program_of(params, arrays, certificate, config)
-    x = program.features
+    x = whole_rows(program.features)
 
     def network_objective(model: _Model) -> jax.Array:
         """Objective (2): the loss and lambda_g / 2 times the squares of both layers.

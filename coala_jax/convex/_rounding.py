@@ -18,6 +18,7 @@ from jax import lax
 
 from coala_jax._roundoff import relative_error
 from coala_jax.convex._program import sides
+from coala_jax.convex._rows import CompactRows, Rows, block_count, row_lengths, sum_over_rows
 
 _CHUNK = 32
 # Roundings of a feature: of the difference from the centre, and of its quotient by the scale.
@@ -27,6 +28,8 @@ _ROUNDINGS_OF_SIDES = 2
 # Roundings of the sum over a chunk, beside those on its way to the total: of its two parts, of the
 # total of both sides, and of magnitudes.
 _ROUNDINGS_OF_A_CHUNK = 4
+# Roundings of a sum of blocks beside one a block: of the bound's own sums.
+_ROUNDINGS_OF_BLOCKS = 4
 # Roundings of a term beside those of its sum: products, quotients, logarithms, the sum of
 # magnitudes itself, and the few operations that make a bound of sums.
 _ROUNDINGS_OF_A_TERM = 16
@@ -60,7 +63,7 @@ class ColumnProducts(NamedTuple):
     error: jax.Array
 
 
-def bounded_column_products(features: jax.Array, values: jax.Array) -> ColumnProducts:
+def bounded_column_products(rows: Rows, values: jax.Array) -> ColumnProducts:
     """X^T times every block, by chunks of rows: (m, D), (..., m) -> (..., D) and (...).
 
     The leading bits of the factors, of a chunk, are integers whose products float arithmetic sums
@@ -74,6 +77,28 @@ def bounded_column_products(features: jax.Array, values: jax.Array) -> ColumnPro
     Nothing may under- or overflow: features are standardised, and the largest value is near one.
     """
     flat = values.reshape(-1, values.shape[-1])
+    if isinstance(rows, CompactRows):
+        found = _sum_of_blocks(rows, flat)
+    else:
+        found = _bounded_sums(rows, flat)
+    shape = values.shape[:-1]
+    return ColumnProducts(found.products.reshape(*shape, -1), found.error.reshape(shape))
+
+
+def _sum_of_blocks(rows: CompactRows, values: jax.Array) -> ColumnProducts:
+    """The sums of blocks of rows, whose own sum is rounded too: (m, D), (k, m)."""
+
+    def of_block(x: jax.Array, values: jax.Array) -> tuple[ColumnProducts, jax.Array]:
+        found = _bounded_sums(x, values.T)
+        return found, lax.stop_gradient(jnp.linalg.norm(found.products, axis=-1))
+
+    (products, error), lengths = sum_over_rows(rows, of_block, values.T)
+    of_sums = relative_error(block_count(rows) + _ROUNDINGS_OF_BLOCKS, rows.dtype)
+    return ColumnProducts(products, error * (1 + of_sums) + of_sums * lengths)
+
+
+def _bounded_sums(features: jax.Array, flat: jax.Array) -> ColumnProducts:
+    """`bounded_column_products` of whole rows: (m, D), (k, m)."""
     of_a_feature = relative_error(_ROUNDINGS_OF_A_FEATURE, features.dtype)
     of_sides = relative_error(_ROUNDINGS_OF_SIDES, features.dtype)
 
@@ -85,10 +110,7 @@ def bounded_column_products(features: jax.Array, values: jax.Array) -> ColumnPro
     # One after the other: there is room for one.
     sums, errors = lax.map(side, jnp.array([1, -1], features.dtype))
     error = lax.stop_gradient(errors[0] + errors[1] + of_a_feature * _magnitude(features, flat))
-    shape = values.shape[:-1]
-    return ColumnProducts(
-        (sums[0] + sums[1]).reshape(*shape, features.shape[1]), error.reshape(shape)
-    )
+    return ColumnProducts(sums[0] + sums[1], error)
 
 
 def _sums_of_chunks(rows: jax.Array, values: jax.Array) -> ColumnProducts:
@@ -124,14 +146,14 @@ def _leading_bits(numbers: jax.Array, axis: int) -> jax.Array:
     return lax.stop_gradient(jnp.round(numbers / common) * common)
 
 
-def plain_products_error(features: jax.Array, values: jax.Array) -> jax.Array:
+def plain_products_error(features: Rows, values: jax.Array) -> jax.Array:
     """Bound of the norm of what a plain product by chunks is off by: (m, D), (..., m) -> (...)."""
     return sum_error(len(features), features.dtype) * _magnitude(features, values)
 
 
-def _magnitude(features: jax.Array, values: jax.Array) -> jax.Array:
+def _magnitude(features: Rows, values: jax.Array) -> jax.Array:
     """sum_j |values_j| ||x_j||: (m, D), (..., m) -> (...)."""
-    return jnp.abs(values) @ jnp.linalg.norm(features, axis=1)
+    return jnp.abs(values) @ row_lengths(features)
 
 
 def _by_sides(rows: jax.Array, sign: jax.Array) -> jax.Array:

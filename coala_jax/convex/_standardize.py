@@ -8,11 +8,15 @@ deviations by a tenth of a deviation.
 
 from __future__ import annotations
 
+import dataclasses
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
+
+from coala_jax._group_inputs import Arrays
+from coala_jax.convex._rows import CompactRows, Rows, column_ends, raw_rows, sum_over_rows
 
 # A row of next to no weight may be so far out that the others hardly vary beside it: no column
 # counts as varying by less than this share of its half range.
@@ -33,20 +37,20 @@ class Standardization(NamedTuple):
     constant: jax.Array
 
 
-def fit_standardization(rows: jax.Array, weight: jax.Array) -> Standardization:
+def fit_standardization(rows: Rows, weight: jax.Array) -> Standardization:
     """Column statistics of (m, d) rows, of any offset and scale that their dtype can hold.
 
     A column is constant where all its values are equal, or so near to zero and to each other that
     their differences are lost: in float32 less than 7e-35 apart.
 
     Args:
-        rows: (m, d).
+        rows: (m, d), or compact ones of centre 0 and scale 1.
         weight: (m,) weights with mean 1: a row of weight 2 counts as two.
     """
     # Halves do not overflow. Middle and half range are units, no functions of the rows to
     # differentiate: about the middle no mean loses digits to an offset, and in units of the half
     # range no square overflows.
-    upper, lower = (0.5 * end(lax.stop_gradient(rows), axis=0) for end in (jnp.max, jnp.min))
+    upper, lower = (0.5 * end for end in column_ends(lax.stop_gradient(rows)))
     middle, spread = upper + lower, upper - lower
     # Differences below the least normal number are flushed to zero.
     constant = spread < jnp.finfo(rows.dtype).tiny / jnp.sqrt(jnp.finfo(rows.dtype).eps)
@@ -54,9 +58,16 @@ def fit_standardization(rows: jax.Array, weight: jax.Array) -> Standardization:
     share = weight / weight.shape[0]
     # No product with the shares: XLA (of jax 0.8) adds its terms onto the middle one by one, where
     # each may be less than a rounding.
-    center = middle + jnp.sum(share[:, None] * (rows - middle), axis=0)
-    squares = ((rows - center) / unit) ** 2
-    square = jnp.dot(share, squares, precision=lax.Precision.HIGHEST)
+    width = len(middle)
+    center = middle + sum_over_rows(
+        rows, lambda x, share: jnp.sum(share[:, None] * (x[:, :width] - middle), axis=0), share
+    )
+
+    def mean_square(x: jax.Array, share: jax.Array) -> jax.Array:
+        squares = ((x[:, :width] - center) / unit) ** 2
+        return jnp.dot(share, squares, precision=lax.Precision.HIGHEST)
+
+    square = sum_over_rows(rows, mean_square, share)
     deviation = jnp.sqrt(jnp.maximum(jnp.where(constant, 1, square), _LEAST_DEVIATION**2))
     scale = jnp.where(constant, 1, unit * deviation)
     return Standardization(center, scale, constant)
@@ -66,6 +77,20 @@ def standardize(rows: jax.Array, standardization: Standardization) -> jax.Array:
     """Standardised rows with a last column of ones: (m, d) -> (m, d + 1)."""
     scaled = (rows - standardization.center) / standardization.scale
     return jnp.concatenate([scaled, jnp.ones_like(scaled[:, :1])], axis=1)
+
+
+def program_rows(arrays: Arrays, standardization: Standardization) -> Rows:
+    """Standardised rows of pairs or groups, (m, D); those without weight are zero.
+
+    Such a row is then in no sum over rows, and its last column, 0 instead of 1, tells it from the
+    others: a pair of weight 0 is as good as none, in every step.
+    """
+    rows = raw_rows(arrays)
+    if isinstance(rows, CompactRows):
+        center, scale, _ = standardization
+        return dataclasses.replace(rows, center=center, scale=scale)
+    counts = jnp.repeat(arrays.weight > 0, len(rows) // len(arrays.weight))
+    return jnp.where(counts[:, None], standardize(rows, standardization), 0)
 
 
 def unstandardize_layer(

@@ -13,6 +13,7 @@ import numpy as np
 from coala_jax._extras import how_to_install
 from coala_jax._files import FULL, full_disk, partial_path, write_files
 from coala_jax._progress import quiet_in_a_pipe
+from coala_jax.features._arrow_columns import numpy_column
 from coala_jax.features._errors import FeatureError
 from coala_jax.features._identity import FeatureIdentity
 from coala_jax.features._table import (
@@ -121,7 +122,10 @@ def from_dataset(dataset: "Dataset", source: str | os.PathLike[str] = "dataset")
         )
     wanted = [name for name in (*REQUIRED, *NUMBERS, *NAMES) if name in dataset.column_names]
     rows = dataset.select_columns(wanted).with_format("arrow")[:]
-    columns = {name: _numpy_column(arrow, source, name, rows.column(name)) for name in wanted}
+    columns = {
+        name: numpy_column(arrow, source, name, rows.column(name), texts=name in NAMES)
+        for name in wanted
+    }
     return table_of_columns(source, columns, _described_identity(source, dataset))
 
 
@@ -208,29 +212,6 @@ def _arrow_column(arrow: Any, column: np.ndarray | tuple[str, ...]) -> Any:
         return arrow.array(column)
     values = arrow.array(np.ascontiguousarray(column).reshape(-1))
     return arrow.FixedSizeListArray.from_arrays(values, column.shape[1])
-
-
-def _numpy_column(arrow: Any, source: Any, name: str, column: Any) -> np.ndarray:
-    """An Arrow column as numpy has it: (n,), or (n, d) of lists of d numbers."""
-    if column.null_count:
-        raise FeatureError(f"{source}: {name} is null in {column.null_count} rows")
-    if name in NAMES:
-        return np.array(column.to_pylist(), dtype=str)
-    if not len(column):
-        return np.empty((0, 1), np.float32)
-    kind = column.type
-    lists = (arrow.types.is_list, arrow.types.is_large_list, arrow.types.is_fixed_size_list)
-    if not any(is_list(kind) for is_list in lists):
-        return np.asarray(column.to_numpy())
-    widths = set(arrow.compute.list_value_length(column).to_pylist())
-    if len(widths) > 1:
-        raise FeatureError(
-            f"{source}: {name} holds lists of {min(widths)} to {max(widths)} numbers; every row "
-            "must have as many"
-        )
-    parts = [chunk.flatten().to_numpy(zero_copy_only=False) for chunk in column.chunks]
-    flat = parts[0] if len(parts) == 1 else np.concatenate(parts)
-    return flat.reshape(len(column), -1)
 
 
 def _described_identity(source: Any, dataset: "Dataset") -> FeatureIdentity | None:

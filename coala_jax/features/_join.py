@@ -87,12 +87,21 @@ def open_whole_store(path: str | os.PathLike[str]) -> FeatureStore:
         FeatureError: a part of a store, or what `open_store` raises.
     """
     store = open_store(path)
-    if part := store.manifest.get(PART):
+    require_whole(path, store.manifest)
+    return store
+
+
+def require_whole(path: str | os.PathLike[str], manifest: Mapping[str, Any]) -> None:
+    """Raise where a manifest is that of a part of a store.
+
+    Raises:
+        FeatureError: names the part.
+    """
+    if part := manifest.get(PART):
         raise FeatureError(
             f"{path}: part {part['number']} of {part['of']} of a store; join them first: "
-            "coala-jax join PART... --out STORE"
+            "coala-jax join PART... --out STORE, or solve on STORE, which takes them as they are"
         )
-    return store
 
 
 def join_parts(
@@ -111,7 +120,7 @@ def join_parts(
         FeatureError: a folder that is no finished part, parts of other settings, one that is
             missing or there twice, a missing or damaged shard, or ``out`` holds something else.
     """
-    manifests = _sorted_parts([(Path(part), read_manifest(Path(part))) for part in parts])
+    manifests = sorted_parts([(Path(part), read_manifest(Path(part))) for part in parts])
     n_shards = sum(len(manifest["shards"]) for _, manifest in manifests)
 
     def read(number: int, _: int | None) -> Shard:
@@ -128,7 +137,7 @@ def _whole_settings(manifest: Mapping[str, Any]) -> dict[str, Any]:
     return {**kept, ROWS: manifest[PART]["rows_of_all"]}
 
 
-def _sorted_parts(
+def sorted_parts(
     found: Sequence[tuple[Path, dict[str, Any]]],
 ) -> list[tuple[Path, dict[str, Any]]]:
     """The parts by their numbers, once they are known to make one store."""

@@ -12,6 +12,7 @@ from numpy.lib.npyio import NpzFile
 from coala_jax.features._errors import FeatureError
 from coala_jax.features._export import IDENTITY, is_dataset_folder, read_dataset_folder
 from coala_jax.features._join import open_whole_store
+from coala_jax.features._parquet import is_parquet, read_parquet
 from coala_jax.features._table import (
     CUT_COLUMNS,
     NAMES,
@@ -35,7 +36,9 @@ def load_features(path: str | os.PathLike[str]) -> FeatureTable:
             ``prompt_sha256``, (n,) texts, and ``identity``, a text that `write_npz` made; and of c
             beginnings ``prefix_chosen`` and ``prefix_rejected``, (c, d), ``prefix_pair`` and
             ``prefix_tokens``, (c,) integers. Other arrays are ignored. Or a folder that
-            ``datasets`` saved, with columns of these names.
+            ``datasets`` saved, with columns of these names. Or a ``.parquet`` file or a folder of
+            such, as Ray Data and Spark write them, with columns of these names but for identity
+            and beginnings, and maybe ``prompt``, (n,) texts.
 
     Returns:
         The table. Rows of an ``.npz`` without ``id`` are named by their number from 0.
@@ -47,12 +50,16 @@ def load_features(path: str | os.PathLike[str]) -> FeatureTable:
     source = Path(path)
     if is_dataset_folder(source):
         return read_dataset_folder(source)
+    if is_parquet(source) and source.exists():
+        return read_parquet(source)
     if source.is_dir():
         return open_whole_store(source).table
     if not source.exists():
-        raise FeatureError(f"{source}: no such file or folder; give a feature store or an .npz")
+        raise FeatureError(
+            f"{source}: no such file or folder; give a feature store, an .npz or Parquet"
+        )
     if source.suffix != ".npz":
-        raise FeatureError(f"{source}: neither a feature store (a folder) nor an .npz")
+        raise FeatureError(f"{source}: neither a feature store (a folder) nor an .npz nor Parquet")
     arrays = _read_npz(source)
     identity = arrays.pop(IDENTITY, None)
     return table_of_columns(

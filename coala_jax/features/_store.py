@@ -187,21 +187,46 @@ def open_store(path: str | os.PathLike[str]) -> FeatureStore:
 def _read_store(folder: Path) -> FeatureStore:
     """A store whose shards are known to be whole."""
     manifest = read_manifest(folder)
+    table = table_of_shards(placed_shards(folder, manifest), manifest)
+    if len(table.ids) != manifest["rows"]:
+        raise FeatureError(
+            f"{folder}: {len(table.ids)} rows in its shards, {manifest['rows']} in "
+            f"{MANIFEST_NAME}; run the same extraction again"
+        )
+    return FeatureStore(folder, manifest, table)
+
+
+class PlacedShard(NamedTuple):
+    """A shard, and where it is.
+
+    Attributes:
+        folder: of its store, or of its part of one.
+        number: in that folder.
+        entry: in the folder's manifest.
+    """
+
+    folder: Path
+    number: int
+    entry: Mapping[str, Any]
+
+
+def placed_shards(folder: Path, manifest: Mapping[str, Any]) -> list[PlacedShard]:
+    """The shards of a folder, in order."""
+    return [PlacedShard(folder, *numbered) for numbered in enumerate(manifest["shards"])]
+
+
+def table_of_shards(shards: Sequence[PlacedShard], manifest: Mapping[str, Any]) -> FeatureTable:
+    """The rows of some shards that are known to be whole, one at least, in their order."""
     arrays: dict[str, list[np.ndarray]] = {"chosen": [], "rejected": []}
     records: list[RowRecord] = []
     cuts: list[PairPrefixes] = []
-    for number in range(len(manifest["shards"])):
+    for folder, number, entry in shards:
         paths = shard_paths(folder, number)
         arrays["chosen"].append(np.load(paths.chosen, mmap_mode="r", allow_pickle=False))
         arrays["rejected"].append(np.load(paths.rejected, mmap_mode="r", allow_pickle=False))
-        if CUTS in manifest["shards"][number]:
+        if CUTS in entry:
             cuts.append(read_cuts(folder, number))
         records.extend(read_records(paths.rows))
-    if len(records) != manifest["rows"]:
-        raise FeatureError(
-            f"{folder}: {len(records)} rows in its shards, {manifest['rows']} in {MANIFEST_NAME}; "
-            "run the same extraction again"
-        )
     whole = {  # a single shard stays memory-mapped
         name: parts[0] if len(parts) == 1 else np.concatenate(parts)
         for name, parts in arrays.items()
@@ -209,8 +234,7 @@ def _read_store(folder: Path) -> FeatureStore:
     identity = FeatureIdentity.from_dict(manifest["identity"])
     sizes = [len(part) for part in arrays["chosen"]]
     prefixes = join_prefixes(cuts, sizes) if len(cuts) == len(sizes) else None
-    table = _table(whole, records, identity)._replace(prefixes=prefixes)
-    return FeatureStore(folder, manifest, table)
+    return _table(whole, records, identity)._replace(prefixes=prefixes)
 
 
 def _holds_something(path: Path) -> bool:

@@ -53,6 +53,20 @@ class FeatureTable(NamedTuple):
     prefixes: PairPrefixes | None = None
 
 
+def table_rows(table: FeatureTable, start: int, stop: int) -> FeatureTable:
+    """Consecutive rows of a table, with the beginnings of their responses."""
+    rows, cuts = slice(start, stop), table.prefixes
+    if cuts is not None:
+        first, last = np.searchsorted(cuts.pair, [start, stop])
+        cuts = PairPrefixes(*(column[first:last] for column in cuts))
+        cuts = cuts._replace(pair=cuts.pair - start)
+    columns = {
+        name: column if column is None or name in ("identity", "prefixes") else column[rows]
+        for name, column in table._asdict().items()
+    }
+    return FeatureTable(**{**columns, "prefixes": cuts})
+
+
 def prefix_pairs(table: FeatureTable) -> FeatureTable:
     """The beginnings of the responses of n pairs as pairs of their own.
 

@@ -16,7 +16,6 @@ from coala_jax._group_inputs import Arrays, GroupArrays, fitted_arrays, prepare_
 from coala_jax._head import (
     Head,
     require_one_head,
-    reward_terms,
     term_weights,
     with_term_weights,
 )
@@ -35,7 +34,7 @@ from coala_jax.preference._objective import (
     preference_problem,
 )
 from coala_jax.preference._rewards import ordered_metrics, weighted_metrics
-from coala_jax.preference._terms import balanced_terms
+from coala_jax.preference._terms import balanced_terms, terms_by_side
 
 # An epoch that raises the objective is undone, its moments are forgotten and the step is halved;
 # every epoch that lowers it lets the step grow, at first to learning_rate and on to _LARGEST_SCALE
@@ -314,9 +313,7 @@ def _measured(params: Params, head: Head, arrays: Arrays, config: Config) -> _Me
     weight = jnp.where(finite, arrays.weight, jnp.nan)
     arrays = dataclasses.replace(arrays, weight=weight)
     problem = preference_problem(config, head, arrays, params)
-    return _Measured(
-        tuple(reward_terms(head, side) for side in arrays.responses_by_side), arrays, problem
-    )
+    return _Measured(terms_by_side(head, arrays), arrays, problem)
 
 
 def _metrics(params: Params, measured: _Measured, theta2: jax.Array) -> RewardMetrics:

@@ -25,11 +25,11 @@ import jax.numpy as jnp
 
 from coala_jax._errors import CoalaError
 from coala_jax._group_inputs import Arrays, as_groups, group_targets
-from coala_jax._head import Head, reward_terms
+from coala_jax._head import Head
 from coala_jax._inputs import PairArrays, beside
 from coala_jax._types import Config, Objective, Params
 from coala_jax.losses import BRADLEY_TERRY, Loss
-from coala_jax.preference._terms import term_differences
+from coala_jax.preference._terms import term_differences, terms_by_side
 
 
 class LogisticProblem(NamedTuple):
@@ -111,8 +111,9 @@ def logistic_problem(
     if kind != "pointwise":
         design = term_differences(head, pairs)
         return LogisticProblem(design, gamma + pairs.margin, pairs.weight)
+    chosen, rejected = terms_by_side(head, pairs)
     return LogisticProblem(
-        beside(reward_terms(head, pairs.chosen), -reward_terms(head, pairs.rejected)),
+        beside(chosen, -rejected),
         gamma + beside(pairs.margin, pairs.margin),
         pairs.row_weight,
     )

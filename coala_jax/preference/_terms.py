@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from coala_jax._group_inputs import Arrays, GroupArrays
-from coala_jax._head import Head, term_weights
+from coala_jax._group_inputs import Arrays, GroupArrays, map_arrays
+from coala_jax._head import Head, reward_terms, term_weights
 from coala_jax._inputs import PairArrays
 from coala_jax._roundoff import unit_roundoff
 
@@ -28,11 +28,25 @@ def term_differences(head: Head, arrays: Arrays) -> jax.Array:
     return jnp.concatenate([neurons, path_difference(head, arrays)[..., None]], axis=-1)
 
 
+def terms_by_side(head: Head, arrays: Arrays) -> tuple[jax.Array, ...]:
+    """`reward_terms` of chosen and of rejected responses, (n, k) each, or of groups (n, g, k)."""
+
+    def of_some(arrays: Arrays) -> tuple[jax.Array, ...]:
+        return tuple(reward_terms(head, side) for side in arrays.responses_by_side)
+
+    return map_arrays(of_some, arrays)
+
+
 def path_difference(head: Head, arrays: Arrays) -> jax.Array:
     """(chosen - rejected) linear of a head that has a linear path: (n,), or (n, g) of groups."""
-    assert head.linear is not None
-    one, other = _sides(arrays)
-    return _beyond_mean(arrays, jnp.matmul(one - other, head.linear, precision="highest"))
+    linear = head.linear
+    assert linear is not None
+
+    def of_some(arrays: Arrays) -> jax.Array:
+        one, other = _sides(arrays)
+        return _beyond_mean(arrays, jnp.matmul(one - other, linear, precision="highest"))
+
+    return map_arrays(of_some, arrays)
 
 
 def neuron_differences(head: Head, arrays: Arrays) -> jax.Array:
@@ -41,15 +55,23 @@ def neuron_differences(head: Head, arrays: Arrays) -> jax.Array:
     A neuron that sees both is linear between them, and their outputs may agree in most digits: the
     difference of the features does not cancel.
     """
-    one, other = _sides(arrays)
-    chosen, rejected = head.neurons(one), head.neurons(other)
-    step = jnp.matmul(one - other, head.theta1, precision="highest")
-    both = (chosen != 0) & (rejected != 0)
-    return _beyond_mean(arrays, jnp.where(both, step, chosen - rejected))
+
+    def of_some(arrays: Arrays) -> jax.Array:
+        one, other = _sides(arrays)
+        chosen, rejected = head.neurons(one), head.neurons(other)
+        step = jnp.matmul(one - other, head.theta1, precision="highest")
+        both = (chosen != 0) & (rejected != 0)
+        return _beyond_mean(arrays, jnp.where(both, step, chosen - rejected))
+
+    return map_arrays(of_some, arrays)
 
 
 def difference_rounding(head: Head, arrays: Arrays) -> jax.Array:
     """What one rounding of each of its terms may put `neuron_differences` off by."""
+    return map_arrays(lambda some: _rounding(head, some), arrays)
+
+
+def _rounding(head: Head, arrays: Arrays) -> jax.Array:
     sides = _sides(arrays)
     chosen, rejected = map(head.neurons, sides)
     theta1, bias = jnp.abs(head.theta1), jnp.abs(head.bias)
@@ -74,13 +96,19 @@ def balanced_terms(head: Head, arrays: Arrays) -> tuple[Head, jax.Array]:
     if head.linear is None:
         return head, term_weights(head)
     spread = _spread(arrays, path_difference(head, arrays)[..., None])[0]
-    one, other = _sides(arrays)
-    sizes = jnp.abs(one - other) @ jnp.abs(head.linear)
+    sizes = map_arrays(lambda some: _path_sizes(head, some), arrays)
     rounding = unit_roundoff(sizes.dtype) * lax.stop_gradient(sizes)
     sure = _spread(arrays, rounding[..., None])[0] <= _UNSURE * spread
     used = sure & (spread > 0)
     linear = jnp.where(used, head.linear / jnp.where(used, spread, 1), 0)
     return head._replace(linear=linear), jnp.append(head.theta2, jnp.where(used, spread, 0))
+
+
+def _path_sizes(head: Head, arrays: Arrays) -> jax.Array:
+    """Sums of the magnitudes of a path's terms: (n,), or (n, g) of groups."""
+    assert head.linear is not None
+    one, other = _sides(arrays)
+    return jnp.abs(one - other) @ jnp.abs(head.linear)
 
 
 def balance_neurons(head: Head, arrays: Arrays) -> Head:

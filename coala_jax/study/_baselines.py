@@ -13,8 +13,10 @@ from jax import lax
 from coala_jax._accuracy import TIE, pairwise_accuracy
 from coala_jax._errors import CoalaError
 from coala_jax._folds import fold_parts
+from coala_jax._row_mesh import on_host
 from coala_jax._types import Params
 from coala_jax.preference import LogisticProblem, newton_optimum
+from coala_jax.study._on_devices import OnDevices
 from coala_jax.study._pairs import PairSet
 
 # Ridge on the mean loss; scikit-learn's C is 1 / (n ridge). From a fit that hardly feels it to one
@@ -37,9 +39,16 @@ class LinearProbe(NamedTuple):
     ridge: float
     validation: tuple[float, ...]
 
-    def correct(self, pairs: PairSet) -> np.ndarray:
-        """(n,) 1 where the chosen response has the higher reward, 0.5 for a tie, else 0."""
-        return pairwise_accuracy(pairs.chosen @ self.weights, pairs.rejected @ self.weights)
+    def correct(self, pairs: PairSet, rows: OnDevices | None = None) -> np.ndarray:
+        """(n,) 1 where the chosen response has the higher reward, 0.5 for a tie, else 0.
+
+        Args:
+            pairs: the pairs.
+            rows: their features where they are worked on; None for those of the pairs.
+        """
+        rows = OnDevices(pairs.as_pairs()) if rows is None else rows
+        chosen, rejected = (rows.of_rows(side @ self.weights) for side in rows.features[:2])
+        return pairwise_accuracy(chosen, rejected)
 
 
 class LengthRule(NamedTuple):
@@ -73,7 +82,9 @@ def fit_length_rule(train: PairSet) -> LengthRule | None:
     return LengthRule(longer=weighted_mean(right, train.weight) >= TIE)
 
 
-def fit_linear_probe(train: PairSet, seed: int) -> LinearProbe | None:
+def fit_linear_probe(
+    train: PairSet, seed: int, rows: OnDevices | None = None
+) -> LinearProbe | None:
     """Ridge logistic regression on standardised feature differences, without intercept.
 
     The strength is the one of `RIDGE_GRID` with the best accuracy on left-out training rows, folds
@@ -82,6 +93,7 @@ def fit_linear_probe(train: PairSet, seed: int) -> LinearProbe | None:
     Args:
         train: training pairs; their weights count, margins do not.
         seed: of the folds.
+        rows: their features where they are worked on; None for those of the pairs.
 
     Returns:
         The probe; None where the rows have a single key, so that nothing can be left out.
@@ -89,23 +101,25 @@ def fit_linear_probe(train: PairSet, seed: int) -> LinearProbe | None:
     parts = fold_parts(train.keys, seed)
     if not parts:
         return None
-    difference = train.chosen - train.rejected
-    weight = np.ones(len(difference), np.float32) if train.weight is None else train.weight
-    correct = np.zeros((len(RIDGE_GRID), len(difference)))
+    rows = OnDevices(train.as_pairs()) if rows is None else rows
+    difference = rows.features.chosen - rows.features.rejected
+    weight = np.ones(len(train.keys), np.float32) if train.weight is None else train.weight
+    correct = np.zeros((len(RIDGE_GRID), len(weight)))
     for part in parts:
         if not weight[part.train].any():
             continue
-        for index, theta in enumerate(_fit(difference, weight * part.train, RIDGE_GRID)):
-            correct[index, part.test] = pairwise_accuracy(
-                difference[part.test] @ theta, np.zeros(part.test.sum())
-            )
+        thetas = _fit(difference, rows.to_places(weight * part.train), RIDGE_GRID)
+        margins = rows.of_rows(difference @ thetas.T)[part.test].T
+        correct[:, part.test] = pairwise_accuracy(margins, np.zeros_like(margins))
     validation = [weighted_mean(row, weight) for row in correct]
     best = max(range(len(RIDGE_GRID)), key=lambda index: (validation[index], index))
-    (theta,) = _fit(difference, weight, RIDGE_GRID[best : best + 1])
+    (theta,) = _fit(difference, rows.to_places(weight), RIDGE_GRID[best : best + 1])
     return LinearProbe(theta, RIDGE_GRID[best], tuple(validation))
 
 
-def _fit(difference: np.ndarray, weight: np.ndarray, ridges: Sequence[float]) -> np.ndarray:
+def _fit(
+    difference: np.ndarray | jax.Array, weight: np.ndarray, ridges: Sequence[float]
+) -> np.ndarray:
     """(r, d) weights on raw features; rows of weight 0 do not count, for the scale neither.
 
     Args:
@@ -113,29 +127,31 @@ def _fit(difference: np.ndarray, weight: np.ndarray, ridges: Sequence[float]) ->
         weight: (n,) weights of the pairs.
         ridges: r strengths in rising order.
     """
-    # In float64 neither the sum of weights nor the squares of float32 features overflow.
+    # In float64 the sum of weights does not overflow.
     weight = weight.astype(np.float64)
-    weight = weight / weight.mean()
-    scale = np.sqrt(np.mean(weight[:, None] * np.float64(difference) ** 2, axis=0))
-    # A column without any difference decides nothing: its weight stays 0.
-    scale = np.where(scale > 0, scale, np.inf)
-    problem = LogisticProblem(
-        jnp.asarray(difference / scale, difference.dtype),
-        jnp.zeros(len(weight), difference.dtype),
-        jnp.asarray(weight, difference.dtype),
-    )
-    thetas = _optima(problem, jnp.asarray(ridges, difference.dtype))
-    return np.asarray(thetas) / scale
+    weight = (weight / weight.mean()).astype(difference.dtype)
+    return on_host(_optima(difference, weight, np.asarray(ridges, difference.dtype)))
 
 
 @jax.jit
-def _optima(problem: LogisticProblem, ridges: jax.Array) -> jax.Array:
-    """(r, d) optimum at each strength, each found from that of the next stronger one."""
+def _optima(
+    difference: jax.Array | np.ndarray, weight: np.ndarray, strengths: np.ndarray
+) -> jax.Array:
+    """`_fit`, each optimum found from that of the next stronger one; weights have mean 1."""
+    difference, weights, ridges = map(jnp.asarray, (difference, weight, strengths))
+    # In units of the largest difference no square overflows.
+    largest = jnp.max(jnp.abs(jnp.where(weights[:, None] > 0, difference, 0)), axis=0)
+    unit = jnp.where(largest > 0, largest, 1)
+    scale = unit * jnp.sqrt(jnp.mean(weights[:, None] * (difference / unit) ** 2, axis=0))
+    # A column without any difference decides nothing: its weight stays 0.
+    scale = jnp.where(scale > 0, scale, jnp.inf)
+    problem = LogisticProblem(difference / scale, jnp.zeros_like(weights), weights)
 
     def weaker(theta: jax.Array, ridge: jax.Array) -> tuple[jax.Array, jax.Array]:
         found = newton_optimum(Params(ridge=ridge), problem, GRADIENT_TOLERANCE, theta).theta2
         return found, found
 
     with jax.default_matmul_precision("highest"):
-        zero = jnp.zeros_like(problem.design[0])
-        return lax.scan(weaker, zero, ridges, reverse=True)[1]
+        zero = jnp.zeros_like(scale)
+        thetas: jax.Array = lax.scan(weaker, zero, ridges, reverse=True)[1]
+    return thetas / scale

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 
 from coala_jax._inputs import prepare_features
+from coala_jax._processes import gathered
 from coala_jax._types import PreferenceFeatures
 from coala_jax.convex._standardize import fit_standardization
 from coala_jax.features import FeatureError
@@ -16,16 +17,25 @@ NAMED_COLUMNS = 8
 
 
 def constant_columns(pairs: PairSet) -> tuple[int, ...]:
-    """Columns that the solver ignores because they do not vary over these pairs.
+    """Columns that the solver ignores because they do not vary over the pairs of all processes.
 
     Raises:
         FeatureError: no column varies.
     """
-    constant = np.asarray(_constant(pairs.as_pairs()))
+    sides = [pairs.chosen, pairs.rejected]
+    if pairs.weight is not None:
+        sides = [side[pairs.weight > 0] for side in sides]
+    # The least and the largest of a column tell whether it varies.
+    least = np.min([np.min(side, axis=0, initial=np.inf) for side in sides], axis=0)
+    most = np.max([np.max(side, axis=0, initial=-np.inf) for side in sides], axis=0)
+    least, most = gathered(least[None]).min(axis=0), gathered(most[None]).max(axis=0)
+    extremes = np.stack([least, most])
+    constant = np.asarray(_constant(PreferenceFeatures(extremes, extremes)))
     if constant.all():
+        count = int(gathered(np.array([pairs.pair_count()])).sum())
         raise FeatureError(
             f"{pairs.source}: all {constant.size} columns of chosen and rejected are constant over "
-            f"the {pairs.pair_count()} training pairs; there is nothing to learn from"
+            f"the {count} training pairs; there is nothing to learn from"
         )
     return tuple(np.flatnonzero(constant).tolist())
 

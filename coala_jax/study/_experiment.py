@@ -13,14 +13,16 @@ from coala_jax._calibration import given_temperature
 from coala_jax._errors import CoalaError
 from coala_jax._group_inputs import prepare_for
 from coala_jax._head import Head
+from coala_jax._processes import own_part
 from coala_jax._solution import Phase2History, RewardMetrics
 from coala_jax._status import SolveError, Status
-from coala_jax._types import Config, Params
+from coala_jax._types import Config, Params, PreferenceFeatures
 from coala_jax._verdict import Unseen, Verdict, judge
 from coala_jax.features import FeatureIdentity
 from coala_jax.preference import reward_metrics
 from coala_jax.selection import Choice, choose_strengths
 from coala_jax.selection._choose import require_better_chosen
+from coala_jax.study._all_pairs import of_all_processes
 from coala_jax.study._baselines import (
     LengthRule,
     LinearProbe,
@@ -28,6 +30,7 @@ from coala_jax.study._baselines import (
     fit_linear_probe,
 )
 from coala_jax.study._constant_columns import constant_columns, constant_columns_warning
+from coala_jax.study._on_devices import OnDevices, on_devices
 from coala_jax.study._pairs import BY_ROW, PairSet, require_two_parts
 from coala_jax.study._phases import TimedPhases, run_phases
 
@@ -77,6 +80,7 @@ class Experiment(NamedTuple):
         length_rule: the length baseline; None without text.
         correct: held-out pairs that head and baselines order right.
         constant_columns: feature columns that were ignored.
+        width: number of feature columns.
     """
 
     settings: Settings
@@ -92,6 +96,7 @@ class Experiment(NamedTuple):
     length_rule: LengthRule | None
     correct: Correct
     constant_columns: tuple[int, ...]
+    width: int
 
     @property
     def identity(self) -> FeatureIdentity | None:
@@ -119,9 +124,13 @@ def run_experiment(
 ) -> Experiment:
     """Solve on the training pairs and measure on the held-out ones.
 
+    Of several processes each has pairs of its own, and all of them call this together: the features
+    stay where they were read, and all get the same experiment but for the times. Several devices
+    have a part of the pairs each.
+
     Args:
-        pairs: all pairs.
-        held_out: (n,) booleans; no key may be on both sides.
+        pairs: all pairs of this process.
+        held_out: (n,) booleans, of the pairs of all processes; no key may be on both sides.
         settings: parameters, configuration and seed.
         say: takes lines for people: warnings and progress.
 
@@ -133,12 +142,14 @@ def run_experiment(
         CoalaError: a parameter out of its range.
         SolveError: the iteration broke down; there is no head to keep.
     """
-    require_two_parts(pairs, held_out)
+    everyone = of_all_processes(pairs)
+    require_two_parts(everyone, held_out)
     settings.config.require_phases_agree()
     config = settings.config
-    require_better_chosen(config, settings.params, prepare_for(config, pairs.features(config)))
-    train, held = pairs.take(~held_out), pairs.take(held_out)
-    columns = constant_columns(train)
+    _require_better_chosen(settings, everyone)
+    train, held = everyone.take(~held_out), everyone.take(held_out)
+    columns = constant_columns(pairs.take(~own_part(held_out, len(pairs.keys))))
+    fitting, judging = (_rows(pairs, part, config) for part in (~held_out, held_out))
     if columns:
         say(f"warning: {constant_columns_warning(train, columns)}")
     if pairs.split_by == BY_ROW:
@@ -146,37 +157,39 @@ def run_experiment(
             f"warning: {pairs.source}: no prompts and no groups, so rows are split by row; this "
             "leaks where pairs share a prompt: give --groups or --data"
         )
-    cuts = "" if pairs.prefix_of is None else f" ({len(pairs.chosen)} beginnings of all)"
+    cuts = "" if pairs.prefix_of is None else f" ({len(everyone.chosen)} beginnings of all)"
     counts = train.pair_count(), held.pair_count()
-    if pairs.groups is not None:
-        cuts = f" (of the members of {len(pairs.groups.responses)} groups)"
+    if everyone.groups is not None:
+        cuts = f" (of the members of {len(everyone.groups.responses)} groups)"
     say(f"solving on {counts[0]} pairs, {counts[1]} held out by {pairs.split_by}{cuts}")
     key, choice = jax.random.key(settings.seed), None
     if settings.select:
         say("choosing strengths on left-out groups of the training pairs")
         choice = choose_strengths(
             settings.params,
-            train.features(config),
-            train.feature_keys(config),
+            fitting.fitted.features,
+            fitting.fitted.keys(train.feature_keys(config)),
             config=config,
             key=key,
         )
         settings = settings._replace(params=choice.params, config=choice.config)
         config = settings.config
-    phases = run_phases(settings.params, train.features(config), held.features(config), config, key)
+    solved_for = fitting.fitted.features, judging.fitted.features
+    phases = run_phases(settings.params, *solved_for, config, key)
     _require_usable(phases)
     say("fitting the baselines")
-    probe = fit_linear_probe(train, settings.seed)
+    probe = fit_linear_probe(train, settings.seed, fitting.pairs)
     length_rule = fit_length_rule(train)
     head, notes = _kept_head(phases, choice)
-    chosen, rejected = _rewards(head, held)
+    chosen, rejected = _rewards(head, judging)
     correct = Correct(
         head=pairwise_accuracy(chosen, rejected),
-        probe=None if probe is None else probe.correct(held),
+        probe=None if probe is None else probe.correct(held, judging.pairs),
         length=None if length_rule is None else length_rule.correct(held),
     )
     rivals = {"linear probe": correct.probe, "length rule": correct.length}
-    metrics = _split_metrics(phases, head, (train, held), settings.params)
+    parts = (_Part(train, fitting), _Part(held, judging))
+    metrics = _split_metrics(phases, head, parts, settings.params)
     after_phase2 = settings.config.phase2_objective != "none" and head is phases.phase2.head
     given = given_temperature(float(settings.params.beta), after_phase2)
     temperature = given if choice is None else choice.candidate.temperature
@@ -201,7 +214,44 @@ def run_experiment(
         length_rule,
         correct,
         columns,
+        pairs.chosen.shape[1],
     )
+
+
+class _Rows(NamedTuple):
+    """Features of a part of the pairs where they are worked on.
+
+    Attributes:
+        pairs: `PreferenceFeatures`.
+        fitted: what `solve` takes, pairs or groups.
+    """
+
+    pairs: OnDevices
+    fitted: OnDevices
+
+
+class _Part(NamedTuple):
+    """A part of the pairs of all processes, and its features."""
+
+    known: PairSet
+    rows: _Rows
+
+
+def _rows(pairs: PairSet, wanted: np.ndarray, config: Config) -> _Rows:
+    """Features of some of the pairs of all processes, of which this one has its own."""
+    part = pairs.take(own_part(wanted, len(pairs.keys)))
+    of_pairs, fitted = part.as_pairs(), part.features(config)
+    placed = on_devices(of_pairs)
+    return _Rows(placed, placed if isinstance(fitted, PreferenceFeatures) else on_devices(fitted))
+
+
+def _require_better_chosen(settings: Settings, pairs: PairSet) -> None:
+    """`require_better_chosen` of the pairs of all processes, whose features it does not read."""
+    if pairs.groups is not None and settings.config.loss.grouped:
+        return
+    nothing = np.zeros((len(pairs.keys), 1), np.float32)
+    known = PreferenceFeatures(nothing, nothing, pairs.weight, pairs.margin)
+    require_better_chosen(settings.config, settings.params, prepare_for(settings.config, known))
 
 
 def _kept_head(phases: TimedPhases, choice: Choice | None) -> tuple[Head, tuple[str, ...]]:
@@ -227,10 +277,11 @@ def _require_usable(phases: TimedPhases) -> None:
         raise SolveError(f"no head was written; {_name(phases.status)}: {phases.status.text}")
 
 
-def _rewards(head: Head, pairs: PairSet) -> tuple[np.ndarray, np.ndarray]:
+def _rewards(head: Head, rows: _Rows) -> tuple[np.ndarray, np.ndarray]:
     """(n,) rewards of the chosen and of the rejected responses."""
     reward = jax.jit(type(head).__call__)
-    return np.asarray(reward(head, pairs.chosen)), np.asarray(reward(head, pairs.rejected))
+    chosen, rejected = rows.pairs.features[:2]
+    return rows.pairs.of_rows(reward(head, chosen)), rows.pairs.of_rows(reward(head, rejected))
 
 
 def _name(status: Status) -> str:
@@ -238,7 +289,7 @@ def _name(status: Status) -> str:
 
 
 def _split_metrics(
-    phases: TimedPhases, head: Head, parts: tuple[PairSet, PairSet], params: Params
+    phases: TimedPhases, head: Head, parts: tuple[_Part, _Part], params: Params
 ) -> SplitMetrics:
     """Metrics of the head itself, as anyone who loads it would find them."""
     history = phases.phase2.history
@@ -246,13 +297,13 @@ def _split_metrics(
     last = int(phases.phase2.stats.epochs) if head is phases.phase2.head else 0
     assert history.eval is not None  # run_phases always gives held-out pairs
 
-    def final(pairs: PairSet, trace: RewardMetrics) -> RewardMetrics:
+    def final(part: _Part, trace: RewardMetrics) -> RewardMetrics:
         return reward_metrics(
-            *_rewards(head, pairs),
+            *_rewards(head, part.rows),
             loss=trace.loss[last],
             log_loss=trace.log_loss[last],
             beta=params.beta,
-            weight=pairs.weight,
+            weight=part.known.weight,
         )
 
     def initial(trace: RewardMetrics) -> RewardMetrics:

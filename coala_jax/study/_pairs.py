@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -13,6 +12,7 @@ import numpy as np
 
 from coala_jax._errors import CoalaError
 from coala_jax._group_inputs import prepare_groups
+from coala_jax._processes import gathered, gathered_texts, in_all, in_any, rows_before, together
 from coala_jax._types import Config, Features, GroupFeatures, PreferenceFeatures
 from coala_jax.data import (
     DataError,
@@ -28,13 +28,13 @@ from coala_jax.features import (
     FeatureError,
     FeatureIdentity,
     FeatureTable,
-    load_features,
+    Part,
     prefix_pairs,
 )
-from coala_jax.features._export import is_dataset_folder
 from coala_jax.features._groups import group_table
-from coala_jax.features._join import open_whole_store
+from coala_jax.features._own_rows import OwnRows, own_rows, parts_here
 from coala_jax.selection._judged_pairs import judged_pairs
+from coala_jax.study._gathered import agreed_columns, summed
 
 BY_GROUP, BY_PROMPT, BY_ROW = "group", "prompt", "row"
 # Standardisation needs a spread: `solve` takes no fewer, and neither part of a split may have less.
@@ -149,8 +149,12 @@ def read_pairs(
 ) -> PairSet:
     """Read features and find out which rows belong together.
 
+    Of several processes each reads rows of its own (`features._own_rows`), and all call this
+    together: keys are those of all rows.
+
     Args:
-        path: a feature store, an ``.npz`` or a folder that ``datasets`` saved.
+        path: a feature store, an ``.npz``, Parquet, a folder that ``datasets`` saved, or the name
+            of a store whose parts lie beside it.
         groups_path: row id to group, as `coala_jax.data.read_groups` takes it.
         data_path: the preference rows that the features were made of; gives prompts, which an
             ``.npz`` may lack, and the lengths of the responses.
@@ -164,27 +168,33 @@ def read_pairs(
         FeatureError, DataError: a file that is missing, unreadable, or does not fit the others;
             an id that names two rows where rows are matched by it.
     """
-    manifest: Mapping[str, Any] = {}
-    if Path(path).is_dir() and not is_dataset_folder(Path(path)):
-        store = open_whole_store(path)
-        table, manifest = store.table, store.manifest
-    else:
-        table = load_features(path)
-    if groups_path is not None or data_path is not None:
-        _require_unique_ids(path, table.ids)
-    if groups_path is not None:
-        groups = groups_of(table.ids, read_groups(groups_path))
-        table = table._replace(groups=tuple(groups))
-    rows, chat_template = None, ""
-    if data_path is not None:
-        row_set = read_rows(data_path, row_options)
-        rows = _rows_by_id(row_set.rows, data_path, path, table.ids)
-        chat_template = row_set.chat_template
-    pairs = pairs_of_table(path, table, rows, chat_template, prefixes=prefixes)
-    counts = manifest.get("refused")
-    if pairs.set_aside_counts:
-        counts = {**(counts or {}), **pairs.set_aside_counts}
-    return pairs._replace(set_aside_counts=counts, cut=manifest.get("cut"))
+    part = Part.of_this_process()
+    all_here = in_all(parts_here(path) is not None)
+
+    def read() -> OwnRows:
+        own = own_rows(path, part, all_here=all_here)
+        table = own.table
+        if groups_path is not None or data_path is not None:
+            _require_unique_ids(path, table.ids)
+        if groups_path is not None:
+            groups = groups_of(table.ids, read_groups(groups_path))
+            table = table._replace(groups=tuple(groups))
+        if data_path is not None:
+            row_set = read_rows(data_path, row_options)
+            rows = _rows_by_id(row_set.rows, data_path, path, table.ids)
+            table = _with_rows(path, table, rows, row_set.chat_template)
+        return own._replace(table=table)
+
+    own = together(read)
+    table = agreed_columns(path, own.table)
+    total = int(gathered(np.array([len(table.ids)], np.int64)).sum())
+    keys, split_by = _keys(table)
+    pairs = together(lambda: _pairs(path, table, keys, split_by, prefixes=prefixes, total=total))
+    pairs = _telling(pairs)
+    counts = summed(pairs.set_aside_counts)
+    if own.refused is not None:
+        counts = {**own.refused, **(counts or {})}
+    return pairs._replace(set_aside_counts=counts, cut=summed(own.cut))
 
 
 def pairs_of_table(
@@ -209,29 +219,42 @@ def pairs_of_table(
             ``rows`` that are not those of the table, a table without the cuts that were asked for,
             groups of which cuts are asked for or that say nothing.
     """
-    if len(table.chosen) < FEWEST_PAIRS:
+    if rows is not None:
+        table = _with_rows(source, table, rows, chat_template)
+    keys, split_by = _keys(table)
+    total = len(table.chosen)
+    return _telling(_pairs(source, table, keys, split_by, prefixes=prefixes, total=total))
+
+
+def _pairs(
+    source: str,
+    table: FeatureTable,
+    keys: tuple[str, ...],
+    split_by: str,
+    *,
+    prefixes: bool,
+    total: int,
+) -> PairSet:
+    """Pairs of a table with the keys of its rows, of so many that all processes have."""
+    if total < FEWEST_PAIRS:
         raise FeatureError(
-            f"{source}: chosen and rejected hold {len(table.chosen)} pair of "
+            f"{source}: chosen and rejected hold {total} pair of "
             f"{table.chosen.shape[1]} columns; at least {FEWEST_PAIRS} pairs are needed"
         )
-    if rows is not None:
-        table = _with_prompts(source, table, rows, chat_template)
-    keys, split_by = _keys(table)
-    lengths = table.lengths if rows is None else _lengths(rows)
     if holds_groups(table.ids):
         if prefixes:
             raise FeatureError(
                 f"{source}: beginnings are of pairs, and its rows are groups (--pairs groups): "
                 "leave --prefixes out, or extract them again with --pairs one or all"
             )
-        return _pairs_of_groups(source, table._replace(lengths=lengths), keys, split_by)
-    prefix_of = None
+        return _pairs_of_groups(source, table, keys, split_by)
+    prefix_of, lengths = None, table.lengths
     if prefixes:
         table, cuts = prefix_pairs(table), table.prefixes
         assert cuts is not None  # `prefix_pairs` raises
         prefix_of, lengths = cuts.pair, None  # both sides of a cut are as long
         keys = tuple(keys[pair] for pair in prefix_of)
-    pairs = PairSet(
+    return PairSet(
         source=source,
         chosen=_float32(source, "chosen", table.chosen),
         rejected=_float32(source, "rejected", table.rejected),
@@ -244,7 +267,6 @@ def pairs_of_table(
         prompt_hashes=table.prompt_hashes,
         prefix_of=prefix_of,
     )
-    return _telling(pairs)
 
 
 def _pairs_of_groups(
@@ -267,32 +289,30 @@ def _pairs_of_groups(
     first = found.rows[row]
     hashes = table.prompt_hashes
     silent = len(found.ids) - len(np.unique(row))
-    return _telling(
-        PairSet(
-            source,
-            _float32(source, "chosen", chosen),
-            _float32(source, "rejected", rejected),
-            keys=tuple(keys[place] for place in first),
-            split_by=split_by,
-            lengths=None if found.lengths is None else np.stack(sides(found.lengths), axis=1),
-            weight=judged.weight.astype(np.float32),
-            margin=better - worse,
-            identity=table.identity,
-            prompt_hashes=None if hashes is None else tuple(hashes[place] for place in first),
-            set_aside_counts={SAME_SCORES: silent} if silent else None,
-            groups=found.features,
-            group_of=row,
-        )
+    return PairSet(
+        source,
+        _float32(source, "chosen", chosen),
+        _float32(source, "rejected", rejected),
+        keys=tuple(keys[place] for place in first),
+        split_by=split_by,
+        lengths=None if found.lengths is None else np.stack(sides(found.lengths), axis=1),
+        weight=judged.weight.astype(np.float32),
+        margin=better - worse,
+        identity=table.identity,
+        prompt_hashes=None if hashes is None else tuple(hashes[place] for place in first),
+        set_aside_counts={SAME_SCORES: silent} if silent else None,
+        groups=found.features,
+        group_of=row,
     )
 
 
 def _telling(pairs: PairSet) -> PairSet:
     """The pairs whose two sides differ; the others say nothing of any reward.
 
-    Where none differ, all are kept: what becomes of them is the solver's to say.
+    Where none differ, in no process, all are kept: what becomes of them is the solver's to say.
     """
     differ = (pairs.chosen != pairs.rejected).any(1)
-    if differ.all() or not differ.any():
+    if not in_any(bool(differ.any())) or differ.all():
         return pairs
     same = int((~differ).sum())
     reason = SAME_FEATURES if pairs.prefix_of is None else SAME_BEGINNINGS
@@ -352,13 +372,26 @@ def _taken(array: np.ndarray | None, rows: np.ndarray) -> np.ndarray | None:
 
 
 def _keys(table: FeatureTable) -> tuple[tuple[str, ...], str]:
+    """Keys of the rows of this process, by the groups and prompts of all, and what they are."""
     if table.groups is not None:
         prompts = table.prompt_hashes
-        joint = table.groups if prompts is None else joint_keys(table.groups, prompts)
-        return tuple(joint), BY_GROUP
+        if prompts is None:
+            return table.groups, BY_GROUP
+        joint = joint_keys(gathered_texts(table.groups), gathered_texts(prompts))
+        before = rows_before(len(table.ids))
+        return tuple(joint[before : before + len(table.ids)]), BY_GROUP
     if table.prompt_hashes is not None:
         return table.prompt_hashes, BY_PROMPT
-    return tuple(map(str, range(len(table.ids)))), BY_ROW
+    before = rows_before(len(table.ids))
+    return tuple(map(str, range(before, before + len(table.ids)))), BY_ROW
+
+
+def _with_rows(
+    source: str, table: FeatureTable, rows: Sequence[PreferenceRow], chat_template: str
+) -> FeatureTable:
+    """The table with the prompts and lengths of the rows that it was made of."""
+    found = _with_prompts(source, table, rows, chat_template)
+    return found._replace(lengths=_lengths(rows))
 
 
 def _float32(source: str, name: str, array: np.ndarray) -> np.ndarray:

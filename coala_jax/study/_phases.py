@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 
+from coala_jax._group_inputs import Arrays, prepare_for
 from coala_jax._inputs import prepare_params
+from coala_jax._row_mesh import on_host
 from coala_jax._solution import Phase1Solution, Phase2Solution, Stats
 from coala_jax._status import Status
 from coala_jax._types import Config, Features, Params
-from coala_jax.convex import cronos
-from coala_jax.preference import finetune
+from coala_jax.convex._phase1 import phase1_of
+from coala_jax.preference._finetune import phase2_of
 
 
 class Seconds(NamedTuple):
@@ -55,24 +58,29 @@ def run_phases(
     """
     gate_key, batch_key = jax.random.split(key)
     params = prepare_params(params)
+    # Where rows lie is known outside of any jit alone.
+    with jax.default_matmul_precision("highest"):
+        arrays = prepare_for(config, features)
+        held_out = prepare_for(config, eval_features, "eval_features")
 
-    def first(params: Params, features: Features, key: jax.Array) -> Phase1Solution:
-        return cronos(params, features, config=config, key=key)
+    def first(params: Params, arrays: Arrays, key: jax.Array) -> Phase1Solution:
+        return phase1_of(params, arrays, config, key, None)
 
     def second(
-        params: Params,
-        phase1: Phase1Solution,
-        features: Features,
-        eval_features: Features,
-        key: jax.Array,
+        params: Params, phase1: Phase1Solution, arrays: Arrays, held_out: Arrays, key: jax.Array
     ) -> Phase2Solution:
-        return finetune(
-            params, phase1.head, features, config=config, key=key, eval_features=eval_features
-        )
+        return phase2_of(params, phase1.head, arrays, held_out, config, key)
 
-    phase1, seconds1 = _timed(first, params, features, gate_key)
-    phase2, seconds2 = _timed(second, params, phase1, features, eval_features, batch_key)
-    return TimedPhases(phase1, phase2, seconds1, seconds2)
+    phase1, seconds1 = _timed(first, params, arrays, gate_key)
+    phase2, seconds2 = _timed(second, params, phase1, arrays, held_out, batch_key)
+    return TimedPhases(_told(phase1), _told(phase2), seconds1, seconds2)
+
+
+def _told(solution: Any) -> Any:
+    """A solution of a phase in every process, but for what it has of each row."""
+    names = ("head", "status", "stats", "history")
+    host = {name: jax.tree.map(on_host, getattr(solution, name)) for name in names}
+    return dataclasses.replace(solution, **host)
 
 
 def _timed(function: Callable[..., Any], *arguments: Any) -> tuple[Any, Seconds]:

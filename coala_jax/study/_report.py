@@ -50,7 +50,7 @@ def build_report(experiment: Experiment, command: str) -> dict[str, Any]:
         else {"train": len(train.chosen), "eval": len(held.chosen)},
         "features": {
             "source": train.source,
-            "width": int(train.chosen.shape[1]),
+            "width": experiment.width,
             "constant_columns": list(experiment.constant_columns),
         },
         "split": {
@@ -127,7 +127,7 @@ def _admm_flops(experiment: Experiment) -> int:
         int(stats.iterations),
         int(stats.cg_iterations),
         sides * math.prod(leaf.shape[:-1]),
-        leaf.shape[-1] + 1,
+        experiment.width + 1,
         config.n_gates,
         config.model,
     )

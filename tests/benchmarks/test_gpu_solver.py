@@ -86,15 +86,20 @@ def test_recomputed_certificates_bear_the_solves_out(rows):
     assert max(bounds) <= min(row["primal_value"] for row in certificates) * (1 + 1e-6)
 
 
-def test_bytes_of_a_step_are_those_of_its_arrays(gpu_solver):
+@pytest.mark.parametrize("by_block", [True, False])
+def test_bytes_of_a_step_are_those_of_its_arrays(gpu_solver, by_block):
     m, d, p, k = 2 * PAIRS, WIDTH + 1, GATES, 2
-    x, inverses, state, patterns = m * d, 2 * p * d**2, 2 * p * m, p * m
-    residual = 4 * state + patterns + 2 * state + x
-    one_cg = (x + state) + (state + patterns) + 2 * patterns + (x + patterns) + 3 * state
-    proxes = 5 * state + patterns + 3 * state
-    numbers = residual + inverses + state + k * (one_cg + inverses) + proxes
+    x, state, patterns = m * d, 2 * p * m, p * m
+    inverses = 2 * p * d**2 if by_block else d**2
+    # Slack and multiplier together, products, patterns, and penalties where rows have their own.
+    read = (3 if by_block else 2) * state + patterns
+    one_cg = 2 * state + patterns + 2 * patterns + patterns + 3 * state
+    numbers = read + 2 * state + inverses + k * (one_cg + inverses) + read + state
     size = gpu_solver.Size(PAIRS, WIDTH, GATES)
-    assert gpu_solver.step_bytes(size, k) == 4 * numbers
+    for row_bytes in (4, 2):
+        expected = 4 * numbers + row_bytes * (1 + 2 * k) * x
+        found = gpu_solver.step_bytes(size, k, by_block=by_block, row_bytes=row_bytes)
+        assert found == expected
 
 
 @pytest.mark.slow
@@ -102,7 +107,7 @@ def test_share_of_the_copy_is_the_ratio_of_their_rates(rows, gpu_solver):
     (copy,), (step,) = parts(rows, "copy"), parts(rows, "step")
     assert copy["bytes"] == 2 * 4 * 2 * PAIRS * (WIDTH + 1)
     size = gpu_solver.Size(PAIRS, WIDTH, GATES)
-    assert step["bytes"] == gpu_solver.step_bytes(size, step["cg_iterations"])
+    assert step["bytes"] == gpu_solver.step_bytes(size, step["cg_iterations"], by_block=True)
     assert step["cg_iterations"] > 0
     share = step["bytes"] / step["seconds"] / (copy["bytes"] / copy["seconds"])
     assert step["share_of_copy"] == pytest.approx(share)

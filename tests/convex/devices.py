@@ -14,6 +14,7 @@ import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from coala_jax import Config, GroupFeatures, Params, PreferenceFeatures, solve
+from coala_jax import _row_blocks as row_blocks
 from coala_jax._group_inputs import prepare_for
 from coala_jax._inputs import prepare_params
 from coala_jax.convex._linear_system import TIGHT_ROWS
@@ -26,6 +27,7 @@ CASES = {
     "listwise": Config(phase1_loss="listwise"),
     "plackett_luce": Config(phase1_loss="plackett_luce", model="gated_relu", linear_path=True),
     "group_squared": Config(phase1_loss="group_squared", linear_path=True),
+    "compact": Config(phase1_loss="bradley_terry", linear_path=True, rows="compact"),
 }
 # Of the loop of conjugate gradients, within that of ADMM's steps and that of its checks.
 _CG_LOOP = "while/body/while/body/closed_call/while/body"
@@ -69,11 +71,12 @@ def figures(solution):
 
 
 def main():
+    row_blocks.BLOCK_NUMBERS = 40  # five pairs at a time
     mesh = jax.make_mesh((len(jax.devices()),), ("rows",), axis_types=(AxisType.Auto,))
     by_row = NamedSharding(mesh, PartitionSpec("rows"))
     found = {}
     for loss, config in CASES.items():
-        features = draw(loss)
+        features = draw(config.phase1_loss)
         split = jax.tree.map(lambda leaf: jax.device_put(leaf, by_row), features)
         found[loss] = {
             "whole": figures(solve(Params(), features, config=config)),

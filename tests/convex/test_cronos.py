@@ -11,13 +11,14 @@ from coala_jax import Config, Params, PreferenceFeatures, Status, cronos
 from coala_jax.convex._linear_path import path_system
 from coala_jax.convex._linear_system import (
     OutputSystem,
+    Point,
     factorize,
     solve_correction,
     tight_penalties,
     uniform_penalties,
 )
 from coala_jax.convex._output_penalties import OutputPenalties, output_penalties
-from coala_jax.convex._program import Program
+from coala_jax.convex._program import Program, network_output, path_output
 from coala_jax.losses import LOSSES
 from tests.helpers import draw_pairs
 
@@ -155,22 +156,34 @@ def test_the_linear_system_is_the_dense_one(loss, rows, path):
         right = jnp.asarray(rng.standard_normal((2, blocks, width)))
         outputs = output_penalties(program)
         of_path = path_system(program, outputs, jnp.full((), RHO)) if path else None
-        found = solve_correction(
+        start = Point(
+            jnp.asarray(rng.standard_normal(right.shape)),
+            jnp.asarray(rng.standard_normal((2, blocks, m))),
+            jnp.asarray(rng.standard_normal(program.labels.shape)),
+            jnp.asarray(rng.standard_normal(width - 1)) if path else None,
+        )
+        moved, _ = solve_correction(
             program,
             penalties,
             OutputSystem(outputs, of_path),
             right,
+            start,
             tolerance=jnp.asarray(1e-12),
             max_iterations=200,
         )
+        found = jax.tree.map(jnp.subtract, moved, start)
+        seen = network_output(program, found.products) + path_output(program, found.linear)
         dense = dense_system(program, float(system.shift), np.asarray(penalties.penalty), outputs)
         alike = loss.pairwise or loss.isotropic
         assert (outputs.apart > 2 * outputs.together) == alike
     filled = np.concatenate([np.asarray(right).ravel(), np.zeros(len(dense) - right.size)])
-    expected = np.linalg.solve(dense, filled)[: right.size].reshape(right.shape)
+    expected = np.linalg.solve(dense, filled)
     weights = np.asarray(found.weights)
-    np.testing.assert_allclose(weights, expected, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(weights.ravel(), expected[: right.size], rtol=1e-9, atol=1e-12)
     np.testing.assert_allclose(found.products, weights @ np.asarray(x).T, atol=1e-12)
+    np.testing.assert_allclose(found.output, seen, atol=1e-12)
+    if path:
+        np.testing.assert_allclose(found.linear, expected[right.size :], atol=1e-12)
 
 
 def test_only_the_largest_multipliers_of_a_block_make_tight_rows():

@@ -5,28 +5,19 @@ import jax.numpy as jnp
 import pytest
 
 from coala_jax import Config, Params, PreferenceFeatures, cronos
+from coala_jax.convex import _memory
+from coala_jax.convex._memory import LEAST_SHARE, temporary_bytes
 
 FLOAT_BYTES = 4
 
 
-def temporary_floats(pairs: int, width: int, config: Config) -> float:
+def reserved(pairs, width, config, dtype=jnp.float32):
     """What XLA reserves beside arguments and results; nothing runs."""
-    shape = jax.ShapeDtypeStruct((pairs, width), jnp.float32)
+    shape = jax.ShapeDtypeStruct((pairs, width), dtype)
     params = jax.tree.map(lambda _: jax.ShapeDtypeStruct((), jnp.float32), Params())
     solver = jax.jit(lambda params, features: cronos(params, features, config=config))
     compiled = solver.lower(params, PreferenceFeatures(shape, shape)).compile()
-    return compiled.memory_analysis().temp_size_in_bytes / FLOAT_BYTES
-
-
-def formula(pairs: int, width: int, config: Config) -> int:
-    """Of docs/solver.md, section Memory, in numbers of the solver's dtype."""
-    rows, columns, gates = 2 * pairs, width + 1, config.n_gates
-    features = 4 * rows * columns
-    if config.model == "gated_relu":
-        return features + 10 * gates * rows + 4 * columns**2 + 60 * rows
-    pays = config.adapt_rows and columns**2 <= 100 * rows
-    inverses = (6 * gates if pays else 4) * columns**2
-    return features + 15 * (2 * gates * rows) + inverses + 60 * rows
+    return compiled.memory_analysis().temp_size_in_bytes
 
 
 @pytest.mark.parametrize(
@@ -49,8 +40,31 @@ def formula(pairs: int, width: int, config: Config) -> int:
     ],
 )
 def test_temporaries_stay_within_the_formula(pairs, width, config):
-    bound = formula(pairs, width, config)
-    assert 0.45 * bound < temporary_floats(pairs, width, config) <= bound
+    bound = temporary_bytes(2 * pairs, width + 1, config)
+    assert LEAST_SHARE * bound < reserved(pairs, width, config) <= bound
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["relu", "gated_relu"])
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16, jnp.float32])
+def test_compact_rows_have_no_copy(monkeypatch, model, dtype):
+    """Of 2 bytes a number but their bits, which a CPU copies: 6 bytes of whole rows are saved."""
+    # A block so small that a copy of the rows would be seen beside it.
+    monkeypatch.setattr("coala_jax._row_blocks.BLOCK_NUMBERS", 1 << 14)
+    config = Config(n_gates=4, model=model, adapt_rows=False, rows="compact")
+    pairs, width = 3000, 300
+    size = jnp.dtype(dtype).itemsize
+    bits = 2 * pairs * width * size if size == 2 else 0
+    bound = temporary_bytes(2 * pairs, width + 1, config)
+    assert bound < 2 * pairs * width * FLOAT_BYTES
+    assert reserved(pairs, width, config, dtype) <= bound + bits
+
+
+def test_what_cannot_fit_is_refused_with_what_would(monkeypatch):
+    monkeypatch.setattr(_memory, "_device_bytes", lambda side: 5e6)
+    features = PreferenceFeatures(jnp.ones((2000, 100)), jnp.zeros((2000, 100)))
+    with pytest.raises(ValueError, match="rows='compact'.*rows over 4 such devices"):
+        cronos(Params(), features, config=Config(n_gates=4, adapt_rows=False))
 
 
 @pytest.mark.slow

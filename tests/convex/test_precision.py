@@ -62,9 +62,10 @@ def test_only_the_steps_have_the_precision_that_was_asked_for(features):
     low, every = coarse(run, Params(), features)
     assert 0 < low < every / 2
     assert low == a_step(features)
-    # The last step before a check, with the products that it begins with, is exact.
+    # The last step before a check, with what it begins with (products, outputs of the
+    # network and of the path), is exact.
     exact = coarse(lambda *inputs: solve(*inputs, config=CONFIG), Params(), features)
-    assert exact == (0, every - low - 1)
+    assert exact == (0, every - low - 3)
 
 
 def test_a_default_precision_of_the_caller_changes_nothing(features):

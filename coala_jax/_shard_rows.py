@@ -1,0 +1,306 @@
+"""Rows put over devices, of one process or of many: `shard_rows`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias, TypeVar
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from coala_jax._errors import CoalaError
+from coala_jax._types import GroupFeatures, PreferenceFeatures, float_dtype
+
+FeaturesT = TypeVar("FeaturesT", PreferenceFeatures, GroupFeatures)
+Columns: TypeAlias = dict[str, np.ndarray | None]
+# Name of the axis that rows are split over.
+ROWS = "rows"
+_FEWEST = 2
+# Columns that may be None, and what they stand for then.
+_FILLED = {"weight": 1.0, "margin": 0.0, "mask": True}
+# Numbers that processes tell each other of a column: how many axes it has, the lengths of all but
+# the first, and its dtype's name.
+_LENGTHS, _NAME = 2, 24
+
+
+class Part(NamedTuple):
+    """What a process has of the features.
+
+    Attributes:
+        rows: pairs or groups.
+        devices: of the mesh that are its own.
+        columns: shape of a row and dtype of every column, None where it has none.
+    """
+
+    rows: int
+    devices: int
+    columns: Mapping[str, tuple[tuple[int, ...], str] | None]
+
+
+def shard_rows(features: FeaturesT, mesh: Mesh | None = None) -> FeaturesT:
+    """Preference features with their pairs, or groups, split over devices, for `solve` and others.
+
+    Every device gets as many: behind the last of a process's own stand copies of its first one with
+    weight, with a weight of 0, which `solve` takes for no part of the data. The program, its
+    certificate and Phase II on all pairs at once are those of the features as they were given; what
+    draws a number a pair draws others: gates of a covariance (`Config.gate_distribution`) and
+    minibatches (`Config.batch_size`).
+
+    With several processes (`jax.distributed.initialize`) each gives its own pairs, as many as it
+    likes, none among them, and all of them call this together.
+
+    Args:
+        features: numpy or jax arrays of this process: (n, d) pairs, or (n, k, d) groups, where k
+            may differ between processes.
+        mesh: of one axis, `AxisType.Auto`; None for all `jax.devices()` under the name "rows".
+
+    Returns:
+        The same kind of features as global arrays, split along their first axis. Weights are there
+        where pairs were added or any process has some, margins and masks where any has.
+
+    Raises:
+        TypeError: neither `PreferenceFeatures` nor `GroupFeatures`, or no arrays in them.
+        ValueError: fewer than two pairs in all; columns whose lengths, widths or dtypes do not fit,
+            here or between processes; a mesh of another kind.
+
+    Example:
+        >>> import coala_jax, numpy as np
+        >>> rng = np.random.default_rng(0)
+        >>> chosen, rejected = rng.normal(0.5, 1, (65, 4)), rng.normal(0, 1, (65, 4))
+        >>> features = coala_jax.shard_rows(coala_jax.PreferenceFeatures(chosen, rejected))
+        >>> solution = coala_jax.solve(coala_jax.Params(), features)
+    """
+    if not isinstance(features, PreferenceFeatures | GroupFeatures):
+        raise TypeError(
+            "features must be coala_jax.PreferenceFeatures(chosen, rejected) or GroupFeatures, "
+            f"got {type(features).__name__}"
+        )
+    return split_rows(features, mesh).features
+
+
+class SplitRows(NamedTuple):
+    """What `split_rows` gives.
+
+    Attributes:
+        features: global arrays, split along their first axis.
+        place: (n,) of the rows of all processes, in their order, where they stand in the arrays.
+        copy_of: of every place of the arrays the number of the row there, or of one that it is a
+            copy of, of weight 0.
+    """
+
+    features: Any
+    place: np.ndarray
+    copy_of: np.ndarray
+
+
+def split_rows(features: PreferenceFeatures | GroupFeatures, mesh: Mesh | None) -> SplitRows:
+    """`shard_rows`, and where the rows are."""
+    mesh = all_devices() if mesh is None else _one_axis(mesh)
+    columns = {name: _on_host(name, value) for name, value in features._asdict().items()}
+    devices = sum(device.process_index == jax.process_index() for device in mesh.devices.flat)
+    own = part_of(columns, devices)
+    parts = _told_by_all(own)
+    columns = agreed_columns(columns, own.rows, parts)
+    each = max(-(-part.rows // part.devices) for part in parts)
+    total = sum(part.rows for part in parts)
+    if total < _FEWEST:
+        raise CoalaError(
+            f"features hold {total} pairs or groups for {mesh.size} devices: at least {_FEWEST} "
+            "are needed, whatever the number of devices"
+        )
+    if each * mesh.size > total:
+        columns = filled_columns(columns, own.rows, each * devices)
+    sharding = NamedSharding(mesh, PartitionSpec(mesh.axis_names[0]))
+
+    def put(value: np.ndarray) -> jax.Array:
+        shape = (each * mesh.size, *value.shape[1:])
+        return jax.make_array_from_process_local_data(sharding, value, shape)
+
+    split: Any = {name: None if value is None else put(value) for name, value in columns.items()}
+    place, copy_of = _places(mesh, [part.rows for part in parts], each)
+    return SplitRows(type(features)(**split), place, copy_of)
+
+
+def _places(mesh: Mesh, rows: Sequence[int], each: int) -> tuple[np.ndarray, np.ndarray]:
+    """`SplitRows.place` and `copy_of`, of so many rows of the processes and so many a device."""
+    owners = np.repeat([device.process_index for device in mesh.devices.flat], each)
+    before = np.cumsum([0, *rows])
+    place, copy_of = np.zeros(before[-1], np.int64), np.zeros(len(owners), np.int64)
+    for number, count in enumerate(rows):
+        own = np.flatnonzero(owners == number)
+        place[before[number] : before[number + 1]] = own[:count]
+        standing = np.minimum(np.arange(len(own)), max(count - 1, 0)) + before[number]
+        copy_of[own] = np.minimum(standing, before[-1] - 1)
+    return place, copy_of
+
+
+def all_devices() -> Mesh:
+    """All devices of all processes along one axis, `ROWS`."""
+    return Mesh(np.array(jax.devices()), (ROWS,), axis_types=(AxisType.Auto,))
+
+
+def part_of(columns: Columns, devices: int) -> Part:
+    """What this process has.
+
+    Raises:
+        ValueError: columns of different lengths.
+    """
+    there = {name: value for name, value in columns.items() if value is not None}
+    lengths = {value.shape[:1] for value in there.values()}
+    if len(lengths) != 1 or () in lengths:
+        shapes = ", ".join(f"features.{name} {value.shape}" for name, value in there.items())
+        raise CoalaError(f"features must have one row a pair or group in every array; got {shapes}")
+    kinds = {
+        name: None if value is None else (value.shape[1:], value.dtype.name)
+        for name, value in columns.items()
+    }
+    return Part(lengths.pop()[0], devices, kinds)
+
+
+def agreed_columns(columns: Columns, rows: int, parts: Sequence[Part]) -> Columns:
+    """The columns that any process has, with as many members of a group in all.
+
+    Args:
+        columns: of this process.
+        rows: how many it has.
+        parts: of all processes, in whose order nothing depends on which of them this is.
+
+    Raises:
+        ValueError: columns that only some have, or of different widths or dtypes; the same in all
+            processes.
+    """
+    for number, part in enumerate(parts):
+        if not part.devices:
+            raise CoalaError(
+                f"mesh has no device of process {number} of {len(parts)}: every process takes "
+                "part; give a mesh of jax.devices()"
+            )
+    found, members = dict(columns), _members(parts)
+    if len(members) > 1:
+        found = {name: _with_members(name, value, max(members)) for name, value in found.items()}
+        if found["mask"] is None:
+            own = columns["responses"]
+            assert own is not None  # as it is in all processes
+            found["mask"] = _with_members("mask", np.ones(own.shape[:2], bool), max(members))
+    for name, value in found.items():
+        kinds = [part.columns[name] for part in parts]
+        known = {kind for kind in kinds if kind is not None}
+        if not known:
+            continue
+        if len(known) < len(set(kinds)) and name not in _FILLED:
+            raise CoalaError(
+                f"features.{name} is None in some of the {len(parts)} processes: give all of them "
+                "the same columns"
+            )
+        alike = {(shape[1:] if members else shape, dtype) for shape, dtype in known}
+        if len(alike) > 1:
+            listed = " and ".join(sorted(f"{dtype} rows of {shape}" for shape, dtype in known))
+            raise CoalaError(
+                f"features.{name} is not alike in all {len(parts)} processes: {listed}; give all "
+                "of them arrays of one width and dtype"
+            )
+        if value is None:
+            shape = (rows, max(members)) if name == "mask" else (rows,)
+            dtype = bool if name == "mask" else float_dtype()
+            found[name] = np.full(shape, _FILLED[name], dtype)
+    return found
+
+
+def filled_columns(columns: Columns, rows: int, length: int) -> Columns:
+    """The rows, and behind them copies of the first with weight up to a length, of weight 0.
+
+    Args:
+        columns: of this process.
+        rows: how many it has; of none, what stands behind them is zero.
+        length: how many it needs.
+    """
+    weight = columns["weight"]
+    if weight is None:
+        weight = np.ones(rows, float_dtype())
+    first = int(np.argmax(weight > 0)) if rows else 0
+
+    def longer(value: np.ndarray) -> np.ndarray:
+        shape = (length - rows, *value.shape[1:])
+        copies = np.broadcast_to(value[first], shape) if rows else np.zeros(shape, value.dtype)
+        return np.concatenate([value, copies])
+
+    filled = {name: None if value is None else longer(value) for name, value in columns.items()}
+    return {**filled, "weight": np.concatenate([weight, np.zeros(length - rows, weight.dtype)])}
+
+
+def _one_axis(mesh: Mesh) -> Mesh:
+    if not isinstance(mesh, Mesh):
+        raise TypeError(f"mesh must be a jax.sharding.Mesh, got {type(mesh).__name__}")
+    if mesh.axis_types != (AxisType.Auto,):
+        axes = zip(mesh.axis_names, mesh.axis_types, strict=True)
+        raise CoalaError(
+            f"mesh has the axes {', '.join(f'{name!r} ({kind})' for name, kind in axes)}: rows are "
+            "split over one axis of AxisType.Auto; give jax.sharding.Mesh(devices, ('rows',), "
+            "axis_types=(jax.sharding.AxisType.Auto,))"
+        )
+    return mesh
+
+
+def _on_host(name: str, value: Any) -> np.ndarray | None:
+    if value is None:
+        return None
+    if not hasattr(value, "dtype") or not hasattr(value, "shape"):
+        raise TypeError(f"features.{name} must be a jax or numpy array, got {type(value).__name__}")
+    if isinstance(value, jax.Array) and not value.is_fully_addressable:
+        raise CoalaError(
+            f"features.{name} lies on devices of other processes already: give the rows of this "
+            "process alone"
+        )
+    host = np.asarray(value)
+    return host.astype(float_dtype()) if name in ("weight", "margin") else host
+
+
+def _told_by_all(own: Part) -> list[Part]:
+    """The parts of all processes; all get the same, and so raise the same errors."""
+    if jax.process_count() == 1:
+        return [own]
+    told = np.zeros((1 + len(own.columns), 1 + _LENGTHS + _NAME), np.int32)
+    told[0, :2] = own.rows, own.devices
+    for line, kind in zip(told[1:], own.columns.values(), strict=True):
+        if kind is not None:
+            shape, dtype = kind[0][:_LENGTHS], kind[1]
+            name = list(dtype.encode())
+            line[0] = 1 + len(shape)
+            line[1 : 1 + len(shape)] = shape
+            line[1 + _LENGTHS : 1 + _LENGTHS + len(name)] = name
+    return [_part_told(own, np.asarray(each)) for each in multihost_utils.process_allgather(told)]
+
+
+def _part_told(own: Part, told: np.ndarray) -> Part:
+    columns: dict[str, tuple[tuple[int, ...], str] | None] = {}
+    for name, line in zip(own.columns, told[1:], strict=True):
+        shape = tuple(int(length) for length in line[1 : line[0]])
+        dtype = bytes(line[1 + _LENGTHS :].astype(np.uint8)).rstrip(b"\0").decode()
+        columns[name] = (shape, dtype) if line[0] else None
+    return Part(int(told[0, 0]), int(told[0, 1]), columns)
+
+
+def _members(parts: Sequence[Part]) -> set[int]:
+    """How many members groups have in the processes; nothing of pairs.
+
+    Raises:
+        ValueError: groups of another shape than (n, k, d).
+    """
+    shapes = [kind[0] for part in parts if (kind := part.columns.get("responses"))]
+    for shape in shapes:
+        if len(shape) != 2:
+            raise CoalaError(
+                "features.responses must be (n, k, d), k responses to each of n prompts; got rows "
+                f"of {shape}"
+            )
+    return {shape[0] for shape in shapes}
+
+
+def _with_members(name: str, value: np.ndarray | None, members: int) -> np.ndarray | None:
+    """As many members a group as any process has; those added are masked out."""
+    if value is None or value.ndim == 1:
+        return value
+    missing = members - value.shape[1]
+    return np.pad(value, [(0, 0), (0, missing), *[(0, 0)] * (value.ndim - 2)])

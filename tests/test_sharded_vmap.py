@@ -57,7 +57,8 @@ def test_folds_on_copies_of_features_choose_what_one_device_does(found):
 def test_elements_on_parts_of_the_devices_have_their_rows_split(found):
     for (counts, values), (alone, exact) in zip(*found["parts"].values(), strict=True):
         assert counts == alone
-        assert values == pytest.approx(exact, rel=1e-9)
+        # 225 steps make 1e-7 of a rounding, as one element in a vmap shows too.
+        assert values == pytest.approx(exact, rel=1e-6)
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.experimental import multihost_utils
@@ -129,3 +130,24 @@ def on_each_device(
     )
     found: tuple[jax.Array, jax.Array] = split(*rows)
     return found
+
+
+def among_largest(mesh: RowMesh | None, largest: jax.Array, count: int) -> jax.Array:
+    """Which of a device's largest values are among those of all, within `on_each_device`.
+
+    As `lax.top_k` has it of all values on one device, the earlier of equal ones.
+
+    Args:
+        mesh: where the values lie; None is one device.
+        largest: (k,) by `lax.top_k` of those of this device, k <= count.
+        count: how many of all count.
+
+    Returns:
+        (k,) booleans.
+    """
+    if mesh is None:
+        return jnp.ones(largest.shape, bool)
+    everywhere = lax.all_gather(largest, mesh.axes, tiled=True)
+    _, places = lax.top_k(everywhere, min(len(everywhere), count))
+    among = jnp.zeros(len(everywhere), bool).at[places].set(True)
+    return among.reshape(mesh.parts, -1)[lax.axis_index(mesh.axes)]

@@ -41,8 +41,10 @@ def sharded_vmap(
         Differentiable as `function` is, and to be jitted or not.
 
     Raises:
-        CoalaError: of the returned function: no argument is mapped, or a batch is empty or of
-            another size; an argument that is not mapped has its first axis split over devices.
+        TypeError: a mesh of another kind.
+        CoalaError: axes other than 0 and None. Of the returned function: no argument is mapped, or
+            a batch is empty or of another size; an argument that is not mapped, or what the
+            function closes over, has its first axis split over devices.
 
     Example:
         >>> import coala_jax, jax, numpy as np
@@ -63,6 +65,8 @@ def sharded_vmap(
                 f"in_axes={in_axes!r}: give 0, of arguments whose first axis is the batch, and "
                 "None, of those that every device gets whole; for all together or for each"
             )
+    if not isinstance(mesh, Mesh | None):
+        raise TypeError(f"mesh must be a jax.sharding.Mesh or None, got {type(mesh).__name__}")
     # Automatic axes, whatever the caller's are: `solve` takes what is split over such alone.
     line = Mesh(jax.devices(), ("batch",)) if mesh is None else Mesh(mesh.devices, mesh.axis_names)
     by_element, whole = PartitionSpec(line.axis_names), PartitionSpec()

@@ -19,6 +19,7 @@ from coala_jax import (
     Params,
     PreferenceFeatures,
     certify,
+    cronos,
     evaluate,
     finetune,
     refine_gates,
@@ -67,6 +68,11 @@ def of_solution(solution):
     return list(map(int, counts)), list(map(float, values))
 
 
+def of_refined(solution):
+    """Status and objective: descent across cones makes of a rounding other steps after it."""
+    return [int(solution.status)], [float(solution.stats.phase1.primal_value)]
+
+
 def of_phase2(solution):
     return [int(solution.status), int(solution.stats.epochs)], [float(solution.stats.loss)]
 
@@ -110,7 +116,7 @@ def calls(pairs, groups, head, certificate):
         ),
         "refine_gates": (
             lambda: refine_gates(params, pairs, config=ON_PAIRS, max_rounds=1),
-            of_solution,
+            of_refined,
         ),
         "select": (
             lambda: select(params, pairs, config=CHOSEN, grid=GRID, folds=2, rule="minimum"),
@@ -129,7 +135,7 @@ def main():
     mesh = jax.make_mesh((len(jax.devices()),), ("rows",), axis_types=(AxisType.Auto,))
     by_row = NamedSharding(mesh, PartitionSpec("rows"))
     split_pairs, split_groups = jax.device_put((pairs, groups), by_row)
-    solved = solve(Params(), pairs, config=ON_PAIRS)
+    solved = cronos(Params(), pairs, config=ON_PAIRS)
     given = (solved.head, solved.certificate)
     split_calls = calls(split_pairs, split_groups, *given)
     dumped, found = Dumped(Path(sys.argv[1])), {}

@@ -25,8 +25,6 @@ from tests.collectives import collectives_of
 from tests.helpers import draw_pairs
 
 CONFIG = Config(n_gates=3)
-# Without cones, whose tight rows are picked on each device: the same steps however rows are split.
-GATED = Config(n_gates=3, model="gated_relu")
 # One more than a device each, so that one has two and others copies.
 ELEMENTS = 9
 TIGHT = Params(
@@ -34,8 +32,8 @@ TIGHT = Params(
 )
 
 
-def one(key, rho, features, config=CONFIG):
-    return solve(Params(rho=rho), features, key=key, config=config)
+def one(key, rho, features):
+    return solve(Params(rho=rho), features, key=key, config=CONFIG)
 
 
 def figures(solutions):
@@ -108,8 +106,8 @@ def parts_of_devices(features):
     keys, rows = jax.random.split(jax.random.key(1)), PartitionSpec("rows")
     split = [jax.device_put(features, NamedSharding(Mesh(half, "rows"), rows)) for half in halves]
     return {
-        "whole": [figures(one(key, 0.1, features, GATED)) for key in keys],
-        "split": [figures(one(*each, GATED)) for each in zip(keys, (0.1, 0.1), split, strict=True)],
+        "whole": [figures(one(key, 0.1, features)) for key in keys],
+        "split": [figures(one(*each)) for each in zip(keys, (0.1, 0.1), split, strict=True)],
     }
 
 

@@ -24,7 +24,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.scipy.linalg import solve_triangular
 
-from coala_jax._row_mesh import RowMesh, on_each_device, with_rows
+from coala_jax._row_mesh import RowMesh, among_largest, on_each_device, with_rows
 from coala_jax.convex._linear_path import PathSystem, with_path
 from coala_jax.convex._output_penalties import OutputPenalties, weighed
 from coala_jax.convex._program import (
@@ -150,8 +150,8 @@ def tight_penalties(
         features: (m, D) rows X.
         system: of X.
         multipliers: (H, P, m) non-negative, in any common positive multiple. Of each block the
-            TIGHT_ROWS * D largest count, fewer where blocks are wide; of rows on several devices as
-            many on each, so that none has to meet those of another.
+            TIGHT_ROWS * D largest count, fewer where blocks are wide. Devices tell each other as
+            many of their own; the rows stay where they are.
         tight_penalty: of rows whose multiplier is positive.
     """
     rows, width = features.shape
@@ -163,7 +163,7 @@ def tight_penalties(
     def tight_of(x: Any, multiplier: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Penalties of rows, and the Gram matrix of those that are tight."""
         largest, index = lax.top_k(multiplier, min(len(multiplier), most))
-        tight = largest > 0
+        tight = (largest > 0) & among_largest(system.mesh, largest, most)
         penalty = jnp.full_like(multiplier, slack)
         penalty = penalty.at[index].set(jnp.where(tight, tight_penalty, slack))
         picked = jnp.where(tight[:, None], rows_at(here(x), index), 0)

@@ -8,7 +8,6 @@ Run by `test_sharded_rows.py`: how many devices there are is known once a proces
 """
 
 import json
-import re
 
 import jax
 import numpy as np
@@ -18,7 +17,9 @@ from coala_jax import Config, GroupFeatures, Params, PreferenceFeatures, solve
 from coala_jax import _row_blocks as row_blocks
 from coala_jax._group_inputs import prepare_for
 from coala_jax._inputs import prepare_params
+from coala_jax.convex._linear_system import TIGHT_ROWS
 from coala_jax.convex._phase1 import _cronos
+from tests.collectives import KINDS, collectives_of
 
 GROUPS, MEMBERS, WIDTH = 32, 4, 3
 CASES = {
@@ -28,9 +29,6 @@ CASES = {
     "group_squared": Config(phase1_loss="group_squared", linear_path=True),
     "compact": Config(phase1_loss="bradley_terry", linear_path=True, rows="compact"),
 }
-_SHAPE = re.compile(r"\w+\[([\d,]*)\]")
-_KINDS = ("all-gather", "all-reduce", "collective-permute", "all-to-all", "reduce-scatter")
-_COLLECTIVE = re.compile(rf"= (.*?) ({'|'.join(_KINDS)})(?:-start)?\(.*?op_name=\"([^\"]*)\"")
 # Of the loop of conjugate gradients, within that of ADMM's steps and that of its checks.
 _CG_LOOP = "while/body/while/body/closed_call/while/body"
 
@@ -54,15 +52,12 @@ def collectives(features, config):
     arrays = prepare_for(config, features)
     with jax.default_matmul_precision("highest"):
         lowered = _cronos.lower(prepare_params(Params()), arrays, config, None, None)
-    found = [match.groups() for match in _COLLECTIVE.finditer(lowered.compile().as_text())]
-    most = dict.fromkeys(_KINDS, 0)
-    for shapes, kind, _ in found:
-        sizes = [
-            int(np.prod([int(size) for size in shape.split(",") if size]))
-            for shape in _SHAPE.findall(shapes)
-        ]
-        most[kind] = max(most[kind], *sizes)
-    return {"most": most, "cg": sum(_CG_LOOP in name for *_, name in found)}
+    found = collectives_of(lowered.compile().as_text())
+    most = {
+        kind: max((each.elements for each in found if each.kind == kind), default=0)
+        for kind in KINDS
+    }
+    return {"most": most, "cg": sum(_CG_LOOP in each.name for each in found)}
 
 
 def figures(solution):
@@ -89,6 +84,7 @@ def main():
             "weights": 2 * config.n_gates * (WIDTH + 1),
             "candidates": 4 * config.n_gates,
             "groups": GROUPS,
+            "tight": TIGHT_ROWS * (WIDTH + 1),
             "has_path": config.linear_path,
             **collectives(split, config),
         }

@@ -1,38 +1,23 @@
 """Rows split over devices are solved in the same steps, pairs and groups alike."""
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.collectives import on_forced_devices
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("devices", [2, 8])
 def test_split_rows_are_solved_as_whole_ones_are_and_no_row_leaves_its_device(devices):
-    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}"
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.convex.devices"],
-        cwd=ROOT,
-        env={**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    found = json.loads(done.stdout.splitlines()[-1])
+    found = on_forced_devices("tests.convex.devices", devices)
     for loss, result in found.items():
         whole, split = result["whole"], result["split"]
         assert split.pop("values") == pytest.approx(whole.pop("values"), rel=1e-9), loss
         assert split == whole, loss
         assert whole["status"] == 0
-        # Sums over all rows meet, of weights, of Gram matrices and of pairs of candidate gates;
-        # nothing of which there is one a row does.
+        # Sums over all rows meet, of weights, of Gram matrices and of pairs of candidate gates, and
+        # the multipliers of each device's tightest rows; nothing of which there is one a row does.
         most = result["most"]
-        assert most["all-gather"] <= devices, loss
+        assert most["all-gather"] <= devices * result["tight"], loss
         # A number a group at most: Plackett-Luce's levels.
         assert most["all-to-all"] <= result["groups"], loss
         assert most["collective-permute"] <= result["weights"] and not most["reduce-scatter"], loss

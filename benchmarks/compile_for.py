@@ -10,7 +10,7 @@ Every program is compiled in a process of its own from shapes alone (`lowered_pr
 say of each: seconds to compile, memory of a device by XLA's analysis, collectives, and what one
 pass of every loop launches and moves (`hlo_text`). ``--before FILE`` puts the counts of an earlier
 JSON beside them. ``--rows compact --dtype bfloat16`` compiles Phase I of half-precision rows, and
-``--p3`` on 118 000 pairs of width 4096 too, with 16 gates: problem P3.
+``--p3 118000`` on as many pairs of width 4096 too, with 16 gates: problem P3.
 
 What is compiled here is not what a card runs in every detail: without it XLA cannot try kernels
 out, so that products and their launches may be others there (`--xla_gpu_autotune_level=0` asks for
@@ -37,7 +37,7 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 from hlo_text import COLLECTIVES, LAUNCHES, OTHER, Exchange, Loop, all_exchanges, loops_of
 from reporting import Measured, Recorder, figure, markdown, origin, parser_of
-from step_costs import CARDS, Size, least_seconds, product_flops, step_bytes
+from step_costs import CARDS, Card, Size, least_seconds, step_bytes
 
 # TPU's library asks a network for where it is unless it is told.
 NO_HOST = {
@@ -56,7 +56,8 @@ registers_per_block_limit: 65536 } platform_name: "CUDA"
 dnn_version_info { major: 9 minor: 8 } device_description_str: "NVIDIA H100 80GB HBM3" """
 P3 = Size(118_000, 4096, 16)
 # Conjugate-gradient steps an ADMM step that the H200 took (`results/gpu_solver.md`): 582 of 350.
-MEASURED_CG_STEPS = 582 / 350
+MEASURED_STEPS = 350
+MEASURED_CG_STEPS = 582 / MEASURED_STEPS
 # What a backbone should fit into, weights, cache and all.
 BAR = 24e9
 PACKAGES = ("jax-cuda13-plugin", "nvidia-cuda-nvcc", "libtpu")
@@ -78,6 +79,9 @@ TARGETS = {
     "v5e": Chips("TPU v5e, one chip", "tpu", "v5e:2x2", 1, 16 * 2**30),
     "v5e-2x2": Chips("TPU v5e, 2 x 2", "tpu", "v5e:2x2", 4, 16 * 2**30),
 }
+OF_P3 = "phase I, "
+# Loops that take most of the time: of ADMM, of conjugate gradients, of AdamW, of layers and tokens.
+STEPS = ("cronos_solve", "cronos_steps", "solve_correction", "_train", "run_layers", "advance")
 PROGRAMS = ("phase I", "phase II", "extraction", "decoding")
 BACKBONES = ("extraction", "decoding")
 SIZES = ("pairs", "width", "gates", "dtype", "model", "batch", "length", "new_tokens")
@@ -98,10 +102,11 @@ def main(argv: list[str] | None = None) -> None:
         for program in arguments.programs:
             identity = {"part": program, "target": target, "rows": arguments.rows or "default"}
             recorder.measure(identity, lambda t=target, p=program: _in_a_process(arguments, t, p))
-    if arguments.p3:
-        large = argparse.Namespace(**{**vars(arguments), "pairs": P3.pairs, "width": P3.width})
-        identity = {"part": "phase I, P3", "target": "h100", "rows": arguments.rows or "default"}
-        recorder.measure(identity, lambda: _in_a_process(large, "h100", "phase I"))
+    for pairs in arguments.p3:
+        large = argparse.Namespace(**{**vars(arguments), "pairs": pairs, "width": P3.width})
+        part = f"{OF_P3}{pairs} x {P3.width}"
+        identity = {"part": part, "target": "h100", "rows": arguments.rows or "default"}
+        recorder.measure(identity, lambda large=large: _in_a_process(large, "h100", "phase I"))
     sys.stdout.write(recorder.table())
 
 
@@ -118,7 +123,7 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--batch", type=int, default=DEFAULT_BATCH, help="rows that run together")
     parser.add_argument("--length", type=int, default=DEFAULT_LENGTH, help="slots, or a prompt's")
     parser.add_argument("--new-tokens", type=int, default=DEFAULT_NEW, help="of a response")
-    parser.add_argument("--p3", action="store_true", help="Phase I on 118 000 x 4096 too")
+    parser.add_argument("--p3", type=int, nargs="+", default=[], help="pairs of Phase I, d = 4096")
     parser.add_argument("--before", type=Path, help="JSON of an earlier run, to stand beside")
     parser.add_argument("--hlo", type=Path, help="folder for the texts of the programs")
     parser.add_argument("--budget", type=float, default=7200.0, help="seconds for everything")
@@ -256,16 +261,16 @@ def tables(result: dict[str, Any]) -> str:
             "",
             markdown("**Programs**", _OF_PROGRAMS, map(_program_cells, result["rows"])),
             markdown(
-                "**One pass of a loop** (before: the figures of an earlier run)",
+                "**One pass of a loop of steps** (before: of an earlier run; all are in the JSON)",
                 _OF_LOOPS,
                 (cells for row in done for cells in _loop_cells(row, before)),
             ),
             markdown(
                 f"**Predicted: an ADMM step of P3** ({P3.pairs} pairs of width {P3.width}, "
                 f"{P3.gates} gates, {MEASURED_CG_STEPS:.2f} conjugate-gradient steps in it), the "
-                "larger of bytes over bandwidth and operations over rate",
+                "larger of bytes over bandwidth and, by formula, operations over rate",
                 _OF_STEPS,
-                _step_cells(),
+                _step_cells(done),
             ),
         ]
     )
@@ -296,7 +301,7 @@ _OF_LOOPS = (
     "before",
     "collectives",
 )
-_OF_STEPS = ("card", "rows", "GB", "GFLOP of products", "ms", "350 steps, s")
+_OF_STEPS = ("card", "step", "GB", "ms", "350 steps, s")
 
 
 def _program_cells(row: dict[str, Any]) -> list[str]:
@@ -320,6 +325,8 @@ def _program_cells(row: dict[str, Any]) -> list[str]:
 
 def _loop_cells(row: dict[str, Any], before: dict[Any, dict[str, Any]]) -> Iterable[list[str]]:
     for place, loop in _places(row["loops"]):
+        if place[0] not in STEPS:
+            continue
         earlier = before.get((row["part"], row["target"], *place), {})
         counts = loop["launches"]
         yield [
@@ -354,21 +361,25 @@ def exchanges_text(exchanges: dict[str, dict[str, int]]) -> str:
     return ", ".join(parts) or "-"
 
 
-def _step_cells() -> Iterable[list[str]]:
+def _step_cells(rows: Iterable[dict[str, Any]]) -> Iterable[list[str]]:
     # By the rule of `coala_jax.convex._penalties`, all blocks share an inverse at this size.
     k = MEASURED_CG_STEPS
+    programs = [row for row in rows if row["part"].startswith(OF_P3)]
     for card in CARDS:
-        for rows, seconds in least_seconds(card, P3, k, by_block=False).items():
-            row_bytes = 4 if rows == "float32" else 2
+        for kept, seconds in least_seconds(card, P3, k, by_block=False).items():
+            row_bytes = 4 if kept == "float32" else 2
             moved = step_bytes(P3, k, by_block=False, row_bytes=row_bytes)
-            yield [
-                card.name,
-                rows,
-                figure(moved, ".3g", 1e9),
-                figure(product_flops(P3, k), ".4g", 1e9),
-                figure(seconds, ".3g", 1e-3),
-                figure(350 * seconds, ".2g"),
-            ]
+            yield _one_step(card, f"by formula, {kept}", moved, seconds)
+        for row in programs:
+            steps = {loop["function"].partition(".<locals>")[0]: loop for loop in row["loops"]}
+            moved = steps["cronos_steps"]["bytes"] + k * steps["solve_correction"]["bytes"]
+            title = f"as compiled, {row['part'].removeprefix(OF_P3)}, rows {row['rows']}"
+            yield _one_step(card, title, moved, moved / card.bandwidth)
+
+
+def _one_step(card: Card, title: str, moved: float, seconds: float) -> list[str]:
+    times = figure(seconds, ".3g", 1e-3), figure(MEASURED_STEPS * seconds, ".2g")
+    return [card.name, title, figure(moved, ".3g", 1e9), *times]
 
 
 if __name__ == "__main__":

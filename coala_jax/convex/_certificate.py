@@ -10,6 +10,7 @@ are bounds in the arithmetic that they are computed in.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -94,8 +95,8 @@ def zero_network(program: Program) -> Primal:
     """Zero weights, (H, P, D), which are inside any cones, and a linear path of zeros."""
     output = jnp.zeros_like(program.labels)
     shape = (len(program.halves), len(program.patterns), program.features.shape[1])
-    value = chunked_sum(program.loss.value, output, program.labels, program.row_weight)
-    value = value * (1 + sum_error(len(program.features), value.dtype))
+    value = _loss_by_chunks(program, program.loss.value, output)
+    value = value * (1 + sum_error(len(program.features), value.dtype, program.parts))
     linear = jnp.zeros(shape[-1] - 1, output.dtype) if program.has_path else None
     return Primal(jnp.zeros(shape, output.dtype), linear, output, value)
 
@@ -109,9 +110,9 @@ def objective_from_above(
     """
     rows, width = program.features.shape
     norms = jnp.sum(block_norms(weights))
-    value = chunked_sum(program.loss.value, output, program.labels, program.row_weight)
+    value = _loss_by_chunks(program, program.loss.value, output)
     value = value + program.strength * norms + path_penalty(program, linear)
-    value = value * (1 + sum_error(rows, output.dtype))
+    value = value * (1 + sum_error(rows, output.dtype, program.parts))
     if linear is not None:
         norms = norms + jnp.linalg.norm(linear)
     unit = unit_roundoff(output.dtype)
@@ -141,10 +142,10 @@ def feasible_dual(program: Program, point: jax.Array, multipliers: jax.Array) ->
     values = row_values(program, point)
     if program.has_cones:
         values = values + program.signs * multipliers
-    pulled = bounded_column_products(program.features, values)
+    pulled = bounded_column_products(program.features, values, program.parts)
     of_point, of_labels = _centring_error(program, point)
     largest = jnp.max(block_norms(pulled.products)[..., 0] + pulled.error) + of_point
-    shrink = 1 - sum_error(point.size, point.dtype)
+    shrink = 1 - sum_error(point.size, point.dtype, program.parts)
     allowed = jnp.maximum(program.strength - of_labels, 0)
     cap = shrink * allowed / jnp.maximum(largest, jnp.finfo(point.dtype).tiny)
     scale = program.loss.best_scale(point, program.labels, program.row_weight, cap)
@@ -192,7 +193,8 @@ def path_pull(program: Program, point: jax.Array) -> jax.Array:
     """||X^T S^T r|| from above, without the column of ones: scalar, zero without a linear path."""
     if not program.has_path:
         return jnp.zeros((), point.dtype)
-    pulled = bounded_column_products(program.features, spread_to_rows(program, point))
+    values = spread_to_rows(program, point)
+    pulled = bounded_column_products(program.features, values, program.parts)
     return jnp.linalg.norm(pulled.products[:-1]) + pulled.error
 
 
@@ -229,10 +231,18 @@ def dual_from_below(program: Program, point: jax.Array, pull: jax.Array) -> jax.
         point: r, one value a label.
         pull: ||X^T S^T r|| from above; not read without a linear path.
     """
-    value = chunked_sum(program.loss.dual_value, point, program.labels, program.row_weight)
+    value = _loss_by_chunks(program, program.loss.dual_value, point)
     terms = jnp.abs(value) + 2 * inner_product(jnp.abs(point), jnp.abs(program.labels))
-    path, error = _path_term(program, pull), sum_error(point.size, value.dtype)
+    path, error = _path_term(program, pull), sum_error(point.size, value.dtype, program.parts)
     return jnp.where(jnp.isfinite(value), value - path - error * (terms + path), value)
+
+
+def _loss_by_chunks(
+    program: Program, terms: Callable[..., jax.Array], values: jax.Array
+) -> jax.Array:
+    """A sum of terms of the loss over the labels, one value a label: scalar."""
+    columns = (values, program.labels, program.row_weight)
+    return chunked_sum(terms, *columns, parts=program.parts)
 
 
 def better_dual(first: Dual, second: Dual) -> Dual:

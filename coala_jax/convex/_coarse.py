@@ -120,9 +120,8 @@ def linear_probes(params: Params, arrays: Arrays, ridges: jax.Array, config: Con
         ridges: from high to low.
         config: `phase1_loss` is read.
     """
-    rows = raw_rows(arrays)
-    standardization = fit_standardization(rows, arrays.row_weight)
-    x = program_rows(arrays, rows, standardization)
+    standardization = fit_standardization(raw_rows(arrays), arrays.row_weight)
+    x = program_rows(arrays, standardization)
     config = dataclasses.replace(config, linear_path=True)
     program = make_program(x, jnp.zeros((1, len(x)), bool), arrays, params, config)
     zero, labels = jnp.zeros_like(program.labels), label_count(arrays, program.labels)

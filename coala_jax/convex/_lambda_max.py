@@ -82,7 +82,7 @@ def lambda_max(
     unit, values = _values_at_zero(program, linear)
     if not program.has_cones:
         return _interval(program, unit, values, None)
-    points = bounded_column_products(program.features, values).products
+    points = bounded_column_products(program.features, values, program.parts).products
     held = lax.stop_gradient((cones, points, tolerance))
     multipliers, lower = _search(*held, adapt_rows)
     # At the best multipliers the norm does not change with them (Danskin): gradients hold them.
@@ -102,7 +102,7 @@ def _interval(
         values: of which X^T makes the blocks that the upper bound is the largest norm of.
         lower: lower bound in exact arithmetic, None for the same norm.
     """
-    pulled = bounded_column_products(program.features, values)
+    pulled = bounded_column_products(program.features, values, program.parts)
     upper = jnp.max(block_norms(pulled.products))
     of_steps = jnp.max(plain_products_error(program.features, values))
     lower = upper if lower is None else lower

@@ -61,9 +61,11 @@ def prepare(
     gates: jax.Array | None,
 ) -> Prepared:
     """Standardise, sample or take the gates, and prepare the linear system and the cones."""
-    rows = raw_rows(features)
-    standardization = fit_standardization(rows, features.row_weight)
-    x = program_rows(features, rows, standardization)
+    # The barrier keeps XLA from evaluating the whole solve at compile time where a caller's jit
+    # closes over its features.
+    features = lax.optimization_barrier(features)
+    standardization = fit_standardization(raw_rows(features), features.row_weight)
+    x = program_rows(features, standardization)
     held = lax.stop_gradient(x)
     if gates is None:
         # An open gate lets a gated network be linear, as the probe is that it has to beat. In the

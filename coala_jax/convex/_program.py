@@ -28,7 +28,7 @@ from jax import lax
 
 from coala_jax._group_inputs import Arrays, group_targets
 from coala_jax._inputs import PairArrays, beside
-from coala_jax._row_mesh import RowMesh, with_rows
+from coala_jax._row_mesh import RowMesh, parts_of, with_rows
 from coala_jax._types import Config, Params
 from coala_jax.convex._rows import (
     Rows,
@@ -81,6 +81,11 @@ class Program:
     def has_path(self) -> bool:
         """Whether a linear path runs beside the network."""
         return self.linear_ridge is not None
+
+    @property
+    def parts(self) -> int:
+        """In how many parts the rows lie: one on one device."""
+        return parts_of(self.mesh)
 
     @property
     def halves(self) -> jax.Array:

@@ -15,7 +15,7 @@ from coala_jax._solution import Certificate
 from coala_jax._types import Config, Params, float_dtype
 from coala_jax.convex._gates import activation_patterns
 from coala_jax.convex._program import HALVES, Program, make_program
-from coala_jax.convex._rows import raw_rows, sum_over_rows
+from coala_jax.convex._rows import sum_over_rows
 from coala_jax.convex._standardize import Standardization, program_rows
 
 
@@ -60,8 +60,7 @@ def program_of(params: Params, arrays: Arrays, certificate: Certificate, config:
         "weights", certificate.weights, shape, f" of Config(model={config.model!r})"
     )
     strength = certified("group_lasso_strength", certificate.group_lasso_strength, ())
-    claimed = Standardization(center, scale, jnp.zeros(columns, bool))
-    x = program_rows(arrays, raw_rows(arrays), claimed)
+    x = program_rows(arrays, Standardization(center, scale, jnp.zeros(columns, bool)))
     varied = sum_over_rows(x, lambda rows: jnp.sum(rows[:, :-1] != 0, axis=0))
     standardization = Standardization(center, scale, varied == 0)
     program = make_program(x, activation_patterns(x, gates), arrays, params, config)

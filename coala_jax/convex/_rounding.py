@@ -35,19 +35,27 @@ _ROUNDINGS_OF_BLOCKS = 4
 _ROUNDINGS_OF_A_TERM = 16
 
 
-def sum_error(rows: int, dtype: jnp.dtype) -> jax.Array:
-    """Relative error of a sum by chunks of `rows` terms, to the sum of their magnitudes."""
-    return relative_error(_CHUNK + _chunks(rows).bit_length() + _ROUNDINGS_OF_A_TERM, dtype)
+def sum_error(rows: int, dtype: jnp.dtype, parts: int = 1) -> jax.Array:
+    """Relative error of a sum by chunks of `rows` terms, to the sum of their magnitudes.
+
+    Args:
+        rows: number of terms.
+        dtype: of the sum.
+        parts: in which the terms lie on devices.
+    """
+    levels = _chunks(rows, parts).bit_length()
+    return relative_error(_CHUNK + levels + _ROUNDINGS_OF_A_TERM, dtype)
 
 
-def chunked_sum(terms: Callable[..., jax.Array], *columns: jax.Array) -> jax.Array:
+def chunked_sum(terms: Callable[..., jax.Array], *columns: jax.Array, parts: int = 1) -> jax.Array:
     """A sum over rows, from a function that sums over some of them: scalar.
 
     Args:
         terms: (..., one array a column) -> scalar sum over their rows; rows of zeros add nothing.
         columns: (m,) arrays.
+        parts: in which they lie on devices.
     """
-    return _pairwise(jax.vmap(terms)(*(_by_chunks(column) for column in columns)))
+    return _pairwise(jax.vmap(terms)(*(_by_chunks(column, parts) for column in columns)))
 
 
 class ColumnProducts(NamedTuple):
@@ -63,7 +71,7 @@ class ColumnProducts(NamedTuple):
     error: jax.Array
 
 
-def bounded_column_products(rows: Rows, values: jax.Array) -> ColumnProducts:
+def bounded_column_products(rows: Rows, values: jax.Array, parts: int = 1) -> ColumnProducts:
     """X^T times every block, by chunks of rows: (m, D), (..., m) -> (..., D) and (...).
 
     The leading bits of the factors, of a chunk, are integers whose products float arithmetic sums
@@ -75,12 +83,13 @@ def bounded_column_products(rows: Rows, values: jax.Array) -> ColumnProducts:
     nothing cancels that was not subtracted exactly.
 
     Nothing may under- or overflow: features are standardised, and the largest value is near one.
+    Whole rows are in `parts` on devices, and no chunk has rows of two.
     """
     flat = values.reshape(-1, values.shape[-1])
     if isinstance(rows, CompactRows):
         found = _sum_of_blocks(rows, flat)
     else:
-        found = _bounded_sums(rows, flat)
+        found = _bounded_sums(rows, flat, parts)
     shape = values.shape[:-1]
     return ColumnProducts(found.products.reshape(*shape, -1), found.error.reshape(shape))
 
@@ -97,14 +106,15 @@ def _sum_of_blocks(rows: CompactRows, values: jax.Array) -> ColumnProducts:
     return ColumnProducts(products, error * (1 + of_sums) + of_sums * lengths)
 
 
-def _bounded_sums(features: jax.Array, flat: jax.Array) -> ColumnProducts:
+def _bounded_sums(features: jax.Array, flat: jax.Array, parts: int = 1) -> ColumnProducts:
     """`bounded_column_products` of whole rows: (m, D), (k, m)."""
     of_a_feature = relative_error(_ROUNDINGS_OF_A_FEATURE, features.dtype)
     of_sides = relative_error(_ROUNDINGS_OF_SIDES, features.dtype)
 
     def side(sign: jax.Array) -> ColumnProducts:
-        rows, value = 0.5 * _by_sides(features, sign), _by_sides(flat.T, sign)
-        found = _sums_of_chunks(_by_chunks(rows), jnp.moveaxis(_by_chunks(value), 2, 1))
+        rows, value = 0.5 * _by_sides(features, sign, parts), _by_sides(flat.T, sign, parts)
+        chunks, of_values = _by_chunks(rows, parts), _by_chunks(value, parts)
+        found = _sums_of_chunks(chunks, jnp.moveaxis(of_values, 2, 1))
         return found._replace(error=found.error + of_sides * _magnitude(rows, value.T))
 
     # One after the other: there is room for one.
@@ -156,24 +166,29 @@ def _magnitude(features: Rows, values: jax.Array) -> jax.Array:
     return jnp.abs(values) @ row_lengths(features)
 
 
-def _by_sides(rows: jax.Array, sign: jax.Array) -> jax.Array:
-    """Every other row plus `sign` times the one behind it: (m, ...) -> (m/2, ...), rounded up."""
-    if len(rows) % 2:
-        rows = jnp.concatenate([rows, jnp.zeros_like(rows[:1])])
-    chosen, rejected = sides(rows)
+def _by_sides(rows: jax.Array, sign: jax.Array, parts: int) -> jax.Array:
+    """Every other row plus `sign` times the one behind it, part by part: (m, ...) -> (m/2, ...)."""
+    chosen, rejected = sides(_filled(rows, parts, 2))
     return chosen + sign * rejected
 
 
-def _chunks(rows: int) -> int:
-    return -(-rows // _CHUNK)
+def _chunks(rows: int, parts: int) -> int:
+    return parts * -(-rows // parts // _CHUNK)
 
 
-def _by_chunks(column: jax.Array) -> jax.Array:
-    """(m, ...) -> (chunks, _CHUNK, ...), the last one filled with zeros."""
-    chunks = _chunks(column.shape[0])
-    missing = chunks * _CHUNK - column.shape[0]
-    padded = jnp.pad(column, ((0, missing), *((0, 0),) * (column.ndim - 1)))
-    return padded.reshape(chunks, _CHUNK, *column.shape[1:])
+def _by_chunks(column: jax.Array, parts: int) -> jax.Array:
+    """(m, ...) -> (chunks, _CHUNK, ...), the last one of every part filled with zeros."""
+    return _filled(column, parts, _CHUNK).reshape(-1, _CHUNK, *column.shape[1:])
+
+
+def _filled(rows: jax.Array, parts: int, multiple: int) -> jax.Array:
+    """Every part with rows of zeros up to a multiple: (m, ...) -> (m', ...)."""
+    missing = -(len(rows) // parts) % multiple
+    if not missing:
+        return rows
+    by_part = rows.reshape(parts, -1, *rows.shape[1:])
+    filled = jnp.pad(by_part, ((0, 0), (0, missing), *((0, 0),) * (rows.ndim - 1)))
+    return filled.reshape(-1, *rows.shape[1:])
 
 
 def _pairwise(values: jax.Array) -> jax.Array:

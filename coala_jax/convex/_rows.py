@@ -25,7 +25,6 @@ from jax import lax
 from jax.sharding import PartitionSpec
 
 from coala_jax._group_inputs import Arrays
-from coala_jax._inputs import PairArrays
 from coala_jax._row_blocks import as_bits, blocks_of, from_bits, map_blocks, max_blocks, sum_blocks
 from coala_jax._row_mesh import RowMesh
 
@@ -42,33 +41,26 @@ class CompactRows:
     Attributes:
         sides: (n, d) of the chosen and of the rejected responses, or (n, k, d) of groups; `as_bits`
             has them.
-        counts: (n,) 1 where a pair or group has weight, else 0: it then stands as a copy of
-            `stand_in`, or as zeros.
-        stand_in: (k, d) members of the first that has some, k = 2 of pairs.
+        counts: (n,) 1 where a pair or group has weight, else 0: its rows are then zero.
         center: (d,) subtracted from the columns.
         scale: (d,) that they are divided by.
         kind: dtype of the responses; static.
         mesh: where the rows lie, None on one device; static.
         split: whether products are those of parts, for steps; static.
-        zeros: whether rows without weight are zero, their column of ones too, as those of a program
-            are; static.
     """
 
     sides: tuple[jax.Array, ...]
     counts: jax.Array
-    stand_in: jax.Array
     center: jax.Array
     scale: jax.Array
     kind: jnp.dtype = dataclasses.field(metadata={"static": True})
     mesh: RowMesh | None = dataclasses.field(default=None, metadata={"static": True})
     split: bool = dataclasses.field(default=False, metadata={"static": True})
-    zeros: bool = dataclasses.field(default=False, metadata={"static": True})
 
     @property
     def shape(self) -> tuple[int, int]:
         """(m, D)."""
-        members, width = self.stand_in.shape
-        return len(self.counts) * members, width + 1
+        return len(self.counts) * self.members, len(self.center) + 1
 
     @property
     def dtype(self) -> jnp.dtype:
@@ -82,18 +74,15 @@ class CompactRows:
     @property
     def members(self) -> int:
         """Rows of a pair or group."""
-        return self.stand_in.shape[0]
+        return sum(1 if side.ndim == 2 else side.shape[1] for side in self.sides)
 
     def standardized(self, sides: tuple[jax.Array, ...], counts: jax.Array) -> jax.Array:
         """(b k, D) rows of some pairs or groups."""
         raw = jnp.concatenate([side.reshape(len(side), -1, side.shape[-1]) for side in sides], 1)
-        raw = from_bits(raw, self.kind).astype(self.dtype)
-        raw = jnp.where(counts[:, None, None] > 0, raw, self.stand_in)
-        scaled = (raw - self.center) / self.scale
+        scaled = (from_bits(raw, self.kind).astype(self.dtype) - self.center) / self.scale
         with_ones = jnp.concatenate([scaled, jnp.ones_like(scaled[..., :1])], axis=-1)
-        if self.zeros:
-            with_ones = jnp.where(counts[:, None, None] > 0, with_ones, 0)
-        return with_ones.reshape(-1, with_ones.shape[-1])
+        found = jnp.where(counts[:, None, None] > 0, with_ones, 0)
+        return found.reshape(-1, found.shape[-1])
 
 
 Rows: TypeAlias = jax.Array | CompactRows
@@ -102,31 +91,23 @@ Rows: TypeAlias = jax.Array | CompactRows
 def raw_rows(arrays: Arrays) -> Rows:
     """The rows of pairs or groups before they are standardised: (m, d); compact, centre 0, scale 1.
 
-    The barrier keeps XLA from evaluating the whole solve at compile time where a caller's jit
-    closes over its features.
+    Whole ones without weight are copies of the first that has some; compact ones are zero.
     """
     if not arrays.compact:
-        rows: jax.Array = lax.optimization_barrier(arrays.rows)
-        return rows
-    pairs = isinstance(arrays, PairArrays)
-    kind = arrays.responses_by_side[0].dtype
-    sides = lax.optimization_barrier(tuple(map(as_bits, arrays.responses_by_side)))
+        return arrays.rows
+    sides = arrays.responses_by_side
     dtype = arrays.weight.dtype
+    neutral = (jnp.zeros(arrays.width, dtype), jnp.ones(arrays.width, dtype))
     counts = (arrays.weight > 0).astype(dtype)
-    first = jnp.argmax(counts)
-    members = len(sides) if pairs else sides[0].shape[1]
+    bits = tuple(map(as_bits, sides))
+    return CompactRows(bits, counts, *neutral, sides[0].dtype, arrays.mesh)
 
-    def standing(here: jax.Array, *sides: jax.Array) -> jax.Array:
-        every = jnp.stack([side if pairs else side[:, 0] for side in sides], axis=1)
-        every = from_bits(every, kind).astype(dtype)
-        return jnp.sum(jnp.where(here[:, None, None], every, 0), axis=0)
 
-    here = jnp.arange(len(counts)) == first
-    stand_in = sum_blocks(standing, arrays.mesh, here, *sides, width=members * arrays.width)
-    stand_in = jnp.broadcast_to(stand_in, (members, arrays.width))
-    width = stand_in.shape[1]
-    neutral = (jnp.zeros(width, dtype), jnp.ones(width, dtype))
-    return CompactRows(sides, counts, stand_in, *neutral, kind, arrays.mesh)
+def is_there(rows: Rows) -> jax.Array:
+    """Which of the rows of a program, (m, D), have weight: (m,) booleans."""
+    if not isinstance(rows, CompactRows):
+        return rows[:, -1] != 0
+    return jnp.repeat(rows.counts > 0, rows.members)
 
 
 def for_steps(rows: Rows) -> Rows:
@@ -142,13 +123,6 @@ def whole_rows(rows: Rows) -> jax.Array:
     if not isinstance(rows, CompactRows):
         return rows
     return rows.standardized(rows.sides, rows.counts)
-
-
-def is_there(rows: Rows) -> jax.Array:
-    """Which of the rows of a program have weight; the others are zero: (m,) booleans."""
-    if not isinstance(rows, CompactRows):
-        return rows[:, -1] != 0
-    return jnp.repeat(rows.counts > 0, rows.members)
 
 
 def sum_over_rows(rows: Rows, function: Callable[..., Tree], *values: jax.Array) -> Tree:
@@ -251,7 +225,11 @@ def column_ends(rows: Rows) -> tuple[jax.Array, jax.Array]:
         return jnp.max(rows, axis=0), jnp.min(rows, axis=0)
 
     def ends(x: jax.Array) -> tuple[jax.Array, jax.Array]:
-        return jnp.max(x[:, :-1], axis=0), jnp.max(-x[:, :-1], axis=0)
+        there, columns = x[:, -1:] != 0, x[:, :-1]
+        largest, of_negative = (
+            jnp.max(jnp.where(there, signed, -jnp.inf), axis=0) for signed in (columns, -columns)
+        )
+        return largest, of_negative
 
     largest, of_negative = max_blocks(*_by_group(rows, ends, ()), width=_width(rows))
     return largest, -of_negative
@@ -277,11 +255,7 @@ def rows_at(rows: Rows, index: jax.Array) -> jax.Array:
         raw = jnp.where((member == 0)[:, None], chosen, rejected)
     else:
         raw = rows.sides[0][group, member]
-    # No index: on a part of the rows, within shard_map, what is the same on every device has none.
-    own = (member[:, None] == jnp.arange(rows.members))[..., None]
-    stand_in = jnp.sum(jnp.where(own, rows.stand_in, 0), axis=1, keepdims=True)
-    each = dataclasses.replace(rows, stand_in=stand_in)
-    return each.standardized((raw[:, None],), rows.counts[group])
+    return rows.standardized((raw[:, None],), rows.counts[group])
 
 
 def split_row_products(rows: CompactRows, weights: jax.Array) -> jax.Array:
@@ -301,11 +275,7 @@ def split_row_products(rows: CompactRows, weights: jax.Array) -> jax.Array:
         [products(side).reshape(len(weights), len(rows.counts), -1) for side in rows.sides], axis=2
     )
     found = found + constant[:, None, None]
-    of_stand_in = jnp.zeros((len(weights), rows.members), rows.dtype)
-    if not rows.zeros:
-        of_stand_in = weights[:, :-1] @ ((rows.stand_in - rows.center) / rows.scale).T
-        of_stand_in = of_stand_in + weights[:, -1:]
-    found = jnp.where(rows.counts[:, None] > 0, found, of_stand_in[:, None])
+    found = jnp.where(rows.counts[:, None] > 0, found, 0)
     return found.reshape(len(weights), -1)
 
 
@@ -325,10 +295,6 @@ def split_column_products(rows: CompactRows, values: jax.Array) -> jax.Array:
             pulled = pulled + _sum_of_parts(found)
         total = jnp.sum(own, axis=(1, 2))
         pulled = (pulled - total[:, None] * rows.center) / rows.scale
-        if not rows.zeros:
-            copies = jnp.sum(by_group - own, axis=1)
-            pulled = pulled + copies @ ((rows.stand_in - rows.center) / rows.scale)
-            total = total + jnp.sum(copies, axis=1)
         return jnp.concatenate([pulled, total[:, None]], axis=1)
 
     if rows.mesh is None:

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from coala_jax._group_inputs import Arrays
-from coala_jax.convex._rows import CompactRows, Rows, column_ends, sum_over_rows
+from coala_jax.convex._rows import CompactRows, Rows, column_ends, raw_rows, sum_over_rows
 
 # A row of next to no weight may be so far out that the others hardly vary beside it: no column
 # counts as varying by less than this share of its half range.
@@ -73,31 +73,24 @@ def fit_standardization(rows: Rows, weight: jax.Array) -> Standardization:
     return Standardization(center, scale, constant)
 
 
-def standardize(rows: Rows, standardization: Standardization) -> Rows:
+def standardize(rows: jax.Array, standardization: Standardization) -> jax.Array:
     """Standardised rows with a last column of ones: (m, d) -> (m, d + 1)."""
-    if isinstance(rows, CompactRows):
-        center, scale, _ = standardization
-        return dataclasses.replace(rows, center=center, scale=scale)
     scaled = (rows - standardization.center) / standardization.scale
     return jnp.concatenate([scaled, jnp.ones_like(scaled[:, :1])], axis=1)
 
 
-def program_rows(arrays: Arrays, rows: Rows, standardization: Standardization) -> Rows:
+def program_rows(arrays: Arrays, standardization: Standardization) -> Rows:
     """Standardised rows of pairs or groups, (m, D); those without weight are zero.
 
     Such a row is then in no sum over rows, and its last column, 0 instead of 1, tells it from the
     others: a pair of weight 0 is as good as none, in every step.
-
-    Args:
-        arrays: the pairs or groups, whose weights are read.
-        rows: theirs, (m, d), from `raw_rows`.
-        standardization: of the rows.
     """
-    x = standardize(rows, standardization)
-    if isinstance(x, CompactRows):
-        return dataclasses.replace(x, zeros=True)
-    counts = jnp.repeat(arrays.weight > 0, len(x) // len(arrays.weight))
-    return jnp.where(counts[:, None], x, 0)
+    rows = raw_rows(arrays)
+    if isinstance(rows, CompactRows):
+        center, scale, _ = standardization
+        return dataclasses.replace(rows, center=center, scale=scale)
+    counts = jnp.repeat(arrays.weight > 0, len(rows) // len(arrays.weight))
+    return jnp.where(counts[:, None], standardize(rows, standardization), 0)
 
 
 def unstandardize_layer(

@@ -19,7 +19,7 @@ import numpy as np
 from jax.custom_batching import sequential_vmap
 from jax.sharding import Mesh
 
-from coala_jax._group_inputs import Arrays, fitted_arrays
+from coala_jax._group_inputs import Arrays, fitted_arrays, map_arrays
 from coala_jax._head import term_weights
 from coala_jax._inputs import PairArrays
 from coala_jax._relative_weights import over_their_mean
@@ -150,9 +150,13 @@ def _linear_margins(
 ) -> jax.Array:
     """Reward differences of pairs, (r, n), or rewards of members, (r, n, k)."""
     weights = linear_probes(params, dataclasses.replace(arrays, weight=weight), ridges, config)
-    if isinstance(arrays, PairArrays):
-        return weights @ (arrays.chosen - arrays.rejected).T
-    return jnp.einsum("rd,nkd->rnk", weights, arrays.responses)
+
+    def margins(arrays: Arrays) -> jax.Array:
+        if isinstance(arrays, PairArrays):
+            return (arrays.chosen - arrays.rejected) @ weights.T
+        return jnp.einsum("rd,nkd->nkr", weights, arrays.responses)
+
+    return jnp.moveaxis(map_arrays(margins, arrays), -1, 0)
 
 
 def _begin(

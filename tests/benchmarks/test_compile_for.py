@@ -189,7 +189,7 @@ def test_predicted_seconds_are_those_of_the_slower_of_memory_and_arithmetic():
 
 def _row(**fields):
     loop = {
-        **{"name": "body", "function": "step", "inside": "", "trips": 25, "bytes": 2_000_000},
+        **{"name": "body", "function": "advance", "inside": "", "trips": 25, "bytes": 2_000_000},
         "launches": {"fusion": 3, "custom-call": 0, "copy": 1, "dot": 0, "convolution": 0},
         "exchanges": {"all-reduce": {"count": 2, "bytes": 4000, "largest": 2000}},
     }
@@ -217,7 +217,9 @@ def test_tables_show_memory_against_the_bar_and_the_counts_of_before(tmp_path):
     assert any("| 27 | 2 all-reduce (4 kB) | over 24 GB |" in line for line in lines)
     assert any("more than the device has" in line for line in lines)
     assert any("no such compiler" in line for line in lines)
-    assert any("| step | - | 25 | 3 | 0 | 1 | 0 | 0 | 0 | 4 | 9 | 2.0 | 2.0 |" in x for x in lines)
+    assert any(
+        "| advance | - | 25 | 3 | 0 | 1 | 0 | 0 | 0 | 4 | 9 | 2.0 | 2.0 |" in x for x in lines
+    )
     assert sum("H100 SXM" in line for line in lines) == 2
 
 
@@ -228,7 +230,7 @@ def test_what_cannot_be_compiled_stays_with_its_reason(tmp_path, monkeypatch, ca
         raise RuntimeError("no plugin for cuda")
 
     monkeypatch.setattr(compile_for, "_in_a_process", absent)
-    compile_for.main(["--targets", "h100", "v5e", "--p3", "--out", str(tmp_path)])
+    compile_for.main(["--targets", "h100", "v5e", "--p3", "9", "--out", str(tmp_path)])
     rows = json.loads((tmp_path / "compile-for.json").read_text())["rows"]
     assert [row["failure"] for row in rows] == ["RuntimeError: no plugin for cuda"] * 9
     assert "no plugin for cuda" in capsys.readouterr().out

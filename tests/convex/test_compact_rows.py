@@ -24,7 +24,7 @@ from coala_jax.convex._rows import (
     split_row_products,
     whole_rows,
 )
-from coala_jax.convex._standardize import fit_standardization, standardize
+from coala_jax.convex._standardize import fit_standardization, program_rows
 from coala_jax.preference import evaluate
 
 PAIRS, WIDTH = 150, 7
@@ -62,8 +62,8 @@ def both(features, loss="squared"):
     found = []
     for kind in ("compact", "full"):
         arrays = prepare_for(Config(phase1_loss=loss, rows=kind), features)
-        rows = raw_rows(arrays)
-        found.append(standardize(rows, fit_standardization(rows, arrays.row_weight)))
+        standardization = fit_standardization(raw_rows(arrays), arrays.row_weight)
+        found.append(program_rows(arrays, standardization))
     return found
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -193,26 +193,78 @@ def map_arrays(function: Callable[[Arrays], Tree], arrays: Arrays) -> Tree:
     return map_blocks(of_block, arrays.mesh, jax.tree.map(as_bits, arrays), width=width)
 
 
-def require_some_group(
-    features: GroupFeatures, name: str = "features"
-) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
-    """Who is a member, scores less the best, their levels, (n, k) each; which groups say something.
+class ScoredGroups(NamedTuple):
+    """Members of n groups and what is known of them.
+
+    Attributes:
+        member: (n, k) booleans.
+        scores: (n, k), less the best of each group.
+        level: (n, k) how many different scores of its group are above each.
+        says: (n,) booleans, whether two of its members have different scores.
+    """
+
+    member: jax.Array
+    scores: jax.Array
+    level: jax.Array
+    says: jax.Array
+
+    def alone(self) -> int:
+        """How many groups have fewer than two members."""
+        return int((jnp.sum(self.member, axis=1) < _FEWEST_MEMBERS).sum())
+
+
+def scored_groups(features: GroupFeatures, name: str = "features") -> ScoredGroups:
+    """The members and scores of any number of groups, none of which need say anything.
 
     Raises:
-        TypeError, ValueError: as `prepare_groups` has it. That no group says anything can be seen
-            where values are known alone: under jit its weights become NaN.
+        TypeError, ValueError: as `prepare_groups` has it, but for too few groups or members and
+            for groups that say nothing.
     """
     shape = _shape(name, features.responses)
     mask = _mask(name, features.mask, shape)
     member, (scores, level) = jnp.asarray(mask), _scores(name, features, mask, shape)
     says = jnp.any(level > 0, axis=1) | jnp.any(jnp.isnan(scores), axis=1)
-    if isinstance(says, jax.core.Tracer) or bool(says.any()):
-        return member, scores, level, says
-    alone = int((jnp.sum(member, axis=1) < _FEWEST_MEMBERS).sum())
-    raise CoalaError(
-        f"{name}: nothing to learn: of {len(says)} groups {alone} have fewer than two members and "
-        f"{len(says) - alone} the same score for all of theirs"
-    )
+    return ScoredGroups(member, scores, level, says)
+
+
+def require_some_group(features: GroupFeatures, name: str = "features") -> ScoredGroups:
+    """`scored_groups` of which some say something.
+
+    Raises:
+        TypeError, ValueError: as `prepare_groups` has it. That no group says anything can be seen
+            where values are known alone: under jit its weights become NaN.
+    """
+    _shape(name, features.responses)
+    require_enough_groups(name, *features.responses.shape)
+    found = scored_groups(features, name)
+    if not isinstance(found.says, jax.core.Tracer):
+        require_telling_groups(name, len(found.says), found.alone(), bool(found.says.any()))
+    return found
+
+
+def require_enough_groups(name: str, groups: int, members: int, width: int) -> None:
+    """Raise a ValueError for fewer than two groups or members, or no feature."""
+    if groups < _FEWEST_GROUPS or members < _FEWEST_MEMBERS or width < 1:
+        raise CoalaError(
+            f"{name} holds {groups} groups of {members} responses of {width} features; at least "
+            f"{_FEWEST_GROUPS} groups of {_FEWEST_MEMBERS} and one feature are needed"
+        )
+
+
+def require_telling_groups(name: str, groups: int, alone: int, any_says: bool) -> None:
+    """Raise a ValueError where no group says anything.
+
+    Args:
+        name: how the caller calls them.
+        groups: how many there are.
+        alone: how many of them have fewer than two members.
+        any_says: whether one has two members of different scores.
+    """
+    if not any_says:
+        raise CoalaError(
+            f"{name}: nothing to learn: of {groups} groups {alone} have fewer than two members and "
+            f"{groups - alone} the same score for all of theirs"
+        )
 
 
 def group_targets(config: Config, arrays: Arrays, params: Params) -> tuple[jax.Array, jax.Array]:
@@ -249,12 +301,7 @@ def _shape(name: str, responses: Any) -> tuple[int, int]:
             f"{name}.responses must be (n, k, d), k responses to each of n prompts; got "
             f"{responses.shape}"
         )
-    groups, members, width = responses.shape
-    if groups < _FEWEST_GROUPS or members < _FEWEST_MEMBERS or width < 1:
-        raise CoalaError(
-            f"{name} holds {groups} groups of {members} responses of {width} features; at least "
-            f"{_FEWEST_GROUPS} groups of {_FEWEST_MEMBERS} and one feature are needed"
-        )
+    groups, members, _ = responses.shape
     return groups, members
 
 

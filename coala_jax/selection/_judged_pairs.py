@@ -38,8 +38,28 @@ def judged_pairs(arrays: Arrays) -> JudgedPairs:
     weight = on_host(arrays.weight).astype(np.float64)
     if isinstance(arrays, PairArrays):
         return JudgedPairs(np.arange(len(weight)), weight)
-    level, member = on_host(arrays.level), on_host(arrays.member) > 0
+    row, better, worse = ordered_members(on_host(arrays.level), on_host(arrays.member) > 0)
+    return JudgedPairs(row, shared_weight(weight, row), better, worse)
+
+
+def ordered_members(
+    level: np.ndarray, member: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """All pairs of members with different scores: number of the group, the better and the worse.
+
+    Args:
+        level: (n, k) how many different scores of its group are above each.
+        member: (n, k) booleans.
+
+    Returns:
+        (p,) integers each, in the order of the groups.
+    """
     ordered = level[:, :, None] < level[:, None, :]
     row, better, worse = np.nonzero(ordered & member[:, :, None] & member[:, None, :])
+    return row, better, worse
+
+
+def shared_weight(weight: np.ndarray, row: np.ndarray) -> np.ndarray:
+    """(p,) weights of pairs, of the (n,) groups of which they are by number."""
     number = np.bincount(row, minlength=len(weight))
-    return JudgedPairs(row, weight[row] / number[row], better, worse)
+    return weight[row] / number[row]

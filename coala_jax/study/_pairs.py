@@ -11,9 +11,22 @@ import jax
 import numpy as np
 
 from coala_jax._errors import CoalaError
-from coala_jax._group_inputs import prepare_groups
-from coala_jax._processes import gathered, gathered_texts, in_all, in_any, rows_before, together
-from coala_jax._types import Config, Features, GroupFeatures, PreferenceFeatures
+from coala_jax._group_inputs import (
+    require_enough_groups,
+    require_telling_groups,
+    scored_groups,
+)
+from coala_jax._processes import (
+    gathered,
+    gathered_texts,
+    in_all,
+    in_any,
+    own_part,
+    rows_before,
+    together,
+)
+from coala_jax._relative_weights import over_their_mean
+from coala_jax._types import Config, Features, GroupFeatures, PreferenceFeatures, float_dtype
 from coala_jax.data import (
     DataError,
     PreferenceRow,
@@ -33,7 +46,7 @@ from coala_jax.features import (
 )
 from coala_jax.features._groups import group_table
 from coala_jax.features._own_rows import OwnRows, own_rows, parts_here
-from coala_jax.selection._judged_pairs import judged_pairs
+from coala_jax.selection._judged_pairs import ordered_members, shared_weight
 from coala_jax.study._gathered import agreed_columns, summed
 
 BY_GROUP, BY_PROMPT, BY_ROW = "group", "prompt", "row"
@@ -190,7 +203,7 @@ def read_pairs(
     total = int(gathered(np.array([len(table.ids)], np.int64)).sum())
     keys, split_by = _keys(table)
     pairs = together(lambda: _pairs(path, table, keys, split_by, prefixes=prefixes, total=total))
-    pairs = _telling(pairs)
+    pairs = _telling(_weighed(pairs))
     counts = summed(pairs.set_aside_counts)
     if own.refused is not None:
         counts = {**own.refused, **(counts or {})}
@@ -223,7 +236,8 @@ def pairs_of_table(
         table = _with_rows(source, table, rows, chat_template)
     keys, split_by = _keys(table)
     total = len(table.chosen)
-    return _telling(_pairs(source, table, keys, split_by, prefixes=prefixes, total=total))
+    pairs = _pairs(source, table, keys, split_by, prefixes=prefixes, total=total)
+    return _telling(_weighed(pairs))
 
 
 def _pairs(
@@ -272,17 +286,17 @@ def _pairs(
 def _pairs_of_groups(
     source: str, table: FeatureTable, keys: tuple[str, ...], split_by: str
 ) -> PairSet:
-    """All pairs of members with different scores; those of a group share its weight."""
+    """All pairs of members with different scores, yet without weights (`_weighed`)."""
     found = group_table(table)
     try:
-        judged = judged_pairs(prepare_groups(found.features, source))
+        scored = scored_groups(found.features, source)
     except CoalaError as error:
         raise FeatureError(str(error)) from None
-    row = judged.row
+    row, above, below = ordered_members(np.asarray(scored.level), np.asarray(scored.member))
 
     def sides(of_members: Any) -> tuple[np.ndarray, np.ndarray]:
         values = np.asarray(of_members)
-        return values[row, judged.better], values[row, judged.worse]
+        return values[row, above], values[row, below]
 
     chosen, rejected = sides(found.features.responses)
     better, worse = sides(found.features.scores)
@@ -296,7 +310,6 @@ def _pairs_of_groups(
         keys=tuple(keys[place] for place in first),
         split_by=split_by,
         lengths=None if found.lengths is None else np.stack(sides(found.lengths), axis=1),
-        weight=judged.weight.astype(np.float32),
         margin=better - worse,
         identity=table.identity,
         prompt_hashes=None if hashes is None else tuple(hashes[place] for place in first),
@@ -304,6 +317,33 @@ def _pairs_of_groups(
         groups=found.features,
         group_of=row,
     )
+
+
+def _weighed(pairs: PairSet) -> PairSet:
+    """Pairs of groups with weights: those of a group share its weight.
+
+    Weights of groups are over the mean of those of all processes, silent ones among them.
+
+    Raises:
+        FeatureError: too few groups in all, or none that says anything; the same in all processes.
+    """
+    groups, row = pairs.groups, pairs.group_of
+    if groups is None or row is None:
+        return pairs
+    count, members, width = np.shape(groups.responses)
+    says = np.bincount(row, minlength=count) > 0
+    alone = 0 if groups.mask is None else int((np.asarray(groups.mask).sum(axis=1) < 2).sum())
+    told = gathered(np.array([[count, members, alone, says.sum()]], np.int64))
+    total, (_, most, _, _) = told.sum(axis=0), told.max(axis=0)
+    try:
+        require_enough_groups(pairs.source, int(total[0]), int(most), width)
+        require_telling_groups(pairs.source, int(total[0]), int(total[2]), bool(total[3]))
+    except CoalaError as error:
+        raise FeatureError(str(error)) from None
+    weight = np.ones(count) if groups.weight is None else np.asarray(groups.weight, np.float64)
+    of_all = over_their_mean(gathered(np.where(says, weight, 0)), float_dtype())
+    own = own_part(np.asarray(of_all, np.float64), count)
+    return pairs._replace(weight=shared_weight(own, row).astype(np.float32))
 
 
 def _telling(pairs: PairSet) -> PairSet:

@@ -11,6 +11,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from coala_jax._errors import CoalaError
+from coala_jax._processes import together
 from coala_jax._types import GroupFeatures, PreferenceFeatures, float_dtype
 
 FeaturesT = TypeVar("FeaturesT", PreferenceFeatures, GroupFeatures)
@@ -63,7 +64,8 @@ def shard_rows(features: FeaturesT, mesh: Mesh | None = None) -> FeaturesT:
     Raises:
         TypeError: neither `PreferenceFeatures` nor `GroupFeatures`, or no arrays in them.
         ValueError: fewer than two pairs in all; columns whose lengths, widths or dtypes do not fit,
-            here or between processes; a mesh of another kind.
+            here or between processes; a mesh of another kind. What is wrong in one of several
+            processes is raised in all of them, a TypeError as a ValueError.
 
     Example:
         >>> import coala_jax, numpy as np
@@ -72,11 +74,6 @@ def shard_rows(features: FeaturesT, mesh: Mesh | None = None) -> FeaturesT:
         >>> features = coala_jax.shard_rows(coala_jax.PreferenceFeatures(chosen, rejected))
         >>> solution = coala_jax.solve(coala_jax.Params(), features)
     """
-    if not isinstance(features, PreferenceFeatures | GroupFeatures):
-        raise TypeError(
-            "features must be coala_jax.PreferenceFeatures(chosen, rejected) or GroupFeatures, "
-            f"got {type(features).__name__}"
-        )
     return split_rows(features, mesh).features
 
 
@@ -97,11 +94,8 @@ class SplitRows(NamedTuple):
 
 def split_rows(features: PreferenceFeatures | GroupFeatures, mesh: Mesh | None) -> SplitRows:
     """`shard_rows`, and where the rows are."""
-    mesh = all_devices() if mesh is None else _one_axis(mesh)
-    columns = {name: _on_host(name, value) for name, value in features._asdict().items()}
-    devices = sum(device.process_index == jax.process_index() for device in mesh.devices.flat)
-    own = part_of(columns, devices)
-    parts = _told_by_all(own)
+    mesh, columns, own = together(lambda: _own(features, mesh))
+    devices, parts = own.devices, _told_by_all(own)
     columns = agreed_columns(columns, own.rows, parts)
     each = max(-(-part.rows // part.devices) for part in parts)
     total = sum(part.rows for part in parts)
@@ -121,6 +115,19 @@ def split_rows(features: PreferenceFeatures | GroupFeatures, mesh: Mesh | None) 
     split: Any = {name: None if value is None else put(value) for name, value in columns.items()}
     place, copy_of = _places(mesh, [part.rows for part in parts], each)
     return SplitRows(type(features)(**split), place, copy_of)
+
+
+def _own(features: Any, mesh: Mesh | None) -> tuple[Mesh, Columns, Part]:
+    """What this process brings, checked by itself."""
+    if not isinstance(features, PreferenceFeatures | GroupFeatures):
+        raise TypeError(
+            "features must be coala_jax.PreferenceFeatures(chosen, rejected) or GroupFeatures, "
+            f"got {type(features).__name__}"
+        )
+    mesh = all_devices() if mesh is None else _one_axis(mesh)
+    columns = {name: _on_host(name, value) for name, value in features._asdict().items()}
+    devices = sum(device.process_index == jax.process_index() for device in mesh.devices.flat)
+    return mesh, columns, part_of(columns, devices)
 
 
 def _places(mesh: Mesh, rows: Sequence[int], each: int) -> tuple[np.ndarray, np.ndarray]:

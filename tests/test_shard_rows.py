@@ -23,6 +23,7 @@ from coala_jax import (
 from coala_jax._shard_rows import agreed_columns, filled_columns, part_of
 from tests.convex.devices import figures
 from tests.helpers import draw_pairs
+from tests.processes import as_processes
 
 ROOT = Path(__file__).parents[1]
 
@@ -165,3 +166,18 @@ def test_what_cannot_be_split_is_named(features, message):
 def test_a_mesh_that_rows_cannot_be_split_over_is_named(mesh, message):
     with pytest.raises((CoalaError, TypeError), match=message):
         shard_rows(draw_pairs(0, 4), mesh)
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (PreferenceFeatures([1.0], [2.0]), "features.chosen must be a jax or numpy array"),
+        (PreferenceFeatures(np.zeros((3, 2)), np.zeros((4, 2))), "features must have one row"),
+        ((1, 2), "features must be coala_jax.PreferenceFeatures"),
+    ],
+)
+def test_what_is_wrong_in_one_process_is_raised_in_all(monkeypatch, bad, message):
+    given = (draw_pairs(0, 4), bad, draw_pairs(0, 4))
+    found = as_processes(monkeypatch, [lambda own=own: shard_rows(own) for own in given])
+    for error in found:
+        assert isinstance(error, CoalaError) and f"process 1 of 3: {message}" in str(error)

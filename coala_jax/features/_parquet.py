@@ -80,9 +80,7 @@ def read_parquet(path: Path, start: int = 0, stop: int | None = None) -> Feature
         raise FeatureError(f"{path}: holds no pairs; give one row of features a pair")
     columns = _columns(path, pieces)
     if PROMPT in columns:
-        prompts = columns.pop(PROMPT)
-        hashes = np.array([prompt_sha256(text) for text in prompts.tolist()], dtype=str)
-        columns.setdefault("prompt_sha256", hashes)
+        columns.setdefault("prompt_sha256", columns.pop(PROMPT))
     if "id" not in columns:
         columns["id"] = np.array([str(number) for number in range(start, stop)], dtype=str)
     return table_of_columns(path, columns, None)
@@ -100,7 +98,7 @@ def _row_groups(path: Path) -> list[tuple[Path, list[int]]]:
 
 
 def _columns(path: Path, pieces: Sequence[_Piece]) -> dict[str, np.ndarray]:
-    """The columns of some rows."""
+    """The columns of some rows; of prompts their hashes."""
     arrow, parquet = _libraries()
     first = pieces[0].file
     wanted = (*REQUIRED, *NUMBERS, *NAMES, PROMPT)
@@ -118,9 +116,12 @@ def _columns(path: Path, pieces: Sequence[_Piece]) -> dict[str, np.ndarray]:
             )
         rows = opened.read_row_group(number, columns=names)
         for name in names:
-            texts = name in (*NAMES, PROMPT)
-            column = numpy_column(arrow, file, name, rows.column(name), texts=texts)
-            parts[name].append(column[start:stop])
+            column = rows.column(name).slice(start, stop - start)
+            if name == PROMPT:
+                parts[name].append(_hashes(arrow, file, column))
+            else:
+                texts = name in NAMES
+                parts[name].append(numpy_column(arrow, file, name, column, texts=texts))
     widths = {part.shape[1] for name in REQUIRED for part in parts[name] if part.ndim == 2}
     if len(widths) > 1:
         raise FeatureError(
@@ -129,6 +130,22 @@ def _columns(path: Path, pieces: Sequence[_Piece]) -> dict[str, np.ndarray]:
     return {
         name: part[0] if len(part) == 1 else np.concatenate(part) for name, part in parts.items()
     }
+
+
+def _hashes(arrow: Any, file: Path, prompts: Any) -> np.ndarray:
+    """Hashes of the prompts of a row group: however long those are, no more of them is kept."""
+    kind = prompts.type
+    if arrow.types.is_dictionary(kind):
+        kind = kind.value_type
+    if not (arrow.types.is_string(kind) or arrow.types.is_large_string(kind)):
+        raise FeatureError(
+            f"{file}: {PROMPT} holds {kind}, and must hold texts; write a conversation as one text "
+            "(its messages as JSON, say), or leave the column out and give prompt_sha256 or group"
+        )
+    if prompts.null_count:
+        raise FeatureError(f"{file}: {PROMPT} is null in {prompts.null_count} rows")
+    texts = (text.as_py() for chunk in prompts.chunks for text in chunk)
+    return np.array([prompt_sha256(text) for text in texts], dtype=str)
 
 
 def _opened(parquet: Any, file: Path) -> Any:

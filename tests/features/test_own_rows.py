@@ -177,3 +177,23 @@ def test_parquet_that_cannot_be_used_is_named(tmp_path):
         load_features(tmp_path / "broken.parquet")
     with pytest.raises(FeatureError, match="no such file"):
         load_features(tmp_path / "missing.parquet")
+
+
+def test_prompts_of_parquet_are_hashed_as_they_are(tmp_path):
+    prompts = ["short", "ends in NUL\0", "x" * 5000, ""]
+    features = lists_of("list", np.ones((4, 3), np.float32))
+    given = [pa.array(prompts, kind) for kind in (pa.string(), pa.large_string())]
+    for texts in (*given, given[0].dictionary_encode()):
+        columns = {"chosen": features, "rejected": features, "prompt": texts}
+        pq.write_table(pa.table(columns), tmp_path / "rows.parquet", row_group_size=3)
+        found = load_features(tmp_path / "rows.parquet").prompt_hashes
+        assert found == tuple(map(prompt_sha256, prompts))
+        assert found[1] != prompt_sha256("ends in NUL")
+
+
+def test_a_prompt_of_messages_is_refused_by_its_type(tmp_path):
+    features = lists_of("list", np.ones((2, 3), np.float32))
+    messages = pa.array([[{"role": "user", "content": "Why?"}]] * 2)
+    parquet_of(tmp_path / "chat", chosen=features, rejected=features, prompt=messages)
+    with pytest.raises(FeatureError, match=r"prompt holds list<.*must hold texts; write a conv"):
+        load_features(tmp_path / "chat")

@@ -47,7 +47,8 @@ class LinearProbe(NamedTuple):
             rows: their features where they are worked on; None for those of the pairs.
         """
         rows = OnDevices(pairs.as_pairs()) if rows is None else rows
-        chosen, rejected = (rows.of_rows(side @ self.weights) for side in rows.features[:2])
+        sides = rows.features[:2]
+        chosen, rejected = (rows.of_rows(_product(side, self.weights)) for side in sides)
         return pairwise_accuracy(chosen, rejected)
 
 
@@ -109,12 +110,18 @@ def fit_linear_probe(
         if not weight[part.train].any():
             continue
         thetas = _fit(difference, rows.to_places(weight * part.train), RIDGE_GRID)
-        margins = rows.of_rows(difference @ thetas.T)[part.test].T
+        margins = rows.of_rows(_product(difference, thetas.T))[part.test].T
         correct[:, part.test] = pairwise_accuracy(margins, np.zeros_like(margins))
     validation = [weighted_mean(row, weight) for row in correct]
     best = max(range(len(RIDGE_GRID)), key=lambda index: (validation[index], index))
     (theta,) = _fit(difference, rows.to_places(weight), RIDGE_GRID[best : best + 1])
     return LinearProbe(theta, RIDGE_GRID[best], tuple(validation))
+
+
+def _product(features: jax.Array | np.ndarray, weights: np.ndarray) -> jax.Array | np.ndarray:
+    """Rewards of features, in their full precision on devices too (a GPU's default is TF32)."""
+    with jax.default_matmul_precision("highest"):
+        return features @ weights
 
 
 def _fit(

@@ -1,5 +1,7 @@
 """The probe against scikit-learn; the length rule; folds."""
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
@@ -8,6 +10,7 @@ from coala_jax._folds import folds_of
 from coala_jax.study._baselines import (
     RIDGE_GRID,
     _fit,
+    _product,
     fit_length_rule,
     fit_linear_probe,
 )
@@ -91,3 +94,10 @@ def test_the_length_rule_takes_its_direction_from_the_training_rows():
     assert fit_length_rule(_pairs()) is None
     with pytest.raises(ValueError, match="no text"):
         longer.correct(_pairs())
+
+
+def test_products_of_the_probe_have_full_precision_on_devices():
+    features, weights = jnp.ones((4, 3), jnp.float32), np.ones(3, np.float32)
+    program = str(jax.make_jaxpr(lambda rows: _product(rows, weights))(features))
+    assert program.count("Precision.HIGHEST") == 2 and "dot_general" in program
+    np.testing.assert_array_equal(_product(features, weights), np.full(4, 3.0))

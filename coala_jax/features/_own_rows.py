@@ -48,12 +48,24 @@ class OwnRows(NamedTuple):
 
 
 def parts_here(path: str | os.PathLike[str]) -> int | None:
-    """How many parts of a store that was not joined are all here; None where there are not all."""
-    counts = {int(part.name.rpartition("-")[2]) for part in _part_folders(path)}
-    for count in sorted(counts):
-        if all(part_path(path, Part(number, count)).is_dir() for number in range(count)):
-            return count
-    return None
+    """How many parts of a store that was not joined are all here; None where there are not all.
+
+    Raises:
+        FeatureError: all of them are here more than once, in other numbers, and no joined store.
+    """
+    counts = sorted({int(part.name.rpartition("-")[2]) for part in _part_folders(path)})
+    whole = [
+        count
+        for count in counts
+        if all(part_path(path, Part(number, count)).is_dir() for number in range(count))
+    ]
+    if len(whole) > 1 and not Path(path).exists():
+        sets = " and ".join(part_path(path, Part(0, count)).name for count in whole)
+        raise FeatureError(
+            f"{path}: all parts are here {len(whole)} times, those of {sets}: which of them is "
+            "meant? Move the others elsewhere, or `join` those that are meant"
+        )
+    return whole[0] if whole else None
 
 
 def own_rows(path: str | os.PathLike[str], part: Part, *, all_here: bool = True) -> OwnRows:

@@ -182,7 +182,7 @@ def read_pairs(
             an id that names two rows where rows are matched by it.
     """
     part = Part.of_this_process()
-    all_here = in_all(parts_here(path) is not None)
+    all_here = in_all(together(lambda: parts_here(path) is not None))
 
     def read() -> OwnRows:
         own = own_rows(path, part, all_here=all_here)

@@ -72,6 +72,22 @@ def test_a_process_that_sees_its_own_part_alone_reads_that(tmp_path):
         own_rows(store, Part(1, 3), all_here=False)
 
 
+def test_two_complete_sets_of_parts_are_refused_by_name(tmp_path):
+    rows = draw_rows(ROWS, WIDTH)
+    store = write_stores(tmp_path, *rows, parts=2)
+    write_stores(tmp_path, *rows, parts=3)
+    shutil.rmtree(part_path(store, Part(2, 3)))
+    assert parts_here(store) == 2
+    write_stores(tmp_path, *rows, parts=4)
+    message = r"here 2 times, those of store.part-0-of-2 and store.part-0-of-4: which"
+    for find in (parts_here, lambda path: own_rows(path, Part(0, 2))):
+        with pytest.raises(FeatureError, match=message):
+            find(store)
+    write_stores(tmp_path, *rows)  # joined
+    assert parts_here(store) == 2
+    assert len(own_rows(store, Part(0, 1)).table.ids) == ROWS
+
+
 def test_shards_of_others_are_not_read(tmp_path):
     store = write_stores(tmp_path, *draw_rows(4 * SHARD_ROWS, WIDTH))
     with (store / "shard-00000-chosen.npy").open("r+b") as file:

@@ -33,11 +33,13 @@ class Part(NamedTuple):
         rows: pairs or groups.
         devices: of the mesh that are its own.
         columns: shape of a row and dtype of every column, None where it has none.
+        first: number of its first row with weight, of which those behind its last are copies.
     """
 
     rows: int
     devices: int
     columns: Mapping[str, tuple[tuple[int, ...], str] | None]
+    first: int = 0
 
 
 def shard_rows(features: FeaturesT, mesh: Mesh | None = None) -> FeaturesT:
@@ -113,7 +115,7 @@ def split_rows(features: PreferenceFeatures | GroupFeatures, mesh: Mesh | None) 
         return jax.make_array_from_process_local_data(sharding, value, shape)
 
     split: Any = {name: None if value is None else put(value) for name, value in columns.items()}
-    place, copy_of = _places(mesh, [part.rows for part in parts], each)
+    place, copy_of = _places(mesh, parts, each)
     return SplitRows(type(features)(**split), place, copy_of)
 
 
@@ -130,15 +132,17 @@ def _own(features: Any, mesh: Mesh | None) -> tuple[Mesh, Columns, Part]:
     return mesh, columns, part_of(columns, devices)
 
 
-def _places(mesh: Mesh, rows: Sequence[int], each: int) -> tuple[np.ndarray, np.ndarray]:
-    """`SplitRows.place` and `copy_of`, of so many rows of the processes and so many a device."""
+def _places(mesh: Mesh, parts: Sequence[Part], each: int) -> tuple[np.ndarray, np.ndarray]:
+    """`SplitRows.place` and `copy_of`, of the rows of the processes and so many a device."""
     owners = np.repeat([device.process_index for device in mesh.devices.flat], each)
-    before = np.cumsum([0, *rows])
+    before = np.cumsum([0, *(part.rows for part in parts)])
     place, copy_of = np.zeros(before[-1], np.int64), np.zeros(len(owners), np.int64)
-    for number, count in enumerate(rows):
+    for number, part in enumerate(parts):
         own = np.flatnonzero(owners == number)
-        place[before[number] : before[number + 1]] = own[:count]
-        standing = np.minimum(np.arange(len(own)), max(count - 1, 0)) + before[number]
+        place[before[number] : before[number + 1]] = own[: part.rows]
+        copies = np.full(max(len(own) - part.rows, 0), part.first)
+        standing = before[number] + np.concatenate([np.arange(part.rows), copies])
+        # Those of a process without rows are zero, and no copies.
         copy_of[own] = np.minimum(standing, before[-1] - 1)
     return place, copy_of
 
@@ -163,7 +167,13 @@ def part_of(columns: Columns, devices: int) -> Part:
         name: None if value is None else (value.shape[1:], value.dtype.name)
         for name, value in columns.items()
     }
-    return Part(lengths.pop()[0], devices, kinds)
+    rows = lengths.pop()[0]
+    return Part(rows, devices, kinds, _first_with_weight(columns["weight"], rows))
+
+
+def _first_with_weight(weight: np.ndarray | None, rows: int) -> int:
+    """Number of the first row with weight; 0 where none has any."""
+    return 0 if weight is None or not rows else int(np.argmax(weight > 0))
 
 
 def agreed_columns(columns: Columns, rows: int, parts: Sequence[Part]) -> Columns:
@@ -224,9 +234,9 @@ def filled_columns(columns: Columns, rows: int, length: int) -> Columns:
         length: how many it needs.
     """
     weight = columns["weight"]
+    first = _first_with_weight(weight, rows)
     if weight is None:
         weight = np.ones(rows, float_dtype())
-    first = int(np.argmax(weight > 0)) if rows else 0
 
     def longer(value: np.ndarray) -> np.ndarray:
         shape = (length - rows, *value.shape[1:])
@@ -269,7 +279,7 @@ def _told_by_all(own: Part) -> list[Part]:
     if jax.process_count() == 1:
         return [own]
     told = np.zeros((1 + len(own.columns), 1 + _LENGTHS + _NAME), np.int32)
-    told[0, :2] = own.rows, own.devices
+    told[0, :3] = own.rows, own.devices, own.first
     for line, kind in zip(told[1:], own.columns.values(), strict=True):
         if kind is not None:
             shape, dtype = kind[0][:_LENGTHS], kind[1]
@@ -286,7 +296,7 @@ def _part_told(own: Part, told: np.ndarray) -> Part:
         shape = tuple(int(length) for length in line[1 : line[0]])
         dtype = bytes(line[1 + _LENGTHS :].astype(np.uint8)).rstrip(b"\0").decode()
         columns[name] = (shape, dtype) if line[0] else None
-    return Part(int(told[0, 0]), int(told[0, 1]), columns)
+    return Part(int(told[0, 0]), int(told[0, 1]), columns, int(told[0, 2]))
 
 
 def _members(parts: Sequence[Part]) -> set[int]:

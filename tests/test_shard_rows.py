@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -20,7 +21,7 @@ from coala_jax import (
     shard_rows,
     solve,
 )
-from coala_jax._shard_rows import agreed_columns, filled_columns, part_of
+from coala_jax._shard_rows import _places, agreed_columns, filled_columns, part_of
 from tests.convex.devices import figures
 from tests.helpers import draw_pairs
 from tests.processes import as_processes
@@ -77,6 +78,19 @@ def test_copies_are_of_the_first_pair_with_weight():
     filled = filled_columns(features._asdict(), 3, 5)
     assert filled["chosen"][3:].tolist() == [[2.0], [2.0]]
     assert filled["weight"].tolist() == [0, 2, 1, 0, 0]
+
+
+def test_places_behind_the_last_row_are_named_by_the_row_that_they_are_copies_of():
+    kinds = [[0, 0, 5, 1], [3, 3, 3], None]
+    parts = [
+        part_of({"chosen": np.zeros((rows, 1)), "weight": weight and np.array(weight, float)}, 1)
+        for rows, weight in zip((4, 3, 2), kinds, strict=True)
+    ]
+    owners = [SimpleNamespace(process_index=number) for number in (0, 0, 1, 1, 2, 2)]
+    mesh = SimpleNamespace(devices=np.array(owners))
+    place, copy_of = _places(mesh, parts, 3)
+    assert place.tolist() == [0, 1, 2, 3, 6, 7, 8, 12, 13]
+    assert copy_of.tolist() == [0, 1, 2, 3, 2, 2, 4, 5, 6, 4, 4, 4, 7, 8, 7, 7, 7, 7]
 
 
 def test_on_one_device_features_are_as_they_were():

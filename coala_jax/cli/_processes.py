@@ -25,7 +25,8 @@ HEARTBEAT_SECONDS = 60
 _GONE = ("gloo", "nccl", "heartbeat", "coordination service", "connection reset", "unavailable")
 # Which task this is and how many there are: of `srun` and `mpirun`.
 _TASKS = (("SLURM_PROCID", "SLURM_NTASKS"), ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"))
-_ARRAY = ("SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_MIN", "SLURM_ARRAY_TASK_COUNT")
+_ARRAY = "SLURM_ARRAY_TASK_"
+_ARRAY_NAMES = tuple(f"{_ARRAY}{what}" for what in ("ID", "COUNT", "MIN", "MAX"))
 # An indexed Job of Kubernetes tells its pods their number, but not how many there are.
 _INDEX = "JOB_COMPLETION_INDEX"
 
@@ -114,6 +115,15 @@ def _initialized(arguments: argparse.Namespace) -> bool:
     if all(option is None for option in options):
         return False
     known: dict[str, Any] = {}
+    if (
+        arguments.coordinator is None
+        and arguments.processes == AUTO
+        and arguments.process_id not in (AUTO, None)
+    ):
+        raise UsageError(
+            f"--process-id {arguments.process_id}: with --processes auto and no --coordinator jax "
+            "finds both numbers; leave it out, or give --coordinator HOST:PORT --processes N too"
+        )
     if arguments.coordinator is not None or arguments.processes != AUTO:
         part = _numbers(arguments, os.environ, arrays=False)
         if part is None:
@@ -156,8 +166,10 @@ def _numbers(
     if count == AUTO and told is None:
         raise UsageError(
             f"--processes auto: none of {', '.join(name for _, name in _TASKS)}"
-            f"{f', {_ARRAY[2]}' if arrays else ''} is set; give --processes N"
+            f"{f', {_ARRAY_NAMES[1]}' if arrays else ''} is set; give --processes N"
         )
+    if count == AUTO and arrays:
+        _require_whole_array(environment)
     if number in (AUTO, None):
         if told is not None:
             number = told.number
@@ -169,7 +181,10 @@ def _numbers(
 
 
 def _told(environment: Mapping[str, str], arrays: bool) -> Part | None:
-    """What the variables of a launcher say; every task of every element of an array is one."""
+    """What the variables of a launcher say; every task of every element of an array is one.
+
+    The number of an element is its index, so that one alone (``--array=5``) is the same one.
+    """
     found = next(
         (
             Part(int(environment[number]), int(environment[count]))
@@ -178,11 +193,35 @@ def _told(environment: Mapping[str, str], arrays: bool) -> Part | None:
         ),
         None,
     )
-    if not arrays or not all(environment.get(name, "").isdigit() for name in _ARRAY):
+    if not arrays or not _is_array(environment):
         return found
-    place, first, elements = (int(environment[name]) for name in _ARRAY)
+    index, elements, *_ = (int(environment[name]) for name in _ARRAY_NAMES)
     task, tasks = found or Part(0, 1)
-    return Part((place - first) * tasks + task, elements * tasks)
+    return Part(index * tasks + task, elements * tasks)
+
+
+def _is_array(environment: Mapping[str, str]) -> bool:
+    return all(environment.get(name, "").isdigit() for name in _ARRAY_NAMES)
+
+
+def _require_whole_array(environment: Mapping[str, str]) -> None:
+    """Raise for a job array that does not count its elements from 0 in steps of 1."""
+    if _ARRAY_NAMES[0] not in environment:
+        return
+    if not _is_array(environment):
+        raise UsageError(
+            f"--processes auto: {_ARRAY_NAMES[0]} is set, and {', '.join(_ARRAY_NAMES[1:])} are not "
+            "all numbers: give --processes N --process-id I"
+        )
+    _, elements, first, last = (int(environment[name]) for name in _ARRAY_NAMES)
+    step = environment.get(f"{_ARRAY}STEP", "1")
+    if first or last != elements - 1 or step not in ("1", ""):
+        raise UsageError(
+            f"--processes auto: the job array has {elements} elements from {first} to {last}"
+            f"{f' in steps of {step}' if step not in ('1', '') else ''}, which do not say how many "
+            "processes there are: give --array=0-K, or, to run some of N again, --processes N "
+            "--process-id auto"
+        )
 
 
 def _or_auto(reader: Any) -> Any:

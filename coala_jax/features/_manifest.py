@@ -1,5 +1,6 @@
 """The manifest of a feature store: what made it, and which of its shards are whole."""
 
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -33,7 +34,18 @@ def manifest_in(folder: Path) -> dict[str, Any]:
     """The manifest of a folder, finished or not."""
     file = folder / MANIFEST_NAME
     if not file.is_file():
-        raise FeatureError(f"{folder}: not a feature store, it holds no {MANIFEST_NAME}")
+        found = next(
+            itertools.chain(folder.glob("*/*.parquet"), folder.glob("*/*/*.parquet")), None
+        )
+        where = (
+            ""
+            if found is None
+            else (
+                f"; Parquet is read from one folder, and here it lies in subfolders such as "
+                f"{found.parent.relative_to(folder)}: write it without partitions"
+            )
+        )
+        raise FeatureError(f"{folder}: not a feature store, it holds no {MANIFEST_NAME}{where}")
     return _parse_manifest(file)
 
 

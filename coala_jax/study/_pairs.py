@@ -179,7 +179,8 @@ def read_pairs(
 
     Raises:
         FeatureError, DataError: a file that is missing, unreadable, or does not fit the others;
-            an id that names two rows where rows are matched by it.
+            an id that names two rows where rows are matched by it (two of one process: an id that
+            two processes share is not looked for).
     """
     part = Part.of_this_process()
     all_here = in_all(together(lambda: parts_here(path) is not None))
@@ -447,7 +448,10 @@ def _float32(source: str, name: str, array: np.ndarray) -> np.ndarray:
 
 
 def _require_unique_ids(source: str, ids: Sequence[str]) -> None:
-    """Raise where an id names two rows: nothing can be matched to them."""
+    """Raise where an id names two rows of this process: nothing can be matched to them.
+
+    An id that rows of two processes share is not seen; each of them is matched to the same row.
+    """
     repeated = [name for name, count in Counter(ids).items() if count > 1]
     if repeated:
         raise FeatureError(

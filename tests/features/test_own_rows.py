@@ -213,3 +213,12 @@ def test_a_prompt_of_messages_is_refused_by_its_type(tmp_path):
     parquet_of(tmp_path / "chat", chosen=features, rejected=features, prompt=messages)
     with pytest.raises(FeatureError, match=r"prompt holds list<.*must hold texts; write a conv"):
         load_features(tmp_path / "chat")
+
+
+def test_parquet_in_subfolders_is_named(tmp_path):
+    fine = lists_of("list", np.ones((2, 3), np.float32))
+    (tmp_path / "spark" / "g=1").mkdir(parents=True)
+    parquet_of(tmp_path / "spark" / "g=1", chosen=fine, rejected=fine)
+    for read in (load_features, lambda path: own_rows(path, Part(0, 2))):
+        with pytest.raises(FeatureError, match=r"lies in subfolders such as g=1: write it without"):
+            read(tmp_path / "spark")

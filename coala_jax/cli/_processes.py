@@ -210,8 +210,8 @@ def _require_whole_array(environment: Mapping[str, str]) -> None:
         return
     if not _is_array(environment):
         raise UsageError(
-            f"--processes auto: {_ARRAY_NAMES[0]} is set, and {', '.join(_ARRAY_NAMES[1:])} are not "
-            "all numbers: give --processes N --process-id I"
+            f"--processes auto: {_ARRAY_NAMES[0]} is set, and not all of "
+            f"{', '.join(_ARRAY_NAMES[1:])}: give --processes N --process-id I"
         )
     _, elements, first, last = (int(environment[name]) for name in _ARRAY_NAMES)
     step = environment.get(f"{_ARRAY}STEP", "1")

@@ -96,6 +96,8 @@ def _solve(arguments: argparse.Namespace, settings: Settings, *, is_first: bool)
         )
     held_out = hold_out(of_all_processes(pairs), arguments.eval_fraction, arguments.seed)
     experiment = run_experiment(pairs, held_out, settings, tell)
+    # One that has died ends the others here, and not when the head is written.
+    together(lambda: None)
     return together(
         lambda: finish(arguments, experiment, out) if is_first else exit_code(experiment)
     )

@@ -69,7 +69,7 @@ def test_elements_of_an_array_do_not_meet():
         (
             ("--processes", "auto"),
             {**SRUN, "SLURM_ARRAY_TASK_ID": "5"},
-            "_ID is set, and SLURM_ARR",
+            "_ID is set, and not all",
         ),
         (("--processes", "4", "--process-id", "auto"), {}, "no JOB_COMPLETION_INDEX and no SLURM"),
     ],

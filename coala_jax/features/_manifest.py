@@ -34,19 +34,22 @@ def manifest_in(folder: Path) -> dict[str, Any]:
     """The manifest of a folder, finished or not."""
     file = folder / MANIFEST_NAME
     if not file.is_file():
-        found = next(
-            itertools.chain(folder.glob("*/*.parquet"), folder.glob("*/*/*.parquet")), None
+        raise FeatureError(
+            f"{folder}: not a feature store, it holds no {MANIFEST_NAME}{_parquet_below(folder)}"
         )
-        where = (
-            ""
-            if found is None
-            else (
-                f"; Parquet is read from one folder, and here it lies in subfolders such as "
-                f"{found.parent.relative_to(folder)}: write it without partitions"
-            )
-        )
-        raise FeatureError(f"{folder}: not a feature store, it holds no {MANIFEST_NAME}{where}")
     return _parse_manifest(file)
+
+
+def _parquet_below(folder: Path) -> str:
+    """Words for a folder whose Parquet lies in subfolders, as Spark's partitions do; else none."""
+    files = itertools.chain(folder.glob("*/*.parquet"), folder.glob("*/*/*.parquet"))
+    found = next(files, None)
+    if found is None:
+        return ""
+    return (
+        "; Parquet is read from one folder, and here it lies in subfolders such as "
+        f"{found.parent.relative_to(folder)}: write it without partitions"
+    )
 
 
 def write_manifest(

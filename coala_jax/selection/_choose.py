@@ -27,6 +27,7 @@ from coala_jax._inputs import (
 from coala_jax._row_mesh import on_host
 from coala_jax._status import Status
 from coala_jax._types import Config, Features, Params
+from coala_jax.convex._memory import refuse_what_cannot_fit
 from coala_jax.losses import SQUARED_DIFFERENCE
 from coala_jax.selection._copies import with_copies
 from coala_jax.selection._judged_pairs import judged_pairs
@@ -153,6 +154,7 @@ def choose_strengths(
     """The choice of `select`, which says what the arguments are."""
     require_kind("params", params, Params)
     require_kind("config", config, Config)
+    refuse_what_cannot_fit(features, config)
     arrays = prepare_for(config, features)
     row_weight = on_host(arrays.weight).astype(np.float64)
     row_names = group_names(groups, len(row_weight))

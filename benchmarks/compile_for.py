@@ -165,7 +165,7 @@ def compiled(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
         )
     else:
         topology = topologies.get_topology_desc(chips.topology, "tpu")
-    rows = {} if arguments.rows is None else {"rows": arguments.rows or "default"}
+    rows = {} if arguments.rows is None else {"rows": arguments.rows}
     config = Config(n_gates=arguments.gates, **rows)
     sizes = Sizes(
         pairs=arguments.pairs,
@@ -186,7 +186,9 @@ def compiled(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
     text, memory = done.as_text(), done.memory_analysis()
     if arguments.hlo:
         arguments.hlo.mkdir(parents=True, exist_ok=True)
-        (arguments.hlo / f"{name}-{program.replace(' ', '-')}.txt").write_text(text)
+        (arguments.hlo / f"{name}-{program.replace(' ', '-')}-{arguments.pairs}.txt").write_text(
+            text
+        )
     parts = ("argument", "output", "temp", "alias")
     return {
         "seconds": seconds,

@@ -124,6 +124,9 @@ def prepare_features(
         )
     chosen = float_features(f"{name}.chosen", features.chosen, compact=compact)
     rejected = float_features(f"{name}.rejected", features.rejected, compact=compact)
+    if chosen.dtype != rejected.dtype:  # compact rows have one
+        both = jnp.promote_types(chosen.dtype, rejected.dtype)
+        chosen, rejected = chosen.astype(both), rejected.astype(both)
     if chosen.ndim != 2 or chosen.shape != rejected.shape:
         raise CoalaError(
             f"{name}.chosen and {name}.rejected must both be (n, d) with row j of each answering "

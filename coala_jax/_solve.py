@@ -11,7 +11,7 @@ from coala_jax._group_inputs import Arrays, prepare_for
 from coala_jax._inputs import key_or_default, prepare_params, require_kind
 from coala_jax._solution import History, Phase1Solution, Phase2Solution, Solution, Stats
 from coala_jax._types import Config, Features, Params
-from coala_jax.convex._memory import require_memory
+from coala_jax.convex._memory import refuse_what_cannot_fit
 from coala_jax.convex._phase1 import phase1_of
 from coala_jax.convex._refine import refinement_rounds
 from coala_jax.preference import finetune
@@ -65,7 +65,7 @@ def solve(
     """
     require_kind("config", config, Config)
     config.require_phases_agree()
-    require_memory(features, config)
+    refuse_what_cannot_fit(features, config)
     # Outside of jit, under which no array says where its rows lie.
     prepared, held_out = prepare_for(config, features), None
     if eval_features is not None:

@@ -5,23 +5,28 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
+from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.typing import DTypeLike
 
 from coala_jax import _row_blocks
 from coala_jax._errors import CoalaError
 from coala_jax._row_mesh import parts_of, row_mesh_of
 from coala_jax._types import Config, GroupFeatures, PreferenceFeatures, float_dtype
+from coala_jax.convex._penalties import DEAREST_PROJECTION
 
 # Of the formula, which is a bound: what is reserved is more than this share of it.
 LEAST_SHARE = 0.45
-# Widest D^2 over m at which row penalties pay, with some room (`_penalties._DEAREST_UPDATE`).
-_WIDEST = 100
 _GIGABYTE = 1e9
+# Bytes of a number that `as_bits` makes an integer of.
+_BITS = 2
+# Where Linux says what a container may use, or "max".
+_CONTAINER = Path("/sys/fs/cgroup/memory.max")
 # Numbers of devices that are looked at.
 _POWERS = tuple(1 << power for power in range(1, 14))
 
@@ -41,7 +46,7 @@ def temporary_bytes(rows: int, columns: int, config: Config) -> int:
     if config.model == "gated_relu":
         numbers = features + 10 * gates * rows + 4 * columns**2 + 60 * rows
     else:
-        pays = config.adapt_rows and columns**2 <= _WIDEST * rows
+        pays = config.adapt_rows and columns**2 <= DEAREST_PROJECTION * rows
         inverses = (6 * gates if pays else 4) * columns**2
         numbers = features + 15 * (2 * gates * rows) + inverses + 60 * rows
     return numbers * float_dtype().itemsize
@@ -56,7 +61,8 @@ def memory_needed(
 ) -> int:
     """Bytes that Phase I takes at most on each of some devices, features included.
 
-    By the formula of docs/solver.md, Memory; Phase II takes less.
+    By the formula of docs/solver.md, Memory; Phase II takes less. Where jax runs on a CPU compact
+    rows of 2 bytes a number count twice, since it copies their bits.
 
     Args:
         pairs: n; of groups half as many as they have members.
@@ -72,7 +78,7 @@ def memory_needed(
         >>> from coala_jax import Config
         >>> from coala_jax.convex import memory_needed
         >>> compact = Config(rows="compact")
-        >>> memory_needed(1_000_000, 4096, compact, "bfloat16") < memory_needed(1_000_000, 4096) / 5
+        >>> memory_needed(1_000_000, 4096, compact, "bfloat16") < memory_needed(1_000_000, 4096) / 3
         True
     """
     for name, value in (("pairs", pairs), ("width", width), ("devices", devices)):
@@ -81,14 +87,15 @@ def memory_needed(
     rows = -(-pairs // devices) * 2
     widest = float_dtype().itemsize
     kept = min(jnp.dtype(dtype).itemsize, widest) if config.rows == "compact" else widest
-    return rows * width * kept + temporary_bytes(rows, width + 1, config)
+    copies = 2 if kept == _BITS and jax.default_backend() == "cpu" else 1
+    return copies * rows * width * kept + temporary_bytes(rows, width + 1, config)
 
 
-def require_memory(features: Any, config: Config) -> None:
-    """Raise where a solve cannot fit the devices that its rows lie on.
+def refuse_what_cannot_fit(features: Any, config: Config) -> None:
+    """Raise where a solve is sure not to fit the devices that its rows lie on.
 
     Nothing is said under a caller's jit, nor where the formula may be above what is reserved: the
-    device then says it itself.
+    device then says it itself. Several processes decide by the least that one of them has.
 
     Raises:
         CoalaError: what is needed, what there is, and what would do.
@@ -105,30 +112,34 @@ def require_memory(features: Any, config: Config) -> None:
     if any(isinstance(side, jax.core.Tracer) or not side.size for side in sides):
         return
     width, parts = sides[0].shape[-1], parts_of(row_mesh_of(sides[0]))
-    rows, dtype = sum(side.size for side in sides) // width, sides[0].dtype
+    pairs, dtype = -(-sum(side.size for side in sides) // width // 2), sides[0].dtype
     available = _device_bytes(sides[0])
 
-    def needed(parts: int, config: Config) -> int:
-        return memory_needed(-(-rows // 2), width, config, dtype, parts)
+    def needed(parts: int, config: Config, dtype: DTypeLike = dtype) -> int:
+        return memory_needed(pairs, width, config, dtype, parts)
 
-    if available is None or LEAST_SHARE * needed(parts, config) <= available:
+    if LEAST_SHARE * needed(parts, config) <= available:
         return
     where = f"{parts} devices" if parts > 1 else "a device"
     compact = dataclasses.replace(config, rows="compact")
+    fewer = dataclasses.replace(compact, adapt_rows=False)
+    others: list[tuple[str, Config, DTypeLike]] = [
+        ("Config(rows='compact')", compact, dtype),
+        ("Config(rows='compact') with features in bfloat16", compact, "bfloat16"),
+        ("Config(rows='compact', adapt_rows=False) with features in bfloat16", fewer, "bfloat16"),
+    ]
     mends = [
-        f"{name} {_told(needed(parts, other))}"
-        for name, other in (
-            ("Config(rows='compact') takes", compact),
-            ("with adapt_rows=False too", dataclasses.replace(compact, adapt_rows=False)),
-        )
-        if other != config
+        f"{name} takes {_told(needed(parts, other, kept))}"
+        for name, other, kept in others
+        if needed(parts, other, kept) <= available
     ]
     doing = [count for count in _POWERS if count > parts and needed(count, config) <= available]
     if doing:
         mends.append(f"rows over {doing[0]} such devices fit (coala_jax.shard_rows)")
     raise CoalaError(
-        f"features: {rows} responses of {width} features with {config.n_gates} gates take up "
-        f"to {_told(needed(parts, config))} on {where} of {_told(available)}: {', '.join(mends)}"
+        f"features: {2 * pairs} responses of {width} features with {config.n_gates} gates take up "
+        f"to {_told(needed(parts, config))} on {where} of {_told(available)}: "
+        f"{', '.join(mends) or 'neither compact rows nor more devices do, give fewer gates'}"
     )
 
 
@@ -136,17 +147,22 @@ def _told(size: float) -> str:
     return f"{size / _GIGABYTE:.3g} GB"
 
 
-def _device_bytes(side: jax.Array | np.ndarray) -> float | None:
-    """What one of the devices of an array may use; None where it does not say."""
-    devices = side.devices() if isinstance(side, jax.Array) else jnp.zeros(()).devices()
-    device = min(devices, key=lambda device: device.id)
-    if device.platform == "cpu":
-        # The devices of a process share what the machine has.
-        names = ("SC_PHYS_PAGES", "SC_PAGE_SIZE")
-        if any(name not in os.sysconf_names for name in names):
-            return None
-        return math.prod(os.sysconf(name) for name in names) / len(jax.local_devices())
-    if device.process_index != jax.process_index():
-        return None
-    stats = device.memory_stats() or {}
-    return stats.get("bytes_limit")
+def _device_bytes(side: jax.Array | np.ndarray) -> float:
+    """What a device of an array may use, the least of all processes; infinite where none says."""
+    here = _own_device_bytes(side)
+    if jax.process_count() > 1:
+        here = float(np.min(multihost_utils.process_allgather(np.asarray(here, np.float32))))
+    return here
+
+
+def _own_device_bytes(side: jax.Array | np.ndarray) -> float:
+    on = side.addressable_shards[0].device if isinstance(side, jax.Array) else None
+    device = on or min(jnp.zeros(()).devices(), key=lambda device: device.id)
+    if device.platform != "cpu":
+        return float((device.memory_stats() or {}).get("bytes_limit", math.inf))
+    # The devices of a process share what the machine, or its container, has.
+    known: dict[str, int] = getattr(os, "sysconf_names", {})
+    names = ("SC_PHYS_PAGES", "SC_PAGE_SIZE")
+    machine = math.prod(map(os.sysconf, names)) if all(n in known for n in names) else math.inf
+    limit = _CONTAINER.read_text().strip() if _CONTAINER.is_file() else ""
+    return min(machine, float(limit) if limit.isdecimal() else math.inf) / len(jax.local_devices())

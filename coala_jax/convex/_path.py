@@ -16,6 +16,7 @@ from coala_jax._solution import Phase1Solution
 from coala_jax._status import Status
 from coala_jax._types import Config, Features, Params, float_dtype
 from coala_jax.convex._cronos import CronosState, cronos_init
+from coala_jax.convex._memory import refuse_what_cannot_fit
 from coala_jax.convex._penalties import rows_pay
 from coala_jax.convex._phase1 import phase1_solution, solve_held, zero_or_status
 from coala_jax.convex._prepare import at_strength, prepare
@@ -54,6 +55,7 @@ def regularization_path(
         TypeError, ValueError: as for `cronos`; strengths that are not a vector.
     """
     require_kind("config", config, Config)
+    refuse_what_cannot_fit(features, config)
     params, arrays = prepare_params(params), prepare_for(config, features)
     values = as_array("strengths", strengths, float_dtype())
     if values.ndim != 1 or not values.size:

@@ -40,7 +40,7 @@ _LARGEST_MOVE = 4.0
 # Row penalties pay where an update costs at most this many steps: 17 on alpaca_eval_v2.
 _DEAREST_UPDATE = 40.0
 # In projections alone at most this many: 50 on expert_small, where they save 600 steps.
-_DEAREST_PROJECTION = 100.0
+DEAREST_PROJECTION = 100.0
 # Steps since the penalties of rows were updated, before they ever were.
 NEVER = 1_000_000
 
@@ -66,7 +66,7 @@ def rows_pay(config: Config, program: Program) -> bool:
 
 def projected_rows_pay(config: Config, program: Program) -> bool:
     """Whether thorough projections get row penalties of their own, by the same rule."""
-    return _affordable(config, program, _DEAREST_PROJECTION)
+    return _affordable(config, program, DEAREST_PROJECTION)
 
 
 def _affordable(config: Config, program: Program, dearest: float) -> bool:

@@ -22,7 +22,7 @@ from coala_jax.convex._certified_loop import CronosResult, cronos_solve
 from coala_jax.convex._cronos import CronosProblem, CronosState
 from coala_jax.convex._head_check import claims_a_network, confirmed_status, doubt_at_gates
 from coala_jax.convex._implicit import Located, differentiable_weights
-from coala_jax.convex._memory import require_memory
+from coala_jax.convex._memory import refuse_what_cannot_fit
 from coala_jax.convex._network import active_neurons, network_from_weights
 from coala_jax.convex._prepare import Prepared, at_strength, prepare
 from coala_jax.convex._program import Program
@@ -68,7 +68,7 @@ def cronos(
             its active set is not that of an optimum (outside jit; under it such a gradient is NaN).
     """
     require_kind("config", config, Config)
-    require_memory(features, config)
+    refuse_what_cannot_fit(features, config)
     with jax.default_matmul_precision("highest"):
         inputs = require_gradient((prepare_params(params), prepare_for(config, features)))
     return phase1_of(*inputs, config, key, gates)

@@ -158,7 +158,10 @@ def _leading_bits(numbers: jax.Array, axis: int) -> jax.Array:
 
 def plain_products_error(features: Rows, values: jax.Array) -> jax.Array:
     """Bound of the norm of what a plain product by chunks is off by: (m, D), (..., m) -> (...)."""
-    return sum_error(len(features), features.dtype) * _magnitude(features, values)
+    error = sum_error(len(features), features.dtype)
+    if isinstance(features, CompactRows):  # whose blocks are added one after another
+        error = error + relative_error(block_count(features), features.dtype)
+    return error * _magnitude(features, values)
 
 
 def _magnitude(features: Rows, values: jax.Array) -> jax.Array:

@@ -241,8 +241,8 @@ def gram_matrix(rows: Rows) -> jax.Array:
 
 
 def row_lengths(rows: Rows) -> jax.Array:
-    """Euclidean norms of the rows: (m,)."""
-    return map_rows(rows, lambda x: jnp.linalg.norm(x, axis=1))
+    """Euclidean norms of the rows, for bounds: no gradient by them, which zeros lack: (m,)."""
+    return map_rows(lax.stop_gradient(rows), lambda x: jnp.linalg.norm(x, axis=1))
 
 
 def rows_at(rows: Rows, index: jax.Array) -> jax.Array:

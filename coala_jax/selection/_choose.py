@@ -27,6 +27,7 @@ from coala_jax._inputs import (
 from coala_jax._row_mesh import on_host
 from coala_jax._status import Status
 from coala_jax._types import Config, Features, Params
+from coala_jax.convex._memory import refuse_what_cannot_fit
 from coala_jax.losses import SQUARED_DIFFERENCE
 from coala_jax.selection._copies import with_copies
 from coala_jax.selection._judged_pairs import judged_pairs
@@ -153,9 +154,10 @@ def choose_strengths(
     """The choice of `select`, which says what the arguments are."""
     require_kind("params", params, Params)
     require_kind("config", config, Config)
+    refuse_what_cannot_fit(features, config)
     arrays = prepare_for(config, features)
     row_weight = on_host(arrays.weight).astype(np.float64)
-    row_names = group_names(groups, len(row_weight))
+    row_names = group_names(groups, len(row_weight), row_weight)
     if groups is None:
         row_names = with_copies(arrays, row_names)
     _require_settings(config, grid, folds, rule)
@@ -359,8 +361,16 @@ def _solved_with(params: Params, config: Config, candidate: Candidate) -> tuple[
     return params._replace(ridge=candidate.ridge), config
 
 
-def group_names(groups: Sequence[Hashable] | None, pairs: int) -> tuple[str, ...]:
+def group_names(
+    groups: Sequence[Hashable] | None, pairs: int, weight: np.ndarray | None = None
+) -> tuple[str, ...]:
     """(n,) names; every pair a group of its own for None.
+
+    Args:
+        groups: of the pairs; those of weight 0 at the end, as `shard_rows` adds them in one
+            process, need none.
+        pairs: their number n.
+        weight: (n,) of the pairs; None for names of all.
 
     Raises:
         TypeError: a text, a set or a mapping, or what cannot be gone through.
@@ -373,6 +383,8 @@ def group_names(groups: Sequence[Hashable] | None, pairs: int) -> tuple[str, ...
             f"groups must be a sequence with the group of each pair; got {type(groups).__name__}"
         )
     given = list(groups)
+    if weight is not None and len(given) < pairs and not np.any(weight[len(given) :]):
+        given += [f"added {number}" for number in range(len(given), pairs)]
     if len(given) != pairs:
         raise CoalaError(
             f"groups must name the group of each of the {pairs} pairs; got {len(given)} names"

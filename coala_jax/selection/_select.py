@@ -64,7 +64,9 @@ def select(
         features: n pairs of (n, d) features, or groups, as for `solve`. Groups are judged by the
             pairs of their members, which count together as much as the group's weight.
         groups: (n,) names; pairs of one group, such as those of one prompt, are never split. None
-            where every pair is a group of its own, but for copies of it.
+            where every pair is a group of its own, but for copies of it. Pairs of weight 0 at the
+            end, which `shard_rows` adds in one process, need none; in several processes its pairs
+            are filled up in between, and `coala-jax solve` puts names to them.
         config: of the solves; the default has the listwise loss where features are groups. Without
             a linear path the strengths alone are chosen.
         key: typed key of gates and folds, `jax.random.key(0)` if None; the solution is that of

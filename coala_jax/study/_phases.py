@@ -15,6 +15,7 @@ from coala_jax._row_mesh import on_host
 from coala_jax._solution import Phase1Solution, Phase2Solution, Stats
 from coala_jax._status import Status
 from coala_jax._types import Config, Features, Params
+from coala_jax.convex._memory import refuse_what_cannot_fit
 from coala_jax.convex._phase1 import phase1_of
 from coala_jax.preference._finetune import phase2_of
 
@@ -58,6 +59,7 @@ def run_phases(
     """
     gate_key, batch_key = jax.random.split(key)
     params = prepare_params(params)
+    refuse_what_cannot_fit(features, config)
     # Where rows lie is known outside of any jit alone.
     with jax.default_matmul_precision("highest"):
         arrays = prepare_for(config, features)

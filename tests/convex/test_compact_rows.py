@@ -176,6 +176,13 @@ def test_steps_by_parts_come_to_the_same_splits(monkeypatch):
         np.testing.assert_allclose(one, other, atol=2e-4 * np.abs(other).max(), err_msg=name)
 
 
+def test_sides_of_two_dtypes_are_kept_in_one_that_holds_both():
+    given = pairs()
+    mixed = given._replace(rejected=given.rejected.astype(jnp.float16))
+    for found, truth in zip(both(mixed), both(given), strict=True):
+        np.testing.assert_allclose(whole_rows(found), whole_rows(truth), atol=0.02)
+
+
 def test_a_gradient_is_refused():
     config = Config(n_gates=3, rows="compact", max_iterations=25)
     features = pairs(jnp.float32)

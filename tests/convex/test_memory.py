@@ -2,9 +2,10 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
-from coala_jax import Config, Params, PreferenceFeatures, cronos
+from coala_jax import Config, Params, PreferenceFeatures, cronos, solve
 from coala_jax.convex import _memory
 from coala_jax.convex._memory import LEAST_SHARE, temporary_bytes
 
@@ -61,10 +62,16 @@ def test_compact_rows_have_no_copy(monkeypatch, model, dtype):
 
 
 def test_what_cannot_fit_is_refused_with_what_would(monkeypatch):
-    monkeypatch.setattr(_memory, "_device_bytes", lambda side: 4e6)
-    features = PreferenceFeatures(jnp.ones((2000, 100)), jnp.zeros((2000, 100)))
-    with pytest.raises(ValueError, match="rows='compact'.*rows over 4 such devices"):
-        cronos(Params(), features, config=Config(n_gates=4, adapt_rows=False))
+    monkeypatch.setattr(_memory, "_device_bytes", lambda side: 40e9)
+    side = np.broadcast_to(np.float32(0), (1_000_000, 4096))  # holds one number
+    features = PreferenceFeatures(side, side)
+    with pytest.raises(ValueError, match="bfloat16 takes 37.4 GB, rows over 8 such devices fit"):
+        cronos(Params(), features)
+    with pytest.raises(ValueError, match="up to 175 GB on a device of 40 GB"):
+        solve(Params(), features)
+    monkeypatch.setattr(_memory, "_device_bytes", lambda side: 1e6)
+    with pytest.raises(ValueError, match="give fewer gates"):
+        cronos(Params(), features)
 
 
 @pytest.mark.slow

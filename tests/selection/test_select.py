@@ -16,7 +16,7 @@ from coala_jax._status import SolveError
 from coala_jax.convex._coarse import coarse_advance, coarse_begin
 from coala_jax.convex._prepare import prepare
 from coala_jax.selection import FEWEST, GRID, SELECTED, Candidate, Grid, choose_strengths
-from coala_jax.selection._choose import _folds
+from coala_jax.selection._choose import _folds, group_names
 from coala_jax.selection._left_out import LeftOut
 from coala_jax.selection._scores import Scored, Strengths, choose, score
 
@@ -282,6 +282,16 @@ def test_what_orders_fewer_pairs_than_the_linear_path_is_no_candidate():
 def test_what_does_not_fit_is_named(change, message):
     with pytest.raises((ValueError, TypeError), match=message):
         select(Params(), draw(8, 40, interaction=0.0), **{"config": SMALL, **change})
+
+
+def test_pairs_that_were_added_need_no_group():
+    weight = np.array([1.0, 2.0, 0.0, 0.0])
+    names = group_names(["a", "a"], 4, weight)
+    assert names[:2] == ("a", "a") and len(set(names[1:])) == 3
+    with pytest.raises(ValueError, match="each of the 4 pairs; got 1"):
+        group_names(["a"], 4, weight)
+    with pytest.raises(ValueError, match="each of the 4 pairs; got 2"):
+        group_names(["a", "a"], 4)
 
 
 def test_weights_count_as_repetitions_and_pairs_without_any_as_none():

@@ -19,7 +19,7 @@ from coala_jax._errors import CoalaError
 T = TypeVar("T")
 
 
-class OtherProcessError(CoalaError):
+class ProcessError(CoalaError):
     """What ended one process of several, raised in all of them."""
 
 
@@ -27,7 +27,7 @@ def together(function: Callable[[], T]) -> T:
     """What a function gives in this process, once it is known to have worked in all.
 
     Raises:
-        OtherProcessError: it raised a CoalaError, OSError, TypeError or ValueError somewhere; names
+        ProcessError: it raised a CoalaError, OSError, TypeError or ValueError somewhere; names
             the first such process and its error. Of a single process the error itself passes.
     """
     if jax.process_count() == 1:
@@ -40,7 +40,7 @@ def together(function: Callable[[], T]) -> T:
     faults = _texts_of_each([fault])
     for number, (text,) in enumerate(faults):
         if text:
-            raise OtherProcessError(f"process {number} of {len(faults)}: {text}")
+            raise ProcessError(f"process {number} of {len(faults)}: {text}")
     assert found is not None or not fault
     return found  # type: ignore[return-value]
 

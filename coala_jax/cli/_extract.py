@@ -11,7 +11,7 @@ from coala_jax.cli._derived_options import add_fields, from_options
 from coala_jax.cli._options import add_model_options, model_options
 from coala_jax.cli._output import counts_line, report, say, warning_line
 from coala_jax.cli._parser import natural_number, seed
-from coala_jax.cli._processes import add_process_options, asked_part
+from coala_jax.cli._process_options import add_process_options, asked_part
 from coala_jax.cli._row_options import (
     DATA_HELP,
     add_row_options,

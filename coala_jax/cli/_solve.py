@@ -16,7 +16,7 @@ from coala_jax.cli._options import (
 )
 from coala_jax.cli._output import say
 from coala_jax.cli._parser import UsageError
-from coala_jax.cli._processes import add_process_options, joined_processes
+from coala_jax.cli._process_options import add_process_options, joined_processes
 from coala_jax.cli._row_options import DATA_HELP, add_row_options, given_row_options, row_options
 from coala_jax.cli._summary import exit_code, finish
 from coala_jax.study._all_pairs import of_all_processes

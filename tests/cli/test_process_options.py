@@ -6,7 +6,7 @@ import pytest
 
 from coala_jax.cli._main import main
 from coala_jax.cli._parser import OneLineParser, UsageError
-from coala_jax.cli._processes import _numbers, add_process_options, asked_part
+from coala_jax.cli._process_options import _numbers, add_process_options, asked_part
 from coala_jax.features import FeatureError, Part
 
 SRUN = {"SLURM_PROCID": "2", "SLURM_NTASKS": "4"}

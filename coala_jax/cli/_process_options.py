@@ -85,7 +85,7 @@ def asked_part(
 def joined_processes(arguments: argparse.Namespace) -> Iterator[Part]:
     """Meet the other processes, as the options say; what ends this one ends them, in bounded time.
 
-    An error that all of them have (`OtherProcessError`) passes. After any other one this process
+    An error that all of them have (`ProcessError`) passes. After any other one this process
     says why and is gone at once: waiting for the others, who may wait for it, would take minutes.
 
     Raises:
@@ -95,13 +95,13 @@ def joined_processes(arguments: argparse.Namespace) -> Iterator[Part]:
     if not _initialized(arguments):
         yield Part(0, 1)
         return
-    from coala_jax._processes import OtherProcessError
+    from coala_jax._processes import ProcessError
 
     part = Part.of_this_process()
     _keep_stdout(part)
     try:
         yield part
-    except OtherProcessError:
+    except ProcessError:
         raise
     except BaseException as error:
         say(f"error: process {part.number} of {part.of}: {_reason(error)}")

@@ -139,6 +139,18 @@ def test_groups_of_responses_are_solved_whole(tmp_path):
 
 
 @pytest.mark.slow
+def test_a_process_whose_groups_all_say_nothing_changes_no_weight(tmp_path):
+    rows, *features = draw_group_rows(26, 3)
+    rows = [row._replace(margin=row.margin if at < 26 else 0.0) for at, row in enumerate(rows)]
+    store = write_stores(tmp_path, rows, *features)
+    many, one = tmp_path / "many", tmp_path / "one"
+    ((code, _, said),) = ended([start("solve", store, "--out", one, *PAIRWISE)])
+    assert code == 0, said
+    require_solved(ended(start_all(2, store, "--out", many, *PAIRWISE)), many)
+    require_same_head(one, many)
+
+
+@pytest.mark.slow
 def test_strengths_are_chosen_on_the_pairs_of_all_processes(tmp_path):
     rows = draw_rows(161, 3)
     whole = write_stores(tmp_path / "whole", *rows)

@@ -24,6 +24,7 @@ _FILLED = {"weight": 1.0, "margin": 0.0, "mask": True}
 # Numbers that processes tell each other of a column: how many axes it has, the lengths of all but
 # the first, and its dtype's name.
 _LENGTHS, _NAME = 2, 24
+_MOST_COLUMNS = max(len(kind._fields) for kind in (PreferenceFeatures, GroupFeatures))
 
 
 class Part(NamedTuple):
@@ -275,24 +276,34 @@ def _on_host(name: str, value: Any) -> np.ndarray | None:
 
 
 def _told_by_all(own: Part) -> list[Part]:
-    """The parts of all processes; all get the same, and so raise the same errors."""
+    """The parts of all processes; all get the same, and so raise the same errors.
+
+    Raises:
+        ValueError: pairs in some and groups in others; the same in all.
+    """
     if jax.process_count() == 1:
         return [own]
-    told = np.zeros((1 + len(own.columns), 1 + _LENGTHS + _NAME), np.int32)
-    told[0, :3] = own.rows, own.devices, own.first
-    for line, kind in zip(told[1:], own.columns.values(), strict=True):
+    told = np.zeros((1 + _MOST_COLUMNS, 1 + _LENGTHS + _NAME), np.int32)
+    told[0, :4] = own.rows, own.devices, own.first, len(own.columns)
+    for line, kind in zip(told[1:], own.columns.values(), strict=False):
         if kind is not None:
             shape, dtype = kind[0][:_LENGTHS], kind[1]
             name = list(dtype.encode())
             line[0] = 1 + len(shape)
             line[1 : 1 + len(shape)] = shape
             line[1 + _LENGTHS : 1 + _LENGTHS + len(name)] = name
-    return [_part_told(own, np.asarray(each)) for each in multihost_utils.process_allgather(told)]
+    of_all = np.asarray(multihost_utils.process_allgather(told))
+    if len(set(of_all[:, 0, 3].tolist())) > 1:
+        raise CoalaError(
+            f"features are pairs in some of the {len(of_all)} processes and groups in others: give "
+            "all of them PreferenceFeatures, or all of them GroupFeatures"
+        )
+    return [_part_told(own, each) for each in of_all]
 
 
 def _part_told(own: Part, told: np.ndarray) -> Part:
     columns: dict[str, tuple[tuple[int, ...], str] | None] = {}
-    for name, line in zip(own.columns, told[1:], strict=True):
+    for name, line in zip(own.columns, told[1:], strict=False):
         shape = tuple(int(length) for length in line[1 : line[0]])
         dtype = bytes(line[1 + _LENGTHS :].astype(np.uint8)).rstrip(b"\0").decode()
         columns[name] = (shape, dtype) if line[0] else None

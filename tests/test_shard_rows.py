@@ -195,3 +195,10 @@ def test_what_is_wrong_in_one_process_is_raised_in_all(monkeypatch, bad, message
     found = as_processes(monkeypatch, [lambda own=own: shard_rows(own) for own in given])
     for error in found:
         assert isinstance(error, CoalaError) and f"process 1 of 3: {message}" in str(error)
+
+
+def test_pairs_in_one_process_and_groups_in_another_are_named_in_both(monkeypatch):
+    given = (draw_pairs(0, 4), groups(4, 3))
+    found = as_processes(monkeypatch, [lambda own=own: shard_rows(own) for own in given])
+    for error in found:
+        assert isinstance(error, CoalaError) and "pairs in some of the 2 processes" in str(error)

@@ -82,6 +82,7 @@ PROMISED = {
         "cronos_solve",
         "cronos_step",
         "decompose_gated",
+        "memory_needed",
         "regularization_path",
     ],
     "coala_jax.improvement": [

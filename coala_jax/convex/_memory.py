@@ -109,7 +109,10 @@ def refuse_what_cannot_fit(features: Any, config: Config) -> None:
         return  # the checks of features say what it is
     if not all(isinstance(side, jax.Array | np.ndarray) for side in sides):
         return
-    if any(isinstance(side, jax.core.Tracer) or not side.size for side in sides):
+    # Under a jit that closes over features every new array is traced.
+    if any(isinstance(each, jax.core.Tracer) for each in (*sides, jnp.zeros(()))):
+        return
+    if not all(side.size for side in sides):
         return
     width, parts = sides[0].shape[-1], parts_of(row_mesh_of(sides[0]))
     pairs, dtype = -(-sum(side.size for side in sides) // width // 2), sides[0].dtype

@@ -89,8 +89,8 @@ def eight_digits(problem: cp.Problem) -> float:
 
 
 def targets_of(loss: str, features: PreferenceFeatures) -> tuple[np.ndarray, np.ndarray]:
-    """Labels or offsets, and weights with mean 1."""
-    weight = features.weight / features.weight.mean()
+    """Labels or offsets, and weights of mean 1 over those that are not 0."""
+    weight = features.weight / features.weight[features.weight > 0].mean()
     if loss in PAIRWISE:
         return GAMMA + features.margin, weight
     return np.tile([1.0, -1.0], PAIRS), np.repeat(weight, 2)
@@ -124,7 +124,7 @@ def agree():
             certificate.patterns[:, counted].astype(float),
             (y[counted[:: 2 * PAIRS // len(y)]], weight[counted[:: 2 * PAIRS // len(y)]]),
             float(certificate.group_lasso_strength),
-            LINEAR_RIDGE * len(y) if path else None,
+            LINEAR_RIDGE * np.count_nonzero(weight) if path else None,
         )
         assert float(solution.stats.primal_value) == pytest.approx(best, rel=1e-4)
         assert float(solution.stats.dual_bound) <= best * (1 + 1e-7)

@@ -43,7 +43,7 @@ def sum_error(rows: int, dtype: jnp.dtype, parts: int = 1) -> jax.Array:
         dtype: of the sum.
         parts: in which the terms lie on devices.
     """
-    levels = _chunks(rows, parts).bit_length()
+    levels = _levels(_chunks(rows, parts), parts)
     return relative_error(_CHUNK + levels + _ROUNDINGS_OF_A_TERM, dtype)
 
 
@@ -55,7 +55,7 @@ def chunked_sum(terms: Callable[..., jax.Array], *columns: jax.Array, parts: int
         columns: (m,) arrays.
         parts: in which they lie on devices.
     """
-    return _pairwise(jax.vmap(terms)(*(_by_chunks(column, parts) for column in columns)))
+    return _pairwise(jax.vmap(terms)(*(_by_chunks(column, parts) for column in columns)), parts)
 
 
 class ColumnProducts(NamedTuple):
@@ -114,7 +114,7 @@ def _bounded_sums(features: jax.Array, flat: jax.Array, parts: int = 1) -> Colum
     def side(sign: jax.Array) -> ColumnProducts:
         rows, value = 0.5 * _by_sides(features, sign, parts), _by_sides(flat.T, sign, parts)
         chunks, of_values = _by_chunks(rows, parts), _by_chunks(value, parts)
-        found = _sums_of_chunks(chunks, jnp.moveaxis(of_values, 2, 1))
+        found = _sums_of_chunks(chunks, jnp.moveaxis(of_values, 2, 1), parts)
         return found._replace(error=found.error + of_sides * _magnitude(rows, value.T))
 
     # One after the other: there is room for one.
@@ -123,7 +123,7 @@ def _bounded_sums(features: jax.Array, flat: jax.Array, parts: int = 1) -> Colum
     return ColumnProducts(sums[0] + sums[1], error)
 
 
-def _sums_of_chunks(rows: jax.Array, values: jax.Array) -> ColumnProducts:
+def _sums_of_chunks(rows: jax.Array, values: jax.Array, parts: int) -> ColumnProducts:
     """Sums over all rows: (chunks, _CHUNK, D), (chunks, k, _CHUNK) -> (k, D) and (k,)."""
     leading, first = _leading_bits(rows, 1), _leading_bits(values, 2)
     rest, second = rows - leading, values - first
@@ -135,11 +135,12 @@ def _sums_of_chunks(rows: jax.Array, values: jax.Array) -> ColumnProducts:
         return jnp.einsum("ckr,cr->k", jnp.abs(values), jnp.linalg.norm(rows, axis=-1))
 
     sums = times(first, leading) + (times(second, leading) + times(values, rest))
-    of_rests = sum_error(len(rows) * _CHUNK, rows.dtype)
+    of_rests = sum_error(len(rows) * _CHUNK, rows.dtype, parts)
     error = of_rests * (magnitude(second, leading) + magnitude(values, rest))
-    of_chunks = relative_error(len(rows).bit_length() + _ROUNDINGS_OF_A_CHUNK, rows.dtype)
+    levels = _levels(len(rows), parts)
+    of_chunks = relative_error(levels + _ROUNDINGS_OF_A_CHUNK, rows.dtype)
     error = error + of_chunks * jnp.sum(jnp.linalg.norm(sums, axis=-1), axis=0)
-    return ColumnProducts(_pairwise(sums), error)
+    return ColumnProducts(_pairwise(sums, parts), error)
 
 
 def _leading_bits(numbers: jax.Array, axis: int) -> jax.Array:
@@ -194,11 +195,21 @@ def _filled(rows: jax.Array, parts: int, multiple: int) -> jax.Array:
     return filled.reshape(-1, *rows.shape[1:])
 
 
-def _pairwise(values: jax.Array) -> jax.Array:
-    """Sum over the first axis, neighbours first: (k, ...) -> (...).
+def _levels(chunks: int, parts: int) -> int:
+    """Roundings on the way from a chunk to the total of `_pairwise`."""
+    return (chunks // parts).bit_length() + (parts - 1).bit_length()
 
-    Neighbours are on one device until there are no more sums than devices.
+
+def _pairwise(values: jax.Array, parts: int) -> jax.Array:
+    """Sum over the first axis, neighbours first, of every part and then of all: (k, ...) -> (...).
+
+    No device meets another before it has one sum.
     """
+    by_part = values.reshape(parts, -1, *values.shape[1:])
+    return _halved(jax.vmap(_halved)(by_part))
+
+
+def _halved(values: jax.Array) -> jax.Array:
     while values.shape[0] > 1:
         half = values.shape[0] // 2
         one, other = sides(values[: 2 * half])

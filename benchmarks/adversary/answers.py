@@ -38,13 +38,6 @@ class Pairs(NamedTuple):
         """Chosen less rejected, (n, d), and weights, (n,), of sum 1."""
         return self.chosen - self.rejected, self.weight / self.weight.sum()
 
-    def standing(self, counts: Array) -> Array:
-        """The rows, where a pair that does not count is a copy of the first that does."""
-        first = int(np.argmax(counts))
-        sides = (self.chosen, self.rejected)
-        stand = [np.where(counts[:, None], side, side[first]) for side in sides]
-        return _by_group(np.stack(stand, axis=1))
-
 
 class Groups(NamedTuple):
     """Groups of up to k answers, or pairs under a loss of groups.
@@ -84,12 +77,6 @@ class Groups(NamedTuple):
         share = self.weight / np.maximum(both.sum(axis=1), 1)
         steps = self.responses[:, one] - self.responses[:, other]
         return steps[both], (share[:, None] * both)[both] / self.weight.sum()
-
-    def standing(self, counts: Array) -> Array:
-        """The rows, where a group that does not count is copies of the first that does."""
-        first = self.responses[int(np.argmax(counts))]
-        copies = first if self.of_pairs else first[:1]
-        return _by_group(np.where(counts[:, None, None], self.responses, copies))
 
 
 Answers: TypeAlias = Pairs | Groups

@@ -138,9 +138,12 @@ def program_of(answers: Answers, certificate: Any, config: Any, params: Any) -> 
     """
     by_prompt = np.asarray(certificate.row_weight).reshape(len(answers.weight), -1) > 0
     counts = by_prompt.any(axis=1) if isinstance(answers, Groups) else by_prompt.all(axis=1)
-    x = _standardised_rows(answers.standing(counts), certificate)
+    x = _standardised_rows(answers.rows, certificate)
+    # Rows without weight are zero, and on no side of a gate.
+    there = np.repeat(counts, len(x) // len(counts))
+    x = np.where(there[:, None], x, 0)
     products = np.asarray(certificate.gates, np.float64) @ x.T
-    near = abs(products) <= rounding(x, certificate.gates)
+    near = (abs(products) <= rounding(x, certificate.gates)) & there
     # Their mean is 1 over those that have some.
     weight = np.where(counts, answers.weight, 0) * counts.mean()
     loss: Loss | GroupLoss
@@ -154,7 +157,7 @@ def program_of(answers: Answers, certificate: Any, config: Any, params: Any) -> 
         weight = weight if loss.pairwise else np.repeat(weight, 2)
     return Program(
         x=x,
-        patterns=np.where(near, certificate.patterns, products >= 0),
+        patterns=np.where(near, certificate.patterns, products >= 0) & there,
         near=near,
         labels=labels,
         weight=weight,

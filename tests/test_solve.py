@@ -383,5 +383,5 @@ def test_a_solve_is_exported_for_accelerators_with_known_custom_calls_alone(plat
     assert made.platforms == (platform,)
     assert (WIDTH, 2 * CONFIG.n_gates) in [leaf.shape for leaf in made.out_avals]
     called = set(re.findall(r"custom_call @([\w.$]+)", made.mlir_module()))
-    called -= {"Sharding", "shape_assertion"}  # jax's own
+    called -= {"Sharding", "shape_assertion", "mhlo.topk"}  # jax's own, in 0.8 too
     assert called <= CUSTOM_CALLS[platform]

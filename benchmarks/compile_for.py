@@ -103,7 +103,8 @@ def main(argv: list[str] | None = None) -> None:
             identity = {"part": program, "target": target, "rows": arguments.rows or "default"}
             recorder.measure(identity, lambda t=target, p=program: _in_a_process(arguments, t, p))
     for pairs in arguments.p3:
-        large = argparse.Namespace(**{**vars(arguments), "pairs": pairs, "width": P3.width})
+        size = {"pairs": pairs, "width": P3.width, "gates": P3.gates}
+        large = argparse.Namespace(**{**vars(arguments), **size})
         part = f"{OF_P3}{pairs} x {P3.width}"
         identity = {"part": part, "target": "h100", "rows": arguments.rows or "default"}
         recorder.measure(identity, lambda large=large: _in_a_process(large, "h100", "phase I"))

@@ -10,13 +10,15 @@ import jax.numpy as jnp
 from jax import lax
 from jax.sharding import PartitionSpec
 
-from coala_jax._row_mesh import RowMesh
+from coala_jax._row_mesh import RowMesh, parts_of
 
 Tree = TypeVar("Tree")
 
-# Numbers of a block: 16 MB in float32. On 2 cores blocks of 256 to 4096 rows of 1024 features take
-# the same time to within a tenth.
+# Numbers of a block, 16 MB in float32: next to nothing of what rows take that are worth it, and
+# enough for a product.
 BLOCK_NUMBERS = 1 << 22
+# Bytes of a float that is read as an integer.
+BIT_BYTES = 2
 NO_GRADIENT = (
     "a solve with Config(rows='compact') has no gradients: it reads rows as bits, block by block; "
     "solve with rows='full'"
@@ -126,7 +128,7 @@ def _reduced(
 
 def blocks_of(groups: int, width: int, mesh: RowMesh | None) -> int:
     """How many terms `sum_blocks` adds, those of other devices among them."""
-    parts = 1 if mesh is None else mesh.parts
+    parts = parts_of(mesh)
     here = groups // parts
     return -(-here // _length(here, width)) + parts
 
@@ -154,7 +156,7 @@ def as_bits(values: jax.Array) -> jax.Array:
     Raises:
         TypeError: a derivative by them was asked for, which integers do not have.
     """
-    narrow = jnp.issubdtype(values.dtype, jnp.floating) and values.dtype.itemsize == 2
+    narrow = jnp.issubdtype(values.dtype, jnp.floating) and values.dtype.itemsize == BIT_BYTES
     return lax.bitcast_convert_type(values, jnp.uint16) if narrow else values
 
 

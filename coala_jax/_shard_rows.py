@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import jax
 import numpy as np
-from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from coala_jax._errors import CoalaError
-from coala_jax._processes import together
+from coala_jax._processes import gathered_texts, together
 from coala_jax._types import GroupFeatures, PreferenceFeatures, float_dtype
 
 FeaturesT = TypeVar("FeaturesT", PreferenceFeatures, GroupFeatures)
@@ -21,10 +21,6 @@ ROWS = "rows"
 _FEWEST = 2
 # Columns that may be None, and what they stand for then.
 _FILLED = {"weight": 1.0, "margin": 0.0, "mask": True}
-# Numbers that processes tell each other of a column: how many axes it has, the lengths of all but
-# the first, and its dtype's name.
-_LENGTHS, _NAME = 2, 24
-_MOST_COLUMNS = max(len(kind._fields) for kind in (PreferenceFeatures, GroupFeatures))
 
 
 class Part(NamedTuple):
@@ -281,33 +277,18 @@ def _told_by_all(own: Part) -> list[Part]:
     Raises:
         ValueError: pairs in some and groups in others; the same in all.
     """
-    if jax.process_count() == 1:
-        return [own]
-    told = np.zeros((1 + _MOST_COLUMNS, 1 + _LENGTHS + _NAME), np.int32)
-    told[0, :4] = own.rows, own.devices, own.first, len(own.columns)
-    for line, kind in zip(told[1:], own.columns.values(), strict=False):
-        if kind is not None:
-            shape, dtype = kind[0][:_LENGTHS], kind[1]
-            name = list(dtype.encode())
-            line[0] = 1 + len(shape)
-            line[1 : 1 + len(shape)] = shape
-            line[1 + _LENGTHS : 1 + _LENGTHS + len(name)] = name
-    of_all = np.asarray(multihost_utils.process_allgather(told))
-    if len(set(of_all[:, 0, 3].tolist())) > 1:
+    texts = gathered_texts([json.dumps([own.rows, own.devices, own.columns, own.first])])
+    told = [json.loads(text) for text in texts]
+    if len({frozenset(columns) for _, _, columns, _ in told}) > 1:
         raise CoalaError(
-            f"features are pairs in some of the {len(of_all)} processes and groups in others: give "
+            f"features are pairs in some of the {len(told)} processes and groups in others: give "
             "all of them PreferenceFeatures, or all of them GroupFeatures"
         )
-    return [_part_told(own, each) for each in of_all]
-
-
-def _part_told(own: Part, told: np.ndarray) -> Part:
-    columns: dict[str, tuple[tuple[int, ...], str] | None] = {}
-    for name, line in zip(own.columns, told[1:], strict=False):
-        shape = tuple(int(length) for length in line[1 : line[0]])
-        dtype = bytes(line[1 + _LENGTHS :].astype(np.uint8)).rstrip(b"\0").decode()
-        columns[name] = (shape, dtype) if line[0] else None
-    return Part(int(told[0, 0]), int(told[0, 1]), columns, int(told[0, 2]))
+    parts = []
+    for rows, devices, columns, first in told:
+        kinds = {name: kind and (tuple(kind[0]), kind[1]) for name, kind in columns.items()}
+        parts.append(Part(rows, devices, kinds, first))
+    return parts
 
 
 def _members(parts: Sequence[Part]) -> set[int]:

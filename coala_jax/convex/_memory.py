@@ -23,8 +23,6 @@ from coala_jax.convex._penalties import DEAREST_PROJECTION
 # Of the formula, which is a bound: what is reserved is more than this share of it.
 LEAST_SHARE = 0.45
 _GIGABYTE = 1e9
-# Bytes of a number that `as_bits` makes an integer of.
-_BITS = 2
 # Where Linux says what a container may use, or "max".
 _CONTAINER = Path("/sys/fs/cgroup/memory.max")
 # Numbers of devices that are looked at.
@@ -87,7 +85,7 @@ def memory_needed(
     rows = -(-pairs // devices) * 2
     widest = float_dtype().itemsize
     kept = min(jnp.dtype(dtype).itemsize, widest) if config.rows == "compact" else widest
-    copies = 2 if kept == _BITS and jax.default_backend() == "cpu" else 1
+    copies = 2 if kept == _row_blocks.BIT_BYTES and jax.default_backend() == "cpu" else 1
     return copies * rows * width * kept + temporary_bytes(rows, width + 1, config)
 
 

@@ -12,7 +12,6 @@ from coala_jax._intervals import cluster_interval
 from coala_jax._machine import device, versions
 from coala_jax._solution import RewardMetrics
 from coala_jax._status import Status
-from coala_jax._types import GroupFeatures
 from coala_jax.convex._flops import admm_flops
 from coala_jax.selection import Candidate, Choice
 from coala_jax.study._baselines import RIDGE_GRID, weighted_mean
@@ -120,13 +119,10 @@ def _phase(stats: NamedTuple, seconds: Seconds) -> dict[str, Any]:
 def _admm_flops(experiment: Experiment) -> int:
     """Floating-point operations of Phase I's steps, by formula; certificates are left out."""
     stats, config = experiment.phases.phase1.stats, experiment.settings.config
-    fitted = experiment.train.features(config)
-    leaf = fitted.responses if isinstance(fitted, GroupFeatures) else fitted.chosen
-    sides = 1 if isinstance(fitted, GroupFeatures) else 2
     return admm_flops(
         int(stats.iterations),
         int(stats.cg_iterations),
-        sides * math.prod(leaf.shape[:-1]),
+        experiment.train.responses(config),
         experiment.width + 1,
         config.n_gates,
         config.model,

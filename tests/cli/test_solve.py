@@ -3,12 +3,15 @@
 import errno
 import json
 
+import ml_dtypes
 import numpy as np
 import pytest
 
 import coala_jax
 from coala_jax._status import SolveError
+from coala_jax._stored_rows import StoredRows
 from coala_jax.cli._main import main
+from tests.stores import draw_rows, write_stores
 
 FAST = ["--n-gates", "3", "--ridge", "0.1", "--max-epochs", "300"]
 PARTS = ("train", "eval")
@@ -227,6 +230,31 @@ def test_rows_without_prompts_or_groups_are_split_by_row_with_a_warning(
     assert any("rows are split by row; this leaks" in line for line in lines)
     assert lines[-1] == "coala-jax: error: no head was written; breakdown"
     assert not (tmp_path / "head").exists()
+
+
+@pytest.mark.slow
+def test_a_store_of_half_precision_is_solved_in_it(tmp_path, monkeypatch):
+    """The head's figures are those of the same features in float32."""
+    rows, *sides = draw_rows(60, 4)
+    chosen, rejected = (side.astype(ml_dtypes.bfloat16) for side in sides)
+    store = write_stores(tmp_path, rows, chosen, rejected)
+    placed = []
+
+    def on_device(stored, device=None):
+        placed.append((stored.shape, stored.dtype.name))
+        return original(stored, device)
+
+    original = StoredRows.on_device
+    monkeypatch.setattr(StoredRows, "on_device", on_device)
+    out = tmp_path / "head"
+    assert main(["solve", str(store), "--out", str(out), "--rows", "compact", *FAST]) == 0
+    report, head = _report(out), coala_jax.load_head(out)[0]
+    train, held = report["pairs"]["train"], report["pairs"]["eval"]
+    assert placed == [((train, 4), "bfloat16")] * 2 + [((held, 4), "bfloat16")] * 2
+    margin = np.asarray(head(np.float32(chosen)) - head(np.float32(rejected)))
+    total = sum(report[part]["rewards/margins"] * report["pairs"][part] for part in PARTS)
+    assert margin.sum() == pytest.approx(total, rel=1e-4)
+    assert report["phase1"]["status"] == "solved"
 
 
 def test_rows_are_read_with_the_options_of_extract(npz, tmp_path, capsys, monkeypatch):

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 import coala_jax._stored_rows as stored_rows
+from coala_jax import PreferenceFeatures
+from coala_jax._shard_rows import filled_columns, split_rows
 from coala_jax._stored_rows import ArrayFile, StoredRows, in_memory, row_blocks, stored
 from tests.stores import draw_rows, write_stores
 
@@ -92,3 +94,21 @@ def test_a_store_comes_to_the_device_without_a_copy_of_it_on_the_host(tmp_path):
     grown, dtype, pairs = json.loads(ran.stdout.splitlines()[-1])
     assert (dtype, pairs) == ("float16", PAIRS)
     assert 0.7 * STORE_BYTES < grown < 1.1 * STORE_BYTES
+
+
+def test_rows_are_filled_up_and_split_over_devices_without_being_read_as_a_whole(whole):
+    rows = stored(whole.astype(np.float16))
+    weight = np.array([0, *range(1, 23)], np.float32)
+    columns = {"chosen": rows, "rejected": rows[::-1], "weight": weight, "margin": None}
+    filled = filled_columns(columns, 23, 26)
+    assert isinstance(filled["chosen"], StoredRows)
+    for name, first in (("chosen", whole[1]), ("rejected", whole[-2])):  # the first with weight
+        np.testing.assert_array_equal(np.asarray(filled[name])[:23], np.asarray(columns[name]))
+        np.testing.assert_array_equal(np.asarray(filled[name])[23:], [first.astype(np.float16)] * 3)
+    features = PreferenceFeatures(rows, rows[::-1], weight)
+    found, kept = split_rows(features, None), PreferenceFeatures(*map(np.asarray, features[:3]))
+    expected = split_rows(kept, None)
+    assert found.features.chosen.sharding == expected.features.chosen.sharding
+    for one, other in zip(found.features[:3], expected.features[:3], strict=True):
+        assert one.dtype == other.dtype
+        np.testing.assert_array_equal(np.asarray(one), np.asarray(other))

@@ -19,6 +19,7 @@ COMMANDS = {
     "default",
     "export": "features to an .npz, or to Arrow for Hugging Face datasets",
     "export-head": "a head as a torch module or as a StableHLO function",
+    "push": "a head with its model card to a repository of the Hugging Face hub",
     "backbones": "the supported families, or whether a checkpoint is supported, before its "
     "weights are read",
 }

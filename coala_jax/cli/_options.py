@@ -6,6 +6,8 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from coala_jax._compile_cache import VARIABLE
+from coala_jax._errors import CoalaError
+from coala_jax._trackers import NONE, TRACKERS, require_trackers
 from coala_jax._types import Config, Params
 from coala_jax.cli._derived_options import (
     Takes,
@@ -40,6 +42,7 @@ LEFT_OUT = ("sweep",)
 # Of losses of groups.
 OF_GROUPS = ("advantage", "temperature")
 OF_PAIRS = sorted(name for name, loss in LOSSES.items() if not loss.grouped)
+HEAD_HELP = "folder of a head, or its hub id, ORG/NAME or ORG/NAME@REVISION"
 # What is chosen on left-out groups unless it is given.
 CHOSEN = ("group_lasso", "linear_ridge", "ridge")
 
@@ -151,7 +154,7 @@ def add_compile_cache(parser: argparse.ArgumentParser) -> None:
 
 def add_head(parser: argparse.ArgumentParser, *, engine: bool = False) -> None:
     """Add what `open_head` reads: a head and its backbone."""
-    parser.add_argument("head", help="folder of a head")
+    parser.add_argument("head", help=HEAD_HELP)
     parser.add_argument(
         "--model", required=True, help="the backbone it was made on; checked by its hashes"
     )
@@ -171,14 +174,35 @@ def add_value_head(parser: argparse.ArgumentParser | argparse._ArgumentGroup) ->
     parser.add_argument(
         "--value-head",
         metavar="DIR",
-        help="folder of a head of beginnings (`solve --prefixes`) on the same backbone, which is "
-        "to guide in place of HEAD, and reads texts as they stand; rewards stay those of HEAD",
+        help="folder or hub id of a head of beginnings (`solve --prefixes`) on the same backbone, "
+        "which is to guide in place of HEAD, and reads texts as they stand; rewards stay those of "
+        "HEAD",
     )
 
 
 def add_seed(parser: argparse.ArgumentParser, what: str) -> None:
     """Add ``--seed``."""
     parser.add_argument("--seed", type=seed, default=0, help=f"{what} (default: %(default)s)")
+
+
+def add_report_to(parser: argparse.ArgumentParser) -> None:
+    """Add ``--report-to``, whose value is a tuple of trackers, or None."""
+    parser.add_argument(
+        "--report-to",
+        type=_trackers,
+        metavar="TRACKER",
+        help=f"{', '.join(TRACKERS)}, or several with commas between them: give settings, "
+        "certificates step by step, losses and final figures to their clients, once the head is "
+        f"written (default: {NONE})",
+    )
+
+
+def _trackers(text: str) -> tuple[str, ...]:
+    """Trackers that are installed, from names with commas between them."""
+    try:
+        return require_trackers([name.strip() for name in text.split(",")])
+    except CoalaError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def add_eval_fraction(parser: argparse.ArgumentParser, default: float) -> None:

@@ -10,6 +10,7 @@ from coala_jax._processes import together
 from coala_jax.cli._options import (
     add_download,
     add_eval_fraction,
+    add_report_to,
     add_seed,
     add_solver_options,
     solver_settings,
@@ -67,6 +68,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     add_row_options(parser)
     add_download(parser)
+    add_report_to(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

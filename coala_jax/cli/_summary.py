@@ -13,18 +13,20 @@ from coala_jax.cli._output import counts_line, report, say
 from coala_jax.study._experiment import Experiment
 from coala_jax.study._folder import write_experiment
 from coala_jax.study._report import build_report
+from coala_jax.study._tracking import track_experiment
 
 SOLVED, NOT_SOLVED = 0, 3
 
 
 def finish(arguments: argparse.Namespace, experiment: Experiment, out: Path) -> int:
-    """Write the folder of an experiment, print its summary and give the exit code."""
+    """Write the folder of an experiment, print its summary, tell trackers; give the exit code."""
     figures = build_report(experiment, arguments.command_line)
     if (out / ACCOUNT).exists():
         say(f"{out}: the head that was there is replaced")
     files = write_experiment(out, experiment, figures, say)
     result = {"out": out, "files": files, **figures}
     report(arguments, result, [*_verdict(experiment, figures), *_lines(figures, out, files)])
+    track_experiment(arguments.report_to or (), experiment, figures, out, say)
     code = exit_code(experiment)
     if code != SOLVED:
         say(f"{figures['status']}: {experiment.phases.status.text}")

@@ -1,4 +1,4 @@
-"""The folder of a head: its weights, its account, the report and the picture."""
+"""The folder of a head: its weights, its account, its card, the report and the picture."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from coala_jax._extras import how_to_install
 from coala_jax._files import write_folder
 from coala_jax._head import PREFIX, SCORES, TRAINED_ON, save_head
 from coala_jax._json import json_text, valid_json
+from coala_jax._model_card import CARD, keeps_own_card
 from coala_jax._version import __version__
 from coala_jax.study._experiment import Experiment, Say
 from coala_jax.study._figures import can_draw, draw_margins
 from coala_jax.study._report import build_history
 
 REPORT, HISTORY, PICTURE = "report.json", "history.json", "margins.png"
-FILES = ("head.safetensors", "head.json", REPORT, HISTORY, PICTURE)
+FILES = ("head.safetensors", "head.json", CARD, REPORT, HISTORY, PICTURE)
 # What of the report stands in head.json too.
 ACCOUNT = ("command", "seed", "pairs", "params", "config", "features", "split", "temperature")
 RESULT = ("status", "warnings", "head", "phase1", "phase2", "train", "eval", "baseline")
@@ -45,7 +46,11 @@ def write_experiment(
         else:
             say(f"{PICTURE} is not drawn: it needs matplotlib; {how_to_install('plot')}")
 
-    return write_folder(folder, FILES, fill)
+    files = FILES
+    if keeps_own_card(folder):
+        say(f"{folder / CARD} is not of this package: it stays, and no model card is written")
+        files = tuple(name for name in FILES if name != CARD)
+    return write_folder(folder, files, fill)
 
 
 def head_info(experiment: Experiment, report: dict[str, Any]) -> dict[str, Any]:

@@ -1,8 +1,12 @@
 """A tiny solved head, and a cache so that every program is compiled once."""
 
 import json
+import sys
 from collections.abc import Callable, Iterator
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import jax
 import numpy as np
@@ -80,6 +84,44 @@ def solved(tmp_path_factory: pytest.TempPathFactory, groups_file: Path) -> Path:
     words = ["solve", str(folder / "features.npz"), "--groups", str(groups_file)]
     assert main([*words, "--out", str(folder / "head"), *FAST]) == 0
     return folder / "head"
+
+
+@pytest.fixture
+def trackio(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """A stand-in for the tracker's client: keeps what it is told, and prints as the real one."""
+    module = _fake_module(monkeypatch, "trackio")
+    module.started, module.logged, module.finished = [], [], False
+
+    def init(**options: Any) -> None:
+        print("* Trackio project initialized")
+        module.started.append(options)
+
+    def log(figures: dict[str, float], step: int | None = None) -> None:
+        assert not module.finished
+        module.logged.append((step, figures))
+
+    def finish() -> None:
+        module.finished = True
+
+    module.init, module.log, module.finish = init, log, finish
+    return module
+
+
+@pytest.fixture
+def broken_wandb(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that refuses to begin."""
+
+    def init(**_: Any) -> None:
+        raise ValueError("no login")
+
+    _fake_module(monkeypatch, "wandb").init = init
+
+
+def _fake_module(monkeypatch: pytest.MonkeyPatch, name: str) -> Any:
+    module: Any = ModuleType(name)
+    module.__spec__ = ModuleSpec(name, None)  # installed, to who looks for it
+    monkeypatch.setitem(sys.modules, name, module)
+    return module
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,10 @@ from coala_jax.cli._main import main
 
 FAST = ["--n-gates", "3", "--ridge", "0.1", "--max-epochs", "300"]
 PARTS = ("train", "eval")
-FILES = {"head.safetensors", "head.json", "report.json", "history.json", "margins.png"}
+FILES = {
+    *("head.safetensors", "head.json", "README.md"),
+    *("report.json", "history.json", "margins.png"),
+}
 REPORT_KEYS = {
     "pairs": ("train", "eval"),
     "phase1": (
@@ -68,6 +71,8 @@ def test_the_folder_is_complete_and_the_report_is_valid(solved):
     assert report["baseline"]["length_accuracy"] is None
     assert report["features"]["constant_columns"] == [2]
     assert not list(solved.parent.glob("*.partial"))
+    accuracy = report["eval"]["rewards/accuracies"]
+    assert f"| accuracy | {accuracy:.3f} \\[" in (solved / "README.md").read_text()
 
 
 def test_the_saved_head_has_the_reported_metrics(solved):
@@ -96,18 +101,46 @@ def test_the_history_begins_and_ends_where_the_report_says(solved):
 
 
 def test_the_same_seed_gives_the_same_result_and_json_goes_to_stdout(
-    solved, groups_file, tmp_path, capsys
+    solved, groups_file, tmp_path, capsys, trackio, broken_wandb
 ):
     words = ["solve", str(solved.parent / "features.npz"), "--groups", str(groups_file)]
+    words += ["--report-to", "wandb,trackio"]
+    (tmp_path / "again").mkdir()
+    (tmp_path / "again" / "README.md").write_text("mine")
     assert main([*words, "--out", str(tmp_path / "again"), *FAST, "--json"]) == 0
     printed = capsys.readouterr()
+    assert "README.md is not of this package: it stays" in printed.err
+    assert (tmp_path / "again" / "README.md").read_text() == "mine"
+    assert "warning: wandb failed and is left out" in printed.err
+    assert "ValueError: no login" in printed.err
+    _require_tracked(trackio, tmp_path / "again")
     result = _json(printed.out)
     assert result["out"] == str(tmp_path / "again")
-    assert len(result["files"]) == len(FILES)
+    assert len(result["files"]) == len(FILES) - 1
     assert "constant and ignored: 2" in printed.err
     assert _without_times(_report(tmp_path / "again")) == _without_times(_report(solved))
     for name in ("head.safetensors", "history.json", "margins.png"):
         assert (tmp_path / "again" / name).read_bytes() == (solved / name).read_bytes()
+
+
+def _require_tracked(trackio, folder):
+    """A run has its settings, certificates step by step, epochs and final figures."""
+    (started,) = trackio.started
+    assert (started["project"], started["name"]) == ("coala-jax", folder.name)
+    assert started["config"]["params"]["ridge"] == 0.1
+    assert trackio.finished
+    report, history = _report(folder), _json((folder / "history.json").read_text())
+    steps = [(step, each) for step, each in trackio.logged if "phase1/primal_value" in each]
+    assert [step for step, _ in steps] == sorted({step for step, _ in steps})
+    last, certificate = steps[-1]
+    assert last == report["phase1"]["iterations"]
+    assert certificate["phase1/primal_value"] == pytest.approx(report["phase1"]["primal_value"])
+    assert certificate["phase1/dual_bound"] == pytest.approx(report["phase1"]["dual_bound"])
+    assert certificate["phase1/relative_gap"] == pytest.approx(report["phase1"]["relative_gap"])
+    epochs = [each for _, each in trackio.logged if "eval/loss" in each]
+    assert [each["train/loss"] for each in epochs] == pytest.approx(history["train"]["loss"])
+    _, final = trackio.logged[-1]
+    assert final["final/eval/rewards/accuracies"] == report["eval"]["rewards/accuracies"]
 
 
 def test_an_unsolved_phase_exits_with_3_and_still_writes(solved, groups_file, tmp_path, capsys):
@@ -122,6 +155,11 @@ def test_an_unsolved_phase_exits_with_3_and_still_writes(solved, groups_file, tm
     assert "linear probe" in printed.out
     head, _ = coala_jax.load_head(tmp_path / "zero")
     assert head.theta2.shape == (0,)
+    card = (tmp_path / "zero" / "README.md").read_text()
+    first = card.index("**This head is not solved: `zero_network`.**")
+    assert first < card.index("## Results")
+    assert main(["push", str(tmp_path / "zero"), "me/zero", "--dry-run"]) == 0
+    assert "warning: this head is not solved: zero_network" in capsys.readouterr().out
 
 
 @pytest.mark.slow

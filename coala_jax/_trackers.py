@@ -12,6 +12,7 @@ import math
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -94,10 +95,10 @@ def open_trackers(
     def log(clock: str, step: int, figures: Mapping[str, float]) -> None:
         finite = {name: float(value) for name, value in figures.items() if math.isfinite(value)}
         for name, client in [*clients.items()]:
-            guarded(name, lambda client=client: client.log(clock, step, finite))
+            guarded(name, partial(client.log, clock, step, finite))
 
     for name in names:
-        guarded(name, lambda name=name: start(name))
+        guarded(name, partial(start, name))
     try:
         yield log
     finally:

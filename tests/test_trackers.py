@@ -2,26 +2,11 @@
 
 import importlib.util
 import math
-import sys
-from importlib.machinery import ModuleSpec
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 
 import pytest
 
 from coala_jax._trackers import FINAL, TRACKERS, open_trackers, require_trackers
-
-
-@pytest.fixture
-def client(monkeypatch):
-    """Put a module of a client in place of any that is installed: ``client(name, **members)``."""
-
-    def put(name, **members):
-        module = ModuleType(name)
-        module.__spec__ = ModuleSpec(name, None)
-        vars(module).update(members)
-        monkeypatch.setitem(sys.modules, name, module)
-
-    return put
 
 
 class Wandb:
@@ -72,12 +57,14 @@ def test_names_are_known_and_installed_or_say_what_to_do(monkeypatch):
 
 
 def test_two_phases_have_their_clocks_and_what_is_no_number_is_left_out(
-    client, tmp_path, monkeypatch
+    put_client, tmp_path, monkeypatch
 ):
     run, started = Wandb(), {}
-    client("wandb", init=lambda **options: started.update(options) or run)
+    put_client("wandb", init=lambda **options: started.update(options) or run)
     writers = []
-    client("tensorboardX", SummaryWriter=lambda place: writers.append(Writer(place)) or writers[-1])
+    put_client(
+        "tensorboardX", SummaryWriter=lambda place: writers.append(Writer(place)) or writers[-1]
+    )
     monkeypatch.delenv("TENSORBOARD_LOGGING_DIR", raising=False)
     monkeypatch.setenv("WANDB_PROJECT", "mine")
     said = []
@@ -102,16 +89,18 @@ def test_two_phases_have_their_clocks_and_what_is_no_number_is_left_out(
 
 @pytest.mark.parametrize("at", ["init", "log", "finish"])
 @pytest.mark.parametrize("error", [RuntimeError("no\nroute"), SystemExit(1)])
-def test_a_client_that_fails_is_said_once_and_the_others_go_on(client, tmp_path, capsys, at, error):
+def test_a_client_that_fails_is_said_once_and_the_others_go_on(
+    put_client, tmp_path, capsys, at, error
+):
     told = []
 
     def fail(*_, **__):
         raise error
 
     quiet = {"init": lambda **_: print("hello"), "log": lambda *_, **__: None}
-    client("trackio", **{"finish": lambda: None, **quiet, at: fail})
+    put_client("trackio", **{"finish": lambda: None, **quiet, at: fail})
     run = SimpleNamespace(define_metric=lambda *_, **__: None, log=told.append, finish=lambda: None)
-    client("wandb", init=lambda **_: run)
+    put_client("wandb", init=lambda **_: run)
     said = []
     with open_trackers(["trackio", "wandb"], tmp_path, {}, said.append) as log:
         for step in range(3):

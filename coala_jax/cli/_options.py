@@ -191,9 +191,8 @@ def add_report_to(parser: argparse.ArgumentParser) -> None:
         "--report-to",
         type=_trackers,
         metavar="TRACKER",
-        help=f"{', '.join(TRACKERS)}, or several with commas between them: give settings, "
-        "certificates step by step, losses and final figures to their clients, once the head is "
-        f"written (default: {NONE})",
+        help=f"{', '.join(TRACKERS)}, or several with commas between them: give settings and "
+        f"figures, step by step and at the end, to their own clients (default: {NONE})",
     )
 
 

@@ -1,12 +1,8 @@
 """A tiny solved head, and a cache so that every program is compiled once."""
 
 import json
-import sys
 from collections.abc import Callable, Iterator
-from importlib.machinery import ModuleSpec
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
 import jax
 import numpy as np
@@ -87,41 +83,13 @@ def solved(tmp_path_factory: pytest.TempPathFactory, groups_file: Path) -> Path:
 
 
 @pytest.fixture
-def trackio(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """A stand-in for the tracker's client: keeps what it is told, and prints as the real one."""
-    module = _fake_module(monkeypatch, "trackio")
-    module.started, module.logged, module.finished = [], [], False
+def broken_wandb(put_client: Callable[..., object]) -> None:
+    """A client of a tracker that refuses to begin."""
 
-    def init(**options: Any) -> None:
-        print("* Trackio project initialized")
-        module.started.append(options)
-
-    def log(figures: dict[str, float], step: int | None = None) -> None:
-        assert not module.finished
-        module.logged.append((step, figures))
-
-    def finish() -> None:
-        module.finished = True
-
-    module.init, module.log, module.finish = init, log, finish
-    return module
-
-
-@pytest.fixture
-def broken_wandb(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A client that refuses to begin."""
-
-    def init(**_: Any) -> None:
+    def init(**_: object) -> None:
         raise ValueError("no login")
 
-    _fake_module(monkeypatch, "wandb").init = init
-
-
-def _fake_module(monkeypatch: pytest.MonkeyPatch, name: str) -> Any:
-    module: Any = ModuleType(name)
-    module.__spec__ = ModuleSpec(name, None)  # installed, to who looks for it
-    monkeypatch.setitem(sys.modules, name, module)
-    return module
+    put_client("wandb", init=init)
 
 
 @pytest.fixture(scope="session")

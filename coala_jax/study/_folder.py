@@ -46,7 +46,7 @@ def write_experiment(
         else:
             say(f"{PICTURE} is not drawn: it needs matplotlib; {how_to_install('plot')}")
 
-    files = FILES
+    files: tuple[str, ...] = FILES
     if keeps_own_card(folder):
         say(f"{folder / CARD} is not of this package: it stays, and no model card is written")
         files = tuple(name for name in FILES if name != CARD)

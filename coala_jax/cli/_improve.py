@@ -13,15 +13,10 @@ from coala_jax._json import valid_json
 from coala_jax._trackers import open_trackers
 from coala_jax.cli._derived_options import add_fields, from_options, option_values
 from coala_jax.cli._generation_options import PLAIN, TAKES
-from coala_jax.cli._options import (
-    add_eval_fraction,
-    add_model_options,
-    add_report_to,
-    add_seed,
-    model_options,
-)
+from coala_jax.cli._options import add_eval_fraction, add_model_options, add_seed, model_options
 from coala_jax.cli._output import report, say
 from coala_jax.cli._parser import UsageError
+from coala_jax.cli._tracker_options import add_report_to
 from coala_jax.decoding._config import GenerationConfig, Guidance, Sampling
 
 if TYPE_CHECKING:

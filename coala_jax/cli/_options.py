@@ -6,8 +6,6 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from coala_jax._compile_cache import VARIABLE
-from coala_jax._errors import CoalaError
-from coala_jax._trackers import NONE, TRACKERS, require_trackers
 from coala_jax._types import Config, Params
 from coala_jax.cli._derived_options import (
     Takes,
@@ -183,25 +181,6 @@ def add_value_head(parser: argparse.ArgumentParser | argparse._ArgumentGroup) ->
 def add_seed(parser: argparse.ArgumentParser, what: str) -> None:
     """Add ``--seed``."""
     parser.add_argument("--seed", type=seed, default=0, help=f"{what} (default: %(default)s)")
-
-
-def add_report_to(parser: argparse.ArgumentParser) -> None:
-    """Add ``--report-to``, whose value is a tuple of trackers, or None."""
-    parser.add_argument(
-        "--report-to",
-        type=_trackers,
-        metavar="TRACKER",
-        help=f"{', '.join(TRACKERS)}, or several with commas between them: give settings and "
-        f"figures, step by step and at the end, to their own clients (default: {NONE})",
-    )
-
-
-def _trackers(text: str) -> tuple[str, ...]:
-    """Trackers that are installed, from names with commas between them."""
-    try:
-        return require_trackers([name.strip() for name in text.split(",")])
-    except CoalaError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def add_eval_fraction(parser: argparse.ArgumentParser, default: float) -> None:

@@ -6,10 +6,11 @@ import argparse
 from pathlib import Path
 
 from coala_jax._files import require_writable
-from coala_jax.cli._options import add_report_to, add_seed, add_solver_options, solver_settings
+from coala_jax.cli._options import add_seed, add_solver_options, solver_settings
 from coala_jax.cli._output import say
 from coala_jax.cli._parser import pair_count
 from coala_jax.cli._summary import finish
+from coala_jax.cli._tracker_options import add_report_to
 from coala_jax.quickstart._tutoring import EVAL_PAIRS, TRAIN_PAIRS, tutoring_rows
 from coala_jax.study._experiment import run_experiment
 
@@ -32,8 +33,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--eval-pairs", type=pair_count, default=EVAL_PAIRS, help="(default: %(default)s)"
     )
     add_seed(parser, "decides rows, held-out concepts and gates")
-    add_report_to(parser)
     add_solver_options(parser, model="--network")
+    add_report_to(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

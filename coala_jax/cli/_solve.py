@@ -10,7 +10,6 @@ from coala_jax._processes import together
 from coala_jax.cli._options import (
     add_download,
     add_eval_fraction,
-    add_report_to,
     add_seed,
     add_solver_options,
     solver_settings,
@@ -20,6 +19,7 @@ from coala_jax.cli._parser import UsageError
 from coala_jax.cli._process_options import add_process_options, joined_processes
 from coala_jax.cli._row_options import DATA_HELP, add_row_options, given_row_options, row_options
 from coala_jax.cli._summary import exit_code, finish
+from coala_jax.cli._tracker_options import add_report_to
 from coala_jax.study._all_pairs import of_all_processes
 from coala_jax.study._experiment import Settings, run_experiment
 from coala_jax.study._pairs import hold_out, read_pairs

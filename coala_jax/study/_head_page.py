@@ -100,7 +100,8 @@ def _charts(report: Figures, history: Figures) -> dict[str, str]:
 
 
 def _phase1_charts(report: Figures, history: Figures) -> dict[str, str]:
-    charts, checks = {}, checks_of(history)
+    charts: dict[str, str] = {}
+    checks = checks_of(history)
     if checks.primal:
         charts["objective"] = curve_chart(
             {"primal value": checks.primal, "dual bound": checks.dual},
@@ -128,7 +129,7 @@ def _phase2_charts(history: Figures) -> dict[str, str]:
         "loss": ("loss", "loss with its ridge, nats a pair"),
         "margin": ("reward_margin", "mean reward difference"),
     }
-    charts = {}
+    charts: dict[str, str] = {}
     for chart, (field, label) in drawn.items():
         curves = {
             f"{part} pairs": points_of(epochs, history[key][field])

@@ -15,7 +15,7 @@ from coala_jax.study._history_points import checks_of, points_of
 # do it in grey.
 FIRST, SECOND, QUIET = "#0072B2", "#D55E00", "#8a8a8a"
 _MISSING = "not in this report"
-INCHES = (10.0, 7.6)
+INCHES, PAD = (10.0, 7.6), 0.12
 DOTS_PER_INCH = 150
 
 
@@ -35,10 +35,10 @@ def head_picture(report: Mapping[str, Any], history: Mapping[str, Any]) -> bytes
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    figure = Figure(figsize=INCHES, layout="constrained")
+    figure = Figure(figsize=INCHES, layout=ConstrainedLayoutEngine(w_pad=PAD, h_pad=PAD))
     FigureCanvasAgg(figure)
-    figure.get_layout_engine().set(w_pad=0.12, h_pad=0.12)
     panels = figure.add_gridspec(2, 2)
     _accuracies(figure.add_subplot(panels[0, 0]), report)
     _margins(figure.add_subplot(panels[0, 1]), report, history)

@@ -153,6 +153,7 @@ def test_an_unsolved_phase_exits_with_3_and_still_writes(solved, groups_file, tm
     assert code == 3
     assert "zero_network: no network was sought" in printed.err
     assert _report(tmp_path / "zero")["phase1"]["status"] == "zero_network"
+    assert {file.name for file in (tmp_path / "zero").iterdir()} == FILES
     assert str(tmp_path / "zero") in printed.out
     assert "linear probe" in printed.out
     head, _ = coala_jax.load_head(tmp_path / "zero")

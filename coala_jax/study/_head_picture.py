@@ -89,6 +89,7 @@ def _accuracies(axes: Any, report: Mapping[str, Any]) -> None:
     )
     axes.set_yticks(range(len(found)), list(found))
     axes.set_ylim(len(found) - 0.5, -0.6)
+    axes.margins(x=0.1)
     axes.grid(axis="x", alpha=0.3)
     axes.set(
         title="Accuracy on held-out pairs",
@@ -122,7 +123,10 @@ def _margins(axes: Any, report: Mapping[str, Any], history: Mapping[str, Any]) -
             label=f"{name}: {first:+.2f} to {last:+.2f}",
         )
     kept = "; the head of Phase I is kept" if report["head"] == "phase1" else ""
-    axes.set(title=f"Mean margins before and after Phase II{kept}", xlabel="epochs of Phase II")
+    axes.set(
+        title=f"Mean margins before and after Phase II{kept}",
+        xlabel="epochs of Phase II, which also sets the scale of rewards",
+    )
     axes.legend(frameon=False)
 
 

@@ -183,6 +183,16 @@ def add_seed(parser: argparse.ArgumentParser, what: str) -> None:
     parser.add_argument("--seed", type=seed, default=0, help=f"{what} (default: %(default)s)")
 
 
+def add_learning_curve(parser: argparse.ArgumentParser) -> None:
+    """Add ``--learning-curve``."""
+    parser.add_argument(
+        "--learning-curve",
+        action="store_true",
+        help="also solve on an eighth, a quarter and half of the training pairs, which says "
+        "whether more pairs are likely to help: about one more solve in all",
+    )
+
+
 def add_eval_fraction(parser: argparse.ArgumentParser, default: float) -> None:
     """Add ``--eval-fraction``."""
     parser.add_argument(

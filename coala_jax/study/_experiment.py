@@ -61,6 +61,18 @@ class Correct(NamedTuple):
     length: np.ndarray | None
 
 
+class Margins(NamedTuple):
+    """(n,) reward differences of held-out pairs, chosen less rejected.
+
+    Attributes:
+        phase1: of the head of Phase I.
+        head: of the head that is kept; the same where that is it.
+    """
+
+    phase1: np.ndarray
+    head: np.ndarray
+
+
 class Experiment(NamedTuple):
     """A head and all that was measured of it.
 
@@ -79,6 +91,7 @@ class Experiment(NamedTuple):
         probe: the linear baseline; None where the training rows have a single key.
         length_rule: the length baseline; None without text.
         correct: held-out pairs that head and baselines order right.
+        margins: reward differences of held-out pairs.
         constant_columns: feature columns that were ignored.
         width: number of feature columns.
     """
@@ -95,6 +108,7 @@ class Experiment(NamedTuple):
     probe: LinearProbe | None
     length_rule: LengthRule | None
     correct: Correct
+    margins: Margins
     constant_columns: tuple[int, ...]
     width: int
 
@@ -187,6 +201,10 @@ def run_experiment(
         probe=None if probe is None else probe.correct(held, judging.pairs),
         length=None if length_rule is None else length_rule.correct(held),
     )
+    before = chosen, rejected
+    if head is not phases.phase1.head:
+        before = _rewards(phases.phase1.head, judging)
+    margins = Margins(before[0] - before[1], chosen - rejected)
     rivals = {"linear probe": correct.probe, "length rule": correct.length}
     parts = (_Part(train, fitting), _Part(held, judging))
     metrics = _split_metrics(phases, head, parts, settings.params)
@@ -194,7 +212,7 @@ def run_experiment(
     given = given_temperature(float(settings.params.beta), after_phase2)
     temperature = given if choice is None else choice.candidate.temperature
     verdict = judge(
-        Unseen(chosen - rejected, held.keys, held.weight),
+        Unseen(margins.head, held.keys, held.weight),
         {name: right for name, right in rivals.items() if right is not None},
         temperature=temperature,
         train_accuracy=float(metrics.train.accuracy),
@@ -213,6 +231,7 @@ def run_experiment(
         probe,
         length_rule,
         correct,
+        margins,
         columns,
         pairs.chosen.shape[1],
     )

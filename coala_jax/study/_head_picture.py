@@ -131,21 +131,23 @@ def _margins(axes: Any, report: Mapping[str, Any], history: Mapping[str, Any]) -
 
 
 def _histogram(axes: Any, report: Mapping[str, Any]) -> None:
-    """Held-out margins of the head, and before Phase II where that is another."""
+    """Held-out margins of the head."""
     axes.set(title="Margins of held-out pairs", ylabel="pairs")
-    axes.set_xlabel("r(chosen) \u2212 r(rejected); right of 0 is ordered right")
+    axes.set_xlabel("r(chosen) \u2212 r(rejected) of the head")
     held = report.get("held_out")
     if held is None:
         _say(axes, _MISSING)
         return
-    margins = held["margins"]
-    edges = margins["edges"]
-    axes.stairs(margins["head"], edges, fill=True, color=FIRST, alpha=0.45, label="the head")
-    if margins["phase1"] != margins["head"]:
-        axes.stairs(margins["phase1"], edges, color=SECOND, linewidth=1.5, label="before Phase II")
-        axes.legend(frameon=False)
+    edges, pairs = held["margins"]["edges"], held["margins"]["pairs"]
+    middle = edges.index(0)
+    for counts, own, colour, name in (
+        (pairs[:middle], edges[: middle + 1], SECOND, "ordered wrong"),
+        (pairs[middle:], edges[middle:], FIRST, "ordered right"),
+    ):
+        axes.stairs(counts, own, fill=True, color=colour, label=name)
     axes.axvline(0, color=QUIET, linestyle=":", linewidth=1)
     axes.grid(axis="y", alpha=0.3)
+    axes.legend(frameon=False)
 
 
 def _checks(values: Any, gaps: Any, report: Mapping[str, Any], history: Mapping[str, Any]) -> None:

@@ -14,6 +14,8 @@ from coala_jax.study._history_points import checks_of, points_of
 # Blue and vermilion of the Okabe-Ito palette, which colour-blind readers tell apart; the dashes
 # do it in grey.
 FIRST, SECOND, QUIET = "#0072B2", "#D55E00", "#8a8a8a"
+# Room above the bars, of the highest.
+_LEGEND_ROOM = 1.2
 _MISSING = "not in this report"
 INCHES, PAD = (10.0, 7.6), 0.12
 DOTS_PER_INCH = 150
@@ -145,9 +147,9 @@ def _histogram(axes: Any, report: Mapping[str, Any]) -> None:
         (pairs[middle:], edges[middle:], FIRST, "ordered right"),
     ):
         axes.stairs(counts, own, fill=True, color=colour, label=name)
-    axes.axvline(0, color=QUIET, linestyle=":", linewidth=1)
     axes.grid(axis="y", alpha=0.3)
-    axes.legend(frameon=False)
+    axes.set_ylim(0, _LEGEND_ROOM * max(1, *pairs))
+    axes.legend(frameon=False, ncols=2, loc="upper center")
 
 
 def _checks(values: Any, gaps: Any, report: Mapping[str, Any], history: Mapping[str, Any]) -> None:

@@ -61,18 +61,6 @@ class Correct(NamedTuple):
     length: np.ndarray | None
 
 
-class Margins(NamedTuple):
-    """(n,) reward differences of held-out pairs, chosen less rejected.
-
-    Attributes:
-        phase1: of the head of Phase I.
-        head: of the head that is kept; the same where that is it.
-    """
-
-    phase1: np.ndarray
-    head: np.ndarray
-
-
 class Experiment(NamedTuple):
     """A head and all that was measured of it.
 
@@ -91,7 +79,7 @@ class Experiment(NamedTuple):
         probe: the linear baseline; None where the training rows have a single key.
         length_rule: the length baseline; None without text.
         correct: held-out pairs that head and baselines order right.
-        margins: reward differences of held-out pairs.
+        margins: (n,) reward differences of held-out pairs, chosen less rejected.
         constant_columns: feature columns that were ignored.
         width: number of feature columns.
     """
@@ -108,7 +96,7 @@ class Experiment(NamedTuple):
     probe: LinearProbe | None
     length_rule: LengthRule | None
     correct: Correct
-    margins: Margins
+    margins: np.ndarray
     constant_columns: tuple[int, ...]
     width: int
 
@@ -201,10 +189,7 @@ def run_experiment(
         probe=None if probe is None else probe.correct(held, judging.pairs),
         length=None if length_rule is None else length_rule.correct(held),
     )
-    before = chosen, rejected
-    if head is not phases.phase1.head:
-        before = _rewards(phases.phase1.head, judging)
-    margins = Margins(before[0] - before[1], chosen - rejected)
+    margins = chosen - rejected
     rivals = {"linear probe": correct.probe, "length rule": correct.length}
     parts = (_Part(train, fitting), _Part(held, judging))
     metrics = _split_metrics(phases, head, parts, settings.params)
@@ -212,7 +197,7 @@ def run_experiment(
     given = given_temperature(float(settings.params.beta), after_phase2)
     temperature = given if choice is None else choice.candidate.temperature
     verdict = judge(
-        Unseen(margins.head, held.keys, held.weight),
+        Unseen(margins, held.keys, held.weight),
         {name: right for name, right in rivals.items() if right is not None},
         temperature=temperature,
         train_accuracy=float(metrics.train.accuracy),

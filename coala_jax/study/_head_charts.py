@@ -18,7 +18,6 @@ from coala_jax.study._chart_frame import (
     WIDTH,
     Ticks,
     drawn,
-    outline,
     scale,
 )
 from coala_jax.study._experiment_words import interval
@@ -34,20 +33,18 @@ _WIDEST_COUNT = 9999
 _MARGIN = 0.05
 
 
-def margin_chart(margins: Mapping[str, Any], names: Mapping[str, str], title: str) -> Markup:
-    """Outlined histogram of reward differences, those that order their pairs right to the right.
+def margin_chart(margins: Mapping[str, Any], title: str) -> Markup:
+    """Histogram of reward differences, those that order their pairs right in another colour.
 
     Args:
         margins: of `margin_histogram`.
-        names: those of its series to draw, each with what the legend calls it.
         title: what the chart shows, for screen readers.
     """
-    edges, counts = margins["edges"], {names[key]: margins[key] for key in names}
-    top = max(1, *(max(count) for count in counts.values()))
+    edges, counts = margins["edges"], margins["pairs"]
+    top = max(1, *counts)
     x = scale(edges[0], edges[-1], LEFT, WIDTH - RIGHT)
     y = scale(0.0, top, HEIGHT - BOTTOM, TOP_WITH_LABEL)
-    # The head is named last, and filled as the first.
-    styles = STYLES[: len(counts)][::-1]
+    styles = ["first" if edge >= 0 else "second" for edge in edges]
     return drawn(
         title,
         "reward difference, chosen less rejected",
@@ -55,12 +52,8 @@ def margin_chart(margins: Mapping[str, Any], names: Mapping[str, str], title: st
         top=TOP_WITH_LABEL,
         height_label="held-out pairs",
         levels=[(y(top), f"{top:,}"), (y(0), "0")],
-        areas=[
-            (style, outline(list(map(x, edges)), list(map(y, count)), y(0)))
-            for style, count in zip(styles, counts.values(), strict=True)
-        ],
-        lines=[("chance", [(x(0), y(0)), (x(0), TOP_WITH_LABEL)])],
-        legend=list(zip(styles, counts, strict=True)),
+        bars=list(zip(styles, map(x, edges), map(x, edges[1:]), map(y, counts), strict=False)),
+        legend=[("second", "ordered wrong"), ("first", "ordered right")],
     )
 
 

@@ -87,11 +87,8 @@ def _charts(report: Figures, history: Figures) -> dict[str, str]:
         )
     }
     if held := report.get("held_out"):
-        names = {"phase1": "before Phase II", "head": "the head"}
-        if held["margins"]["phase1"] == held["margins"]["head"]:
-            del names["phase1"]
         charts["margins"] = margin_chart(
-            held["margins"], names, "Histogram of reward differences of held-out pairs"
+            held["margins"], "Histogram of reward differences of held-out pairs"
         )
         charts["reliability"] = reliability_chart(
             held["reliability"], "Share of pairs ordered right against confidence"

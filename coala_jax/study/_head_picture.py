@@ -14,6 +14,8 @@ from coala_jax.study._history_points import checks_of, points_of
 # Blue and vermilion of the Okabe-Ito palette, which colour-blind readers tell apart; the dashes
 # do it in grey.
 FIRST, SECOND, QUIET = "#0072B2", "#D55E00", "#8a8a8a"
+# Room above the bars, of the highest.
+_LEGEND_ROOM = 1.2
 _MISSING = "not in this report"
 INCHES, PAD = (10.0, 7.6), 0.12
 DOTS_PER_INCH = 150
@@ -131,21 +133,23 @@ def _margins(axes: Any, report: Mapping[str, Any], history: Mapping[str, Any]) -
 
 
 def _histogram(axes: Any, report: Mapping[str, Any]) -> None:
-    """Held-out margins of the head, and before Phase II where that is another."""
+    """Held-out margins of the head."""
     axes.set(title="Margins of held-out pairs", ylabel="pairs")
-    axes.set_xlabel("r(chosen) \u2212 r(rejected); right of 0 is ordered right")
+    axes.set_xlabel("r(chosen) \u2212 r(rejected) of the head")
     held = report.get("held_out")
     if held is None:
         _say(axes, _MISSING)
         return
-    margins = held["margins"]
-    edges = margins["edges"]
-    axes.stairs(margins["head"], edges, fill=True, color=FIRST, alpha=0.45, label="the head")
-    if margins["phase1"] != margins["head"]:
-        axes.stairs(margins["phase1"], edges, color=SECOND, linewidth=1.5, label="before Phase II")
-        axes.legend(frameon=False)
-    axes.axvline(0, color=QUIET, linestyle=":", linewidth=1)
+    edges, pairs = held["margins"]["edges"], held["margins"]["pairs"]
+    middle = edges.index(0)
+    for counts, own, colour, name in (
+        (pairs[:middle], edges[: middle + 1], SECOND, "ordered wrong"),
+        (pairs[middle:], edges[middle:], FIRST, "ordered right"),
+    ):
+        axes.stairs(counts, own, fill=True, color=colour, label=name)
     axes.grid(axis="y", alpha=0.3)
+    axes.set_ylim(0, _LEGEND_ROOM * max(1, *pairs))
+    axes.legend(frameon=False, ncols=2, loc="upper center")
 
 
 def _checks(values: Any, gaps: Any, report: Mapping[str, Any], history: Mapping[str, Any]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -14,33 +13,28 @@ from coala_jax._verdict import Unseen
 from coala_jax.study._round_steps import round_step
 
 # Steps of a histogram of reward differences, at most.
-_STEPS = 30
+_STEPS = 40
 # The least and the largest of a hundred differences would decide the scale of all.
 _TAILS = (0.5, 99.5)
 
 
-def margin_histogram(margins: Mapping[str, np.ndarray]) -> dict[str, Any]:
+def margin_histogram(margins: np.ndarray) -> dict[str, Any]:
     """How many pairs have a reward difference within each step.
 
     Args:
-        margins: name to (n,) reward differences; what is not finite is not counted.
+        margins: (n,) reward differences; what is not finite is not counted.
 
     Returns:
         ``edges``, (b + 1,), zero among them, so that pairs ordered right and wrong are apart; and
-        by each name (b,) counts. What lies beyond the ends is counted in the outermost steps.
+        ``pairs``, (b,) counts. What lies beyond the ends is counted in the outermost steps.
     """
-    finite = {name: values[np.isfinite(values)] for name, values in margins.items()}
-    ends = [np.percentile(values, _TAILS) for values in finite.values() if len(values)]
-    low, high = min([0.0, *(end[0] for end in ends)]), max([0.0, *(end[1] for end in ends)])
+    finite = margins[np.isfinite(margins)]
+    low, high = np.percentile(finite, _TAILS) if len(finite) else (0.0, 0.0)
+    low, high = min(low, 0.0), max(high, 0.0)
     step = round_step((high - low) / _STEPS)
     edges = step * np.arange(min(np.floor(low / step), -1), max(np.ceil(high / step), 1) + 1)
-    return {
-        "edges": edges.tolist(),
-        **{
-            name: np.histogram(np.clip(values, edges[0], edges[-1]), edges)[0].tolist()
-            for name, values in finite.items()
-        },
-    }
+    counts = np.histogram(np.clip(finite, edges[0], edges[-1]), edges)[0]
+    return {"edges": edges.tolist(), "pairs": counts.tolist()}
 
 
 def reliability(unseen: Unseen, temperature: float) -> list[dict[str, Any]]:

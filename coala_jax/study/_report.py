@@ -81,9 +81,9 @@ def build_report(
         },
         "baseline": _baseline(experiment),
         "held_out": {
-            "margins": margin_histogram(experiment.margins._asdict()),
+            "margins": margin_histogram(experiment.margins),
             "reliability": reliability(
-                Unseen(experiment.margins.head, held.keys, held.weight), experiment.temperature
+                Unseen(experiment.margins, held.keys, held.weight), experiment.temperature
             ),
         },
         "learning_curve": curve,

@@ -92,7 +92,7 @@ def made_figures() -> tuple[dict, dict]:
             },
         },
         "held_out": {
-            "margins": margin_histogram({"phase1": before, "head": after}),
+            "margins": margin_histogram(after),
             "reliability": reliability(Unseen(after, keys, None), TEMPERATURE),
         },
         "learning_curve": [

@@ -13,22 +13,21 @@ from tests.study.head_figures import TEMPERATURE, made_margins
 MARGINS = st.lists(st.floats(-1e9, 1e9), min_size=1, max_size=30).map(np.array)
 
 
-@given(MARGINS, MARGINS)
-def test_every_pair_is_in_a_step_and_right_and_wrong_are_apart(before, after):
-    found = margin_histogram({"phase1": before, "head": after})
+@given(MARGINS)
+def test_every_pair_is_in_a_step_and_right_and_wrong_are_apart(margins):
+    found = margin_histogram(margins)
     edges = np.array(found["edges"])
-    assert 2 <= len(edges) - 1 <= 40
+    assert 2 <= len(edges) - 1 <= 42
     middle = int(np.flatnonzero(edges == 0)[0])
-    for name, margins in (("phase1", before), ("head", after)):
-        assert sum(found[name]) == len(margins)
-        assert sum(found[name][:middle]) == np.sum(margins < 0)
+    assert sum(found["pairs"]) == len(margins)
+    assert sum(found["pairs"][:middle]) == np.sum(margins < 0)
 
 
 def test_outliers_do_not_decide_the_steps():
     margins = np.concatenate([np.linspace(-1, 1, 1000), [1e6, np.nan]])
-    found = margin_histogram({"head": margins})
+    found = margin_histogram(margins)
     assert found["edges"][-1] < 2
-    assert sum(found["head"]) == 1001  # what is no number is not counted
+    assert sum(found["pairs"]) == 1001  # what is no number is not counted
 
 
 @pytest.mark.parametrize("weighted", [False, True])

@@ -3,8 +3,10 @@
 import os
 import sys
 from collections.abc import Callable
+from importlib.machinery import ModuleSpec
 from importlib.metadata import version
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 # Compiling is most of what tests of tiny shapes do: without optimisation it takes half as long, and
 # with the older emitters, where a jaxlib still has them, half of that. XLA reads the flags once, so
@@ -30,6 +32,37 @@ settings.register_profile(
     "house", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("house")
+
+
+@pytest.fixture
+def put_client(monkeypatch: pytest.MonkeyPatch) -> Callable[..., ModuleType]:
+    """Put a module in place of a tracker's client: ``put_client(name, **members)``."""
+
+    def put(name: str, **members: object) -> ModuleType:
+        module = ModuleType(name)
+        module.__spec__ = ModuleSpec(name, None)  # installed, to who looks for it
+        vars(module).update(members)
+        monkeypatch.setitem(sys.modules, name, module)
+        return module
+
+    return put
+
+
+@pytest.fixture
+def trackio(put_client: Callable[..., ModuleType]) -> SimpleNamespace:
+    """What a stand-in for trackio was told; it prints, as the real one does."""
+    told = SimpleNamespace(started=[], logged=[], finished=False)
+
+    def init(**options: object) -> None:
+        print("* Trackio project initialized")
+        told.started.append(options)
+
+    def log(figures: dict[str, float], step: int | None = None) -> None:
+        assert not told.finished
+        told.logged.append((step, figures))
+
+    put_client("trackio", init=init, log=log, finish=lambda: vars(told).update(finished=True))
+    return told
 
 
 # Half of what Linux lets a process have: every compiled program takes some, and with too many XLA

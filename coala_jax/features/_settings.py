@@ -130,7 +130,7 @@ class ExtractSettings:
 
 def feature_identity(backbone: Backbone, settings: ExtractSettings) -> FeatureIdentity:
     """By what the features of this backbone and these settings are known."""
-    name, model_type, config, weights, tokenizer = backbone.identity
+    name, model_type, config, weights, tokenizer, license = backbone.identity
     return FeatureIdentity(
         backbone=name,
         model_type=model_type,
@@ -146,4 +146,5 @@ def feature_identity(backbone: Backbone, settings: ExtractSettings) -> FeatureId
         chat_template=settings.chat_template,
         compute_dtype=backbone.module.dtype.name,
         text_rule=TEXT_RULE,
+        license=license,
     )

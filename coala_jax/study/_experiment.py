@@ -81,6 +81,7 @@ class Experiment(NamedTuple):
         probe: the linear baseline; None where the training rows have a single key.
         length_rule: the length baseline; None without text.
         correct: held-out pairs that head and baselines order right.
+        margins: (n,) reward differences of held-out pairs, chosen less rejected.
         constant_columns: feature columns that were ignored.
         width: number of feature columns.
     """
@@ -97,6 +98,7 @@ class Experiment(NamedTuple):
     probe: LinearProbe | None
     length_rule: LengthRule | None
     correct: Correct
+    margins: np.ndarray
     constant_columns: tuple[int, ...]
     width: int
 
@@ -192,6 +194,7 @@ def run_experiment(
         probe=None if probe is None else probe.correct(held, judging.pairs),
         length=None if length_rule is None else length_rule.correct(held),
     )
+    margins = chosen - rejected
     rivals = {"linear probe": correct.probe, "length rule": correct.length}
     parts = (_Placed(train, fitting), _Placed(held, judging))
     metrics = _split_metrics(phases, head, parts, settings.params)
@@ -199,7 +202,7 @@ def run_experiment(
     given = given_temperature(float(settings.params.beta), after_phase2)
     temperature = given if choice is None else choice.candidate.temperature
     verdict = judge(
-        Unseen(chosen - rejected, held.keys, held.weight),
+        Unseen(margins, held.keys, held.weight),
         {name: right for name, right in rivals.items() if right is not None},
         temperature=temperature,
         train_accuracy=float(metrics.train.accuracy),
@@ -218,6 +221,7 @@ def run_experiment(
         probe,
         length_rule,
         correct,
+        margins,
         columns,
         pairs.chosen.shape[1],
     )

@@ -8,12 +8,22 @@ from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
-# Compiling is most of what tests of tiny shapes do: without optimisation it takes half as long, and
-# with the older emitters, where a jaxlib still has them, half of that. XLA reads the flags once, so
-# they stand before anything that imports jax; one that it does not know ends the process.
+# Compiling is most of what tests of tiny shapes do: without optimisation it takes half as long, with
+# the older emitters, where a jaxlib still has them, half of that, and two thirds of what is left
+# without passes that look for what these programs do not have. XLA reads the flags once, so they
+# stand before anything that imports jax; one that it does not know ends the process.
+NEEDLESS_PASSES = (
+    "simplify-while-loops",
+    "while-loop-invariant-code-motion",
+    "while-loop-constant-sinking",
+    "tree_reduction_rewriter",
+    "cpu-parallel-task-assigner",
+    "hlo-verifier",
+)
 os.environ.setdefault(
     "XLA_FLAGS",
-    "--xla_backend_optimization_level=0"
+    "--xla_backend_optimization_level=0 --xla_cpu_parallel_codegen_split_count=1"
+    f" --xla_disable_hlo_passes={','.join(NEEDLESS_PASSES)}"
     + (
         " --xla_cpu_use_fusion_emitters=false"
         if tuple(map(int, version("jaxlib").split(".")[:2])) < (0, 11)

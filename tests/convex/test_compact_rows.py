@@ -121,7 +121,6 @@ def test_the_bound_of_products_holds():
 
 
 CASES = {
-    "squared": (pairs(), Config()),
     "pairs": (
         pairs(),
         Config(phase1_loss="bradley_terry", linear_path=True, gate_distribution="mixed"),
@@ -131,7 +130,6 @@ CASES = {
         Config(model="gated_relu", linear_path=True, phase2_objective="pointwise"),
     ),
     "groups": (groups(), Config(phase1_loss="plackett_luce", linear_path=True)),
-    "pairs as groups": (pairs(jnp.float32), Config(phase1_loss="listwise")),
 }
 
 

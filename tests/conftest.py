@@ -12,18 +12,11 @@ from types import ModuleType, SimpleNamespace
 # the older emitters, where a jaxlib still has them, half of that, and two thirds of what is left
 # without passes that look for what these programs do not have. XLA reads the flags once, so they
 # stand before anything that imports jax; one that it does not know ends the process.
-NEEDLESS_PASSES = (
-    "simplify-while-loops",
-    "while-loop-invariant-code-motion",
-    "while-loop-constant-sinking",
-    "tree_reduction_rewriter",
-    "cpu-parallel-task-assigner",
-    "hlo-verifier",
-)
 os.environ.setdefault(
     "XLA_FLAGS",
     "--xla_backend_optimization_level=0 --xla_cpu_parallel_codegen_split_count=1"
-    f" --xla_disable_hlo_passes={','.join(NEEDLESS_PASSES)}"
+    " --xla_disable_hlo_passes=simplify-while-loops,while-loop-invariant-code-motion"
+    ",while-loop-constant-sinking,tree_reduction_rewriter,cpu-parallel-task-assigner,hlo-verifier"
     + (
         " --xla_cpu_use_fusion_emitters=false"
         if tuple(map(int, version("jaxlib").split(".")[:2])) < (0, 11)

@@ -67,9 +67,7 @@ def linear_reward(loss: str, features: PreferenceFeatures) -> np.ndarray:
 @pytest.mark.slow
 def test_above_lambda_max_the_head_is_the_linear_probe(model, loss):
     features = draw_pairs(0, PAIRS, WIDTH)
-    config = dataclasses.replace(
-        JOINT, model=model, phase1_loss=loss, phase2_objective="none"
-    )
+    config = dataclasses.replace(JOINT, model=model, phase1_loss=loss, phase2_objective="none")
     params = Params(group_lasso=ABOVE, linear_ridge=RIDGE)
     solution = solve(params, features, config=config).raise_for_status()
     assert int(solution.stats.phase1.active_neurons) == 0

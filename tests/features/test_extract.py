@@ -277,7 +277,7 @@ def test_a_killed_run_goes_on_at_the_first_missing_shard_with_the_same_bytes(
     encode = build.encode_pairs
 
     def die_at_the_second(*arguments):
-        calls.append(len(arguments[1]))
+        calls.append(2 * len(arguments[0]))
         if len(calls) == 2:
             raise KeyboardInterrupt
         return encode(*arguments)

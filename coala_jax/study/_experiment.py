@@ -164,11 +164,11 @@ def run_experiment(
             f"warning: {pairs.source}: no prompts and no groups, so rows are split by row; this "
             "leaks where pairs share a prompt: give --groups or --data"
         )
-    cuts = "" if pairs.prefix_of is None else f" ({len(everyone.chosen)} beginnings of all)"
+    made_of = "" if pairs.prefix_of is None else f" ({len(everyone.chosen)} beginnings of all)"
     counts = train.pair_count(), held.pair_count()
     if everyone.groups is not None:
-        cuts = f" (of the members of {len(everyone.groups.responses)} groups)"
-    say(f"solving on {counts[0]} pairs, {counts[1]} held out by {pairs.split_by}{cuts}")
+        made_of = f" (of the members of {len(everyone.groups.responses)} groups)"
+    say(f"solving on {counts[0]} pairs, {counts[1]} held out by {pairs.split_by}{made_of}")
     key, choice = jax.random.key(settings.seed), None
     if settings.select:
         say("choosing strengths on left-out groups of the training pairs")

@@ -175,7 +175,7 @@ def test_a_later_run_takes_the_query_of_the_store_it_goes_on_with(
 
 
 def test_the_backbones_name_decides_nothing(store, backbone, rows, monkeypatch):
-    monkeypatch.setattr(build, "encode_texts", None)
+    monkeypatch.setattr(build, "encode_pairs", None)
     moved = replace(backbone, identity=backbone.identity._replace(name="moved"))
     again = extract_store(rows, moved, store.path, settings=SETTINGS)
     np.testing.assert_array_equal(again.table.chosen, store.table.chosen)
@@ -274,15 +274,15 @@ def test_a_killed_run_goes_on_at_the_first_missing_shard_with_the_same_bytes(
     store, backbone, rows, tmp_path, monkeypatch
 ):
     calls = []
-    encode = build.encode_texts
+    encode = build.encode_pairs
 
     def die_at_the_second(*arguments):
-        calls.append(len(arguments[1]))
+        calls.append(2 * len(arguments[0]))
         if len(calls) == 2:
             raise KeyboardInterrupt
         return encode(*arguments)
 
-    monkeypatch.setattr(build, "encode_texts", die_at_the_second)
+    monkeypatch.setattr(build, "encode_pairs", die_at_the_second)
     out = tmp_path / "store"
     with pytest.raises(KeyboardInterrupt):
         extract_store(rows, backbone, out, settings=SETTINGS)
@@ -335,7 +335,7 @@ def test_a_repair_keeps_the_lowered_budget_of_its_shard(backbone, rows, tmp_path
 
 
 def test_a_finished_store_is_returned_without_work(store, backbone, rows, monkeypatch):
-    monkeypatch.setattr(build, "encode_texts", None)
+    monkeypatch.setattr(build, "encode_pairs", None)
     again = extract_store(rows, backbone, store.path, settings=SETTINGS)
     np.testing.assert_array_equal(again.table.chosen, store.table.chosen)
 

@@ -106,7 +106,7 @@ def anchors_of(page):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_of_a_page_lead_to_files_and_headings(page):
     text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
-    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+    for link in re.findall(r"(?:\]\(|src=\")([^)\"\s]+)[)\"]", text):
         if link.startswith(("https://", "http://")):
             continue
         name, _, anchor = link.partition("#")

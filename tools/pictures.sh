@@ -9,7 +9,7 @@ cp "$head/margins.png" "$pictures/margins.png"
 coala-jax generate "$head" --model coala_jax/quickstart/backbone --html "$page/page.html" \
     --prompt $'Student: What does the term compiler mean?\nTutor:' \
     --lookahead 12 --num-candidates 8 --scored closed
-"${CHROMIUM:-chromium}" --headless --no-sandbox --hide-scrollbars --window-size=900,700 \
+"${CHROMIUM:-chromium}" --headless --no-sandbox --hide-scrollbars --window-size=900,570 \
     --screenshot="$page/page.png" "file://$page/page.html"
 python - "$page/page.png" "$pictures/guided-page.png" <<'PYTHON'
 import sys

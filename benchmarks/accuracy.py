@@ -266,7 +266,7 @@ def pairs_of(name: str, shared: Path, made: Path | None) -> PairSet | None:
 
         return demo_pairs(tutoring_rows(0, 2000, 1000), embedded_backbone(), "last").pairs
     if made is not None and (made / name).is_dir():
-        pairs = read_pairs(str(made / name))
+        pairs = _in_float32(read_pairs(str(made / name)))
         if name in BY_ROW:
             pairs = pairs._replace(keys=tuple(map(str, range(len(pairs.keys)))))
         return pairs
@@ -275,10 +275,16 @@ def pairs_of(name: str, shared: Path, made: Path | None) -> PairSet | None:
     if not path.exists():
         return None
     if not columns:
-        return read_pairs(str(path), None, str(data))
+        return _in_float32(read_pairs(str(path), None, str(data)))
     table = np.load(path)
     sides = (np.float32(table[f"{side}_{columns}"]) for side in ("chosen", "rejected"))
     return PairSet(name, *sides, tuple(map(str, table["prompt_sha"])), "prompt")
+
+
+def _in_float32(pairs: PairSet) -> PairSet:
+    """What is read keeps the dtype of its file, or is not read yet."""
+    chosen, rejected = (np.asarray(side, np.float32) for side in (pairs.chosen, pairs.rejected))
+    return pairs._replace(chosen=chosen, rejected=rejected)
 
 
 def _study(name: str, pairs: PairSet, arguments: argparse.Namespace, size: int | None) -> Totals:

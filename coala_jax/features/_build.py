@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from coala_jax._files import partial_path
@@ -184,7 +185,7 @@ def _shard(
     require_known_ids(sequences, names, backbone.config.vocab_size)
     pooled = pooled_features(backbone, sequences, settings, progress)
     with np.errstate(over="ignore"):  # an overflow is reported by its row
-        features = pooled.features.astype(settings.dtype)
+        features = pooled.features.astype(jnp.dtype(settings.dtype))
     mesh = mesh_of(backbone.module)
     require_finite(features, names)
     cuts = _cuts(rows, sequences, pooled.prefixes, settings) if settings.prefixes else None
@@ -245,7 +246,7 @@ def _cuts(
     places = [(pair, kept) for pair in range(len(rows)) for kept in sequences[pair].prefixes]
     names = [f"{rows[pair].id}@{kept} ({side})" for side in SIDES for pair, kept in places]
     with np.errstate(over="ignore"):
-        features = pooled.astype(settings.dtype)
+        features = pooled.astype(jnp.dtype(settings.dtype))
     require_finite(features, names)
     pairs, tokens = np.array(places, np.int64).reshape(-1, 2).T
     return PairPrefixes(features[: len(places)], features[len(places) :], pairs, tokens)

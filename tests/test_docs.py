@@ -75,6 +75,8 @@ def blocks_of(page):
 
 
 def is_run(page):
+    if page.name == "functional.md":  # in tests/test_functional_page.py, which reads its output
+        return False
     text = page.read_text(encoding="utf-8")
     return not NO_BLOCK.search(text) and any(block.runs for block in blocks_of(page))
 
@@ -92,6 +94,25 @@ def test_every_block_says_what_it_is(page):
         assert not block.mark or re.fullmatch(known, block.mark), f"{page.name}:{block.line}"
         if block.language == "python":
             compile(block.code, f"{page.name}:{block.line}", "exec")
+
+
+def anchors_of(page):
+    """Names that a forge gives the headings of a page."""
+    text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
+    headings = re.findall(r"^#+ (.+)$", text, re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_of_a_page_lead_to_files_and_headings(page):
+    text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
+    for link in re.findall(r"(?:\]\(|src=\")([^)\"\s]+)[)\"]", text):
+        if link.startswith(("https://", "http://")):
+            continue
+        name, _, anchor = link.partition("#")
+        target = (page.parent / name).resolve() if name else page
+        assert target.exists(), f"{page.name}: {link}"
+        assert not anchor or anchor in anchors_of(target), f"{page.name}: {link}"
 
 
 def rows_of(block, folder):
@@ -148,7 +169,8 @@ def folder(head, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "quickstart").symlink_to(head)
     rows = tutoring_rows(0, 250, 20).train
-    write_rows(tmp_path / "pairs.jsonl.gz", rows)
+    for name in ("pairs.jsonl", "pairs.jsonl.gz"):
+        write_rows(tmp_path / name, rows)
     write_rows(tmp_path / "rows.jsonl", rows[:4])
     write_lines(tmp_path / "prompts.jsonl", ({"prompt": row.prompt} for row in rows[:2]))
     (tmp_path / "prompts.txt").write_text("What is osmosis?\n", encoding="utf-8")
@@ -174,8 +196,6 @@ def test_the_blocks_of_a_page_run(page, head, folder):
     blocks = blocks_of(page)
     if page.name == "scoring.md":
         pytest.importorskip("torch")
-    if page.name == "README.md":  # its Python: tests/test_readme.py, which looks at what it prints
-        blocks = [block for block in blocks if block.language != "python"]
     for block in blocks:
         if block.mark.startswith("file: "):
             (folder / block.mark.removeprefix("file: ")).write_text(block.code, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The code that people copy runs: the README's Python and the examples of public functions."""
+"""The Python of docs/functional.md prints what it says, and examples of public functions run."""
 
 import doctest
 import importlib
@@ -11,15 +11,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-README = Path(__file__).parents[1] / "README.md"
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "functional.md"
 
 
 @pytest.mark.slow
-def test_the_research_code_of_the_readme_runs(tmp_path):
+def test_the_code_of_the_page_runs(tmp_path):
     """In a process of its own, with the optimisations of XLA that the other tests do without."""
-    blocks = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
     environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
-    environment["PYTHONPATH"] = str(README.parent)
+    environment["PYTHONPATH"] = str(ROOT)
     done = subprocess.run(
         [sys.executable, "-c", "\n".join(blocks)],
         capture_output=True,

@@ -198,11 +198,11 @@ class GenerationConfig:
         return self.sampling.scale > 0
 
 
-# The paper's own form (appendix H.3): at every fifth token the whole pool, each candidate closed by
-# the end token.
 PAPER = GenerationConfig(
     Sampling(scale=1.0), Guidance(guide_every=5, num_candidates=None, scored="closed")
 )
+"""The paper's own form (appendix H.3): a `GenerationConfig` that at every fifth token looks at the
+whole pool, each candidate closed by the end token."""
 
 
 def option_names() -> tuple[str, ...]:

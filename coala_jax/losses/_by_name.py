@@ -23,6 +23,7 @@ LOSSES: dict[str, Loss] = {
     "listwise": LISTWISE,
     "plackett_luce": PLACKETT_LUCE,
 }
+"""Every `Loss` by its name, which `Config.phase1_loss` takes."""
 
 
 def get_loss(loss: str | Loss) -> Loss:

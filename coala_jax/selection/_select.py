@@ -15,8 +15,6 @@ from coala_jax._types import Config, Features, GroupFeatures, Params
 from coala_jax.selection._choose import GRID, Choice, Grid, choose_strengths
 from coala_jax.selection._scores import Rule
 
-# A linear path, and gates without cones beside it, on the pairs' own loss: docs/measurements.md
-# holds it against the probe, the paper's form and others, and its gates against other gates.
 SELECTED = Config(
     phase1_loss="bradley_terry",
     model="gated_relu",
@@ -24,6 +22,9 @@ SELECTED = Config(
     gate_distribution="mixed",
     linear_path=True,
 )
+"""The `Config` of `select`: a linear path, and gates without cones beside it, on the pairs' own
+loss. docs/measurements.md holds it against the probe, the paper's form and others, and its gates
+against other gates."""
 
 
 class Selection(NamedTuple):

@@ -61,6 +61,7 @@ _OWN_MESSAGES = (
     ),
 )
 OWN_WORDING = Template(_OWN_MESSAGES, own_wording(*(text for _, text in _OWN_MESSAGES)))
+"""A `Template` in this package's own words, for those who do not have the benchmark's file."""
 
 
 def read_template(path: Path) -> Template:

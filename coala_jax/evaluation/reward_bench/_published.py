@@ -106,6 +106,7 @@ REWARD_BENCH = Published(
     hub_id="allenai/reward-bench",
     split="filtered",
 )
+"""RewardBench 1 as it was `Published`: subsets, sections, weights, and where its rows are."""
 REWARD_BENCH_2 = Published(
     version=2,
     counts=_COUNTS_2,
@@ -114,6 +115,7 @@ REWARD_BENCH_2 = Published(
     hub_id="allenai/reward-bench-2",
     split="test",
 )
+"""RewardBench 2 as it was `Published`."""
 
 
 def section_scores(

@@ -148,8 +148,10 @@ class GenerationConfig:
         guidance: how a head guides.
 
     Example:
-        >>> GenerationConfig(Sampling(scale=8.0), Guidance(guide_every=1))
-        >>> GenerationConfig.from_options(scale=8.0, guide_every=1)  # the same
+        >>> from coala_jax.decoding import GenerationConfig, Guidance, Sampling
+        >>> config = GenerationConfig(Sampling(scale=8.0), Guidance(guide_every=1))
+        >>> config == GenerationConfig.from_options(scale=8.0, guide_every=1)
+        True
     """
 
     sampling: Sampling = Sampling()

@@ -37,6 +37,17 @@ class Loss(NamedTuple):
             agree to all digits; of the losses that Phase II fits too, else None.
         isotropic: whether l is a function of |z - y| alone for rows of one weight, in any
             orthonormal basis: the prox may then be taken of sums and differences.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from coala_jax import Config, Loss
+        >>> from coala_jax.losses import SQUARED
+        >>> half = SQUARED._replace(curvature=1.0)  # a loss of your own is one of these
+        >>> Config(phase1_loss=half).loss.curvature
+        1.0
+        >>> z, y, weight = jnp.array([0.5, -2.0]), jnp.array([1.0, -1.0]), jnp.ones(2)
+        >>> half.negative_gradient(z, y, weight).tolist()
+        [0.5, 1.0]
     """
 
     value: Callable[[Array, Array, Array], Array]

@@ -1,23 +1,73 @@
-"""Pages that are made at a build: the reference, from `__all__`, and copies of the notebooks."""
+"""Pages that are made at a build: the reference, from `__all__`, and copies from outside docs/."""
 
 import ast
 import importlib
 import inspect
 import itertools
+import os
 import pkgutil
+import re
 import shutil
 import textwrap
+from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 
+# Files at the top of the repository that have a page.
+ROOT_PAGES = ("CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")
+_LINK = re.compile(r"\[(?P<text>[^\]]*)\]\((?P<path>[\w./-]+)(?P<rest>[^)]*)\)")
 KINDS = ("Functions", "Classes", "Errors", "Values")
 
 
-def copy_notebooks(source: Path, target: Path) -> None:
-    """Copies of all notebooks, where Sphinx looks for pages; those that are gone are removed."""
+def copy_pages(sources: Iterable[Path], target: Path, root: Path) -> None:
+    """Copies of files where Sphinx looks for pages; those that are gone are removed.
+
+    Args:
+        sources: notebooks with their outputs, or texts; those that do not exist are left out.
+        target: the folder of the copies.
+        root: of the repository.
+    """
     target.mkdir(exist_ok=True)
-    notebooks = {path.name: path.read_bytes() for path in sorted(source.glob("*.ipynb"))}
-    _write_folder(target, notebooks)
+    pages = {}
+    for source in filter(Path.exists, sources):
+        text = source.read_text(encoding="utf-8")
+        pages[source.name] = relinked(text, source, target / source.name, root).encode()
+    _write_folder(target, pages)
+
+
+def relinked(text: str, source: Path, page: Path, root: Path) -> str:
+    """Markdown whose links within the repository lead to pages of the site, where they have one.
+
+    Other files are linked to as they are, and Sphinx copies them; folders are named without a link.
+
+    Args:
+        text: of the file.
+        source: the file, from which its links go.
+        page: where its page is.
+        root: of the repository.
+    """
+
+    def link(found: re.Match[str]) -> str:
+        linked = Path(os.path.normpath(source.parent / found["path"]))
+        if not linked.exists() or not linked.is_relative_to(root):
+            return found[0]
+        if linked.is_dir():
+            return found["text"]
+        moved = os.path.relpath(_place(linked, root), page.parent)
+        return f"[{found['text']}]({moved}{found['rest']})"
+
+    return _LINK.sub(link, text)
+
+
+def _place(file: Path, root: Path) -> Path:
+    """Where the page of a file of the repository is; the file itself where it has none."""
+    if file == root / "README.md":
+        return root / "docs" / "index.md"
+    if file.parent == root and file.name in ROOT_PAGES:
+        return root / "docs" / "project" / file.name
+    if file.parent == root / "notebooks":
+        return root / "docs" / "notebooks" / file.name
+    return file
 
 
 def write_reference(package: ModuleType, target: Path) -> None:

@@ -3,8 +3,9 @@
 import sys
 from pathlib import Path
 
-HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE), str(HERE.parent)]
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
+sys.path[:0] = [str(HERE), str(ROOT)]
 
 import _docstrings
 import _made_pages
@@ -44,12 +45,21 @@ myst_heading_anchors = 4
 # Notebooks come with their outputs; tests run them.
 nb_execution_mode = "off"
 
-_made_pages.copy_notebooks(HERE.parent / "notebooks", HERE / "notebooks")
+_made_pages.copy_pages(sorted((ROOT / "notebooks").glob("*.ipynb")), HERE / "notebooks", ROOT)
+_made_pages.copy_pages((ROOT / name for name in _made_pages.ROOT_PAGES), HERE / "project", ROOT)
 _made_pages.write_reference(coala_jax, HERE / "api")
 
 
+def relink(app, name, source):
+    """Links of a page that is not made here to files outside docs/."""
+    page = Path(app.env.doc2path(name))
+    if page.parent == HERE:
+        source[0] = _made_pages.relinked(source[0], page, page, ROOT)
+
+
 def setup(app):
-    """What is done with docstrings as they are read."""
+    """What is done with pages and docstrings as they are read."""
+    app.connect("source-read", relink)
     app.connect("autodoc-skip-member", _docstrings.skip_fields)
     app.connect("autodoc-process-docstring", _docstrings.escape_bars)
     app.connect("doctree-read", _docstrings.leave_bare_names)

@@ -14,7 +14,7 @@ import pytest
 import coala_jax
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "docs"))
-from _made_pages import public_packages, value_text, write_reference
+from _made_pages import public_packages, relinked, value_text, write_reference
 
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 # What compiles the solver once more, or a backbone.
@@ -136,3 +136,21 @@ def test_every_public_name_has_one_place_in_the_reference(tmp_path):
             if not callable(value):
                 assert value_text(importlib.import_module(package), name)
     assert "coala_jax.Config" in places
+
+
+@pytest.mark.parametrize(
+    ("source", "page", "link", "expected"),
+    [
+        ("notebooks/a.ipynb", "docs/notebooks/a.ipynb", "../docs/solver.md#x", "../solver.md#x"),
+        ("docs/data.md", "docs/data.md", "../README.md", "index.md"),
+        ("docs/data.md", "docs/data.md", "../notebooks/two_arrays.ipynb", "notebooks/{}"),
+        ("CHANGELOG.md", "docs/project/CHANGELOG.md", "docs/solver.md", "../solver.md"),
+        ("CHANGELOG.md", "docs/project/CHANGELOG.md", "Makefile", "../../Makefile"),
+        ("docs/data.md", "docs/data.md", "https://example.org", "https://example.org"),
+    ],
+)
+def test_links_of_the_repository_lead_to_pages_of_the_site(source, page, link, expected):
+    root = Path(__file__).parents[1]
+    text = relinked(f"see [this]({link}).", root / source, root / page, root)
+    assert text == f"see [this]({expected.format('two_arrays.ipynb')})."
+    assert relinked("[all](../docs/)", root / "docs/data.md", root / page, root) == "all"

@@ -40,7 +40,7 @@ add_module_names = False
 napoleon_use_rtype = False
 napoleon_use_ivar = True
 
-myst_enable_extensions = ["colon_fence"]
+myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 4
 # Notebooks come with their outputs; tests run them.
 nb_execution_mode = "off"

@@ -26,17 +26,16 @@ import contextlib
 import functools
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 from unittest import mock
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from equations import bound, branches_of, live, opened_of
 from jax import lax
 from jax.extend import core
 from product_flops import PRODUCTS, UncountedError
-
-Value = TypeVar("Value")
 
 # The part of what runs in none of the parts that were asked for.
 REST = "rest"
@@ -191,7 +190,7 @@ def _program(place: _Place, primitive: Any, types: tuple[Any, ...], **params: An
 def _fixed(place: _Place, jaxpr: Any, needed: Sequence[bool] | None = None) -> Counter[str] | None:
     """Operations of a program where they are known before it runs; None where they are not."""
     total: Counter[str] = Counter()
-    for equation, wanted in _live(jaxpr, needed):
+    for equation, wanted in live(jaxpr, needed):
         found = _fixed_of(place, equation, wanted)
         if found is None:
             return None
@@ -217,7 +216,7 @@ def _fixed_of(
         loop = [_fixed(place, params[part]) for part in ("cond_jaxpr", "body_jaxpr")]
         return None if any(part is None or part.total() for part in loop) else Counter()
     if name == "cond":
-        first, *others = [_fixed(place, branch) for branch in _branches(equation)]
+        first, *others = [_fixed(place, branch) for branch in branches_of(equation)]
         return first if all(other == first for other in others) else None
     if name in PLAIN:
         return Counter()
@@ -228,7 +227,7 @@ def _run(
     place: _Place, jaxpr: Any, values: Sequence[Any], needed: Sequence[bool] | None = None
 ) -> tuple[list[Any], jax.Array]:
     """Results of a program on values, None for what is not needed, and the words of its count."""
-    opened = _opened(jaxpr)
+    opened = opened_of(jaxpr)
     known = dict(zip(opened.invars, values, strict=True))
     known |= dict(zip(opened.constvars, getattr(jaxpr, "consts", ()), strict=True))
 
@@ -237,13 +236,13 @@ def _run(
 
     fixed: Counter[str] = Counter()
     words = _words(place, fixed)
-    for equation, wanted in _live(jaxpr, needed):
+    for equation, wanted in live(jaxpr, needed):
         inputs = [read(atom) for atom in equation.invars]
         flops = _fixed_of(place, equation, wanted)
         with equation.ctx.manager:
             if flops is not None:
                 fixed.update(flops)
-                found = _bound(equation, inputs)
+                found = bound(equation, inputs)
             else:
                 found, more = _RUNS[equation.primitive.name](place, equation, inputs, wanted)
                 words = _sum(words, more)
@@ -275,7 +274,7 @@ def _run_cond(
     def runs(branch: Any) -> Callable[..., tuple[list[Any], jax.Array]]:
         return lambda *operands: _run(place, branch, operands)
 
-    branches = list(map(runs, _branches(equation)))
+    branches = list(map(runs, branches_of(equation)))
     found: tuple[list[Any], jax.Array] = (
         lax.switch(index, branches, *operands) if len(branches) > 1 else branches[0](*operands)
     )
@@ -349,54 +348,6 @@ _RUNS = {
 def _where(rows: jax.Array, new: Any, old: Any) -> jax.Array:
     """By row of a batch, along the leading axes."""
     return jnp.where(rows.reshape(rows.shape + (1,) * (jnp.ndim(new) - rows.ndim)), new, old)
-
-
-def _branches(equation: core.JaxprEqn) -> Sequence[Any]:
-    """Of a conditional: those that may be taken, which of several platforms is one."""
-    branches: Sequence[Any] = equation.params["branches"]
-    platforms = equation.params.get("branches_platforms")
-    if platforms is None:
-        return branches
-    here = jax.default_backend()
-    return [
-        next(
-            branch
-            for branch, names in zip(branches, platforms, strict=True)
-            if names is None or here in names
-        )
-    ]
-
-
-def _bound(equation: core.JaxprEqn, inputs: Sequence[Any]) -> list[Any]:
-    """Results of an equation as it stands."""
-    primitive, params = equation.primitive, equation.primitive.get_bind_params(equation.params)
-    found = primitive.bind(*inputs, **params)
-    return list(found) if primitive.multiple_results else [found]
-
-
-def _live(
-    jaxpr: Any, needed: Sequence[bool] | None
-) -> list[tuple[core.JaxprEqn, tuple[bool, ...]]]:
-    """Equations that results depend on, and which of their own results; all are for None."""
-    opened = _opened(jaxpr)
-    outcomes = opened.outvars if needed is None else _chosen(opened.outvars, needed)
-    used = {atom for atom in outcomes if isinstance(atom, core.Var)}
-    found = []
-    for equation in reversed(opened.eqns):
-        wanted = tuple(variable in used for variable in equation.outvars)
-        if any(wanted) or equation.effects:
-            used |= {atom for atom in equation.invars if isinstance(atom, core.Var)}
-            found.append((equation, wanted))
-    return found[::-1]
-
-
-def _chosen(values: Sequence[Value], chosen: Sequence[bool]) -> list[Value]:
-    return [value for value, each in zip(values, chosen, strict=True) if each]
-
-
-def _opened(jaxpr: Any) -> Any:
-    """Without its constants, where it has any."""
-    return getattr(jaxpr, "jaxpr", jaxpr)
 
 
 def _words(place: _Place, flops: Counter[str]) -> jax.Array:

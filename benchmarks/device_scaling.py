@@ -17,7 +17,7 @@ import subprocess
 import sys
 from typing import Any
 
-from reporting import account, markdown, origin, parser_of, save, say
+from reporting import account, finish, markdown, origin, parser_of, say
 
 MB = 1e6
 
@@ -82,8 +82,7 @@ def main() -> None:
             for row in found
         ),
     )
-    save(arguments, result, table)
-    sys.stdout.write(table)
+    finish(arguments, result, table)
 
 
 def _in_a_process(devices: int) -> dict[str, Any]:

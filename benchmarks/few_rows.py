@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import math
 import os
-import sys
 import time
 from typing import Any
 
-from reporting import account, markdown, origin, parser_of, save, say
+from reporting import account, finish, markdown, origin, parser_of, say
 
 # (out, in): projections of Gemma 3 270M, of a model of a billion weights, and a vocabulary.
 SHAPES = ((2048, 640), (640, 2048), (8192, 2048), (262_144, 640))
@@ -44,8 +43,7 @@ def main() -> None:
             for row in rows
         ),
     )
-    save(arguments, result, table)
-    sys.stdout.write(table)
+    finish(arguments, result, table)
 
 
 def _compare(shape: tuple[int, int], rows: int, repeats: int) -> dict[str, Any]:

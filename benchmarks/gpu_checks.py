@@ -21,7 +21,6 @@ import functools
 import json
 import os
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -34,13 +33,11 @@ from adversary.answers import answers_of
 from adversary.bounds import dual_bound
 from adversary.phase1 import certified_value
 from adversary.program import program_of
+from gpu_sides import TOLERANCE, Sides, Sizes
 from reporting import RESULTS, Measured, Recorder, figure, markdown, origin, parser_of, say
 
-from coala_jax import Config, Params, PreferenceFeatures, Status, certify, cronos, select, solve
-from coala_jax._head import ConvexHead
+from coala_jax import Config, Status, certify, cronos, select, solve
 from coala_jax._status import SUCCESSES
-from coala_jax.backbones import Backbone, load_backbone
-from coala_jax.data import RowSet
 from coala_jax.decoding import (
     PAPER,
     Generation,
@@ -49,16 +46,12 @@ from coala_jax.decoding import (
     best_of_n,
     guided_generate,
 )
-from coala_jax.features import ExtractSettings, extract_store
-from coala_jax.features._settings import feature_identity
 from coala_jax.quickstart import tutoring_rows
 from coala_jax.quickstart._demo import demo_pairs, embedded_backbone
 from coala_jax.quickstart._tutoring import EVAL_PAIRS, TRAIN_PAIRS
 from coala_jax.selection import Grid
 from coala_jax.study._experiment import Settings, run_experiment
-from tools.tutoring_truth import plain_questions
 
-TOLERANCE = 1e-3
 # A gap of 1e-3 leaves outputs free by a few per cent of their norm: the root of it.
 OUTPUTS_MAY_DIFFER = 0.05
 # Rounding of a float32 sum over all rows, as a share of the bound.
@@ -69,26 +62,9 @@ STRENGTHS = (0.2, 0.1, 0.05)
 FEATURES_MAY_DIFFER = {"float32": 1e-4, "float16": 1e-2, "bfloat16": 5e-2}
 # Held-out pairs of the quickstart that rounding may turn.
 ACCURACY_MAY_DIFFER = 0.01
-# Tokens that run together on either device.
-TOKEN_BUDGET = 8192
-HEAD_NEURONS = 32
 # The products that jax may be asked to make by default; float32 features name their own.
 TF32 = "tensorfloat32"
 COLUMNS = ("check", "of", "figure", "at most", "held", "seconds", "detail")
-
-
-class Sizes(NamedTuple):
-    """Of a run."""
-
-    pairs: int
-    width: int
-    gates: int
-    rows: int
-    prompts: int
-    new_tokens: int
-    samples: int
-    train_pairs: int
-    eval_pairs: int
 
 
 WHOLE = Sizes(2000, 128, 16, 64, 8, 48, 4, TRAIN_PAIRS, EVAL_PAIRS)
@@ -150,89 +126,6 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", metavar="CHECK", help="these checks alone")
     parser.add_argument("--budget", type=float, default=300.0, help="seconds for everything")
     return parser.parse_args(argv)
-
-
-class Sides:
-    """The device and the CPU, and what was made on either, once.
-
-    Attributes:
-        sizes: of the run.
-        device: the default one.
-    """
-
-    def __init__(self, sizes: Sizes) -> None:
-        self.sizes, self.device = sizes, jax.devices()[0]
-
-    @functools.cached_property
-    def cpu(self) -> jax.Device:
-        """The CPU; jax has none where JAX_PLATFORMS leaves it out."""
-        return jax.devices("cpu")[0]
-
-    @functools.cached_property
-    def features(self) -> PreferenceFeatures:
-        """Made pairs: the chosen side is half a deviation ahead in the first column."""
-        rng = np.random.default_rng(0)
-        shape = (2, self.sizes.pairs, self.sizes.width)
-        chosen, rejected = rng.standard_normal(shape).astype(np.float32)
-        chosen[:, 0] += 0.5
-        return PreferenceFeatures(chosen, rejected)
-
-    @property
-    def params(self) -> Params:
-        """Solved until the gap, the cones and the residuals are within one tolerance."""
-        within = {f"{name}_tolerance": TOLERANCE for name in ("gap", "violation", "residual")}
-        return Params(**within, explained_minimum=0.0)
-
-    def config(self, **options: Any) -> Config:
-        """Of all solves, so that they share compilations."""
-        plain = {"n_gates": self.sizes.gates, "max_iterations": 2000, "max_epochs": 200}
-        return Config(**{**plain, **options})
-
-    @functools.cache  # noqa: B019 - there is one of these
-    def solution(self, device: jax.Device, config: Config) -> Any:
-        """`solve` on a device, as numpy arrays."""
-        with jax.default_device(device):
-            found = solve(self.params, self.features, config=config, key=jax.random.key(0))
-            return jax.tree.map(np.asarray, found)
-
-    @functools.cache  # noqa: B019
-    def backbone(self, device: jax.Device, dtype: str) -> Backbone:
-        """The embedded one, its weights on a device."""
-        with jax.default_device(device):
-            return load_backbone(embedded_backbone(), dtype=dtype)
-
-    @functools.cache  # noqa: B019
-    def pooled(self, device: jax.Device, dtype: str, precision: str | None = None) -> np.ndarray:
-        """Features of both sides of tutoring rows under a default precision of products."""
-        rows = RowSet(tutoring_rows(0, self.sizes.rows, self.sizes.rows).train)
-        settings = ExtractSettings(pooling="mean+last", token_budget=TOKEN_BUDGET)
-        with (
-            jax.default_device(device),
-            jax.default_matmul_precision(precision),
-            tempfile.TemporaryDirectory() as folder,
-        ):
-            backbone = self.backbone(device, dtype)
-            table = extract_store(rows, backbone, Path(folder) / "store", settings=settings).table
-            return np.concatenate([np.asarray(table.chosen), np.asarray(table.rejected)])
-
-    def generated(
-        self, device: jax.Device, make: Callable[[TextRewardModel, list[str]], Any]
-    ) -> Any:
-        """What a reward model on a device makes of prompts."""
-        prompts = [question.prompt for question in plain_questions(0)][: self.sizes.prompts]
-        with jax.default_device(device):
-            backbone = self.backbone(device, "float32")
-            identity = feature_identity(backbone, ExtractSettings(pooling="last"))
-            head = _drawn_head(backbone.config.hidden_size)
-            return make(TextRewardModel(backbone, head, identity), prompts)
-
-
-def _drawn_head(width: int) -> ConvexHead:
-    """A head whose rewards are of the size of one."""
-    rng = np.random.default_rng(0)
-    shapes = (width, HEAD_NEURONS), (HEAD_NEURONS,), (HEAD_NEURONS,), (width,)
-    theta1, bias, theta2, center = (rng.standard_normal(s).astype(np.float32) for s in shapes)
-    return ConvexHead(theta1 / width**0.5, bias, theta2 / HEAD_NEURONS**0.5, center)
 
 
 def checks(sides: Sides) -> list[tuple[str, str, Callable[[], Found]]]:

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,7 +29,7 @@ from grpo_report import table
 from methods import TRL
 from methods_plan import Model, Plan, read_plan
 from methods_training import ADAPTER, JOB, RESULT, lora_of, run_trl
-from reporting import HERE, account, parser_of, save, say
+from reporting import HERE, account, finish, parser_of, say
 from rounds import BEFORE, EVALUATED, NEW_TOKENS, direct, questions, rows_of
 from rounds_bill import PARTS, rounds_bill
 from training_flops import grpo_flops
@@ -87,8 +86,7 @@ def main() -> None:
         runs=[one for each in found for one in each["runs"]],
         bills=[each["bill"] for each in found],
     )
-    save(arguments, result, table(result))
-    sys.stdout.write(table(result))
+    finish(arguments, result, table(result))
 
 
 def best_rate(tried: Sequence[dict[str, Any]]) -> float:

@@ -18,7 +18,6 @@ Writes a Markdown table, its JSON and a picture.
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -27,7 +26,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from likelihood import response_log_probs
-from reporting import account, interval, markdown, origin, parser_of, save, say
+from reporting import account, finish, interval, markdown, origin, parser_of, say
 
 from coala_jax._intervals import cluster_interval
 from coala_jax.backbones import load_backbone
@@ -131,8 +130,7 @@ def main() -> None:
     found += bench.best_of(SAMPLES, plain["held out"], "")
     say(found[-1])
     result = account(prompts=len(asked["held out"]), seed=arguments.seed, rows=found)
-    save(arguments, result, _table(result))
-    sys.stdout.write(_table(result))
+    finish(arguments, result, _table(result))
     _draw(arguments.out / f"{arguments.name}.png", found)
 
 

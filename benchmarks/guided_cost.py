@@ -30,7 +30,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from reporting import account, figure, markdown, origin, parser_of, save, say
+from reporting import account, figure, finish, markdown, origin, parser_of, say
 
 PLAIN, DEFAULT = "plain", "the default: 2 candidates at every token"
 TORCH = "torch, plain"
@@ -67,8 +67,7 @@ def main() -> None:
     asked = {name: getattr(arguments, name) for name in ("steps", "repeats", "batches")}
     model = arguments.model.resolve().name if arguments.model else "embedded"
     result = account(model=model, **asked, rows=rows, peak_bytes=peaks)
-    save(arguments, result, _table(result))
-    sys.stdout.write(_table(result))
+    finish(arguments, result, _table(result))
 
 
 def _start(**job: Any) -> Any:

@@ -8,7 +8,6 @@ Made pairs, defaults of `select`. What counts: `counted_flops.py`.
 from __future__ import annotations
 
 import argparse
-import sys
 from collections import Counter
 from collections.abc import Hashable, Sequence
 from typing import Any, NamedTuple
@@ -16,7 +15,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from counted_flops import REST, counted, counting
-from reporting import account, best_seconds, markdown, origin, parser_of, save, say
+from reporting import account, best_seconds, finish, markdown, origin, parser_of, say
 
 from coala_jax import Params, PreferenceFeatures, select
 from coala_jax._inputs import prepare_features, prepare_params
@@ -160,8 +159,7 @@ def _write(arguments: argparse.Namespace, rows: list[dict[str, Any]]) -> None:
         ),
     )
     table = "\n".join([stages, functions])
-    save(arguments, result, table)
-    sys.stdout.write(table)
+    finish(arguments, result, table)
 
 
 if __name__ == "__main__":

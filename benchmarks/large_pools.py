@@ -9,11 +9,10 @@ Writes a Markdown table and its JSON.
 from __future__ import annotations
 
 import statistics
-import sys
 import time
 from typing import Any
 
-from reporting import account, markdown, origin, parser_of, save, say
+from reporting import account, finish, markdown, origin, parser_of, say
 
 COUNT = 51  # a pool of 50, and one that tells how near the edge is
 
@@ -34,8 +33,7 @@ def main() -> None:
         ("ids", "rows", "top_k of all", "by parts"),
         ((r["ids"], r["rows"], f"{r['whole']:.2f}", f"{r['parts']:.2f}") for r in rows),
     )
-    save(arguments, result, table)
-    sys.stdout.write(table)
+    finish(arguments, result, table)
 
 
 def _compare(ids: int, rows: int, repeats: int) -> dict[str, Any]:

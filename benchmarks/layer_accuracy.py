@@ -17,7 +17,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from accuracy import HELD_OUT, METHODS, Judged, Totals, rows_of, training_rows
+from accuracy import HELD_OUT, Totals, rows_of, training_rows
+from accuracy_methods import METHODS, Judged
 from reporting import account, interval, markdown, origin
 from resumed_parts import Parts
 

@@ -20,24 +20,9 @@ from typing import Any
 import numpy as np
 from methods_head import STORE, fit_head
 from methods_plan import HEAD, PLACES, ROWS, UNTRAINED, Plan, PlanError, folder_of, rooted
-from methods_quality import (
-    GUIDED,
-    PLAIN,
-    PairLogProbs,
-    answers,
-    judged,
-    pair_log_probs,
-    questions,
-)
-from methods_rows import (
-    HELD_OUT,
-    made_from,
-    read_part,
-    require_made_from,
-    rows_of,
-    write_parts,
-)
-from methods_training import ADAPTER, FINAL, MERGED, Trainer
+from methods_quality import GUIDED, PLAIN, PairLogProbs, answers, judged, pair_log_probs, questions
+from methods_rows import HELD_OUT, made_from, read_part, require_made_from, rows_of, write_parts
+from methods_training import ADAPTER, FINAL, MERGED, Trainer, margins_of
 from reporting import say
 from training_flops import training_flops
 
@@ -55,8 +40,6 @@ from coala_jax.decoding import TextRewardModel
 
 SETTINGS, RESULT = "settings.json", "result.json"
 BEST_OF = "best of {}"
-# What TRL calls the mean reward difference of a step, by its trainers.
-TRL_MARGINS = ("rewards/margins", "margin")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -247,7 +230,7 @@ class Cell:
             "setting": setting._asdict(),
             "trials": trials,
             "stages": [self._training_stage(run, frozen)],
-            "margins": _margins(run["log"]),
+            "margins": margins_of(run["log"]),
             "trl": {name: run[name] for name in ("versions", "device", "steps")},
         }
         if method.kind == "reward":
@@ -389,13 +372,3 @@ def _given(part: Any) -> dict[str, Any]:
         for name, value in vars(part).items()
         if value is not None and name not in PLACES
     }
-
-
-def _margins(log: Sequence[Mapping[str, Any]]) -> dict[str, list[float]] | None:
-    """TRL's mean reward difference by step, of methods that have one."""
-    for name in TRL_MARGINS:
-        found = [entry for entry in log if name in entry]
-        if found:
-            steps = [float(entry["step"]) for entry in found]
-            return {"steps": steps, "values": [float(entry[name]) for entry in found]}
-    return None

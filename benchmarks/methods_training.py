@@ -16,7 +16,7 @@ import json
 import os
 import signal
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,6 +34,8 @@ from coala_jax.backbones import load_backbone
 
 TRAINER = HERE / "contenders" / "trl_trainer.py"
 RESULT, JOB, ADAPTER, MERGED = "result.json", "job.json", "adapter", "merged"
+# What TRL calls the mean reward difference of a step, by its trainers.
+TRL_MARGINS = ("rewards/margins", "margin")
 # Folder of the run on all training pairs.
 FINAL = "final"
 LAST_LINES = 2000
@@ -208,3 +210,13 @@ def _ending(code: int) -> str:
     if code == -signal.SIGKILL:
         return "killed, as Linux does where memory is short; a smaller `batch` of the method helps"
     return f"exit code {code}"
+
+
+def margins_of(log: Sequence[Mapping[str, Any]]) -> dict[str, list[float]] | None:
+    """TRL's mean reward difference by step, of methods that have one."""
+    for name in TRL_MARGINS:
+        found = [entry for entry in log if name in entry]
+        if found:
+            steps = [float(entry["step"]) for entry in found]
+            return {"steps": steps, "values": [float(entry[name]) for entry in found]}
+    return None

@@ -11,12 +11,11 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from reporting import account, cells, interval, markdown, origin, parser_of, save, say
+from reporting import account, cells, finish, interval, markdown, origin, parser_of, say
 
 from coala_jax._intervals import cluster_interval
 from coala_jax._types import Config, Params
@@ -58,8 +57,7 @@ def main() -> None:
         eval_pairs=arguments.eval_pairs,
         rows=rows,
     )
-    save(arguments, result, _table(result))
-    sys.stdout.write(_table(result))
+    finish(arguments, result, _table(result))
 
 
 def _arguments() -> argparse.Namespace:

@@ -55,6 +55,12 @@ def save(arguments: argparse.Namespace, result: dict[str, Any], table: str) -> N
     write_text(arguments.out / f"{arguments.name}.md", table)
 
 
+def finish(arguments: argparse.Namespace, result: dict[str, Any], table: str) -> None:
+    """Write a result, and print its table."""
+    save(arguments, result, table)
+    sys.stdout.write(table)
+
+
 def markdown(head: str, columns: Sequence[str], rows: Iterable[Iterable[Any]]) -> str:
     """A table under a line."""
     return "\n".join([head, "", *map(cells, [columns, ["---"] * len(columns), *rows]), ""])

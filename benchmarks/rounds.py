@@ -18,14 +18,14 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
-from reporting import account, interval, markdown, origin, parser_of, save, say
+from reporting import account, finish, interval, markdown, origin, parser_of, say
+from round_answers import held_out_answers
 
 from coala_jax import GroupFeatures, Params, PreferenceFeatures, select
 from coala_jax._group_inputs import prepare_groups
@@ -82,8 +82,7 @@ def main() -> None:
     rows = [row for seed in arguments.seeds for row in of_seed(arguments, backbone, seed)]
     told = ("rounds", "seeds", "samples", "questions", "best_of", "development")
     result = account(settings={name: getattr(arguments, name) for name in told}, rows=rows)
-    save(arguments, result, table(result))
-    sys.stdout.write(table(result))
+    finish(arguments, result, table(result))
 
 
 def of_seed(
@@ -199,18 +198,14 @@ def rows_of(
     folder: Path, seed: int, name: str, way: str, **counted: int
 ) -> Iterator[dict[str, Any]]:
     """The directness of held-out answers in a folder."""
-    path = folder / f"held-out-{way}.jsonl"
-    lines = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
-    texts = path.with_name(f"{path.stem}-texts.jsonl").read_text("utf-8").splitlines()
-    drawn = [json.loads(line) for line in texts]
-    tokens = sum(len(ids) for line in drawn for ids in line["ids"])
+    lines, evaluations_a_token = held_out_answers(folder, way)
     yield {
         "seed": seed,
         "head": name,
         "way": way,
         "direct": [line["rewards"][0] for line in lines],
         "groups": [line["name"].rsplit("/", 2)[0] for line in lines],
-        "evaluations a token": sum(line["evaluations"] for line in drawn) / tokens,
+        "evaluations a token": evaluations_a_token,
         **counted,
     }
 

@@ -9,22 +9,12 @@ phases. Five folds; how many of the eight strengths are tried depends on the pai
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from reporting import (
-    SHARED_FOLDER,
-    account,
-    best_seconds,
-    markdown,
-    origin,
-    parser_of,
-    save,
-    say,
-)
+from reporting import SHARED_FOLDER, account, best_seconds, finish, markdown, origin, parser_of, say
 
 from coala_jax import Params, PreferenceFeatures, solve
 from coala_jax.selection import SELECTED, choose_strengths
@@ -111,8 +101,7 @@ def _write(arguments: argparse.Namespace, rows: list[dict[str, Any]]) -> None:
         for row in rows
     )
     table = markdown(f"{origin(result)}.", COLUMNS, shown)
-    save(arguments, result, table)
-    sys.stdout.write(table)
+    finish(arguments, result, table)
 
 
 if __name__ == "__main__":

@@ -13,14 +13,13 @@ started again. Needs scikit-learn and vaderSentiment.
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from reporting import SHARED_FOLDER, account, interval, markdown, origin, parser_of, save, say
+from reporting import SHARED_FOLDER, account, finish, interval, markdown, origin, parser_of, say
+from round_answers import held_out_answers
 from sentiment_task import Judges, read_reviews, review_prompts
 
 from coala_jax._intervals import cluster_interval
@@ -88,23 +87,19 @@ def main() -> None:
         report=found.report(),
         rows=rows,
     )
-    save(arguments, result, table(result))
-    sys.stdout.write(table(result))
+    finish(arguments, result, table(result))
 
 
 def _row(folder: Path, name: str, way: str, judges: Judges, tokens: int) -> dict[str, Any]:
     """Scores of the texts of held-out beginnings in a folder."""
-    path = folder / f"held-out-{way}.jsonl"
-    texts = [json.loads(line)["answers"][0] for line in path.read_text("utf-8").splitlines()]
-    drawn = path.with_name(f"{path.stem}-texts.jsonl").read_text("utf-8").splitlines()
-    lines = [json.loads(line) for line in drawn]
-    made = sum(len(ids) for line in lines for ids in line["ids"])
+    lines, evaluations_a_token = held_out_answers(folder, way)
+    texts = [line["answers"][0] for line in lines]
     return {
         "head": name,
         "way": way,
         "vader": judges.vader(texts).tolist(),
         "tfidf": judges.tfidf(texts).tolist(),
-        "evaluations a token": sum(line["evaluations"] for line in lines) / made,
+        "evaluations a token": evaluations_a_token,
         "tokens": tokens,
     }
 

@@ -12,7 +12,7 @@ from coala_jax._accuracy import pairwise_accuracy
 # Temperatures are sought within these factors of the differences' own root mean square.
 _TEMPERATURES = (1e-2, 1e4)
 # Bins of confidence from a half to one, of equal width (Guo et al. 2017).
-_BINS = 10
+BINS = 10
 
 
 def log_losses(margins: np.ndarray, temperature: float = 1.0) -> np.ndarray:
@@ -73,8 +73,13 @@ def calibration_error(
     """
     margins = np.asarray(margins, np.float64)
     weight = np.ones_like(margins) if weight is None else np.asarray(weight, np.float64)
-    confidence = np.exp(-log_losses(np.abs(margins), temperature))
+    confidence, place = confidence_bins(margins, temperature)
     right = pairwise_accuracy(margins, np.zeros_like(margins))
-    place = np.minimum((2 * _BINS * (confidence - 0.5)).astype(int), _BINS - 1)
-    off = np.bincount(place, weight * (right - confidence), minlength=_BINS)
+    off = np.bincount(place, weight * (right - confidence))
     return float(np.abs(off).sum() / weight.sum())
+
+
+def confidence_bins(margins: np.ndarray, temperature: float) -> tuple[np.ndarray, np.ndarray]:
+    """(n,) confidence sigmoid(|margin| / T) of every pair, and (n,) number of its bin of `BINS`."""
+    confidence = np.exp(-log_losses(np.abs(np.asarray(margins, np.float64)), temperature))
+    return confidence, np.minimum((2 * BINS * (confidence - 0.5)).astype(int), BINS - 1)

@@ -245,7 +245,7 @@ class RewardModel:
         trained_on: str | None = None,
         scores: str | None = None,
     ) -> None:
-        """Write the head with its temperature: `head.safetensors` and `head.json`.
+        """Write the head with its temperature: `head.safetensors`, `head.json`, a model card.
 
         Args:
             folder: made if missing.
@@ -273,9 +273,11 @@ class RewardModel:
                 name: value if isinstance(value, bool | int | str | None) else str(value)
                 for name, value in vars(config).items()
             }
+            info["result"] = self._result()
         else:
             account = getattr(self, "_account", {})
-            info |= {name: account[name] for name in ("params", "config") if name in account}
+            kept = ("params", "config", "result")
+            info |= {name: account[name] for name in kept if name in account}
         known = getattr(self, "_account", {})  # of the head that was loaded
         if trained_on is not None:
             PromptFingerprint.from_text(trained_on)
@@ -287,13 +289,17 @@ class RewardModel:
         save_head(folder, self._head(), valid_json(info))
 
     @classmethod
-    def load(cls, folder: str | os.PathLike[str]) -> RewardModel:
+    def load(cls, folder: str | os.PathLike[str], *, download: bool = False) -> RewardModel:
         """A model that `save`, or a command, has written; it scores, and knows no training pairs.
+
+        Args:
+            folder: of the head, or its hub id, ``ORG/NAME`` or ``ORG/NAME@REVISION``.
+            download: fetch what the hub's cache lacks of an id; without it nothing is fetched.
 
         Raises:
             HeadFileError: no usable head.
         """
-        head, metadata = load_head(folder)
+        head, metadata = load_head(folder, download=download)
         model = cls()
         try:
             scale = metadata.log_odds_scale
@@ -334,6 +340,33 @@ class RewardModel:
         if hasattr(self, "head_"):
             fitted = f": {type(self.head_).__name__} of {self.n_features_in_} features"
         return f"RewardModel(select={self.select}, random_state={self.random_state}){fitted}"
+
+    def _result(self) -> dict[str, Any]:
+        """How the solve ended and what left-out pairs say, as the commands record it."""
+        result: dict[str, Any] = {
+            "status": Status(int(self.solution_.status)).name.lower(),
+            "train": {"rewards/accuracies": self._train_accuracy},
+        }
+        if self.choice_ is None or self.choice_.odds is None:
+            return result
+        found = self.verdict()
+        rivals = {rival.name: rival for rival in found.rivals}
+        linear = rivals.get("linear probe")
+        return result | {
+            "warnings": list(found.warnings),
+            "left_out": {
+                "rewards/accuracies": found.accuracy.mean,
+                "accuracy_interval": found.accuracy._asdict(),
+                "calibrated_log_loss": found.log_loss._asdict(),
+                "calibration_error": found.calibration_error,
+            },
+            "baseline": None
+            if linear is None
+            else {
+                "linear_probe_accuracy": linear.accuracy,
+                "head_minus_linear_probe": linear.head_minus._asdict(),
+            },
+        }
 
     def _set_head(self, head: Head) -> None:
         self.head_ = head

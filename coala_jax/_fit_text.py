@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from coala_jax._estimator import RewardModel
 from coala_jax.backbones import Backbone, load_backbone
 from coala_jax.data import RowOptions, read_rows
@@ -103,8 +105,8 @@ def fit_text(
         table = extract_store(row_set, backbone, out, settings=settings).table
         pairs = pairs_of_table("data", table, row_set.rows, row_set.chat_template)
         fitted = (RewardModel() if estimator is None else estimator).fit(
-            pairs.chosen,
-            pairs.rejected,
+            np.asarray(pairs.chosen, np.float32),
+            np.asarray(pairs.rejected, np.float32),
             groups=pairs.keys,
             sample_weight=pairs.weight,
             margin=pairs.margin,

@@ -22,7 +22,7 @@ from coala_jax._inputs import (
     taken,
 )
 from coala_jax._relative_weights import over_their_mean
-from coala_jax._row_blocks import as_bits, from_bits, map_blocks
+from coala_jax._row_blocks import as_bits, from_bits, map_blocks, max_blocks, sum_blocks
 from coala_jax._row_mesh import RowMesh, row_mesh_of
 from coala_jax._types import Config, Features, GroupFeatures, Params, float_dtype
 from coala_jax.losses import LOSSES
@@ -180,17 +180,45 @@ def map_arrays(function: Callable[[Arrays], Tree], arrays: Arrays) -> Tree:
         function: of some n of them to a pytree of (n c, ...) arrays, for any c.
         arrays: all of them.
     """
+    found: Tree = _by_block(map_blocks, function, arrays, ())
+    return found
+
+
+def sum_arrays(function: Callable[..., Tree], arrays: Arrays, *values: jax.Array) -> Tree:
+    """A function of some pairs or groups, summed over all, block by block where they are compact.
+
+    Args:
+        function: of some n of them, and of what belongs to these, to a pytree that adds up.
+        arrays: all of them.
+        values: arrays whose first axis is theirs.
+    """
+    found: Tree = _by_block(sum_blocks, function, arrays, values)
+    return found
+
+
+def max_arrays(function: Callable[..., Tree], arrays: Arrays, *values: jax.Array) -> Tree:
+    """The largest values of a function of some pairs or groups; arguments as above."""
+    found: Tree = _by_block(max_blocks, function, arrays, values)
+    return found
+
+
+def _by_block(
+    over_blocks: Callable[..., Any],
+    function: Callable[..., Any],
+    arrays: Arrays,
+    values: tuple[jax.Array, ...],
+) -> Any:
     if not arrays.compact:
-        return function(arrays)
+        return function(arrays, *values)
     dtype = arrays.weight.dtype
 
-    def of_block(block: Arrays) -> Tree:
+    def of_block(block: Arrays, *some: jax.Array) -> Any:
         floats = jax.tree.map(lambda leaf, whole: from_bits(leaf, whole.dtype), block, arrays)
         wide = jax.tree.map(lambda leaf: leaf.astype(dtype), floats)
-        return function(dataclasses.replace(wide, mesh=None, compact=False))
+        return function(dataclasses.replace(wide, mesh=None, compact=False), *some)
 
     width = sum(math.prod(side.shape[1:]) for side in arrays.responses_by_side)
-    return map_blocks(of_block, arrays.mesh, jax.tree.map(as_bits, arrays), width=width)
+    return over_blocks(of_block, arrays.mesh, jax.tree.map(as_bits, arrays), *values, width=width)
 
 
 class ScoredGroups(NamedTuple):

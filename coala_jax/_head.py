@@ -15,7 +15,11 @@ import numpy as np
 import safetensors.numpy
 
 from coala_jax._errors import CoalaError
+from coala_jax._extras import how_to_install
 from coala_jax._files import write_files
+from coala_jax._hub_files import has_client, how_to_fetch, not_found, snapshot_folder
+from coala_jax._hub_ids import HEAD_ID
+from coala_jax._model_card import CARD, keeps_own_card, model_card
 
 HEAD_FORMAT = "coala-jax-head/3"
 # Before 3 there was no linear path.
@@ -249,12 +253,13 @@ def require_one_head(head: Head) -> None:
 
 
 def save_head(folder: str | os.PathLike[str], head: Head, info: Mapping[str, Any]) -> None:
-    """Write `head.safetensors` (zero neurons pruned) and `head.json` into a folder.
+    """Write `head.safetensors` (zero neurons pruned), `head.json` and a model card into a folder.
 
     In float32, or in float64 as a head of a solve under x64 is.
 
     Args:
-        folder: created if missing; existing head files are replaced when the new ones are whole.
+        folder: created if missing; existing head files are replaced when the new ones are whole,
+            but a `README.md` that this package has not written stays.
         head: one head, not a batch.
         info: JSON-serialisable account of how it was made, on what features, with what result.
 
@@ -287,17 +292,61 @@ def save_head(folder: str | os.PathLike[str], head: Head, info: Mapping[str, Any
     document = {"format": HEAD_FORMAT, "features": width, "neurons": neurons, **info}
     tensors = safetensors.numpy.save(arrays, {"format": HEAD_FORMAT})
     text = json.dumps(document, indent=2) + "\n"
-    write_files({path / WEIGHTS: tensors, path / ACCOUNT: text.encode()})
+    card = {} if keeps_own_card(path) else {path / CARD: model_card(document).encode()}
+    write_files({path / WEIGHTS: tensors, path / ACCOUNT: text.encode(), **card})
 
 
-def load_head(folder: str | os.PathLike[str]) -> tuple[Head, HeadMetadata]:
+def find_head(head: str | os.PathLike[str], *, download: bool = False) -> Path:
+    """The folder of a head that is named by a path, or by its id on the Hugging Face hub.
+
+    Args:
+        head: a folder, or ``ORG/NAME`` or ``ORG/NAME@REVISION`` where there is no such folder; a
+            revision is a branch, tag or commit. Of a repository the head's two files alone are
+            read: safetensors and JSON.
+        download: fetch what the hub's cache lacks of them; without it the cache alone is looked at
+            and no connection is opened.
+
+    Returns:
+        The folder; one that there is not where the name is no id.
+
+    Raises:
+        HeadFileError: an id that is not in the cache or cannot be fetched, or whose repository has
+            no head; the message says what to do.
+    """
+    path, named = Path(head), HEAD_ID.fullmatch(os.fspath(head))
+    if path.exists() or named is None or not (download or has_client()):
+        return path
+    if not has_client():
+        raise HeadFileError(
+            f"{head}: no such folder, and to fetch a head from the hub huggingface_hub is needed; "
+            f"{how_to_install('text')}"
+        )
+    hub_id, revision = named["hub_id"], named["revision"]
+    try:
+        folder = snapshot_folder(hub_id, revision, (WEIGHTS, ACCOUNT), download=download)
+    except Exception as error:  # its HTTP client has errors of its own, and changes with versions
+        raise HeadFileError(f"no head: {not_found(hub_id, revision, download, error)}") from error
+    for name in (WEIGHTS, ACCOUNT):
+        if not (folder / name).is_file():
+            raise HeadFileError(f"{head}: no head, {name} is not there; {how_to_fetch(download)}")
+    return folder
+
+
+def load_head(
+    folder: str | os.PathLike[str], *, download: bool = False
+) -> tuple[Head, HeadMetadata]:
     """Read a head and the account beside it; one of format 1 has a centre of zeros.
+
+    Args:
+        folder: of the head, or its hub id, ``ORG/NAME`` or ``ORG/NAME@REVISION``.
+        download: fetch what the hub's cache lacks of an id; without it nothing is fetched.
 
     Returns:
         The head with numpy leaves in the dtype of the file, and what `head.json` says of it.
 
     Raises:
-        HeadFileError: a file is missing, unreadable, of another format or misshapen.
+        HeadFileError: a file is missing, unreadable, of another format or misshapen; an id that
+            cannot be had.
 
     Example:
         >>> import numpy as np
@@ -308,7 +357,8 @@ def load_head(folder: str | os.PathLike[str]) -> tuple[Head, HeadMetadata]:
         >>> bool(np.all(loaded.theta2 == head.theta2)), metadata.log_odds_scale
         (True, 0.5)
     """
-    weights, account = (Path(folder) / name for name in (WEIGHTS, ACCOUNT))
+    found = find_head(folder, download=download)
+    weights, account = (found / name for name in (WEIGHTS, ACCOUNT))
     for file in (weights, account):
         if not file.is_file():
             raise HeadFileError(

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.sharding import PartitionSpec
 
-from coala_jax._row_mesh import RowMesh, parts_of
+from coala_jax._row_mesh import RowMesh, parts_of, reduced_over_devices
 
 Tree = TypeVar("Tree")
 
@@ -114,16 +114,7 @@ def _reduced(
             total = jax.tree.map(combine, total, found)
         return total
 
-    if mesh is None:
-        return here(*arrays)
-
-    def everywhere(*arrays: Any) -> Tree:
-        return across(here(*arrays), mesh.axes)
-
-    split = jax.shard_map(
-        everywhere, mesh=mesh.mesh, in_specs=PartitionSpec(mesh.axes), out_specs=PartitionSpec()
-    )
-    return split(*arrays)
+    return reduced_over_devices(mesh, here, across, *arrays)
 
 
 def blocks_of(groups: int, width: int, mesh: RowMesh | None) -> int:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +15,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from coala_jax._errors import CoalaError
 
+Tree = TypeVar("Tree")
 # Errors of rows that are split over devices where each of them has a solve of its own.
 SPLIT_TWICE = "features are split over devices by their first axis"
 SPLIT_ONE = (
@@ -130,6 +131,36 @@ def on_each_device(
     )
     found: tuple[jax.Array, jax.Array] = split(*rows)
     return found
+
+
+def reduced_over_devices(
+    mesh: RowMesh | None,
+    function: Callable[..., Tree],
+    across: Callable[[Tree, tuple[str, ...]], Tree],
+    *arrays: Any,
+    row_axes: Sequence[int] | None = None,
+) -> Tree:
+    """A function of the rows of every device, reduced over all of them, the same on each.
+
+    Args:
+        mesh: where the rows lie; None is one device.
+        function: of the arrays, to a pytree.
+        across: `lax.psum` or another reduction over the axes of a mesh.
+        arrays: pytrees of arrays.
+        row_axes: of each of them, the axis of its rows; None for the first of all.
+    """
+    if mesh is None:
+        return function(*arrays)
+    axes = mesh.axes
+    specs = [PartitionSpec(*[None] * axis, axes) for axis in row_axes or [0] * len(arrays)]
+
+    def everywhere(*here: Any) -> Tree:
+        return across(function(*here), axes)
+
+    split = jax.shard_map(
+        everywhere, mesh=mesh.mesh, in_specs=tuple(specs), out_specs=PartitionSpec()
+    )
+    return split(*arrays)
 
 
 def among_largest(mesh: RowMesh | None, largest: jax.Array, count: int) -> jax.Array:

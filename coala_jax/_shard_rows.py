@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
@@ -11,19 +10,22 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from coala_jax._errors import CoalaError
-from coala_jax._processes import gathered_texts, together
+from coala_jax._processes import together, told_by_all
+from coala_jax._stored_rows import StoredRows
 from coala_jax._types import GroupFeatures, PreferenceFeatures, float_dtype
 
 FeaturesT = TypeVar("FeaturesT", PreferenceFeatures, GroupFeatures)
-Columns: TypeAlias = dict[str, np.ndarray | None]
+# Features that lie in files are read where they are put on a device.
+Columns: TypeAlias = dict[str, Any]
 # Name of the axis that rows are split over.
 ROWS = "rows"
 _FEWEST = 2
-# Columns that may be None, and what they stand for then.
-_FILLED = {"weight": 1.0, "margin": 0.0, "mask": True}
+# Numbers of rows that may be None, and what they stand for then.
+NEUTRAL = {"weight": 1.0, "margin": 0.0}
+_FILLED = {**NEUTRAL, "mask": True}
 
 
-class Part(NamedTuple):
+class Holding(NamedTuple):
     """What a process has of the features.
 
     Attributes:
@@ -108,8 +110,17 @@ def split_rows(features: PreferenceFeatures | GroupFeatures, mesh: Mesh | None) 
         columns = filled_columns(columns, own.rows, each * devices)
     sharding = NamedSharding(mesh, PartitionSpec(mesh.axis_names[0]))
 
-    def put(value: np.ndarray) -> jax.Array:
+    here = [device for device in mesh.devices.flat if device.process_index == jax.process_index()]
+
+    def put(value: np.ndarray | StoredRows) -> jax.Array:
         shape = (each * mesh.size, *value.shape[1:])
+        if isinstance(value, StoredRows):
+            begins = range(0, len(value), each)
+            placed = [
+                value[begin : begin + each].on_device(device)
+                for begin, device in zip(begins, here, strict=True)
+            ]
+            return jax.make_array_from_single_device_arrays(shape, sharding, placed)
         return jax.make_array_from_process_local_data(sharding, value, shape)
 
     split: Any = {name: None if value is None else put(value) for name, value in columns.items()}
@@ -117,7 +128,7 @@ def split_rows(features: PreferenceFeatures | GroupFeatures, mesh: Mesh | None) 
     return SplitRows(type(features)(**split), place, copy_of)
 
 
-def _own(features: Any, mesh: Mesh | None) -> tuple[Mesh, Columns, Part]:
+def _own(features: Any, mesh: Mesh | None) -> tuple[Mesh, Columns, Holding]:
     """What this process brings, checked by itself."""
     if not isinstance(features, PreferenceFeatures | GroupFeatures):
         raise TypeError(
@@ -127,10 +138,10 @@ def _own(features: Any, mesh: Mesh | None) -> tuple[Mesh, Columns, Part]:
     mesh = all_devices() if mesh is None else _one_axis(mesh)
     columns = {name: _on_host(name, value) for name, value in features._asdict().items()}
     devices = sum(device.process_index == jax.process_index() for device in mesh.devices.flat)
-    return mesh, columns, part_of(columns, devices)
+    return mesh, columns, holding_of(columns, devices)
 
 
-def _places(mesh: Mesh, parts: Sequence[Part], each: int) -> tuple[np.ndarray, np.ndarray]:
+def _places(mesh: Mesh, parts: Sequence[Holding], each: int) -> tuple[np.ndarray, np.ndarray]:
     """`SplitRows.place` and `copy_of`, of the rows of the processes and so many a device."""
     owners = np.repeat([device.process_index for device in mesh.devices.flat], each)
     before = np.cumsum([0, *(part.rows for part in parts)])
@@ -150,7 +161,7 @@ def all_devices() -> Mesh:
     return Mesh(np.array(jax.devices()), (ROWS,), axis_types=(AxisType.Auto,))
 
 
-def part_of(columns: Columns, devices: int) -> Part:
+def holding_of(columns: Columns, devices: int) -> Holding:
     """What this process has.
 
     Raises:
@@ -166,7 +177,7 @@ def part_of(columns: Columns, devices: int) -> Part:
         for name, value in columns.items()
     }
     rows = lengths.pop()[0]
-    return Part(rows, devices, kinds, _first_with_weight(columns["weight"], rows))
+    return Holding(rows, devices, kinds, _first_with_weight(columns["weight"], rows))
 
 
 def _first_with_weight(weight: np.ndarray | None, rows: int) -> int:
@@ -174,7 +185,7 @@ def _first_with_weight(weight: np.ndarray | None, rows: int) -> int:
     return 0 if weight is None or not rows else int(np.argmax(weight > 0))
 
 
-def agreed_columns(columns: Columns, rows: int, parts: Sequence[Part]) -> Columns:
+def agreed_columns(columns: Columns, rows: int, parts: Sequence[Holding]) -> Columns:
     """The columns that any process has, with as many members of a group in all.
 
     Args:
@@ -236,8 +247,10 @@ def filled_columns(columns: Columns, rows: int, length: int) -> Columns:
     if weight is None:
         weight = np.ones(rows, float_dtype())
 
-    def longer(value: np.ndarray) -> np.ndarray:
+    def longer(value: Any) -> Any:
         shape = (length - rows, *value.shape[1:])
+        if rows and isinstance(value, StoredRows):
+            return value[np.concatenate([np.arange(rows), np.full(length - rows, first)])]
         copies = np.broadcast_to(value[first], shape) if rows else np.zeros(shape, value.dtype)
         return np.concatenate([value, copies])
 
@@ -258,9 +271,9 @@ def _one_axis(mesh: Mesh) -> Mesh:
     return mesh
 
 
-def _on_host(name: str, value: Any) -> np.ndarray | None:
-    if value is None:
-        return None
+def _on_host(name: str, value: Any) -> np.ndarray | StoredRows | None:
+    if value is None or isinstance(value, StoredRows):
+        return value
     if not hasattr(value, "dtype") or not hasattr(value, "shape"):
         raise TypeError(f"features.{name} must be a jax or numpy array, got {type(value).__name__}")
     if isinstance(value, jax.Array) and not value.is_fully_addressable:
@@ -272,14 +285,13 @@ def _on_host(name: str, value: Any) -> np.ndarray | None:
     return host.astype(float_dtype()) if name in ("weight", "margin") else host
 
 
-def _told_by_all(own: Part) -> list[Part]:
+def _told_by_all(own: Holding) -> list[Holding]:
     """The parts of all processes; all get the same, and so raise the same errors.
 
     Raises:
         ValueError: pairs in some and groups in others; the same in all.
     """
-    texts = gathered_texts([json.dumps([own.rows, own.devices, own.columns, own.first])])
-    told = [json.loads(text) for text in texts]
+    told = told_by_all([own.rows, own.devices, own.columns, own.first])
     if len({frozenset(columns) for _, _, columns, _ in told}) > 1:
         raise CoalaError(
             f"features are pairs in some of the {len(told)} processes and groups in others: give "
@@ -288,11 +300,11 @@ def _told_by_all(own: Part) -> list[Part]:
     parts = []
     for rows, devices, columns, first in told:
         kinds = {name: kind and (tuple(kind[0]), kind[1]) for name, kind in columns.items()}
-        parts.append(Part(rows, devices, kinds, first))
+        parts.append(Holding(rows, devices, kinds, first))
     return parts
 
 
-def _members(parts: Sequence[Part]) -> set[int]:
+def _members(parts: Sequence[Holding]) -> set[int]:
     """How many members groups have in the processes; nothing of pairs.
 
     Raises:

@@ -22,10 +22,10 @@ def sharded_vmap(
 ) -> Callable[..., Any]:
     """`jax.vmap` along first axes, its elements split over devices that do not wait for each other.
 
-    `jax.shard_map` of the `vmap` of each device's elements: each runs its own loops to their own
-    ends, and nothing is exchanged. (Under `jax.jit` of a plain `vmap` of split arguments a loop
-    ends on no device before it has ended on all, and results come back whole on every one.) For
-    values of `Params`, keys of gates, or targets on the same features.
+    `jax.shard_map` of the `vmap` of each device's elements, or of a single one alone: each runs its
+    own loops to their own ends, and nothing is exchanged. (Under `jax.jit` of a plain `vmap` of
+    split arguments a loop ends on no device before it has ended on all, and results come back whole
+    on every one.) For values of `Params`, keys of gates, or targets on the same features.
 
     Args:
         function: of arrays and pytrees of them; jitted. What it closes over becomes a constant of
@@ -76,7 +76,7 @@ def sharded_vmap(
     # Loops that start from zeros, as those of `solve` do, are beyond the check of what varies.
     run = jax.jit(
         jax.shard_map(
-            jax.vmap(function, axes),
+            _of_elements(function, axes),
             mesh=line,
             in_specs=specs,
             out_specs=by_element,
@@ -102,6 +102,27 @@ def sharded_vmap(
         return jax.tree.map(lambda leaf: leaf[:batch], results) if missing else results
 
     return over_devices
+
+
+def _of_elements(
+    function: Callable[..., Any], axes: int | tuple[int | None, ...] | None
+) -> Callable[..., Any]:
+    """`jax.vmap`, but of a single element the function itself.
+
+    A product with a batch axis of one rounds otherwise, and epochs and steps may be others.
+    """
+
+    def of_elements(*arguments: Any) -> Any:
+        each = axes if isinstance(axes, tuple) else (axes,) * len(arguments)
+        if _batch_of(arguments, each) > 1:
+            return jax.vmap(function, axes)(*arguments)
+        alone = [
+            argument if axis is None else jax.tree.map(lambda leaf: jnp.asarray(leaf)[0], argument)
+            for argument, axis in zip(arguments, each, strict=True)
+        ]
+        return jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], function(*alone))
+
+    return of_elements
 
 
 def _batch_of(arguments: Sequence[Any], axes: Sequence[int | None]) -> int:

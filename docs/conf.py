@@ -44,8 +44,6 @@ myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 4
 # Notebooks come with their outputs; tests run them.
 nb_execution_mode = "off"
-# One notebook stands first, and others need not be there.
-suppress_warnings = ["toc.empty_glob"]
 
 _made_pages.copy_pages(sorted((ROOT / "notebooks").glob("*.ipynb")), HERE / "notebooks", ROOT)
 _made_pages.copy_pages((ROOT / name for name in _made_pages.ROOT_PAGES), HERE / "project", ROOT)

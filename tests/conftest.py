@@ -3,15 +3,20 @@
 import os
 import sys
 from collections.abc import Callable
+from importlib.machinery import ModuleSpec
 from importlib.metadata import version
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
-# Compiling is most of what tests of tiny shapes do: without optimisation it takes half as long, and
-# with the older emitters, where a jaxlib still has them, half of that. XLA reads the flags once, so
-# they stand before anything that imports jax; one that it does not know ends the process.
+# Compiling is most of what tests of tiny shapes do: without optimisation it takes half as long, with
+# the older emitters, where a jaxlib still has them, half of that, and two thirds of what is left
+# without passes that look for what these programs do not have. XLA reads the flags once, so they
+# stand before anything that imports jax; one that it does not know ends the process.
 os.environ.setdefault(
     "XLA_FLAGS",
-    "--xla_backend_optimization_level=0"
+    "--xla_backend_optimization_level=0 --xla_cpu_parallel_codegen_split_count=1"
+    " --xla_disable_hlo_passes=simplify-while-loops,while-loop-invariant-code-motion"
+    ",while-loop-constant-sinking,tree_reduction_rewriter,cpu-parallel-task-assigner,hlo-verifier"
     + (
         " --xla_cpu_use_fusion_emitters=false"
         if tuple(map(int, version("jaxlib").split(".")[:2])) < (0, 11)
@@ -30,6 +35,37 @@ settings.register_profile(
     "house", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("house")
+
+
+@pytest.fixture
+def put_client(monkeypatch: pytest.MonkeyPatch) -> Callable[..., ModuleType]:
+    """Put a module in place of a tracker's client: ``put_client(name, **members)``."""
+
+    def put(name: str, **members: object) -> ModuleType:
+        module = ModuleType(name)
+        module.__spec__ = ModuleSpec(name, None)  # installed, to who looks for it
+        vars(module).update(members)
+        monkeypatch.setitem(sys.modules, name, module)
+        return module
+
+    return put
+
+
+@pytest.fixture
+def trackio(put_client: Callable[..., ModuleType]) -> SimpleNamespace:
+    """What a stand-in for trackio was told; it prints, as the real one does."""
+    told = SimpleNamespace(started=[], logged=[], finished=False)
+
+    def init(**options: object) -> None:
+        print("* Trackio project initialized")
+        told.started.append(options)
+
+    def log(figures: dict[str, float], step: int | None = None) -> None:
+        assert not told.finished
+        told.logged.append((step, figures))
+
+    put_client("trackio", init=init, log=log, finish=lambda: vars(told).update(finished=True))
+    return told
 
 
 # Half of what Linux lets a process have: every compiled program takes some, and with too many XLA

@@ -13,17 +13,24 @@ SHARD_ROWS = 16
 IDENTITY = FeatureIdentity(*(f"{name} of it" for name in FeatureIdentity._fields))
 
 
-def write_stores(folder: Path, rows: list[RowRecord], chosen, rejected, parts: int = 0) -> Path:
+def write_stores(
+    folder: Path,
+    rows: list[RowRecord],
+    chosen,
+    rejected,
+    parts: int = 0,
+    shard_rows: int = SHARD_ROWS,
+) -> Path:
     """``folder / "store"`` of some rows, or that many parts of it, and no store."""
     store = folder / "store"
-    numbers = range(0, len(rows), SHARD_ROWS)
-    shards = [range(first, min(first + SHARD_ROWS, len(rows))) for first in numbers]
+    numbers = range(0, len(rows), shard_rows)
+    shards = [range(first, min(first + shard_rows, len(rows))) for first in numbers]
     settings = {
         "identity": IDENTITY._asdict(),
         "rows": len(rows),
         "width": chosen.shape[1],
-        "dtype": "float32",
-        "shard_rows": SHARD_ROWS,
+        "dtype": chosen.dtype.name,
+        "shard_rows": shard_rows,
         "refused": {"empty": 3},
     }
 

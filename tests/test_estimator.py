@@ -140,6 +140,9 @@ def test_a_model_of_noise_says_so():
 
 def test_a_loaded_model_reports_on_pairs_that_are_given(model, tmp_path):
     model.save(tmp_path / "head")
+    card, accuracy = (tmp_path / "head" / "README.md").read_text(), model.verdict().accuracy.mean
+    assert "| on training pairs that the folds left out, with 95 % intervals | |" in card
+    assert f"| accuracy | {accuracy:.3f} \\[" in card
     loaded = RewardModel.load(tmp_path / "head")
     report = loaded.report(*draw(2, 200))
     assert report.startswith("accuracy 0.") and "nan" not in report and "trained on" not in report

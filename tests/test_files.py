@@ -10,6 +10,7 @@ import pytest
 from coala_jax import ConvexHead, load_head, save_head
 from coala_jax._files import file_sha256, write_files, write_text
 from coala_jax._hub_ids import DATA_SET_ID, MODEL_ID
+from coala_jax._model_card import CARD
 from coala_jax.data import DataError
 from coala_jax.data._writing import write_json_lines
 
@@ -54,7 +55,7 @@ def test_a_head_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
         save_head(tmp_path, head._replace(bias=2 * head.bias), {"run": 2})
     kept, metadata = load_head(tmp_path)
     assert (metadata.document["run"], np.asarray(kept.bias).tolist()) == (1, [1.0])
-    assert len(list(tmp_path.iterdir())) == 2
+    assert {path.name for path in tmp_path.iterdir()} == {CARD, "head.json", "head.safetensors"}
 
 
 @pytest.mark.parametrize("name", ["rows.jsonl", "rows.jsonl.gz"])

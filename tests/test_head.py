@@ -88,7 +88,8 @@ def test_saving_prunes_zero_neurons_and_keeps_the_function(tmp_path):
     document = metadata.document
     assert (document["features"], document["neurons"], document["seed"]) == (3, 3, 3)
     np.testing.assert_allclose(loaded(x), head(x), rtol=1e-5)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["head.json", "head.safetensors"]
+    names = ["README.md", "head.json", "head.safetensors"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
 
 
 def test_a_head_that_is_not_finite_is_never_written(tmp_path):

@@ -42,6 +42,7 @@ def test_the_research_code_of_the_readme_runs(tmp_path):
     assert "status=SOLVED," in groups
     assert np.isfinite(float(gradient))
     assert sorted(file.name for file in (tmp_path / "head").iterdir()) == [
+        "README.md",
         "head.json",
         "head.safetensors",
     ]

@@ -21,7 +21,7 @@ from coala_jax import (
     shard_rows,
     solve,
 )
-from coala_jax._shard_rows import _places, agreed_columns, filled_columns, part_of
+from coala_jax._shard_rows import _places, agreed_columns, filled_columns, holding_of
 from tests.convex.devices import figures
 from tests.helpers import draw_pairs
 from tests.processes import as_processes
@@ -30,8 +30,8 @@ ROOT = Path(__file__).parents[1]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("devices", [2, 8])
-def test_uneven_rows_over_devices_are_solved_as_on_one(devices):
+def test_uneven_rows_over_devices_are_solved_as_on_one():
+    devices = 8
     flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}"
     done = subprocess.run(
         [sys.executable, "-m", "tests.uneven_rows"],
@@ -83,7 +83,7 @@ def test_copies_are_of_the_first_pair_with_weight():
 def test_places_behind_the_last_row_are_named_by_the_row_that_they_are_copies_of():
     kinds = [[0, 0, 5, 1], [3, 3, 3], None]
     parts = [
-        part_of({"chosen": np.zeros((rows, 1)), "weight": weight and np.array(weight, float)}, 1)
+        holding_of({"chosen": np.zeros((rows, 1)), "weight": weight and np.array(weight, float)}, 1)
         for rows, weight in zip((4, 3, 2), kinds, strict=True)
     ]
     owners = [SimpleNamespace(process_index=number) for number in (0, 0, 1, 1, 2, 2)]
@@ -103,7 +103,7 @@ def test_on_one_device_features_are_as_they_were():
 
 def agreed(*parts):
     """Columns of the first process, as if these were all."""
-    told = [part_of(part._asdict(), 1) for part in parts]
+    told = [holding_of(part._asdict(), 1) for part in parts]
     return agreed_columns(parts[0]._asdict(), len(parts[0][0]), told)
 
 

@@ -18,12 +18,7 @@ import numpy as np
 from protocol import Problem, Stage, parser, read_problem, write_result
 
 from coala_jax import Config, Params, Phase1Solution, PreferenceFeatures, Status, cronos
-from coala_jax.convex import (
-    CronosState,
-    cronos_init,
-    cronos_problem,
-    cronos_step,
-)
+from coala_jax.convex import CronosState, cronos_init, cronos_problem, cronos_step
 from coala_jax.convex._lambda_max import norm_bound
 from coala_jax.convex._penalties import guessed_share, suggested_penalty
 from coala_jax.convex._program import Program

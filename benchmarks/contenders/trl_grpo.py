@@ -12,10 +12,8 @@ own, the reward is the one that is named; nothing here computes any.
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 import json
 import sys
-import time
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +24,7 @@ from datasets import Dataset
 from torch_counter import torch_counter
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback, set_seed
 from trl import GRPOConfig, GRPOTrainer
-from trl_trainer import VERSIONS, WRITING, is_bfloat16, lora_of, peak_bytes, rows_of
+from trl_trainer import WRITING, is_bfloat16, lora_of, rows_of, trained, write_result
 
 # The step whose operations torch counts: the first one sets things up.
 COUNTED = 1
@@ -89,29 +87,15 @@ def run(job: Job) -> None:
     """Train, and write what came of it."""
     out = Path(job.out)
     trainer, seen = make_trainer(job)
-    start = time.perf_counter()
-    trainer.train()
-    seconds = time.perf_counter() - start
-    trainer.model.save_pretrained(out / "adapter")
-    result = {
-        "seconds": seconds,
-        "steps": trainer.state.global_step,
-        "log": trainer.state.log_history,
+    result = trained(trainer, out)
+    result |= {
         "tokens": seen.tokens,
         "prompt_tokens": seen.prompt_tokens,
         "generations": seen.generations,
         "micro_batches": seen.shapes,
         "counted": {"step": COUNTED, **seen.counted},
-        "dtype": str(trainer.model.dtype).removeprefix("torch."),
-        "trained_weights": sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
-        "peak_bytes": peak_bytes(),
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
-        "threads": torch.get_num_threads(),
-        "versions": {name: importlib.metadata.version(name) for name in VERSIONS},
     }
-    whole = out / "result.json.partial"
-    whole.write_text(json.dumps(result, indent=1), "utf-8")
-    whole.rename(out / "result.json")
+    write_result(out, result)
 
 
 class Seen:

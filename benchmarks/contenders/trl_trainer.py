@@ -106,16 +106,27 @@ def run(job: Job) -> None:
     """Train, and write what came of it."""
     out = Path(job.out)
     trainer, seen = make_trainer(job)
+    result = trained(trainer, out)
+    result |= {"micro_batches": seen.shapes, "counted": seen.counted}
+    if job.method == "reward":
+        result["rewards"] = _rewards(trainer, rows_of(job.judged))
+    if job.merge:
+        merged = trainer.accelerator.unwrap_model(trainer.model).merge_and_unload()
+        merged.save_pretrained(out / "merged")
+        trainer.processing_class.save_pretrained(out / "merged")
+    write_result(out, result)
+
+
+def trained(trainer: Any, out: Path) -> dict[str, Any]:
+    """Train, save the adapter, and say what every trainer can."""
     start = time.perf_counter()
     trainer.train()
     seconds = time.perf_counter() - start
     trainer.model.save_pretrained(out / "adapter")
-    result = {
+    return {
         "seconds": seconds,
         "steps": trainer.state.global_step,
         "log": trainer.state.log_history,
-        "micro_batches": seen.shapes,
-        "counted": seen.counted,
         "dtype": str(trainer.model.dtype).removeprefix("torch."),
         "trained_weights": sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
         "peak_bytes": peak_bytes(),
@@ -123,12 +134,10 @@ def run(job: Job) -> None:
         "threads": torch.get_num_threads(),
         "versions": {name: importlib.metadata.version(name) for name in VERSIONS},
     }
-    if job.method == "reward":
-        result["rewards"] = _rewards(trainer, rows_of(job.judged))
-    if job.merge:
-        merged = trainer.accelerator.unwrap_model(trainer.model).merge_and_unload()
-        merged.save_pretrained(out / "merged")
-        trainer.processing_class.save_pretrained(out / "merged")
+
+
+def write_result(out: Path, result: dict[str, Any]) -> None:
+    """Write ``result.json`` whole, as the last of a run: where it is, the run has ended."""
     whole = out / "result.json.partial"
     whole.write_text(json.dumps(result, indent=1), "utf-8")
     whole.rename(out / "result.json")

@@ -1,7 +1,6 @@
-"""Checkpoints by their id on the Hugging Face hub: from its cache, fetched only when asked for.
+"""Checkpoints by their id on the Hugging Face hub, as `coala_jax._hub_files` finds their files.
 
-``huggingface_hub`` does the work, so HF_HOME, HF_HUB_CACHE, HF_HUB_OFFLINE and HF_ENDPOINT mean
-what they mean there. A name that is a folder is a folder, and nothing is looked up for it.
+A name that is a folder is a folder, and nothing is looked up for it.
 """
 
 import os
@@ -10,12 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from coala_jax._hub_files import cache_alone, how_to_fetch, not_found, snapshot_folder
 from coala_jax._hub_ids import MODEL_ID
-from coala_jax._progress import quiet_in_a_pipe
 from coala_jax.backbones._checkpoint import CONFIG_NAME, checkpoint_folder
 from coala_jax.backbones._errors import CheckpointError, some_of
 from coala_jax.backbones._flax_msgpack import FLAX_NAME
 from coala_jax.backbones._gguf import GGUF_SUFFIX, gguf_parts, is_gguf, shard_names
+from coala_jax.backbones._license import CARD_NAME
 from coala_jax.backbones._tokenizer import GENERATION_CONFIG_NAME, TOKENIZER_FILES
 from coala_jax.backbones._weights import INDEX_NAME, WEIGHTS_NAME, weight_files
 
@@ -24,7 +24,10 @@ SHARD = re.compile(r"model-.*\.safetensors")
 # Where transformers 5 keeps a chat template; its hash is in the identity of what was made with it.
 CHAT_TEMPLATE_NAME = "chat_template.jinja"
 # All that is read of a repository but its weights. No code, no pickle.
-TEXT_FILES = (CONFIG_NAME, *TOKENIZER_FILES, CHAT_TEMPLATE_NAME, GENERATION_CONFIG_NAME)
+TEXT_FILES = (
+    *(CONFIG_NAME, *TOKENIZER_FILES, CHAT_TEMPLATE_NAME, GENERATION_CONFIG_NAME),
+    CARD_NAME,  # names the licence
+)
 
 # A GGUF file of a repository: `org/name:FILE.gguf`, which may lie in a folder of it.
 GGUF_OF_ID = re.compile(rf"(?P<hub_id>{MODEL_ID.pattern}):(?P<file>\w[^:\\]*\{GGUF_SUFFIX})")
@@ -102,33 +105,29 @@ def _snapshot(
     hub_id: str, revision: str | None, download: bool, weights: bool, file: str = ""
 ) -> Path:
     """An id's folder in the hub's cache, or a GGUF file of it, fetched where that is asked for."""
-    from huggingface_hub import HfApi, constants, snapshot_download, utils
+    from huggingface_hub import HfApi
 
-    local = not download or constants.HF_HUB_OFFLINE
     try:
         wanted = _gguf_wanted(file, weights) if file else list(TEXT_FILES)
-        if (weights or file) and not local:
+        if (weights or file) and not cache_alone(download):
             there = HfApi().list_repo_files(hub_id, revision=revision)
             if file:
                 _require_gguf(wanted, there)
             else:
                 wanted += _weights_of(there)
-        with quiet_in_a_pipe(utils):
-            folder = snapshot_download(
-                hub_id, revision=revision, allow_patterns=wanted, local_files_only=local
-            )
+        folder = snapshot_folder(hub_id, revision, wanted, download=download)
         if file:
-            held = Path(folder).rglob(f"*{GGUF_SUFFIX}")
+            held = folder.rglob(f"*{GGUF_SUFFIX}")
             _require_gguf(wanted, sorted(one.relative_to(folder).as_posix() for one in held))
-            return Path(folder) / file
-        found = checkpoint_folder(Path(folder))
+            return folder / file
+        found = checkpoint_folder(folder)
         if weights:
             weight_files(found)
     except CheckpointError as error:
-        raise CheckpointError(f"{hub_id}: {error}; {_mend(download)}") from error
+        raise CheckpointError(f"{hub_id}: {error}; {how_to_fetch(download)}") from error
     except Exception as error:  # its HTTP client has errors of its own, and changes with versions
-        raise CheckpointError(_not_found(hub_id, revision, download, error)) from error
-    return Path(folder)
+        raise CheckpointError(not_found(hub_id, revision, download, error)) from error
+    return folder
 
 
 def _gguf_wanted(file: str, weights: bool) -> list[str]:
@@ -160,29 +159,3 @@ def _weights_of(files: Sequence[str]) -> tuple[str, ...]:
     raise CheckpointError(
         f"the repository has neither {WEIGHTS_NAME} nor {INDEX_NAME} nor {FLAX_NAME}{mend}"
     )
-
-
-def _not_found(hub_id: str, revision: str | None, download: bool, error: Exception) -> str:
-    from huggingface_hub import constants
-
-    which = hub_id if revision is None else f"{hub_id} at revision {revision!r}"
-    if download and not constants.HF_HUB_OFFLINE:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        return (
-            f"{which}: no such folder, and it cannot be fetched from the hub; check id, revision, "
-            f"network and, where it is gated, the login (`hf auth login`) ({reason})"
-        )
-    return (
-        f"{which}: no such folder, and not in the hub's cache {constants.HF_HUB_CACHE}; if it is a "
-        f"hub id, {_mend(download)}"
-    )
-
-
-def _mend(download: bool) -> str:
-    from huggingface_hub import constants
-
-    if constants.HF_HUB_OFFLINE:
-        return "unset HF_HUB_OFFLINE to fetch it"
-    if download:
-        return "choose a repository or revision that has it"
-    return "pass download=True (--download) to fetch it"

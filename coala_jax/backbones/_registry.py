@@ -27,6 +27,7 @@ from coala_jax.backbones._errors import CheckpointError, some_of
 from coala_jax.backbones._families import FAMILIES
 from coala_jax.backbones._family import BackboneConfig, BackboneModule, Family
 from coala_jax.backbones._hub import find_checkpoint
+from coala_jax.backbones._license import checkpoint_license
 from coala_jax.backbones._lora import adapted_sha256, read_adapter
 from coala_jax.backbones._tokenizer import Tokenizer, load_tokenizer, tokenizer_sha256
 from coala_jax.backbones._torch_backend import ENGINE, load_torch_module
@@ -44,6 +45,8 @@ class BackboneIdentity(NamedTuple):
         config_sha256: of the configuration's fields, sorted.
         weights_sha256: of the weight files.
         tokenizer_sha256: of the tokenizer files, or of what a GGUF file says of its tokenizer.
+        license: as the checkpoint names it, in the hub's words; for people, it decides nothing.
+            Empty where it names none.
     """
 
     name: str
@@ -51,6 +54,7 @@ class BackboneIdentity(NamedTuple):
     config_sha256: str
     weights_sha256: str
     tokenizer_sha256: str
+    license: str = ""
 
 
 @dataclass(frozen=True)
@@ -156,6 +160,7 @@ def load_backbone(
         config_sha256=_config_sha256(config),
         weights_sha256=adapted_sha256(weights_sha256(path), lora),
         tokenizer_sha256=tokenizer_sha256(path),
+        license=checkpoint_license(path),
     )
     module = load_module(path, family, config, dtype, lora, mesh)
     return Backbone(module, module.config, tokenizer, identity)
@@ -171,6 +176,7 @@ def _torch_backbone(path: Path, name: str, dtype: DTypeLike, chat_template: str 
         config_sha256=_config_sha256(config),
         weights_sha256=weights_sha256(path),
         tokenizer_sha256=tokenizer_sha256(path),
+        license=checkpoint_license(path),
     )
     return Backbone(module, config, tokenizer, identity)
 

@@ -7,6 +7,7 @@ COMMANDS = {
     "extract": "run preference rows through a frozen backbone and keep their features",
     "join": "join the parts that `extract --process-id I --processes N` made to one feature store",
     "solve": "both phases of COALA on frozen features, with a certificate and held-out metrics",
+    "report": "the page of a head, which says what it is worth, made again from its folder",
     "score": "rewards of responses or of both sides of preference rows",
     "rank": "order the responses of each prompt, with the Bradley-Terry probability of each pair",
     "explain": "each neuron's share in the reward of a response, and the responses that move it "
@@ -19,6 +20,7 @@ COMMANDS = {
     "default",
     "export": "features to an .npz, or to Arrow for Hugging Face datasets",
     "export-head": "a head as a torch module or as a StableHLO function",
+    "push": "a head with its model card to a repository of the Hugging Face hub",
     "backbones": "the supported families, or whether a checkpoint is supported, before its "
     "weights are read",
 }

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from coala_jax.cli._derived_options import add_fields, option_of, option_values
 from coala_jax.cli._generation_options import TAKES
-from coala_jax.cli._options import add_model_options, add_seed, model_options
+from coala_jax.cli._options import HEAD_HELP, add_model_options, add_seed, model_options
 from coala_jax.cli._output import output_file, report, say, warning_line
 from coala_jax.cli._parser import UsageError, non_negative_number, positive_integer
 from coala_jax.decoding._config import BATCH_SIZE, GenerationConfig, Guidance, Sampling
@@ -29,7 +29,7 @@ SAMPLING = ("max_new_tokens", "top_p", "top_k", "repetition_penalty", "stop")
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
-    parser.add_argument("head", nargs="?", help="folder of a head; without one, --way plain")
+    parser.add_argument("head", nargs="?", help=f"{HEAD_HELP}; without one, --way plain")
     parser.add_argument(
         "--model", required=True, help="a causal model that jax runs; a head knows its own"
     )

@@ -102,7 +102,7 @@ def run(arguments: argparse.Namespace) -> int:
     kept = f"The replies are kept in {arguments.cache}, the games in {out}"
     require_readable(unread, len(replies), kept)
     result = judge_report(
-        matches, rows, prompts, answers, baselines, send_temperature=not arguments.no_temperature
+        matches, rows, prompts, answers, baselines, send_temperature=account["temperature_sent"]
     )
     lines = [*judge_lines(result), *unread_lines(unread), *account_lines(account), f"wrote {out}"]
     fields = {"unread": unread._asdict(), "judge": account, "out": out}

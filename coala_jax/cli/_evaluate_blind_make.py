@@ -7,6 +7,7 @@ import secrets
 from pathlib import Path
 
 from coala_jax._intervals import LEVEL
+from coala_jax.cli._derived_options import add_fields, from_options
 from coala_jax.cli._judged_inputs import ANSWERS_HELP, matched_answers
 from coala_jax.cli._output import report, warning_line
 from coala_jax.cli._parser import (
@@ -25,7 +26,9 @@ EXAMPLE = """  coala-jax evaluate blind make --answers coala=coala.jsonl --answe
 # As many pairs as people read with care in half an hour.
 USUAL_ITEMS = 25
 SECRET_BYTES = 32
-DESIGN, RULES = Design(places=2, items=6), Exclusions()
+DESIGN, DRAWN = Design(places=2, items=6), ("repeats", "checks")
+RULES = tuple(Exclusions.__dataclass_fields__)
+TAKES = {"most_failed_checks": natural_number, "fewest_seconds": non_negative_number}
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -58,20 +61,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help=f"prompts that each of them judges (default: all, at most {USUAL_ITEMS})",
     )
-    parser.add_argument(
-        "--repeats",
-        type=natural_number,
-        default=DESIGN.repeats,
-        metavar="N",
-        help="of these, how many are shown again with the sides exchanged (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--checks",
-        type=natural_number,
-        default=DESIGN.checks,
-        metavar="N",
-        help="checks of attention that each sees (default: %(default)s)",
-    )
+    add_fields(parser, Design, DRAWN, takes=dict.fromkeys(DRAWN, natural_number), defaults=DESIGN)
     parser.add_argument(
         "--checks-file",
         metavar="FILE",
@@ -109,25 +99,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     plan.add_argument(
         "--level", type=fraction, default=LEVEL, help="of intervals (default: %(default)s)"
     )
-    plan.add_argument(
-        "--most-failed-checks",
-        type=natural_number,
-        default=RULES.most_failed_checks,
-        metavar="N",
-        help="who fails more is left out (default: %(default)s)",
-    )
-    plan.add_argument(
-        "--fewest-seconds",
-        type=non_negative_number,
-        default=RULES.fewest_seconds,
-        metavar="S",
-        help="whose median time for a pair is shorter is left out (default: %(default)s)",
-    )
-    plan.add_argument(
-        "--keep-incomplete",
-        action="store_true",
-        help="count the answers of people who stop early; without it they are left out",
-    )
+    add_fields(plan, Exclusions, RULES, takes=TAKES)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -140,12 +112,8 @@ def run(arguments: argparse.Namespace) -> int:
     if len(set(names)) < len(names):
         raise UsageError(f"--answers: {', '.join(names)} must be different names")
     prompts, answers = matched_answers(files_of_answers, names, arguments.questions)
-    design = Design(
-        places=arguments.participants,
-        items=arguments.items or min(len(prompts), USUAL_ITEMS),
-        repeats=arguments.repeats,
-        checks=arguments.checks,
-    )
+    items = arguments.items or min(len(prompts), USUAL_ITEMS)
+    design = from_options(arguments, Design, places=arguments.participants, items=items)
     study = make_study(
         prompts,
         answers,
@@ -168,11 +136,7 @@ def run(arguments: argparse.Namespace) -> int:
         study,
         answers,
         design,
-        Exclusions(
-            most_failed_checks=arguments.most_failed_checks,
-            fewest_seconds=arguments.fewest_seconds,
-            keep_incomplete=arguments.keep_incomplete,
-        ),
+        from_options(arguments, Exclusions),
         level=arguments.level,
         comparisons=[_named(text, ":", "--compare FIRST:SECOND") for text in arguments.compare],
     )

@@ -5,13 +5,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from coala_jax.cli._address_options import add_address
 from coala_jax.cli._output import report, say, warning_line
-from coala_jax.cli._parser import UsageError, natural_number
 
 EXAMPLE = """  coala-jax evaluate blind serve study/page.html --out answers
   coala-jax evaluate blind serve study/page.html --out answers --allow-host study.example.org \\
       --allow-origin https://study.example.org"""
-LARGEST_PORT = 65535
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -20,29 +19,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", required=True, metavar="FOLDER", help="for the answers, one file a participant"
     )
-    parser.add_argument(
-        "--host", default="127.0.0.1", help="address to listen on (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--port",
-        type=natural_number,
-        default=8001,
-        help="0 takes a free one, which is printed (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--allow-host",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help="name that the Host header may have beside localhost and --host; may be repeated",
-    )
-    parser.add_argument(
-        "--allow-origin",
-        action="append",
-        default=[],
-        metavar="ORIGIN",
-        help="Origin of the page where a proxy changes it, such as https://study.example.org; may "
-        "be repeated",
+    add_address(
+        parser,
+        8001,
+        "Origin of the page where a proxy changes it, such as https://study.example.org; may be "
+        "repeated",
     )
 
 
@@ -56,8 +37,6 @@ def run(arguments: argparse.Namespace) -> int:
     from coala_jax.serving._access import Access, allowed_hosts, allowed_origins, is_loopback
     from coala_jax.serving._run import address_of, open_socket
 
-    if arguments.port > LARGEST_PORT:
-        raise UsageError(f"--port {arguments.port} must be at most {LARGEST_PORT}")
     page, out = Path(arguments.page).read_bytes(), Path(arguments.out)
     embedded = embedded_study(page.decode("utf-8", "replace"), arguments.page)
     hosts = allowed_hosts(arguments.host, tuple(arguments.allow_host))

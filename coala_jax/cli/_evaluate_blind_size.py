@@ -5,18 +5,21 @@ from __future__ import annotations
 import argparse
 import math
 
+from coala_jax.cli._derived_options import add_fields, from_options
 from coala_jax.cli._output import report
-from coala_jax.cli._parser import (
-    UsageError,
-    fraction,
-    non_negative_number,
-    positive_integer,
-)
+from coala_jax.cli._parser import UsageError, fraction, non_negative_number, positive_integer
 from coala_jax.evaluation.statistics._sample_size import Protocol
 
 EXAMPLE = """  coala-jax evaluate blind size --share 0.6 --items 20 --prompts 40
   coala-jax evaluate blind size --shares 0.391,0.288 --items 25 --prompts 25 --people 107"""
 DEFAULTS = Protocol(items=1, prompts=2)
+# What the options of the protocol take.
+TAKES = {
+    "icc_participant": non_negative_number,
+    "icc_prompt": non_negative_number,
+    "level": fraction,
+    "power": fraction,
+}
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -61,26 +64,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="say what so many people tell, in place of how many are needed",
     )
-    for name, whose in (("participant", "person"), ("prompt", "prompt")):
-        parser.add_argument(
-            f"--icc-{name}",
-            type=non_negative_number,
-            default=getattr(DEFAULTS, f"icc_{name}"),
-            metavar="R",
-            help=f"share of a choice's variance that is the {whose}'s (default: %(default)s)",
-        )
-    parser.add_argument(
-        "--level",
-        type=fraction,
-        default=DEFAULTS.level,
-        help="of the interval (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--power",
-        type=fraction,
-        default=DEFAULTS.power,
-        help="chance that the interval leaves out no difference (default: %(default)s)",
-    )
+    add_fields(parser, Protocol, tuple(TAKES), takes=TAKES, defaults=DEFAULTS)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -100,19 +84,14 @@ def run(arguments: argparse.Namespace) -> int:
         pairs = math.comb(arguments.systems, 2)
     else:
         effect, pairs = choice_effect(*_two(arguments.shares)), 1
-    protocol = Protocol(
-        items=arguments.items / pairs,
-        prompts=arguments.prompts,
-        icc_participant=arguments.icc_participant,
-        icc_prompt=arguments.icc_prompt,
-        level=arguments.level,
-        power=arguments.power,
+    protocol = from_options(
+        arguments, Protocol, items=arguments.items / pairs, prompts=arguments.prompts
     )
     if arguments.people is None:
         found = people_needed(effect, protocol)
     else:
         found = precision_of(effect, protocol, arguments.people)
-    plain = wald_margin(effect.deviation, found.people, arguments.level)
+    plain = wald_margin(effect.deviation, found.people, protocol.level)
     result = {
         **found._asdict(),
         "difference": effect.difference,

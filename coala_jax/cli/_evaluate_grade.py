@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from coala_jax.cli._judge_options import account_lines, add_judge_options, dry_run, open_judge
 from coala_jax.cli._judged_inputs import (
+    ALONE,
     ANSWERS_HELP,
     add_judged_inputs,
     files_account,
@@ -16,6 +17,7 @@ from coala_jax.cli._judged_inputs import (
     unread_lines,
 )
 from coala_jax.cli._output import output_file, report, warning_line
+from coala_jax.evaluation._interval_text import interval_text
 
 if TYPE_CHECKING:
     from coala_jax.evaluation.judge._grading import Grades
@@ -88,11 +90,10 @@ def run(arguments: argparse.Namespace) -> int:
 def _lines(found: Grades, system: str) -> list[str]:
     """The figures for people."""
     mean = found.mean
-    ends = f" [{mean.low:.2f}, {mean.high:.2f}]" if mean.low == mean.low else ""
-    kind = "95 % over questions" if ends else "a single question has no interval"
+    kind = "95 % over questions" if mean.low == mean.low else ALONE
     correlation = found.length_correlation
     return [
-        f"mean grade of {system}: {mean.mean:.2f}{ends} of 10 ({kind})",
+        f"mean grade of {system}: {interval_text(mean)} of 10 ({kind})",
         f"questions: {found.counted:,} graded, {len(found.grades) - found.counted:,} left out",
         f"mean length: {found.characters:,.0f} characters; rank correlation of grade and length "
         + (

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from coala_jax._files import file_sha256, require_writable
 from coala_jax.cli._derived_options import add_fields, from_options
-from coala_jax.cli._options import add_model_options, model_options
+from coala_jax.cli._options import HEAD_HELP, add_model_options, model_options
 from coala_jax.cli._output import counts_line, report, say, warning_line
 from coala_jax.cli._parser import UsageError, positive_integer
 from coala_jax.cli._row_options import NAMES
@@ -35,7 +35,7 @@ class _Rewards(NamedTuple):
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
-    parser.add_argument("head", nargs="?", help="folder of a head; left out with --scores")
+    parser.add_argument("head", nargs="?", help=f"{HEAD_HELP}; left out with --scores")
     parser.add_argument("--model", help="the backbone it was made on; checked by its hashes")
     parser.add_argument(
         "--data",

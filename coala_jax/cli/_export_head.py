@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from coala_jax._files import require_writable
+from coala_jax.cli._options import HEAD_HELP, add_download
 from coala_jax.cli._output import report
 
 EXAMPLE = """  coala-jax export-head head --to torch --out reward_head
@@ -15,7 +16,7 @@ TORCH, STABLEHLO = "torch", "stablehlo"
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
-    parser.add_argument("head", help="folder of a head")
+    parser.add_argument("head", help=HEAD_HELP)
     parser.add_argument(
         "--to",
         required=True,
@@ -25,6 +26,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "stablehlo: a file that jax.export reads, with a note beside it",
     )
     parser.add_argument("--out", required=True, help="folder (torch) or file (stablehlo) to write")
+    add_download(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -35,9 +37,9 @@ def run(arguments: argparse.Namespace) -> int:
     out = Path(arguments.out)
     require_writable(out, folder=arguments.to == TORCH)
     if arguments.to == TORCH:
-        written = export_torch(arguments.head, out)
+        written = export_torch(arguments.head, out, download=arguments.download)
     else:
-        file = export_stablehlo(arguments.head, out)
+        file = export_stablehlo(arguments.head, out, download=arguments.download)
         written = [file, note_path(file)]
     result = {"out": out, "to": arguments.to, "files": written}
     return report(arguments, result, [f"written: {file}" for file in written])

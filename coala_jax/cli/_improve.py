@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from coala_jax._json import valid_json
+from coala_jax._trackers import open_trackers
 from coala_jax.cli._derived_options import add_fields, from_options, option_values
 from coala_jax.cli._generation_options import PLAIN, TAKES
 from coala_jax.cli._options import add_eval_fraction, add_model_options, add_seed, model_options
 from coala_jax.cli._output import report, say
 from coala_jax.cli._parser import UsageError
+from coala_jax.cli._tracker_options import add_report_to
 from coala_jax.decoding._config import GenerationConfig, Guidance, Sampling
 
 if TYPE_CHECKING:
@@ -51,6 +53,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--held-out", metavar="FILE", help="prompts to hold out, in place of some")
     add_eval_fraction(parser, HELD_OUT)
     add_seed(parser, "of draws, gates and folds")
+    add_report_to(parser)
     add_model_options(parser)
     add_fields(parser.add_argument_group("rounds"), ImproveSettings, FIELDS)
     add_fields(parser.add_argument_group("sampling"), Sampling, (*PLAIN, "scale"), takes=TAKES)
@@ -73,15 +76,23 @@ def run(arguments: argparse.Namespace) -> int:
     generation = generation.with_options(**option_values(arguments, Guidance))
     settings = from_options(arguments, ImproveSettings, generation=generation, seed=arguments.seed)
     backbone = load_backbone(arguments.model, **model_options(arguments))
-    found = improve(
-        backbone,
-        prompts,
-        reward,
-        arguments.out,
-        held_out=held_out,
-        settings=settings,
-        on_round=lambda each: say(each.line()),
-    )
+    config = {"reward": arguments.reward, **{k: str(v) for k, v in vars(settings).items()}}
+    trackers = arguments.report_to or ()
+    with open_trackers(trackers, Path(arguments.out), config, say) as log:
+
+        def tell(each: Round) -> None:
+            say(each.line())
+            log("round", each.number, _figures(each))
+
+        found = improve(
+            backbone,
+            prompts,
+            reward,
+            arguments.out,
+            held_out=held_out,
+            settings=settings,
+            on_round=tell,
+        )
     head = Path(arguments.out) / f"round-{found.best:03d}" / "head"
     result = {
         "out": arguments.out,
@@ -91,6 +102,12 @@ def run(arguments: argparse.Namespace) -> int:
         "rounds": [_account(each) for each in found.rounds],
     }
     return report(arguments, result, [*found.report().splitlines(), f"head: {head}"])
+
+
+def _figures(found: Round) -> dict[str, float]:
+    """What trackers are told of a round."""
+    means = {f"held_out/{way}": each.mean for way, each in found.held_out.items()}
+    return {"train/reward": found.reward.mean, **means, "tokens": found.tokens}
 
 
 def _account(found: Round) -> dict[str, Any]:

@@ -8,14 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from coala_jax.cli._derived_options import add_fields, from_options
 from coala_jax.cli._output import report, say, warning_line
-from coala_jax.cli._parser import (
-    UsageError,
-    natural_number,
-    non_negative_number,
-    positive_integer,
-    positive_number,
-)
+from coala_jax.cli._parser import UsageError, natural_number, non_negative_number
 from coala_jax.evaluation.judge._settings import JudgeSettings, Prices
 
 if TYPE_CHECKING:
@@ -23,6 +18,8 @@ if TYPE_CHECKING:
     from coala_jax.evaluation.judge._judge import Judge
 
 CACHE = "judge-replies.jsonl"
+FIELDS = tuple(name for name in JudgeSettings.__dataclass_fields__ if name != "model")
+TAKES, NAMES = {"retries": natural_number}, {"send_temperature": "--no-temperature"}
 
 
 def add_judge_options(parser: argparse.ArgumentParser) -> None:
@@ -32,53 +29,14 @@ def add_judge_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--judge", metavar="MODEL", required=True, help="name of the model there")
     group.add_argument(
-        "--base-url",
-        metavar="URL",
-        help="the endpoint, such as http://127.0.0.1:8000/v1 (default: OPENAI_BASE_URL, or else "
-        "OpenAI's)",
-    )
-    group.add_argument(
-        "--key-variable",
-        metavar="NAME",
-        default=JudgeSettings.key_variable,
-        help="environment variable that holds the key; no option takes the key itself (default: "
-        "%(default)s)",
-    )
-    group.add_argument(
         "--cache",
         metavar="FILE",
         default=CACHE,
         help="every reply is kept here as it arrives, and is not asked for again (default: "
         "%(default)s)",
     )
-    group.add_argument(
-        "--parallel",
-        type=positive_integer,
-        default=JudgeSettings.parallel,
-        metavar="N",
-        help="requests at a time (default: %(default)s)",
-    )
-    group.add_argument(
-        "--requests-per-minute", type=positive_number, metavar="N", help="send no more than these"
-    )
-    group.add_argument(
-        "--retries",
-        type=natural_number,
-        default=JudgeSettings.retries,
-        metavar="N",
-        help="further attempts where an endpoint is busy or broken (default: %(default)s)",
-    )
-    group.add_argument(
-        "--timeout",
-        type=positive_number,
-        default=JudgeSettings.timeout,
-        metavar="SECONDS",
-        help="after which a request counts as lost (default: %(default)g)",
-    )
-    group.add_argument(
-        "--no-temperature",
-        action="store_true",
-        help="leave the temperature out, for models that refuse any but their own",
+    add_fields(
+        group, JudgeSettings, FIELDS, takes=TAKES, names=NAMES, defaults=JudgeSettings(model="-")
     )
     group.add_argument(
         "--prices",
@@ -160,16 +118,7 @@ def account_lines(account: Mapping[str, Any]) -> list[str]:
 
 def _settings(arguments: argparse.Namespace) -> JudgeSettings:
     try:
-        return JudgeSettings(
-            model=arguments.judge,
-            base_url=arguments.base_url,
-            key_variable=arguments.key_variable,
-            parallel=arguments.parallel,
-            retries=arguments.retries,
-            timeout=arguments.timeout,
-            requests_per_minute=arguments.requests_per_minute,
-            send_temperature=not arguments.no_temperature,
-        )
+        return from_options(arguments, JudgeSettings, model=arguments.judge)
     except ValueError as error:
         raise UsageError(str(error)) from None
 

@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Any
 from coala_jax._intervals import Interval
 from coala_jax.cli._output import excerpt, warning_line
 from coala_jax.cli._parser import UsageError, non_negative_number, positive_integer
+from coala_jax.evaluation._interval_text import interval_text
 
 if TYPE_CHECKING:
     from coala_jax.evaluation._matched_answers import Matched
     from coala_jax.evaluation.judge._prompts import JudgePrompt, Kind
     from coala_jax.evaluation.judge._verdicts import Unread
 
+# Of a figure of one question.
+ALONE = "a single question has no interval"
 ANSWERS_HELP = (
     "rows of AlpacaEval, Arena-Hard or MT-Bench, lines of `generate` (FILE:plain or FILE:guided) "
     "or `best-of-n`, or rows of prompt or id with completion, response, output, answer or text"
@@ -107,8 +110,4 @@ def prompt_line(prompt: Mapping[str, Any]) -> str:
 
 def share_text(share: Interval) -> str:
     """A share with its interval, in percent."""
-    if share.mean != share.mean:
-        return "unknown"
-    if share.low != share.low:
-        return f"{share.mean:.1%} (a single question has no interval)"
-    return f"{share.mean:.1%} [{share.low:.1%}, {share.high:.1%}]"
+    return interval_text(share, 1, unit=" %", scale=100, alone=ALONE)

@@ -40,6 +40,7 @@ LEFT_OUT = ("sweep",)
 # Of losses of groups.
 OF_GROUPS = ("advantage", "temperature")
 OF_PAIRS = sorted(name for name, loss in LOSSES.items() if not loss.grouped)
+HEAD_HELP = "folder of a head, or its hub id, ORG/NAME or ORG/NAME@REVISION"
 # What is chosen on left-out groups unless it is given.
 CHOSEN = ("group_lasso", "linear_ridge", "ridge")
 
@@ -151,7 +152,7 @@ def add_compile_cache(parser: argparse.ArgumentParser) -> None:
 
 def add_head(parser: argparse.ArgumentParser, *, engine: bool = False) -> None:
     """Add what `open_head` reads: a head and its backbone."""
-    parser.add_argument("head", help="folder of a head")
+    parser.add_argument("head", help=HEAD_HELP)
     parser.add_argument(
         "--model", required=True, help="the backbone it was made on; checked by its hashes"
     )
@@ -171,14 +172,25 @@ def add_value_head(parser: argparse.ArgumentParser | argparse._ArgumentGroup) ->
     parser.add_argument(
         "--value-head",
         metavar="DIR",
-        help="folder of a head of beginnings (`solve --prefixes`) on the same backbone, which is "
-        "to guide in place of HEAD, and reads texts as they stand; rewards stay those of HEAD",
+        help="folder or hub id of a head of beginnings (`solve --prefixes`) on the same backbone, "
+        "which is to guide in place of HEAD, and reads texts as they stand; rewards stay those of "
+        "HEAD",
     )
 
 
 def add_seed(parser: argparse.ArgumentParser, what: str) -> None:
     """Add ``--seed``."""
     parser.add_argument("--seed", type=seed, default=0, help=f"{what} (default: %(default)s)")
+
+
+def add_learning_curve(parser: argparse.ArgumentParser) -> None:
+    """Add ``--learning-curve``."""
+    parser.add_argument(
+        "--learning-curve",
+        action="store_true",
+        help="also solve on an eighth, a quarter and half of the training pairs, which says "
+        "whether more pairs are likely to help: about one more solve in all",
+    )
 
 
 def add_eval_fraction(parser: argparse.ArgumentParser, default: float) -> None:

@@ -15,6 +15,7 @@ from coala_jax.study._pairs import FEWEST_PAIRS
 
 # Seeds reach jax.random.key and numpy alike; both take this range.
 LARGEST_SEED = 2**32 - 1
+LARGEST_PORT = 65535
 
 # A column of `column_names`: name here, quoted or bare name there, and the comma behind it.
 _COLUMN = re.compile(
@@ -112,6 +113,11 @@ def pair_count(text: str) -> int:
 def seed(text: str) -> int:
     """An integer that every generator takes."""
     return _integer(text, 0, LARGEST_SEED)
+
+
+def port(text: str) -> int:
+    """A port to listen on; 0 means a free one."""
+    return _integer(text, 0, LARGEST_PORT)
 
 
 def finite_number(text: str) -> float:

@@ -6,12 +6,19 @@ import argparse
 from pathlib import Path
 
 from coala_jax._files import require_writable
-from coala_jax.cli._options import add_seed, add_solver_options, solver_settings
+from coala_jax.cli._options import (
+    add_learning_curve,
+    add_seed,
+    add_solver_options,
+    solver_settings,
+)
 from coala_jax.cli._output import say
 from coala_jax.cli._parser import pair_count
 from coala_jax.cli._summary import finish
+from coala_jax.cli._tracker_options import add_report_to
 from coala_jax.quickstart._tutoring import EVAL_PAIRS, TRAIN_PAIRS, tutoring_rows
 from coala_jax.study._experiment import run_experiment
+from coala_jax.study._learning_curve import learning_curve
 
 DEFAULT_OUT = "coala-quickstart"
 DEFAULT_POOLING = "last"
@@ -31,8 +38,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--eval-pairs", type=pair_count, default=EVAL_PAIRS, help="(default: %(default)s)"
     )
+    add_learning_curve(parser)
     add_seed(parser, "decides rows, held-out concepts and gates")
     add_solver_options(parser, model="--network")
+    add_report_to(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -47,4 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
     say(f"features of {len(rows.train)} + {len(rows.eval)} tutoring pairs from {model}")
     demo = demo_pairs(rows, model, arguments.pooling)
     experiment = run_experiment(demo.pairs, demo.held_out, settings, say)
-    return finish(arguments, experiment, out)
+    curve = None
+    if arguments.learning_curve:
+        curve = learning_curve(demo.pairs, demo.held_out, experiment, say)
+    return finish(arguments, experiment, out, curve)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import argparse
 
+from coala_jax.cli._address_options import add_address
 from coala_jax.cli._derived_options import add_fields, from_options
 from coala_jax.cli._options import add_head, add_value_head, open_head
 from coala_jax.cli._output import report, say
-from coala_jax.cli._parser import UsageError, finite_number, natural_number
+from coala_jax.cli._parser import UsageError, finite_number
 from coala_jax.decoding._config import Sampling
 from coala_jax.serving._limits import Limits
 
 EXAMPLE = """  coala-jax serve head --model models/gpt2
   coala-jax serve head --model models/gpt2 --port 0 --token-file token.txt --scale 2"""
-LARGEST_PORT = 65535
 # The limits that have an option, and its name.
 LIMITS = {
     "rows": "--batch-size",
@@ -54,14 +54,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     add_fields(parser.add_argument_group("limits"), Limits, tuple(LIMITS), names=LIMITS)
     group = parser.add_argument_group("access")
-    group.add_argument(
-        "--host", default="127.0.0.1", help="address to listen on (default: %(default)s)"
-    )
-    group.add_argument(
-        "--port",
-        type=natural_number,
-        default=8000,
-        help="0 takes a free one, which is printed (default: %(default)s)",
+    add_address(
+        group,
+        8000,
+        "web page, app or extension that may ask, by the Origin that it sends, such as "
+        "https://app.example.org, app://obsidian.md or null; may be repeated (default: none)",
     )
     group.add_argument(
         "--token-file",
@@ -73,21 +70,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--without-token",
         action="store_true",
         help="listen beyond this machine without a token: whoever reaches it is served",
-    )
-    group.add_argument(
-        "--allow-host",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help="name that the Host header may have beside localhost and --host; may be repeated",
-    )
-    group.add_argument(
-        "--allow-origin",
-        action="append",
-        default=[],
-        metavar="ORIGIN",
-        help="web page, app or extension that may ask, by the Origin that it sends, such as "
-        "https://app.example.org, app://obsidian.md or null; may be repeated (default: none)",
     )
 
 
@@ -102,8 +84,6 @@ def run(arguments: argparse.Namespace) -> int:
     )
     from coala_jax.serving._run import Server, address_of, open_socket
 
-    if arguments.port > LARGEST_PORT:
-        raise UsageError(f"--port {arguments.port} must be at most {LARGEST_PORT}")
     if arguments.scale < 0:
         raise UsageError(f"--scale {arguments.scale} must be at least 0")
     limits = from_options(arguments, Limits)

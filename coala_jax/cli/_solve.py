@@ -10,6 +10,7 @@ from coala_jax._processes import together
 from coala_jax.cli._options import (
     add_download,
     add_eval_fraction,
+    add_learning_curve,
     add_seed,
     add_solver_options,
     solver_settings,
@@ -19,8 +20,10 @@ from coala_jax.cli._parser import UsageError
 from coala_jax.cli._process_options import add_process_options, joined_processes
 from coala_jax.cli._row_options import DATA_HELP, add_row_options, given_row_options, row_options
 from coala_jax.cli._summary import exit_code, finish
+from coala_jax.cli._tracker_options import add_report_to
 from coala_jax.study._all_pairs import of_all_processes
 from coala_jax.study._experiment import Settings, run_experiment
+from coala_jax.study._learning_curve import learning_curve
 from coala_jax.study._pairs import hold_out, read_pairs
 
 EVAL_FRACTION = 0.2
@@ -57,6 +60,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "them alone: a head that scores texts in the making; a pair counts once, whatever its cuts",
     )
     add_eval_fraction(parser, EVAL_FRACTION)
+    add_learning_curve(parser)
     add_seed(parser, "decides the split and the gates")
     add_solver_options(parser, groups=True)
     add_process_options(
@@ -67,6 +71,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     add_row_options(parser)
     add_download(parser)
+    add_report_to(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -96,10 +101,11 @@ def _solve(arguments: argparse.Namespace, settings: Settings, *, is_first: bool)
         )
     held_out = hold_out(of_all_processes(pairs), arguments.eval_fraction, arguments.seed)
     experiment = run_experiment(pairs, held_out, settings, tell)
+    curve = learning_curve(pairs, held_out, experiment, tell) if arguments.learning_curve else None
     # One that has died ends the others here, and not when the head is written.
     together(lambda: None)
     return together(
-        lambda: finish(arguments, experiment, out) if is_first else exit_code(experiment)
+        lambda: finish(arguments, experiment, out, curve) if is_first else exit_code(experiment)
     )
 
 

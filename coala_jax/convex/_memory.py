@@ -113,33 +113,57 @@ def refuse_what_cannot_fit(features: Any, config: Config) -> None:
     if not all(side.size for side in sides):
         return
     width, parts = sides[0].shape[-1], parts_of(row_mesh_of(sides[0]))
-    pairs, dtype = -(-sum(side.size for side in sides) // width // 2), sides[0].dtype
-    available = _device_bytes(sides[0])
+    responses = sum(side.size for side in sides) // width
+    refuse_rows_that_cannot_fit(responses, width, sides[0].dtype, config, parts, sides[0])
 
-    def needed(parts: int, config: Config, dtype: DTypeLike = dtype) -> int:
-        return memory_needed(pairs, width, config, dtype, parts)
 
-    if LEAST_SHARE * needed(parts, config) <= available:
+def refuse_rows_that_cannot_fit(
+    responses: int,
+    width: int,
+    dtype: DTypeLike,
+    config: Config,
+    devices: int,
+    side: jax.Array | np.ndarray | None = None,
+) -> None:
+    """`refuse_what_cannot_fit` of rows that need not be anywhere yet.
+
+    Args:
+        responses: of all processes.
+        width: d, features of a response.
+        dtype: of the features where they lie, which compact rows keep.
+        config: of the solve.
+        devices: over which rows are split.
+        side: some of the rows where they lie on a device already; None for jax's default device.
+    """
+    pairs, available = -(-responses // 2), _device_bytes(side)
+
+    def needed(devices: int, config: Config, dtype: DTypeLike = dtype) -> int:
+        return memory_needed(pairs, width, config, dtype, devices)
+
+    if LEAST_SHARE * needed(devices, config) <= available:
         return
-    where = f"{parts} devices" if parts > 1 else "a device"
+    where = f"{devices} devices" if devices > 1 else "a device"
     compact = dataclasses.replace(config, rows="compact")
     fewer = dataclasses.replace(compact, adapt_rows=False)
-    others: list[tuple[str, Config, DTypeLike]] = [
-        ("Config(rows='compact')", compact, dtype),
-        ("Config(rows='compact') with features in bfloat16", compact, "bfloat16"),
-        ("Config(rows='compact', adapt_rows=False) with features in bfloat16", fewer, "bfloat16"),
-    ]
+    is_narrow = jnp.dtype(dtype).itemsize <= _row_blocks.BIT_BYTES
+    narrow, cast = (dtype, "") if is_narrow else ("bfloat16", " with features in bfloat16")
+    others: dict[str, tuple[Config, DTypeLike]] = {
+        "Config(rows='compact')": (compact, dtype),
+        f"Config(rows='compact'){cast}": (compact, narrow),
+        f"Config(rows='compact', adapt_rows=False){cast}": (fewer, narrow),
+    }
     mends = [
-        f"{name} takes {_told(needed(parts, other, kept))}"
-        for name, other, kept in others
-        if needed(parts, other, kept) <= available
+        f"{name} takes {_told(needed(devices, other, kept))}"
+        for name, (other, kept) in others.items()
+        if other != config and needed(devices, other, kept) <= available
     ]
-    doing = [count for count in _POWERS if count > parts and needed(count, config) <= available]
+    doing = [count for count in _POWERS if count > devices and needed(count, config) <= available]
     if doing:
         mends.append(f"rows over {doing[0]} such devices fit (coala_jax.shard_rows)")
     raise CoalaError(
-        f"features: {2 * pairs} responses of {width} features with {config.n_gates} gates take up "
-        f"to {_told(needed(parts, config))} on {where} of {_told(available)}: "
+        f"features: {2 * pairs} responses of {width} {jnp.dtype(dtype).name} features, "
+        f"Config(rows={config.rows!r}) and {config.n_gates} gates take up "
+        f"to {_told(needed(devices, config))} on {where} of {_told(available)}: "
         f"{', '.join(mends) or 'neither compact rows nor more devices do, give fewer gates'}"
     )
 
@@ -148,7 +172,7 @@ def _told(size: float) -> str:
     return f"{size / _GIGABYTE:.3g} GB"
 
 
-def _device_bytes(side: jax.Array | np.ndarray) -> float:
+def _device_bytes(side: jax.Array | np.ndarray | None) -> float:
     """What a device of an array may use, the least of all processes; infinite where none says."""
     here = _own_device_bytes(side)
     if jax.process_count() > 1:
@@ -156,7 +180,7 @@ def _device_bytes(side: jax.Array | np.ndarray) -> float:
     return here
 
 
-def _own_device_bytes(side: jax.Array | np.ndarray) -> float:
+def _own_device_bytes(side: jax.Array | np.ndarray | None) -> float:
     on = side.addressable_shards[0].device if isinstance(side, jax.Array) else None
     device = on or min(jnp.zeros(()).devices(), key=lambda device: device.id)
     if device.platform != "cpu":

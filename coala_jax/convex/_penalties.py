@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from coala_jax._types import Config
+from coala_jax._types import Config, Scalar
 from coala_jax.convex._cronos import CronosProblem, CronosState
 from coala_jax.convex._linear_path import at_penalty
 from coala_jax.convex._linear_system import tight_penalties
@@ -45,14 +45,18 @@ DEAREST_PROJECTION = 100.0
 NEVER = 1_000_000
 
 
-def update_cost(program: Program) -> float:
+def update_cost(program: Program, rows: Scalar = None) -> Scalar:
     """Steps of ADMM that take as long as new penalties of the rows, about.
 
     2 P inverses of D x D over a step's passes of X (m x D) and X^T over the 2 P blocks: by count of
     operations, and by the speeds of Cholesky factors and of products on 2 cores.
+
+    Args:
+        program: the program.
+        rows: how many of its m rows count; None for all, which is known of shapes.
     """
-    rows, width = program.features.shape
-    return width**2 / rows
+    length, width = program.features.shape
+    return width**2 / (length if rows is None else rows)
 
 
 def rows_pay(config: Config, program: Program) -> bool:
@@ -70,7 +74,8 @@ def projected_rows_pay(config: Config, program: Program) -> bool:
 
 
 def _affordable(config: Config, program: Program, dearest: float) -> bool:
-    return config.adapt_rows and program.has_cones and update_cost(program) <= dearest
+    cost: float = update_cost(program)
+    return config.adapt_rows and program.has_cones and cost <= dearest
 
 
 def update_is_due(program: Program, steps: jax.Array) -> jax.Array:
@@ -79,7 +84,8 @@ def update_is_due(program: Program, steps: jax.Array) -> jax.Array:
     Rows without weight, which the shapes have to count, cost next to nothing.
     """
     there = jnp.maximum(jnp.sum(is_there(program.features)), 1)
-    return steps >= program.features.shape[1] ** 2 / there
+    due: jax.Array = steps >= update_cost(program, there)
+    return due
 
 
 def suggested_penalty(program: Program, share: jax.Array) -> jax.Array:

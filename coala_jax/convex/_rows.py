@@ -8,6 +8,9 @@ hidden states R at 2 bytes a number, and fold the standardisation into the opera
 Of bfloat16 rows the other factor is split into three bfloat16 parts, whose 24 bits are those of a
 float32 (Henry, Tang & Heinecke 2019): products of two bfloat16 are exact in float32, so that one
 pass of a matrix unit, which adds in float32, is a float32 product at one read of 2 bytes a number.
+So are those of two float16, whose three parts have 33 bits and a narrow range: each vector of the
+other factor is put at the top of it, and each part 2^11 above the one before. Numbers of down to
+2^-29 of the largest of their vector are then exact, smaller ones off by 2^-51 of that.
 The mean is taken off afterwards, so such products are off by what rounding makes of R w and not of
 X u: where a column's mean is many times its deviation, by as many times more. Steps may have them;
 whatever is claimed has blocks of rows that are standardised before they are multiplied.
@@ -17,20 +20,22 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.sharding import PartitionSpec
 
 from coala_jax._group_inputs import Arrays
 from coala_jax._row_blocks import as_bits, blocks_of, from_bits, map_blocks, max_blocks, sum_blocks
-from coala_jax._row_mesh import RowMesh
+from coala_jax._row_mesh import RowMesh, reduced_over_devices
 
 Tree = TypeVar("Tree")
-# Parts of bfloat16 that a float32 is split into.
+# Narrow parts that a float32 is split into.
 _PARTS = 3
+# A vector's largest number is put below this power of 2, half of what float16 can hold, by a
+# power that is a float32 itself, as is one over it.
+_TOP_OF_FLOAT16, _FARTHEST = 15, 100
 
 
 @jax.tree_util.register_dataclass
@@ -114,7 +119,7 @@ def for_steps(rows: Rows) -> Rows:
     """The rows with products that steps may have."""
     if not isinstance(rows, CompactRows):
         return rows
-    halves = rows.kind == jnp.bfloat16 and rows.dtype == jnp.float32
+    halves = rows.kind in (jnp.bfloat16, jnp.float16) and rows.dtype == jnp.float32
     return dataclasses.replace(rows, split=True) if halves else rows
 
 
@@ -198,10 +203,15 @@ def _where_it_pays(
     of_blocks: Callable[[jax.Array], jax.Array],
     values: jax.Array,
 ) -> jax.Array:
-    """Products of parts, where they are allowed; a CPU, which has no units for them, has blocks."""
+    """Products of parts, where they are allowed; a CPU, which has no units for them, has blocks.
+
+    So has a TPU of float16, which its units round to bfloat16.
+    """
     if not rows.split:
         return of_blocks(values)
-    found: jax.Array = lax.platform_dependent(values, cpu=of_blocks, default=of_parts)
+    without = ("cpu", "tpu") if rows.kind == jnp.float16 else ("cpu",)
+    by_platform = dict.fromkeys(without, of_blocks)
+    found: jax.Array = lax.platform_dependent(values, default=of_parts, **by_platform)
     return found
 
 
@@ -262,14 +272,12 @@ def split_row_products(rows: CompactRows, weights: jax.Array) -> jax.Array:
     """X times (k, D) weights by parts: (k, m)."""
     scaled = weights[:, :-1] / rows.scale
     constant = weights[:, -1] - scaled @ rows.center
-    parts = _parts(scaled)
+    parts = _parts(scaled, rows.kind)
 
     def products(side: jax.Array) -> jax.Array:
         """(n, d) or (n, g, d) -> (k, n) or (k, n, g)."""
         dimensions = (((1,), (side.ndim - 1,)), ((), ()))
-        return _sum_of_parts(
-            _exact_product(parts, from_bits(side, rows.kind), dimensions, rows.dtype)
-        )
+        return _exact_product(parts, from_bits(side, rows.kind), dimensions, rows.dtype)
 
     found = jnp.concatenate(
         [products(side).reshape(len(weights), len(rows.counts), -1) for side in rows.sides], axis=2
@@ -290,55 +298,66 @@ def split_column_products(rows: CompactRows, values: jax.Array) -> jax.Array:
         for side, value in zip(sides, each, strict=True):
             summed = tuple(range(1, value.ndim))
             dimensions = ((summed, tuple(range(side.ndim - 1))), ((), ()))
-            parts = _parts(value)
+            parts = _parts(value, rows.kind)
             found = _exact_product(parts, from_bits(side, rows.kind), dimensions, rows.dtype)
-            pulled = pulled + _sum_of_parts(found)
+            pulled = pulled + found
         total = jnp.sum(own, axis=(1, 2))
         pulled = (pulled - total[:, None] * rows.center) / rows.scale
         return jnp.concatenate([pulled, total[:, None]], axis=1)
 
-    if rows.mesh is None:
-        return here(rows.sides, rows.counts, values)
-    axes = rows.mesh.axes
-    by_row = PartitionSpec(axes)
-
-    def everywhere(*arrays: Any) -> jax.Array:
-        found: jax.Array = lax.psum(here(*arrays), axes)
-        return found
-
-    split = jax.shard_map(
-        everywhere,
-        mesh=rows.mesh.mesh,
-        in_specs=(by_row, by_row, PartitionSpec(None, axes)),
-        out_specs=PartitionSpec(),
-    )
-    return split(rows.sides, rows.counts, values)
+    known = (rows.sides, rows.counts, values)
+    return reduced_over_devices(rows.mesh, here, lax.psum, *known, row_axes=(0, 0, 1))
 
 
-def _exact_product(parts: jax.Array, side: jax.Array, dimensions: Any, dtype: Any) -> jax.Array:
-    """A contraction of bfloat16 factors, whose products are exact, added in the solver's dtype."""
-    once = lax.Precision.DEFAULT  # there is nothing to split further
-    return lax.dot_general(parts, side, dimensions, once, preferred_element_type=dtype)
+class _Split(NamedTuple):
+    """Float32 numbers, (k, ...), as sums of narrower ones.
 
-
-def _parts(numbers: jax.Array) -> jax.Array:
-    """Three bfloat16 parts of float32 numbers, whose sum they are: (k, ...) -> (3 k, ...).
-
-    `reduce_precision`, since a cast to bfloat16 and back is nothing to XLA, which may keep excess
-    precision.
+    Attributes:
+        narrow: (3 k, ...) the first parts of all, then the second ones, then the third.
+        unit: (3, k) what each part of a vector is to be multiplied by.
     """
-    parts = []
-    for _ in range(_PARTS):
-        part = lax.reduce_precision(numbers, exponent_bits=8, mantissa_bits=7)
-        parts.append(part.astype(jnp.bfloat16))
-        numbers = numbers - part
-    return jnp.concatenate(parts)
+
+    narrow: jax.Array
+    unit: jax.Array
 
 
-def _sum_of_parts(products: jax.Array) -> jax.Array:
-    """Products of the parts together, the small ones first: (3 k, ...) -> (k, ...)."""
-    first, second, third = products.reshape(_PARTS, -1, *products.shape[1:])
+def _exact_product(parts: _Split, side: jax.Array, dimensions: Any, dtype: Any) -> jax.Array:
+    """A contraction of narrow factors, whose products are exact, added in the solver's dtype.
+
+    The parts of a number are added last, the small ones first.
+    """
+    once = lax.Precision.DEFAULT  # there is nothing to split further
+    found = lax.dot_general(parts.narrow, side, dimensions, once, preferred_element_type=dtype)
+    by_part = found.reshape(*parts.unit.shape, *found.shape[1:])
+    unit = parts.unit.reshape(*parts.unit.shape, *(1,) * (found.ndim - 1))
+    first, second, third = by_part * unit
     return first + (second + third)
+
+
+def _parts(numbers: jax.Array, kind: jnp.dtype) -> _Split:
+    """Three bfloat16 or float16 parts of float32 numbers, (k, ...).
+
+    `reduce_precision`, since a cast to a narrow type and back is nothing to XLA, which may keep
+    excess precision. It has no subnormal numbers: those of float16 are near enough to its largest
+    to matter, and are kept off.
+    """
+    known = jnp.finfo(kind)
+    unit = jnp.ones(len(numbers), numbers.dtype)
+    step = 1.0
+    if kind == jnp.float16:
+        step = 2.0 ** (known.nmant + 1)
+        _, exponent = jnp.frexp(jnp.max(jnp.abs(numbers), axis=tuple(range(1, numbers.ndim))))
+        shift = jnp.clip(_TOP_OF_FLOAT16 - exponent, -_FARTHEST, _FARTHEST)
+        unit = jnp.ldexp(unit, -shift)
+        up = jnp.ldexp(jnp.ones_like(unit), shift)
+        numbers = numbers * up.reshape(-1, *(1,) * (numbers.ndim - 1))
+    parts, units = [], []
+    for number in range(_PARTS):
+        part = lax.reduce_precision(numbers, known.nexp, known.nmant)
+        parts.append(part.astype(kind))
+        units.append(unit / step**number)
+        numbers = (numbers - part) * step
+    return _Split(jnp.concatenate(parts), jnp.stack(units))
 
 
 def block_count(rows: CompactRows) -> int:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import jax
 
 from coala_jax.decoding._config import BATCH_SIZE, GenerationConfig, GenerationError
-from coala_jax.decoding._generate import Generation, guided_generate, require_key
+from coala_jax.decoding._generate import Generation, each_key, guided_generate
 from coala_jax.decoding._prompts import Prompt
 from coala_jax.decoding._reward_model import TextRewardModel, require_reward_model
 
@@ -15,7 +15,7 @@ def best_of_n(
     prompts: Sequence[Prompt],
     n: int,
     config: GenerationConfig,
-    key: jax.Array,
+    key: jax.Array | Sequence[jax.Array],
     *,
     batch_size: int = BATCH_SIZE,
 ) -> list[list[Generation]]:
@@ -29,8 +29,8 @@ def best_of_n(
         n: samples a prompt, at least 1.
         config: of the samples; plain sampling with ``scale=0``, which is what best-of-n means
             elsewhere.
-        key: typed key; sample j of prompt i draws with ``fold_in(fold_in(key, i), j)``, so the
-            first n of more samples are the same.
+        key: typed key, or one a prompt, as ``guided_generate`` takes them; sample j of a prompt
+            draws with ``fold_in`` of its key and j, so the first n of more samples are the same.
         batch_size: responses that run together.
 
     Returns:
@@ -50,15 +50,14 @@ def best_of_n(
         True
     """
     require_reward_model(model, GenerationError)
-    require_key(key)
     if n < 1:
         raise GenerationError(f"n={n} must be at least 1")
     for name, value in (("temperature", 0), ("top_k", 1)):
         if n > 1 and getattr(config.sampling, name) == value:
             raise GenerationError(f"{name}={value}: all {n} samples would be the same; raise it")
     keys = [
-        jax.random.fold_in(jax.random.fold_in(key, number), sample)
-        for number in range(len(prompts))
+        jax.random.fold_in(own, sample)
+        for own in each_key(key, len(prompts))
         for sample in range(n)
     ]
     repeated = [prompt for prompt in prompts for _ in range(n)]

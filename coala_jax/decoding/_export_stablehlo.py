@@ -39,12 +39,15 @@ def note_path(path: str | os.PathLike[str]) -> Path:
     return file.with_name(file.name + NOTE_SUFFIX)
 
 
-def export_stablehlo(head_folder: str | os.PathLike[str], out: str | os.PathLike[str]) -> Path:
+def export_stablehlo(
+    head_folder: str | os.PathLike[str], out: str | os.PathLike[str], *, download: bool = False
+) -> Path:
     """Write a head as an exported function, and beside it a note in JSON of what it is.
 
     Args:
-        head_folder: of the head.
+        head_folder: of the head, or its hub id.
         out: the file to write; the note is ``OUT.json``. Both are whole or not there.
+        download: fetch what the hub's cache lacks of an id.
 
     Returns:
         The file.
@@ -63,7 +66,7 @@ def export_stablehlo(head_folder: str | os.PathLike[str], out: str | os.PathLike
         >>> rewards(np.array([[1.0, -2, 3, 0]], np.float32)).tolist()
         [-2.0]
     """
-    head, metadata = load_head(head_folder)
+    head, metadata = load_head(head_folder, download=download)
     width = head.theta1.shape[0]
     features = jax.ShapeDtypeStruct((*export.symbolic_shape("n"), width), jnp.float32)
     function = jax.jit(lambda features: head(features))

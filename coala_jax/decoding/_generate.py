@@ -125,12 +125,8 @@ def guided_generate(
         raise GenerationError(f"batch_size={batch_size} must be at least 1")
     count = len(prompts)
     configs = [config] * count if isinstance(config, GenerationConfig) else config
-    keys = _each_key(key, count)
-    for name, given in (("config", configs), ("key", keys)):
-        if len(given) != count:
-            raise GenerationError(
-                f"{name}: {len(given)} of them for {count} prompts; give one, or one each"
-            )
+    keys = each_key(key, count)
+    _require_each("config", configs, count)
     if not prompts:
         return []
     plan = make_plan(model, configs, traced=trace)
@@ -165,12 +161,6 @@ def guided_generate(
     return found
 
 
-def require_key(key: object) -> None:
-    """Raise a `GenerationError` for anything but one typed key."""
-    if not _is_key(key):
-        raise GenerationError(f"key={key!r} must be a typed key, as jax.random.key(seed) makes it")
-
-
 def _is_key(key: object, axes: int = 0) -> TypeGuard[jax.Array]:
     return (
         isinstance(key, jax.Array)
@@ -179,14 +169,29 @@ def _is_key(key: object, axes: int = 0) -> TypeGuard[jax.Array]:
     )
 
 
-def _each_key(key: jax.Array | Sequence[jax.Array], count: int) -> list[jax.Array]:
-    """The keys of so many prompts, of one for all of them or as they were given."""
+def each_key(key: jax.Array | Sequence[jax.Array], count: int) -> list[jax.Array]:
+    """The keys of so many prompts, of one for all of them or as they were given.
+
+    Raises:
+        GenerationError: anything but one typed key, as `jax.random.key` makes it, or one a prompt.
+    """
     if _is_key(key):
         return [jax.random.fold_in(key, number) for number in range(count)]
     keys = list(key) if isinstance(key, Sequence) or _is_key(key, 1) else [key]
     for one in keys:
-        require_key(one)
+        if not _is_key(one):
+            raise GenerationError(
+                f"key={one!r} must be a typed key, as jax.random.key(seed) makes it"
+            )
+    _require_each("key", keys, count)
     return keys
+
+
+def _require_each(name: str, given: Sequence[object], count: int) -> None:
+    if len(given) != count:
+        raise GenerationError(
+            f"{name}: {len(given)} of them for {count} prompts; give one, or one each"
+        )
 
 
 def generations(session: Session, requests: Sequence[Request]) -> list[Generation]:

@@ -137,17 +137,20 @@ class TextRewardModel:
         *,
         dtype: str | None = None,
         value_head: str | os.PathLike[str] | None = None,
+        download: bool = False,
         **options: Any,
     ) -> TextRewardModel:
         """Read a head, and the backbone that it was trained on.
 
         Args:
-            head_folder: of a head that was solved from a feature store, or from an export of one.
+            head_folder: of a head that was solved from a feature store, or from an export of one;
+                or its hub id, ``ORG/NAME`` or ``ORG/NAME@REVISION``.
             backbone: a checkpoint folder, GGUF file or hub id; one that is loaded already is taken
                 as it is.
             dtype: as ``load_backbone`` takes it; None takes the type of the head's features.
-            value_head: folder of a head of beginnings (``coala-jax solve --prefixes``) on the same
-                backbone, which is to guide; its layers and pooling may be others.
+            value_head: folder or hub id of a head of beginnings (``coala-jax solve --prefixes``) on
+                the same backbone, which is to guide; its layers and pooling may be others.
+            download: fetch what the hub's cache lacks of ids; without it nothing is fetched.
             options: the others of ``load_backbone``.
 
         Raises:
@@ -156,12 +159,14 @@ class TextRewardModel:
             FeatureError: another backbone than the head's; every difference is named.
             CheckpointError, ValueError: as ``load_backbone`` does.
         """
-        head, metadata = load_head(head_folder)
+        head, metadata = load_head(head_folder, download=download)
         identity = head_identity(head_folder, metadata)
-        guide = None if value_head is None else load_value_head(value_head, identity)
+        guide = None
+        if value_head is not None:
+            guide = load_value_head(value_head, identity, download=download)
         if not isinstance(backbone, Backbone):
             dtype = dtype or identity.compute_dtype
-            backbone = load_backbone(backbone, dtype=dtype, **options)
+            backbone = load_backbone(backbone, dtype=dtype, download=download, **options)
         try:
             prompts = metadata.document.get(TRAINED_ON)
             trained_on = None if prompts is None else PromptFingerprint.from_text(prompts)

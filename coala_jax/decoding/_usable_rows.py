@@ -30,7 +30,7 @@ def open_inputs(
     """Open what scores and what is to be scored; no weights are read before both are there.
 
     Args:
-        head_folder: of a head that knows its backbone.
+        head_folder: of a head that knows its backbone, or its hub id.
         backbone: a checkpoint folder, a GGUF file or a hub id.
         data: the rows, as ``stream_responses`` takes them; ``-`` is standard input.
         rows: how they are read.
@@ -41,7 +41,7 @@ def open_inputs(
         HeadError: a head of beginnings of responses.
         DataError: no such rows, or columns that hold no responses.
     """
-    metadata = load_head(head_folder)[1]
+    metadata = load_head(head_folder, download=options.get("download", False))[1]
     identity = head_identity(head_folder, metadata)
     require_scores_responses(metadata.scores)
     place = {name: options[name] for name in PLACE if name in options}

@@ -39,14 +39,16 @@ class ValueHead(NamedTuple):
             )
 
 
-def load_value_head(folder: str | os.PathLike[str], identity: FeatureIdentity) -> ValueHead:
-    """A head of beginnings, for a head of this identity.
+def load_value_head(
+    folder: str | os.PathLike[str], identity: FeatureIdentity, *, download: bool = False
+) -> ValueHead:
+    """A head of beginnings, for a head of this identity; found as `load_head` finds one.
 
     Raises:
         HeadFileError: no usable head, or one of whole responses.
         FeatureError: it was trained on features of another backbone, or of texts in other words.
     """
-    head, metadata = load_head(folder)
+    head, metadata = load_head(folder, download=download)
     try:
         scores = metadata.scores
     except HeadError as error:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from coala_jax._files import partial_path
@@ -16,7 +17,7 @@ from coala_jax.backbones._sharding import mesh_of
 from coala_jax.data import PreferenceRow, RowSet
 from coala_jax.data._rows import fingerprint_rows
 from coala_jax.data._split import prompt_sha256
-from coala_jax.features._distinct import set_same_aside
+from coala_jax.features._distinct import encode_pairs, set_same_aside
 from coala_jax.features._errors import FeatureError
 from coala_jax.features._extract import pooled_features, require_finite, require_known_ids
 from coala_jax.features._identity import layer_name
@@ -27,7 +28,7 @@ from coala_jax.features._query import QUERY_ROWS, derive_query, query_text
 from coala_jax.features._settings import ExtractSettings, feature_identity
 from coala_jax.features._shard import ONE_DEVICE, RowRecord, Shard
 from coala_jax.features._store import FeatureStore, write_store
-from coala_jax.features._tokens import TokenSequence, encode_texts
+from coala_jax.features._tokens import TokenSequence
 
 # A pair has two responses.
 RESPONSES_A_PAIR = 2
@@ -137,22 +138,8 @@ def _recorded_identity(out: str | os.PathLike[str], part: Part | None) -> dict[s
 def _default_query(
     rows: Sequence[PreferenceRow], backbone: Backbone, settings: ExtractSettings
 ) -> str:
-    sequences = _sequences(rows[:QUERY_ROWS], backbone, settings)
+    sequences = encode_pairs(rows[:QUERY_ROWS], backbone, settings.template)
     return query_text(derive_query(backbone, sequences, settings.layers))
-
-
-def _sequences(
-    rows: Sequence[PreferenceRow], backbone: Backbone, settings: ExtractSettings
-) -> list[TokenSequence]:
-    """The chosen responses of rows, then the rejected ones."""
-    responses = [*(row.chosen for row in rows), *(row.rejected for row in rows)]
-    return encode_texts(
-        backbone.tokenizer,
-        [row.prompt for row in rows] * RESPONSES_A_PAIR,
-        responses,
-        settings.template,
-        backbone.config.max_length,
-    )
 
 
 def _describe(row_set: RowSet, backbone: Backbone, settings: ExtractSettings) -> dict[str, object]:
@@ -179,12 +166,13 @@ def _shard(
     progress: Progress,
 ) -> Shard:
     """Features of consecutive rows; chosen and rejected run together."""
-    sequences = _with_prefixes(rows, _sequences(rows, backbone, settings), backbone, settings)
+    whole = encode_pairs(rows, backbone, settings.template)
+    sequences = _with_prefixes(rows, whole, backbone, settings)
     names = [f"{row.id} ({side})" for side in SIDES for row in rows]
     require_known_ids(sequences, names, backbone.config.vocab_size)
     pooled = pooled_features(backbone, sequences, settings, progress)
     with np.errstate(over="ignore"):  # an overflow is reported by its row
-        features = pooled.features.astype(settings.dtype)
+        features = pooled.features.astype(jnp.dtype(settings.dtype))
     mesh = mesh_of(backbone.module)
     require_finite(features, names)
     cuts = _cuts(rows, sequences, pooled.prefixes, settings) if settings.prefixes else None
@@ -245,7 +233,7 @@ def _cuts(
     places = [(pair, kept) for pair in range(len(rows)) for kept in sequences[pair].prefixes]
     names = [f"{rows[pair].id}@{kept} ({side})" for side in SIDES for pair, kept in places]
     with np.errstate(over="ignore"):
-        features = pooled.astype(settings.dtype)
+        features = pooled.astype(jnp.dtype(settings.dtype))
     require_finite(features, names)
     pairs, tokens = np.array(places, np.int64).reshape(-1, 2).T
     return PairPrefixes(features[: len(places)], features[len(places) :], pairs, tokens)

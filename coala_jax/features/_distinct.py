@@ -21,7 +21,6 @@ LOSSLESS_PROBE = (
 FEW_TOKENS = 8
 # Rows that are tokenised together.
 CHUNK_ROWS = 2048
-SIDES = ("chosen", "rejected")
 
 
 def set_same_aside(row_set: RowSet, backbone: Backbone, template: TextTemplate) -> RowSet:
@@ -44,8 +43,9 @@ def set_same_aside(row_set: RowSet, backbone: Backbone, template: TextTemplate) 
     for start in range(0, len(candidates), CHUNK_ROWS):
         numbers = candidates[start : start + CHUNK_ROWS]
         rows = [row_set.rows[number] for number in numbers]
-        one, other = (_sequences(rows, backbone, template, side) for side in SIDES)
-        same |= {n for n, *each in zip(numbers, one, other, strict=True) if _are_same(*each)}
+        encoded = encode_pairs(rows, backbone, template)
+        sides = zip(encoded[: len(rows)], encoded[len(rows) :], strict=True)
+        same |= {n for n, each in zip(numbers, sides, strict=True) if _are_same(*each)}
     if not same:
         return row_set
     return row_set._replace(
@@ -67,14 +67,14 @@ def _set_aside(rows: Sequence[PreferenceRow], numbers: Sequence[int]) -> list[Se
     ]
 
 
-def _sequences(
-    rows: Sequence[PreferenceRow], backbone: Backbone, template: TextTemplate, side: str
+def encode_pairs(
+    rows: Sequence[PreferenceRow], backbone: Backbone, template: TextTemplate
 ) -> list[TokenSequence]:
-    """The tokens of one side of rows, within the context of a model."""
+    """The chosen responses of rows behind their prompts, then the rejected ones, as tokens."""
     return encode_texts(
         backbone.tokenizer,
-        [row.prompt for row in rows],
-        [getattr(row, side) for row in rows],
+        [row.prompt for row in rows] * 2,
+        [*(row.chosen for row in rows), *(row.rejected for row in rows)],
         template,
         backbone.config.max_length,
     )

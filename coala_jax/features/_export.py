@@ -13,6 +13,7 @@ import numpy as np
 from coala_jax._extras import how_to_install
 from coala_jax._files import FULL, full_disk, partial_path, write_files
 from coala_jax._progress import quiet_in_a_pipe
+from coala_jax._stored_rows import BFLOAT16
 from coala_jax.features._arrow_columns import numpy_column
 from coala_jax.features._errors import FeatureError
 from coala_jax.features._identity import FeatureIdentity
@@ -82,8 +83,8 @@ def to_dataset(table: FeatureTable) -> "Dataset":
 
     Returns:
         Columns ``id``, ``prompt_sha256``, ``chosen`` and ``rejected`` (lists of d numbers of the
-        table's type), ``margin``, ``weight``, ``group``, ``chosen_chars`` and ``rejected_chars``,
-        those that the table has. Its description holds the identity.
+        table's type, of bfloat16 as float32), ``margin``, ``weight``, ``group``, ``chosen_chars``
+        and ``rejected_chars``, those that the table has. Its description holds the identity.
 
     Raises:
         FeatureError: ``datasets`` is not installed; features with beginnings of responses, which
@@ -216,7 +217,7 @@ def _fingerprint(columns: Mapping[str, Any], described: Mapping[str, str]) -> st
         digest.update(name.encode())
         whole = np.ascontiguousarray(column)
         digest.update(f"{whole.dtype} {whole.shape}".encode())
-        digest.update(whole.data)
+        digest.update(whole.view(np.uint8).data if whole.dtype == BFLOAT16 else whole.data)
     return digest.hexdigest()[:16]
 
 
@@ -225,6 +226,8 @@ def _arrow_column(arrow: Any, column: np.ndarray | tuple[str, ...]) -> Any:
         return arrow.array(column, arrow.string())
     if column.ndim == 1:
         return arrow.array(column)
+    if column.dtype == BFLOAT16:  # which Arrow has not
+        column = column.astype(np.float32)
     values = arrow.array(np.ascontiguousarray(column).reshape(-1))
     return arrow.FixedSizeListArray.from_arrays(values, column.shape[1])
 

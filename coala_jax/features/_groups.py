@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from coala_jax._stored_rows import row_blocks
 from coala_jax._types import GroupFeatures
 from coala_jax.data._answer_groups import Members, holds_groups, members_of
 from coala_jax.features._errors import FeatureError
@@ -68,20 +69,27 @@ def group_table(table: FeatureTable) -> GroupTable:
         )
     parts = _parts(table)
     rows = _rows_by_group(parts)
-    members, width = 1 + max(map(len, rows)), table.chosen.shape[1]
-    responses = np.zeros((len(rows), members, width), table.chosen.dtype)
-    scores, mask = np.zeros((len(rows), members), np.float32), np.zeros((len(rows), members), bool)
-    lengths = None if table.lengths is None else np.zeros((len(rows), members), np.int64)
-    for group, some in enumerate(rows):
-        responses[group, 0] = table.chosen[some[0]]
-        responses[group, 1 : 1 + len(some)] = table.rejected[some]
-        mask[group, : 1 + len(some)] = True
-        if table.margin is not None:
-            scores[group, 1 : 1 + len(some)] = -table.margin[some]
-        if lengths is not None and table.lengths is not None:
-            lengths[group, 0] = table.lengths[some[0], 0]
-            lengths[group, 1 : 1 + len(some)] = table.lengths[some, 1]
     first = [some[0] for some in rows]
+    count = np.array([len(some) for some in rows])
+    members, width = 1 + int(count.max()), table.chosen.shape[1]
+    # Of every row its group, and its second side's number among the members.
+    group = np.repeat(np.arange(len(rows)), count)
+    member = 1 + np.arange(len(group)) - np.repeat(np.cumsum(count) - count, count)
+    responses = np.zeros((len(rows), members, width), table.chosen.dtype)
+    for begin, block in row_blocks(table.chosen[first]):
+        responses[begin : begin + len(block), 0] = block
+    for begin, block in row_blocks(table.rejected):
+        here = slice(begin, begin + len(block))
+        responses[group[here], member[here]] = block
+    scores, mask = np.zeros((len(rows), members), np.float32), np.zeros((len(rows), members), bool)
+    mask[:, 0] = mask[group, member] = True
+    if table.margin is not None:
+        scores[group, member] = -table.margin
+    lengths = None
+    if table.lengths is not None:
+        lengths = np.zeros((len(rows), members), np.int64)
+        lengths[:, 0] = table.lengths[first, 0]
+        lengths[group, member] = table.lengths[:, 1]
     keys = table.groups or table.prompt_hashes or table.ids
     return GroupTable(
         GroupFeatures(

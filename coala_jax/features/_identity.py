@@ -10,6 +10,8 @@ if TYPE_CHECKING:  # reading features needs no model
 
 # The hidden states that are pooled unless others are named: Hugging Face's ``last_hidden_state``.
 LAYER = "last"
+# Fields of an identity that are for people.
+DECIDE_NOTHING = ("backbone", "name", "license")
 # Characters of a value that a message shows.
 SHOWN = 80
 
@@ -53,6 +55,8 @@ class FeatureIdentity(NamedTuple):
         compute_dtype: type of the model's weights and computation.
         text_rule: how texts are read, from `coala_jax.features._tokens`; empty before there was
             one, when white space and control tokens of a text counted.
+        license: of the backbone, as `coala_jax.backbones.BackboneIdentity` has it; for people, it
+            decides nothing.
     """
 
     backbone: str
@@ -69,6 +73,7 @@ class FeatureIdentity(NamedTuple):
     chat_template: str = ""
     compute_dtype: str = "float32"
     text_rule: str = ""
+    license: str = ""
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> "FeatureIdentity":
@@ -102,7 +107,7 @@ def require_same_backbone(
     differing = [
         f"{name} {_short(left[name])}, found {_short(right[name])}"
         for name in left
-        if name != "backbone" and name != "name" and name in right and left[name] != right[name]
+        if name not in DECIDE_NOTHING and name in right and left[name] != right[name]
     ]
     if differing:
         raise FeatureError(

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.lib.npyio import NpzFile
 
+from coala_jax._stored_rows import as_floats
 from coala_jax.features._errors import FeatureError
 from coala_jax.features._export import IDENTITY, is_dataset_folder, read_dataset_folder
 from coala_jax.features._join import open_whole_store
@@ -101,7 +102,7 @@ def _open_archive(source: Path, opened: BufferedReader) -> NpzFile:
 
 def _read_array(source: Path, name: str, file: NpzFile) -> np.ndarray:
     try:
-        return np.asarray(file[name])
+        return as_floats(np.asarray(file[name]))
     except ValueError as error:
         # Its text alone tells an array of objects from a damaged one.
         if "allow_pickle" not in str(error):

@@ -9,14 +9,15 @@ from typing import Any
 from coala_jax._files import PARTIAL_SUFFIX, write_files
 from coala_jax._json import read_json_object
 from coala_jax.features._errors import FeatureError
+from coala_jax.features._identity import DECIDE_NOTHING
 
 MANIFEST_NAME = "manifest.json"
 FORMAT = "coala-jax feature store"
 FORMAT_VERSION = 2
 # Keys of the manifest that a run adds; all others are settings that a resumed run must share.
 RESULT_KEYS = ("shards", "cut", "tokens", "flops", "shapes")
-# What people call the backbone, which decides nothing.
-NAME_KEY = "identity.backbone"
+# What says nothing of how features were made.
+FOR_PEOPLE = {f"identity.{name}" for name in DECIDE_NOTHING}
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -94,7 +95,7 @@ def setting_differences(old: Mapping[str, Any], new: Mapping[str, Any], here: st
     left, right = _flat(old), _flat(new)
     return "; ".join(
         f"{key} is {left.get(key)!r} there, {right.get(key)!r} {here}"
-        for key in sorted({*left, *right} - {NAME_KEY})
+        for key in sorted({*left, *right} - FOR_PEOPLE)
         if left.get(key) != right.get(key)
     )
 

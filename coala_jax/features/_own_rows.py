@@ -20,7 +20,6 @@ from coala_jax.features._errors import FeatureError
 from coala_jax.features._export import is_dataset_folder, read_dataset_folder
 from coala_jax.features._join import (
     Part,
-    open_whole_store,
     part_path,
     require_whole,
     sorted_parts,
@@ -29,7 +28,12 @@ from coala_jax.features._load import load_features
 from coala_jax.features._manifest import read_manifest
 from coala_jax.features._parquet import is_parquet, parquet_rows, read_parquet
 from coala_jax.features._shard import read_records, shard_fault, shard_paths
-from coala_jax.features._store import PlacedShard, placed_shards, table_of_shards
+from coala_jax.features._store import (
+    PlacedShard,
+    placed_shards,
+    table_of_shards,
+    verified_store,
+)
 from coala_jax.features._table import FeatureTable, table_rows
 
 
@@ -37,7 +41,7 @@ class OwnRows(NamedTuple):
     """Rows of a process, and what is known of how they were made.
 
     Attributes:
-        table: the rows.
+        table: the rows, whose features are not read yet where they are of a store.
         refused: unusable rows of the whole, by reason; None where the source does not say.
         cut: of these rows' shards, how many lost tokens to the context, by part; None likewise.
     """
@@ -119,7 +123,8 @@ def own_rows(path: str | os.PathLike[str], part: Part, *, all_here: bool = True)
 
 def _whole(source: Path) -> OwnRows:
     if source.is_dir() and not is_dataset_folder(source) and not is_parquet(source):
-        store = open_whole_store(source)
+        store = verified_store(source)
+        require_whole(source, store.manifest)
         return OwnRows(store.table, store.manifest.get("refused"), store.manifest.get("cut"))
     return OwnRows(load_features(source))
 

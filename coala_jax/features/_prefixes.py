@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from coala_jax._common_start import common_length
+from coala_jax._stored_rows import FeatureRows, StoredRows, in_memory, stored
 
 if TYPE_CHECKING:
     from coala_jax.data import PreferenceRow
@@ -29,14 +30,15 @@ class PairPrefixes(NamedTuple):
     """Features of c cuts: beginnings of both responses of a pair, of as many tokens.
 
     Attributes:
-        chosen: (c, d) features, in the type of those of the whole responses.
+        chosen: (c, d) features, in the type of those of the whole responses; `StoredRows` where
+            they are not read yet.
         rejected: (c, d), same type.
         pair: (c,) place of the pair among the pairs, rising.
         tokens: (c,) tokens of the response that are kept, rising within a pair.
     """
 
-    chosen: np.ndarray
-    rejected: np.ndarray
+    chosen: FeatureRows
+    rejected: FeatureRows
     pair: np.ndarray
     tokens: np.ndarray
 
@@ -44,16 +46,22 @@ class PairPrefixes(NamedTuple):
         """(pairs,) number of cuts of every pair."""
         return np.bincount(self.pair, minlength=pairs)
 
+    def in_memory(self) -> PairPrefixes:
+        """The cuts with their features read."""
+        sides = in_memory(self.chosen), in_memory(self.rejected)
+        return self._replace(chosen=sides[0], rejected=sides[1])
+
 
 def join_prefixes(parts: Sequence[PairPrefixes], sizes: Sequence[int]) -> PairPrefixes:
-    """The cuts of shards of so many pairs, numbered throughout; those of one stay as they are."""
-    if len(parts) == 1:
-        return parts[0]
+    """The cuts of shards of so many pairs, numbered throughout; no features are read."""
     first = accumulate(sizes, initial=0)
-    moved = [
-        part._replace(pair=part.pair + before) for part, before in zip(parts, first, strict=False)
-    ]
-    return PairPrefixes(*(np.concatenate(columns) for columns in zip(*moved, strict=True)))
+    pairs = [part.pair + before for part, before in zip(parts, first, strict=False)]
+    return PairPrefixes(
+        StoredRows.joined([stored(part.chosen) for part in parts]),
+        StoredRows.joined([stored(part.rejected) for part in parts]),
+        np.concatenate(pairs),
+        np.concatenate([part.tokens for part in parts]),
+    )
 
 
 def cut_places(chosen: TokenSequence, rejected: TokenSequence, end_ids: Collection[int]) -> range:

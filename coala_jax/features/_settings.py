@@ -15,8 +15,7 @@ from coala_jax.features._tokens import RESPONSE_FIELD, TEXT_RULE, TextTemplate
 if TYPE_CHECKING:
     from coala_jax.backbones import Backbone
 
-# Types that numpy reads back by itself; bfloat16 is none of them.
-StoreType = Literal["float32", "float16"]
+StoreType = Literal["float32", "float16", "bfloat16"]
 # Nothing around texts that a chat template has written.
 BARE = TextTemplate(response=RESPONSE_FIELD)
 
@@ -31,7 +30,8 @@ class ExtractSettings:
         layers: hidden states to pool, such as -1,-8, as Hugging Face numbers ``hidden_states``; -1
             is the last, after its norm. Several are concatenated.
         template: what stands around prompt and response.
-        dtype: type on disk, ``float32`` or ``float16``.
+        dtype: type on disk, ``float32``, ``float16`` or ``bfloat16``; the last two take half the
+            room, also of a device where they are solved with `Config(rows="compact")`.
         token_budget: tokens that run together on one device; None means what its free memory holds,
             8192 on a CPU. Halved, with a message, where the device runs out of it.
         shard_rows: pairs of a shard of the store: what a killed run loses at most, and what several
@@ -130,7 +130,7 @@ class ExtractSettings:
 
 def feature_identity(backbone: Backbone, settings: ExtractSettings) -> FeatureIdentity:
     """By what the features of this backbone and these settings are known."""
-    name, model_type, config, weights, tokenizer = backbone.identity
+    name, model_type, config, weights, tokenizer, license = backbone.identity
     return FeatureIdentity(
         backbone=name,
         model_type=model_type,
@@ -146,4 +146,5 @@ def feature_identity(backbone: Backbone, settings: ExtractSettings) -> FeatureId
         chat_template=settings.chat_template,
         compute_dtype=backbone.module.dtype.name,
         text_rule=TEXT_RULE,
+        license=license,
     )

@@ -10,6 +10,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from coala_jax._files import file_sha256, write_files
+from coala_jax._stored_rows import ArrayFile, StoredRows, as_floats, in_memory
 from coala_jax.features._errors import FeatureError
 from coala_jax.features._prefixes import PairPrefixes
 
@@ -116,7 +117,9 @@ def write_shard(folder: Path, number: int, shard: Shard) -> dict[str, Any]:
     if cuts is not None:
         places = np.stack([cuts.pair, cuts.tokens], axis=1).astype(np.int32)
         of_cuts = zip(
-            prefix_paths(folder, number), (cuts.chosen, cuts.rejected, places), strict=True
+            prefix_paths(folder, number),
+            (in_memory(cuts.chosen), in_memory(cuts.rejected), places),
+            strict=True,
         )
         files |= {path: partial(save_array, array=array) for path, array in of_cuts}
     write_files(files)
@@ -148,23 +151,20 @@ def read_shard(folder: Path, number: int, entry: Mapping[str, Any]) -> Shard:
         raise FeatureError(f"{folder}: {fault}; extract the features again")
     paths = shard_paths(folder, number)
     return Shard(
-        chosen=np.load(paths.chosen, allow_pickle=False),
-        rejected=np.load(paths.rejected, allow_pickle=False),
+        chosen=as_floats(np.load(paths.chosen, allow_pickle=False)),
+        rejected=as_floats(np.load(paths.rejected, allow_pickle=False)),
         records=read_records(paths.rows),
-        prefixes=read_cuts(folder, number) if CUTS in entry else None,
+        prefixes=read_cuts(folder, number).in_memory() if CUTS in entry else None,
         **{name: entry[name] for name in SHARD_RESULTS},
     )
 
 
 def read_cuts(folder: Path, number: int) -> PairPrefixes:
-    """The cuts of a shard whose files are known to be whole, memory-mapped."""
-    chosen, rejected, places = (_mapped(path) for path in prefix_paths(folder, number))
-    return PairPrefixes(chosen, rejected, *places.T.astype(np.int64))
-
-
-def _mapped(path: Path) -> np.ndarray:
-    array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
-    return array
+    """The cuts of a shard whose files are known to be whole; their features are not read yet."""
+    chosen, rejected, places = prefix_paths(folder, number)
+    pair, tokens = np.load(places, allow_pickle=False).T.astype(np.int64)
+    sides = (StoredRows([ArrayFile.of(chosen)]), StoredRows([ArrayFile.of(rejected)]))
+    return PairPrefixes(*sides, pair, tokens)
 
 
 def read_records(path: Path) -> list[RowRecord]:

@@ -18,6 +18,7 @@ import numpy as np
 
 from coala_jax._files import FULL, PARTIAL_SUFFIX, full_disk, partial_path, sync_folder
 from coala_jax._lock import only_writer, remove_dead_lock
+from coala_jax._stored_rows import ArrayFile, StoredRows
 from coala_jax.features._errors import FeatureError
 from coala_jax.features._identity import FeatureIdentity
 from coala_jax.features._manifest import (
@@ -40,7 +41,7 @@ from coala_jax.features._shard import (
     shard_paths,
     write_shard,
 )
-from coala_jax.features._table import FeatureTable
+from coala_jax.features._table import FeatureTable, table_in_memory
 
 
 class FeatureStore(NamedTuple):
@@ -111,9 +112,9 @@ def write_store(
         found = _found(final, header)
         if not found.missing(n_shards) and not _leftovers(final):
             remove_dead_lock(final)
-            return _read_store(final)
+            return _with_features(_read_store(final))
     with only_writer(final, report, FeatureError):
-        return _write_missing(final, header, make_shard, n_shards, report)
+        return _with_features(_write_missing(final, header, make_shard, n_shards, report))
 
 
 def _write_missing(
@@ -171,6 +172,11 @@ def open_store(path: str | os.PathLike[str]) -> FeatureStore:
         FeatureError: no store, one that is not finished, another format version, a shard that is
             missing or damaged, a row count that does not agree.
     """
+    return _with_features(verified_store(path))
+
+
+def verified_store(path: str | os.PathLike[str]) -> FeatureStore:
+    """`open_store` whose features are `StoredRows`, not read yet."""
     folder = Path(path)
     manifest = read_manifest(folder)
     if not manifest["shards"]:
@@ -185,7 +191,7 @@ def open_store(path: str | os.PathLike[str]) -> FeatureStore:
 
 
 def _read_store(folder: Path) -> FeatureStore:
-    """A store whose shards are known to be whole."""
+    """A store whose shards are known to be whole; its features are not read yet."""
     manifest = read_manifest(folder)
     table = table_of_shards(placed_shards(folder, manifest), manifest)
     if len(table.ids) != manifest["rows"]:
@@ -194,6 +200,10 @@ def _read_store(folder: Path) -> FeatureStore:
             f"{MANIFEST_NAME}; run the same extraction again"
         )
     return FeatureStore(folder, manifest, table)
+
+
+def _with_features(store: FeatureStore) -> FeatureStore:
+    return store._replace(table=table_in_memory(store.table))
 
 
 class PlacedShard(NamedTuple):
@@ -216,25 +226,25 @@ def placed_shards(folder: Path, manifest: Mapping[str, Any]) -> list[PlacedShard
 
 
 def table_of_shards(shards: Sequence[PlacedShard], manifest: Mapping[str, Any]) -> FeatureTable:
-    """The rows of some shards that are known to be whole, one at least, in their order."""
-    arrays: dict[str, list[np.ndarray]] = {"chosen": [], "rejected": []}
+    """The rows of some shards that are known to be whole, one at least, in their order.
+
+    Features are `StoredRows`, not read yet.
+    """
     records: list[RowRecord] = []
     cuts: list[PairPrefixes] = []
-    for folder, number, entry in shards:
-        paths = shard_paths(folder, number)
-        arrays["chosen"].append(np.load(paths.chosen, mmap_mode="r", allow_pickle=False))
-        arrays["rejected"].append(np.load(paths.rejected, mmap_mode="r", allow_pickle=False))
+    paths = [shard_paths(folder, number) for folder, number, _ in shards]
+    for (folder, number, entry), own in zip(shards, paths, strict=True):
         if CUTS in entry:
             cuts.append(read_cuts(folder, number))
-        records.extend(read_records(paths.rows))
-    whole = {  # a single shard stays memory-mapped
-        name: parts[0] if len(parts) == 1 else np.concatenate(parts)
-        for name, parts in arrays.items()
-    }
+        records.extend(read_records(own.rows))
+    chosen, rejected = (
+        [ArrayFile.of(getattr(own, side)) for own in paths] for side in ("chosen", "rejected")
+    )
     identity = FeatureIdentity.from_dict(manifest["identity"])
-    sizes = [len(part) for part in arrays["chosen"]]
+    sizes = [file.shape[0] for file in chosen]
     prefixes = join_prefixes(cuts, sizes) if len(cuts) == len(sizes) else None
-    return _table(whole, records, identity)._replace(prefixes=prefixes)
+    found = _table(StoredRows(chosen), StoredRows(rejected), records, identity)
+    return found._replace(prefixes=prefixes)
 
 
 def _holds_something(path: Path) -> bool:
@@ -285,14 +295,17 @@ def _full_disk_named(folder: Path, done: int, n_shards: int) -> Iterator[None]:
 
 
 def _table(
-    arrays: Mapping[str, np.ndarray], records: Sequence[RowRecord], identity: FeatureIdentity
+    chosen: StoredRows,
+    rejected: StoredRows,
+    records: Sequence[RowRecord],
+    identity: FeatureIdentity,
 ) -> FeatureTable:
     groups = [record.group for record in records]
     lengths = [(record.chosen_chars, record.rejected_chars) for record in records]
     known = all(None not in pair for pair in lengths)
     return FeatureTable(
-        chosen=arrays["chosen"],
-        rejected=arrays["rejected"],
+        chosen=chosen,
+        rejected=rejected,
         ids=tuple(record.id for record in records),
         prompt_hashes=tuple(record.prompt_sha256 for record in records),
         margin=_column([record.margin for record in records], 0.0),

@@ -3,10 +3,11 @@
 import json
 import os
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from coala_jax._stored_rows import FeatureRows, in_memory, is_float, row_blocks
 from coala_jax.features._errors import FeatureError
 from coala_jax.features._identity import FeatureIdentity
 from coala_jax.features._prefixes import PairPrefixes
@@ -28,7 +29,8 @@ class FeatureTable(NamedTuple):
     """Features of n pairs, whatever file they come from.
 
     Attributes:
-        chosen: (n, d) float32 or float16 (float64 in an .npz).
+        chosen: (n, d) float32, float16 or bfloat16 (float64 in an .npz); `StoredRows` while a store
+            is solved, whose features are not read before they are used.
         rejected: (n, d), same type.
         ids: (n,) names of the rows.
         prompt_hashes: (n,) hashes of the normalised prompts; None where the file has none.
@@ -41,8 +43,8 @@ class FeatureTable(NamedTuple):
         prefixes: beginnings of the responses, for `prefix_pairs`; None where there are none.
     """
 
-    chosen: np.ndarray
-    rejected: np.ndarray
+    chosen: FeatureRows
+    rejected: FeatureRows
     ids: tuple[str, ...]
     prompt_hashes: tuple[str, ...] | None = None
     margin: np.ndarray | None = None
@@ -58,13 +60,24 @@ def table_rows(table: FeatureTable, start: int, stop: int) -> FeatureTable:
     rows, cuts = slice(start, stop), table.prefixes
     if cuts is not None:
         first, last = np.searchsorted(cuts.pair, [start, stop])
-        cuts = PairPrefixes(*(column[first:last] for column in cuts))
-        cuts = cuts._replace(pair=cuts.pair - start)
+        kept = slice(first, last)
+        sides, pair = (cuts.chosen[kept], cuts.rejected[kept]), cuts.pair[kept] - start
+        cuts = PairPrefixes(*sides, pair, cuts.tokens[kept])
     columns = {
         name: column if column is None or name in ("identity", "prefixes") else column[rows]
         for name, column in table._asdict().items()
     }
     return FeatureTable(**{**columns, "prefixes": cuts})
+
+
+def table_in_memory(table: FeatureTable) -> FeatureTable:
+    """The table with its features read; those that one file holds are memory-mapped."""
+    cuts = table.prefixes
+    return table._replace(
+        chosen=in_memory(table.chosen),
+        rejected=in_memory(table.rejected),
+        prefixes=None if cuts is None else cuts.in_memory(),
+    )
 
 
 def prefix_pairs(table: FeatureTable) -> FeatureTable:
@@ -159,7 +172,8 @@ def table_of_columns(
 
 def columns_of_table(table: FeatureTable) -> dict[str, np.ndarray | tuple[str, ...]]:
     """What `table_of_columns` takes; columns that the table does not have are left out."""
-    columns = {
+    table = table_in_memory(table)
+    columns: dict[str, Any] = {
         "id": table.ids,
         "prompt_sha256": table.prompt_hashes,
         "chosen": table.chosen,
@@ -205,7 +219,7 @@ def _cuts(source: str | os.PathLike[str], columns: Mapping[str, np.ndarray]) -> 
     for name in ("prefix_pair", "prefix_tokens"):
         if not np.issubdtype(columns[name].dtype, np.integer):
             raise FeatureError(f"{source}: {name} has type {columns[name].dtype}, expected int64")
-    if not np.isfinite(cuts.chosen).all() or not np.isfinite(cuts.rejected).all():
+    if rows_not_finite(cuts.chosen).size or rows_not_finite(cuts.rejected).size:
         raise FeatureError(
             f"{source}: prefix_chosen or prefix_rejected holds NaN or infinity; extract them again"
         )
@@ -246,10 +260,10 @@ def _check_features(source: str | os.PathLike[str], arrays: Mapping[str, np.ndar
             raise FeatureError(f"{source}: {name} holds no pairs; give one row of features a pair")
         if array.ndim != 2 or 0 in array.shape:
             raise FeatureError(f"{source}: {name} has shape {array.shape}, expected (n, d)")
-        if not np.issubdtype(array.dtype, np.floating):
+        if not is_float(array.dtype):
             raise FeatureError(
-                f"{source}: {name} has type {array.dtype}, expected float16, float32 or float64; "
-                "save it with .astype('float32') if these numbers are features"
+                f"{source}: {name} has type {array.dtype}, expected float16, bfloat16, float32 or "
+                "float64; save it with .astype('float32') if these numbers are features"
             )
     if arrays["chosen"].shape != arrays["rejected"].shape:
         raise FeatureError(
@@ -258,12 +272,17 @@ def _check_features(source: str | os.PathLike[str], arrays: Mapping[str, np.ndar
             "the same backbone and pooling"
         )
     for name in REQUIRED:
-        bad = np.flatnonzero(~np.isfinite(arrays[name]).all(1))
-        if bad.size:
+        if (bad := rows_not_finite(arrays[name])).size:
             raise FeatureError(
                 f"{source}: {name} holds NaN or infinity in {bad.size} rows, the first is row "
                 f"{bad[0]}; remove these rows or extract them again"
             )
+
+
+def rows_not_finite(rows: FeatureRows) -> np.ndarray:
+    """Which of (n, d) rows hold NaN or infinity, by number."""
+    finite = [np.isfinite(block).all(1) for _, block in row_blocks(rows)]
+    return np.flatnonzero(~np.concatenate(finite))
 
 
 def _numbers(source: str | os.PathLike[str], name: str, array: np.ndarray) -> np.ndarray:

@@ -28,6 +28,7 @@ from coala_jax.data._split import eval_mask, prompt_sha256
 from coala_jax.decoding import TextRewardModel
 from coala_jax.decoding._prompts import Prompt, answered_texts, chat_of
 from coala_jax.features import ExtractSettings
+from coala_jax.features._identity import DECIDE_NOTHING
 from coala_jax.features._responses import features_of_responses
 from coala_jax.features._settings import feature_identity
 from coala_jax.improvement._rewarding import GIVEN, RewardFunction, name_of
@@ -463,7 +464,9 @@ def _keep_settings(
         "train": len(train),
         "held_out": len(unseen),
         "reward": reward,
-        **{f"features {key}": value for key, value in identity.items() if key != "backbone"},
+        **{
+            f"features {key}": value for key, value in identity.items() if key not in DECIDE_NOTHING
+        },
         **{
             key: _described(value)
             for key, value in vars(settings).items()

@@ -19,6 +19,7 @@ from coala_jax.decoding import (
     Generation,
     GenerationConfig,
     TextRewardModel,
+    best_of_n,
     guided_generate,
 )
 from coala_jax.decoding._prompts import Prompt
@@ -92,28 +93,12 @@ class Sampler(NamedTuple):
         if self.way == PLAIN or isinstance(self.model, Backbone):
             return guided_generate(self.model, prompts, plain, keys, batch_size=size)
         if self.way == BEST_OF_N:
-            return _bests(self.model, prompts, settings.best_of, plain, keys, size)
+            ordered = best_of_n(self.model, prompts, settings.best_of, plain, keys, batch_size=size)
+            return [
+                best._replace(evaluations=sum(one.evaluations for one in (best, *others)))
+                for best, *others in ordered
+            ]
         return guided_generate(self.model, prompts, settings.generation, keys, batch_size=size)
-
-
-def _bests(
-    model: TextRewardModel,
-    prompts: Sequence[Prompt],
-    n: int,
-    plain: GenerationConfig,
-    keys: Sequence[jax.Array],
-    batch_size: int,
-) -> list[Generation]:
-    """The sample of highest reward of n, with the evaluations of all; every prompt has its key."""
-    each = [jax.random.fold_in(key, sample) for key in keys for sample in range(n)]
-    repeated = [prompt for prompt in prompts for _ in range(n)]
-    made = guided_generate(model, repeated, plain, each, batch_size=batch_size)
-    found = []
-    for start in range(0, len(made), n):
-        samples = made[start : start + n]
-        best = max(samples, key=lambda one: one.reward or 0.0)
-        found.append(best._replace(evaluations=sum(one.evaluations for one in samples)))
-    return found
 
 
 def rewarded_answers(

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from coala_jax._types import Params
+from coala_jax.preference._differences import Differences
 from coala_jax.preference._objective import (
     GroupProblem,
     LogisticProblem,
@@ -119,6 +120,8 @@ def _logistic_hessian(params: Params, problem: LogisticProblem, theta2: jax.Arra
     design = problem.design
     probability = jax.nn.sigmoid(problem.offset - params.beta * (design @ theta2))
     curvature = problem.weight * probability * (1 - probability) / design.shape[0]
+    if isinstance(design, Differences):
+        return design.gram(params.beta**2 * curvature)
     scaled = design * (params.beta**2 * curvature)[:, None]
     return scaled.T @ design
 

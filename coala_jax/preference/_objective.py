@@ -18,7 +18,7 @@ Of groups it is the Phase I loss l of the group's rewards, with the targets that
 from __future__ import annotations
 
 import dataclasses
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -36,12 +36,13 @@ class LogisticProblem(NamedTuple):
     """Rows of the regression that Phase II is.
 
     Attributes:
-        design: (m, k) rows a_j; the reward advantage of a row is a_j theta2.
+        design: (m, k) rows a_j; the reward advantage of a row is a_j theta2. An array, or for
+            Newton's method alone `Differences`, which make them where they are used.
         offset: (m,) gamma + margin.
         weight: (m,) weights with mean 1.
     """
 
-    design: jax.Array
+    design: Any
     offset: jax.Array
     weight: jax.Array
 

@@ -1,6 +1,7 @@
 """Strengths chosen on left-out groups: `select`."""
 
-from coala_jax.selection._choose import FEWEST, GRID, Choice, Grid, choose_strengths
+from coala_jax.selection._choice import FEWEST, GRID, Choice, Grid
+from coala_jax.selection._choose import choose_strengths
 from coala_jax.selection._scores import Candidate
 from coala_jax.selection._select import SELECTED, Selection, select
 

@@ -6,8 +6,8 @@ import dataclasses
 import functools
 import itertools
 import math
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence, Set
-from typing import NamedTuple, get_args
+from collections.abc import Hashable, Iterable, Mapping, Sequence, Set
+from typing import get_args
 
 import jax
 import jax.numpy as jnp
@@ -17,127 +17,29 @@ from coala_jax._calibration import fit_temperature
 from coala_jax._errors import CoalaError
 from coala_jax._folds import FOLDS, folds_of
 from coala_jax._group_inputs import Arrays, prepare_for
-from coala_jax._inputs import (
-    PairArrays,
-    input_status,
-    key_or_default,
-    prepare_params,
-    require_kind,
-)
+from coala_jax._inputs import PairArrays, input_status, key_or_default, prepare_params, require_kind
 from coala_jax._row_mesh import on_host
 from coala_jax._status import Status
 from coala_jax._types import Config, Features, Params
 from coala_jax.convex._memory import refuse_what_cannot_fit
+from coala_jax.selection._choice import FEWEST, GRID, Choice, Grid
 from coala_jax.selection._copies import with_copies
 from coala_jax.selection._judged_pairs import judged_pairs
-from coala_jax.selection._left_out import LeftOut, Paths
-from coala_jax.selection._scores import (
-    Candidate,
-    Rule,
-    Scored,
-    Strengths,
-    choose,
-    on_pairs,
-    score,
-)
+from coala_jax.selection._left_out import LeftOut
+from coala_jax.selection._scores import Candidate, Rule, Scored, Strengths, choose, on_pairs, score
+from coala_jax.selection._search import linear_candidates, network_candidates
 
-# Half a decade a step, from a ridge that leaves the mean difference to one that hardly binds.
-LINEAR_RIDGES = tuple(float(10.0**exponent) for exponent in np.arange(1.0, -3.5, -0.5))
-STRENGTHS = (0.8, 0.6, 0.45, 0.33, 0.25, 0.18, 0.12, 0.08)
-PHASE2_RIDGES = (1.0, 0.1, 0.01, 0.001)
-FEWEST = 20
-"""With fewer groups a left-out loss cannot tell networks apart: the head is the linear path."""
-# Its ridge is chosen where that many pairs and a group a fold are there to say which; otherwise it
-# leaves little more than the mean difference.
+# Of too few groups the linear path's ridge is chosen where that many pairs and a group a fold are
+# there to say which; otherwise it leaves little more than the mean difference.
 _PAIRS_OF_FEW_GROUPS = 100
 FALLBACK_RIDGE = 1.0
 _CHOSEN = ("group_lasso", "linear_ridge", "ridge")
 # lambda_max and above, where the network is zero.
 _ABOVE = 2.0
-# Every other strength is tried first, until so many in a row were no better than the best before;
-# then the neighbours of the best.
-_STRIDE = 2
-_PATIENCE = 2
 # Folds are solved to this residual. Measured on halves of webgpt, alpaca_eval_v2, quickstart and on
 # 2000 made pairs: at a strength the least left-out loss is within .004 of that at .003, but for
 # strong ones on quickstart (.07); at the best strength it is within .002.
 _RESIDUAL = 0.2
-
-
-class Grid(NamedTuple):
-    """What is tried; every field from high to low.
-
-    Attributes:
-        strengths: values of `Params.group_lasso` as shares of lambda_max.
-        linear_ridges: values of `Params.linear_ridge`.
-        ridges: values of `Params.ridge` for Phase II; empty for none.
-    """
-
-    strengths: Sequence[float] = STRENGTHS
-    linear_ridges: Sequence[float] = LINEAR_RIDGES
-    ridges: Sequence[float] = PHASE2_RIDGES
-
-
-GRID = Grid()
-"""The `Grid` that `select` tries unless it is given another."""
-
-
-class Choice(NamedTuple):
-    """The chosen strengths, and on what grounds.
-
-    Attributes:
-        params: to be solved with.
-        config: to be solved with.
-        candidate: the chosen one.
-        table: all candidates in order of growing complexity; empty where there were no folds.
-        folds: number of folds; 0 where there were too few groups or pairs for any, or values that
-            `solve` has a status for.
-        margins: (n,) reward differences of all pairs by heads of the choice that had not seen
-            their groups; None where there were no folds. Of `GroupFeatures` the pairs are those of
-            members with different scores, group by group.
-        linear_margins: (n,) likewise of the best linear path alone; None without one.
-        odds: (n,) log-odds of all pairs, in each fold by the candidate and the temperature that the
-            other folds choose: what an honest verdict judges, since the margins of the choice are
-            good by the choice too. None where there were no folds.
-        linear_odds: (n,) likewise of the linear path alone; None without one.
-        groups: (n,) names of the groups that were never split, copies of a pair being one where
-            none were given; intervals of `odds` are clustered by them.
-        few_groups: whether there were too few groups for networks.
-    """
-
-    params: Params
-    config: Config
-    candidate: Candidate
-    table: tuple[Candidate, ...]
-    folds: int
-    margins: np.ndarray | None
-    linear_margins: np.ndarray | None
-    odds: np.ndarray | None
-    linear_odds: np.ndarray | None
-    groups: tuple[str, ...]
-    few_groups: bool
-
-    def __str__(self) -> str:
-        """The chosen strengths for people."""
-        chosen, network = self.candidate, "no network"
-        if math.isfinite(chosen.group_lasso):
-            network = f"group lasso {chosen.group_lasso:.2g} of lambda_max"
-        path = "" if chosen.linear_ridge is None else f", linear ridge {chosen.linear_ridge:.2g}"
-        second = "no Phase II" if chosen.ridge is None else f"ridge {chosen.ridge:.2g}"
-        tried = f"of {len(self.table)} tried on {self.folds} folds"
-        grounds = tried if self.table else "too few groups"
-        return f"{network}{path}, {second} ({grounds})"
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What a user must know of how the choice came; nothing as a rule."""
-        if not self.few_groups:
-            return ()
-        taken = "none was tried" if self.config.linear_path else "it has the largest strength"
-        return (
-            f"the training pairs have fewer than {FEWEST} groups, too few to choose a network on: "
-            f"{taken}",
-        )
 
 
 def choose_strengths(
@@ -194,11 +96,11 @@ def choose_strengths(
     row_fold = _folds(row_names, row_weight, folds, seed)
     left_out = LeftOut(arrays, row_fold, coarse, config, gate_key)
     judge = functools.partial(score, groups=names, weight=weight)
-    linear = _linear_candidates(left_out, judge, grid) if config.linear_path else []
+    linear = linear_candidates(left_out, judge, grid) if config.linear_path else []
     simplest = _best(linear)
     if config.phase2_objective == "none":
         grid = grid._replace(ridges=())
-    networks = [] if few else _network_candidates(left_out, judge, grid, simplest)
+    networks = [] if few else network_candidates(left_out, judge, grid, simplest)
     best = _chosen(linear, networks, names, weight, rule)
     fold = row_fold[judged.row]
     odds, linear_odds = _cross_chosen(linear, networks, fold, names, weight, rule)
@@ -291,62 +193,6 @@ def _folds(names: Sequence[str], weight: np.ndarray, folds: int, seed: int) -> n
     fold = np.zeros(len(names), int)
     fold[counted] = folds_of(tuple(itertools.compress(names, counted)), folds, seed)
     return fold
-
-
-Judge = Callable[[np.ndarray, Strengths], Scored]
-
-
-def _linear_candidates(left_out: LeftOut, judge: Judge, grid: Grid) -> list[Scored]:
-    """The linear path alone at every ridge."""
-    found = left_out.linear(grid.linear_ridges)
-    return [
-        judge(margins, Strengths(math.inf, ridge, None))
-        for ridge, margins in zip(grid.linear_ridges, found, strict=True)
-    ]
-
-
-def _network_candidates(
-    left_out: LeftOut, judge: Judge, grid: Grid, simplest: Sequence[Scored]
-) -> list[Scored]:
-    """Networks along the strengths, with and without Phase II, in order of growing complexity.
-
-    First every other strength, until two of them in a row were no better than the best before,
-    each from the networks of the one before it; then the neighbours of the best, from its own.
-
-    Args:
-        left_out: folds.
-        judge: of margins.
-        grid: what is tried.
-        simplest: the best linear path, beside whose ridge they are; none without a path.
-    """
-    linear_ridge = simplest[0].candidate.linear_ridge if simplest else None
-    least = simplest[0].candidate.log_loss if simplest else math.inf
-    tried: dict[int, list[Scored]] = {}
-
-    def attempt(index: int, start: Paths | None) -> tuple[Paths, float]:
-        strength = grid.strengths[index]
-        paths, found = left_out.network(start, strength, linear_ridge, grid.ridges)
-        tried[index] = [
-            judge(margins, Strengths(strength, linear_ridge, ridge))
-            for ridge, margins in zip((None, *grid.ridges), found, strict=True)
-        ]
-        return paths, min(each.candidate.log_loss for each in tried[index])
-
-    best: tuple[int, Paths] | None = None
-    paths, waited = None, 0
-    for index in range(0, len(grid.strengths), _STRIDE):
-        paths, loss = attempt(index, paths)
-        waited = 0 if loss < least else waited + 1
-        if not waited:
-            least, best = loss, (index, paths)
-        if waited == _PATIENCE:
-            break
-    if best is not None:
-        around, paths = best
-        for index in (around - 1, around + 1):
-            if index in range(len(grid.strengths)):
-                attempt(index, paths)
-    return [each for index in sorted(tried) for each in tried[index]]
 
 
 def _fallback(

@@ -12,7 +12,8 @@ from coala_jax._folds import FOLDS
 from coala_jax._solution import Solution
 from coala_jax._solve import solve
 from coala_jax._types import Config, Features, GroupFeatures, Params
-from coala_jax.selection._choose import GRID, Choice, Grid, choose_strengths
+from coala_jax.selection._choice import GRID, Choice, Grid
+from coala_jax.selection._choose import choose_strengths
 from coala_jax.selection._scores import Rule
 
 SELECTED = Config(

@@ -2,15 +2,44 @@
 
 import asyncio
 import json
+import math
 
 import h11
-from starlette.types import Receive, Scope, Send
+import uvicorn
+from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from coala_jax.serving._errors import ApiError
 
 # States in which no answer has begun yet.
 _MAY_ANSWER = (h11.IDLE, h11.SEND_RESPONSE)
+
+
+def server_config(
+    app: ASGIApp, header_seconds: float, shutdown_seconds: float, *, backlog: int = 2048
+) -> uvicorn.Config:
+    """How our servers run an application: they log, trust and say nothing by themselves.
+
+    Args:
+        app: to be served.
+        header_seconds: in which the head of a request must be here, as `connection_within` has it.
+        shutdown_seconds: that answers may take once the server is to end.
+        backlog: connections that may wait; the default is uvicorn's.
+    """
+    return uvicorn.Config(
+        app,
+        http=connection_within(header_seconds),
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        log_level="critical",
+        access_log=False,
+        backlog=backlog,
+        proxy_headers=False,
+        server_header=False,
+        timeout_keep_alive=math.ceil(header_seconds),
+        timeout_graceful_shutdown=math.ceil(shutdown_seconds),
+    )
 
 
 def connection_within(seconds: float) -> type[H11Protocol]:

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import math
 import resource
 import signal
 import socket
@@ -18,7 +17,7 @@ from coala_jax.decoding._reward_model import TextRewardModel
 from coala_jax.serving._access import Access
 from coala_jax.serving._api import Api
 from coala_jax.serving._app import make_app
-from coala_jax.serving._connection import connection_within
+from coala_jax.serving._connection import server_config
 from coala_jax.serving._engine import Engine
 from coala_jax.serving._intake import Intake
 from coala_jax.serving._limits import Limits
@@ -104,21 +103,11 @@ class Server:
         self.engine = Engine(model, intake.limits, log)
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="intake")
         self._api = Api(self.engine, intake, self._reader, served_name, scale, int(time.time()))
-        config = uvicorn.Config(
+        config = server_config(
             make_app(self._api, access, intake.limits, log),
-            http=connection_within(intake.limits.header_seconds),
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            log_level="critical",
-            access_log=False,
+            intake.limits.header_seconds,
+            intake.limits.shutdown_seconds + LAST_WORDS_SECONDS,
             backlog=BACKLOG,
-            proxy_headers=False,
-            server_header=False,
-            timeout_keep_alive=math.ceil(intake.limits.header_seconds),
-            timeout_graceful_shutdown=math.ceil(
-                intake.limits.shutdown_seconds + LAST_WORDS_SECONDS
-            ),
         )
         self._server = _SignalFree(config)
         self._loop: asyncio.AbstractEventLoop | None = None

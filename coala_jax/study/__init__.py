@@ -1,1 +1,1 @@
-"""From features to a measured head: solves, baselines, intervals, reports, pictures."""
+"""From features to a measured head, its baselines and report; what pairs give away before that."""

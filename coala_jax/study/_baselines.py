@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,9 +14,12 @@ from jax import lax
 from coala_jax._accuracy import TIE, pairwise_accuracy
 from coala_jax._errors import CoalaError
 from coala_jax._folds import fold_parts
+from coala_jax._group_inputs import map_arrays
+from coala_jax._inputs import PairArrays
 from coala_jax._row_mesh import on_host
 from coala_jax._types import Params
 from coala_jax.preference import LogisticProblem, newton_optimum
+from coala_jax.preference._differences import unit_differences
 from coala_jax.study._on_devices import OnDevices
 from coala_jax.study._pairs import PairSet
 
@@ -47,9 +51,7 @@ class LinearProbe(NamedTuple):
             rows: their features where they are worked on; None for those of the pairs.
         """
         rows = OnDevices(pairs.as_pairs()) if rows is None else rows
-        sides = rows.features[:2]
-        chosen, rejected = (rows.of_rows(_product(side, self.weights)) for side in sides)
-        return pairwise_accuracy(chosen, rejected)
+        return pairwise_accuracy(*rows.of_sides(_rewards, self.weights))
 
 
 class LengthRule(NamedTuple):
@@ -103,62 +105,65 @@ def fit_linear_probe(
     if not parts:
         return None
     rows = OnDevices(train.as_pairs()) if rows is None else rows
-    difference = rows.features.chosen - rows.features.rejected
+    arrays = rows.pairs()
     weight = np.ones(len(train.keys), np.float32) if train.weight is None else train.weight
     correct = np.zeros((len(RIDGE_GRID), len(weight)))
     for part in parts:
         if not weight[part.train].any():
             continue
-        thetas = _fit(difference, rows.to_places(weight * part.train), RIDGE_GRID)
-        margins = rows.of_rows(_product(difference, thetas.T))[part.test].T
+        thetas = _fit(arrays, rows.to_places(weight * part.train), RIDGE_GRID)
+        margins = rows.of_rows(_margins(arrays, thetas))[part.test].T
         correct[:, part.test] = pairwise_accuracy(margins, np.zeros_like(margins))
     validation = [weighted_mean(row, weight) for row in correct]
     best = max(range(len(RIDGE_GRID)), key=lambda index: (validation[index], index))
-    (theta,) = _fit(difference, rows.to_places(weight), RIDGE_GRID[best : best + 1])
+    (theta,) = _fit(arrays, rows.to_places(weight), RIDGE_GRID[best : best + 1])
     return LinearProbe(theta, RIDGE_GRID[best], tuple(validation))
 
 
-def _product(features: jax.Array | np.ndarray, weights: np.ndarray) -> jax.Array | np.ndarray:
+def _rewards(weights: jax.Array, features: jax.Array) -> jax.Array:
     """Rewards of features, in their full precision on devices too (a GPU's default is TF32)."""
-    with jax.default_matmul_precision("highest"):
-        return features @ weights
-
-
-def _fit(
-    difference: np.ndarray | jax.Array, weight: np.ndarray, ridges: Sequence[float]
-) -> np.ndarray:
-    """(r, d) weights on raw features; rows of weight 0 do not count, for the scale neither.
-
-    Args:
-        difference: (n, d) features of chosen less rejected responses.
-        weight: (n,) weights of the pairs.
-        ridges: r strengths in rising order.
-    """
-    # In float64 the sum of weights does not overflow.
-    weight = weight.astype(np.float64)
-    weight = (weight / weight.mean()).astype(difference.dtype)
-    return on_host(_optima(difference, weight, np.asarray(ridges, difference.dtype)))
+    return jnp.matmul(features, weights, precision=lax.Precision.HIGHEST)
 
 
 @jax.jit
-def _optima(
-    difference: jax.Array | np.ndarray, weight: np.ndarray, strengths: np.ndarray
-) -> jax.Array:
-    """`_fit`, each optimum found from that of the next stronger one; weights have mean 1."""
-    difference, weights, ridges = map(jnp.asarray, (difference, weight, strengths))
-    # In units of the largest difference no square overflows.
-    largest = jnp.max(jnp.abs(jnp.where(weights[:, None] > 0, difference, 0)), axis=0)
-    unit = jnp.where(largest > 0, largest, 1)
-    scale = unit * jnp.sqrt(jnp.mean(weights[:, None] * (difference / unit) ** 2, axis=0))
-    # A column without any difference decides nothing: its weight stays 0.
-    scale = jnp.where(scale > 0, scale, jnp.inf)
-    problem = LogisticProblem(difference / scale, jnp.zeros_like(weights), weights)
+def _margins(pairs: PairArrays, weights: np.ndarray) -> jax.Array:
+    """Reward differences of pairs by (r, d) weights: (n, r)."""
+    columns = jnp.asarray(weights).T
 
-    def weaker(theta: jax.Array, ridge: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def of_some(some: Any) -> jax.Array:
+        return _rewards(columns, some.chosen - some.rejected)
+
+    return map_arrays(of_some, pairs)
+
+
+def _fit(pairs: PairArrays, weight: np.ndarray, ridges: Sequence[float]) -> np.ndarray:
+    """(r, d) weights on raw features; rows of weight 0 do not count, for the scale neither.
+
+    Args:
+        pairs: n pairs; their own weights do not count.
+        weight: (n,) weights of the pairs.
+        ridges: r strengths in rising order.
+    """
+    dtype = pairs.weight.dtype
+    # In float64 the sum of weights does not overflow.
+    weight = weight.astype(np.float64)
+    weight = (weight / weight.mean()).astype(dtype)
+    return on_host(_optima(pairs, weight, np.asarray(ridges, dtype)))
+
+
+@jax.jit
+def _optima(pairs: PairArrays, weight: np.ndarray, ridges: np.ndarray) -> jax.Array:
+    """`_fit`, each optimum found from that of the next stronger one; weights have mean 1."""
+    weights = jnp.asarray(weight)
+    # A column without any difference decides nothing: its weight stays 0.
+    design = unit_differences(dataclasses.replace(pairs, weight=weights))
+    problem = LogisticProblem(design, jnp.zeros_like(weights), weights)
+
+    def weaker(theta: jax.Array, ridge: Any) -> tuple[jax.Array, jax.Array]:
         found = newton_optimum(Params(ridge=ridge), problem, GRADIENT_TOLERANCE, theta).theta2
         return found, found
 
     with jax.default_matmul_precision("highest"):
-        zero = jnp.zeros_like(scale)
+        zero = jnp.zeros_like(design.scale)
         thetas: jax.Array = lax.scan(weaker, zero, ridges, reverse=True)[1]
-    return thetas / scale
+    return thetas / design.scale

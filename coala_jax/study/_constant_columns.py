@@ -7,6 +7,7 @@ import numpy as np
 
 from coala_jax._inputs import prepare_features
 from coala_jax._processes import gathered
+from coala_jax._stored_rows import row_blocks
 from coala_jax._types import PreferenceFeatures
 from coala_jax.convex._standardize import fit_standardization
 from coala_jax.features import FeatureError
@@ -22,12 +23,14 @@ def constant_columns(pairs: PairSet) -> tuple[int, ...]:
     Raises:
         FeatureError: no column varies.
     """
-    sides = [pairs.chosen, pairs.rejected]
-    if pairs.weight is not None:
-        sides = [side[pairs.weight > 0] for side in sides]
     # The least and the largest of a column tell whether it varies.
-    least = np.min([np.min(side, axis=0, initial=np.inf) for side in sides], axis=0)
-    most = np.max([np.max(side, axis=0, initial=-np.inf) for side in sides], axis=0)
+    least, most = np.full((2, pairs.chosen.shape[1]), np.inf, np.float32)
+    most = -most
+    for side in (pairs.chosen, pairs.rejected):
+        counted = side if pairs.weight is None else side[pairs.weight > 0]
+        for _, block in row_blocks(counted):
+            least = np.minimum(least, block.min(axis=0, initial=np.inf).astype(np.float32))
+            most = np.maximum(most, block.max(axis=0, initial=-np.inf).astype(np.float32))
     least, most = gathered(least[None]).min(axis=0), gathered(most[None]).max(axis=0)
     extremes = np.stack([least, most])
     constant = np.asarray(_constant(PreferenceFeatures(extremes, extremes)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -16,8 +16,10 @@ from coala_jax._head import Head
 from coala_jax._processes import own_part
 from coala_jax._solution import Phase2History, RewardMetrics
 from coala_jax._status import SolveError, Status
-from coala_jax._types import Config, Params, PreferenceFeatures
+from coala_jax._stored_rows import FeatureRows, stored
+from coala_jax._types import Config, Params, PreferenceFeatures, float_dtype
 from coala_jax._verdict import Unseen, Verdict, judge
+from coala_jax.convex._memory import refuse_rows_that_cannot_fit
 from coala_jax.features import FeatureIdentity
 from coala_jax.preference import reward_metrics
 from coala_jax.selection import Choice, choose_strengths
@@ -79,6 +81,7 @@ class Experiment(NamedTuple):
         probe: the linear baseline; None where the training rows have a single key.
         length_rule: the length baseline; None without text.
         correct: held-out pairs that head and baselines order right.
+        margins: (n,) reward differences of held-out pairs, chosen less rejected.
         constant_columns: feature columns that were ignored.
         width: number of feature columns.
     """
@@ -95,6 +98,7 @@ class Experiment(NamedTuple):
     probe: LinearProbe | None
     length_rule: LengthRule | None
     correct: Correct
+    margins: np.ndarray
     constant_columns: tuple[int, ...]
     width: int
 
@@ -142,12 +146,15 @@ def run_experiment(
         CoalaError: a parameter out of its range.
         SolveError: the iteration broke down; there is no head to keep.
     """
+    # Parts are named and not copied.
+    pairs = pairs._replace(chosen=stored(pairs.chosen), rejected=stored(pairs.rejected))
     everyone = of_all_processes(pairs)
     require_two_parts(everyone, held_out)
     settings.config.require_phases_agree()
     config = settings.config
     _require_better_chosen(settings, everyone)
     train, held = everyone.take(~held_out), everyone.take(held_out)
+    _refuse_what_cannot_fit(train, pairs, config)
     columns = constant_columns(pairs.take(~own_part(held_out, len(pairs.keys))))
     fitting, judging = (_rows(pairs, part, config) for part in (~held_out, held_out))
     if columns:
@@ -157,11 +164,11 @@ def run_experiment(
             f"warning: {pairs.source}: no prompts and no groups, so rows are split by row; this "
             "leaks where pairs share a prompt: give --groups or --data"
         )
-    cuts = "" if pairs.prefix_of is None else f" ({len(everyone.chosen)} beginnings of all)"
+    made_of = "" if pairs.prefix_of is None else f" ({len(everyone.chosen)} beginnings of all)"
     counts = train.pair_count(), held.pair_count()
     if everyone.groups is not None:
-        cuts = f" (of the members of {len(everyone.groups.responses)} groups)"
-    say(f"solving on {counts[0]} pairs, {counts[1]} held out by {pairs.split_by}{cuts}")
+        made_of = f" (of the members of {len(everyone.groups.responses)} groups)"
+    say(f"solving on {counts[0]} pairs, {counts[1]} held out by {pairs.split_by}{made_of}")
     key, choice = jax.random.key(settings.seed), None
     if settings.select:
         say("choosing strengths on left-out groups of the training pairs")
@@ -187,14 +194,15 @@ def run_experiment(
         probe=None if probe is None else probe.correct(held, judging.pairs),
         length=None if length_rule is None else length_rule.correct(held),
     )
+    margins = chosen - rejected
     rivals = {"linear probe": correct.probe, "length rule": correct.length}
-    parts = (_Part(train, fitting), _Part(held, judging))
+    parts = (_Placed(train, fitting), _Placed(held, judging))
     metrics = _split_metrics(phases, head, parts, settings.params)
     after_phase2 = settings.config.phase2_objective != "none" and head is phases.phase2.head
     given = given_temperature(float(settings.params.beta), after_phase2)
     temperature = given if choice is None else choice.candidate.temperature
     verdict = judge(
-        Unseen(chosen - rejected, held.keys, held.weight),
+        Unseen(margins, held.keys, held.weight),
         {name: right for name, right in rivals.items() if right is not None},
         temperature=temperature,
         train_accuracy=float(metrics.train.accuracy),
@@ -213,6 +221,7 @@ def run_experiment(
         probe,
         length_rule,
         correct,
+        margins,
         columns,
         pairs.chosen.shape[1],
     )
@@ -230,7 +239,7 @@ class _Rows(NamedTuple):
     fitted: OnDevices
 
 
-class _Part(NamedTuple):
+class _Placed(NamedTuple):
     """A part of the pairs of all processes, and its features."""
 
     known: PairSet
@@ -239,10 +248,23 @@ class _Part(NamedTuple):
 
 def _rows(pairs: PairSet, wanted: np.ndarray, config: Config) -> _Rows:
     """Features of some of the pairs of all processes, of which this one has its own."""
-    part = pairs.take(own_part(wanted, len(pairs.keys)))
-    of_pairs, fitted = part.as_pairs(), part.features(config)
-    placed = on_devices(of_pairs)
-    return _Rows(placed, placed if isinstance(fitted, PreferenceFeatures) else on_devices(fitted))
+    part, compact = pairs.take(own_part(wanted, len(pairs.keys))), config.rows == "compact"
+
+    def side(rows: FeatureRows) -> Any:
+        return stored(rows) if compact else stored(rows).astype(float_dtype())
+
+    sides = side(part.chosen), side(part.rejected)
+    placed = on_devices(PreferenceFeatures(*sides, part.weight, part.margin), compact=compact)
+    if part.groups is None or not config.loss.grouped:
+        return _Rows(placed, placed)
+    return _Rows(placed, on_devices(part.groups, compact=compact))
+
+
+def _refuse_what_cannot_fit(train: PairSet, own: PairSet, config: Config) -> None:
+    """`refuse_rows_that_cannot_fit` before any of them is read, in the dtype that they have."""
+    refuse_rows_that_cannot_fit(
+        train.responses(config), own.chosen.shape[1], own.chosen.dtype, config, len(jax.devices())
+    )
 
 
 def _require_better_chosen(settings: Settings, pairs: PairSet) -> None:
@@ -279,9 +301,7 @@ def _require_usable(phases: TimedPhases) -> None:
 
 def _rewards(head: Head, rows: _Rows) -> tuple[np.ndarray, np.ndarray]:
     """(n,) rewards of the chosen and of the rejected responses."""
-    reward = jax.jit(type(head).__call__)
-    chosen, rejected = rows.pairs.features[:2]
-    return rows.pairs.of_rows(reward(head, chosen)), rows.pairs.of_rows(reward(head, rejected))
+    return rows.pairs.of_sides(type(head).__call__, head)
 
 
 def _name(status: Status) -> str:
@@ -289,7 +309,7 @@ def _name(status: Status) -> str:
 
 
 def _split_metrics(
-    phases: TimedPhases, head: Head, parts: tuple[_Part, _Part], params: Params
+    phases: TimedPhases, head: Head, parts: tuple[_Placed, _Placed], params: Params
 ) -> SplitMetrics:
     """Metrics of the head itself, as anyone who loads it would find them."""
     history = phases.phase2.history
@@ -297,7 +317,7 @@ def _split_metrics(
     last = int(phases.phase2.stats.epochs) if head is phases.phase2.head else 0
     assert history.eval is not None  # run_phases always gives held-out pairs
 
-    def final(part: _Part, trace: RewardMetrics) -> RewardMetrics:
+    def final(part: _Placed, trace: RewardMetrics) -> RewardMetrics:
         return reward_metrics(
             *_rewards(head, part.rows),
             loss=trace.loss[last],

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
-from coala_jax._processes import gathered_texts
+from coala_jax._processes import gathered, gathered_texts, told_by_all
+from coala_jax._shard_rows import NEUTRAL
 from coala_jax.data._answer_groups import holds_groups, members_of
 from coala_jax.features import FeatureError, FeatureTable
 from coala_jax.features._table import identity_text
 
-# What columns of a table stand for where another process has them.
-_NEUTRAL = {"weight": 1.0, "margin": 0.0}
 # Columns of which the rows of all processes have to be known, or none.
 _KNOWN_OF_ALL = ("groups", "prompt_hashes", "lengths")
 
@@ -40,7 +41,7 @@ def agreed_columns(source: str, table: FeatureTable) -> FeatureTable:
         "identity": None if table.identity is None else identity_text(table.identity),
         "kind": "groups of responses" if is_groups else "pairs",
     }
-    told: list[dict[str, Any]] = [json.loads(text) for text in gathered_texts([json.dumps(own)])]
+    told: list[dict[str, Any]] = told_by_all(own)
     for what, name in (
         ("features", "rows"),
         ("rows", "kind"),
@@ -53,7 +54,7 @@ def agreed_columns(source: str, table: FeatureTable) -> FeatureTable:
                     f"{other[name]}: give all processes rows of one extraction"
                 )
     changed: dict[str, Any] = {}
-    for name, neutral in _NEUTRAL.items():
+    for name, neutral in NEUTRAL.items():
         if getattr(table, name) is None and any(name in each["columns"] for each in told):
             changed[name] = np.full(len(table.ids), neutral, np.float32)
     for name in _KNOWN_OF_ALL:
@@ -76,9 +77,28 @@ def _require_whole_groups(source: str, table: FeatureTable) -> None:
         )
 
 
+def require_unique_ids(source: str, ids: Sequence[str]) -> None:
+    """Raise where an id names two rows, of one process or of two: nothing can be matched to them.
+
+    Raises:
+        FeatureError: how many there are, and the first; the same in all processes.
+    """
+    digests = [hashlib.blake2b(name.encode(), digest_size=8).digest() for name in ids]
+    hashes = np.frombuffer(b"".join(digests), np.uint64)
+    values, counts = np.unique(gathered(hashes), return_counts=True)
+    # What has one hash need not be one text.
+    alike = np.isin(hashes, values[counts > 1])
+    named = Counter(gathered_texts(list(itertools.compress(ids, alike))))
+    if repeated := [name for name, count in named.items() if count > 1]:
+        raise FeatureError(
+            f"{source}: {len(repeated)} ids name more than one row, the first is {repeated[0]!r}; "
+            "groups and preference rows are matched by id: give every row its own"
+        )
+
+
 def summed(counts: Mapping[str, int] | None) -> dict[str, int] | None:
     """Counts by reason over all processes; None where none counts."""
-    told = [json.loads(text) for text in gathered_texts([json.dumps(counts)])]
+    told = told_by_all(counts)
     if all(each is None for each in told):
         return None
     total: Counter[str] = Counter()

@@ -70,7 +70,11 @@ def _charts(lengths: Lengths, rules: Mapping[str, Accuracy]) -> dict[str, str]:
         "prompts": length_histogram(
             {"prompt": lengths.prompt}, "characters", "Histogram of the lengths of prompts"
         ),
-        "accuracies": accuracy_chart(intervals, "Accuracy of simple rules on unseen rows")
+        "accuracies": accuracy_chart(
+            intervals,
+            "Accuracy of simple rules on unseen rows",
+            "unseen rows in which chosen is picked",
+        )
         if intervals
         else "",
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections import Counter
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -26,6 +26,7 @@ from coala_jax._processes import (
     together,
 )
 from coala_jax._relative_weights import over_their_mean
+from coala_jax._stored_rows import FeatureRows, in_memory, row_blocks, stored
 from coala_jax._types import Config, Features, GroupFeatures, PreferenceFeatures, float_dtype
 from coala_jax.data import (
     DataError,
@@ -45,9 +46,10 @@ from coala_jax.features import (
     prefix_pairs,
 )
 from coala_jax.features._groups import group_table
-from coala_jax.features._own_rows import OwnRows, own_rows, parts_here
+from coala_jax.features._own_rows import own_rows, parts_here
+from coala_jax.features._table import rows_not_finite
 from coala_jax.selection._judged_pairs import ordered_members, shared_weight
-from coala_jax.study._gathered import agreed_columns, summed
+from coala_jax.study._gathered import agreed_columns, require_unique_ids, summed
 
 BY_GROUP, BY_PROMPT, BY_ROW = "group", "prompt", "row"
 # Standardisation needs a spread: `solve` takes no fewer, and neither part of a split may have less.
@@ -62,8 +64,8 @@ class PairSet(NamedTuple):
 
     Attributes:
         source: where they come from, for messages.
-        chosen: (n, d) float32, finite.
-        rejected: (n, d) float32, finite.
+        chosen: (n, d) float32 or narrower, finite; `StoredRows` where they are not read yet.
+        rejected: (n, d) likewise.
         keys: (n,) rows with the same key are never split.
         split_by: what the keys are: ``group``, ``prompt`` or ``row``.
         lengths: (n, 2) characters of the chosen and the rejected response; None where neither the
@@ -81,8 +83,8 @@ class PairSet(NamedTuple):
     """
 
     source: str
-    chosen: np.ndarray
-    rejected: np.ndarray
+    chosen: FeatureRows
+    rejected: FeatureRows
     keys: tuple[str, ...]
     split_by: str
     lengths: np.ndarray | None = None
@@ -142,7 +144,14 @@ class PairSet(NamedTuple):
 
     def as_pairs(self) -> PreferenceFeatures:
         """The pairs for a loss of pairs, those of the members of groups too."""
-        return PreferenceFeatures(self.chosen, self.rejected, self.weight, self.margin)
+        sides = in_memory(self.chosen), in_memory(self.rejected)
+        return PreferenceFeatures(*sides, self.weight, self.margin)
+
+    def responses(self, config: Config) -> int:
+        """How many responses `features` holds, members that are missing among them."""
+        if self.groups is not None and config.loss.grouped:
+            return math.prod(np.shape(self.groups.responses)[:2])
+        return 2 * len(self.chosen)
 
     def feature_keys(self, config: Config) -> tuple[str, ...]:
         """Key of each pair or group of `features`."""
@@ -179,17 +188,16 @@ def read_pairs(
 
     Raises:
         FeatureError, DataError: a file that is missing, unreadable, or does not fit the others;
-            an id that names two rows where rows are matched by it (two of one process: an id that
-            two processes share is not looked for).
+            an id that names two rows, of whatever processes, where rows are matched by it.
     """
     part = Part.of_this_process()
     all_here = in_all(together(lambda: parts_here(path) is not None))
 
-    def read() -> OwnRows:
-        own = own_rows(path, part, all_here=all_here)
-        table = own.table
-        if groups_path is not None or data_path is not None:
-            _require_unique_ids(path, table.ids)
+    own = together(lambda: own_rows(path, part, all_here=all_here))
+    if groups_path is not None or data_path is not None:
+        require_unique_ids(path, own.table.ids)
+
+    def matched(table: FeatureTable) -> FeatureTable:
         if groups_path is not None:
             groups = groups_of(table.ids, read_groups(groups_path))
             table = table._replace(groups=tuple(groups))
@@ -197,10 +205,9 @@ def read_pairs(
             row_set = read_rows(data_path, row_options)
             rows = _rows_by_id(row_set.rows, data_path, path, table.ids)
             table = _with_rows(path, table, rows, row_set.chat_template)
-        return own._replace(table=table)
+        return table
 
-    own = together(read)
-    table = agreed_columns(path, own.table)
+    table = agreed_columns(path, together(lambda: matched(own.table)))
     total = int(gathered(np.array([len(table.ids)], np.int64)).sum())
     keys, split_by = _keys(table)
     pairs = together(lambda: _pairs(path, table, keys, split_by, prefixes=prefixes, total=total))
@@ -271,8 +278,8 @@ def _pairs(
         keys = tuple(keys[pair] for pair in prefix_of)
     return PairSet(
         source=source,
-        chosen=_float32(source, "chosen", table.chosen),
-        rejected=_float32(source, "rejected", table.rejected),
+        chosen=_finite(source, "chosen", table.chosen),
+        rejected=_finite(source, "rejected", table.rejected),
         keys=keys,
         split_by=split_by,
         lengths=lengths,
@@ -299,15 +306,18 @@ def _pairs_of_groups(
         values = np.asarray(of_members)
         return values[row, above], values[row, below]
 
-    chosen, rejected = sides(found.features.responses)
+    # Of every pair of members: named, not copied.
+    _, members, width = found.features.responses.shape
+    responses = stored(np.asarray(found.features.responses).reshape(-1, width))
+    chosen, rejected = (responses[row * members + member] for member in (above, below))
     better, worse = sides(found.features.scores)
     first = found.rows[row]
     hashes = table.prompt_hashes
     silent = len(found.ids) - len(np.unique(row))
     return PairSet(
         source,
-        _float32(source, "chosen", chosen),
-        _float32(source, "rejected", rejected),
+        _finite(source, "chosen", chosen),
+        _finite(source, "rejected", rejected),
         keys=tuple(keys[place] for place in first),
         split_by=split_by,
         lengths=None if found.lengths is None else np.stack(sides(found.lengths), axis=1),
@@ -352,7 +362,8 @@ def _telling(pairs: PairSet) -> PairSet:
 
     Where none differ, in no process, all are kept: what becomes of them is the solver's to say.
     """
-    differ = (pairs.chosen != pairs.rejected).any(1)
+    blocks = zip(row_blocks(pairs.chosen), row_blocks(pairs.rejected), strict=True)
+    differ = np.concatenate([(one != other).any(1) for (_, one), (_, other) in blocks])
     if not in_any(bool(differ.any())) or differ.all():
         return pairs
     same = int((~differ).sum())
@@ -435,29 +446,18 @@ def _with_rows(
     return found._replace(lengths=_lengths(rows))
 
 
-def _float32(source: str, name: str, array: np.ndarray) -> np.ndarray:
-    with np.errstate(over="ignore"):  # an overflow is reported by its row
-        values = np.asarray(array, np.float32)
-    bad = np.flatnonzero(~np.isfinite(values).all(1))
+def _finite(source: str, name: str, rows: FeatureRows) -> FeatureRows:
+    """Rows that are finite, in their own dtype, of which float32 is the widest."""
+    if rows.dtype.itemsize > np.dtype(np.float32).itemsize:
+        with np.errstate(over="ignore"):  # an overflow is reported by its row
+            rows = np.asarray(rows, np.float32)
+    bad = rows_not_finite(rows)
     if bad.size:
         raise FeatureError(
-            f"{source}: {name} {values.shape} is not finite in float32 in {bad.size} rows, the "
+            f"{source}: {name} {rows.shape} is not finite in {rows.dtype} in {bad.size} rows, the "
             f"first is row {bad[0]}"
         )
-    return values
-
-
-def _require_unique_ids(source: str, ids: Sequence[str]) -> None:
-    """Raise where an id names two rows of this process: nothing can be matched to them.
-
-    An id that rows of two processes share is not seen; each of them is matched to the same row.
-    """
-    repeated = [name for name, count in Counter(ids).items() if count > 1]
-    if repeated:
-        raise FeatureError(
-            f"{source}: {len(repeated)} ids name more than one row, the first is {repeated[0]!r}; "
-            "groups and preference rows are matched by id: give every row its own"
-        )
+    return rows
 
 
 def _rows_by_id(

@@ -8,25 +8,30 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from coala_jax._intervals import cluster_interval
+from coala_jax._intervals import cluster_interval, share_interval
 from coala_jax._machine import device, versions
-from coala_jax._solution import RewardMetrics
+from coala_jax._solution import Phase1History, RewardMetrics
 from coala_jax._status import Status
-from coala_jax._types import GroupFeatures
+from coala_jax._verdict import Unseen
 from coala_jax.convex._flops import admm_flops
 from coala_jax.selection import Candidate, Choice
 from coala_jax.study._baselines import RIDGE_GRID, weighted_mean
 from coala_jax.study._experiment import Experiment
+from coala_jax.study._held_out import margin_histogram, reliability
+from coala_jax.study._learning_curve import LearningCurve
 from coala_jax.study._pairs import PairSet
 from coala_jax.study._phases import Seconds
 
 
-def build_report(experiment: Experiment, command: str) -> dict[str, Any]:
+def build_report(
+    experiment: Experiment, command: str, curve: LearningCurve | None = None
+) -> dict[str, Any]:
     """All figures of an experiment as JSON values; statuses in lower case.
 
     Args:
         experiment: what was run.
         command: the command line that ran it.
+        curve: from `learning_curve`; None where it was not asked for.
 
     Returns:
         The report. Numbers that do not exist are None.
@@ -74,6 +79,13 @@ def build_report(experiment: Experiment, command: str) -> dict[str, Any]:
             "calibration_error": verdict.calibration_error,
         },
         "baseline": _baseline(experiment),
+        "held_out": {
+            "margins": margin_histogram(experiment.margins),
+            "reliability": reliability(
+                Unseen(experiment.margins, held.keys, held.weight), experiment.temperature
+            ),
+        },
+        "learning_curve": curve,
         "params": {
             name: float(leaf) for name, leaf in experiment.settings.params._asdict().items()
         },
@@ -84,13 +96,17 @@ def build_report(experiment: Experiment, command: str) -> dict[str, Any]:
 
 
 def build_history(experiment: Experiment) -> dict[str, Any]:
-    """Phase II epoch by epoch, the first entry before any step; lists of equal length."""
+    """Phase I check by check, Phase II epoch by epoch, the first entry before any step.
+
+    Lists of equal length in each phase.
+    """
     history = experiment.history
     assert history.eval is not None  # an experiment always has held-out pairs
     return {
         "epoch": list(range(len(history.train.loss))),
         "train": _traces(history.train),
         "eval": _traces(history.eval),
+        "phase1": _traces(experiment.phases.phase1.history.trim()),
     }
 
 
@@ -120,13 +136,10 @@ def _phase(stats: NamedTuple, seconds: Seconds) -> dict[str, Any]:
 def _admm_flops(experiment: Experiment) -> int:
     """Floating-point operations of Phase I's steps, by formula; certificates are left out."""
     stats, config = experiment.phases.phase1.stats, experiment.settings.config
-    fitted = experiment.train.features(config)
-    leaf = fitted.responses if isinstance(fitted, GroupFeatures) else fitted.chosen
-    sides = 1 if isinstance(fitted, GroupFeatures) else 2
     return admm_flops(
         int(stats.iterations),
         int(stats.cg_iterations),
-        sides * math.prod(leaf.shape[:-1]),
+        experiment.train.responses(config),
         experiment.width + 1,
         config.n_gates,
         config.model,
@@ -143,7 +156,7 @@ def _metrics(metrics: RewardMetrics) -> dict[str, float]:
     }
 
 
-def _traces(metrics: RewardMetrics) -> dict[str, list[float]]:
+def _traces(metrics: RewardMetrics | Phase1History) -> dict[str, list[float]]:
     return {name: np.asarray(values).tolist() for name, values in metrics._asdict().items()}
 
 
@@ -152,6 +165,7 @@ def _baseline(experiment: Experiment) -> dict[str, Any]:
     probe, rule = experiment.probe, experiment.length_rule
     return {
         "linear_probe_accuracy": _accuracy(correct.probe, held),
+        "linear_probe_interval": _interval(correct.probe, held),
         "linear_probe_ridge": None if probe is None else probe.ridge,
         "linear_probe_validation": None
         if probe is None
@@ -159,6 +173,7 @@ def _baseline(experiment: Experiment) -> dict[str, Any]:
             f"{ridge:.3g}": share for ridge, share in zip(RIDGE_GRID, probe.validation, strict=True)
         },
         "length_accuracy": _accuracy(correct.length, held),
+        "length_interval": _interval(correct.length, held),
         "length_rule": None if rule is None else ("longer" if rule.longer else "shorter"),
         "head_minus_linear_probe": _difference(correct.head, correct.probe, held),
         "head_minus_length": _difference(correct.head, correct.length, held),
@@ -167,6 +182,12 @@ def _baseline(experiment: Experiment) -> dict[str, Any]:
 
 def _accuracy(correct: np.ndarray | None, pairs: PairSet) -> float | None:
     return None if correct is None else weighted_mean(correct, pairs.weight)
+
+
+def _interval(correct: np.ndarray | None, pairs: PairSet) -> dict[str, float] | None:
+    if correct is None:
+        return None
+    return share_interval(correct, pairs.keys, pairs.weight)._asdict()
 
 
 def _difference(

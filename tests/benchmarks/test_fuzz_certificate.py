@@ -388,18 +388,17 @@ def test_a_run_counts_what_it_found(tmp_path):
 
 
 @pytest.mark.slow
-def test_no_claim_about_five_hundred_problems_is_false_and_the_defaults_solve_nearly_all(tmp_path):
-    families, _ = run(tmp_path, "--problems", "500", "--workers", "2")
+def test_no_claim_about_two_hundred_problems_is_false_and_the_defaults_solve_nearly_all(tmp_path):
+    families, _ = run(tmp_path, "--problems", "200", "--workers", "2")
     assert sum(row["false"] for row in families) == 0
     counted, well = (sum(row[name] for row in families) for name in ("counted", "counted_well"))
-    assert counted > 100
+    assert counted > 40
     # Of 10 000 problems they solve 98 %; of pairs that are nearly equal alone two thirds.
     assert well >= 0.96 * counted
 
 
 @pytest.mark.slow
-def test_no_claim_about_seventy_problems_of_groups_is_false(tmp_path):
-    """Two of every family."""
-    families, _ = run(tmp_path, "--groups", "--problems", "70", "--workers", "2")
-    assert sum(row["problems"] for row in families) == 70
+def test_no_claim_about_a_problem_of_groups_of_every_family_is_false(tmp_path):
+    families, _ = run(tmp_path, "--groups", "--problems", "35", "--workers", "2")
+    assert sum(row["problems"] for row in families) == 35
     assert sum(row["false"] for row in families) == 0

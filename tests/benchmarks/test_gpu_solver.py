@@ -27,6 +27,11 @@ def gpu_solver():
 
 
 @pytest.fixture(scope="module")
+def gpu_parts(gpu_solver):
+    return sys.modules["gpu_parts"]
+
+
+@pytest.fixture(scope="module")
 def out(tmp_path_factory):
     folder = tmp_path_factory.mktemp("results")
     tolerances = ["--tolerances", *map(str, TOLERANCES)]
@@ -87,7 +92,7 @@ def test_recomputed_certificates_bear_the_solves_out(rows):
 
 
 @pytest.mark.parametrize("by_block", [True, False])
-def test_bytes_of_a_step_are_those_of_its_arrays(gpu_solver, by_block):
+def test_bytes_of_a_step_are_those_of_its_arrays(gpu_parts, by_block):
     m, d, p, k = 2 * PAIRS, WIDTH + 1, GATES, 2
     x, state, patterns = m * d, 2 * p * m, p * m
     inverses = 2 * p * d**2 if by_block else d**2
@@ -95,19 +100,19 @@ def test_bytes_of_a_step_are_those_of_its_arrays(gpu_solver, by_block):
     read = (3 if by_block else 2) * state + patterns
     one_cg = 2 * state + patterns + 2 * patterns + patterns + 3 * state
     numbers = read + 2 * state + inverses + k * (one_cg + inverses) + read + state
-    size = gpu_solver.Size(PAIRS, WIDTH, GATES)
+    size = gpu_parts.Size(PAIRS, WIDTH, GATES)
     for row_bytes in (4, 2):
         expected = 4 * numbers + row_bytes * (1 + 2 * k) * x
-        found = gpu_solver.step_bytes(size, k, by_block=by_block, row_bytes=row_bytes)
+        found = gpu_parts.step_bytes(size, k, by_block=by_block, row_bytes=row_bytes)
         assert found == expected
 
 
 @pytest.mark.slow
-def test_share_of_the_copy_is_the_ratio_of_their_rates(rows, gpu_solver):
+def test_share_of_the_copy_is_the_ratio_of_their_rates(rows, gpu_parts):
     (copy,), (step,) = parts(rows, "copy"), parts(rows, "step")
     assert copy["bytes"] == 2 * 4 * 2 * PAIRS * (WIDTH + 1)
-    size = gpu_solver.Size(PAIRS, WIDTH, GATES)
-    assert step["bytes"] == gpu_solver.step_bytes(size, step["cg_iterations"], by_block=True)
+    size = gpu_parts.Size(PAIRS, WIDTH, GATES)
+    assert step["bytes"] == gpu_parts.step_bytes(size, step["cg_iterations"], by_block=True)
     assert step["cg_iterations"] > 0
     share = step["bytes"] / step["seconds"] / (copy["bytes"] / copy["seconds"])
     assert step["share_of_copy"] == pytest.approx(share)
@@ -122,13 +127,13 @@ def test_tables_have_a_line_a_row(out, rows):
 
 
 @pytest.fixture(scope="module")
-def size(gpu_solver):
-    return gpu_solver.Size(4000, WIDTH, GATES)
+def size(gpu_parts):
+    return gpu_parts.Size(4000, WIDTH, GATES)
 
 
 @pytest.fixture(scope="module")
-def features(gpu_solver, size):
-    return gpu_solver.make_features(size)
+def features(gpu_parts, size):
+    return gpu_parts.make_features(size)
 
 
 def test_features_have_unit_variance_and_a_falling_spectrum(features):
@@ -141,10 +146,10 @@ def test_features_have_unit_variance_and_a_falling_spectrum(features):
 
 
 def test_features_do_not_depend_on_the_chunks_they_are_made_in(
-    gpu_solver, size, features, monkeypatch
+    gpu_parts, size, features, monkeypatch
 ):
-    monkeypatch.setattr(gpu_solver, "CHUNK_PAIRS", 999)
-    chunked = jax.jit(lambda: gpu_solver.make_features.__wrapped__(size))()
+    monkeypatch.setattr(gpu_parts, "CHUNK_PAIRS", 999)
+    chunked = jax.jit(lambda: gpu_parts.make_features.__wrapped__(size))()
     for one, other in zip(features[:2], chunked[:2], strict=True):
         np.testing.assert_allclose(
             np.asarray(one, np.float32), np.asarray(other, np.float32), rtol=1e-2, atol=1e-6

@@ -5,8 +5,6 @@ import os
 import shutil
 import subprocess
 import sys
-from importlib import resources
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,25 +16,9 @@ from coala_jax.features import TextTemplate
 from coala_jax.features._tokens import encode_prompts
 from coala_jax.improvement import ImproveSettings, improve
 from tests.backbones.variants import write_variant
+from tests.benchmarks.trl_models import BACKBONE, CONTENDERS, DTYPES, LLAMA, PYTHON, ROOT
 
-ROOT = Path(__file__).parents[2]
-BACKBONE = Path(str(resources.files("coala_jax.quickstart"))) / "backbone"
-PYTHON = Path(os.environ.get("COALA_BENCH_TRL", ROOT / ".venvs/bench-trl/bin/python"))
-CONTENDERS = ROOT / "benchmarks" / "contenders"
-LLAMA = {
-    "model_type": "llama",
-    "vocab_size": 2048,  # of the embedded backbone, whose tokenizer it has
-    "hidden_size": 96,
-    "intermediate_size": 256,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 512,
-    "eos_token_id": 0,
-    "bos_token_id": 0,
-}
 TARGETS = {"gpt2": ["c_attn", "c_proj"], "llama": ["q_proj", "k_proj", "v_proj", "down_proj"]}
-DTYPES = {"gpt2": "float32", "llama": "bfloat16"}
 # With a KL term, and without.
 BETAS = {"gpt2": 0.04, "llama": 0.0}
 SAMPLES, BATCH, ACCUMULATION, NEW_TOKENS, BUDGET = 4, 4, 2, 12, 200

@@ -1,11 +1,8 @@
 """TRL as a contender: losses, runs of each method, operations. Needs `make bench-env`."""
 
 import json
-import os
 import shutil
 import subprocess
-from importlib import resources
-from pathlib import Path
 
 import pytest
 
@@ -15,30 +12,13 @@ from coala_jax.features import TextTemplate
 from coala_jax.features._tokens import encode_texts
 from coala_jax.quickstart import tutoring_rows
 from tests.backbones.variants import write_variant
+from tests.benchmarks.trl_models import BACKBONE, CONTENDERS, DTYPES, LLAMA, PYTHON, ROOT
 
-ROOT = Path(__file__).parents[2]
-BACKBONE = Path(str(resources.files("coala_jax.quickstart"))) / "backbone"
-PYTHON = Path(os.environ.get("COALA_BENCH_TRL", ROOT / ".venvs/bench-trl/bin/python"))
-CONTENDERS = ROOT / "benchmarks" / "contenders"
-LLAMA = {
-    "model_type": "llama",
-    "vocab_size": 2048,  # of the embedded backbone, whose tokenizer it has
-    "hidden_size": 96,
-    "intermediate_size": 256,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 512,
-    "eos_token_id": 0,
-    "bos_token_id": 0,
-}
 TARGETS = {
     "gpt2": ["c_attn", "c_proj"],
     "llama": ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
 }
 METHODS = ("sft", "dpo", "orpo", "reward")
-# In which a checkpoint's weights are, and its products.
-DTYPES = {"gpt2": "float32", "llama": "bfloat16"}
 # A micro-batch as each trainer has it: rows of three tokens and of four, of each two in the loss;
 # without a GPU, and where one is said to be there.
 PROJECTED = """

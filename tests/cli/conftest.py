@@ -82,6 +82,16 @@ def solved(tmp_path_factory: pytest.TempPathFactory, groups_file: Path) -> Path:
     return folder / "head"
 
 
+@pytest.fixture
+def broken_wandb(put_client: Callable[..., object]) -> None:
+    """A client of a tracker that refuses to begin."""
+
+    def init(**_: object) -> None:
+        raise ValueError("no login")
+
+    put_client("wandb", init=init)
+
+
 @pytest.fixture(scope="session")
 def quickstart(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path) -> Path:
     """The folder of a quickstart on few pairs and a tiny random backbone."""

@@ -33,6 +33,7 @@ def data(tmp_path):
         "quickstart",
         "extract",
         "solve",
+        "report",
         "score",
         "rank",
         "explain",

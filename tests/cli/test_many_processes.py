@@ -113,17 +113,30 @@ def require_solved(results, out):
     assert all(not printed and not said for _, printed, said in others), others
 
 
+@pytest.fixture(scope="module")
+def pairs():
+    return draw_rows(53, 3)
+
+
+@pytest.fixture(scope="module")
+def alone(pairs, tmp_path_factory):
+    """The head of one process with one device."""
+    folder = tmp_path_factory.mktemp("alone")
+    store = write_stores(folder / "store", *pairs)
+    ((code, _, said),) = ended([start("solve", store, "--out", folder / "head", *PAIRWISE)])
+    assert code == 0, said
+    return folder / "head"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("processes", [2, 4])
-def test_processes_solve_the_parts_of_a_store_as_one_solves_the_whole(tmp_path, processes):
-    rows = draw_rows(53, 3)
-    whole = write_stores(tmp_path / "whole", *rows)
-    parts = write_stores(tmp_path / "parts", *rows, parts=2)
-    many, one = tmp_path / "many", tmp_path / "one"
-    ((code, _, said),) = ended([start("solve", whole, "--out", one, *PAIRWISE)])
-    assert code == 0, said
+def test_processes_solve_the_parts_of_a_store_as_one_solves_the_whole(
+    pairs, alone, tmp_path, processes
+):
+    parts = write_stores(tmp_path / "parts", *pairs, parts=2)
+    many = tmp_path / "many"
     require_solved(ended(start_all(processes, parts, "--out", many, *PAIRWISE)), many)
-    require_same_head(one, many)
+    require_same_head(alone, many)
 
 
 @pytest.mark.slow
@@ -165,20 +178,18 @@ def test_strengths_are_chosen_on_the_pairs_of_all_processes(tmp_path):
 
 
 @pytest.mark.slow
-def test_one_process_uses_all_of_its_devices(tmp_path):
-    store = write_stores(tmp_path, *draw_rows(53, 3))
-    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count="
-    for devices in (1, 3):
-        words = ("solve", store, "--out", tmp_path / f"{devices}", *PAIRWISE)
-        ((code, _, said),) = ended([start(*words, XLA_FLAGS=f"{flags}{devices}")])
-        assert code == 0, said
-    require_same_head(tmp_path / "1", tmp_path / "3")
+def test_one_process_uses_all_of_its_devices(pairs, alone, tmp_path):
+    store, head = write_stores(tmp_path / "store", *pairs), tmp_path / "head"
+    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=3"
+    ((code, _, said),) = ended([start("solve", store, "--out", head, *PAIRWISE, XLA_FLAGS=flags)])
+    assert code == 0, said
+    require_same_head(alone, head)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("killed", [0, 1])
-def test_a_process_that_is_killed_ends_the_others(tmp_path, killed):
-    store = write_stores(tmp_path, *draw_rows(53, 3))
+def test_a_process_that_is_killed_ends_the_others(pairs, tmp_path, killed):
+    store = write_stores(tmp_path, *pairs)
     running = start_all(2, store, "--out", tmp_path / "head", *PAIRWISE)
     # Once process 0 says so, both are at it.
     assert "solving on" in running[0].stderr.readline()
@@ -214,8 +225,8 @@ def test_processes_that_no_launcher_has_started_are_asked_for(tmp_path):
 
 
 @pytest.mark.slow
-def test_tasks_of_slurm_meet_by_what_srun_sets(tmp_path):
-    store = write_stores(tmp_path, *draw_rows(53, 3), parts=2)
+def test_tasks_of_slurm_meet_by_what_srun_sets(pairs, tmp_path):
+    store = write_stores(tmp_path, *pairs, parts=2)
     words = ("solve", store, "--out", tmp_path / "head", *PAIRWISE, "--json")
     job = {
         "SLURM_JOB_ID": str(free_port() % 2**12),
@@ -230,9 +241,8 @@ def test_tasks_of_slurm_meet_by_what_srun_sets(tmp_path):
 
 
 @pytest.mark.slow
-def test_pods_of_an_indexed_job_solve_parquet(tmp_path):
-    rows, chosen, rejected = draw_rows(53, 3)
-    folder = write_parquet(tmp_path / "features", rows, chosen, rejected)
+def test_pods_of_an_indexed_job_solve_parquet(pairs, tmp_path):
+    folder = write_parquet(tmp_path / "features", *pairs)
     words = ("solve", folder, "--out", tmp_path / "head", *PAIRWISE, "--json")
     meeting = ("--coordinator", f"127.0.0.1:{free_port()}", "--processes", "2")
     running = [

@@ -2,17 +2,22 @@
 
 import errno
 import json
+import shutil
 
+import ml_dtypes
 import numpy as np
 import pytest
 
 import coala_jax
 from coala_jax._status import SolveError
+from coala_jax._stored_rows import StoredRows
 from coala_jax.cli._main import main
+from tests.stores import draw_rows, write_stores
 
 FAST = ["--n-gates", "3", "--ridge", "0.1", "--max-epochs", "300"]
 PARTS = ("train", "eval")
-FILES = {"head.safetensors", "head.json", "report.json", "history.json", "margins.png"}
+DRAWN = {"margins.png": "matplotlib", "report.html": "jinja2"}
+FILES = {"head.safetensors", "head.json", "README.md", "report.json", "history.json", *DRAWN}
 REPORT_KEYS = {
     "pairs": ("train", "eval"),
     "phase1": (
@@ -26,6 +31,7 @@ REPORT_KEYS = {
     "train": ("rewards/accuracies", "rewards/margins", "sigmoid_margin"),
     "eval": ("rewards/accuracies", "rewards/margins", "sigmoid_margin"),
     "baseline": ("linear_probe_accuracy", "length_accuracy"),
+    "held_out": ("margins", "reliability"),
     "rows": ("set_aside", "cut"),
     "versions": ("python", "jax", "coala_jax"),
 }
@@ -68,6 +74,8 @@ def test_the_folder_is_complete_and_the_report_is_valid(solved):
     assert report["baseline"]["length_accuracy"] is None
     assert report["features"]["constant_columns"] == [2]
     assert not list(solved.parent.glob("*.partial"))
+    accuracy = report["eval"]["rewards/accuracies"]
+    assert f"| accuracy | {accuracy:.3f} \\[" in (solved / "README.md").read_text()
 
 
 def test_the_saved_head_has_the_reported_metrics(solved):
@@ -93,21 +101,83 @@ def test_the_history_begins_and_ends_where_the_report_says(solved):
         assert margins[0] == pytest.approx(report[part]["initial"]["rewards/margins"])
         kept = 0 if report["head"] == "phase1" else -1
         assert margins[kept] == pytest.approx(report[part]["rewards/margins"], rel=1e-4)
+    checks = history["phase1"]
+    assert checks["iteration"][-1] == report["phase1"]["iterations"]
+    for name in ("primal_value", "dual_bound", "relative_gap"):
+        assert checks[name][-1] == pytest.approx(report["phase1"][name])
+
+
+def test_the_page_shows_the_held_out_pairs_and_is_made_again_from_the_folder(
+    solved, tmp_path, capsys
+):
+    report, page = _report(solved), (solved / "report.html").read_text()
+    margins = report["held_out"]["margins"]
+    wrong = sum(margins["pairs"][: margins["edges"].index(0)])
+    assert sum(margins["pairs"]) == report["pairs"]["eval"]
+    share = report["eval"]["rewards/accuracies"]
+    assert 1 - wrong / report["pairs"]["eval"] == pytest.approx(share)
+    assert (
+        sum(each["pairs"] for each in report["held_out"]["reliability"]) == report["pairs"]["eval"]
+    )
+    probe = report["baseline"]["linear_probe_interval"]
+    assert probe["low"] <= report["baseline"]["linear_probe_accuracy"] <= probe["high"]
+    assert page.count("<svg") == 7 and report["command"] in page
+    shutil.copytree(solved, tmp_path / "head")
+    drawn = {name: (tmp_path / "head" / name).read_bytes() for name in DRAWN}
+    for name in DRAWN:
+        (tmp_path / "head" / name).unlink()
+    assert main(["report", str(tmp_path / "head"), "--picture"]) == 0
+    assert f"written: {tmp_path / 'head' / 'report.html'}" in capsys.readouterr().out
+    assert {name: (tmp_path / "head" / name).read_bytes() for name in DRAWN} == drawn
+    out = tmp_path / "pages"
+    assert main(["report", str(tmp_path / "head"), "--out", str(out), "--json"]) == 0
+    assert _json(capsys.readouterr().out)["files"] == [str(out / "report.html")]
+    assert [file.name for file in out.iterdir()] == ["report.html"]
+    assert main(["report", str(tmp_path)]) == 2
+    assert "give the folder of a head that `coala-jax solve` or" in capsys.readouterr().err
 
 
 def test_the_same_seed_gives_the_same_result_and_json_goes_to_stdout(
-    solved, groups_file, tmp_path, capsys
+    solved, groups_file, tmp_path, capsys, trackio, broken_wandb
 ):
     words = ["solve", str(solved.parent / "features.npz"), "--groups", str(groups_file)]
+    words += ["--report-to", "wandb,trackio"]
+    (tmp_path / "again").mkdir()
+    (tmp_path / "again" / "README.md").write_text("mine")
     assert main([*words, "--out", str(tmp_path / "again"), *FAST, "--json"]) == 0
     printed = capsys.readouterr()
+    assert "README.md is not of this package: it stays" in printed.err
+    assert (tmp_path / "again" / "README.md").read_text() == "mine"
+    assert "warning: wandb failed and is left out" in printed.err
+    assert "ValueError: no login" in printed.err
+    _require_tracked(trackio, tmp_path / "again")
     result = _json(printed.out)
     assert result["out"] == str(tmp_path / "again")
-    assert len(result["files"]) == len(FILES)
+    assert len(result["files"]) == len(FILES) - 1
     assert "constant and ignored: 2" in printed.err
     assert _without_times(_report(tmp_path / "again")) == _without_times(_report(solved))
-    for name in ("head.safetensors", "history.json", "margins.png"):
+    for name in ("head.safetensors", "history.json", "margins.png"):  # the page has times
         assert (tmp_path / "again" / name).read_bytes() == (solved / name).read_bytes()
+
+
+def _require_tracked(trackio, folder):
+    """A run has its settings, certificates step by step, epochs and final figures."""
+    (started,) = trackio.started
+    assert (started["project"], started["name"]) == ("coala-jax", folder.name)
+    assert started["config"]["params"]["ridge"] == 0.1
+    assert trackio.finished
+    report, history = _report(folder), _json((folder / "history.json").read_text())
+    steps = [(step, each) for step, each in trackio.logged if "phase1/primal_value" in each]
+    assert [step for step, _ in steps] == sorted({step for step, _ in steps})
+    last, certificate = steps[-1]
+    assert last == report["phase1"]["iterations"]
+    assert certificate["phase1/primal_value"] == pytest.approx(report["phase1"]["primal_value"])
+    assert certificate["phase1/dual_bound"] == pytest.approx(report["phase1"]["dual_bound"])
+    assert certificate["phase1/relative_gap"] == pytest.approx(report["phase1"]["relative_gap"])
+    epochs = [each for _, each in trackio.logged if "eval/loss" in each]
+    assert [each["train/loss"] for each in epochs] == pytest.approx(history["train"]["loss"])
+    _, final = trackio.logged[-1]
+    assert final["final/eval/rewards/accuracies"] == report["eval"]["rewards/accuracies"]
 
 
 def test_an_unsolved_phase_exits_with_3_and_still_writes(solved, groups_file, tmp_path, capsys):
@@ -118,10 +188,16 @@ def test_an_unsolved_phase_exits_with_3_and_still_writes(solved, groups_file, tm
     assert code == 3
     assert "zero_network: no network was sought" in printed.err
     assert _report(tmp_path / "zero")["phase1"]["status"] == "zero_network"
+    assert {file.name for file in (tmp_path / "zero").iterdir()} == FILES
     assert str(tmp_path / "zero") in printed.out
     assert "linear probe" in printed.out
     head, _ = coala_jax.load_head(tmp_path / "zero")
     assert head.theta2.shape == (0,)
+    card = (tmp_path / "zero" / "README.md").read_text()
+    first = card.index("**This head is not solved: `zero_network`.**")
+    assert first < card.index("## Results")
+    assert main(["push", str(tmp_path / "zero"), "me/zero", "--dry-run"]) == 0
+    assert "warning: this head is not solved: zero_network" in capsys.readouterr().out
 
 
 @pytest.mark.slow
@@ -190,29 +266,55 @@ def test_too_few_groups_are_said(tmp_path, capsys):
 
 
 def test_a_full_disk_leaves_nothing_behind(solved, groups_file, tmp_path, capsys, monkeypatch):
-    def fail(path, history):
-        path.write_bytes(b"half")
+    def fail(experiment):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("coala_jax.study._folder.draw_margins", fail)
+    monkeypatch.setattr("coala_jax.study._folder.build_history", fail)
     words = ["solve", str(solved.parent / "features.npz"), "--groups", str(groups_file)]
     assert main([*words, "--out", str(tmp_path / "out" / "head"), *FAST]) == 2
     assert "coala-jax: error: [Errno 28] No space left on device" in capsys.readouterr().err
     assert not list(tmp_path.rglob("*head*"))
 
 
-def test_without_matplotlib_a_line_says_so_and_no_old_picture_stays(
-    solved, groups_file, tmp_path, capsys, monkeypatch
+@pytest.mark.parametrize("missing", [True, False])
+def test_without_page_and_picture_a_line_says_so_and_the_head_is_there(
+    solved, groups_file, tmp_path, capsys, monkeypatch, missing
 ):
-    monkeypatch.setattr("coala_jax.study._folder.can_draw", lambda: False)
+    def fail(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    if missing:
+        monkeypatch.setattr("coala_jax.study._folder.is_installed", lambda module: False)
+    else:
+        monkeypatch.setattr("coala_jax.study._folder.write_files", fail)
     out = tmp_path / "head"
     out.mkdir()
-    (out / "margins.png").write_bytes(b"old")
+    for name in DRAWN:
+        (out / name).write_bytes(b"old")
     (out / "notes.txt").write_text("kept")
     words = ["solve", str(solved.parent / "features.npz"), "--groups", str(groups_file)]
     assert main([*words, "--out", str(out), *FAST]) == 0
-    assert "margins.png is not drawn: it needs matplotlib" in capsys.readouterr().err
-    assert {file.name for file in out.iterdir()} == FILES - {"margins.png"} | {"notes.txt"}
+    said = capsys.readouterr().err
+    for name, module in DRAWN.items():
+        reason = "(OSError: [Errno 28] No space left on device); the head and its figures are; "
+        reason += f"`coala-jax report {out}` tries again"
+        start = f": it needs {module}; pip install '.[plot]'" if missing else f" {reason}"
+        assert f"{name} is not made{start}" in said
+    assert {file.name for file in out.iterdir()} == FILES - set(DRAWN) | {"notes.txt"}
+    assert (out / "head.safetensors").read_bytes() == (solved / "head.safetensors").read_bytes()
+
+
+@pytest.mark.slow
+def test_the_learning_curve_ends_at_the_head(solved, groups_file, tmp_path, capsys):
+    fast = ["--phase2-objective", "none", "--learning-curve"]
+    words = ["solve", str(solved.parent / "features.npz"), "--groups", str(groups_file)]
+    assert main([*words, "--out", str(tmp_path / "head"), *FAST, *fast]) == 0
+    report, printed = _report(tmp_path / "head"), capsys.readouterr().out
+    counts = [point["pairs"] for point in report["learning_curve"]]
+    assert counts == sorted(set(counts)) and counts[-1] == report["pairs"]["train"]
+    assert report["learning_curve"][-1]["head"] == report["eval"]["accuracy_interval"]
+    assert f"learning  {counts[0]} training pairs: accuracy 0." in printed
+    assert f"{counts[0]} training pairs" in (tmp_path / "head" / "report.html").read_text()
 
 
 def test_rows_without_prompts_or_groups_are_split_by_row_with_a_warning(
@@ -227,6 +329,31 @@ def test_rows_without_prompts_or_groups_are_split_by_row_with_a_warning(
     assert any("rows are split by row; this leaks" in line for line in lines)
     assert lines[-1] == "coala-jax: error: no head was written; breakdown"
     assert not (tmp_path / "head").exists()
+
+
+@pytest.mark.slow
+def test_a_store_of_half_precision_is_solved_in_it(tmp_path, monkeypatch):
+    """The head's figures are those of the same features in float32."""
+    rows, *sides = draw_rows(60, 4)
+    chosen, rejected = (side.astype(ml_dtypes.bfloat16) for side in sides)
+    store = write_stores(tmp_path, rows, chosen, rejected)
+    placed = []
+
+    def on_device(stored, device=None):
+        placed.append((stored.shape, stored.dtype.name))
+        return original(stored, device)
+
+    original = StoredRows.on_device
+    monkeypatch.setattr(StoredRows, "on_device", on_device)
+    out = tmp_path / "head"
+    assert main(["solve", str(store), "--out", str(out), "--rows", "compact", *FAST]) == 0
+    report, head = _report(out), coala_jax.load_head(out)[0]
+    train, held = report["pairs"]["train"], report["pairs"]["eval"]
+    assert placed == [((train, 4), "bfloat16")] * 2 + [((held, 4), "bfloat16")] * 2
+    margin = np.asarray(head(np.float32(chosen)) - head(np.float32(rejected)))
+    total = sum(report[part]["rewards/margins"] * report["pairs"][part] for part in PARTS)
+    assert margin.sum() == pytest.approx(total, rel=1e-4)
+    assert report["phase1"]["status"] == "solved"
 
 
 def test_rows_are_read_with_the_options_of_extract(npz, tmp_path, capsys, monkeypatch):

@@ -23,22 +23,19 @@ from coala_jax.losses import LOSSES
 from tests.helpers import draw_pairs
 
 CONFIG = Config(n_gates=4, max_iterations=2000)
-USUAL = {"squared", "bradley_terry"}
-# test_groups.py has those of groups.
-OTHERS = {name for name, loss in LOSSES.items() if not loss.grouped} - USUAL
 RHO = 0.7
 
 
-# test_against_clarabel.py solves with every loss and model too.
+# test_against_clarabel.py solves with every loss and model, test_groups.py those of groups.
 @pytest.mark.parametrize(
-    "loss",
+    ("model", "loss"),
     [
-        "squared",
-        "bradley_terry",
-        *(pytest.param(loss, marks=pytest.mark.slow) for loss in sorted(OTHERS)),
+        ("relu", "squared"),
+        ("gated_relu", "bradley_terry"),
+        pytest.param("relu", "huber", marks=pytest.mark.slow),
+        pytest.param("gated_relu", "squared_hinge", marks=pytest.mark.slow),
     ],
 )
-@pytest.mark.parametrize("model", ["relu", "gated_relu"])
 def test_every_loss_and_model_solves_bare_in_float32_and_under_vmap_in_float64(model, loss):
     features = draw_pairs(4, pairs=30)
     config = dataclasses.replace(CONFIG, model=model, phase1_loss=loss)

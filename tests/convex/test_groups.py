@@ -121,7 +121,7 @@ def solved(features, config, *, x64=True, seed=0, **params):
     return jax.tree.map(np.asarray, solution)
 
 
-# Each takes some seconds to compile; the fast ones have all losses and both models.
+# Each takes some seconds to compile: all losses meet both models, with a linear path or without.
 CASES = [
     ("relu", "group_squared", False),
     ("gated_relu", "listwise", True),
@@ -130,14 +130,8 @@ CASES = [
         for case in [
             ("relu", "plackett_luce", True),
             ("relu", "listwise", False),
-            ("relu", "plackett_luce", False),
-            ("gated_relu", "group_squared", False),
-            ("gated_relu", "listwise", False),
             ("gated_relu", "plackett_luce", False),
-            ("relu", "group_squared", True),
-            ("relu", "listwise", True),
             ("gated_relu", "group_squared", True),
-            ("gated_relu", "plackett_luce", True),
         ]
     ),
 ]
@@ -178,19 +172,17 @@ def test_advantages_are_what_they_are_called(kind):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", ["relu", "gated_relu"])
-def test_groups_of_two_are_pairs(model):
+def test_groups_of_two_are_pairs():
     """The same program by another way: value, bound, steps and head are those of Bradley-Terry."""
     pairs = draw_pairs(3, 12)
     stacked = np.stack([pairs.rejected, pairs.chosen], 1)
     scores = np.tile([0, 5], (12, 1))
-    wanted = solved(pairs, Config(model=model, phase1_loss="bradley_terry", n_gates=4))
+    wanted = solved(pairs, Config(phase1_loss="bradley_terry", n_gates=4))
     for loss in ("listwise", "plackett_luce"):
-        config = Config(model=model, phase1_loss=loss, n_gates=4)
+        config = Config(phase1_loss=loss, n_gates=4)
         of_pairs = solved(pairs, config)
         assert of_pairs.stats.iterations == wanted.stats.iterations
         groups = GroupFeatures(stacked, scores)
-        config = Config(model=model, phase1_loss=loss, n_gates=4)
         for found in (of_pairs, solved(groups, config, temperature=0.0)):
             for name in ("primal_value", "lambda_max", "group_lasso_strength"):
                 value, known = getattr(found.stats, name), getattr(wanted.stats, name)
@@ -246,10 +238,10 @@ def test_ranks_are_scores_from_the_other_end():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("loss", LOSSES)
-def test_whatever_takes_pairs_takes_groups(loss):
+def test_whatever_takes_pairs_takes_groups():
+    """By the loss that is hardest to solve: none of these asks which it is."""
     features = draw_groups(7)
-    config = Config(phase1_loss=loss, n_gates=4, max_iterations=10_000, linear_path=True)
+    config = Config(phase1_loss="plackett_luce", n_gates=4, max_iterations=10_000, linear_path=True)
     with jax.enable_x64(True):
         params = Params(**TIGHT)
         solution = cronos(params, features, config=config)
@@ -265,7 +257,7 @@ def test_whatever_takes_pairs_takes_groups(loss):
         )
         refined = refine_gates(Params(), features, config=config, max_rounds=2)
         assert float(refined.stats.phase1.primal_value) <= float(solution.stats.primal_value) * 1.01
-        gated = Config(model="gated_relu", phase1_loss=loss, n_gates=4)
+        gated = Config(model="gated_relu", phase1_loss="plackett_luce", n_gates=4)
         gates = cronos(params, features, config=gated)
         plain = decompose_gated(features, gates.certificate)
         # Groups that say nothing are no part of the program.
@@ -274,8 +266,9 @@ def test_whatever_takes_pairs_takes_groups(loss):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("loss", LOSSES)
-@pytest.mark.parametrize("path", [False, True])
+@pytest.mark.parametrize(
+    ("loss", "path"), [("listwise", False), ("group_squared", True), ("plackett_luce", True)]
+)
 def test_gradients_of_the_optimum_are_differences(loss, path):
     features = draw_groups(8)
     features = features._replace(

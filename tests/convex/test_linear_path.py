@@ -29,11 +29,14 @@ from coala_jax.convex._network import active_neurons
 from tests.helpers import draw_pairs
 
 MODELS = ["relu", "gated_relu"]
-PAIRS, WIDTH, RIDGE = 60, 4, 0.3
+PAIRS, WIDTH, RIDGE = 300, 4, 0.3
 ABOVE = 5.0  # times lambda_max
+# Of one shape and few configurations, so that tests share what is compiled.
+JOINT = Config(phase1_loss="bradley_terry", linear_path=True, n_gates=8)
+GATED = dataclasses.replace(JOINT, model="gated_relu")
 
 
-def draw_interaction(seed: int, pairs: int = 300) -> PreferenceFeatures:
+def draw_interaction(seed: int, pairs: int = PAIRS) -> PreferenceFeatures:
     """A preference for x0 + |x1| - |x2|, most of it beyond a linear reward."""
     rng = np.random.default_rng(seed)
     a, b = rng.standard_normal((2, pairs, WIDTH)).astype(np.float32)
@@ -64,7 +67,7 @@ def linear_reward(loss: str, features: PreferenceFeatures) -> np.ndarray:
 @pytest.mark.slow
 def test_above_lambda_max_the_head_is_the_linear_probe(model, loss):
     features = draw_pairs(0, PAIRS, WIDTH)
-    config = Config(model=model, phase1_loss=loss, linear_path=True, phase2_objective="none")
+    config = dataclasses.replace(JOINT, model=model, phase1_loss=loss, phase2_objective="none")
     params = Params(group_lasso=ABOVE, linear_ridge=RIDGE)
     solution = solve(params, features, config=config).raise_for_status()
     assert int(solution.stats.phase1.active_neurons) == 0
@@ -75,15 +78,13 @@ def test_above_lambda_max_the_head_is_the_linear_probe(model, loss):
     np.testing.assert_allclose(margins, expected, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("model", MODELS)
 @pytest.mark.slow
-def test_above_a_huge_ridge_the_program_is_the_one_without_a_path(model):
+def test_above_a_huge_ridge_the_program_is_the_one_without_a_path():
     features = draw_pairs(1, PAIRS, WIDTH, dtype="float32")
-    config = Config(model=model, phase1_loss="bradley_terry", n_gates=4)
-    gates = np.random.default_rng(3).standard_normal((4, WIDTH + 1))
+    gates = np.random.default_rng(3).standard_normal((8, WIDTH + 1))
     params = Params(group_lasso=0.2, linear_ridge=1e6)
     with_path, without = (
-        cronos(params, features, gates=gates, config=dataclasses.replace(config, linear_path=path))
+        cronos(params, features, gates=gates, config=dataclasses.replace(JOINT, linear_path=path))
         for path in (True, False)
     )
     values = [float(each.stats.primal_value) for each in (with_path, without)]
@@ -95,9 +96,8 @@ def test_above_a_huge_ridge_the_program_is_the_one_without_a_path(model):
 def test_the_network_adds_what_is_not_linear():
     features, unseen = draw_interaction(0), draw_interaction(1, 2000)
     params = Params(group_lasso=0.1, linear_ridge=0.05)
-    config = Config(phase1_loss="bradley_terry", linear_path=True)
-    joint = solve(params, features, config=config).raise_for_status()
-    alone = solve(params._replace(group_lasso=ABOVE), features, config=config)
+    joint = solve(params, features, config=JOINT).raise_for_status()
+    alone = solve(params._replace(group_lasso=ABOVE), features, config=JOINT)
     accuracy, linear = (
         float(evaluate(params, each.head, unseen).accuracy) for each in (joint, alone)
     )
@@ -107,13 +107,12 @@ def test_the_network_adds_what_is_not_linear():
 
 def test_a_path_of_strengths_begins_at_the_probe_and_falls():
     features = draw_interaction(2)
-    config = Config(phase1_loss="bradley_terry", linear_path=True, model="gated_relu")
-    path = regularization_path(Params(), features, jnp.asarray([1.5, 0.8, 0.4, 0.2]), config=config)
+    path = regularization_path(Params(), features, jnp.asarray([1.5, 0.8, 0.4, 0.2]), config=GATED)
     np.testing.assert_array_equal(path.status, Status.SOLVED)
     neurons = [int(active_neurons(weights)) for weights in path.certificate.weights]
     assert neurons[0] == 0 < neurons[-1]
     assert np.all(np.diff(path.stats.primal_value) < 0)
-    single = cronos(Params(group_lasso=0.2), features, config=config)
+    single = cronos(Params(group_lasso=0.2), features, config=GATED)
     assert float(path.stats.primal_value[-1]) == pytest.approx(
         float(single.stats.primal_value), rel=1e-2
     )
@@ -121,12 +120,11 @@ def test_a_path_of_strengths_begins_at_the_probe_and_falls():
 
 @pytest.mark.slow
 def test_a_sweep_of_ridges_is_a_vmap():
-    features = draw_interaction(3, 80)
-    config = Config(phase1_loss="bradley_terry", linear_path=True, n_gates=4)
+    features = draw_interaction(3)
     ridges = jnp.asarray([0.01, 0.3, 10.0])
 
     def one(ridge):
-        return cronos(Params(linear_ridge=ridge), features, config=config)
+        return cronos(Params(linear_ridge=ridge), features, config=JOINT)
 
     swept = jax.vmap(one)(ridges)
     np.testing.assert_array_equal(swept.status, Status.SOLVED)
@@ -150,11 +148,10 @@ def test_equal_sides_leave_nothing_to_learn():
     assert status in (Status.ZERO_NETWORK, Status.NOTHING_TO_EXPLAIN)
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("config", [JOINT, GATED], ids=MODELS)
 @pytest.mark.slow
-def test_a_certificate_with_a_path_is_certified_again(model):
-    features, params = draw_interaction(4, 80), Params(group_lasso=0.2)
-    config = Config(phase1_loss="bradley_terry", linear_path=True, model=model, n_gates=4)
+def test_a_certificate_with_a_path_is_certified_again(config):
+    features, params = draw_interaction(4), Params(group_lasso=0.2)
     solution = cronos(params, features, config=config).raise_for_status()
     certificate = solution.certificate
     report = certify(params, features, certificate, config=config)
@@ -196,13 +193,8 @@ def test_phase_two_finds_the_weights_of_neurons_and_path():
 
 @pytest.mark.slow
 def test_without_phase_two_the_head_is_that_of_phase_one():
-    features = draw_interaction(6, 80)
-    config = Config(
-        phase1_loss="bradley_terry",
-        model="gated_relu",
-        linear_path=True,
-        phase2_objective="none",
-    )
+    features = draw_interaction(6)
+    config = dataclasses.replace(GATED, phase2_objective="none")
     params = Params(group_lasso=0.2)
     solution = solve(params, features, config=config, eval_features=features).raise_for_status()
     gates, _ = jax.random.split(jax.random.key(0))
@@ -218,19 +210,17 @@ def test_without_phase_two_the_head_is_that_of_phase_one():
 
 @pytest.mark.slow
 def test_gates_are_refined_beside_a_path():
-    features = draw_interaction(7, 100)
-    config = Config(phase1_loss="bradley_terry", linear_path=True, n_gates=4)
+    features = draw_interaction(7)
     params = Params(group_lasso=0.1)
-    plain, refined = (f(params, features, config=config) for f in (solve, refine_gates))
+    plain, refined = (f(params, features, config=JOINT) for f in (solve, refine_gates))
     values = [float(each.stats.phase1.primal_value) for each in (plain, refined)]
     assert values[1] < 0.99 * values[0]
 
 
 @pytest.mark.slow
 def test_a_gated_head_with_a_path_is_decomposed():
-    features = draw_interaction(8, 40)
-    config = Config(phase1_loss="bradley_terry", linear_path=True, model="gated_relu", n_gates=3)
-    solution = cronos(Params(group_lasso=0.1), features, config=config).raise_for_status()
+    features = draw_interaction(8)
+    solution = cronos(Params(group_lasso=0.1), features, config=GATED).raise_for_status()
     head = decompose_gated(features, solution.certificate)
     for side in features[:2]:
         np.testing.assert_allclose(head(side), solution.head(side), atol=1e-3)

@@ -69,6 +69,14 @@ def test_what_cannot_fit_is_refused_with_what_would(monkeypatch):
         cronos(Params(), features)
     with pytest.raises(ValueError, match="up to 175 GB on a device of 40 GB"):
         solve(Params(), features)
+    half = np.broadcast_to(np.float16(0), side.shape)
+    told = (
+        r"4096 float16 features, Config\(rows='full'\) and 16 gates take up to 175 GB on a device "
+        r"of 40 GB: Config\(rows='compact', adapt_rows=False\) takes 37.4 GB"
+    )
+    with pytest.raises(ValueError, match=told) as raised:
+        cronos(Params(), PreferenceFeatures(half, half))
+    assert "bfloat16" not in str(raised.value)  # what a store has is as good
     monkeypatch.setattr(_memory, "_device_bytes", lambda side: 1e6)
     with pytest.raises(ValueError, match="give fewer gates"):
         cronos(Params(), features)

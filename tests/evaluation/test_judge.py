@@ -7,12 +7,13 @@ import time
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from types import SimpleNamespace
 
 import pytest
 
 from coala_jax.evaluation import EvaluationError
 from coala_jax.evaluation._chat import ChatRequest, Reply
-from coala_jax.evaluation.judge import JudgeSettings, Prices, _endpoint, open_judge
+from coala_jax.evaluation.judge import JudgeSettings, Prices, _endpoint, _pace, open_judge
 from coala_jax.evaluation.judge._faults import _wait, status_fault
 from coala_jax.evaluation.judge._pace import Pace
 from coala_jax.evaluation.judge._settings import shown_url
@@ -204,11 +205,22 @@ def test_a_pause_of_hours_ends_the_run(ask):
         ask(judge, requests(3))
 
 
-def test_requests_keep_to_a_rate(ask):
+def test_requests_keep_to_a_rate(ask, monkeypatch):
+    """By a clock that goes on where somebody waits, and there alone."""
+    waits = []
+
+    class Waited(threading.Event):
+        def wait(self, timeout=None):
+            waits.append(timeout)
+            return self.is_set()
+
+    clock = SimpleNamespace(monotonic=lambda: sum(waits))
+    monkeypatch.setattr(_pace, "time", clock)
+    monkeypatch.setattr(_pace, "threading", SimpleNamespace(Event=Waited, Lock=threading.Lock))
     with standing_in(echo) as judge:
-        ask(judge, requests(6), requests_per_minute=1200.0)
-    # A machine that is busy may let the first ones arrive late, and so the last ones sooner after.
-    assert judge.arrivals[-1] - judge.arrivals[0] >= 3 * 0.05
+        ask(judge, requests(6), parallel=1, requests_per_minute=960.0)
+    assert len(judge.asked) == 6
+    assert waits == [1 / 16] * 5  # a float, as its multiples are
 
 
 @pytest.mark.parametrize(

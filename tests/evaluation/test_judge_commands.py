@@ -67,7 +67,7 @@ def test_a_pair_of_files_gives_a_win_rate_and_lines_of_verdicts(run, tmp_path):
     with standing_in(fair) as judge:
         code, text, _ = run(judge, "--out", str(out), "--prices", "1", "2")
         assert code == 0 and len(judge.asked) == 2 * COUNT
-        assert "win rate of ours against theirs: 100.0%" in text
+        assert "win rate of ours against theirs: 100.0 %" in text
         # 10 answers of 17 and 2 of 18 characters, 10 of 5 and 2 of 6.
         assert "mean length: 17 characters against 5; the rule 'the longer wins' gives 100" in text
         code, text, _ = run(judge, "--json")

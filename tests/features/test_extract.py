@@ -175,7 +175,7 @@ def test_a_later_run_takes_the_query_of_the_store_it_goes_on_with(
 
 
 def test_the_backbones_name_decides_nothing(store, backbone, rows, monkeypatch):
-    monkeypatch.setattr(build, "encode_texts", None)
+    monkeypatch.setattr(build, "encode_pairs", None)
     moved = replace(backbone, identity=backbone.identity._replace(name="moved"))
     again = extract_store(rows, moved, store.path, settings=SETTINGS)
     np.testing.assert_array_equal(again.table.chosen, store.table.chosen)
@@ -274,15 +274,15 @@ def test_a_killed_run_goes_on_at_the_first_missing_shard_with_the_same_bytes(
     store, backbone, rows, tmp_path, monkeypatch
 ):
     calls = []
-    encode = build.encode_texts
+    encode = build.encode_pairs
 
     def die_at_the_second(*arguments):
-        calls.append(len(arguments[1]))
+        calls.append(2 * len(arguments[0]))
         if len(calls) == 2:
             raise KeyboardInterrupt
         return encode(*arguments)
 
-    monkeypatch.setattr(build, "encode_texts", die_at_the_second)
+    monkeypatch.setattr(build, "encode_pairs", die_at_the_second)
     out = tmp_path / "store"
     with pytest.raises(KeyboardInterrupt):
         extract_store(rows, backbone, out, settings=SETTINGS)
@@ -335,7 +335,7 @@ def test_a_repair_keeps_the_lowered_budget_of_its_shard(backbone, rows, tmp_path
 
 
 def test_a_finished_store_is_returned_without_work(store, backbone, rows, monkeypatch):
-    monkeypatch.setattr(build, "encode_texts", None)
+    monkeypatch.setattr(build, "encode_pairs", None)
     again = extract_store(rows, backbone, store.path, settings=SETTINGS)
     np.testing.assert_array_equal(again.table.chosen, store.table.chosen)
 
@@ -427,11 +427,14 @@ def test_ids_beyond_the_vocabulary_name_the_row_and_leave_no_store(backbone, row
         features_of_responses(plain, other, SETTINGS)
 
 
-def test_half_precision_on_disk_is_near_the_full_one(store, backbone, rows, tmp_path):
-    half = replace(SETTINGS, dtype="float16")
+@pytest.mark.parametrize(("dtype", "off"), [("float16", 5e-3), ("bfloat16", 4e-2)])
+def test_half_precision_on_disk_is_near_the_full_one(store, backbone, rows, tmp_path, dtype, off):
+    half = replace(SETTINGS, dtype=dtype)
     again = extract_store(rows, backbone, tmp_path / "store", settings=half)
-    assert again.table.chosen.dtype == np.float16
-    np.testing.assert_allclose(again.table.chosen, store.table.chosen, atol=5e-3)
+    assert again.table.chosen.dtype == jnp.dtype(dtype)
+    kept = again.table.chosen.astype(np.float32)
+    np.testing.assert_allclose(kept, store.table.chosen, atol=off)
+    np.testing.assert_array_equal(kept, store.table.chosen.astype(dtype).astype(np.float32))
 
 
 def test_features_that_are_not_finite_name_the_row_and_leave_no_store(checkpoint, rows, tmp_path):
@@ -481,7 +484,7 @@ def test_another_backbone_or_template_is_refused_by_name(store, backbone):
         ("layers", (), r"layers=\(\) must name at least one layer"),
         ("layers", (1, 1), "each once"),
         ("query", "AAAA", "pooling='mean.last' uses none"),
-        ("dtype", "bfloat16", "dtype='bfloat16' must be one of float32, float16"),
+        ("dtype", "float8", "dtype='float8' must be one of float32, float16, bfloat16"),
         ("token_budget", 0, "token_budget=0 must be at least 1"),
         ("shard_rows", 0, "shard_rows=0 must be at least 1"),
         ("template", TextTemplate("x"), "exactly once"),

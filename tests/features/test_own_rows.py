@@ -3,11 +3,13 @@
 import itertools
 import shutil
 
+import ml_dtypes
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from coala_jax._stored_rows import ArrayFile
 from coala_jax.data._split import prompt_sha256
 from coala_jax.features import FeatureError, Part, load_features, write_npz
 from coala_jax.features._export import write_dataset_folder
@@ -95,6 +97,22 @@ def test_shards_of_others_are_not_read(tmp_path):
     assert len(own_rows(store, Part(1, 2)).table.ids) == 2 * SHARD_ROWS
     with pytest.raises(FeatureError, match=r"shard-00000-chosen.npy is damaged"):
         own_rows(store, Part(0, 2))
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_a_store_keeps_its_dtype_and_is_not_read_before_it_is_used(tmp_path, monkeypatch, dtype):
+    rows, chosen, rejected = draw_rows(ROWS, WIDTH)
+    kind = {"float16": np.float16, "bfloat16": ml_dtypes.bfloat16}[dtype]
+    store = write_stores(tmp_path, rows, chosen.astype(kind), rejected.astype(kind))
+    whole, found = open_store(store).table, shares(store, 2)
+    assert whole.chosen.dtype.name == load_features(store).rejected.dtype.name == dtype
+    read = []
+    monkeypatch.setattr(ArrayFile, "rows", lambda file, _: read.append(file.path.name))
+    for own in found:
+        assert own.table.chosen.dtype.name == dtype and own.table.chosen[1:3].shape == (2, WIDTH)
+    assert not read
+    monkeypatch.undo()
+    require_all_rows(found, whole)
 
 
 @pytest.mark.parametrize("processes", [2, 3, 4])

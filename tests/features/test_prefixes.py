@@ -295,7 +295,7 @@ def test_a_killed_run_and_parts_end_with_the_bytes_of_one_run(
     ]
     joined = join_parts([part.path for part in parts], tmp_path / "joined")
     assert _bytes(joined.path) == _bytes(store.path)
-    encode, calls = build.encode_texts, []
+    encode, calls = build.encode_pairs, []
 
     def die_at_the_second(*arguments):
         calls.append(arguments)
@@ -303,7 +303,7 @@ def test_a_killed_run_and_parts_end_with_the_bytes_of_one_run(
             raise KeyboardInterrupt
         return encode(*arguments)
 
-    monkeypatch.setattr(build, "encode_texts", die_at_the_second)
+    monkeypatch.setattr(build, "encode_pairs", die_at_the_second)
     with pytest.raises(KeyboardInterrupt):
         extract_store(rows, backbone, tmp_path / "killed", settings=SETTINGS)
     extract_store(rows, backbone, tmp_path / "killed", settings=SETTINGS)

@@ -44,8 +44,9 @@ def words(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_rounds_from_a_function_of_a_file(words, capsys, tmp_path):
+def test_rounds_from_a_function_of_a_file(words, capsys, tmp_path, trackio):
     command, module = words
+    command += ["--report-to", "trackio"]
     assert main([*command, "--reward", f"{module}:level", "--json"]) == 0
     said = capsys.readouterr()
     result = json.loads(said.out)
@@ -53,6 +54,10 @@ def test_rounds_from_a_function_of_a_file(words, capsys, tmp_path):
     assert Path(result["head"]) == Path("rounds/round-000/head")
     assert (tmp_path / "rounds" / "round-000" / "head" / "head.json").exists()
     assert result["rounds"][0]["way"] == "plain" and result["rounds"][0]["reward"]["mean"] > 0
+    ((step, figures),) = trackio.logged
+    assert (step, figures["train/reward"]) == (0, result["rounds"][0]["reward"]["mean"])
+    assert "held_out/guided" in figures and trackio.finished
+    assert trackio.started[0]["config"]["reward"] == f"{module}:level"
 
 
 @pytest.mark.parametrize(

@@ -6,14 +6,17 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
+from coala_jax import PreferenceFeatures
 from coala_jax._folds import folds_of
+from coala_jax._inputs import prepare_features
 from coala_jax.study._baselines import (
     RIDGE_GRID,
     _fit,
-    _product,
+    _rewards,
     fit_length_rule,
     fit_linear_probe,
 )
+from coala_jax.study._on_devices import OnDevices
 from coala_jax.study._pairs import PairSet
 
 RNG = np.random.default_rng(0)
@@ -43,7 +46,7 @@ def test_the_probe_is_ridge_logistic_regression_without_intercept(ridge):
         np.repeat([1, 0], len(rows)),
         sample_weight=np.tile(weight, 2),
     )
-    found = _fit(difference, weight, (ridge, 10 * ridge))[0]
+    found = _fit(prepare_features(pairs.as_pairs()), weight, (ridge, 10 * ridge))[0]
     np.testing.assert_allclose(found, truth.coef_[0] / scale, rtol=1e-3)
 
 
@@ -96,8 +99,22 @@ def test_the_length_rule_takes_its_direction_from_the_training_rows():
         longer.correct(_pairs())
 
 
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
+def test_the_probe_of_compact_pairs_is_that_of_whole_ones(monkeypatch, dtype):
+    """In blocks of seven pairs, from features that are never in float32 as a whole."""
+    monkeypatch.setattr("coala_jax._row_blocks.BLOCK_NUMBERS", 70)
+    pairs = _pairs()
+    narrow = [jnp.asarray(side, dtype) for side in (pairs.chosen, pairs.rejected)]
+    whole = pairs._replace(chosen=np.float32(narrow[0]), rejected=np.float32(narrow[1]))
+    kept = OnDevices(PreferenceFeatures(*narrow), compact=True)
+    expected, found = (fit_linear_probe(whole, 0, rows) for rows in (None, kept))
+    assert (found.ridge, found.validation) == (expected.ridge, expected.validation)
+    np.testing.assert_allclose(found.weights, expected.weights, rtol=1e-3, atol=1e-5)
+    np.testing.assert_array_equal(found.correct(whole, kept), expected.correct(whole))
+
+
 def test_products_of_the_probe_have_full_precision_on_devices():
-    features, weights = jnp.ones((4, 3), jnp.float32), np.ones(3, np.float32)
-    program = str(jax.make_jaxpr(lambda rows: _product(rows, weights))(features))
+    features, weights = jnp.ones((4, 3), jnp.float32), jnp.ones(3, jnp.float32)
+    program = str(jax.make_jaxpr(_rewards)(weights, features))
     assert program.count("Precision.HIGHEST") == 2 and "dot_general" in program
-    np.testing.assert_array_equal(_product(features, weights), np.full(4, 3.0))
+    np.testing.assert_array_equal(_rewards(weights, features), np.full(4, 3.0))

@@ -1,7 +1,6 @@
 """The page of an inspection: loads nothing, escapes everything, draws what was counted."""
 
 import re
-from html.parser import HTMLParser
 from xml.etree import ElementTree
 
 import numpy as np
@@ -11,37 +10,13 @@ from hypothesis import strategies as st
 
 from coala_jax._intervals import Interval
 from coala_jax.data import PreferenceRow
-from coala_jax.study._charts import HEIGHT, accuracy_chart, length_histogram, ratio_histogram
+from coala_jax.study._chart_frame import HEIGHT
+from coala_jax.study._charts import accuracy_chart, length_histogram, ratio_histogram
 from coala_jax.study._inspection import inspect_pairs
 from coala_jax.study._inspection_page import inspection_page
 from coala_jax.study._inspection_words import accuracy_text
 from coala_jax.study._simple_rules import Accuracy
-
-VOID = {"meta"}
-
-
-class _Reader(HTMLParser):
-    """Tags that are open, all that were seen, and the texts."""
-
-    def __init__(self):
-        super().__init__()
-        self.open, self.seen, self.attributes, self.texts = [], [], [], []
-
-    def handle_starttag(self, tag, attrs):
-        self.seen.append(tag)
-        self.attributes += attrs
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.seen.append(tag)
-        self.attributes += attrs
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.texts.append(data)
+from tests.html_pages import read_page, require_self_contained
 
 
 def _rows(count=30, text="plain"):
@@ -51,26 +26,10 @@ def _rows(count=30, text="plain"):
     ]
 
 
-def _read(page):
-    reader = _Reader()
-    reader.feed(page)
-    reader.close()
-    assert reader.open == []
-    return reader
-
-
 def test_the_page_is_whole_and_loads_nothing():
     page = inspection_page("pairs.jsonl", inspect_pairs(_rows()), "coala-jax data inspect")
-    reader = _read(page)
-    assert reader.seen.count("svg") == 4
-    assert {"script", "img", "link", "iframe", "a", "object"}.isdisjoint(reader.seen)
-    names = {name for name, _ in reader.attributes}
-    assert {"src", "href", "xlink:href", "onload", "onclick", "srcset"}.isdisjoint(names)
-    assert not re.search(r"https?:|url\(|@import", page)
-    assert ("content", "default-src 'none'; style-src 'unsafe-inline'") in reader.attributes
-    assert ("name", "viewport") in reader.attributes
-    assert "prefers-color-scheme: dark" in page
-    assert page.count("<figcaption>") == 4
+    require_self_contained(page)
+    assert page.count("<svg") == page.count("<figcaption>") == 4
 
 
 def test_text_of_the_data_stands_on_it_only_as_examples_and_escaped():
@@ -80,10 +39,10 @@ def test_text_of_the_data_stands_on_it_only_as_examples_and_escaped():
     assert "alert(" not in bare
     shown = inspection_page("<b>.jsonl", found, "coala-jax 'a&b'", rows[:2])
     for page in (bare, shown):
-        reader = _read(page)
+        reader = read_page(page)
         assert "script" not in reader.seen and "b" not in reader.seen
         assert "<b>.jsonl" in reader.texts and "coala-jax 'a&b'" in reader.texts
-    texts = _read(shown).texts
+    texts = read_page(shown).texts
     for row in rows[:2]:
         for text in (row.id, row.prompt, row.chosen, row.rejected):
             assert text in texts
@@ -111,7 +70,7 @@ def test_figures_that_do_not_exist_are_said_and_not_drawn():
 def test_an_interval_without_ends_is_its_mean():
     nan = float("nan")
     assert accuracy_text(Accuracy(Interval(0.75, nan, nan), 4)) == "0.750 no interval on 4 rows"
-    chart = accuracy_chart({"rule": Interval(0.75, nan, nan)}, "t")
+    chart = accuracy_chart({"rule": Interval(0.75, nan, nan)}, "t", "share")
     assert "nan" not in chart
     ElementTree.fromstring(chart)
 

@@ -7,6 +7,7 @@ import pytest
 
 from coala_jax.features import FeatureError, FeatureTable
 from coala_jax.study._all_pairs import of_all_processes
+from coala_jax.study._gathered import require_unique_ids
 from coala_jax.study._pairs import pairs_of_table
 from tests.processes import as_processes
 
@@ -42,6 +43,20 @@ def told_by(monkeypatch, table, borders):
             for start, stop in itertools.pairwise(borders)
         ],
     )
+
+
+def test_an_id_that_two_processes_share_is_named_in_both(monkeypatch):
+    shares = (["a", "b"], ["c", "å", "b"], [])
+    found = as_processes(
+        monkeypatch, [lambda ids=ids: require_unique_ids("here", ids) for ids in shares]
+    )
+    assert all(isinstance(each, FeatureError) for each in found)
+    assert {str(each)[:54] for each in found} == {
+        "here: 1 ids name more than one row, the first is 'b'; "
+    }
+    apart = (["a", "b"], ["c"])
+    checks = [lambda ids=ids: require_unique_ids("here", ids) for ids in apart]
+    assert as_processes(monkeypatch, checks) == [None, None]
 
 
 SILENT_LATE = [False] * 5 + [True] * 3

@@ -18,6 +18,7 @@ from tools.pretrain_backbone.training import (
 
 FOLDER = Path(str(resources.files("coala_jax.quickstart"))) / "backbone"
 FILES = {
+    "README.md",  # its licence
     "config.json",
     "generation_config.json",
     "model.safetensors",

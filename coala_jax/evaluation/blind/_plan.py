@@ -30,9 +30,10 @@ class Exclusions:
     """Whose answers do not count.
 
     Attributes:
-        most_failed_checks: who fails more checks is left out; "about the same" fails one.
+        most_failed_checks: who fails more checks of attention is left out. An answer of "about
+            the same" fails one.
         fewest_seconds: whose median time for a pair is shorter is left out.
-        keep_incomplete: whether the answers of people who stopped early count.
+        keep_incomplete: count the answers of people who stop early. They are left out otherwise.
     """
 
     most_failed_checks: int = 0

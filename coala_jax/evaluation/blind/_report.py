@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from coala_jax._intervals import Interval
+from coala_jax.evaluation._interval_text import interval_text
 from coala_jax.evaluation.blind._analyse import Analysis
 from coala_jax.evaluation.blind._analysis import Comparison, Findings
 
@@ -40,15 +41,13 @@ def report_fields(analysis: Analysis) -> dict[str, Any]:
         "davidson": None
         if found.davidson is None
         else {
-            "strengths": {
-                name: _interval_fields(one) for name, one in found.davidson.strengths.items()
-            },
-            "log_tie": _interval_fields(found.davidson.tie),
+            "strengths": {name: one._asdict() for name, one in found.davidson.strengths.items()},
+            "log_tie": found.davidson.tie._asdict(),
         },
         "without_davidson": found.without_davidson,
-        "left_chosen": _interval_fields(found.left),
-        "longer_chosen": _interval_fields(found.longer),
-        "self_consistency": {**_interval_fields(found.consistent), "repeats": found.repeats},
+        "left_chosen": found.left._asdict(),
+        "longer_chosen": found.longer._asdict(),
+        "self_consistency": {**found.consistent._asdict(), "repeats": found.repeats},
         "seconds_a_pair": dict(zip(("low", "median", "high"), found.seconds, strict=True)),
         "plan": asdict(analysis.plan),
         "files": dict(analysis.files),
@@ -108,11 +107,7 @@ def report_lines(analysis: Analysis) -> list[str]:
 
 def percent(interval: Interval) -> str:
     """A share with its interval, in percent; "unknown" where there is none."""
-    mean, low, high = interval
-    if mean != mean:
-        return "unknown"
-    ends = "" if low != low else f" [{100 * low:.1f}, {100 * high:.1f}]"
-    return f"{100 * mean:.1f} %{ends}"
+    return interval_text(interval, 1, unit=" %", scale=100)
 
 
 def comparison_line(one: Comparison) -> str:
@@ -131,7 +126,7 @@ def _comparison_row(one: Comparison) -> str:
         f"{one.won} / {one.tied} / {one.lost}",
         f"{one.participants}, {one.prompts}",
         figure(one.p_holm),
-        with_ends(one.alpha),
+        interval_text(one.alpha),
         f"{share(one.agreement.share)} ({share(one.agreement_without_ties.share)})",
         f"{one.characters[0]:.0f}, {one.characters[1]:.0f}",
         ", ".join(figure(part) for part in one.variance_shares),
@@ -148,17 +143,17 @@ def _davidson_lines(found: Findings) -> list[str]:
     return [
         "| system | log strength (Davidson) |",
         "|---|---|",
-        *(f"| {name} | {with_ends(one)} |" for name, one in ranked),
+        *(f"| {name} | {interval_text(one)} |" for name, one in ranked),
         "",
-        f"Log of the tie parameter: {with_ends(found.davidson.tie)}.",
+        f"Log of the tie parameter: {interval_text(found.davidson.tie)}.",
         "",
     ]
 
 
 def _comparison_fields(one: Comparison) -> dict[str, Any]:
     return one._asdict() | {
-        "win_rate": _interval_fields(one.win_rate),
-        "alpha": _interval_fields(one.alpha),
+        "win_rate": one.win_rate._asdict(),
+        "alpha": one.alpha._asdict(),
         "variance_shares": one.variance_shares._asdict(),
         "agreement": {**one.agreement._asdict(), "share": one.agreement.share},
         "agreement_without_ties": {
@@ -166,18 +161,6 @@ def _comparison_fields(one: Comparison) -> dict[str, Any]:
             "share": one.agreement_without_ties.share,
         },
     }
-
-
-def _interval_fields(interval: Interval) -> dict[str, float]:
-    return interval._asdict()
-
-
-def with_ends(interval: Interval) -> str:
-    """A number with its interval; "unknown" where there is none."""
-    mean, low, high = interval
-    if mean != mean:
-        return "unknown"
-    return f"{mean:.2f}" + ("" if low != low else f" [{low:.2f}, {high:.2f}]")
 
 
 def figure(value: float) -> str:

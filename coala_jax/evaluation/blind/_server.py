@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -20,7 +19,7 @@ from starlette.types import ASGIApp
 from coala_jax.evaluation.blind._inbox import FullInboxError, Inbox
 from coala_jax.evaluation.blind._submissions import BrokenSubmission
 from coala_jax.serving._access import Access
-from coala_jax.serving._connection import connection_within
+from coala_jax.serving._connection import server_config
 from coala_jax.serving._errors import ApiError, internal_error
 from coala_jax.serving._gate import ACCOUNT, Gate, error_response, note_error, read_body
 from coala_jax.serving._limits import Limits
@@ -92,22 +91,7 @@ class StudyServer(uvicorn.Server):
 
 def study_server(app: ASGIApp) -> StudyServer:
     """A server that runs an application until SIGINT or SIGTERM, or ``should_exit``."""
-    seconds = LIMITS.header_seconds
-    return StudyServer(
-        uvicorn.Config(
-            app,
-            http=connection_within(seconds),
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            log_level="critical",
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            timeout_keep_alive=math.ceil(seconds),
-            timeout_graceful_shutdown=math.ceil(LIMITS.shutdown_seconds),
-        )
-    )
+    return StudyServer(server_config(app, LIMITS.header_seconds, LIMITS.shutdown_seconds))
 
 
 def own_origins(hosts: frozenset[str], port: int) -> frozenset[str]:

@@ -36,16 +36,16 @@ class JudgeSettings:
 
     Attributes:
         model: its name there.
-        base_url: of the endpoint, up to and with ``/v1``; None takes the environment variable
-            OPENAI_BASE_URL, or else OpenAI's own.
-        key_variable: the environment variable that holds the key. It is read when the judge is
-            opened and is never written anywhere.
+        base_url: the endpoint, such as http://127.0.0.1:8000/v1; None means OPENAI_BASE_URL of the
+            environment, or else OpenAI's.
+        key_variable: environment variable that holds the key, which is given nowhere else. It is
+            read when the judge is opened and is never written anywhere.
         parallel: requests at a time.
-        retries: of a request that met a busy or broken endpoint.
+        retries: further attempts where an endpoint is busy or broken.
         timeout: seconds after which a request counts as lost.
-        requests_per_minute: at most, retries among them; None sets no limit.
-        send_temperature: whether requests say their temperature; some models refuse any but their
-            own, and then what they sample is not greedy.
+        requests_per_minute: send no more than these, retries among them; None means no limit.
+        send_temperature: say the temperature, for models that refuse any but their own. What these
+            sample without is not greedy.
     """
 
     model: str

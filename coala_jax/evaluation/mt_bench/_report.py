@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from coala_jax._intervals import LEVEL, Interval
+from coala_jax.evaluation._interval_text import interval_text
 from coala_jax.evaluation._order_effect import order_warnings
 from coala_jax.evaluation.judge import JudgePrompt
 from coala_jax.evaluation.mt_bench._judgments import Judgments
@@ -200,13 +201,11 @@ def _ends(interval: Interval | None) -> dict[str, float] | None:
 def _shown(interval: Interval | None) -> str:
     if interval is None:
         return "no grade"
-    mean, low, high = interval
-    return f"{mean:.2f} [{low:.2f}, {high:.2f}]" if low == low else f"{mean:.2f} ({NO_INTERVAL})"
+    return interval_text(interval, alone=NO_INTERVAL)
 
 
 def _percent(interval: Interval) -> str:
-    mean, low, high = (100 * end for end in interval)
-    return f"{mean:.1f} [{low:.1f}, {high:.1f}]" if low == low else f"{mean:.1f} ({NO_INTERVAL})"
+    return interval_text(interval, 1, scale=100, alone=NO_INTERVAL)
 
 
 def _length_lines(model: str, lengths: Lengths, name: str = "  ") -> list[str]:

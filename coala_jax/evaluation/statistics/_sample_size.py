@@ -103,8 +103,8 @@ class Protocol:
     Attributes:
         items: prompts that each person judges, of this comparison.
         prompts: prompts there are, of which each person judges ``items``.
-        icc_participant: share of the variance of a choice that is the person's.
-        icc_prompt: share that is the prompt's.
+        icc_participant: share of a choice's variance that is the person's.
+        icc_prompt: share of a choice's variance that is the prompt's.
         level: of the interval.
         power: chance that the interval leaves out "no difference".
     """

@@ -1,0 +1,158 @@
+"""A head's own files to a repository of the Hugging Face hub, through ``huggingface_hub``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from coala_jax._errors import CoalaError
+from coala_jax._head import ACCOUNT, TRAINED_ON, load_head
+from coala_jax._hub_ids import DATA_SET_ID
+from coala_jax._model_card import CARD, model_card
+from coala_jax._progress import quiet_in_a_pipe
+from coala_jax.study._folder import FILES
+
+# What a repository holds that was made for a head, beside the files of one.
+_OF_ANY_REPOSITORY = {".gitattributes", CARD, "LICENSE"}
+
+
+class PushError(CoalaError):
+    """A head that cannot be pushed; the message says why and what to do."""
+
+
+class HeadFiles(NamedTuple):
+    """What of a folder is pushed.
+
+    Attributes:
+        contents: by name, a file or the bytes of one that is made for it.
+        left_out: names of what else is in the folder; it stays there.
+        document: of ``head.json``.
+    """
+
+    contents: Mapping[str, Path | bytes]
+    left_out: tuple[str, ...]
+    document: Mapping[str, Any]
+
+    def sizes(self) -> dict[str, int]:
+        """Bytes of each file."""
+        return {
+            name: len(content) if isinstance(content, bytes) else content.stat().st_size
+            for name, content in self.contents.items()
+        }
+
+    def notes(self) -> list[str]:
+        """What a user must know before strangers read the files."""
+        notes = []
+        if self.left_out:
+            notes.append(f"left out, not a head's own file: {', '.join(self.left_out)}")
+        if self.document.get(TRAINED_ON):
+            notes.append(
+                f"{ACCOUNT} holds hashes of the training prompts: no text, but who knows a prompt "
+                "can find out whether it was trained on"
+            )
+        if self.document.get("command"):
+            notes.append(f"{ACCOUNT} holds the command line, with the names of its files")
+        return notes
+
+
+def head_files(folder: str | os.PathLike[str]) -> HeadFiles:
+    """The files of a head's folder that are its own, by name: no rows of data are among them.
+
+    A head without a card gets one, of its ``head.json``; the folder stays as it is.
+
+    Raises:
+        HeadFileError: no usable head.
+        PushError: no such folder.
+    """
+    path = Path(folder)
+    if not path.is_dir():
+        raise PushError(f"{folder}: no such folder; give the folder of a head")
+    document = load_head(path)[1].document
+    files: dict[str, Path | bytes] = {
+        name: path / name for name in FILES if (path / name).is_file() or name == CARD
+    }
+    if not (path / CARD).is_file():
+        files[CARD] = model_card(document).encode()
+    others = sorted(
+        f"{file.name}/" if file.is_dir() else file.name
+        for file in path.iterdir()
+        if file.name not in files
+    )
+    return HeadFiles(files, tuple(others), document)
+
+
+def push_head(
+    files: HeadFiles, repository: str, *, private: bool = False, revision: str | None = None
+) -> str:
+    """Upload a head in one commit; the repository is made where there is none.
+
+    Files of an earlier head that this one lacks are removed in the same commit. Tokens are those of
+    ``huggingface_hub``: HF_TOKEN, or the login.
+
+    Args:
+        files: from `head_files`.
+        repository: ``ORG/NAME``.
+        private: whether a new repository is private; one that is there must be.
+        revision: branch, made where there is none; None is the main one.
+
+    Returns:
+        Address of the commit.
+
+    Raises:
+        PushError: an id that is none, a repository that holds something else or is public where a
+            private one is asked for, or what the hub refuses.
+    """
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, utils
+    from huggingface_hub.errors import RepositoryNotFoundError
+
+    if not DATA_SET_ID.fullmatch(repository):
+        raise PushError(f"{repository!r} is no id of a repository; give ORG/NAME")
+    api = HfApi()
+    try:
+        try:
+            there = api.model_info(repository)
+        except RepositoryNotFoundError:
+            api.create_repo(repository, private=private or None, exist_ok=True)
+        else:
+            names = {file.rfilename for file in there.siblings or ()}
+            _require_ours(repository, names, private and not there.private)
+        if revision is not None:
+            api.create_branch(repository, branch=revision, exist_ok=True)
+        known = api.list_repo_files(repository, revision=revision)
+        stale = [name for name in FILES if name in known and name not in files.contents]
+        with quiet_in_a_pipe(utils):
+            commit = api.create_commit(
+                repository,
+                [
+                    *(CommitOperationAdd(name, data) for name, data in files.contents.items()),
+                    *map(CommitOperationDelete, stale),
+                ],
+                commit_message="A head of coala-jax",
+                revision=revision,
+            )
+    except PushError:
+        raise
+    except Exception as error:  # its HTTP client has errors of its own, and changes with versions
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise PushError(
+            f"{repository}: not pushed; check the id, the network and the login (`hf auth login`, "
+            f"or HF_TOKEN of a token that may write) ({reason})"
+        ) from error
+    return str(commit.commit_url)
+
+
+def _require_ours(repository: str, names: set[str], is_public: bool) -> None:
+    """Raise where a repository that is there is not one for this head."""
+    if is_public:
+        raise PushError(
+            f"{repository} is there and public; make it private on the hub first, or leave out "
+            "--private"
+        )
+    others = sorted(names - _OF_ANY_REPOSITORY)
+    if others and ACCOUNT not in names:
+        raise PushError(
+            f"{repository} holds something else than a head ({', '.join(others[:3])}); give a "
+            "repository of its own"
+        )

@@ -35,8 +35,8 @@ $(VENV)/.docs: pyproject.toml | $(BIN)/python
 quickstart: $(VENV)/.quickstart
 	$(BIN)/coala-jax quickstart --out $(OUT)
 
-# A file of tests stays in one process, which compiles once what its tests share. CI adds --cov, which
-# takes a third more time.
+# A file of tests stays in one process, which compiles once what its tests share. With
+# TEST_OPTIONS=--cov they take a third more time and say what they have covered.
 PYTEST := $(BIN)/python -m pytest --numprocesses=auto --dist=loadfile
 
 test: $(VENV)/.dev

@@ -8,10 +8,10 @@ from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
-# Compiling is most of what tests of tiny shapes do: without optimisation it takes half as long, with
-# the older emitters, where a jaxlib still has them, half of that, and two thirds of what is left
-# without passes that look for what these programs do not have. XLA reads the flags once, so they
-# stand before anything that imports jax; one that it does not know ends the process.
+# Compiling is most of what tests of tiny shapes do: without optimisation it takes half as long, by
+# the older emitters, where a jaxlib still has them, half of that, and without passes that these
+# programs gain nothing from two thirds of what is left. XLA reads the flags once, so they stand
+# before anything that imports jax; one that it does not know ends the process.
 os.environ.setdefault(
     "XLA_FLAGS",
     "--xla_backend_optimization_level=0 --xla_cpu_parallel_codegen_split_count=1"

@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 OUT ?= out/quickstart
 TEST_OPTIONS ?=
 
-.PHONY: help quickstart test test-slow lint format types bench-env clean
+.PHONY: help quickstart test test-slow lint format types docs bench-env clean
 
 help:
 	@echo "make quickstart  install into $(VENV) and run the main job; results in $(OUT)"
@@ -13,6 +13,7 @@ help:
 	@echo "make test-slow   the tests that take minutes"
 	@echo "make package     sdist and wheel in dist, checked"
 	@echo "make lint types  ruff (lint and format) and mypy"
+	@echo "make docs        the documentation site, in out/docs"
 	@echo "make bench-env   other packages that benchmarks compare with, in .venvs"
 
 $(BIN)/python:
@@ -26,6 +27,10 @@ $(VENV)/.quickstart: pyproject.toml | $(BIN)/python
 $(VENV)/.dev: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	touch $@ $(VENV)/.quickstart
+
+$(VENV)/.docs: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
+	touch $@
 
 quickstart: $(VENV)/.quickstart
 	$(BIN)/coala-jax quickstart --out $(OUT)
@@ -50,6 +55,10 @@ format: $(VENV)/.dev
 
 types: $(VENV)/.dev
 	$(BIN)/mypy
+
+# Every warning is an error: a link that leads nowhere, a docstring that does not parse. No network.
+docs: $(VENV)/.docs
+	$(BIN)/python -m sphinx -q -W --keep-going -b html docs out/docs
 
 # Environments of their own for the packages that benchmarks compare with: solvers, and TRL, whose ORPO
 # may change with any version. jaxcld and pyscnn pin or pull far more than their solvers import

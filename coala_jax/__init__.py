@@ -1,7 +1,7 @@
 """COALA in JAX: convex preference alignment on frozen features.
 
-    features = coala_jax.PreferenceFeatures(chosen, rejected)
-    solution = coala_jax.solve(coala_jax.Params(), features)
+`RewardModel` chooses its strengths and is what most need; `solve` is the pure function underneath,
+on arrays of features; `fit_text` goes from preference rows to a reward of texts.
 
 Text, backbones and the quickstart live in subpackages that need the `text` extra, and `fit_text`
 needs it.

@@ -88,10 +88,11 @@ def fit_text(
         DataError, CheckpointError, FeatureError: as the parts of it do.
 
     Example:
-        >>> dataset = datasets.load_dataset("trl-lib/ultrafeedback_binarized", split="train[:2000]")
-        >>> fitted = coala_jax.fit_text(dataset, "openai-community/gpt2", download=True)
-        >>> print(fitted.report())
-        >>> trainer = GRPOTrainer(..., reward_funcs=fitted.reward_function())
+        >>> import coala_jax
+        >>> fitted = coala_jax.fit_text(  # doctest: +SKIP
+        ...     "pairs.jsonl", "openai-community/gpt2", download=True)
+        >>> print(fitted.report())  # doctest: +SKIP
+        >>> trainer = GRPOTrainer(..., reward_funcs=fitted.reward_function())  # doctest: +SKIP
     """
     backbone = model if isinstance(model, Backbone) else load_backbone(model, **options)
     known = "" if store is None else recorded_chat(store)

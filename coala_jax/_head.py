@@ -53,6 +53,15 @@ class ConvexHead(NamedTuple):
         theta2: (k,) second layer. A zero neuron has zeros in all three.
         center: (d,) where the features are centred; zeros in a head of no centre.
         linear: (d,) weights of the linear path; None in a head without one.
+
+    Example:
+        >>> import numpy as np
+        >>> from coala_jax import ConvexHead
+        >>> head = ConvexHead(np.eye(4), np.zeros(4), np.array([1.0, 1, -1, -1]), np.zeros(4))
+        >>> head(np.array([[1.0, -2, 3, 0], [2, 2, 0, 0]])).tolist()
+        [-2.0, 4.0]
+        >>> head.neurons(np.array([1.0, -2, 3, 0])).tolist()
+        [1.0, 0.0, 3.0, 0.0]
     """
 
     theta1: jax.Array | np.ndarray
@@ -81,6 +90,14 @@ class GatedHead(NamedTuple):
         gates: (d, k) gate vectors, the scale of the features folded in.
         gate_bias: (k,) their offsets.
         center, linear: as a `ConvexHead` has them; c = x - center.
+
+    Example:
+        >>> import numpy as np
+        >>> from coala_jax import GatedHead
+        >>> zeros = np.zeros(4)
+        >>> head = GatedHead(np.eye(4), zeros, np.ones(4), -np.eye(4), zeros, zeros)
+        >>> head(np.array([1.0, -2, 3, 0])).tolist()  # open where the feature is below 0
+        -2.0
     """
 
     theta1: jax.Array | np.ndarray
@@ -249,6 +266,15 @@ def save_head(folder: str | os.PathLike[str], head: Head, info: Mapping[str, Any
     Raises:
         HeadError: a batch of heads.
         HeadFileError: the head holds NaN or infinity; such a head is never written.
+
+    Example:
+        >>> import numpy as np
+        >>> from coala_jax import ConvexHead, load_head, save_head
+        >>> head = ConvexHead(np.eye(4), np.zeros(4), np.array([1.0, 1, 0, -1]), np.zeros(4))
+        >>> save_head("head", head, {"made_by": "hand"})
+        >>> loaded, metadata = load_head("head")
+        >>> loaded.theta1.shape, metadata.document["made_by"]
+        ((4, 3), 'hand')
     """
     require_one_head(head)
     dtype = np.promote_types(np.asarray(head.theta1).dtype, np.float32)
@@ -321,6 +347,15 @@ def load_head(
     Raises:
         HeadFileError: a file is missing, unreadable, of another format or misshapen; an id that
             cannot be had.
+
+    Example:
+        >>> import numpy as np
+        >>> from coala_jax import ConvexHead, load_head, save_head
+        >>> head = ConvexHead(np.eye(4), np.zeros(4), np.array([1.0, 1, -1, -1]), np.zeros(4))
+        >>> save_head("head", head, {"params": {"beta": 0.5}})
+        >>> loaded, metadata = load_head("head")
+        >>> bool(np.all(loaded.theta2 == head.theta2)), metadata.log_odds_scale
+        (True, 0.5)
     """
     found = find_head(folder, download=download)
     weights, account = (found / name for name in (WEIGHTS, ACCOUNT))

@@ -51,11 +51,11 @@ def sharded_vmap(
         >>> rng = np.random.default_rng(0)
         >>> chosen, rejected = rng.normal(0.5, 1, (64, 4)), rng.normal(0, 1, (64, 4))
         >>> features = coala_jax.PreferenceFeatures(chosen, rejected)
-        >>> def one(key, features):
-        ...     return coala_jax.solve(coala_jax.Params(), features, key=key)
-        >>> keys = jax.random.split(jax.random.key(0), 3)
-        >>> solutions = coala_jax.sharded_vmap(one, in_axes=(0, None))(keys, features)
-        >>> solutions.status.shape
+        >>> head = coala_jax.ConvexHead(np.eye(4), np.ones(4), np.ones(4), np.zeros(4))
+        >>> def one(beta, features):  # or `solve`, with a key or a strength of each element
+        ...     return coala_jax.evaluate(coala_jax.Params(beta=beta), head, features).loss
+        >>> betas = jax.numpy.array([0.5, 1.0, 2.0])
+        >>> coala_jax.sharded_vmap(one, in_axes=(0, None))(betas, features).shape
         (3,)
     """
     axes = in_axes if in_axes is None or isinstance(in_axes, int) else tuple(in_axes)

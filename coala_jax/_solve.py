@@ -119,6 +119,15 @@ def refine_gates(
 
     Raises:
         TypeError, ValueError: as for `solve`; a gated model.
+
+    Example:
+        >>> import coala_jax, numpy as np
+        >>> rng = np.random.default_rng(0)
+        >>> chosen, rejected = rng.normal(0.5, 1, (64, 4)), rng.normal(0, 1, (64, 4))
+        >>> features = coala_jax.PreferenceFeatures(chosen, rejected)
+        >>> refined = coala_jax.refine_gates(coala_jax.Params(), features, max_rounds=1)
+        >>> refined.head(chosen).shape
+        (64,)
     """
     gate_key, batch_key = jax.random.split(key_or_default(key))
     rounds = refinement_rounds(params, features, config=config, key=gate_key, max_rounds=max_rounds)

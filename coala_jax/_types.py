@@ -61,6 +61,15 @@ class GroupFeatures(NamedTuple):
         mask: (n, k) booleans, whether a member is there; None where all are.
         weight: (n,) non-negative weight of each group, or None for 1 each, as of
             `PreferenceFeatures`.
+
+    Example:
+        >>> import coala_jax, numpy as np
+        >>> responses = np.random.default_rng(0).normal(size=(8, 3, 4))  # 3 answers to 8 prompts
+        >>> groups = coala_jax.GroupFeatures(responses, scores=responses[..., 0])
+        >>> config = coala_jax.Config(phase1_loss="listwise")  # what `solve` takes them with
+        >>> head = coala_jax.ConvexHead(np.eye(4), np.zeros(4), np.ones(4), np.zeros(4))
+        >>> head(groups.responses).shape
+        (8, 3)
     """
 
     responses: jax.Array | np.ndarray

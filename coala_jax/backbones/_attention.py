@@ -41,6 +41,20 @@ class TokenBatch(NamedTuple):
             no other does, as at padding.
         slots: (batch, length) int32 slot of every token, where they do not simply go on from the
             lengths of the cache, or from 0; None where they do.
+
+    Example:
+        >>> from importlib import resources
+        >>> import jax.numpy as jnp
+        >>> from coala_jax.backbones import BackboneModule, TokenBatch, load_backbone
+        >>> backbone = load_backbone(resources.files("coala_jax.quickstart") / "backbone")
+        >>> isinstance(backbone.module, BackboneModule)
+        True
+        >>> tokens = jnp.asarray([backbone.tokenizer.encode("A cell")])
+        >>> places = jnp.arange(tokens.shape[1])[None]
+        >>> ends = jnp.full_like(tokens, tokens.shape[1])  # of a text, which is no tree
+        >>> batch = TokenBatch(tokens, places, ends)
+        >>> batch.tokens.shape == batch.ends.shape
+        True
     """
 
     tokens: jax.Array

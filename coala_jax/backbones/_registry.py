@@ -127,6 +127,13 @@ def load_backbone(
             tokenizer that cannot be used; the message says which and what to do.
         UserWarning: fields of ``config.json`` that are set and of which nothing is known.
         ValueError: another engine, or what the torch engine does not do.
+
+    Example:
+        >>> from importlib import resources
+        >>> from coala_jax.backbones import load_backbone
+        >>> backbone = load_backbone(resources.files("coala_jax.quickstart") / "backbone")
+        >>> backbone.identity.model_type, backbone.tokenizer.encode("A cell") != []
+        ('gpt2', True)
     """
     if engine not in ENGINES:
         raise CoalaError(f"engine={engine!r} must be one of {', '.join(ENGINES)}")
@@ -238,6 +245,15 @@ def save_checkpoint(
 
     Raises:
         CheckpointError: a weight that is not finite in ``dtype``.
+
+    Example:
+        >>> from importlib import resources
+        >>> import jax.numpy as jnp
+        >>> from coala_jax.backbones import load_backbone, save_checkpoint
+        >>> backbone = load_backbone(resources.files("coala_jax.quickstart") / "backbone")
+        >>> folder = save_checkpoint("copy", backbone.module, backbone.config, jnp.float16)
+        >>> sorted(file.name for file in folder.iterdir())
+        ['config.json', 'model.safetensors']
     """
     return save_module(folder, module, FAMILIES[config.to_dict()["model_type"]], config, dtype)
 

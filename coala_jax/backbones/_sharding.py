@@ -28,6 +28,11 @@ def device_mesh(devices: int | None = None, model_parallel: int = 1) -> Mesh:
 
     Raises:
         ValueError: more devices than there are, or sizes that do not fit.
+
+    Example:
+        >>> from coala_jax.backbones import device_mesh
+        >>> device_mesh(1).size
+        1
     """
     local = jax.local_devices()
     count = len(local) if devices is None else devices

@@ -41,6 +41,17 @@ def decompose_gated(features: Features, certificate: Certificate) -> ConvexHead:
     Raises:
         TypeError, ValueError: features that do not fit, or a certificate of a ReLU solve, which
             needs no decomposition.
+
+    Example:
+        >>> import coala_jax, numpy as np
+        >>> rng = np.random.default_rng(0)
+        >>> chosen, rejected = rng.normal(0.5, 1, (64, 4)), rng.normal(0, 1, (64, 4))
+        >>> features = coala_jax.PreferenceFeatures(chosen, rejected)
+        >>> config = coala_jax.Config(model="gated_relu")
+        >>> phase1 = coala_jax.cronos(coala_jax.Params(), features, config=config)
+        >>> head = coala_jax.decompose_gated(features, phase1.certificate)
+        >>> bool(np.allclose(head(chosen), phase1.head(chosen), atol=1e-3))
+        True
     """
     shape = np.shape(certificate.weights)
     if len(shape) != 3 or shape[0] != 1:

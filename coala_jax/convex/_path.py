@@ -53,6 +53,16 @@ def regularization_path(
 
     Raises:
         TypeError, ValueError: as for `cronos`; strengths that are not a vector.
+
+    Example:
+        >>> import coala_jax, numpy as np
+        >>> rng = np.random.default_rng(0)
+        >>> chosen, rejected = rng.normal(0.5, 1, (64, 4)), rng.normal(0, 1, (64, 4))
+        >>> features = coala_jax.PreferenceFeatures(chosen, rejected)
+        >>> strengths = np.array([0.5, 0.4, 0.3])
+        >>> path = coala_jax.regularization_path(coala_jax.Params(), features, strengths)
+        >>> path.stats.primal_value.shape
+        (3,)
     """
     require_kind("config", config, Config)
     refuse_what_cannot_fit(features, config)

@@ -66,6 +66,15 @@ def cronos(
         TypeError, ValueError: shapes or dtypes that do not fit, with the argument named.
         SolveError: a gradient was asked for where the solve did not meet its tolerances, or where
             its active set is not that of an optimum (outside jit; under it such a gradient is NaN).
+
+    Example:
+        >>> import coala_jax, numpy as np
+        >>> rng = np.random.default_rng(0)
+        >>> chosen, rejected = rng.normal(0.5, 1, (64, 4)), rng.normal(0, 1, (64, 4))
+        >>> features = coala_jax.PreferenceFeatures(chosen, rejected)
+        >>> phase1 = coala_jax.cronos(coala_jax.Params(), features).raise_for_status()
+        >>> bool(phase1.stats.relative_gap <= 1e-2)
+        True
     """
     require_kind("config", config, Config)
     refuse_what_cannot_fit(features, config)

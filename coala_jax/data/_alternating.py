@@ -74,6 +74,11 @@ class AlternatingOptions:
 
     Raises:
         DataError: names the option that is out of its values, or the role without a label.
+
+    Example:
+        >>> from coala_jax.data import AlternatingOptions
+        >>> AlternatingOptions(last_turn="wrap", opening="drop").consecutive
+        'merge'
     """
 
     last_turn: Literal["drop", "wrap"] = "drop"
@@ -111,6 +116,19 @@ def alternating_population(
         Rows named ``<conversation id>/<turn>`` (turns count from 0, as the conversation was given;
         of merged ones it is the first), grouped by the conversation's group or else its id. A
         conversation with a role without a label, or without a user turn, makes no row.
+
+    Example:
+        >>> from coala_jax.data import alternating_population, read_conversations
+        >>> texts = ["What is a cell?", "The unit of life.", "And a tissue?", "Like cells."]
+        >>> roles = ["user", "assistant"] * 2
+        >>> messages = [{"role": r, "content": t} for r, t in zip(roles, texts, strict=True)]
+        >>> conversations = read_conversations([{"messages": messages}]).conversations
+        >>> row, = alternating_population(conversations).rows
+        >>> print(row.prompt)
+        Student: What is a cell?
+        Tutor:
+        >>> row.chosen, row.rejected
+        ('The unit of life.', 'Like cells.')
     """
     require_options(options, AlternatingOptions)
     rows: list[PreferenceRow] = []

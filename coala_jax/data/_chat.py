@@ -98,6 +98,18 @@ class ChatFormat(NamedTuple):
         ends: texts of the tokens that end an answer.
         is_template: the text is a conversation as its model knows it, to which nothing is added;
             else it is plain text, and prompts and answers meet like any others.
+
+    Example:
+        >>> from coala_jax.data import ChatFormat, Message, read_rows
+        >>> def write(turns: list[Message], tools) -> str:
+        ...     return "".join(f"<{turn.role}>{turn.content}</{turn.role}>" for turn in turns)
+        >>> tags = ChatFormat("tags", write, ends=("</assistant>",))
+        >>> question = [{"role": "user", "content": "2 + 2?"}]
+        >>> rows = [{"prompt": question, "chosen": [{"role": "assistant", "content": "4"}],
+        ...     "rejected": [{"role": "assistant", "content": "5"}]}]
+        >>> row, = read_rows(rows, chat=lambda: tags).rows
+        >>> row.prompt, row.chosen
+        ('<user>2 + 2?</user><assistant>', '4</assistant>')
     """
 
     name: str

@@ -63,6 +63,13 @@ def read_conversations(
 
     Raises:
         DataError: a missing, empty or unreadable source, or one without a conversation.
+
+    Example:
+        >>> from coala_jax.data import read_conversations
+        >>> rows = [{"utterances": [["Student", "What is DNA?"], ["Tutor", "A molecule."]]}]
+        >>> found = read_conversations(rows, {"student": "user", "tutor": "assistant"})
+        >>> [turn.role for turn in found.conversations[0].messages]
+        ['user', 'assistant']
     """
     opened, conversations = open_source(source), list[Conversation]()
 

@@ -30,6 +30,11 @@ class Message(NamedTuple):
         role: who speaks, such as ``user``.
         content: the text.
         fields: what else the turn has, such as ``tool_calls``, for a chat template.
+
+    Example:
+        >>> from coala_jax.data import Message
+        >>> Message("user", "What is DNA?").as_dict()
+        {'role': 'user', 'content': 'What is DNA?'}
     """
 
     role: str
@@ -74,6 +79,15 @@ class PairMessages(NamedTuple):
         prompt: the turns up to the answer.
         chosen: the preferred answer, one turn or more.
         rejected: the other one.
+
+    Example:
+        >>> from coala_jax.data import RowOptions, read_rows
+        >>> row = {"prompt": "2 + 2?", "chosen": [{"role": "user", "content": "2 + 2?"},
+        ...     {"role": "assistant", "content": "4"}], "rejected": [{"role": "user",
+        ...     "content": "2 + 2?"}, {"role": "assistant", "content": "5"}]}
+        >>> kept = read_rows([row], RowOptions(keep_messages=True)).rows[0].messages
+        >>> kept.prompt[0].content, kept.chosen[0].content
+        ('2 + 2?', '4')
     """
 
     prompt: tuple[Message, ...]

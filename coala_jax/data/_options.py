@@ -94,6 +94,13 @@ class RowOptions(SourceOptions):
 
     Raises:
         DataError: names a field and value that cannot be, and what can.
+
+    Example:
+        >>> from coala_jax.data import RowOptions, read_rows
+        >>> rows = [{"question": "2 + 2?", "completions": ["4", "5", "22"], "scores": [1, 0.1, 0]}]
+        >>> options = RowOptions(columns={"prompt": "question"}, pairs="all")
+        >>> [(row.chosen, row.rejected) for row in read_rows(rows, options).rows]
+        [('4', '5'), ('4', '22'), ('5', '22')]
     """
 
     columns: Mapping[str, str] = field(default_factory=dict)

@@ -23,6 +23,8 @@ class PromptFingerprint:
         hashes: of each prompt, eight bytes.
 
     Example:
+        >>> from coala_jax.data import PromptFingerprint
+        >>> from coala_jax.data._split import prompt_sha256
         >>> seen = PromptFingerprint.of_hashes([prompt_sha256("What is osmosis?")])
         >>> "what  is osmosis?" in seen
         True

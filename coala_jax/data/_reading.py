@@ -58,6 +58,16 @@ def read_rows(
     Raises:
         DataError: a source that is missing, empty or unreadable, columns of no format, no usable
             row, or with ``strict`` any that is not.
+
+    Example:
+        >>> from coala_jax.data import read_rows
+        >>> found = read_rows([
+        ...     {"prompt": "2 + 2?", "chosen": "4", "rejected": "5"},
+        ...     {"prompt": "3 + 3?", "chosen": "6", "rejected": "6"}])
+        >>> found.rows[0].id, found.rows[0].chosen
+        ('line-1', '4')
+        >>> found.set_aside_counts
+        {'chosen equals rejected': 1}
     """
     require_options(options, RowOptions)
     return rows_of_source(open_source(source, options), options, chat)

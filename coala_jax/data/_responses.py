@@ -92,6 +92,12 @@ def stream_responses(
     Raises:
         DataError: a source that is missing, empty or unreadable, or rows whose columns hold no
             responses; with ``strict`` while reading, a row that cannot be used.
+
+    Example:
+        >>> from coala_jax.data import stream_responses
+        >>> stream = stream_responses([{"prompt": "2 + 2?", "responses": ["4", "5"]}])
+        >>> [(row.side, row.response) for entry in stream.entries for row in entry]
+        [('response-0', '4'), ('response-1', '5')]
     """
     require_options(options, RowOptions)
     if isinstance(source, str) and source == STANDARD_INPUT:

@@ -94,6 +94,14 @@ def split_by_prompt(rows: Sequence[PreferenceRow], eval_fraction: float, seed: i
 
     Raises:
         DataError: ``eval_fraction`` out of range.
+
+    Example:
+        >>> from coala_jax.data import read_rows, require_no_leak, split_by_prompt
+        >>> rows = [{"prompt": f"{n}?", "chosen": f"{n}", "rejected": "-1"} for n in range(20)]
+        >>> split = split_by_prompt(read_rows(rows).rows, eval_fraction=0.5, seed=0)
+        >>> require_no_leak(split.train, split.eval)
+        >>> len(split.train) + len(split.eval)
+        20
     """
     keys = [prompt_sha256(row.prompt) for row in rows]
     return _split(rows, eval_mask(keys, eval_fraction, seed))
@@ -115,6 +123,15 @@ def split_by_group(
 
     Raises:
         DataError: a row without a group, or ``eval_fraction`` out of range.
+
+    Example:
+        >>> from coala_jax.data import read_rows, split_by_group
+        >>> rows = [{"prompt": f"{n}?", "chosen": f"{n}", "rejected": "-1"} for n in range(20)]
+        >>> groups = {f"line-{n}": f"person {n % 4}" for n in range(1, 21)}
+        >>> split = split_by_group(read_rows(rows).rows, groups, eval_fraction=0.5, seed=0)
+        >>> train, held_out = ({groups[row.id] for row in part} for part in split)
+        >>> train & held_out
+        set()
     """
     chosen_groups = groups_of([row.id for row in rows], groups)
     keys = joint_keys(chosen_groups, [prompt_sha256(row.prompt) for row in rows])
@@ -128,6 +145,15 @@ def require_no_leak(train: Sequence[PreferenceRow], evaluation: Sequence[Prefere
 
     Raises:
         DataError: says how many are shared and names one.
+
+    Example:
+        >>> from coala_jax.data import DataError, read_rows, require_no_leak
+        >>> rows = read_rows([{"prompt": "2 + 2?", "chosen": "4", "rejected": "5"}]).rows
+        >>> try:
+        ...     require_no_leak(rows, rows)
+        ... except DataError:
+        ...     print("shared")
+        shared
     """
     for what, key in (
         ("prompts", lambda row: normalise_prompt(row.prompt)),
@@ -194,6 +220,13 @@ def read_groups(path: str | os.PathLike[str]) -> dict[str, str]:
 
     Raises:
         DataError: a missing or unreadable file, a line without ``id`` or ``group``, or no entry.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from coala_jax.data import read_groups
+        >>> _ = Path("groups.json").write_text('{"line-1": "person 1", "line-2": "person 2"}')
+        >>> read_groups("groups.json")
+        {'line-1': 'person 1', 'line-2': 'person 2'}
     """
     file = Path(path)
     groups = _lines_of_groups(file) if file.name.endswith(SUFFIXES) else _object_of_groups(file)

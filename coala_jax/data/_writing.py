@@ -65,6 +65,14 @@ def write_rows(path: str | os.PathLike[str], rows: Iterable[PreferenceRow]) -> P
 
     Returns:
         The file.
+
+    Example:
+        >>> from coala_jax.data import read_rows, write_rows
+        >>> rows = read_rows([{"prompt": "2 + 2?", "chosen": "4", "rejected": "5"}]).rows
+        >>> print(write_rows("pairs.jsonl.gz", rows).name)
+        pairs.jsonl.gz
+        >>> read_rows("pairs.jsonl.gz").rows == rows
+        True
     """
     return write_json_lines(path, map(_fields, rows))
 
@@ -84,6 +92,13 @@ def write_groups(path: str | os.PathLike[str], rows: Iterable[PreferenceRow]) ->
 
     Raises:
         DataError: a row that is of no group.
+
+    Example:
+        >>> from coala_jax.data import RowOptions, read_rows, write_groups
+        >>> rows = [{"prompt": "2 + 2?", "completions": ["4", "5", "22"], "scores": [1, 0.1, 0]}]
+        >>> groups = read_rows(rows, RowOptions(pairs="groups"))
+        >>> print(write_groups("groups.jsonl", groups.rows).read_text(), end="")
+        {"id": "line-1", "prompt": "2 + 2?", "completions": ["4", "5", "22"], "scores": [1, 0.1, 0]}
     """
     return write_json_lines(path, map(_group_fields, answer_groups(rows)))
 
@@ -97,6 +112,16 @@ def write_set_aside(path: str | os.PathLike[str], set_aside: Iterable[SetAsideRo
 
     Returns:
         The file.
+
+    Example:
+        >>> import json
+        >>> from coala_jax.data import read_rows, write_set_aside
+        >>> found = read_rows([
+        ...     {"prompt": "2 + 2?", "chosen": "4", "rejected": "5"},
+        ...     {"prompt": "3 + 3?", "chosen": "6", "rejected": "6"}])
+        >>> line = json.loads(write_set_aside("aside.jsonl", found.set_aside).read_text())
+        >>> line["line"], line["reason"]
+        (2, 'chosen equals rejected')
     """
     return write_json_lines(
         path,

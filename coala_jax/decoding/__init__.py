@@ -2,6 +2,46 @@
 
 Names are found when they are asked for: the commands read options and their defaults from
 `coala_jax.decoding._config`, which needs neither.
+
+Example:
+    >>> from importlib import resources
+    >>> import numpy as np
+    >>> from coala_jax import ConvexHead, decoding
+    >>> from coala_jax.backbones import load_backbone
+    >>> from coala_jax.data import ResponseRow, read_rows, write_rows
+    >>> from coala_jax.features import ExtractSettings, extract_store
+    >>> from coala_jax.quickstart import tutoring_rows
+    >>> backbone = load_backbone(resources.files("coala_jax.quickstart") / "backbone")
+    >>> triplets = tutoring_rows(0, train_pairs=4, eval_pairs=1).train
+    >>> rows = read_rows(write_rows("pairs.jsonl", triplets))
+    >>> settings = ExtractSettings(pooling="mean", shard_rows=2)
+    >>> table = extract_store(rows, backbone, "store", settings=settings).table
+    >>> linear = np.mean(table.chosen - table.rejected, axis=0)  # by hand; `select` finds better
+    >>> d = len(linear)
+    >>> head = ConvexHead(np.zeros((d, 1)), np.zeros(1), np.zeros(1), np.zeros(d), linear)
+    >>> model = decoding.TextRewardModel(backbone, head, table.identity)
+    >>> pair = triplets[0]
+    >>> sides = [ResponseRow("a", "chosen", pair.prompt, pair.chosen),
+    ...     ResponseRow("a", "rejected", pair.prompt, pair.rejected)]
+    >>> rewards = decoding.score(model, sides).rewards
+    >>> rewards.shape
+    (2,)
+    >>> ranking = decoding.rank(model, pair.prompt, [pair.rejected, pair.chosen])
+    >>> ranking.probabilities.shape
+    (2, 2)
+    >>> reward_func = decoding.reward_function(model)  # as TRL calls it
+    >>> len(reward_func(prompts=[pair.prompt], completions=[pair.chosen]))
+    1
+    >>> decoding.explain(model, sides).responses
+    2
+    >>> encode = backbone.tokenizer.encode
+    >>> decoding.token_rewards(model, [encode(pair.prompt)], [encode(" A cell")])[0].ndim
+    1
+    >>> config = decoding.GenerationConfig.from_options(max_new_tokens=4)
+    >>> compared = decoding.compare_plain_and_guided(model, [pair.prompt], config, 0, trace=True)
+    >>> page = decoding.comparison_page(model, [pair.prompt], compared, config)
+    >>> "</html>" in page
+    True
 """
 
 from typing import TYPE_CHECKING

@@ -148,8 +148,10 @@ class GenerationConfig:
         guidance: how a head guides.
 
     Example:
-        >>> GenerationConfig(Sampling(scale=8.0), Guidance(guide_every=1))
-        >>> GenerationConfig.from_options(scale=8.0, guide_every=1)  # the same
+        >>> from coala_jax.decoding import GenerationConfig, Guidance, Sampling
+        >>> config = GenerationConfig(Sampling(scale=8.0), Guidance(guide_every=1))
+        >>> config == GenerationConfig.from_options(scale=8.0, guide_every=1)
+        True
     """
 
     sampling: Sampling = Sampling()
@@ -198,11 +200,11 @@ class GenerationConfig:
         return self.sampling.scale > 0
 
 
-# The paper's own form (appendix H.3): at every fifth token the whole pool, each candidate closed by
-# the end token.
 PAPER = GenerationConfig(
     Sampling(scale=1.0), Guidance(guide_every=5, num_candidates=None, scored="closed")
 )
+"""The paper's own form (appendix H.3): a `GenerationConfig` that at every fifth token looks at the
+whole pool, each candidate closed by the end token."""
 
 
 def option_names() -> tuple[str, ...]:

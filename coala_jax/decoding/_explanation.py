@@ -85,6 +85,14 @@ def neuron_shares(head: Head, features: np.ndarray) -> np.ndarray:
     Raises:
         FeatureError: a share that is not finite.
         ValueError: features of another width than the head's.
+
+    Example:
+        >>> import numpy as np
+        >>> from coala_jax import ConvexHead
+        >>> from coala_jax.decoding import neuron_shares
+        >>> head = ConvexHead(np.eye(4), np.zeros(4), np.array([1.0, 1, -1, -1]), np.zeros(4))
+        >>> neuron_shares(head, np.array([[1.0, -2, 3, 0]])).tolist()
+        [[1.0, 0.0, -3.0, -0.0]]
     """
     terms = np.asarray(reward_terms(head, features), np.float64)
     shares: np.ndarray = terms * np.asarray(term_weights(head), np.float64)

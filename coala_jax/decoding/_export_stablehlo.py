@@ -55,6 +55,16 @@ def export_stablehlo(
     Raises:
         HeadFileError: no usable head.
         ValueError: flatbuffers is not installed.
+
+    Example:
+        >>> import numpy as np
+        >>> from coala_jax import ConvexHead, save_head
+        >>> from coala_jax.decoding import export_stablehlo, load_stablehlo
+        >>> head = ConvexHead(np.eye(4), np.zeros(4), np.array([1.0, 1, -1, -1]), np.zeros(4))
+        >>> save_head("head", head, {})
+        >>> rewards, note = load_stablehlo(export_stablehlo("head", "head.stablehlo"))
+        >>> rewards(np.array([[1.0, -2, 3, 0]], np.float32)).tolist()
+        [-2.0]
     """
     head, metadata = load_head(head_folder, download=download)
     width = head.theta1.shape[0]

@@ -30,6 +30,15 @@ def export_torch(
 
     Raises:
         HeadFileError: no usable head.
+
+    Example:
+        >>> import numpy as np
+        >>> from coala_jax import ConvexHead, save_head
+        >>> from coala_jax.decoding import export_torch
+        >>> head = ConvexHead(np.eye(4), np.zeros(4), np.array([1.0, 1, -1, -1]), np.zeros(4))
+        >>> save_head("head", head, {})
+        >>> [file.name for file in export_torch("head", "torch")]
+        ['reward_head.py', 'head.safetensors', 'head.json']
     """
     folder = find_head(head_folder, download=download)
     load_head(folder)

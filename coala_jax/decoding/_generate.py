@@ -112,9 +112,11 @@ def guided_generate(
             not finite.
 
     Example:
-        >>> model = TextRewardModel.load("runs/head", "models/gpt2")
-        >>> config = GenerationConfig(Sampling(scale=2.0, max_new_tokens=64))
-        >>> guided_generate(model, ["What is a cell?"], config, jax.random.key(0))[0].text
+        >>> import jax
+        >>> from coala_jax.decoding import GenerationConfig, TextRewardModel, guided_generate
+        >>> model = TextRewardModel.load("runs/head", "models/gpt2")  # doctest: +SKIP
+        >>> config = GenerationConfig.from_options(scale=2.0, max_new_tokens=64)
+        >>> guided_generate(model, ["Hello"], config, jax.random.key(0))[0].text  # doctest: +SKIP
     """
     backbone = backbone_of(model)
     require_generates(backbone)

@@ -132,6 +132,11 @@ def rank_rewards(rewards: Sequence[float] | np.ndarray, beta: float = 1.0) -> Ra
 
     Raises:
         HeadError: a reward that is not finite.
+
+    Example:
+        >>> from coala_jax.decoding import rank_rewards
+        >>> [each.position for each in rank_rewards([0.1, 2.0, -1.0]).ranked]
+        [1, 0, 2]
     """
     given = np.asarray(rewards, np.float64)
     if not np.isfinite(given).all():
@@ -162,6 +167,11 @@ def preference_probabilities(
 
     Returns:
         (n, n) float64; entries (i, j) and (j, i) add up to 1.
+
+    Example:
+        >>> from coala_jax.decoding import preference_probabilities
+        >>> preference_probabilities([0.0, 1.0]).round(2).tolist()
+        [[0.5, 0.27], [0.73, 0.5]]
     """
     reward = np.asarray(rewards, np.float64)
     advantage = beta * (reward[:, None] - reward[None, :])

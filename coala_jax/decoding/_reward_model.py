@@ -63,10 +63,8 @@ class TextRewardModel:
             identity or a beta that cannot be.
 
     Example:
-        >>> table = load_features("features")
-        >>> features = PreferenceFeatures(table.chosen, table.rejected)
-        >>> head = solve(Params(), features).raise_for_status().head
-        >>> model = TextRewardModel(load_backbone("models/gpt2"), head, table.identity)
+        >>> from coala_jax.decoding import TextRewardModel
+        >>> model = TextRewardModel.load("runs/head", "models/gpt2")  # doctest: +SKIP
     """
 
     backbone: Backbone

@@ -51,6 +51,13 @@ def write_npz(path: str | os.PathLike[str], table: FeatureTable) -> Path:
 
     Raises:
         FeatureError: another suffix, or a full disk.
+
+    Example:
+        >>> import numpy as np
+        >>> from coala_jax.features import FeatureTable, load_features, write_npz
+        >>> table = FeatureTable(np.ones((2, 4)), np.zeros((2, 4)), ("a", "b"))
+        >>> load_features(write_npz("features.npz", table)).chosen.shape
+        (2, 4)
     """
     target = Path(path)
     if target.suffix != ".npz":
@@ -82,6 +89,14 @@ def to_dataset(table: FeatureTable) -> "Dataset":
     Raises:
         FeatureError: ``datasets`` is not installed; features with beginnings of responses, which
             have no place in rows of one pair each.
+
+    Example:
+        >>> import numpy as np
+        >>> from coala_jax.features import FeatureTable, from_dataset, to_dataset
+        >>> table = FeatureTable(np.ones((2, 4)), np.zeros((2, 4)), ("a", "b"))
+        >>> dataset = to_dataset(table)
+        >>> from_dataset(dataset.select([1])).ids
+        ('b',)
     """
     datasets, arrow = _libraries()
     if table.prefixes is not None:

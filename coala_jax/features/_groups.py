@@ -48,6 +48,19 @@ def group_table(table: FeatureTable) -> GroupTable:
 
     Raises:
         FeatureError: features of pairs.
+
+    Example:
+        >>> import numpy as np
+        >>> from coala_jax.data import RowOptions, read_rows
+        >>> from coala_jax.features import FeatureTable, group_table
+        >>> rows = [{"prompt": "2 + 2?", "completions": ["4", "5", "22"], "scores": [1, 0.5, 0]}]
+        >>> pairs = read_rows(rows, RowOptions(pairs="groups")).rows
+        >>> margin = np.array([row.margin for row in pairs], np.float32)
+        >>> best, others = np.ones((2, 4), np.float32), np.zeros((2, 4), np.float32)
+        >>> table = FeatureTable(best, others, tuple(row.id for row in pairs), margin=margin)
+        >>> groups = group_table(table).features
+        >>> groups.responses.shape, groups.scores.tolist()
+        ((1, 3, 4), [[0.0, -0.5, -1.0]])
     """
     if not holds_groups(table.ids):
         raise FeatureError(

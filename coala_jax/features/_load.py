@@ -47,6 +47,15 @@ def load_features(path: str | os.PathLike[str]) -> FeatureTable:
     Raises:
         FeatureError: a missing or unreadable file, or an array that is missing, of another shape
             or type, empty or not finite; names the file and the array.
+
+    Example:
+        >>> import numpy as np
+        >>> from coala_jax.features import load_features
+        >>> rng = np.random.default_rng(0)
+        >>> np.savez("mine.npz", chosen=rng.normal(size=(8, 4)), rejected=rng.normal(size=(8, 4)))
+        >>> table = load_features("mine.npz")
+        >>> table.chosen.shape, table.ids[:2]
+        ((8, 4), ('0', '1'))
     """
     source = Path(path)
     if is_dataset_folder(source):

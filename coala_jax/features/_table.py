@@ -94,6 +94,15 @@ def prefix_pairs(table: FeatureTable) -> FeatureTable:
 
     Raises:
         FeatureError: a table without beginnings, or with none of any pair.
+
+    Example:
+        >>> import numpy as np
+        >>> from coala_jax.features import FeatureTable, PairPrefixes, prefix_pairs
+        >>> pair, tokens = np.array([0, 0, 1]), np.array([2, 5, 3])
+        >>> cuts = PairPrefixes(np.ones((3, 4)), np.zeros((3, 4)), pair, tokens)
+        >>> table = FeatureTable(np.ones((2, 4)), np.zeros((2, 4)), ("a", "b"), prefixes=cuts)
+        >>> prefix_pairs(table).ids, prefix_pairs(table).weight.tolist()
+        (('a@2', 'a@5', 'b@3'), [0.5, 0.5, 1.0])
     """
     cuts = table.prefixes
     if cuts is None:

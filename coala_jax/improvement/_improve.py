@@ -148,6 +148,15 @@ def improve(
         ImproveError: what cannot be used, by name; a reward function that raises, or gives what is
             no reward, after its answers were kept; rewards that say nothing at all.
         GenerationError, FeatureError: as generating and extraction do.
+
+    Example:
+        >>> from coala_jax import ImproveSettings, improve
+        >>> def rewards(prompts, completions, **columns):
+        ...     return [float("because" in text) for text in completions]
+        >>> settings = ImproveSettings(samples=4, rounds=2)
+        >>> found = improve("models/gpt2", prompts, rewards, "rounds",  # doctest: +SKIP
+        ...     settings=settings, on_round=lambda one: print(one.line()))
+        >>> print(found.report())  # doctest: +SKIP
     """
     if not callable(reward_fn):
         raise TypeError(f"reward_fn must be a function, got {reward_fn!r}")

@@ -43,6 +43,17 @@ class Loss(NamedTuple):
             the differences are to be, of any sign, so that no Phase II follows; of a grouped one
             `"shares"`, the softmax of advantages over `Params.temperature`, or `"levels"`, how many
             different scores of its group are above a member's.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from coala_jax import Config, Loss
+        >>> from coala_jax.losses import SQUARED
+        >>> half = SQUARED._replace(curvature=1.0)  # a loss of your own is one of these
+        >>> Config(phase1_loss=half).loss.curvature
+        1.0
+        >>> z, y, weight = jnp.array([0.5, -2.0]), jnp.array([1.0, -1.0]), jnp.ones(2)
+        >>> half.negative_gradient(z, y, weight).tolist()
+        [0.5, 1.0]
     """
 
     value: Callable[[Array, Array, Array], Array]

@@ -26,6 +26,7 @@ LOSSES: dict[str, Loss] = {
     "listwise": LISTWISE,
     "plackett_luce": PLACKETT_LUCE,
 }
+"""Every `Loss` by its name, which `Config.phase1_loss` takes."""
 
 
 def get_loss(loss: str | Loss) -> Loss:
@@ -33,6 +34,16 @@ def get_loss(loss: str | Loss) -> Loss:
 
     Raises:
         ValueError: no such name; the known ones are listed.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from coala_jax.losses import get_loss
+        >>> hinge = get_loss("squared_hinge")
+        >>> outputs, labels, weight = jnp.array([0.0, 2.0]), jnp.array([1.0, 1.0]), jnp.ones(2)
+        >>> float(hinge.value(outputs, labels, weight))
+        0.5
+        >>> get_loss(hinge) is hinge
+        True
     """
     if isinstance(loss, Loss):
         return loss

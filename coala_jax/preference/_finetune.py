@@ -118,6 +118,16 @@ def finetune(
         TypeError, ValueError: shapes or dtypes that do not fit, with the argument named.
         SolveError: a gradient was asked for of a head that is not solved (outside jit; under it
             such a gradient is NaN).
+
+    Example:
+        >>> import coala_jax, numpy as np
+        >>> rng = np.random.default_rng(0)
+        >>> chosen, rejected = rng.normal(0.5, 1, (64, 4)), rng.normal(0, 1, (64, 4))
+        >>> head = coala_jax.ConvexHead(np.eye(4), np.ones(4), np.ones(4), np.zeros(4))
+        >>> features = coala_jax.PreferenceFeatures(chosen, rejected)
+        >>> solution = coala_jax.finetune(coala_jax.Params(), head, features)
+        >>> solution.raise_for_status().head.theta2.shape
+        (4,)
     """
     require_kind("config", config, Config)
     require_one_head(head)
@@ -282,6 +292,16 @@ def evaluate(
 
     Raises:
         TypeError, ValueError: shapes or dtypes that do not fit, with the argument named.
+
+    Example:
+        >>> import coala_jax, numpy as np
+        >>> rng = np.random.default_rng(0)
+        >>> chosen, rejected = rng.normal(0.5, 1, (64, 4)), rng.normal(0, 1, (64, 4))
+        >>> head = coala_jax.ConvexHead(np.eye(4), np.ones(4), np.ones(4), np.zeros(4))
+        >>> features = coala_jax.PreferenceFeatures(chosen, rejected)
+        >>> metrics = coala_jax.evaluate(coala_jax.Params(), head, features)
+        >>> float(metrics.accuracy)
+        0.765625
     """
     require_kind("config", config, Config)
     require_one_head(head)
@@ -302,6 +322,15 @@ def accuracy(head: Head, features: Features) -> jax.Array:
 
     Raises:
         TypeError, ValueError: as for `evaluate`.
+
+    Example:
+        >>> import coala_jax, numpy as np
+        >>> rng = np.random.default_rng(0)
+        >>> chosen, rejected = rng.normal(0.5, 1, (64, 4)), rng.normal(0, 1, (64, 4))
+        >>> head = coala_jax.ConvexHead(np.eye(4), np.ones(4), np.ones(4), np.zeros(4))
+        >>> features = coala_jax.PreferenceFeatures(chosen, rejected)
+        >>> float(coala_jax.accuracy(head, features))
+        0.765625
     """
     config = Config(phase1_loss="listwise") if isinstance(features, GroupFeatures) else Config()
     return evaluate(Params(), head, features, config=config).accuracy

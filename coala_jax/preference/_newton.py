@@ -55,6 +55,16 @@ def newton_optimum(
         tolerance: largest gradient norm; None for 100 times the dtype's resolution of the one at
             the start.
         start: (k,) where to begin; zero if None.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from coala_jax import Params
+        >>> from coala_jax.preference import LogisticProblem, newton_optimum
+        >>> design = jnp.array([[1.0, 0.0], [0.5, 1.0], [-0.2, 1.0], [1.0, -1.0]])
+        >>> problem = LogisticProblem(design, offset=jnp.zeros(4), weight=jnp.ones(4))
+        >>> found = newton_optimum(Params(ridge=0.1), problem)
+        >>> bool(found.gradient_norm < 1e-4)
+        True
     """
     design = problem.design
     if start is None:

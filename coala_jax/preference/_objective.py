@@ -67,6 +67,16 @@ class GroupProblem:
         labels: (n, g) as the loss takes them.
         weight: (n, g) weight of each group, 0 of members that are missing.
         loss: of advantages times beta, static.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from coala_jax import Params
+        >>> from coala_jax.losses import GROUP_SQUARED
+        >>> from coala_jax.preference import GroupProblem, objective
+        >>> design, labels = jnp.ones((2, 3, 2)), jnp.array([[1.0, 0, -1]] * 2)
+        >>> problem = GroupProblem(design, labels, jnp.ones((2, 3)), GROUP_SQUARED)
+        >>> float(objective(Params(), problem, jnp.zeros(2)))
+        1.0
     """
 
     design: jax.Array
@@ -89,6 +99,20 @@ def preference_problem(config: Config, head: Head, arrays: Arrays, params: Param
 
     Raises:
         ValueError: the pointwise objective of groups.
+
+    Example:
+        >>> import numpy as np
+        >>> from coala_jax import Config, ConvexHead, Params, PreferenceFeatures
+        >>> from coala_jax._group_inputs import prepare_for
+        >>> from coala_jax.preference import balance_neurons, preference_problem
+        >>> rng = np.random.default_rng(0)
+        >>> chosen, rejected = rng.normal(0.5, 1, (64, 4)), rng.normal(0, 1, (64, 4))
+        >>> arrays = prepare_for(Config(), PreferenceFeatures(chosen, rejected))
+        >>> head = ConvexHead(np.eye(4), np.ones(4), np.ones(4), np.zeros(4))
+        >>> balanced = balance_neurons(head, arrays)
+        >>> problem = preference_problem(Config(), balanced, arrays, Params())
+        >>> bool(np.allclose(np.mean(problem.design**2, axis=0), 1))
+        True
     """
     if not config.loss.grouped:
         assert isinstance(arrays, PairArrays)  # as `prepare_for` has it
@@ -108,7 +132,20 @@ def logistic_problem(
     pairs: PairArrays,
     gamma: jax.Array,
 ) -> LogisticProblem:
-    """Design matrix of eq 6 or eq 9 from the first-layer outputs of pairs; of eq 6 for "none"."""
+    """Design matrix of eq 6 or eq 9 from the first-layer outputs of pairs; of eq 6 for "none".
+
+    Example:
+        >>> import numpy as np
+        >>> from coala_jax import Config, ConvexHead, PreferenceFeatures
+        >>> from coala_jax._group_inputs import prepare_for
+        >>> from coala_jax.preference import logistic_problem
+        >>> rng = np.random.default_rng(0)
+        >>> chosen, rejected = rng.normal(0.5, 1, (64, 4)), rng.normal(0, 1, (64, 4))
+        >>> pairs = prepare_for(Config(), PreferenceFeatures(chosen, rejected))
+        >>> head = ConvexHead(np.eye(4), np.ones(4), np.ones(4), np.zeros(4))
+        >>> logistic_problem("pairwise", head, pairs, np.float32(0)).design.shape
+        (64, 4)
+    """
     if kind != "pointwise":
         design = term_differences(head, pairs)
         return LogisticProblem(design, gamma + pairs.margin, pairs.weight)
@@ -121,13 +158,32 @@ def logistic_problem(
 
 
 def preference_loss(params: Params, problem: Problem, theta2: jax.Array) -> jax.Array:
-    """Weighted mean of softplus(offset - beta a_j theta2), or of a group's loss: scalar."""
+    """Weighted mean of softplus(offset - beta a_j theta2), or of a group's loss: scalar.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from coala_jax import Params
+        >>> from coala_jax.preference import LogisticProblem, preference_loss
+        >>> problem = LogisticProblem(jnp.ones((4, 2)), offset=jnp.zeros(4), weight=jnp.ones(4))
+        >>> loss = preference_loss(Params(beta=2.0), problem, jnp.ones(2))  # log(1 + exp(-4))
+        >>> round(float(loss), 4)
+        0.0181
+    """
     outputs = params.beta * (problem.design @ theta2)
     return problem.loss.value(outputs, problem.labels, problem.weight) / len(outputs)
 
 
 def objective(params: Params, problem: Problem, theta2: jax.Array) -> jax.Array:
-    """`preference_loss` plus ridge / 2 ||theta2||^2: scalar."""
+    """`preference_loss` plus ridge / 2 ||theta2||^2: scalar.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from coala_jax import Params
+        >>> from coala_jax.preference import LogisticProblem, objective
+        >>> problem = LogisticProblem(jnp.ones((4, 2)), offset=jnp.zeros(4), weight=jnp.ones(4))
+        >>> round(float(objective(Params(ridge=0.1), problem, jnp.zeros(2))), 4)  # log 2
+        0.6931
+    """
     penalty = 0.5 * params.ridge * jnp.vdot(theta2, theta2)
     return preference_loss(params, problem, theta2) + penalty
 
@@ -138,6 +194,15 @@ def objective_change(
     """objective(new_theta2) - objective(theta2), accurate where both agree to all digits.
 
     The sign of a descent step stays right far below the resolution of the objective itself.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from coala_jax import Params
+        >>> from coala_jax.preference import LogisticProblem, objective_change
+        >>> problem = LogisticProblem(jnp.ones((4, 2)), offset=jnp.zeros(4), weight=jnp.ones(4))
+        >>> change = objective_change(Params(), problem, jnp.zeros(2), jnp.full(2, 1e-12))
+        >>> float(change) < 0  # far below the resolution of the objective
+        True
     """
     step = new_theta2 - theta2
     outputs, moves = (params.beta * (problem.design @ x) for x in (theta2, step))

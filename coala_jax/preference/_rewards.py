@@ -33,6 +33,14 @@ def reward_metrics(
 
     Returns:
         The metrics; those of rewards are NaN where a reward or the weights are.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from coala_jax.preference import reward_metrics
+        >>> chosen, rejected = jnp.array([1.0, 2.0]), jnp.array([0.0, 3.0])
+        >>> metrics = reward_metrics(chosen, rejected, loss=jnp.inf, log_loss=jnp.inf, beta=1.0)
+        >>> float(metrics.accuracy)
+        0.5
     """
     weight = jnp.ones_like(chosen) if weight is None else over_their_mean(weight, chosen.dtype)
     return weighted_metrics(chosen, rejected, weight, loss=loss, log_loss=log_loss, beta=beta)

@@ -221,6 +221,14 @@ def tutoring_rows(
 
     Returns:
         Both parts, their ``group`` set to the neighbour pair's key.
+
+    Example:
+        >>> from coala_jax.quickstart import tutoring_rows
+        >>> split = tutoring_rows(seed=0, train_pairs=4, eval_pairs=2)
+        >>> len(split.train), len(split.eval)
+        (4, 2)
+        >>> {row.group for row in split.train} & {row.group for row in split.eval}
+        set()
     """
     chooser, train_seed, eval_seed = np.random.SeedSequence(seed).spawn(3)
     held_out = _held_out_groups(np.random.default_rng(chooser))

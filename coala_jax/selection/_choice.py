@@ -15,8 +15,8 @@ from coala_jax.selection._scores import Candidate
 LINEAR_RIDGES = tuple(float(10.0**exponent) for exponent in np.arange(1.0, -3.5, -0.5))
 STRENGTHS = (0.8, 0.6, 0.45, 0.33, 0.25, 0.18, 0.12, 0.08)
 PHASE2_RIDGES = (1.0, 0.1, 0.01, 0.001)
-# With fewer groups a left-out loss cannot tell networks apart: the head is the linear path alone.
 FEWEST = 20
+"""With fewer groups a left-out loss cannot tell networks apart: the head is the linear path."""
 
 
 class Grid(NamedTuple):
@@ -34,6 +34,7 @@ class Grid(NamedTuple):
 
 
 GRID = Grid()
+"""The `Grid` that `select` tries unless it is given another."""
 
 
 class Choice(NamedTuple):

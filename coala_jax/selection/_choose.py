@@ -53,7 +53,19 @@ def choose_strengths(
     folds: int = FOLDS,
     rule: Rule = "one_standard_error",
 ) -> Choice:
-    """The choice of `select`, which says what the arguments are."""
+    """The choice of `select`, which says what the arguments are.
+
+    Example:
+        >>> import numpy as np
+        >>> from coala_jax import Params, PreferenceFeatures
+        >>> from coala_jax.selection import SELECTED, choose_strengths
+        >>> rng = np.random.default_rng(0)
+        >>> chosen, rejected = rng.normal(0.5, 1, (64, 4)), rng.normal(0, 1, (64, 4))
+        >>> features = PreferenceFeatures(chosen, rejected)
+        >>> choice = choose_strengths(Params(), features, None, config=SELECTED, key=None)
+        >>> bool(choice.candidate.log_loss < np.log(2))
+        True
+    """
     require_kind("params", params, Params)
     require_kind("config", config, Config)
     refuse_what_cannot_fit(features, config)

@@ -16,8 +16,6 @@ from coala_jax.selection._choice import GRID, Choice, Grid
 from coala_jax.selection._choose import choose_strengths
 from coala_jax.selection._scores import Rule
 
-# A linear path, and gates without cones beside it, on the pairs' own loss: docs/measurements.md
-# holds it against the probe, the paper's form and others, and its gates against other gates.
 SELECTED = Config(
     phase1_loss="bradley_terry",
     model="gated_relu",
@@ -25,6 +23,9 @@ SELECTED = Config(
     gate_distribution="mixed",
     linear_path=True,
 )
+"""The `Config` of `select`: a linear path, and gates without cones beside it, on the pairs' own
+loss. docs/measurements.md holds it against the probe, the paper's form and others, and its gates
+against other gates."""
 
 
 class Selection(NamedTuple):

@@ -111,6 +111,11 @@ def load_named(
     Raises:
         DataError: an unknown name or attribute, no such source, columns that are not the documented
             ones, all answers of a set that has pairs alone, or no usable row.
+
+    Example:
+        >>> from coala_jax.data import RowOptions, load_named
+        >>> named = load_named("imdb", options=RowOptions(download=True))  # doctest: +SKIP
+        >>> print(named.check())  # doctest: +SKIP
     """
     require_options(options, RowOptions)
     if name not in KNOWN_SETS:
@@ -134,6 +139,13 @@ def split_named(
 
     Raises:
         DataError: ``eval_fraction`` out of range.
+
+    Example:
+        >>> from coala_jax.data import read_rows, split_named
+        >>> rows = [{"prompt": f"{n}?", "chosen": f"{n}", "rejected": "-1"} for n in range(20)]
+        >>> split = split_named(read_rows(rows).rows, eval_fraction=0.2)
+        >>> len(split.train) + len(split.eval)
+        20
     """
     groups = {row.id: row.group for row in rows if row.group is not None}
     if len(groups) < len(rows):

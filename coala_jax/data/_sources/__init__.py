@@ -51,7 +51,7 @@ def open_source(
     source: str | os.PathLike[str] | Iterable[Mapping[str, Any]],
     options: SourceOptions = SourceOptions(),
 ) -> Source:
-    """Open what holds rows; nothing is read yet.
+    r"""Open what holds rows; nothing is read yet.
 
     Args:
         source: a file (``.jsonl``, ``.json``, ``.csv``, ``.tsv``, each also ``.gz`` or ``.zst``,
@@ -61,6 +61,14 @@ def open_source(
 
     Raises:
         DataError: nothing of the kind, or options that do not fit it.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from coala_jax.data import SourceOptions, open_source
+        >>> _ = Path("rows.jsonl").write_text('{"prompt": "2 + 2?"}\n')
+        >>> source = open_source("rows.jsonl", SourceOptions())
+        >>> [row.fields for row in source.rows]
+        [{'prompt': '2 + 2?'}]
     """
     require_options(options, SourceOptions)
     if not isinstance(source, str | os.PathLike):

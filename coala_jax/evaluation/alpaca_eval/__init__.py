@@ -2,6 +2,36 @@
 
 Instructions, baseline, judge's template, difficulties and gamed rows are read from the user's files
 (CC BY-NC 4.0, of tatsu-lab/alpaca_eval); no text of them is in this package.
+
+Example:
+    >>> import json
+    >>> from pathlib import Path
+    >>> from coala_jax.evaluation import alpaca_eval
+    >>> from coala_jax.evaluation._chat import Reply
+    >>> asked = [{"instruction": f"Add 1 to {n}."} for n in range(4)]
+    >>> _ = Path("alpaca_eval.json").write_text(json.dumps(asked))
+    >>> questions = alpaca_eval.read_questions("alpaca_eval.json")
+    >>> answers = {}
+    >>> for name, step in [("base", 2), ("head", 1)]:
+    ...     rows = alpaca_eval.output_rows(questions, [f"{n + step}" for n in range(4)], name)
+    ...     alpaca_eval.write_outputs(Path(f"{name}.json"), rows)
+    ...     answers[name] = alpaca_eval.read_outputs(f"{name}.json")
+    >>> pairs = alpaca_eval.pair_outputs(questions, answers["base"], answers["head"])
+    >>> template = alpaca_eval.OWN_WORDING
+    >>> calls = alpaca_eval.judge_calls(pairs, template)
+    >>> replies = [Reply("m" if call.switched else "M") for call in calls]  # a judge that can add
+    >>> rows, verdicts = alpaca_eval.judged(pairs, calls, replies, template)
+    >>> annotations = alpaca_eval.Annotations("base", "head", "judge", rows, "annotations.json")
+    >>> alpaca_eval.write_annotations(Path("annotations.json"), annotations)
+    >>> annotations = alpaca_eval.read_annotations("annotations.json")
+    >>> float(alpaca_eval.win_rate(annotations.preferences()).win_rate)
+    100.0
+    >>> found = alpaca_eval.score(annotations, questions)
+    >>> alpaca_eval.write_leaderboard(Path("leaderboard.csv"), found)
+    >>> alpaca_eval.leaderboard_row(found)["n_wins"], alpaca_eval.score_report(found)["model"]
+    (4, 'head')
+    >>> len(alpaca_eval.score_warnings(found)) > 0  # four instructions say little
+    True
 """
 
 from typing import TYPE_CHECKING

@@ -50,7 +50,7 @@ class LengthData(NamedTuple):
 
 
 def read_length_data(source: str | os.PathLike[str], count: int) -> LengthData:
-    """Difficulties and gamed rows of `df_gamed.csv` of the hub set tatsu-lab/alpaca_eval.
+    r"""Difficulties and gamed rows of `df_gamed.csv` of the hub set tatsu-lab/alpaca_eval.
 
     The file knows instructions by their place in the set alone, so the set must be the one that it
     was made of, in its order.
@@ -64,6 +64,15 @@ def read_length_data(source: str | os.PathLike[str], count: int) -> LengthData:
         EvaluationError: it has another number of instructions, two difficulties of one, or a
             number that is none.
         DataError: no such file, or it cannot be read.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from coala_jax.evaluation.alpaca_eval import read_length_data
+        >>> header = "index,preference,std_delta_len,instruction_difficulty,not_gamed_baseline"
+        >>> rows = ["0,0.2,0.5,0.1,False", "1,0.6,-0.5,0.2,False"]
+        >>> _ = Path("df_gamed.csv").write_text("\n".join([header, *rows]))
+        >>> read_length_data("df_gamed.csv", 2).difficulty.tolist()
+        [0.1, 0.2]
     """
     rows = benchmark_rows(source)
     places = np.array([_place(row, "index", count) for row in rows])

@@ -61,10 +61,11 @@ _OWN_MESSAGES = (
     ),
 )
 OWN_WORDING = Template(_OWN_MESSAGES, own_wording(*(text for _, text in _OWN_MESSAGES)))
+"""A `Template` in this package's own words, for those who do not have the benchmark's file."""
 
 
 def read_template(path: Path) -> Template:
-    """A template in the format of `alpaca_eval_clf.txt` of tatsu-lab/alpaca_eval.
+    r"""A template in the format of `alpaca_eval_clf.txt` of tatsu-lab/alpaca_eval.
 
     Args:
         path: blocks ``<|im_start|>ROLE``, a line break, the content, ``<|im_end|>``, in which
@@ -73,6 +74,14 @@ def read_template(path: Path) -> Template:
 
     Raises:
         EvaluationError: it cannot be read, is not made of such blocks, or lacks a place.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from coala_jax.evaluation.alpaca_eval import read_template
+        >>> text = "{instruction} m: {output_1} M: {output_2} Which is better, m or M?"
+        >>> _ = Path("clf.txt").write_text(f"<|im_start|>user\n{text}\n<|im_end|>\n")
+        >>> read_template(Path("clf.txt")).messages[0][0]
+        'user'
     """
     try:
         text = path.read_text("utf-8").strip()

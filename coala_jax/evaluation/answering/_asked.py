@@ -104,3 +104,4 @@ BENCHMARKS = {
     "arena-hard": read_arena_hard,
     "mt-bench": read_mt_bench,
 }
+"""What reads the questions of a benchmark, by its name in `coala-jax evaluate answer`."""

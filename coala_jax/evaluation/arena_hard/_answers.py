@@ -96,6 +96,19 @@ def read_answers(
     Raises:
         DataError: no such file.
         EvaluationError: a row without an answer, a question twice, or several systems.
+
+    Example:
+        >>> import json
+        >>> from pathlib import Path
+        >>> from coala_jax.evaluation import arena_hard
+        >>> asked = {"uid": "q1", "category": "hard_prompt", "prompt": "1 + 1?"}
+        >>> _ = Path("question.jsonl").write_text(json.dumps(asked))
+        >>> questions = arena_hard.read_questions("question.jsonl")
+        >>> counter = arena_hard.TokenCounter("characters", lambda texts: [len(t) for t in texts])
+        >>> row, = arena_hard.answer_rows(questions, ["It is two."], "head", counter=counter)
+        >>> _ = Path("head.jsonl").write_text(json.dumps(row))
+        >>> arena_hard.read_answers("head.jsonl").styles["q1"].tokens
+        10
     """
     rows = benchmark_rows(source, options)
     answers = collect_answers(source, (_answer(row) for row in rows))

@@ -116,6 +116,15 @@ def read_prompts(files: Iterable[str | os.PathLike[str]]) -> JudgePrompts:
 
     Raises:
         EvaluationError: a file that cannot be read, or names neither system prompt nor template.
+
+    Example:
+        >>> import json
+        >>> from pathlib import Path
+        >>> from coala_jax.evaluation.arena_hard import read_prompts
+        >>> prompts = {"system_prompt": "Be fair.", "max_tokens": 64}
+        >>> _ = Path("judge.json").write_text(json.dumps(prompts))
+        >>> read_prompts(["judge.json"]).max_tokens
+        64
     """
     prompts = OWN_PROMPTS
     for file in map(Path, files):

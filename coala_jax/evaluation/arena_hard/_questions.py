@@ -11,7 +11,6 @@ from coala_jax.evaluation._benchmark_rows import BenchmarkRow, benchmark_rows, b
 from coala_jax.evaluation._errors import EvaluationError
 
 V01 = "arena-hard-v0.1"
-# By category, as `JUDGE_SETTINGS` of utils/judge_utils.py of lmarena/arena-hard-auto has them.
 BASELINES: Mapping[str, str] = {
     V01: "gpt-4-0314",
     "hard_prompt": "o3-mini-2025-01-31",
@@ -19,6 +18,8 @@ BASELINES: Mapping[str, str] = {
     "math": "o3-mini-2025-01-31",
     "creative_writing": "gemini-2.0-flash-001",
 }
+"""Baseline models by category, as `JUDGE_SETTINGS` of utils/judge_utils.py of
+lmarena/arena-hard-auto has them."""
 # The key of a question, in v2.0 and in files of v0.1 from before it.
 UID_NAMES = ("uid", "question_id")
 

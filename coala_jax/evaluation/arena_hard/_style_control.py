@@ -105,6 +105,20 @@ def control_style(
     Raises:
         EvaluationError: a system or a question without an answer, a single question, or a fit that
             does not end.
+
+    Example:
+        >>> import numpy as np
+        >>> from coala_jax.evaluation.arena_hard import Style, control_style
+        >>> from coala_jax.evaluation.arena_hard._judgments import Battles
+        >>> rng, n = np.random.default_rng(0), 60
+        >>> uid = np.array([f"q{number}" for number in range(n)], object)
+        >>> won = rng.integers(0, 2, n).astype(float)
+        >>> battles = Battles(uid, np.array(["head"] * n, object), "base", won, np.ones(n))
+        >>> def styles() -> dict[str, Style]:
+        ...     return {each: Style(*rng.integers(1, 60, 4).tolist()) for each in uid}
+        >>> found = control_style(battles, {"head": styles(), "base": styles()})
+        >>> 0 < found.scores[0].score.mean < 1
+        True
     """
     names, design, alike = design_of(battles, styles)
     solution = fit_strengths(design, battles.weight)

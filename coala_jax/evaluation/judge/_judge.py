@@ -167,6 +167,14 @@ def open_judge(
     Raises:
         EvaluationError: the settings or the environment do not fit, the `openai` client is not
             installed, or the cache is no cache or is being written by another process.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from coala_jax.evaluation.judge import JudgeSettings, Prices, open_judge
+        >>> settings = JudgeSettings(model="judge-model", base_url="http://127.0.0.1:8000/v1")
+        >>> prices = Prices(2.5, 10.0)
+        >>> with open_judge(settings, Path("kept.jsonl"), print, prices) as judge:  # doctest: +SKIP
+        ...     judged = judge_pairs(judge, questions, first, second)
     """
     endpoint = Endpoint(settings)
     try:

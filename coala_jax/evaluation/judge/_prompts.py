@@ -97,6 +97,16 @@ def read_judge_prompts(source: str | os.PathLike[str]) -> dict[str, JudgePrompt]
     Raises:
         DataError: no such file, or it cannot be read.
         EvaluationError: a row of another kind, or a name twice.
+
+    Example:
+        >>> import json
+        >>> from pathlib import Path
+        >>> from coala_jax.evaluation.judge import read_judge_prompts
+        >>> row = {"name": "pair", "system_prompt": "Be fair. Say [[A]], [[B]] or [[C]].",
+        ...     "prompt_template": "{question} A: {answer_a} B: {answer_b}"}
+        >>> _ = Path("judge_prompts.jsonl").write_text(json.dumps(row))
+        >>> read_judge_prompts("judge_prompts.jsonl")["pair"].template
+        '{question} A: {answer_a} B: {answer_b}'
     """
     path = Path(source)
     checksum = file_sha256(path) if path.is_file() else None

@@ -41,7 +41,7 @@ def prompt_names(kind: Kind) -> list[str]:
 
 
 def read_judge_prompts(source: str | os.PathLike[str], kind: Kind) -> Mapping[str, JudgePrompt]:
-    """The four prompts of a kind by name, from a file such as ``data/judge_prompts.jsonl``.
+    r"""The four prompts of a kind by name, from a file such as ``data/judge_prompts.jsonl``.
 
     Args:
         source: as `coala_jax.evaluation.judge.read_judge_prompts` takes it.
@@ -50,6 +50,17 @@ def read_judge_prompts(source: str | os.PathLike[str], kind: Kind) -> Mapping[st
     Raises:
         DataError: it cannot be read.
         EvaluationError: a broken row, a name twice, or a prompt that is missing.
+
+    Example:
+        >>> import json
+        >>> from pathlib import Path
+        >>> from coala_jax.evaluation.mt_bench import own_judge_prompts, read_judge_prompts
+        >>> own = own_judge_prompts("single")
+        >>> rows = [{"name": name, "type": "single", "system_prompt": each.system,
+        ...     "prompt_template": each.template} for name, each in own.items()]
+        >>> _ = Path("prompts.jsonl").write_text("\n".join(map(json.dumps, rows)))
+        >>> sorted(read_judge_prompts("prompts.jsonl", "single")) == sorted(own)
+        True
     """
     found = all_prompts(source)
     if missing := [name for name in prompt_names(kind) if name not in found]:

@@ -106,6 +106,7 @@ REWARD_BENCH = Published(
     hub_id="allenai/reward-bench",
     split="filtered",
 )
+"""RewardBench 1 as it was `Published`: subsets, sections, weights, and where its rows are."""
 REWARD_BENCH_2 = Published(
     version=2,
     counts=_COUNTS_2,
@@ -114,6 +115,7 @@ REWARD_BENCH_2 = Published(
     hub_id="allenai/reward-bench-2",
     split="test",
 )
+"""RewardBench 2 as it was `Published`."""
 
 
 def section_scores(
@@ -128,6 +130,12 @@ def section_scores(
     Returns:
         By section: means of its subsets, weighted as published; of the subsets that are there.
         A section without any is left out (``calculate_scores_per_section`` calls it 0).
+
+    Example:
+        >>> from coala_jax.evaluation.reward_bench import section_scores
+        >>> scores = section_scores({"alpacaeval-easy": 0.75, "alpacaeval-hard": 0.75})
+        >>> {name: round(score, 3) for name, score in scores.items()}
+        {'Chat': 0.75}
     """
     return {
         section: sum(share * accuracies[name] for name, share in shares.items())

@@ -36,6 +36,14 @@ def eval_set(result: RewardBenchResult, model: str, chat_template: str) -> dict[
 
     Raises:
         EvaluationError: the rows are not those that are published.
+
+    Example:
+        >>> from coala_jax.data import SourceOptions
+        >>> from coala_jax.evaluation.reward_bench import eval_set, read_reward_bench, reward_bench
+        >>> options = SourceOptions(download=True)
+        >>> bench = read_reward_bench("allenai/reward-bench", options)  # doctest: +SKIP
+        >>> result = reward_bench(bench, scores)  # doctest: +SKIP
+        >>> row = eval_set(result, "my/head", chat_template="raw")  # doctest: +SKIP
     """
     if result.differences:
         raise EvaluationError(

@@ -65,6 +65,14 @@ def model_rewards(
         FeatureError: what an earlier run left is of something else, and what differs is named; a
             reward that is not finite; the model's tokenizer lacks the head's chat template.
         EvaluationError: a row that the chat template cannot write.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from coala_jax.data import SourceOptions
+        >>> from coala_jax.evaluation.reward_bench import model_rewards, read_reward_bench
+        >>> options = SourceOptions(download=True)
+        >>> bench = read_reward_bench("allenai/reward-bench-2", options)  # doctest: +SKIP
+        >>> found = model_rewards(model, bench, Path("scores.jsonl"))  # doctest: +SKIP
     """
     require_reward_model(model)
     require_scores_responses(model.scores)

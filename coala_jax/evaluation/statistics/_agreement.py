@@ -50,6 +50,11 @@ def krippendorff_alpha(units: Iterable[Sequence[Hashable]]) -> float:
     Returns:
         1 of full agreement, 0 of chance, below 0 of less than chance. NaN where no unit has two
         values, or all values are the same: chance would then agree as well.
+
+    Example:
+        >>> from coala_jax.evaluation.statistics import krippendorff_alpha
+        >>> round(krippendorff_alpha([["a", "a"], ["b", "b"], ["a", "b"], ["b", "b"]]), 3)
+        0.533
     """
     found = coincidences(units)
     return alpha_of(found, np.ones(len(found.unequal)))
@@ -89,6 +94,13 @@ def pairwise_agreement(
     Args:
         units: the votes on each.
         without: a vote that is left out; None leaves out none.
+
+    Example:
+        >>> from coala_jax.evaluation.statistics import pairwise_agreement
+        >>> pairwise_agreement([["a", "a", "tie"], ["b", "b"]])
+        PairwiseAgreement(equal=2, pairs=4)
+        >>> pairwise_agreement([["a", "a", "tie"], ["b", "b"]], without="tie")
+        PairwiseAgreement(equal=2, pairs=2)
     """
     equal = pairs = 0
     for votes in units:

@@ -65,6 +65,15 @@ def davidson(
     Raises:
         EvaluationError: no choices, another value, or no finite maximum: all choices are ties, or
             some systems were never chosen over, nor tied with, the others.
+
+    Example:
+        >>> import numpy as np
+        >>> from coala_jax.evaluation.statistics import davidson
+        >>> values = np.array([1, 1, 0.5, 0, 1, 0.5, 1, 0])
+        >>> people, prompts = list("AABBCCDD"), list("xyxyxyxy")
+        >>> fit = davidson(["head"] * 8, ["plain"] * 8, values, people, prompts)
+        >>> round(float(fit.strengths["head"].mean), 2)
+        0.35
     """
     values = np.asarray(values, np.float64)
     if not len(values) or not np.isin(values, (0.0, 0.5, 1.0)).all():

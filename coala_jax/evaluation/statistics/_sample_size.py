@@ -36,6 +36,12 @@ def pair_effect(share: float, ties: float = 0.0) -> Effect:
 
     Raises:
         EvaluationError: a share that cannot be, or more ties than it allows.
+
+    Example:
+        >>> from coala_jax.evaluation.statistics import pair_effect
+        >>> effect = pair_effect(0.6, ties=0.2)
+        >>> round(effect.difference, 3), round(effect.deviation, 3)
+        (0.1, 0.436)
     """
     if not 0 < share < 1:
         raise EvaluationError(f"share={share} must lie between 0 and 1")
@@ -59,6 +65,12 @@ def choice_effect(first: float, second: float) -> Effect:
 
     Raises:
         EvaluationError: shares that cannot be of the same choices.
+
+    Example:
+        >>> from coala_jax.evaluation.statistics import choice_effect
+        >>> effect = choice_effect(0.4, 0.3)
+        >>> round(effect.difference, 3), round(effect.deviation, 3)
+        (0.1, 0.831)
     """
     if not (first > 0 and second > 0 and first + second <= 1):
         raise EvaluationError(
@@ -75,6 +87,11 @@ def wald_margin(effect_deviation: float, choices: int, level: float = 0.95) -> f
         effect_deviation: standard deviation of a choice; sqrt(p (1 - p)) of a share p.
         choices: n.
         level: coverage.
+
+    Example:
+        >>> from coala_jax.evaluation.statistics import wald_margin
+        >>> round(wald_margin(0.5, 400), 3)
+        0.049
     """
     return float(ndtri((1 + level) / 2)) * effect_deviation / math.sqrt(choices)
 
@@ -155,6 +172,13 @@ def precision_of(effect: Effect, protocol: Protocol, people: int) -> Precision:
 
     Raises:
         EvaluationError: fewer than two people.
+
+    Example:
+        >>> from coala_jax.evaluation.statistics import Protocol, pair_effect, precision_of
+        >>> protocol = Protocol(items=20, prompts=60, icc_participant=0.05, icc_prompt=0.1)
+        >>> found = precision_of(pair_effect(0.6), protocol, people=40)
+        >>> round(float(found.margin), 2), round(float(found.power), 2)
+        (0.06, 0.88)
     """
     if people < 2:
         raise EvaluationError(f"people={people} must be at least 2")
@@ -177,6 +201,12 @@ def people_needed(effect: Effect, protocol: Protocol) -> Precision:
 
     Raises:
         EvaluationError: no difference, or prompts so few that no number of people is enough.
+
+    Example:
+        >>> from coala_jax.evaluation.statistics import Protocol, pair_effect, people_needed
+        >>> protocol = Protocol(items=20, prompts=60, icc_participant=0.05, icc_prompt=0.1)
+        >>> people_needed(pair_effect(0.65), protocol).people
+        11
     """
     if effect.difference == 0:
         raise EvaluationError("difference=0: no number of people finds it; state one to be found")

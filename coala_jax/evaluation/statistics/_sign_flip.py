@@ -36,6 +36,12 @@ def sign_flip_p(
 
     Raises:
         EvaluationError: no differences, or not as many names.
+
+    Example:
+        >>> import numpy as np
+        >>> from coala_jax.evaluation.statistics import sign_flip_p
+        >>> sign_flip_p(np.array([0.5, 0.5, 0.5, 0.5, 0.5]), ["a", "b", "c", "d", "e"])
+        0.0625
     """
     if not len(differences) or len(differences) != len(clusters):
         raise EvaluationError(
@@ -64,6 +70,11 @@ def holm(p_values: Sequence[float]) -> list[float]:
     Returns:
         Adjusted p-values in the same order, at most 1; rejecting those at most alpha keeps the
         chance of any false rejection at alpha. NaN counts as a test of the family and stays NaN.
+
+    Example:
+        >>> from coala_jax.evaluation.statistics import holm
+        >>> [round(p, 2) for p in holm([0.01, 0.04, 0.03])]
+        [0.03, 0.06, 0.06]
     """
     adjusted, largest = [float("nan")] * len(p_values), 0.0
     known = [place for place, p_value in enumerate(p_values) if not np.isnan(p_value)]

@@ -38,6 +38,14 @@ def two_way_interval(
 
     Raises:
         EvaluationError: no values, or not as many names as values.
+
+    Example:
+        >>> import numpy as np
+        >>> from coala_jax.evaluation.statistics import two_way_interval
+        >>> values = np.array([1, 1, 0.5, 0, 1, 0.5, 1, 1, 0])
+        >>> found = two_way_interval(values, list("AAABBBCCC"), list("xyzxyzxyz"))
+        >>> [round(float(each), 2) for each in found]
+        [0.67, -0.16, 1.49]
     """
     values = np.asarray(values, np.float64)
     if not len(values) == len(participants) == len(prompts) or not len(values):
@@ -61,6 +69,13 @@ def two_way_share(
 
     Where all values are 0, or all 1, their spread says nothing: the interval is then the exact one
     of as many trials as there are participants, or prompts if those are fewer.
+
+    Example:
+        >>> import numpy as np
+        >>> from coala_jax.evaluation.statistics import two_way_share
+        >>> found = two_way_share(np.ones(9), list("AAABBBCCC"), list("xyzxyzxyz"))
+        >>> [round(float(each), 2) for each in found]
+        [1.0, 0.29, 1.0]
     """
     interval = two_way_interval(values, participants, prompts, level)
     if interval.mean in (0, 1):
@@ -81,6 +96,13 @@ def two_way_p(
 
     Returns:
         The p-value; 1 where all differences are zero, NaN of a single participant or prompt.
+
+    Example:
+        >>> import numpy as np
+        >>> from coala_jax.evaluation.statistics import two_way_p
+        >>> differences = np.array([0.5, 0.5, 0, -0.5, 0.5, 0, 0.5, 0.5, -0.5])
+        >>> round(two_way_p(differences, list("AAABBBCCC"), list("xyzxyzxyz")), 2)
+        0.48
     """
     differences = np.asarray(differences, np.float64)
     mean = float(differences.mean())

@@ -38,6 +38,14 @@ def variance_shares(
 
     Returns:
         Shares of at least 0; NaN where all values are the same, or no two choices share anything.
+
+    Example:
+        >>> import numpy as np
+        >>> from coala_jax.evaluation.statistics import variance_shares
+        >>> values = np.array([1, 1, 1, 0, 0, 0.5, 1, 1, 0])
+        >>> shares = variance_shares(values, list("AAABBBCCC"), list("xyzxyzxyz"))
+        >>> round(shares.participant, 2), round(shares.prompt, 2)
+        (0.48, 0.0)
     """
     residual = np.asarray(values, np.float64) - np.mean(values)
     of_mean = float(two_way_error(residual / len(residual), participants, prompts)) ** 2

@@ -5,13 +5,14 @@ BIN := $(VENV)/bin
 OUT ?= out/quickstart
 TEST_OPTIONS ?=
 
-.PHONY: help quickstart test test-slow lint format types bench-env clean
+.PHONY: help quickstart test test-slow lint format types notebooks bench-env clean
 
 help:
 	@echo "make quickstart  install into $(VENV) and run the main job; results in $(OUT)"
 	@echo "make test        install into $(VENV) and run the tests"
 	@echo "make test-slow   the tests that take minutes"
 	@echo "make lint types  ruff (lint and format) and mypy"
+	@echo "make notebooks   run the notebooks and store their outputs in them"
 	@echo "make bench-env   other packages that benchmarks compare with, in .venvs"
 
 $(BIN)/python:
@@ -49,6 +50,9 @@ format: $(VENV)/.dev
 
 types: $(VENV)/.dev
 	$(BIN)/mypy
+
+notebooks: $(VENV)/.dev
+	$(BIN)/python -m tools.run_notebooks
 
 # Environments of their own for the packages that benchmarks compare with: solvers, and TRL, whose ORPO
 # may change with any version. jaxcld and pyscnn pin or pull far more than their solvers import

@@ -11,6 +11,7 @@ help:
 	@echo "make quickstart  install into $(VENV) and run the main job; results in $(OUT)"
 	@echo "make test        install into $(VENV) and run the tests"
 	@echo "make test-slow   the tests that take minutes"
+	@echo "make package     sdist and wheel in dist, checked"
 	@echo "make lint types  ruff (lint and format) and mypy"
 	@echo "make notebooks   run the notebooks and store their outputs in them"
 	@echo "make bench-env   other packages that benchmarks compare with, in .venvs"
@@ -77,6 +78,13 @@ bench-env: $(VENV)/.dev .venvs/bench-jaxcld/.ready .venvs/bench-scnn/.ready .ven
 	$(PYTHON) -m venv .venvs/bench-trl
 	.venvs/bench-trl/bin/python -m pip install --quiet torch==2.13.0 trl==1.16.0 peft
 	touch $@
+
+# What an index would get: the wheel is made of the sdist, so that both are whole.
+.PHONY: package
+package: $(VENV)/.dev
+	rm -rf dist build
+	$(BIN)/python -m build --outdir dist . >/dev/null
+	$(BIN)/python -m twine check --strict dist/*
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage

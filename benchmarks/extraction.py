@@ -176,7 +176,7 @@ def _write_llama(folder: Path, *, small: bool) -> Path:
     from flax import nnx
 
     from coala_jax.backbones import save_checkpoint
-    from coala_jax.backbones._registry import FAMILIES
+    from coala_jax.backbones._families import FAMILIES
     from coala_jax.quickstart._demo import embedded_backbone
 
     family = FAMILIES["llama"]

@@ -41,8 +41,8 @@ from reporting import RESULTS, Measured, Recorder, best_seconds, figure, markdow
 
 from coala_jax.backbones import TokenBatch
 from coala_jax.backbones._attention import plain_batch
+from coala_jax.backbones._families import FAMILIES
 from coala_jax.backbones._flops import pass_flops
-from coala_jax.backbones._registry import FAMILIES
 
 # Calls that are queued before waiting, so that launching one hides behind the one before.
 CALLS = 5

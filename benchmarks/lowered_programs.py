@@ -22,7 +22,7 @@ from coala_jax import Config, ConvexHead, Params, PreferenceFeatures
 from coala_jax._group_inputs import prepare_for
 from coala_jax._inputs import prepare_params
 from coala_jax._row_mesh import RowMesh
-from coala_jax.backbones._registry import FAMILIES
+from coala_jax.backbones._families import FAMILIES
 from coala_jax.backbones._sharding import DATA, MODEL, parameter_sharding, row_sharding
 from coala_jax.convex._phase1 import _cronos
 from coala_jax.decoding._candidates import SamplingArrays

@@ -49,9 +49,9 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from flax import nnx
 
+from coala_jax.backbones._families import FAMILIES
 from coala_jax.backbones._family import BackboneConfig, Family
 from coala_jax.backbones._flops import MULTIPLY_ADD, pass_flops
-from coala_jax.backbones._registry import FAMILIES
 
 # Products of the output head in a training step: forward, the gradient of the hidden states, and
 # the logits again or the gradient of the head.

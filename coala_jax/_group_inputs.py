@@ -25,7 +25,7 @@ from coala_jax._relative_weights import over_their_mean
 from coala_jax._row_blocks import as_bits, from_bits, map_blocks
 from coala_jax._row_mesh import RowMesh, row_mesh_of
 from coala_jax._types import Config, Features, GroupFeatures, Params, float_dtype
-from coala_jax.losses import LISTWISE, LOSSES, PLACKETT_LUCE
+from coala_jax.losses import LOSSES
 
 _FEWEST_GROUPS, _FEWEST_MEMBERS = 2, 2
 
@@ -282,10 +282,10 @@ def group_targets(config: Config, arrays: Arrays, params: Params) -> tuple[jax.A
     temperature = jnp.zeros_like(params.temperature) if of_pairs else params.temperature
     arrays = as_groups(arrays)
     weight, member = arrays.member_weight, arrays.member > 0
-    if config.loss == PLACKETT_LUCE:
+    if config.loss.labels == "levels":
         return arrays.level, weight
     scores = -arrays.level if config.advantage == "rank" else arrays.scores
-    if config.loss == LISTWISE:
+    if config.loss.labels == "shares":
         behind = behind_best(scores, member, config.advantage)
         return softmax_target(behind, arrays.level == 0, member, temperature), weight
     return advantages(scores, member, config.advantage), weight

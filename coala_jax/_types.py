@@ -16,7 +16,7 @@ import numpy as np
 from coala_jax._advantages import Advantage
 from coala_jax._choices import require_fields
 from coala_jax._errors import CoalaError
-from coala_jax.losses import SQUARED_DIFFERENCE, Loss, get_loss
+from coala_jax.losses import Loss, get_loss
 
 # A float, a numpy or jax scalar, traced or batched: what a leaf of Params may be.
 Scalar: TypeAlias = Any
@@ -48,9 +48,8 @@ class PreferenceFeatures(NamedTuple):
 class GroupFeatures(NamedTuple):
     """Frozen features of groups: up to k responses to a prompt, with their scores or ranks.
 
-    Taken wherever `PreferenceFeatures` are, with a Phase I loss of groups: `"listwise"`,
-    `"plackett_luce"` or `"group_squared"`. A group without two members of different scores says
-    nothing: it counts as one of weight 0.
+    Taken wherever `PreferenceFeatures` are, with a Phase I loss of groups, as `"listwise"`. A group
+    without two members of different scores says nothing: it counts as one of weight 0.
 
     Attributes:
         responses: (n, k, d) features; float16, bfloat16, float32 or float64. Those of members that
@@ -103,9 +102,9 @@ class Params(NamedTuple):
             counts (`Stats.explained`).
         excess_tolerance: Phase II stops when its objective is proven to be above its optimum by at
             most this share of the objective of theta2 = 0.
-        temperature: tau of the target softmax(A / tau) that `"listwise"` fits, A the advantages of
-            `Config.advantage`; >= 0, and at 0 all of it is on the best of a group. Pairs, of which
-            the order alone is known, have 0 whatever it is.
+        temperature: tau of the target softmax(A / tau) that losses of groups, as `"listwise"`, fit,
+            A the advantages of `Config.advantage`; >= 0, and at 0 all of it is on the best of a
+            group. Pairs, of which the order alone is known, have 0 whatever it is.
     """
 
     rho: Scalar = 1.0
@@ -156,15 +155,15 @@ class Config:
             `"gated_relu"` (without them, Mishkin et al. 2022), whose head carries its gates; one
             of the sampled gates is then open everywhere, so that linear rewards are included
             (`linear_path` includes them in either, with a penalty of their own).
-        phase1_loss: loss of Phase I: `"squared"` (the paper), `"logistic"`, `"squared_hinge"` and
-            `"huber"` on labels +-1 of single responses, or on pairs, with `Params.gamma` and
-            margins, `"bradley_terry"` and `"squared_difference"`, which takes gamma + margin for
-            the reward difference of each pair; or on groups, a pair being one of two,
-            `"listwise"`, `"plackett_luce"` and `"group_squared"`. Or a `Loss` of your own.
-        advantage: what `"listwise"` and `"group_squared"` make of a group's scores: `"centered"`,
-            less their mean; `"standardized"`, over their standard deviation besides, as in GRPO;
-            `"leave_one_out"`, less the mean of the others; or `"rank"`, from 1 of the best to -1 of
-            the last.
+        phase1_loss: loss of Phase I: on labels +-1 of single responses, as `"squared"` (the paper);
+            on pairs, with `Params.gamma` and margins, as `"bradley_terry"` and
+            `"squared_difference"`, which takes gamma + margin for the reward difference of each
+            pair; or on groups, a pair being one of two, as `"listwise"`. `coala_jax.losses.LOSSES`
+            has all names; or give a `Loss` of your own.
+        advantage: what losses of groups make of scores, where they read more than the order, as
+            `"listwise"` and `"group_squared"` do: `"centered"`, less their mean; `"standardized"`,
+            over their standard deviation besides, as in GRPO; `"leave_one_out"`, less the mean of
+            the others; or `"rank"`, from 1 of the best to -1 of the last.
         linear_path: add a linear reward x^T w to the network, as a skip connection does: its ridge
             penalty is `Params.linear_ridge`, and the program stays convex. Where the group lasso is
             at lambda_max or above, the head is that linear reward alone. The gate that
@@ -238,12 +237,13 @@ class Config:
         """Raise where Phase II would undo what Phase I has fitted.
 
         Raises:
-            CoalaError: `"squared_difference"` with a Phase II, which fits the order of pairs.
+            CoalaError: a loss of differences with a Phase II, which fits the order of pairs.
         """
-        if self.loss == SQUARED_DIFFERENCE and self.phase2_objective != "none":
+        if self.loss.labels == "differences" and self.phase2_objective != "none":
             raise CoalaError(
                 f"phase2_objective={self.phase2_objective!r}: Phase II fits the order of pairs, "
-                "and squared_difference by how much they differ; give phase2_objective='none'"
+                f"and phase1_loss={self.phase1_loss!r} by how much they differ; give "
+                "phase2_objective='none'"
             )
 
     @property

@@ -56,7 +56,7 @@ def make_checkpoint() -> Callable[..., Path]:
     from flax import nnx
 
     from coala_jax.backbones import save_checkpoint
-    from coala_jax.backbones._gpt2 import GPT2, GPT2Config
+    from coala_jax.backbones._families._gpt2 import GPT2, GPT2Config
     from tests.helpers import write_tokenizer
 
     def make(folder: Path, seed: int = 0, **fields: object) -> Path:

@@ -11,6 +11,7 @@ from coala_jax import CoalaError, Config
 from coala_jax._choices import require_fields
 from coala_jax.data import AlternatingOptions
 from coala_jax.data._options import RowOptions, SourceOptions
+from coala_jax.losses import LOSSES
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,5 @@ def test_an_unknown_loss_is_named_with_those_that_are(loss):
     with pytest.raises(CoalaError) as caught:
         Config(phase1_loss=loss)
     assert str(caught.value) == (
-        f"phase1_loss={loss!r} must be one of squared, logistic, squared_hinge, huber, "
-        "bradley_terry, squared_difference, group_squared, listwise, plackett_luce, or a Loss of "
-        "your own"
+        f"phase1_loss={loss!r} must be one of {', '.join(LOSSES)}, or a Loss of your own"
     )

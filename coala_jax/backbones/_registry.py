@@ -1,7 +1,4 @@
-"""From a checkpoint, a folder or a GGUF file, to a frozen backbone, whatever its family.
-
-A family is one file, and one line in ``FAMILIES``.
-"""
+"""From a checkpoint, a folder or a GGUF file, to a frozen backbone, whatever its family."""
 
 import hashlib
 import json
@@ -19,19 +16,6 @@ from jax.sharding import Mesh
 from jax.typing import DTypeLike
 
 from coala_jax._errors import CoalaError
-from coala_jax.backbones import (
-    _encoder,
-    _gemma,
-    _gpt2,
-    _gpt_neox,
-    _granite,
-    _llama,
-    _mistral,
-    _olmo,
-    _phi,
-    _qwen,
-    _smollm,
-)
 from coala_jax.backbones._checkpoint import (
     config_name,
     load_module,
@@ -40,6 +24,7 @@ from coala_jax.backbones._checkpoint import (
 )
 from coala_jax.backbones._config_fields import shown, unknown_fields
 from coala_jax.backbones._errors import CheckpointError, some_of
+from coala_jax.backbones._families import FAMILIES
 from coala_jax.backbones._family import BackboneConfig, BackboneModule, Family
 from coala_jax.backbones._hub import find_checkpoint
 from coala_jax.backbones._lora import adapted_sha256, read_adapter
@@ -48,25 +33,6 @@ from coala_jax.backbones._torch_backend import ENGINE, load_torch_module
 from coala_jax.backbones._weights import weights_sha256
 
 ENGINES = ("jax", ENGINE)
-FAMILIES: Mapping[str, Family] = {
-    "gpt2": _gpt2.FAMILY,
-    "llama": _llama.FAMILY,
-    "mistral": _mistral.FAMILY,
-    "qwen2": _qwen.QWEN2,
-    "qwen3": _qwen.QWEN3,
-    "gemma2": _gemma.GEMMA2,
-    "gemma3_text": _gemma.GEMMA3_TEXT,
-    "gemma3": _gemma.GEMMA3,
-    "phi3": _phi.FAMILY,
-    "olmo2": _olmo.OLMO2,
-    "olmo3": _olmo.OLMO3,
-    "smollm3": _smollm.FAMILY,
-    "granite": _granite.FAMILY,
-    "gpt_neox": _gpt_neox.FAMILY,
-    "bert": _encoder.BERT,
-    "roberta": _encoder.ROBERTA,
-    "xlm-roberta": _encoder.XLM_ROBERTA,
-}
 
 
 class BackboneIdentity(NamedTuple):

@@ -33,7 +33,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
     from coala_jax.data._named import EVAL_FRACTION, KNOWN_SETS
 
-    parser.add_argument("name", choices=tuple(KNOWN_SETS), help="the data set")
+    known = KNOWN_SETS.values()
+    ids = ", ".join(f"{each.name} ({each.hub_id})" for each in known)
+    rated = [
+        *(each.name for each in known if each.attributes),
+        *(f"{each.name} with --pairs all or groups" for each in known if each.whole),
+    ]
+    parser.add_argument("name", choices=tuple(KNOWN_SETS), help=f"the data set: {ids}")
     parser.add_argument("--out", required=True, help="folder to make")
     parser.add_argument(
         "--from",
@@ -44,8 +50,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--attribute",
         metavar="NAME[+NAME]",
-        help="by what responses are judged, or several whose mean counts: helpsteer, and "
-        "ultrafeedback with --pairs all or groups",
+        help=f"by what responses are judged, or several whose mean counts; of {', '.join(rated)}",
     )
     add_eval_fraction(parser, EVAL_FRACTION)
     add_seed(parser, "which prompts are held out")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 
 Array = jax.Array
+Labels: TypeAlias = Literal["usual", "differences", "shares", "levels"]
 
 
 class Loss(NamedTuple):
@@ -16,8 +17,9 @@ class Loss(NamedTuple):
 
     A pointwise loss sees the output of each row, with labels +1 for chosen and -1 for rejected; a
     pairwise one sees the difference of each pair, with the pair's offset gamma + margin as label. A
-    grouped one sees (n, k) outputs less their mean over each group of up to k members, with labels
-    of its own kind; members that are missing have weight 0, the others that of their group.
+    grouped one sees (n, k) outputs less their mean over each group of up to k members, with their
+    advantages as labels; members that are missing have weight 0, the others that of their group.
+    `labels` says where these are others.
 
     Attributes:
         value: (z, labels, weight) -> scalar sum.
@@ -37,6 +39,10 @@ class Loss(NamedTuple):
             agree to all digits; of the losses that Phase II fits too, else None.
         isotropic: whether l is a function of |z - y| alone for rows of one weight, in any
             orthonormal basis: the prox may then be taken of sums and differences.
+        labels: `"usual"`, those above; of a pairwise loss `"differences"`, offsets that say what
+            the differences are to be, of any sign, so that no Phase II follows; of a grouped one
+            `"shares"`, the softmax of advantages over `Params.temperature`, or `"levels"`, how many
+            different scores of its group are above a member's.
     """
 
     value: Callable[[Array, Array, Array], Array]
@@ -51,6 +57,7 @@ class Loss(NamedTuple):
     isotropic: bool = False
     shares: Callable[[Array, Array], Array] | None = None
     change: Callable[[Array, Array, Array, Array], Array] | None = None
+    labels: Labels = "usual"
 
 
 def scaled_dual(r: Array, weight: Array) -> Array:

@@ -1,4 +1,7 @@
-"""The losses by name."""
+"""The losses by name.
+
+A loss is one file, an import and a line in ``LOSSES`` here: options, messages and checks read it.
+"""
 
 from coala_jax._errors import CoalaError
 from coala_jax.losses._base import Loss

@@ -160,4 +160,5 @@ LISTWISE = Loss(
     grouped=True,
     shares=_shares,
     change=_change,
+    labels="shares",
 )

@@ -195,4 +195,5 @@ PLACKETT_LUCE = Loss(
     staged=True,
     shares=_shares,
     change=_change,
+    labels="levels",
 )

@@ -7,4 +7,4 @@ says by how much the one response is worth more than the other, and not in which
 from coala_jax.losses._squared import SQUARED
 
 # Of differences alone: there are no sums of a pair's sides that a prox could be taken of.
-SQUARED_DIFFERENCE = SQUARED._replace(pairwise=True, isotropic=False)
+SQUARED_DIFFERENCE = SQUARED._replace(pairwise=True, isotropic=False, labels="differences")

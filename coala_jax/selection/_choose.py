@@ -28,7 +28,6 @@ from coala_jax._row_mesh import on_host
 from coala_jax._status import Status
 from coala_jax._types import Config, Features, Params
 from coala_jax.convex._memory import refuse_what_cannot_fit
-from coala_jax.losses import SQUARED_DIFFERENCE
 from coala_jax.selection._copies import with_copies
 from coala_jax.selection._judged_pairs import judged_pairs
 from coala_jax.selection._left_out import LeftOut, Paths
@@ -211,16 +210,17 @@ def require_better_chosen(config: Config, params: Params, pairs: Arrays) -> None
     Left-out pairs are judged by whether the chosen response is above the other.
 
     Raises:
-        CoalaError: how many targets of `squared_difference` are below 0; all are 0.
+        CoalaError: how many targets of a loss of differences are below 0; all are 0.
     """
-    if config.loss != SQUARED_DIFFERENCE or not isinstance(pairs, PairArrays):
+    if config.loss.labels != "differences" or not isinstance(pairs, PairArrays):
         return
     targets = np.asarray(params.gamma, np.float64) + on_host(pairs.margin).astype(np.float64)
     counted = on_host(pairs.weight) > 0
     if counted.any() and not targets[counted].any():
         raise CoalaError(
-            "margin: every target (gamma + margin) is 0, and squared_difference fits a head to the "
-            "targets alone; give rows with scores or margins, or another phase1_loss"
+            "margin: every target (gamma + margin) is 0, and "
+            f"phase1_loss={config.phase1_loss!r} fits a head to the targets alone; give rows with "
+            "scores or margins, or another phase1_loss"
         )
     below = int(np.count_nonzero((targets < 0) & counted))
     if below:

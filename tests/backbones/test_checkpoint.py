@@ -16,8 +16,8 @@ from safetensors.numpy import load_file, save_file
 
 from coala_jax.backbones import CheckpointError, load_backbone, save_checkpoint
 from coala_jax.backbones._checkpoint import load_module, save_module
-from coala_jax.backbones._gpt2 import FAMILY as GPT2_FAMILY
-from coala_jax.backbones._gpt2 import GPT2, GPT2Config
+from coala_jax.backbones._families._gpt2 import FAMILY as GPT2_FAMILY
+from coala_jax.backbones._families._gpt2 import GPT2, GPT2Config
 
 from .variants import CAUSAL, ENCODERS, filled, load_variant, write_variant
 

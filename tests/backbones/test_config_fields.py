@@ -11,8 +11,8 @@ import pytest
 
 from coala_jax.backbones import CheckpointError, load_backbone
 from coala_jax.backbones._config_fields import unknown_fields
+from coala_jax.backbones._families import FAMILIES
 from coala_jax.backbones._ops import ACTIVATIONS
-from coala_jax.backbones._registry import FAMILIES
 from coala_jax.backbones._support import check_support
 from coala_jax.cli._main import main
 

@@ -13,7 +13,7 @@ from safetensors.numpy import load_file, save_file
 
 from coala_jax.backbones._attention import TokenBatch, append, empty_cache, plain_batch
 from coala_jax.backbones._config_fields import unknown_fields
-from coala_jax.backbones._registry import FAMILIES
+from coala_jax.backbones._families import FAMILIES
 from coala_jax.backbones._rope import make_rope, rope_parameters
 
 from .variants import CAUSAL, ENCODERS, SIZES, VARIANTS, load_variant, write_variant

@@ -16,8 +16,8 @@ from safetensors.numpy import load_file
 
 from coala_jax.backbones import CheckpointError, load_backbone
 from coala_jax.backbones._checkpoint import load_module, read_config
+from coala_jax.backbones._families._gpt2 import FAMILY
 from coala_jax.backbones._flax_msgpack import flax_tensors
-from coala_jax.backbones._gpt2 import FAMILY
 
 # Written by transformers itself; see the README there.
 WRITTEN_BY_TRANSFORMERS = Path(__file__).parent / "flax_gpt2"

@@ -6,8 +6,8 @@ import pytest
 from flax import nnx
 
 from coala_jax.backbones._attention import plain_batch
+from coala_jax.backbones._families import FAMILIES
 from coala_jax.backbones._flops import layer_flops, pass_flops
-from coala_jax.backbones._registry import FAMILIES
 
 # Wide enough that what the formula leaves out is small.
 WIDTH, INNER, DEPTH, LENGTH = 256, 384, 3, 64

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from coala_jax.backbones._gpt2 import GPT2, LAYER_TENSORS, GPT2Config
+from coala_jax.backbones._families._gpt2 import GPT2, LAYER_TENSORS, GPT2Config
 
 TINY = {"vocab_size": 11, "n_positions": 8, "n_embd": 4, "n_layer": 2, "n_head": 2}
 TOKENS = jnp.array([[3, 1, 4, 1, 5]])

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from coala_jax.backbones._gpt2 import FAMILY
+from coala_jax.backbones._families._gpt2 import FAMILY
 from coala_jax.backbones._support import check_support, config_faults, supported_families
 
 WEIGHTS = "model.safetensors"

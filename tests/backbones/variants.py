@@ -7,7 +7,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from coala_jax.backbones._checkpoint import load_module, read_config
-from coala_jax.backbones._registry import FAMILIES
+from coala_jax.backbones._families import FAMILIES
 
 SIZES = {
     "vocab_size": 31,

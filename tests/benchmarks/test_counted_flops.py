@@ -252,7 +252,7 @@ def test_admm_steps_are_what_the_formula_says(model):
 def backbone_of(family, fields):
     from flax import nnx
 
-    from coala_jax.backbones._registry import FAMILIES
+    from coala_jax.backbones._families import FAMILIES
 
     config = FAMILIES[family].read_config({"model_type": family, **fields})
     return config, FAMILIES[family].make(config, nnx.Rngs(0), jnp.float32)

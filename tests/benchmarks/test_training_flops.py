@@ -10,7 +10,7 @@ import pytest
 from flax import nnx
 
 from coala_jax.backbones._attention import plain_batch
-from coala_jax.backbones._registry import FAMILIES
+from coala_jax.backbones._families import FAMILIES
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 # Norms, softmax, activations and rotary embeddings, which the formula leaves out; and the scores,

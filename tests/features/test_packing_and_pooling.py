@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coala_jax.backbones._gpt2 import GPT2Config
+from coala_jax.backbones._families._gpt2 import GPT2Config
 from coala_jax.features._errors import FeatureError
 from coala_jax.features._memory import (
     DEFAULT_BUDGET,

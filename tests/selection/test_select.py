@@ -370,7 +370,7 @@ def test_targets_below_0_and_a_phase_that_forgets_them_are_refused():
     with pytest.raises(ValueError, match=f"margin: {below} targets .* are below 0"):
         choose_strengths(Params(), pairs, None, config=config, key=None)
     for margin in (None, np.zeros(40)):
-        with pytest.raises(ValueError, match="margin: every target .* is 0, and squared"):
+        with pytest.raises(ValueError, match="margin: every target .* is 0, and phase1_loss='sq"):
             choose_strengths(Params(), pairs._replace(margin=margin), None, config=config, key=None)
     for ask in (
         lambda config: choose_strengths(Params(), pairs, None, config=config, key=None),

@@ -9,7 +9,7 @@ import pytest
 from flax import nnx
 
 from coala_jax.backbones import Tokenizer, load_backbone
-from coala_jax.backbones._gpt2 import GPT2, GPT2Config
+from coala_jax.backbones._families._gpt2 import GPT2, GPT2Config
 from coala_jax.backbones._tokenizer import load_tokenizer
 from coala_jax.features._tokens import TextTemplate, encode_texts
 from coala_jax.quickstart._concepts import ASPECTS

@@ -26,7 +26,7 @@ from flax import nnx
 from tqdm import tqdm
 
 from coala_jax.backbones import Tokenizer, load_backbone, save_checkpoint
-from coala_jax.backbones._gpt2 import GPT2, GPT2Config
+from coala_jax.backbones._families._gpt2 import GPT2, GPT2Config
 from coala_jax.backbones._tokenizer import load_tokenizer
 from tools.pretrain_backbone.answers import answer_shares
 from tools.pretrain_backbone.documents import encode_documents, make_documents, pack_documents

@@ -1,4 +1,8 @@
-"""Data sets by name: the four of the COALA paper, with its counts and its split, and Nectar."""
+"""Data sets by name: those of the COALA paper, with its counts and its split, and others.
+
+A data set is one file here, an import and a place in ``KNOWN_SETS``: `load_named`, the names and
+the help of `coala-jax data get`, and what its messages list come from it.
+"""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 OUT ?= out/quickstart
 TEST_OPTIONS ?=
 
-.PHONY: help quickstart test test-slow lint format types docs bench-env clean
+.PHONY: help quickstart test test-slow lint format types docs notebooks bench-env clean
 
 help:
 	@echo "make quickstart  install into $(VENV) and run the main job; results in $(OUT)"
@@ -14,6 +14,7 @@ help:
 	@echo "make package     sdist and wheel in dist, checked"
 	@echo "make lint types  ruff (lint and format) and mypy"
 	@echo "make docs        the documentation site, in out/docs"
+	@echo "make notebooks   run the notebooks and store their outputs in them"
 	@echo "make bench-env   other packages that benchmarks compare with, in .venvs"
 
 $(BIN)/python:
@@ -59,6 +60,9 @@ types: $(VENV)/.dev
 # Every warning is an error: a link that leads nowhere, a docstring that does not parse. No network.
 docs: $(VENV)/.docs
 	$(BIN)/python -m sphinx -q -W --keep-going -b html docs out/docs
+
+notebooks: $(VENV)/.dev
+	$(BIN)/python -m tools.run_notebooks
 
 # Environments of their own for the packages that benchmarks compare with: solvers, and TRL, whose ORPO
 # may change with any version. jaxcld and pyscnn pin or pull far more than their solvers import

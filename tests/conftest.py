@@ -16,7 +16,7 @@ os.environ.setdefault(
     "XLA_FLAGS",
     "--xla_backend_optimization_level=0 --xla_cpu_parallel_codegen_split_count=1"
     " --xla_disable_hlo_passes=simplify-while-loops,while-loop-invariant-code-motion"
-    ",while-loop-constant-sinking,tree_reduction_rewriter,cpu-parallel-task-assigner,hlo-verifier"
+    ",while-loop-constant-sinking,cpu-parallel-task-assigner,hlo-verifier"
     + (
         " --xla_cpu_use_fusion_emitters=false"
         if tuple(map(int, version("jaxlib").split(".")[:2])) < (0, 11)

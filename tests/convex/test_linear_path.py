@@ -96,8 +96,9 @@ def test_above_a_huge_ridge_the_program_is_the_one_without_a_path():
 def test_the_network_adds_what_is_not_linear():
     features, unseen = draw_interaction(0), draw_interaction(1, 2000)
     params = Params(group_lasso=0.1, linear_ridge=0.05)
-    joint = solve(params, features, config=JOINT).raise_for_status()
-    alone = solve(params._replace(group_lasso=ABOVE), features, config=JOINT)
+    config = dataclasses.replace(JOINT, n_gates=Config().n_gates)
+    joint = solve(params, features, config=config).raise_for_status()
+    alone = solve(params._replace(group_lasso=ABOVE), features, config=config)
     accuracy, linear = (
         float(evaluate(params, each.head, unseen).accuracy) for each in (joint, alone)
     )

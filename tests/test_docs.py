@@ -25,8 +25,8 @@ FENCE = re.compile(
 NO_BLOCK = re.compile(r"^<!-- no block of this page is run: \S.*-->$", re.M)
 CODE = ("python", "sh", "console")
 SECONDS = 900
-# Pages that solve and extract, which is compiling: tests/conftest.py's flags make it short. They make
-# the responses of other pages slow.
+# Pages that solve and extract, which is compiling: the flags of tests/conftest.py make that short,
+# and responses, of which other pages are full, slow.
 COMPILES_MOST = ("README.md", "choosing.md", "extraction.md")
 EXTRACT = "coala-jax extract --model DIR --data pairs.jsonl.gz --out store"
 # Blocks of a page go on from each other: one process runs them all, in their order.

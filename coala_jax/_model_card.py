@@ -117,14 +117,14 @@ def _status(document: Mapping[str, Any]) -> Iterator[str]:
         yield f"> **This head is not solved: {_escaped(status)}.**"
 
 
-def solve_status(document: Mapping[str, Any]) -> Status | str:
+def solve_status(document: Mapping[str, Any]) -> Status | str | None:
     """How a ``head.json`` says that the solve ended: in its words where they are not known.
 
-    Empty where it does not say.
+    None where it does not say.
     """
     name = _at(document, "result", "status") or _at(document, "status")
     if not isinstance(name, str):
-        return ""
+        return None
     return Status.__members__.get(name.upper(), name)
 
 
@@ -275,7 +275,7 @@ def _limits(document: Mapping[str, Any]) -> list[str]:
         )
         if _number(document, "result", "baseline", "linear_probe_accuracy") is None:
             limits.append("It was not compared with a linear probe.")
-    if not solve_status(document):
+    if solve_status(document) is None:
         limits.append("How the solve ended is not recorded.")
     if _at(document, "split", "by") == "row":
         limits.append(

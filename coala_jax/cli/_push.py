@@ -68,6 +68,6 @@ def run(arguments: argparse.Namespace) -> int:
 def _unsolved(document: Mapping[str, Any]) -> list[str]:
     """What to say of a head whose file says that it is not solved."""
     status = solve_status(document)
-    if not status or (isinstance(status, Status) and status.ok):
+    if status is None or (isinstance(status, Status) and status.ok):
         return []
     return [f"this head is not solved: {str(status).lower()}; its card says so first"]

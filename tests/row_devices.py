@@ -35,14 +35,11 @@ from tests.collectives import KINDS, Dumped
 # number a pair of the 8 candidates for gates.
 PAIRS, GROUPS, MEMBERS, WIDTH, GATES, BATCH = 2048, 1024, 4, 3, 2, 40
 ON_PAIRS = Config(phase1_loss="bradley_terry", n_gates=GATES)
-SINGLE = Config(
-    phase1_loss="logistic", phase2_objective="pointwise", linear_path=True, n_gates=GATES
-)
 RANKED = Config(phase1_loss="plackett_luce", linear_path=True, n_gates=GATES)
 CHOSEN = dataclasses.replace(SELECTED, n_gates=GATES)
 GRID = Grid((0.5, 0.2), (1.0, 0.1), (0.1,))
 # Most of it is compiling: on two devices the others are as these are.
-ON_TWO = ("solve", "solve groups", "finetune in batches", "select")
+ON_TWO = ("solve", "finetune in batches", "select")
 
 
 def draw_pairs(rng):
@@ -105,9 +102,7 @@ def calls(pairs, groups, head, certificate):
     listwise = dataclasses.replace(CHOSEN, phase1_loss="listwise", model="relu")
     return {
         "solve": (lambda: solve(params, pairs, config=ON_PAIRS, eval_features=pairs), of_solution),
-        "solve single responses": (lambda: solve(params, pairs, config=SINGLE), of_solution),
         "solve groups": (lambda: solve(params, groups, config=RANKED), of_solution),
-        "finetune": (lambda: finetune(params, head, pairs, config=ON_PAIRS), of_phase2),
         "finetune in batches": (lambda: finetune(params, head, pairs, config=batches), of_phase2),
         "certify": (lambda: certify(params, pairs, certificate, config=ON_PAIRS), of_values),
         "evaluate": (lambda: evaluate(params, head, pairs, config=ON_PAIRS), of_values),

@@ -15,10 +15,9 @@ PAGE = ROOT / "docs" / "functional.md"
 
 @pytest.mark.slow
 def test_the_code_of_the_page_runs(tmp_path):
-    """In a process of its own, with the optimisations of XLA that the other tests do without."""
+    """In a process of its own, as a reader runs it."""
     blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
-    environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
-    environment["PYTHONPATH"] = str(ROOT)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         [sys.executable, "-c", "\n".join(blocks)],
         capture_output=True,

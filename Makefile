@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 OUT ?= out/quickstart
 TEST_OPTIONS ?=
 
-.PHONY: help quickstart test test-slow lint format types docs notebooks bench-env clean
+.PHONY: help quickstart test test-slow lint format types docs notebooks package bench-env clean
 
 help:
 	@echo "make quickstart  install into $(VENV) and run the main job; results in $(OUT)"
@@ -89,7 +89,6 @@ bench-env: $(VENV)/.dev .venvs/bench-jaxcld/.ready .venvs/bench-scnn/.ready .ven
 	touch $@
 
 # What an index would get: the wheel is made of the sdist, so that both are whole.
-.PHONY: package
 package: $(VENV)/.dev
 	rm -rf dist build
 	$(BIN)/python -m build --outdir dist . >/dev/null

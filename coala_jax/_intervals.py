@@ -23,6 +23,12 @@ class Interval(NamedTuple):
     low: float
     high: float
 
+    def within(self, lowest: float, highest: float) -> Interval:
+        """The same with ends no farther out than the mean can be; NaN stays."""
+        if self.low != self.low:
+            return self
+        return Interval(self.mean, max(self.low, lowest), min(self.high, highest))
+
 
 # Of nothing.
 UNKNOWN = Interval(float("nan"), float("nan"), float("nan"))

@@ -67,8 +67,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run the command; gives the exit code."""
     from coala_jax.evaluation import arena_hard
+    from coala_jax.evaluation._shown_answers import edited_notes
     from coala_jax.evaluation.arena_hard._answers import styles_of
-    from coala_jax.evaluation.arena_hard._judgments import battles_of, edited_notes
+    from coala_jax.evaluation.arena_hard._judgments import battles_of, shown_answers
     from coala_jax.evaluation.arena_hard._report import score_lines, score_report
     from coala_jax.evaluation.arena_hard._scores import place_notes
 
@@ -87,7 +88,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.answers is not None:
         named = {name for row in judgments.rows for name in (row.model, row.baseline)}
         systems = arena_hard.read_answer_folder(arguments.answers, named)
-        notes += edited_notes(judgments.rows, systems)
+        notes += edited_notes(shown_answers(judgments.rows, systems))
         sha256 |= {each.answers.name: each.answers.sha256 for each in systems.values()}
         styles, counter = styles_of(systems, _token_counter(arguments))
     by_category = {category: judgments.of(category) for category in judgments.categories()}

@@ -59,7 +59,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--items",
         type=positive_integer,
         metavar="N",
-        help=f"prompts that each of them judges (default: all, at most {USUAL_ITEMS})",
+        help="prompts that each of them judges (default: all whose answers differ, at most "
+        f"{USUAL_ITEMS})",
     )
     add_fields(parser, Design, DRAWN, takes=dict.fromkeys(DRAWN, natural_number), defaults=DESIGN)
     parser.add_argument(
@@ -105,14 +106,16 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run the command; gives the exit code."""
     from coala_jax.evaluation.blind._make import plan_study, read_checks, write_study
-    from coala_jax.evaluation.blind._study import make_study, systems_named
+    from coala_jax.evaluation.blind._study import different, make_study, systems_named
 
     sources = [_named(text, "=", "--answers NAME=FILE") for text in arguments.answers]
     names, files_of_answers = zip(*sources, strict=True)
     if len(set(names)) < len(names):
         raise UsageError(f"--answers: {', '.join(names)} must be different names")
     prompts, answers = matched_answers(files_of_answers, names, arguments.questions)
-    items = arguments.items or min(len(prompts), USUAL_ITEMS)
+    texts = ([one.by_question[each].text for one in answers] for each in prompts)
+    shown = sum(bool(different(its)) for its in texts)
+    items = arguments.items or min(shown or len(prompts), USUAL_ITEMS)
     design = from_options(arguments, Design, places=arguments.participants, items=items)
     study = make_study(
         prompts,
@@ -146,11 +149,11 @@ def run(arguments: argparse.Namespace) -> int:
         warning_line(f"{count} texts of the page name {name}, which may tell whose they are")
         for name, count in named.items()
     ]
-    least = 2.0 ** (1 - len(prompts))
+    least = 2.0 ** (1 - shown)
     if least > 1 - arguments.level:
         lines.append(
             warning_line(
-                f"with {len(prompts)} prompts no p-value can be below {least:.2g}, whatever people "
+                f"with {shown} prompts no p-value can be below {least:.2g}, whatever people "
                 "choose; draw more prompts (`blind size` says how many people they need)"
             )
         )

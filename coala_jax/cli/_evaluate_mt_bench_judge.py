@@ -40,7 +40,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--judge-prompts",
         metavar="FILE",
-        help="FastChat's data/judge_prompts.jsonl (default: prompts in words of this package, "
+        help="FastChat's data/judge_prompts.jsonl (default: prompts in our own words, "
         "whose grades are not comparable with published ones)",
     )
     parser.add_argument(

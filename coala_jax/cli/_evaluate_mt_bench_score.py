@@ -31,7 +31,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[],
         metavar="FILE",
-        help="answers of the models, one file each, whose lengths stand beside the scores",
+        help="answers of the models, one file each: their lengths stand beside the scores, and "
+        "those that the judge was not shown are named",
     )
     parser.add_argument(
         "--against",
@@ -46,6 +47,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run the command; gives the exit code."""
     from coala_jax.data import SourceOptions
+    from coala_jax.evaluation._own_wording import own_words_note
     from coala_jax.evaluation.mt_bench import (
         model_scores,
         pair_scores,
@@ -54,11 +56,11 @@ def run(arguments: argparse.Namespace) -> int:
         read_questions,
     )
     from coala_jax.evaluation.mt_bench._answers import mean_lengths
+    from coala_jax.evaluation.mt_bench._judgments import answer_notes
     from coala_jax.evaluation.mt_bench._report import (
         pair_lines,
         pair_result,
         pair_warnings,
-        prompt_warnings,
         single_lines,
         single_result,
         single_warnings,
@@ -83,6 +85,7 @@ def run(arguments: argparse.Namespace) -> int:
         warnings = single_warnings(scores)
         result = single_result(judgments.judge, scores, lengths)
         lines = single_lines(judgments.judge, scores, lengths)
-    warnings += prompt_warnings(judgments)
+    warnings += own_words_note(judgments.by_own_prompts)
+    warnings += answer_notes(judgments.pairs or judgments.single, answers)
     lines = [*map(warning_line, warnings), *lines]
     return report(arguments, {**result, "warnings": warnings}, lines, file=out)

@@ -10,6 +10,8 @@ def interval_text(
 ) -> str:
     """A mean with the ends of its interval; "unknown" where there is no mean.
 
+    Ends that are the mean, since all values are alike, are said to be none.
+
     Args:
         interval: whose ends are NaN where a single cluster allows none.
         digits: behind the point.
@@ -20,5 +22,8 @@ def interval_text(
     mean, low, high = (scale * end for end in interval)
     if mean != mean:
         return "unknown"
-    ends = f" [{low:.{digits}f}, {high:.{digits}f}]" if low == low else alone and f" ({alone})"
+    if low == high:
+        ends = " (all alike, no interval)"
+    else:
+        ends = f" [{low:.{digits}f}, {high:.{digits}f}]" if low == low else alone and f" ({alone})"
     return f"{mean:.{digits}f}{unit}{ends}"

@@ -65,7 +65,19 @@ def own_wording_warnings(wordings: Iterable[Wording | None]) -> list[str]:
     Args:
         wordings: of each judgment, as `read_wording` gives them.
     """
-    count = sum(wording is not None and wording.name == OWN_WORDING for wording in wordings)
+    names = [wording.name for wording in wordings if wording is not None]
+    count = names.count(OWN_WORDING)
+    notes = own_words_note(count)
+    if 0 < count < len(names):
+        notes.append(
+            f"{len(names) - count} others were made in other words: they are not comparable with "
+            "these either"
+        )
+    return notes
+
+
+def own_words_note(count: int) -> list[str]:
+    """A note where so many judgments were made in our own words; none of none."""
     if not count:
         return []
     return [

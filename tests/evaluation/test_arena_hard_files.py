@@ -8,6 +8,7 @@ import pytest
 from coala_jax.evaluation import EvaluationError
 from coala_jax.evaluation._chat import Reply
 from coala_jax.evaluation._own_wording import OWN_WORDING, Wording
+from coala_jax.evaluation._shown_answers import edited_notes
 from coala_jax.evaluation.arena_hard import (
     Style,
     TokenCounter,
@@ -27,7 +28,7 @@ from coala_jax.evaluation.arena_hard._games import (
     requests_of,
     verdict,
 )
-from coala_jax.evaluation.arena_hard._judgments import edited_notes
+from coala_jax.evaluation.arena_hard._judgments import shown_answers
 from coala_jax.evaluation.arena_hard._style import ESTIMATE
 from coala_jax.evaluation.arena_hard._unread_games import unread_games
 from tests.evaluation.arena_hard_files import (
@@ -404,10 +405,15 @@ def test_answers_edited_after_they_were_judged_are_noted(bench):
     matches = matches_of(bench)
     rows = judgment_rows(matches, judge_for("mine")(requests_of(matches)), judge="j", model="mine")
     judgments = read_judgments([write_rows(folder / "j" / "mine.jsonl", rows)])
-    assert edited_notes(judgments.rows, read_answer_folder(folder / "model_answer")) == []
+    systems = read_answer_folder(folder / "model_answer")
+    assert edited_notes(shown_answers(judgments.rows, systems)) == []
     texts = [f"mine says **{question.uid}**." for question in questions]
     texts[2] = "mine says otherwise"
     edited = answer_rows(questions, texts, "mine")
     write_rows(folder / "model_answer" / "mine.jsonl", edited)
-    (note,) = edited_notes(judgments.rows, read_answer_folder(folder / "model_answer"))
+    systems = read_answer_folder(folder / "model_answer")
+    (note,) = edited_notes(shown_answers(judgments.rows, systems))
     assert note.startswith("1 answers of mine are not those") and "row 3" in note
+    mine = read_answers(folder / "model_answer" / "mine.jsonl").answers
+    with pytest.raises(EvaluationError, match="give the answers of another system"):
+        make_matches(questions, mine, [mine])

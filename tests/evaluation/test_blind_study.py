@@ -195,6 +195,18 @@ def test_the_command_makes_a_study_and_says_what_may_give_it_away(files, capsys)
     assert "another --out" in capsys.readouterr().err
 
 
+def test_by_default_people_judge_the_prompts_whose_answers_differ(files, capsys):
+    rows = [json.loads(line) for line in (files / "alpha.jsonl").read_text().splitlines()]
+    other = [{**row, "answer": f"no, {row['answer']}" if n > 1 else row["answer"]}
+             for n, row in enumerate(rows)]  # fmt: skip
+    (files / "other.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in other))
+    names = ["--answers", f"alpha={files}/alpha.jsonl", "--answers", f"other={files}/other.jsonl"]
+    command = ["evaluate", "blind", "make", *names, "--participants", "4", "--repeats", "0"]
+    assert main([*command, "--checks", "0", "--out", str(files / "study")]) == 0
+    shown = capsys.readouterr().out
+    assert "4 pairs for each of 4 people" in shown and "with 4 prompts no p-value can be" in shown
+
+
 def test_both_sides_of_generated_lines_are_systems(files, capsys):
     """What `coala-jax generate --data prompts.jsonl --out lines.jsonl` writes."""
     lines = [

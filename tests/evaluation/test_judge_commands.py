@@ -77,7 +77,7 @@ def test_a_pair_of_files_gives_a_win_rate_and_lines_of_verdicts(run, tmp_path):
     assert found["first_place"]["mean"] == 0.5 and found["longer_wins"] == 1
     assert found["judge"]["cached"] == 2 * COUNT and found["judge"]["asked"] == 0
     assert [each["system"] for each in found["systems"]] == ["ours", "theirs"]
-    assert found["prompt"]["name"] == "own wording"
+    assert found["prompt"]["name"] == "coala-jax's own words"
     lines = [json.loads(line) for line in out.read_text().splitlines()]
     assert [line["question"] for line in lines] == [f"q{n}" for n in range(COUNT)]
     for line in lines:

@@ -58,7 +58,9 @@ def test_the_prompt_that_fits_is_found_and_accounted_for(file):
     assert pair.name == "pair" == choose_judge_prompt(file, "pair", PAIRWISE).name
     assert pair.account()["file_sha256"] == file_sha256(file)
     assert choose_judge_prompt(file, None, SINGLE).name == "single"
-    assert COMPARE.account()["name"] == "own wording" and COMPARE.account()["file"] is None
+    assert (
+        COMPARE.account()["name"] == "coala-jax's own words" and COMPARE.account()["file"] is None
+    )
     hashes = {each.account()["text_sha256"] for each in (COMPARE, COMPARE_IN_A_TOKEN, GRADE, pair)}
     assert len(hashes) == 4
 

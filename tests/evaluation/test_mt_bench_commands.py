@@ -97,7 +97,7 @@ def test_answers_are_graded_and_scored(folder, capsys):
     assert json.loads((folder / "score.json").read_text())["models"] == result["models"]
     shown = run(capsys, *score).out
     assert "warning: ours: all grades came out alike, and the interval says nothing" in shown
-    assert "ours: 8.00 [8.00, 8.00], 4 questions" in shown
+    assert "ours: 8.00 (all alike, no interval), 4 questions" in shown
     assert "4 questions, MT-Bench has 80; a mean over some" in shown
     assert "mean characters    11 and 11 by turn" in shown
     assert "writing            8.00 (one question alone, no interval)" in shown
@@ -123,10 +123,26 @@ def test_answers_are_compared_and_scored(folder, capsys):
 
 def test_words_of_our_own_are_said_and_warned_of(folder, capsys):
     words = (*JUDGE, "--reference", "reference.jsonl", "--out", "single.jsonl")
-    assert "prompts of the judge: words of this package" in run(capsys, *words).out
+    assert "prompts of the judge: coala-jax's own words" in run(capsys, *words).out
     assert read_lines(folder / "single.jsonl")[0]["judge"] == ["stand-in", "coala-jax/single-v1"]
     shown = run(capsys, "score", "single.jsonl").out
-    assert "warning: 8 judgments were asked for in words of this package" in shown
+    assert "warning: 8 judgments were made in coala-jax's own words" in shown
+
+
+@pytest.mark.parametrize("kind", [(), ("--baseline", "base.jsonl")])
+def test_answers_that_were_not_judged_are_named(folder, capsys, kind):
+    words = (*JUDGE, *kind, "--reference", "reference.jsonl", "--out", "judged.jsonl")
+    run(capsys, *words)
+    score = ("score", "judged.jsonl", "--answers", "ours.jsonl")
+    assert "not those that the judge was shown" not in run(capsys, *score).out
+    rows = read_lines(folder / "ours.jsonl")
+    rows[2]["choices"][0]["turns"][1] += " edited"
+    write_lines(folder / "ours.jsonl", rows)
+    write_lines(folder / "other.jsonl", [{**row, "model_id": "other"} for row in rows])
+    shown = run(capsys, *score, "other.jsonl").out
+    assert "warning: 1 answers of ours are not those that the judge was shown" in shown
+    assert "ours.jsonl: row 3" in shown
+    assert "other.jsonl: answers of other, of which there is no judgment" in shown
 
 
 def test_replies_that_are_missing_or_say_nothing_are_counted_and_left_out(

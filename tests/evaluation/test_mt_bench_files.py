@@ -197,8 +197,8 @@ def test_own_prompts_ask_all_that_fastchats_do(folder, kind):
     for name, prompt in ours.items():
         assert prompt.name == f"coala-jax/{name}"  # no judgment by it passes for one by theirs
         assert places_of(prompt.template) == places_of(PLACES[name])
-        verdict = "[[6]]" if kind == "single" else "[[C]]"
-        assert verdict in prompt.system
+        verdict = "[[5]]" if kind == "single" else "[[C]]"
+        assert verdict in prompt.template
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from coala_jax.evaluation import EvaluationError
 from coala_jax.evaluation._chat import Reply
 from coala_jax.evaluation.mt_bench import (
     judgment_lines,
+    own_judge_prompts,
     pair_matches,
     read_answers,
     read_judge_prompts,
@@ -186,6 +187,15 @@ def test_what_cannot_be_read_is_counted_by_why(folder):
     winners = unread_replies(pairs(folder), said * 2)
     assert winners.counts == {"a reply without a verdict": 6, **shared}
     assert winners.example == "[[8]]"
+
+
+def test_a_judge_that_repeats_its_task_gives_no_grade(folder):
+    """Our own task, as FastChat's, shows a grade as an example."""
+    questions, ours, _, references, _ = read(folder, "single")
+    matches = single_matches(questions, [ours], references, own_judge_prompts("single"))
+    echoes = [Reply(f"[[9]] {each.messages[-1][1]}") for each in requests_of(matches)]
+    assert {line["score"] for line in judgment_lines(matches, echoes, "j")} == {-1}
+    assert unread_replies(matches, echoes).counts == {"a reply that repeats what was asked": 8}
 
 
 def test_two_models_of_one_name_are_an_error(folder, tmp_path):

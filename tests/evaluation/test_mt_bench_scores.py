@@ -158,6 +158,13 @@ def test_both_turns_of_a_question_are_one_cluster():
     assert scores.both == pytest.approx(scores.turns[1])
 
 
+def test_intervals_of_grades_end_where_grades_do():
+    (scores,) = model_scores([single(0, 1, "ours", 10), single(1, 1, "ours", 4)])
+    assert scores.both == (7, 1, 10)
+    (scores,) = model_scores([single(0, 1, "ours", 10), single(1, 1, "ours", 2023)])
+    assert (scores.both.low, scores.both.high) == (1, 2023)  # as FastChat counts it
+
+
 def test_a_judge_that_takes_the_first_answer_is_found_out():
     models = ("ours", "base")
     first = [pair(n, 1, models, "model_1", "model_2") for n in range(20)]

@@ -32,5 +32,8 @@ def test_any_change_of_our_own_words_is_another_checksum():
 def test_only_judgments_in_our_own_words_are_noted():
     theirs = Wording("judge.txt", "ab12")
     assert own_wording_warnings([None, theirs]) == []
-    (note,) = own_wording_warnings([own_wording("Compare."), theirs, None, own_wording("Grade.")])
+    note, other = own_wording_warnings(
+        [own_wording("Compare."), theirs, None, own_wording("Grade.")]
+    )
     assert note.startswith("2 judgments were made in coala-jax's own words: not comparable")
+    assert other.startswith("1 others were made in other words")  # one is not known

@@ -12,9 +12,9 @@ from coala_jax.evaluation._answer_formats import read_answer_file
 from coala_jax.evaluation._benchmark_rows import BenchmarkRow
 from coala_jax.evaluation._chat import Reply
 from coala_jax.evaluation._order_effect import order_warnings
+from coala_jax.evaluation._shown_answers import Shown, edited_notes, is_on_lines
 from coala_jax.evaluation.alpaca_eval import Question, _l1_newton
 from coala_jax.evaluation.alpaca_eval._length_data import order_notes
-from coala_jax.evaluation.arena_hard._judgments import _shows
 from coala_jax.evaluation.judge import JudgeSettings, grade_answers, judge_pairs
 from coala_jax.evaluation.judge._cache import HEADER, read_cache
 from coala_jax.evaluation.judge._reading import read_completion
@@ -148,7 +148,16 @@ def test_a_judge_that_sees_the_place_is_named():
 
 @pytest.mark.parametrize(("answer", "shown"), [("GOOD 0", True), ("GOOD", False), ("0", False)])
 def test_a_part_of_an_answer_is_not_the_answer_that_was_shown(answer, shown):
-    assert _shows("<start>\nGOOD 0\n<end>", answer) == shown
+    assert is_on_lines("<start>\nGOOD 0\n<end>", answer) == shown
+
+
+def test_where_no_prompt_has_answers_on_lines_of_their_own_they_are_found_in_it():
+    rows = [
+        Shown("mine", f"A: answer {n}. B: none", f"answer {n}", "a", f"row {n}") for n in (1, 2)
+    ]
+    assert edited_notes(rows) == []
+    (note,) = edited_notes([*rows, rows[0]._replace(answer="another", place="row 3")])
+    assert note.startswith("1 answers of a are not") and "first row 3" in note
 
 
 def test_instructions_in_another_order_than_the_sets_are_named():

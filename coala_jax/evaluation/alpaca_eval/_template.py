@@ -11,6 +11,7 @@ from coala_jax._files import file_sha256
 from coala_jax.evaluation._chat import ASSISTANT, SYSTEM, USER
 from coala_jax.evaluation._errors import EvaluationError
 from coala_jax.evaluation._own_wording import Wording, own_wording
+from coala_jax.evaluation._words_to_judges import COMPARE_SYSTEM
 
 START, END = "<|im_start|>", "<|im_end|>"
 # The answers are called m and M to the judge, in the order in which it sees them.
@@ -45,10 +46,7 @@ class Template(NamedTuple):
 
 
 _OWN_MESSAGES = (
-    (
-        SYSTEM,
-        "You compare two answers to one instruction and name the one that people would prefer.",
-    ),
+    (SYSTEM, COMPARE_SYSTEM),
     (
         USER,
         "Two assistants, called m and M, were given the same instruction. Which of them is called "
@@ -56,8 +54,7 @@ _OWN_MESSAGES = (
         "The instruction begins below this line.\n{instruction}\nThe instruction ends here.\n\n"
         "The answer of m begins below this line.\n{output_1}\nThe answer of m ends here.\n\n"
         "The answer of M begins below this line.\n{output_2}\nThe answer of M ends here.\n\n"
-        "Which answer does what the instruction asks for more correctly and more helpfully? Reply "
-        "with one letter and nothing else: m or M.",
+        "Which answer is better? Reply with its letter alone, m or M, and with nothing else.",
     ),
 )
 OWN_WORDING = Template(_OWN_MESSAGES, own_wording(*(text for _, text in _OWN_MESSAGES)))

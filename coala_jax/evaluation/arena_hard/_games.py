@@ -85,7 +85,8 @@ def make_matches(
 
     Raises:
         EvaluationError: answers that are not to these questions, a category that has none of them
-            or whose baseline is not given, a baseline without an answer, or nothing to judge.
+            or whose baseline is not given, a baseline without an answer or that is the system
+            itself, or nothing to judge.
     """
     require_answered((question.uid for question in questions), answers, partial=True)
     wanted = _of_categories(questions, categories)
@@ -98,6 +99,11 @@ def make_matches(
         if answer is None:
             continue
         baseline = _baseline_of(question.category, baselines)
+        if baseline.system == answers.system:
+            raise EvaluationError(
+                f"{answers.name}: answers of {answers.system}, as those of the baseline "
+                f"{baseline.name} are; give the answers of another system"
+            )
         against = baseline.by_question.get(question.uid)
         if against is None:
             raise EvaluationError(

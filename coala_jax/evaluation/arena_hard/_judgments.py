@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -16,6 +15,7 @@ from coala_jax.evaluation._benchmark_rows import BenchmarkRow, benchmark_rows, b
 from coala_jax.evaluation._chat import USER
 from coala_jax.evaluation._errors import EvaluationError
 from coala_jax.evaluation._own_wording import Wording, own_wording_warnings, read_wording
+from coala_jax.evaluation._shown_answers import Shown
 from coala_jax.evaluation.arena_hard._answers import StyledAnswers, answer_files
 from coala_jax.evaluation.arena_hard._games import VERDICTS
 from coala_jax.evaluation.arena_hard._questions import BASELINES, Question, category_of, uid_of
@@ -169,30 +169,21 @@ def battles_of(rows: Sequence[Judgment], scoring: Scoring = "v2.0") -> Battles:
     )
 
 
-def _shows(prompt: str, answer: str) -> bool:
-    """Whether an answer stands in a prompt on lines of its own: a part of one does not."""
-    return re.search(rf"(?:^|\n){re.escape(answer)}(?:\n|$)", prompt) is not None
-
-
-def edited_notes(rows: Iterable[Judgment], systems: Mapping[str, StyledAnswers]) -> list[str]:
-    """Notes of answers that are not those which the judge was shown.
+def shown_answers(
+    rows: Iterable[Judgment], systems: Mapping[str, StyledAnswers]
+) -> Iterator[Shown]:
+    """Answers beside what the judge was shown of their systems.
 
     Args:
-        rows: whose files say what the judge was shown.
+        rows: of judgments; those of files that do not say what was shown give none.
         systems: answers by the name of the system.
     """
-    edited: dict[str, list[str]] = {}
     for row in rows:
         for system in (row.model, row.baseline):
-            answers = systems[system].answers if system in systems else None
-            answer = answers and answers.by_question.get(row.uid)
-            if answer and any(shown and not _shows(shown, answer.text) for shown in row.prompts):
-                edited.setdefault(system, []).append(answer.place)
-    return [
-        f"{len(set(places))} answers of {system} are not those that the judge was shown, first "
-        f"{places[0]}: the scores are of others; give the answers that were judged"
-        for system, places in edited.items()
-    ]
+            answers = systems[system].answers.by_question if system in systems else {}
+            if (answer := answers.get(row.uid)) is not None:
+                for prompt in filter(None, row.prompts):
+                    yield Shown(row.category, prompt, answer.text, system, answer.place)
 
 
 def _judgment(row: BenchmarkRow) -> Judgment:

@@ -13,6 +13,7 @@ from coala_jax._json import read_json_object
 from coala_jax.evaluation._chat import SYSTEM, USER
 from coala_jax.evaluation._errors import EvaluationError
 from coala_jax.evaluation._own_wording import OWN_WORDING, Wording, own_wording
+from coala_jax.evaluation._words_to_judges import COMPARE_SYSTEM
 
 PARTS = ("QUESTION", "ANSWER_A", "ANSWER_B")
 # What v0.1 called them.
@@ -29,16 +30,11 @@ _VERDICT = (
     "better, [[A=B]] if neither is better, [[B>A]] if B is somewhat better, [[B>>A]] if B is much "
     "better."
 )
-_COMPARE = (
-    "You compare what two assistants, A and B, answered to the same request. Judge how well each "
-    "answer serves the person who asked: whether it is right, keeps to the request, and says what "
-    "is needed and nothing else. Ignore which of them comes first, and do not reward length. "
-)
 _OWN_SYSTEM = {
-    ANY: f"{_COMPARE}First work out an answer of your own, then name the faults of each of the two "
-    f"by comparison with it. {_VERDICT}",
-    "creative_writing": f"{_COMPARE}Name the strengths and the faults of each, its imagination and "
-    f"its style among them. {_VERDICT}",
+    ANY: f"{COMPARE_SYSTEM} First work out an answer of your own, then name the faults of each of "
+    f"the two by comparison with it. {_VERDICT}",
+    "creative_writing": f"{COMPARE_SYSTEM} Name the strengths and the faults of each, its "
+    f"imagination and its style among them. {_VERDICT}",
 }
 _OWN_TEMPLATE = (
     "[Request]\n{QUESTION}\n\n[Answer of assistant A]\n{ANSWER_A}\n[End of A]\n\n"

@@ -85,7 +85,7 @@ def make_study(
     _require_web_address(completion_url)
     rng = np.random.default_rng(list(hashlib.sha256(secret + b"draws").digest()))
     texts = {question: [one.by_question[question].text for one in answers] for question in prompts}
-    pairs = {question: _different(its) for question, its in texts.items()}
+    pairs = {question: different(its) for question, its in texts.items()}
     questions = [question for question in prompts if pairs[question]]
     given = bool(checks)
     checks = list(checks) or shuffled_checks(prompts, texts, design.checks, rng)
@@ -172,8 +172,8 @@ def systems_named(page: Mapping[str, Any], systems: Sequence[str]) -> dict[str, 
     return {name: count for name, count in counts.items() if count}
 
 
-def _different(texts: Sequence[str]) -> list[tuple[int, int]]:
-    """Pairs of systems whose answers can be told apart."""
+def different(texts: Sequence[str]) -> list[tuple[int, int]]:
+    """Pairs of systems, by their places, whose answers to a prompt can be told apart."""
     bare = [" ".join(text.split()) for text in texts]
     return [
         (one, other)

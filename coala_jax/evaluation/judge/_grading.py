@@ -15,6 +15,8 @@ from coala_jax.evaluation.judge._pairwise import MAX_TOKENS
 from coala_jax.evaluation.judge._prompts import GRADE, JudgePrompt
 from coala_jax.evaluation.judge._readable import require_readable
 from coala_jax.evaluation.judge._verdicts import (
+    HIGHEST_GRADE,
+    LOWEST_GRADE,
     Unread,
     Verdict,
     grade_verdict,
@@ -136,7 +138,9 @@ def grade_answers(
     lengths = np.array([each.characters for each in read], np.float64)
     return Grades(
         grades,
-        cluster_interval(scores, [each.question for each in read]),
+        cluster_interval(scores, [each.question for each in read]).within(
+            LOWEST_GRADE, HIGHEST_GRADE
+        ),
         len(read),
         float(lengths.mean()),
         _rank_correlation(scores, lengths),

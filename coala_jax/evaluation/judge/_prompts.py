@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from coala_jax._files import file_sha256
+from coala_jax.evaluation import _words_to_judges as own
 from coala_jax.evaluation._benchmark_rows import BenchmarkRow, benchmark_rows
 from coala_jax.evaluation._chat import SYSTEM, USER
 from coala_jax.evaluation._errors import EvaluationError
-from coala_jax.evaluation.judge import _own_wording as own
+from coala_jax.evaluation._own_wording import OWN_WORDING
 
 Kind = Literal["pairwise", "single"]
 PAIRWISE: Kind = "pairwise"
@@ -22,7 +23,6 @@ FIELDS: Mapping[Kind, tuple[str, ...]] = {
     PAIRWISE: ("question", "answer_a", "answer_b"),
     SINGLE: ("question", "answer"),
 }
-OWN_WORDING = "own wording"
 # Braces that `str.format` reads as one, and placeholders.
 _MARK = re.compile(r"\{\{|\}\}|\{(\w+)\}")
 

@@ -91,16 +91,20 @@ def grade_digits(text: str, *, last: bool = False) -> str | None:
 
 
 def without_echo(request: ChatRequest, reply: Reply, verdict: Verdict) -> Verdict:
-    """The verdict, unless the reply repeats how the request ends, with the marks that stand there.
+    """The verdict, unless it was read of a reply that `is_echo`."""
+    echoes = verdict.score is not None and is_echo(request, reply)
+    return Verdict(None, ECHO) if echoes else verdict
+
+
+def is_echo(request: ChatRequest, reply: Reply) -> bool:
+    """Whether a reply repeats how the request ends, with the marks that stand there.
 
     Args:
         request: whose last message ends in what the judge has to do.
         reply: to it.
-        verdict: that was read of the reply.
     """
     asked = request.messages[-1][1].rstrip()
-    echoes = len(asked) > _ECHOED and asked[-_ECHOED:] in (reply.text or "")
-    return Verdict(None, ECHO) if echoes and verdict.score is not None else verdict
+    return len(asked) > _ECHOED and asked[-_ECHOED:] in (reply.text or "")
 
 
 class Unread(NamedTuple):

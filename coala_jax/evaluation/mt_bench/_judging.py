@@ -9,7 +9,7 @@ from coala_jax.evaluation._benchmark_rows import NO_TIME, Answer, Answers
 from coala_jax.evaluation._chat import ChatRequest, Reply, require_one_reply_each
 from coala_jax.evaluation._errors import EvaluationError
 from coala_jax.evaluation.judge import JudgePrompt
-from coala_jax.evaluation.judge._verdicts import Unread, unread
+from coala_jax.evaluation.judge._verdicts import Unread, is_echo, unread, without_echo
 from coala_jax.evaluation.mt_bench._judge_prompts import (
     PAIRWISE,
     SINGLE,
@@ -125,6 +125,8 @@ def judgment_lines(
     """Rows of ``model_judgment/JUDGE_single.jsonl`` or ``JUDGE_pair.jsonl`` of FastChat.
 
     A judge that could not be reached has said ``$ERROR$``, as there: a grade of -1, or no winner.
+    So has a reply that repeats what was asked, in which FastChat's script finds the example of a
+    grade that its prompt shows.
 
     Args:
         matches: that were asked about.
@@ -138,10 +140,9 @@ def judgment_lines(
     left = iter(replies)
     lines = []
     for match in matches:
-        said = [judgment_text(next(left)) for _ in match.requests]
-        asked = [request.messages[-1][1] for request in match.requests]
-        made = _pair_fields if len(said) > 1 else _single_fields
-        fields = made(match, said, asked)
+        games = [_game(request, next(left)) for request in match.requests]
+        made = _pair_fields if len(games) > 1 else _single_fields
+        fields = made(match, games)
         shared = {"judge": [judge, match.prompt], "turn": match.turn, "tstamp": NO_TIME}
         lines.append({"question_id": match.question.id, **fields, **shared})
     return lines
@@ -151,31 +152,45 @@ def unread_replies(matches: Sequence[Match], replies: Sequence[Reply]) -> Unread
     """What of the replies to `requests_of` matches gives neither a grade nor a winner, and why."""
     compared = [len(match.requests) > 1 for match in matches for _ in match.requests]
     verdicts = [
-        reply_verdict(reply, compared=each) for reply, each in zip(replies, compared, strict=True)
+        without_echo(request, reply, reply_verdict(reply, compared=each))
+        for request, reply, each in zip(requests_of(matches), replies, compared, strict=True)
     ]
     return unread(replies, verdicts)
 
 
-def _single_fields(match: Match, said: Sequence[str], asked: Sequence[str]) -> dict[str, Any]:
+class _Game(NamedTuple):
+    """What the judge was asked, what it said, and what of that may hold a verdict."""
+
+    asked: str
+    said: str
+    read: str
+
+
+def _game(request: ChatRequest, reply: Reply) -> _Game:
+    said = judgment_text(reply)
+    return _Game(request.messages[-1][1], said, "" if is_echo(request, reply) else said)
+
+
+def _single_fields(match: Match, games: Sequence[_Game]) -> dict[str, Any]:
     return {
         "model": match.models[0],
-        "user_prompt": asked[0],
-        "judgment": said[0],
-        "score": single_score(said[0]),
+        "user_prompt": games[0].asked,
+        "judgment": games[0].said,
+        "score": single_score(games[0].read),
     }
 
 
-def _pair_fields(match: Match, said: Sequence[str], asked: Sequence[str]) -> dict[str, Any]:
-    first, second = map(pair_verdict, said)
+def _pair_fields(match: Match, games: Sequence[_Game]) -> dict[str, Any]:
+    first, second = (pair_verdict(game.read) for game in games)
     return {
         MODEL_1: match.models[0],
         MODEL_2: match.models[1],
         "g1_winner": _FIRST_GAME.get(first, first),
         "g2_winner": _SECOND_GAME.get(second, second),
-        "g1_user_prompt": asked[0],
-        "g1_judgment": said[0],
-        "g2_user_prompt": asked[1],
-        "g2_judgment": said[1],
+        "g1_user_prompt": games[0].asked,
+        "g1_judgment": games[0].said,
+        "g2_user_prompt": games[1].asked,
+        "g2_judgment": games[1].said,
     }
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
 from coala_jax.data._options import SourceOptions
-from coala_jax.evaluation._benchmark_rows import BenchmarkRow, benchmark_rows, by_key
+from coala_jax.evaluation._benchmark_rows import Answers, BenchmarkRow, benchmark_rows, by_key
 from coala_jax.evaluation._errors import EvaluationError
+from coala_jax.evaluation._shown_answers import Shown, edited_notes
 from coala_jax.evaluation.mt_bench._judge_prompts import OWN
 from coala_jax.evaluation.mt_bench._judging import MODEL_1, MODEL_2
 from coala_jax.evaluation.mt_bench._questions import Question, question_id
@@ -30,6 +31,7 @@ class SingleJudgment(NamedTuple):
         judge: the judge's model.
         prompt: the name of its prompt; empty where the row does not say.
         place: file and row, for messages.
+        shown: what the judge was shown; empty where the row does not say.
     """
 
     question: str
@@ -40,6 +42,7 @@ class SingleJudgment(NamedTuple):
     judge: str
     prompt: str
     place: str
+    shown: tuple[str, ...] = ()
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -60,6 +63,7 @@ class PairJudgment(NamedTuple):
         judge: the judge's model.
         prompt: the name of its prompt; empty where the row does not say.
         place: file and row, for messages.
+        shown: what the judge was shown in each game; empty where the row does not say.
     """
 
     question: str
@@ -70,6 +74,7 @@ class PairJudgment(NamedTuple):
     judge: str
     prompt: str
     place: str
+    shown: tuple[str, ...] = ()
 
 
 Judgment = TypeVar("Judgment", SingleJudgment, PairJudgment)
@@ -121,6 +126,38 @@ def read_judgments(
     if compared:
         return Judgments([], _checked(source, rows, _pair, questions))
     return Judgments(_checked(source, rows, _single, questions), [])
+
+
+def answer_notes(
+    judgments: Sequence[SingleJudgment] | Sequence[PairJudgment], answers: Sequence[Answers]
+) -> list[str]:
+    """Notes of answers that were not judged, or are not those that the judge was shown.
+
+    Args:
+        judgments: of any models; those that do not say what was shown say nothing of an edit.
+        answers: of a model each.
+    """
+    judged = {model for each in judgments for model in each.models}
+    notes = [
+        f"{each.name}: answers of {each.system}, of which there is no judgment; give those of the "
+        "models that were judged"
+        for each in answers
+        if each.system not in judged
+    ]
+    return notes + edited_notes(_shown_answers(judgments, answers))
+
+
+def _shown_answers(
+    judgments: Sequence[SingleJudgment] | Sequence[PairJudgment], answers: Sequence[Answers]
+) -> Iterator[Shown]:
+    """Both turns in prompts of the second one."""
+    for each in answers:
+        for judgment in judgments:
+            if each.system in judgment.models and judgment.question in each.by_question:
+                answer = each.by_question[judgment.question]
+                for said in answer.turns[: judgment.turn]:
+                    for prompt in judgment.shown:
+                        yield Shown(judgment.prompt, prompt, said, each.system, answer.place)
 
 
 def require_categories(
@@ -206,6 +243,7 @@ def _single(row: BenchmarkRow) -> SingleJudgment:
         row.fields.get("judgment") == FAILED,
         *_judge(row),
         row.place,
+        _shown(row, "user_prompt"),
     )
 
 
@@ -219,8 +257,21 @@ def _pair(row: BenchmarkRow) -> PairJudgment:
     models = row.text(MODEL_1), row.text(MODEL_2)
     if models[0] == models[1]:
         raise EvaluationError(f"{row.place}: compares {models[0]} with itself")
-    question = str(question_id(row))
-    return PairJudgment(question, _turn(row), models, first, second, *_judge(row), row.place)
+    return PairJudgment(
+        str(question_id(row)),
+        _turn(row),
+        models,
+        first,
+        second,
+        *_judge(row),
+        row.place,
+        _shown(row, "g1_user_prompt", "g2_user_prompt"),
+    )
+
+
+def _shown(row: BenchmarkRow, *names: str) -> tuple[str, ...]:
+    found = (row.fields.get(name) for name in names)
+    return tuple(text for text in found if isinstance(text, str) and text)
 
 
 def _turn(row: BenchmarkRow) -> int:

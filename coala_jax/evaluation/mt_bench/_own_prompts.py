@@ -4,6 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from coala_jax.evaluation._words_to_judges import (
+    COMPARE_SYSTEM,
+    COMPARE_TASK,
+    GRADE_SYSTEM,
+    GRADE_TASK,
+)
 from coala_jax.evaluation.judge import JudgePrompt
 from coala_jax.evaluation.mt_bench._judge_prompts import (
     OWN,
@@ -13,27 +19,10 @@ from coala_jax.evaluation.mt_bench._judge_prompts import (
     prompt_name,
 )
 
-_GENERAL = (
-    "Weigh whether it does what was asked, whether it is right, how useful, thorough and clear it "
-    "is, and its ideas where ideas were asked for."
+_BY_REFERENCE = "A reference answer is given: first find every mistake by comparison with it."
+_OF_SECOND = (
+    "Judge the answer to the user's second question, in the light of the whole conversation."
 )
-_BY_REFERENCE = (
-    "A reference answer is given. First compare with it and find every mistake; being right counts "
-    "most, then being useful."
-)
-_GRADE = (
-    "You grade the work of an AI assistant. {of_turn} {weigh} A long answer is not better for its "
-    "length. Explain your judgment in a few sentences. End with a grade from 1 (useless) to 10 "
-    "(could not be better) in double square brackets, exactly in this form: Rating: [[6]]"
-)
-_COMPARE = (
-    "You compare the work of two AI assistants, A and B. {of_turn} {weigh} Neither the order in "
-    "which they are shown, nor their length or names, may move you. Explain your judgment in a few "
-    "sentences. End with your verdict, exactly in one of these forms: [[A]] if A is better, [[B]] "
-    "if B is better, [[C]] if they are equally good"
-)
-_FIRST = "Judge the answer to the user's question."
-_SECOND = "Judge the answer to the user's second question, in the light of the whole conversation."
 
 
 def own_judge_prompts(kind: Kind) -> Mapping[str, JudgePrompt]:
@@ -51,13 +40,13 @@ def own_judge_prompts(kind: Kind) -> Mapping[str, JudgePrompt]:
 
 
 def _prompt(kind: Kind, reference: bool, second: bool) -> JudgePrompt:
-    words = _GRADE if kind == SINGLE else _COMPARE
-    weigh = _BY_REFERENCE if reference else _GENERAL
-    system = words.replace("{of_turn}", _SECOND if second else _FIRST).replace("{weigh}", weigh)
+    single = kind == SINGLE
+    system, task = (GRADE_SYSTEM, GRADE_TASK) if single else (COMPARE_SYSTEM, COMPARE_TASK)
     sections = _conversations(kind, reference) if second else _answers(kind, reference)
-    template = "\n\n".join(f"== {title} ==\n{text}\n== end ==" for title, text in sections)
+    template = [f"== {title} ==\n{text}\n== end ==" for title, text in sections]
+    asked = [_OF_SECOND] * second + [_BY_REFERENCE] * reference + [task]
     name = prompt_name(kind, reference=reference, second=second)
-    return JudgePrompt(f"{OWN}{name}", system, template)
+    return JudgePrompt(f"{OWN}{name}", system, "\n\n".join([*template, " ".join(asked)]))
 
 
 def _answers(kind: Kind, reference: bool) -> list[tuple[str, str]]:
@@ -82,4 +71,6 @@ def _conversations(kind: Kind, reference: bool) -> list[tuple[str, str]]:
 
 
 def _turns(who: str, place: str) -> str:
-    return "\n\n".join(f"User: {{question_{turn}}}\n\n{who}: {{{place}_{turn}}}" for turn in (1, 2))
+    return "\n\n".join(
+        f"User:\n{{question_{turn}}}\n\n{who}:\n{{{place}_{turn}}}" for turn in (1, 2)
+    )

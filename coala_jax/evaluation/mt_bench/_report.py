@@ -8,8 +8,8 @@ from typing import Any
 from coala_jax._intervals import LEVEL, Interval
 from coala_jax.evaluation._interval_text import interval_text
 from coala_jax.evaluation._order_effect import order_warnings
+from coala_jax.evaluation._own_wording import OWN_WORDING
 from coala_jax.evaluation.judge import JudgePrompt
-from coala_jax.evaluation.mt_bench._judgments import Judgments
 from coala_jax.evaluation.mt_bench._scores import HIGHEST, LOWEST, ModelScores
 from coala_jax.evaluation.mt_bench._verdicts import ERROR, FAILED, NO_SCORE
 from coala_jax.evaluation.mt_bench._win_rates import PairScores
@@ -20,7 +20,6 @@ INTERVALS = (
     f"intervals: {LEVEL:.0%}, Student's t, of win rates Wilson's; both turns of a question are one "
     "cluster"
 )
-OWN_PROMPTS = "words of this package; what they give is not comparable with published numbers"
 ALL_ALIKE = "all {} came out alike, and the interval says nothing"
 NO_INTERVAL = "one question alone, no interval"
 # Questions that MT-Bench has; the paper's Table 8 has means over 20 of them.
@@ -49,12 +48,6 @@ def single_lines(judge: str, scores: Sequence[ModelScores], lengths: Lengths) ->
         lines += [f"  {name:<18} {_shown(found)}" for name, found in each.categories.items()]
         lines += _length_lines(each.model, lengths)
     return [*lines, "grades of another judge, or of another version of it, are not comparable"]
-
-
-def prompt_warnings(judgments: Judgments) -> list[str]:
-    """Whether some were asked for in other words than FastChat's."""
-    count = judgments.by_own_prompts
-    return [f"{count} judgments were asked for in {OWN_PROMPTS}"] if count else []
 
 
 def single_warnings(scores: Sequence[ModelScores]) -> list[str]:
@@ -171,7 +164,7 @@ def judged_result(
 def judged_lines(result: Mapping[str, Any]) -> list[str]:
     """The same for people."""
     files = {prompt["file"] for prompt in result["prompts"].values()}
-    whose = " and ".join(OWN_PROMPTS if file is None else file for file in files)
+    whose = " and ".join(OWN_WORDING if file is None else file for file in files)
     return [
         f"{result['judgments']} judgments, {result['failed']} of which failed and "
         f"{result['no_verdict']} of which give no verdict; the score leaves both out",

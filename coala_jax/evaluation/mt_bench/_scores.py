@@ -89,4 +89,6 @@ def _mean(judgments: Sequence[SingleJudgment]) -> Interval | None:
     if not judgments:
         return None
     values = np.array([each.score for each in judgments], np.float64)
-    return cluster_interval(values, [each.question for each in judgments])
+    lowest, highest = min(LOWEST, values.min()), max(HIGHEST, values.max())
+    interval = cluster_interval(values, [each.question for each in judgments])
+    return interval.within(float(lowest), float(highest))

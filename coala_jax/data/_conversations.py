@@ -24,7 +24,13 @@ LAYOUTS = (MESSAGES, UTTERANCES)
 
 
 class Conversation(NamedTuple):
-    """A dialogue, with the name that its rows' ids and groups are made of."""
+    """A dialogue.
+
+    Attributes:
+        id: its name, of which the ids of its rows are made.
+        messages: the turns, in order.
+        group: of its rows; None means one of their own, by ``id``.
+    """
 
     id: str
     messages: tuple[Message, ...]
@@ -32,7 +38,13 @@ class Conversation(NamedTuple):
 
 
 class ConversationSet(NamedTuple):
-    """The conversations of a file, the lines that were set aside, and notes as in a ``RowSet``."""
+    """The conversations of a source.
+
+    Attributes:
+        conversations: in the order of the source.
+        set_aside: rows that hold none, each with its reason.
+        notes: what must be known of the source, as a ``RowSet`` has them.
+    """
 
     conversations: tuple[Conversation, ...]
     set_aside: tuple[SetAsideRow, ...] = ()

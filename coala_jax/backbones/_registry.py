@@ -42,7 +42,7 @@ class BackboneIdentity(NamedTuple):
     Attributes:
         name: of the folder or file; for people, it decides nothing.
         model_type: a key of ``FAMILIES``, or ``torch:`` and the model type where torch runs it.
-        config_sha256: of the configuration's fields, sorted.
+        config_sha256: of the configuration's fields, sorted; as all hashes, hexadecimal digits.
         weights_sha256: of the weight files.
         tokenizer_sha256: of the tokenizer files, or of what a GGUF file says of its tokenizer.
         license: as the checkpoint names it, in the hub's words; for people, it decides nothing.
@@ -82,6 +82,9 @@ class Backbone:
 
         Returns:
             (batch, length, hidden_size) in the dtype of the weights.
+
+        Raises:
+            ValueError: a length beyond the model's positions, or a mask of another shape.
         """
         return _apply(self.module, tokens, attention_mask)
 

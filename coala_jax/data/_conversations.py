@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from coala_jax.data._column_names import named_rows
 from coala_jax.data._message import SPEAKERS, Message
 from coala_jax.data._rows import (
+    SURROGATE,
     RowFault,
     SetAsideRow,
     count_reasons,
@@ -126,7 +127,7 @@ def _turns(fields: Mapping[str, Any]) -> list[tuple[str, str]]:
     if not given:
         raise RowFault(f"empty {key}")
     turns = [_turn(turn, key) for turn in given]
-    if any("\ud800" <= mark <= "\udfff" for turn in turns for part in turn for mark in part):
+    if any(SURROGATE.search(part) for turn in turns for part in turn):
         raise RowFault(f"{key} is not valid Unicode")
     return turns
 

@@ -13,17 +13,8 @@ Pairs = Literal["one", "all", "groups"]
 RESPONSE, RESPONSES, WINNER = "response", "responses", "winner"
 # Names of columns with a meaning, in pairs or in responses to be scored.
 COLUMNS = (
-    *(
-        *ROW_KEYS,
-        "system",
-        "completion",
-        "label",
-        "score",
-        "completions",
-        "scores",
-        RESPONSE,
-        RESPONSES,
-    ),
+    *ROW_KEYS,
+    *("system", "completion", "label", "score", "completions", "scores", RESPONSE, RESPONSES),
     *("response_a", "response_b", WINNER, "answers"),
 )
 # A small file can unpack to petabytes. The largest preference sets in use unpack to some 10 GB.

@@ -24,7 +24,7 @@ from coala_jax.data._options import Pairs, RowOptions, require_options
 from coala_jax.data._reading import rows_of_source
 from coala_jax.data._rows import PreferenceRow, RowSet
 from coala_jax.data._sources import Source, open_source
-from coala_jax.data._sources._row import SourceRow, first_rows
+from coala_jax.data._sources._row import SourceRow, columns_of, first_rows
 from coala_jax.data._split import Split, split_by_group, split_by_prompt
 
 KNOWN_SETS: Mapping[str, KnownSet] = {
@@ -216,7 +216,7 @@ def _open(known: KnownSet, source: str | os.PathLike[str] | None, options: RowOp
 
 
 def _require_columns(known: KnownSet, name: str, rows: list[Mapping[str, Any]]) -> None:
-    there = dict.fromkeys(column for fields in rows for column in fields)
+    there = columns_of(rows)
     lost = [[column for column in layout if column not in there] for layout in known.layouts]
     if there and all(lost):
         nearest = min(lost, key=len)

@@ -68,12 +68,19 @@ class RewardModel:
         temperature_: what divides reward differences to make them log-odds.
         n_features_in_: d.
 
+    Raises:
+        TypeError, CoalaError: by a method, features that are texts, not finite, or of another
+            width, number or columns than were fitted; no head yet, by `fit` or `load`.
+
     Example:
         >>> import coala_jax, numpy as np
         >>> rng = np.random.default_rng(0)
         >>> chosen, rejected = rng.normal(0.5, 1, (64, 4)), rng.normal(0, 1, (64, 4))
         >>> model = coala_jax.RewardModel().fit(chosen, rejected)
         >>> model.score(chosen, rejected) > 0.6
+        True
+        >>> verdict = model.verdict()  # a `coala_jax.Verdict`, of the pairs that folds left out
+        >>> verdict.accuracy.low < verdict.accuracy.mean < verdict.accuracy.high
         True
     """
 
@@ -150,7 +157,11 @@ class RewardModel:
         return self
 
     def rewards(self, features: Any) -> np.ndarray:
-        """Rewards of responses: (n, d) features -> (n,) float64."""
+        """Rewards of responses: (n, d) features, whatever holds them -> (n,) float64.
+
+        Only differences of answers to one prompt mean something; `decision_function` has these in
+        units of log-odds.
+        """
         self._require_columns("features", features)
         return np.asarray(self._head()(_finite("features", as_matrix("features", features))), float)
 
@@ -227,7 +238,7 @@ class RewardModel:
     def report(
         self, chosen: Any = None, rejected: Any = None, groups: Sequence[Hashable] | None = None
     ) -> str:
-        """`verdict` in a few lines, and how the solve ended."""
+        """`verdict` in a few lines, and how the solve ended; arguments and errors are its own."""
         source = _FOLDS if chosen is None else "pairs given"
         lines = verdict_lines(self.verdict(chosen, rejected, groups), source)
         if hasattr(self, "solution_"):
@@ -317,7 +328,11 @@ class RewardModel:
         return {name: getattr(self, name) for name in names}
 
     def set_params(self, **parameters: Any) -> RewardModel:
-        """Change parameters of the constructor; gives the model itself."""
+        """Change parameters of the constructor; gives the model itself.
+
+        Raises:
+            CoalaError: a name that is none of them.
+        """
         for name in parameters:
             if name not in self.get_params():
                 raise CoalaError(f"{name} is no parameter of RewardModel: {[*self.get_params()]}")

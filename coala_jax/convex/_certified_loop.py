@@ -105,32 +105,11 @@ def cronos_solve(
     Args:
         params: tolerances are read here.
         problem: from `cronos_problem`.
-        cones: of the program, from `projection.cones_of`.
+        cones: of the program, from `cones_of`.
         config: caps and the distance between checks.
         status: int32 `Status` of the input; anything but SOLVED runs no step.
         start: last state of a solve of the same program at another strength, or None for the zero
             network.
-
-    Example:
-        >>> import jax, numpy as np
-        >>> from coala_jax import Config, Params, PreferenceFeatures, Status
-        >>> from coala_jax._group_inputs import prepare_for
-        >>> from coala_jax.convex import cronos_init, cronos_problem, cronos_solve, cronos_step
-        >>> from coala_jax.convex._prepare import at_strength, prepare
-        >>> rng = np.random.default_rng(0)
-        >>> chosen, rejected = rng.normal(0.5, 1, (64, 4)), rng.normal(0, 1, (64, 4))
-        >>> config, params = Config(), Params()
-        >>> @jax.jit
-        ... def run(features):
-        ...     prepared = prepare(params, features, config, None, None)
-        ...     problem, vanishes = at_strength(params, config, prepared)
-        ...     problem = cronos_problem(problem.program, problem.penalty)  # as it was
-        ...     first = cronos_step(problem, cronos_init(problem), max_cg_iterations=10)
-        ...     status = jax.numpy.int32(Status.SOLVED)  # of the input
-        ...     return first, cronos_solve(params, problem, prepared.cones, config, status)
-        >>> first, result = run(prepare_for(config, PreferenceFeatures(chosen, rejected)))
-        >>> int(first.iterations), Status(int(result.status)).name
-        (1, 'SOLVED')
     """
     program = problem.program
     checks = config.max_iterations // config.check_every

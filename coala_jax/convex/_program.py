@@ -47,7 +47,7 @@ HALVES: dict[Model, tuple[float, ...]] = {"relu": (1.0, -1.0), "gated_relu": (1.
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Program:
-    """One convex program: its data, strength, loss and kind.
+    """One convex program (3): its data, strength, loss and kind, in one floating dtype.
 
     Attributes:
         features: (m, D) standardised rows X with a bias column, whole or compact.

@@ -24,10 +24,10 @@ def reward_metrics(
     """Metrics of (n,) rewards of chosen and rejected responses.
 
     Args:
-        chosen: (n,) rewards.
+        chosen: (n,) rewards, any floats.
         rejected: (n,) rewards.
-        loss: scalar to be carried along.
-        log_loss: scalar to be carried along.
+        loss: scalar to be carried along, as rewards alone do not say it (`evaluate` does).
+        log_loss: scalar to be carried along likewise.
         beta: reward scale inside the sigmoid.
         weight: (n,) weights of the pairs, or None for 1 each; as `PreferenceFeatures` has them.
 

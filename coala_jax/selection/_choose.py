@@ -53,7 +53,10 @@ def choose_strengths(
     folds: int = FOLDS,
     rule: Rule = "one_standard_error",
 ) -> Choice:
-    """The choice of `select`, which says what the arguments are.
+    """The choice of `select` alone, which says what arguments, errors and rules are.
+
+    Returns:
+        What `solve` is to be called with, and what left-out pairs say of it.
 
     Example:
         >>> import numpy as np

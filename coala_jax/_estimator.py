@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from coala_jax._accuracy import pairwise_accuracy
+from coala_jax._accuracy import margin_accuracy
 from coala_jax._calibration import given_temperature, log_losses
 from coala_jax._containers import as_matrix, as_vector
 from coala_jax._errors import CoalaError
@@ -225,8 +225,7 @@ class RewardModel:
             weight = None if self._weight is None else np.asarray(self._weight)
             names, rivals = choice.groups, {}
             if choice.linear_odds is not None:
-                linear = choice.linear_odds
-                rivals["linear probe"] = pairwise_accuracy(linear, np.zeros_like(linear))
+                rivals["linear probe"] = margin_accuracy(choice.linear_odds)
         return judge(
             Unseen(margins, names, weight),
             rivals,
@@ -277,6 +276,7 @@ class RewardModel:
         if (Path(folder) / ACCOUNT).exists() and not overwrite:
             raise HeadFileError(f"{folder}: a head is there; give overwrite=True to replace it")
         info: dict[str, Any] = {"coala_jax": __version__, "temperature": self.temperature_}
+        known = self._account  # of the head that was loaded
         if hasattr(self, "solution_"):
             params, config = self._fitted_params, self._fitted_config
             info["params"] = {name: float(leaf) for name, leaf in params._asdict().items()}
@@ -286,10 +286,7 @@ class RewardModel:
             }
             info["result"] = self._result()
         else:
-            account = getattr(self, "_account", {})
-            kept = ("params", "config", "result")
-            info |= {name: account[name] for name in kept if name in account}
-        known = getattr(self, "_account", {})  # of the head that was loaded
+            info |= {name: known[name] for name in ("params", "config", "result") if name in known}
         if trained_on is not None:
             PromptFingerprint.from_text(trained_on)
         info["identity"] = known.get("identity") if identity is None else dict(identity)
@@ -407,14 +404,12 @@ class RewardModel:
 
     def _margins(self, features: PreferenceFeatures) -> np.ndarray:
         head = self._head()
-        sides = (np.asarray(head(side), np.float64) for side in features[:2])
-        chosen, rejected = sides
+        chosen, rejected = (np.asarray(head(side), np.float64) for side in features[:2])
         margins: np.ndarray = chosen - rejected
         return margins
 
     def _right(self, features: PreferenceFeatures) -> np.ndarray:
-        margins = self._margins(features)
-        return pairwise_accuracy(margins, np.zeros_like(margins))
+        return margin_accuracy(self._margins(features))
 
 
 def _finite(name: str, array: np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from coala_jax._advantages import less_group_mean
 from coala_jax._group_inputs import Arrays, GroupArrays, map_arrays
 from coala_jax._head import Head, reward_terms, term_weights
 from coala_jax._inputs import PairArrays
@@ -143,9 +144,7 @@ def _beyond_mean(arrays: Arrays, differences: jax.Array) -> jax.Array:
     """Of groups, differences to the first member less their mean over the group: (n, g, ...)."""
     if isinstance(arrays, PairArrays):
         return differences
-    member = arrays.member.reshape(*arrays.member.shape, *(1,) * (differences.ndim - 2))
-    count = jnp.maximum(jnp.sum(member, axis=1, keepdims=True), 1)
-    return member * (differences - jnp.sum(member * differences, axis=1, keepdims=True) / count)
+    return less_group_mean(differences, arrays.member)
 
 
 def _spread(arrays: Arrays, differences: jax.Array) -> jax.Array:

@@ -260,7 +260,6 @@ def group_names(
 
 
 def _require_settings(config: Config, grid: Grid, folds: int, rule: Rule) -> None:
-    require_kind("config", config, Config)
     if not isinstance(grid, Grid):
         raise TypeError(f"grid must be a coala_jax.selection.Grid, got {type(grid).__name__}")
     for name, values in grid._asdict().items():

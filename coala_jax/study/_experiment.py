@@ -110,8 +110,7 @@ class Experiment(NamedTuple):
     @property
     def history(self) -> Phase2History:
         """Phase II, one entry an epoch, without the unused end of the arrays."""
-        entries = int(self.phases.phase2.stats.epochs) + 1
-        return jax.tree.map(lambda trace: np.asarray(trace)[:entries], self.phases.phase2.history)
+        return self.phases.phase2.history.trim()
 
 
 class SplitMetrics(NamedTuple):
@@ -296,16 +295,13 @@ def _require_usable(phases: TimedPhases) -> None:
     if phases.status in (Status.INVALID_PARAMETER, Status.NOT_FINITE_INPUT):
         raise CoalaError(phases.status.text)
     if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(phases.phase2.head)):
-        raise SolveError(f"no head was written; {_name(phases.status)}: {phases.status.text}")
+        name, text = phases.status.name.lower(), phases.status.text
+        raise SolveError(f"no head was written; {name}: {text}")
 
 
 def _rewards(head: Head, rows: _Rows) -> tuple[np.ndarray, np.ndarray]:
     """(n,) rewards of the chosen and of the rejected responses."""
     return rows.pairs.of_sides(type(head).__call__, head)
-
-
-def _name(status: Status) -> str:
-    return status.name.lower()
 
 
 def _split_metrics(

@@ -49,7 +49,7 @@ from coala_jax.features._groups import group_table
 from coala_jax.features._own_rows import own_rows, parts_here
 from coala_jax.features._table import rows_not_finite
 from coala_jax.selection._judged_pairs import ordered_pairs, shared_weight
-from coala_jax.study._gathered import agreed_columns, require_unique_ids, summed
+from coala_jax.study._agreed_table import agreed_table, require_unique_ids, summed
 
 BY_GROUP, BY_PROMPT, BY_ROW = "group", "prompt", "row"
 # Standardisation needs a spread: `solve` takes no fewer, and neither part of a split may have less.
@@ -201,7 +201,7 @@ def read_pairs(
             table = _with_rows(path, table, rows, row_set.chat_template)
         return table
 
-    table = agreed_columns(path, together(lambda: matched(own.table)))
+    table = agreed_table(path, together(lambda: matched(own.table)))
     total = int(gathered(np.array([len(table.ids)], np.int64)).sum())
     keys, split_by = _keys(table)
     pairs = together(lambda: _pairs(path, table, keys, split_by, prefixes=prefixes, total=total))

@@ -32,10 +32,9 @@ _ACTIVE = re.compile(r"([\\`*_\[\]<>#|~&!$@]|:(?=//))")
 _REWARDS = "rewards/accuracies"
 # Parts of `result` with figures of pairs that were not trained on, and what these are called.
 _UNSEEN = {"eval": "held-out pairs", "left_out": "training pairs that the folds left out"}
-_RIVALS = {
-    "linear probe": ("linear_probe_accuracy", "head_minus_linear_probe"),
-    "length rule": ("length_accuracy", "head_minus_length"),
-}
+# Rivals of a head, by name, and what their figures begin or end with in a report: accuracies are
+# `KEY_accuracy`, those of the head less them `head_minus_KEY`.
+RIVALS = {"linear probe": "linear_probe", "length rule": "length"}
 
 
 def keeps_own_card(folder: Path) -> bool:
@@ -78,7 +77,7 @@ def model_card(document: Mapping[str, Any]) -> str:
 
 
 def _front_matter(document: Mapping[str, Any]) -> dict[str, Any]:
-    license, base = _at(document, "identity", "license"), _hub_id(document)
+    license, base = _at(document, "identity", "license"), hub_id(document)
     fields: dict[str, Any] = {"library_name": LIBRARY, "tags": list(TAGS)}
     if isinstance(license, str) and license:
         fields["license"] = license
@@ -145,8 +144,8 @@ def _doubts(document: Mapping[str, Any]) -> list[str]:
     warnings = _at(document, "result", "warnings")
     warnings = list(map(str, warnings)) if isinstance(warnings, list | tuple) else []
     doubts = list(map(_escaped, warnings))
-    for rival, (_, difference) in _RIVALS.items():
-        path = ("result", "baseline", difference)
+    for rival, key in RIVALS.items():
+        path = ("result", "baseline", f"head_minus_{key}")
         mean, low = (_number(document, *path, end) for end in ("mean", "low"))
         if mean is None or any(rival in warning for warning in warnings):
             continue
@@ -169,9 +168,9 @@ def _results(document: Mapping[str, Any]) -> list[tuple[str, str]]:
             or _figure(document, "result", part, _REWARDS),
         ),
     ]
-    for rival, (accuracy, difference) in _RIVALS.items():
-        found = _figure(document, "result", "baseline", accuracy)
-        less = _interval(document, "result", "baseline", difference, form="+.3f")
+    for rival, key in RIVALS.items():
+        found = _figure(document, "result", "baseline", f"{key}_accuracy")
+        less = _interval(document, "result", "baseline", f"head_minus_{key}", form="+.3f")
         rows.append((f"accuracy of the {rival}", found))
         rows.append(("head less that", less))
     rows += [
@@ -196,8 +195,8 @@ def _use(document: Mapping[str, Any]) -> str:
             "## Use\n\n```python\nimport coala_jax\n\nhead, metadata = coala_jax.load_head(HEAD)\n"
             "rewards = head(features)  # (n, d) -> (n,)\n```\n\n`HEAD` is this folder or its id."
         )
-    model = _hub_id(document) or "BACKBONE"
-    download = " --download" if _hub_id(document) else ""
+    model = hub_id(document) or "BACKBONE"
+    download = " --download" if hub_id(document) else ""
     command = f"score HEAD --model {model}{download} --data ROWS.jsonl --out REWARDS.jsonl"
     if _at(document, "scores") == "prefix":
         command = f"generate OTHER_HEAD --value-head HEAD --model {model}{download}"
@@ -300,7 +299,7 @@ def _unseen(document: Mapping[str, Any]) -> tuple[str, str]:
     return part, _UNSEEN[part]
 
 
-def _hub_id(document: Mapping[str, Any]) -> str:
+def hub_id(document: Mapping[str, Any]) -> str:
     """The id of the backbone's repository; empty where its name is that of a folder or file."""
     name = _at(document, "identity", "backbone")
     if not isinstance(name, str):

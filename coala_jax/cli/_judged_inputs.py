@@ -24,13 +24,18 @@ ANSWERS_HELP = (
 )
 
 
-def add_judged_inputs(parser: argparse.ArgumentParser) -> None:
-    """Add questions, prompts of the judge, and the output."""
+def add_questions(parser: argparse.ArgumentParser) -> None:
+    """Add ``--questions``, which `matched_answers` reads."""
     parser.add_argument(
         "--questions",
         metavar="FILE",
         help="rows of id and prompt, where the answers do not say what was asked",
     )
+
+
+def add_judged_inputs(parser: argparse.ArgumentParser) -> None:
+    """Add questions, prompts of the judge, and the output."""
+    add_questions(parser)
     parser.add_argument(
         "--prompts",
         metavar="FILE",

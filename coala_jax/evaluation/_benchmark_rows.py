@@ -204,13 +204,20 @@ def collect_answers(
     return Answers(system or systems[0], found, str(source), sha256)
 
 
-def require_answered(questions: Iterable[str], answers: Answers, *, partial: bool = False) -> None:
+def require_answered(
+    questions: Iterable[str],
+    answers: Answers,
+    *,
+    partial: bool = False,
+    mend: str = "answer them too",
+) -> None:
     """Raise where answers are not those to the questions.
 
     Args:
         questions: their keys.
         answers: of one system.
         partial: whether questions may be without an answer.
+        mend: what to do about those without one, for the message.
 
     Raises:
         EvaluationError: an answer to no question, or a question without an answer.
@@ -228,7 +235,7 @@ def require_answered(questions: Iterable[str], answers: Answers, *, partial: boo
     if missing and not partial:
         raise EvaluationError(
             f"{answers.name}: {len(missing)} of {len(asked)} questions have no answer, first "
-            f"{_short(missing[0])}; answer them too"
+            f"{_short(missing[0])}; {mend}"
         )
 
 

@@ -204,6 +204,20 @@ def test_judge_writes_what_score_reads(files, tmp_path, capsys):
     assert f"{COUNT} judgments were made in coala-jax's own words" in shown.err
 
 
+@pytest.mark.parametrize("orders", [1, 2])
+def test_a_dry_run_counts_a_call_an_order_and_writes_nothing(files, tmp_path, capsys, orders):
+    cache, out = tmp_path / "said.jsonl", tmp_path / "annotations.json"
+    words = ["--baseline", str(files / "base.json"), "--judge", "x", "--prices", "0", "1000000"]
+    words += ["--cache", str(cache), "--out", str(out), "--dry-run", "--json"]
+    words += ["--both-orders"] * (orders - 1)
+    assert main([*JUDGE, str(files / "ours.json"), *words]) == 0
+    found = json.loads(capsys.readouterr().out)["dry_run"]
+    asked = found["requests"]
+    assert asked == orders * COUNT and found["price_estimate"] == asked  # a token each
+    assert found["prompt_tokens_estimate"] > 6000 * asked / 4  # both answers are 3000 long
+    assert not cache.exists() and not out.exists()
+
+
 @pytest.mark.usefixtures("stand_in")
 def test_faults_of_judge_are_one_line(files, tmp_path, capsys):
     options = ["--baseline", str(files / "base.json"), "--judge", "x"]

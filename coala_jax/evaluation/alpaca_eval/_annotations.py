@@ -154,7 +154,8 @@ def in_order_of(
             unless ``partial``.
     """
     order = [question.instruction for question in questions]
-    require_answered(order, _answers(annotations), partial=partial)
+    mend = "judge answers to them too, or score a part of the set (--partial)"
+    require_answered(order, _answers(annotations), partial=partial, mend=mend)
     found = {row.pair.question.instruction: row for row in annotations.rows}
     return annotations._replace(rows=[found[each] for each in order if each in found])
 

@@ -143,7 +143,8 @@ def pair_outputs(
     """
     instructions = [question.instruction for question in questions]
     require_answered(instructions, baseline)
-    require_answered(instructions, model, partial=partial)
+    mend = "answer them too, or judge a part of the set (--partial)"
+    require_answered(instructions, model, partial=partial, mend=mend)
     pairs = [
         Pair(
             question,

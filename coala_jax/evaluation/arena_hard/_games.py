@@ -92,7 +92,8 @@ def make_matches(
     wanted = _of_categories(questions, categories)
     uids = {question.uid: answers.by_question.get(question.uid) for question in wanted}
     mine = {uid: answer for uid, answer in uids.items() if answer is not None}
-    require_answered(uids, answers._replace(by_question=mine), partial=partial)
+    mend = "answer them too, or judge those there are (--partial)"
+    require_answered(uids, answers._replace(by_question=mine), partial=partial, mend=mend)
     matches = []
     for question in wanted:
         answer = answers.by_question.get(question.uid)

@@ -117,7 +117,10 @@ def _scorer(
         own, long, short = (weighted_sum(each, shares) for each in (found, longer, shorter))
         rule = long if long.value >= short.value else short
         return Scored(
-            interval(own, clusters, is_share=TIES not in shares),
+            # The weights of Ties sum to 1.01, so that its score may be above 1 itself.
+            interval(own, clusters, is_share=TIES not in shares).within(
+                min(own.value, 0.0), max(own.value, 1.0)
+            ),
             int(own.concerned.sum()),
             int(tied[own.concerned].sum()),
             sum(share * chance[name] for name, share in shares.items()),

@@ -84,14 +84,13 @@ def files_account(matched: Matched) -> list[dict[str, Any]]:
 
 def unread_lines(unread: Unread) -> list[str]:
     """What of the replies could not be read, for people."""
-    from coala_jax.evaluation.judge._readable import hint
+    from coala_jax.evaluation.judge._readable import counts_text, hint
 
     if not unread.counts:
         return []
-    counts = ", ".join(f"{count:,} {problem}" for problem, count in unread.counts.items())
     return [
-        warning_line(f"not read: {counts}; one of them: {excerpt(unread.example or '')!r}. ")
-        + hint(unread)
+        warning_line(f"not read ({counts_text(unread)}), one of them: ")
+        + f"{excerpt(unread.example or '')!r}. {hint(unread)}"
     ]
 
 

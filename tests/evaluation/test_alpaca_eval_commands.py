@@ -241,7 +241,7 @@ def test_a_judge_that_keeps_to_no_form_is_said(files, tmp_path, monkeypatch, cap
     assert main([*JUDGE, str(files / "ours.json"), *options, "--cache", "said.jsonl"]) == 2
     shown = capsys.readouterr()
     assert (
-        "40 of 40 replies of the judge cannot be read (40 a reply without a verdict)" in shown.err
+        "40 of 40 replies of the judge cannot be read (a reply without a verdict: 40)" in shown.err
     )
     assert "'Antwort m ist besser'" in shown.err and not shown.out
     assert f"replies are kept in said.jsonl, the preferences that were read in {out}" in shown.err
@@ -258,7 +258,7 @@ def test_a_few_replies_that_cannot_be_read_are_shown(files, tmp_path, monkeypatc
     options = ["--baseline", str(files / "base.json"), "--judge", "x", "--out", out]
     assert main([*JUDGE, str(files / "ours.json"), *options]) == 0
     shown = capsys.readouterr().out
-    assert "not read: 3 a reply without a verdict; one of them: 'Antwort m ist besser'" in shown
+    assert "not read (a reply without a verdict: 3), one of them: 'Antwort m ist besser'" in shown
     assert "take a judge that keeps to the form" in shown.lower()
 
 

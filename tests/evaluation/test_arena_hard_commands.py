@@ -109,7 +109,7 @@ def test_a_judge_that_says_nonsense_is_an_error_that_shows_it(bench, capsys):
         assert judge(endpoint.url) == 2
     said = capsys.readouterr()
     (line,) = said.err.splitlines()
-    assert "12 of 12 replies of the judge cannot be read (12 a reply without a verdict)" in line
+    assert "12 of 12 replies of the judge cannot be read (a reply without a verdict: 12)" in line
     assert "'Both are lovely.'" in line and not said.out
     path = f"model_judgment/{JUDGE}/mine.jsonl"
     assert line.endswith(f"The replies are kept in judge-replies.jsonl, the games in {path}")
@@ -127,7 +127,7 @@ def test_replies_without_a_label_are_shown_with_a_hint(bench, capsys):
         words += ["--base-url", endpoint.url, "--out", "model_judgment"]
         assert main(["evaluate", "arena-hard", "judge", *words]) == 0
     shown = capsys.readouterr().out
-    assert "a reply without a verdict; one of them: 'Both are lovely.'" in shown
+    assert "(a reply without a verdict: 3), one of them: 'Both are lovely.'" in shown
     assert "Take a judge that keeps to the form asked for" in shown
 
 

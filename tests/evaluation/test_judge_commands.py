@@ -146,7 +146,7 @@ def test_what_could_not_be_read_is_counted_beside_the_result(run):
         code, text, _ = run(judge, "--retries", "0")
     assert code == 0
     assert "questions: 10 counted, 2 left out" in text
-    assert "2 a reply that was cut at max_tokens" in text and "2 no reply" in text
+    assert "not read (a reply that was cut at max_tokens: 2, no reply: 2), one of them" in text
     assert "2 requests got no reply; run the same command again" in text
 
 

@@ -110,4 +110,4 @@ def test_the_command_judges_with_a_served_model(opinionated, tmp_path, capsys, m
         # It cannot argue: its text holds no verdict.
         assert main([*words, "--max-tokens", "4"]) == 2
         said = capsys.readouterr().err
-    assert "8 of 8 replies of the judge cannot be read (8 a reply that was cut" in said
+    assert "8 of 8 replies of the judge cannot be read (a reply that was cut" in said

@@ -152,7 +152,7 @@ def test_replies_that_are_missing_or_say_nothing_are_counted_and_left_out(
     words = (*JUDGE, *FILES, "--out", "single.jsonl")
     shown = run(capsys, *words).out
     assert "8 judgments, 1 of which failed and 1 of which give no verdict" in shown
-    assert "not read: 1 no reply, 1 a reply without a verdict; one of them: 'timeout'" in shown
+    assert "not read (no reply: 1, a reply without a verdict: 1), one of them: 'timeout'" in shown
     assert "See what the endpoint says, then run the same command again" in shown
     shown = run(capsys, "score", "single.jsonl").out
     assert "warning: ours: 1 of 8 judgments give no grade and are left out" in shown

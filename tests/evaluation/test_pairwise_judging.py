@@ -169,7 +169,7 @@ def test_a_judge_that_cannot_be_read_gives_no_result_but_an_example():
     with pytest.raises(EvaluationError, match="11 of 20 replies .* 'Je ne sais pas'. Take a judge"):
         judge_pairs(lambda _: mostly(11), *systems(10))
     cut = [Reply("Both answers", finish_reason="length")] * 2
-    with pytest.raises(EvaluationError, match=f"2 {CUT}.*Allow more tokens"):
+    with pytest.raises(EvaluationError, match=f"{CUT}: 2.*Allow more tokens"):
         judge_pairs(lambda _: cut, *systems(1))
     foreign = [Reply("第一个答案更好")] * 2
     with pytest.raises(EvaluationError, match="another script.*第一个答案更好"):

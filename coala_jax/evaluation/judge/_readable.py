@@ -40,11 +40,16 @@ def require_readable(unread: Unread, replies: int, kept: str = "") -> None:
     lost = sum(unread.counts.values())
     if replies - lost >= LEAST_SHARE * replies:
         return
-    why = "; ".join(f"{count} {problem}" for problem, count in unread.counts.items())
     raise EvaluationError(
-        f"{lost} of {replies} replies of the judge cannot be read ({why}), so there is no result; "
-        f"one of them: {shortened(unread.example or '')!r}. {hint(unread)}" + (kept and f". {kept}")
+        f"{lost} of {replies} replies of the judge cannot be read ({counts_text(unread)}), so "
+        f"there is no result; one of them: {shortened(unread.example or '')!r}. {hint(unread)}"
+        + (kept and f". {kept}")
     )
+
+
+def counts_text(unread: Unread) -> str:
+    """How many could not be read, by why."""
+    return ", ".join(f"{problem}: {count:,}" for problem, count in unread.counts.items())
 
 
 def hint(unread: Unread) -> str:

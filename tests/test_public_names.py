@@ -316,6 +316,7 @@ PROMISED = {
         "Precision",
         "Protocol",
         "VarianceShares",
+        "alpha_interval",
         "choice_effect",
         "davidson",
         "holm",

@@ -13,6 +13,7 @@ from coala_jax.cli._main import main
 from coala_jax.evaluation import EvaluationError
 from coala_jax.evaluation.statistics import (
     Protocol,
+    alpha_interval,
     choice_effect,
     davidson,
     holm,
@@ -28,7 +29,6 @@ from coala_jax.evaluation.statistics import (
     variance_shares,
     wald_margin,
 )
-from coala_jax.evaluation.statistics._agreement import alpha_of, coincidences
 from coala_jax.evaluation.statistics._two_way import two_way_error
 
 STUDIES = 1000
@@ -224,15 +224,62 @@ def test_alpha_is_that_of_the_published_examples():
     assert krippendorff_alpha(units_of(MISSING)) == pytest.approx(0.743, abs=5e-4)
 
 
-def test_alpha_of_full_agreement_of_one_value_and_of_resampled_units():
+def test_alpha_of_full_agreement_and_of_one_value():
     assert krippendorff_alpha([["a", "a"], ["b", "b"]]) == 1
     assert np.isnan(krippendorff_alpha([["a", "a"], ["a", "a"]]))
-    assert np.isnan(krippendorff_alpha([["a"], ["b"]]))
-    units = units_of(MISSING)
-    twice = np.array([2, 0, 1, 1, 3, 1, 0, 1, 1, 1, 1, 1])
-    repeated = [unit for unit, often in zip(units, twice, strict=True) for _ in range(often)]
-    resampled = alpha_of(coincidences(units), twice)
-    assert resampled == pytest.approx(krippendorff_alpha(repeated))
+    assert np.isnan(krippendorff_alpha([["a"], ["b"]])) and np.isnan(krippendorff_alpha([]))
+    people, units = list("ABABAB"), list("xxyyzz")
+    assert alpha_interval(list("aabbcc"), people, units) == (1, 1, 1)
+    assert np.isnan(alpha_interval(list("aaaaaa"), people, units)).all()
+    assert np.isnan(alpha_interval(list("ababab"), people, ["x"] * 6)[1:]).all()
+
+
+def test_the_error_of_alpha_is_that_of_alphas_without_a_value_each():
+    given = [(unit, person, vote) for unit, votes in enumerate(units_of(MISSING))
+             for person, vote in enumerate(votes)]  # fmt: skip
+
+    def alpha_of(rows):
+        units = [[vote for at, _, vote in rows if at == unit] for unit in range(12)]
+        return krippendorff_alpha(units)
+
+    whole = alpha_of(given)
+    influence = np.array([whole - alpha_of(given[:n] + given[n + 1 :]) for n in range(len(given))])
+    # Units with a single vote say nothing, and neither does that vote.
+    assert (influence == 0).sum() == sum(len(each) == 1 for each in units_of(MISSING))
+    influence -= influence.mean()
+    units, people, votes = (list(map(str, column)) for column in zip(*given, strict=True))
+
+    def variance(names):
+        sums = [influence[np.array(names) == name].sum() for name in set(names)]
+        return len(sums) / (len(sums) - 1) * np.square(sums).sum()
+
+    more = max(variance(people) - np.square(influence).sum(), 0.0)
+    reach = 3.182446 * np.sqrt(variance(units) + more)  # t of 3 degrees of freedom
+    found, size = alpha_interval(votes, people, units), len(given) / 12
+    low, middle, high = (np.log((1 + (size - 1) * a) / (1 - a)) / 2 for a in sorted(found))
+    assert found.mean == pytest.approx(whole)
+    assert high - middle == pytest.approx(middle - low)
+    slope = size / (2 * (1 + (size - 1) * whole) * (1 - whole))
+    assert high - middle == pytest.approx(reach * slope, rel=1e-6)
+
+
+def test_intervals_of_alpha_cover_the_truth():
+    """1000 studies of 20 people and 20 prompts, of which each sees half; both vary."""
+    rng = np.random.default_rng(0)
+
+    def votes(people, prompts):
+        worth = 0.3 + 0.5 * rng.normal(size=(people, 1)) + rng.normal(size=(1, prompts))
+        won = rng.random((people, prompts)) < 1 / (1 + np.exp(-worth))
+        return np.where(rng.random((people, prompts)) < 0.2, 2, won)
+
+    truth = np.mean([krippendorff_alpha(votes(50, 6000).T.tolist()) for _ in range(5)])
+    inside = 0
+    for _ in range(STUDIES):
+        person, prompt = np.nonzero(rng.permuted(np.arange(400).reshape(20, 20) % 2, axis=1))
+        cast = votes(20, 20)[person, prompt]
+        found = alpha_interval(cast.tolist(), person.tolist(), prompt.tolist())
+        inside += found.low <= truth <= found.high
+    assert 0.93 <= inside / STUDIES <= 0.97
 
 
 def test_pairwise_agreement_counts_pairs_of_votes_with_and_without_ties():

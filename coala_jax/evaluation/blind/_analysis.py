@@ -7,15 +7,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from coala_jax._intervals import Interval, share_interval
-from coala_jax.evaluation._bootstrap import cluster_bootstrap
+from coala_jax._intervals import UNKNOWN, Interval, share_interval
 from coala_jax.evaluation._errors import EvaluationError
 from coala_jax.evaluation.blind._choices import Choice, Person
 from coala_jax.evaluation.blind._plan import Plan
 from coala_jax.evaluation.statistics._agreement import (
     PairwiseAgreement,
-    alpha_of,
-    coincidences,
+    alpha_interval,
     pairwise_agreement,
     values_by_unit,
 )
@@ -24,7 +22,6 @@ from coala_jax.evaluation.statistics._sign_flip import holm, sign_flip_p
 from coala_jax.evaluation.statistics._two_way import two_way_p, two_way_share
 from coala_jax.evaluation.statistics._variance_shares import VarianceShares, variance_shares
 
-UNKNOWN = Interval(float("nan"), float("nan"), float("nan"))
 TIE = "tie"
 
 
@@ -44,7 +41,7 @@ class Comparison(NamedTuple):
         p_participants: of sign flips of participants.
         p_two_way: of Student's t of the win rate's interval.
         p_holm: the largest of the three, by Holm over the comparisons.
-        alpha: Krippendorff's, nominal in first, second and tie, resampled by prompt.
+        alpha: Krippendorff's, nominal in first, second and tie.
         agreement: of pairs of people, ties included.
         agreement_without_ties: of those who chose one of the answers.
         characters: mean length of the answers of each.
@@ -154,12 +151,7 @@ def _compare(first: str, second: str, choices: Sequence[Choice], plan: Plan) -> 
     worth = np.array([one.worth_of(first) for one in its])
     people, prompts = [one.participant for one in its], [one.question for one in its]
     votes = [{1.0: first, 0.5: TIE, 0.0: second}[value] for value in worth]
-    by_prompt = values_by_unit(prompts, votes)
-    units = list(by_prompt.values())
-    coincident = coincidences(units)
-    alpha = cluster_bootstrap(
-        lambda times: alpha_of(coincident, times), list(map(str, by_prompt)), level=plan.level
-    )
+    units = list(values_by_unit(prompts, votes).values())
     lengths = {
         (one.question, system): length
         for one in its
@@ -172,13 +164,13 @@ def _compare(first: str, second: str, choices: Sequence[Choice], plan: Plan) -> 
         first,
         second,
         *(votes.count(first), votes.count(TIE), votes.count(second)),
-        *(len(set(people)), len(by_prompt)),
+        *(len(set(people)), len(units)),
         _share(worth, its, plan),
         sign_flip_p(worth - 0.5, prompts),
         sign_flip_p(worth - 0.5, people),
         two_way_p(worth - 0.5, people, prompts),
         float("nan"),
-        alpha,
+        alpha_interval(votes, people, prompts, plan.level),
         pairwise_agreement(units),
         pairwise_agreement(units, without=TIE),
         _mean_lengths(lengths, first, second),

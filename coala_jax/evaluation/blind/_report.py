@@ -16,7 +16,8 @@ METHODS = (
     "A win rate is the share of choices for the first system; a tie is half.",
     "Intervals are clustered by participant and by prompt (Cameron, Gelbach and Miller 2011, with "
     "Student's t of the fewer of both less one; never narrower than by one of them alone). That "
-    "of self-consistency is clustered by participant, at 95 %; that of alpha resamples prompts.",
+    "of self-consistency is clustered by participant, at 95 %; that of alpha by prompt, and by "
+    "participant where people differ.",
     "p is the largest of three, two-sided: sign flips of whole prompts, sign flips of whole "
     "participants, and Student's t of the win rate's interval; corrected by Holm over the "
     "comparisons. Where people and prompts both vary, sign flips of one alone reject too often.",

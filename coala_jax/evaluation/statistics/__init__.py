@@ -2,6 +2,7 @@
 
 from coala_jax.evaluation.statistics._agreement import (
     PairwiseAgreement,
+    alpha_interval,
     krippendorff_alpha,
     pairwise_agreement,
 )
@@ -31,6 +32,7 @@ __all__ = [
     "Precision",
     "Protocol",
     "VarianceShares",
+    "alpha_interval",
     "choice_effect",
     "davidson",
     "holm",

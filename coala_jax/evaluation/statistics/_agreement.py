@@ -8,6 +8,17 @@ from typing import NamedTuple
 
 import numpy as np
 
+from coala_jax._intervals import LEVEL, Interval
+from coala_jax.evaluation.statistics._two_way import (
+    clustered_variance,
+    degrees_of_freedom,
+    numbered,
+    t_quantile,
+)
+
+# Of 1 + (m - 1) alpha, which is 0 where people agree as little as they can.
+LEAST_ABOVE = 0.05
+
 
 class PairwiseAgreement(NamedTuple):
     """Of all pairs of votes on one unit, how many are equal.
@@ -24,18 +35,6 @@ class PairwiseAgreement(NamedTuple):
     def share(self) -> float:
         """Equal pairs over all; NaN without any."""
         return self.equal / self.pairs if self.pairs else float("nan")
-
-
-class Coincidences(NamedTuple):
-    """What alpha needs of each unit that has two values or more.
-
-    Attributes:
-        unequal: (units,) ordered pairs of different values, over the number of values less one.
-        counts: (units, values) how often each value was given.
-    """
-
-    unequal: np.ndarray
-    counts: np.ndarray
 
 
 def krippendorff_alpha(units: Iterable[Sequence[Hashable]]) -> float:
@@ -56,31 +55,96 @@ def krippendorff_alpha(units: Iterable[Sequence[Hashable]]) -> float:
         >>> round(krippendorff_alpha([["a", "a"], ["b", "b"], ["a", "b"], ["b", "b"]]), 3)
         0.533
     """
-    found = coincidences(units)
-    return alpha_of(found, np.ones(len(found.unequal)))
+    counts = _counts(*_numbered_values(units))
+    return float(_alpha(_unequal(counts).sum(), counts.sum(0)))
 
 
-def coincidences(units: Iterable[Sequence[Hashable]]) -> Coincidences:
-    """Count the values of each unit; those with one value are rows of zeros."""
-    units = list(units)
-    names = {value: number for number, value in enumerate(dict.fromkeys(itertools.chain(*units)))}
-    counts = np.zeros((len(units), len(names)))
-    for row, values in zip(counts, units, strict=True):
-        if len(values) > 1:
-            np.add.at(row, [names[value] for value in values], 1)
+def alpha_interval(
+    values: Sequence[Hashable],
+    participants: Sequence[str],
+    units: Sequence[str],
+    level: float = LEVEL,
+) -> Interval:
+    """`krippendorff_alpha` with an interval clustered by participant and by unit.
+
+    What a value contributes to the error is alpha less that of all other values. Alpha compares
+    pairs within units, so the variance by unit is the least that there is, and what participants
+    vary beyond single values, V_participant - V_value, is added where it is positive; Student's t
+    is that of `two_way_interval`. Alphas near 0 vary less than larger ones: the ends lie equally
+    far from alpha in Fisher's z of an intraclass correlation, log((1 + (m - 1) alpha) / (1 -
+    alpha)) / 2 with m values a unit on average (Fisher 1925, chapter VII).
+
+    Args:
+        values: (n,) that were given.
+        participants: (n,) who gave them.
+        units: (n,) what they were given to.
+        level: coverage.
+
+    Returns:
+        NaN ends of a single participant or unit, NaN where alpha is none.
+
+    Example:
+        >>> from coala_jax.evaluation.statistics import alpha_interval
+        >>> found = alpha_interval(list("aababbbb"), list("ABABABAB"), list("wwxxyyzz"))
+        >>> [round(end, 2) for end in found]
+        [0.53, -1.0, 1.0]
+    """
+    unit, value = numbered(units), numbered(values)
+    counts = _counts(unit, value)
+    whole = float(_alpha(_unequal(counts).sum(), counts.sum(0)))
+    others = counts[unit]
+    others[np.arange(len(value)), value] -= 1
+    others = _of_two_or_more(np.maximum(others, 0))
+    without = _alpha(
+        _unequal(counts).sum() - _unequal(counts[unit]) + _unequal(others),
+        counts.sum(0) - counts[unit] + others,
+    )
+    influence = np.where(counts[unit].any(1), whole - without, 0.0)
+    influence -= influence.mean()
+    people = numbered(participants)
+    of_people = clustered_variance(influence, people) - np.square(influence).sum()
+    error = np.sqrt(clustered_variance(influence, unit) + np.maximum(of_people, 0))
+    reach = t_quantile(level, degrees_of_freedom(participants, units)) * float(error)
+    if not reach > 0:
+        return Interval(whole, whole - reach, whole + reach)
+    size = len(value) / len(counts)
+    above = max(1 + (size - 1) * whole, LEAST_ABOVE)
+    middle = np.log(above / (1 - whole)) / 2
+    reach *= size / (2 * above * (1 - whole))
+    raised = np.exp(2 * (middle + np.array([-reach, reach])))
+    low, high = (raised - 1) / (raised + size - 1)
+    return Interval(whole, min(float(low), whole), max(float(high), whole))
+
+
+def _numbered_values(units: Iterable[Sequence[Hashable]]) -> tuple[np.ndarray, np.ndarray]:
+    """Unit and value of each value that was given, both as numbers."""
+    pairs = [(unit, value) for unit, values in enumerate(units) for value in values]
+    return numbered([unit for unit, _ in pairs]), numbered([value for _, value in pairs])
+
+
+def _counts(unit: np.ndarray, value: np.ndarray) -> np.ndarray:
+    """(units, values) how often each value was given; units with one value say nothing."""
+    counts = np.zeros((unit.max(initial=0) + 1, value.max(initial=0) + 1))
+    np.add.at(counts, (unit, value), 1)
+    return _of_two_or_more(counts)
+
+
+def _of_two_or_more(counts: np.ndarray) -> np.ndarray:
+    return np.where(counts.sum(1, keepdims=True) > 1, counts, 0.0)
+
+
+def _unequal(counts: np.ndarray) -> np.ndarray:
+    """(units,) ordered pairs of different values, over the number of values less one."""
     total = counts.sum(1)
-    unequal = (total**2 - np.square(counts).sum(1)) / np.maximum(total - 1, 1)
-    return Coincidences(unequal, counts)
+    return np.asarray((total**2 - np.square(counts).sum(1)) / np.maximum(total - 1, 1))
 
 
-def alpha_of(found: Coincidences, times: np.ndarray) -> float:
-    """Alpha of units that count (units,) times each, as in a bootstrap."""
-    by_value = times @ found.counts
-    total = float(by_value.sum())
-    expected = total**2 - float(by_value @ by_value)
-    if not expected > 0:
-        return float("nan")
-    return 1 - (total - 1) * float(times @ found.unequal) / expected
+def _alpha(unequal: np.ndarray, by_value: np.ndarray) -> np.ndarray:
+    """Alpha of all `_unequal` pairs and (..., values) counts; NaN where chance agrees as well."""
+    total = by_value.sum(-1)
+    expected = total**2 - np.square(by_value).sum(-1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(expected > 0, 1 - (total - 1) * unequal / expected, np.nan)
 
 
 def pairwise_agreement(

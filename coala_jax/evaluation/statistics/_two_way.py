@@ -129,9 +129,9 @@ def two_way_error(
         () or (k,) float64; NaN of a single participant or prompt.
     """
     people, items = numbered(participants), numbered(prompts)
-    by_participant = _clustered_variance(influence, people)
-    by_prompt = _clustered_variance(influence, items)
-    by_cell = _clustered_variance(influence, numbered(people * (items.max() + 1) + items))
+    by_participant = clustered_variance(influence, people)
+    by_prompt = clustered_variance(influence, items)
+    by_cell = clustered_variance(influence, numbered(people * (items.max() + 1) + items))
     both = by_participant + by_prompt - by_cell
     return np.sqrt(np.maximum(both, np.maximum(by_participant, by_prompt)))
 
@@ -152,7 +152,8 @@ def numbered(names: Sequence[object] | np.ndarray) -> np.ndarray:
     return np.array([numbers.setdefault(name, len(numbers)) for name in names], int)
 
 
-def _clustered_variance(influence: np.ndarray, clusters: np.ndarray) -> np.ndarray:
+def clustered_variance(influence: np.ndarray, clusters: np.ndarray) -> np.ndarray:
+    """Variances from (n,) or (n, k) influences, by (n,) numbers of clusters; NaN of one alone."""
     count = clusters.max() + 1
     if count < 2:
         return np.full(influence.shape[1:], np.nan)

@@ -15,7 +15,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.neural_network import MLPClassifier
 
 from coala_jax import Params, select, solve
-from coala_jax._accuracy import pairwise_accuracy
+from coala_jax._accuracy import margin_accuracy, pairwise_accuracy
 from coala_jax.study._baselines import fit_length_rule, fit_linear_probe
 from coala_jax.study._pairs import PairSet
 
@@ -87,7 +87,7 @@ def _tree(train: PairSet, held_out: PairSet, seed: int) -> Judged:
     trees.fit(np.concatenate([difference, -difference]), np.repeat([1, 0], len(difference)))
     unseen = held_out.chosen - held_out.rejected
     odds = trees.decision_function(unseen) - trees.decision_function(-unseen)
-    return Judged(pairwise_accuracy(odds, np.zeros_like(odds)), odds / 2)
+    return Judged(margin_accuracy(odds), odds / 2)
 
 
 def _adamw(train: PairSet, held_out: PairSet, seed: int) -> Judged:

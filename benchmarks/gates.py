@@ -25,7 +25,7 @@ from accuracy import MADE, SETS, pairs_of
 from reporting import SHARED_FOLDER, account, markdown, origin, parser_of, save, say
 
 from coala_jax import Params, PreferenceFeatures
-from coala_jax._accuracy import pairwise_accuracy
+from coala_jax._accuracy import margin_accuracy
 from coala_jax._calibration import fit_temperature, log_losses
 from coala_jax.selection import SELECTED, choose_strengths
 from coala_jax.study._pairs import PairSet
@@ -110,7 +110,7 @@ def _compared(pairs: PairSet, gates: str, draws: int) -> dict[str, Any]:
         "gains": [one - each.log_loss for one, each in zip(linear, found, strict=True)],
         "accuracy": float(np.mean([each.accuracy for each in found])),
         "average_gain": float(np.mean(linear)) - _loss(together),
-        "average_accuracy": float(pairwise_accuracy(together, np.zeros_like(together)).mean()),
+        "average_accuracy": float(margin_accuracy(together).mean()),
     }
 
 

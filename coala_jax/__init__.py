@@ -20,6 +20,7 @@ from coala_jax._head import (
     load_head,
     save_head,
 )
+from coala_jax._intervals import Interval
 from coala_jax._lazy import lazy_names
 from coala_jax._shard_rows import shard_rows
 from coala_jax._sharded_vmap import sharded_vmap
@@ -39,6 +40,7 @@ from coala_jax._solution import (
 from coala_jax._solve import refine_gates, solve
 from coala_jax._status import SolveError, Status
 from coala_jax._types import Config, GroupFeatures, Params, PreferenceFeatures
+from coala_jax._verdict import Rival, Verdict
 from coala_jax._version import __version__
 from coala_jax.convex import (
     CertificateReport,
@@ -70,6 +72,7 @@ __all__ = [
     "HeadMetadata",
     "History",
     "ImproveSettings",
+    "Interval",
     "Loss",
     "Params",
     "Phase1History",
@@ -81,11 +84,13 @@ __all__ = [
     "PreferenceFeatures",
     "RewardMetrics",
     "RewardModel",
+    "Rival",
     "Selection",
     "Solution",
     "SolveError",
     "Stats",
     "Status",
+    "Verdict",
     "__version__",
     "accuracy",
     "certify",

@@ -74,6 +74,22 @@ def softmax_target(
     return share / jnp.where(total > 0, total, 1)
 
 
+def less_group_mean(values: jax.Array, member: jax.Array) -> jax.Array:
+    """Values of members less the mean of their group, 0 of who is missing: (n, k, ...), (n, k)."""
+    member = member.reshape(*member.shape, *(1,) * (values.ndim - 2)).astype(values.dtype)
+    count = jnp.maximum(jnp.sum(member, axis=1, keepdims=True), 1)
+    return member * (values - jnp.sum(member * values, axis=1, keepdims=True) / count)
+
+
+def ordered_members(level: Any, member: Any) -> Any:
+    """Whether the first of two members has the higher score: (n, k) levels, booleans -> (n, k, k).
+
+    Of arrays of numpy or jax, as booleans of the same.
+    """
+    above = level[:, :, None] < level[:, None, :]
+    return above & member[:, :, None] & member[:, None, :]
+
+
 def rank_levels(scores: Any, member: Any) -> Any:
     """How many different scores of a group are above each member's, 0 of the best: (n, k) integers.
 

@@ -7,7 +7,7 @@ import math
 import numpy as np
 from scipy.optimize import minimize_scalar
 
-from coala_jax._accuracy import pairwise_accuracy
+from coala_jax._accuracy import margin_accuracy
 
 # Temperatures are sought within these factors of the differences' own root mean square.
 _TEMPERATURES = (1e-2, 1e4)
@@ -74,7 +74,7 @@ def calibration_error(
     margins = np.asarray(margins, np.float64)
     weight = np.ones_like(margins) if weight is None else np.asarray(weight, np.float64)
     confidence, place = confidence_bins(margins, temperature)
-    right = pairwise_accuracy(margins, np.zeros_like(margins))
+    right = margin_accuracy(margins)
     off = np.bincount(place, weight * (right - confidence))
     return float(np.abs(off).sum() / weight.sum())
 

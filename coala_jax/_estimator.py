@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from coala_jax._accuracy import pairwise_accuracy
+from coala_jax._accuracy import margin_accuracy
 from coala_jax._calibration import given_temperature, log_losses
 from coala_jax._containers import as_matrix, as_vector
 from coala_jax._errors import CoalaError
@@ -68,12 +68,19 @@ class RewardModel:
         temperature_: what divides reward differences to make them log-odds.
         n_features_in_: d.
 
+    Raises:
+        TypeError, CoalaError: by a method, features that are texts, not finite, or of another
+            width, number or columns than were fitted; no head yet, by `fit` or `load`.
+
     Example:
         >>> import coala_jax, numpy as np
         >>> rng = np.random.default_rng(0)
         >>> chosen, rejected = rng.normal(0.5, 1, (64, 4)), rng.normal(0, 1, (64, 4))
         >>> model = coala_jax.RewardModel().fit(chosen, rejected)
         >>> model.score(chosen, rejected) > 0.6
+        True
+        >>> verdict = model.verdict()  # a `coala_jax.Verdict`, of the pairs that folds left out
+        >>> verdict.accuracy.low < verdict.accuracy.mean < verdict.accuracy.high
         True
     """
 
@@ -150,7 +157,11 @@ class RewardModel:
         return self
 
     def rewards(self, features: Any) -> np.ndarray:
-        """Rewards of responses: (n, d) features -> (n,) float64."""
+        """Rewards of responses: (n, d) features, whatever holds them -> (n,) float64.
+
+        Only differences of answers to one prompt mean something; `decision_function` has these in
+        units of log-odds.
+        """
         self._require_columns("features", features)
         return np.asarray(self._head()(_finite("features", as_matrix("features", features))), float)
 
@@ -214,8 +225,7 @@ class RewardModel:
             weight = None if self._weight is None else np.asarray(self._weight)
             names, rivals = choice.groups, {}
             if choice.linear_odds is not None:
-                linear = choice.linear_odds
-                rivals["linear probe"] = pairwise_accuracy(linear, np.zeros_like(linear))
+                rivals["linear probe"] = margin_accuracy(choice.linear_odds)
         return judge(
             Unseen(margins, names, weight),
             rivals,
@@ -227,7 +237,7 @@ class RewardModel:
     def report(
         self, chosen: Any = None, rejected: Any = None, groups: Sequence[Hashable] | None = None
     ) -> str:
-        """`verdict` in a few lines, and how the solve ended."""
+        """`verdict` in a few lines, and how the solve ended; arguments and errors are its own."""
         source = _FOLDS if chosen is None else "pairs given"
         lines = verdict_lines(self.verdict(chosen, rejected, groups), source)
         if hasattr(self, "solution_"):
@@ -266,6 +276,7 @@ class RewardModel:
         if (Path(folder) / ACCOUNT).exists() and not overwrite:
             raise HeadFileError(f"{folder}: a head is there; give overwrite=True to replace it")
         info: dict[str, Any] = {"coala_jax": __version__, "temperature": self.temperature_}
+        known = self._account  # of the head that was loaded
         if hasattr(self, "solution_"):
             params, config = self._fitted_params, self._fitted_config
             info["params"] = {name: float(leaf) for name, leaf in params._asdict().items()}
@@ -275,10 +286,7 @@ class RewardModel:
             }
             info["result"] = self._result()
         else:
-            account = getattr(self, "_account", {})
-            kept = ("params", "config", "result")
-            info |= {name: account[name] for name in kept if name in account}
-        known = getattr(self, "_account", {})  # of the head that was loaded
+            info |= {name: known[name] for name in ("params", "config", "result") if name in known}
         if trained_on is not None:
             PromptFingerprint.from_text(trained_on)
         info["identity"] = known.get("identity") if identity is None else dict(identity)
@@ -317,7 +325,11 @@ class RewardModel:
         return {name: getattr(self, name) for name in names}
 
     def set_params(self, **parameters: Any) -> RewardModel:
-        """Change parameters of the constructor; gives the model itself."""
+        """Change parameters of the constructor; gives the model itself.
+
+        Raises:
+            CoalaError: a name that is none of them.
+        """
         for name in parameters:
             if name not in self.get_params():
                 raise CoalaError(f"{name} is no parameter of RewardModel: {[*self.get_params()]}")
@@ -392,14 +404,12 @@ class RewardModel:
 
     def _margins(self, features: PreferenceFeatures) -> np.ndarray:
         head = self._head()
-        sides = (np.asarray(head(side), np.float64) for side in features[:2])
-        chosen, rejected = sides
+        chosen, rejected = (np.asarray(head(side), np.float64) for side in features[:2])
         margins: np.ndarray = chosen - rejected
         return margins
 
     def _right(self, features: PreferenceFeatures) -> np.ndarray:
-        margins = self._margins(features)
-        return pairwise_accuracy(margins, np.zeros_like(margins))
+        return margin_accuracy(self._margins(features))
 
 
 def _finite(name: str, array: np.ndarray) -> np.ndarray:

@@ -37,11 +37,19 @@ class FittedText:
     set_aside: tuple[Any, ...]
 
     def reward_function(self, name: str = "coala_reward") -> Callable[..., list[float]]:
-        """A function for TRL's ``reward_funcs``, as `coala_jax.decoding.reward_function` makes."""
+        """A function for TRL's ``reward_funcs``, as `coala_jax.decoding.reward_function` makes.
+
+        Args:
+            name: that the trainer logs it under.
+        """
         return reward_function(self.model, name)
 
     def report(self) -> str:
-        """What left-out prompts say of it, as `RewardModel.report` does."""
+        """What left-out prompts say of it, as `RewardModel.report` does.
+
+        Raises:
+            CoalaError: too few prompts for any to be left out.
+        """
         return self.estimator.report()
 
     def save(self, folder: str | os.PathLike[str], *, overwrite: bool = False) -> None:
@@ -84,8 +92,11 @@ def fit_text(
         store: folder that keeps the features, gone on with where it exists; None keeps none.
         options: the others of ``load_backbone``, such as `download=True`.
 
+    Returns:
+        The fitted head, alone and with its backbone, and the rows that were not used.
+
     Raises:
-        DataError, CheckpointError, FeatureError: as the parts of it do.
+        DataError, CheckpointError, FeatureError, SolveError: as the parts of it do.
 
     Example:
         >>> import coala_jax

@@ -19,6 +19,7 @@ from coala_jax._inputs import (
     float_features,
     per_row,
     prepare_features,
+    require_array,
     taken,
 )
 from coala_jax._relative_weights import over_their_mean
@@ -321,9 +322,7 @@ def group_targets(config: Config, arrays: Arrays, params: Params) -> tuple[jax.A
 
 def _shape(name: str, responses: Any) -> tuple[int, int]:
     """Numbers of groups and of their members."""
-    if not hasattr(responses, "dtype") or not hasattr(responses, "shape"):
-        kind = type(responses).__name__
-        raise TypeError(f"{name}.responses must be a jax or numpy array, got {kind}")
+    require_array(f"{name}.responses", responses)
     if len(responses.shape) != 3:
         raise CoalaError(
             f"{name}.responses must be (n, k, d), k responses to each of n prompts; got "
@@ -357,8 +356,7 @@ def _scores(
         )
     value: Any = given[known[0]]
     where = f"{name}.{known[0]}"
-    if not hasattr(value, "dtype") or not hasattr(value, "shape"):
-        raise TypeError(f"{where} must be a jax or numpy array, got {type(value).__name__}")
+    require_array(where, value)
     if value.shape != shape:
         raise CoalaError(f"{where} must have one value a response, {shape}; got {value.shape}")
     if not (jnp.issubdtype(value.dtype, jnp.floating) or jnp.issubdtype(value.dtype, jnp.integer)):

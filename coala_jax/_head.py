@@ -54,6 +54,12 @@ class ConvexHead(NamedTuple):
         center: (d,) where the features are centred; zeros in a head of no centre.
         linear: (d,) weights of the linear path; None in a head without one.
 
+    Arrays of one floating dtype: of the solver where `solve` gave them, of the file, in numpy,
+    where `load_head` did.
+
+    Raises:
+        CoalaError: where it is called, features of another width than d.
+
     Example:
         >>> import numpy as np
         >>> from coala_jax import ConvexHead
@@ -90,6 +96,9 @@ class GatedHead(NamedTuple):
         gates: (d, k) gate vectors, the scale of the features folded in.
         gate_bias: (k,) their offsets.
         center, linear: as a `ConvexHead` has them; c = x - center.
+
+    Raises:
+        CoalaError: where it is called, features of another width than d.
 
     Example:
         >>> import numpy as np

@@ -196,6 +196,12 @@ def require_kind(name: str, value: Any, kind: type) -> None:
         raise TypeError(f"{name} must be coala_jax.{kind.__name__}, got {type(value).__name__}")
 
 
+def require_array(name: str, value: Any) -> None:
+    """Raise a TypeError where an argument is no array."""
+    if not hasattr(value, "dtype") or not hasattr(value, "shape"):
+        raise TypeError(f"{name} must be a jax or numpy array, got {type(value).__name__}")
+
+
 def key_or_default(key: jax.Array | None) -> jax.Array:
     """The key as it is; `jax.random.key(0)` for None.
 
@@ -215,8 +221,7 @@ def float_features(name: str, value: Any, *, compact: bool = False) -> jax.Array
         value: the array.
         compact: whether it keeps a narrower dtype.
     """
-    if not hasattr(value, "dtype") or not hasattr(value, "shape"):
-        raise TypeError(f"{name} must be a jax or numpy array, got {type(value).__name__}")
+    require_array(name, value)
     if not jnp.issubdtype(value.dtype, jnp.floating):
         raise TypeError(
             f"{name} has dtype {value.dtype}: features are floating point; "

@@ -32,10 +32,9 @@ _ACTIVE = re.compile(r"([\\`*_\[\]<>#|~&!$@]|:(?=//))")
 _REWARDS = "rewards/accuracies"
 # Parts of `result` with figures of pairs that were not trained on, and what these are called.
 _UNSEEN = {"eval": "held-out pairs", "left_out": "training pairs that the folds left out"}
-_RIVALS = {
-    "linear probe": ("linear_probe_accuracy", "head_minus_linear_probe"),
-    "length rule": ("length_accuracy", "head_minus_length"),
-}
+# Rivals of a head, by name, and what their figures begin or end with in a report: accuracies are
+# `KEY_accuracy`, those of the head less them `head_minus_KEY`.
+RIVALS = {"linear probe": "linear_probe", "length rule": "length"}
 
 
 def keeps_own_card(folder: Path) -> bool:
@@ -145,8 +144,8 @@ def _doubts(document: Mapping[str, Any]) -> list[str]:
     warnings = _at(document, "result", "warnings")
     warnings = list(map(str, warnings)) if isinstance(warnings, list | tuple) else []
     doubts = list(map(_escaped, warnings))
-    for rival, (_, difference) in _RIVALS.items():
-        path = ("result", "baseline", difference)
+    for rival, key in RIVALS.items():
+        path = ("result", "baseline", f"head_minus_{key}")
         mean, low = (_number(document, *path, end) for end in ("mean", "low"))
         if mean is None or any(rival in warning for warning in warnings):
             continue
@@ -169,9 +168,9 @@ def _results(document: Mapping[str, Any]) -> list[tuple[str, str]]:
             or _figure(document, "result", part, _REWARDS),
         ),
     ]
-    for rival, (accuracy, difference) in _RIVALS.items():
-        found = _figure(document, "result", "baseline", accuracy)
-        less = _interval(document, "result", "baseline", difference, form="+.3f")
+    for rival, key in RIVALS.items():
+        found = _figure(document, "result", "baseline", f"{key}_accuracy")
+        less = _interval(document, "result", "baseline", f"head_minus_{key}", form="+.3f")
         rows.append((f"accuracy of the {rival}", found))
         rows.append(("head less that", less))
     rows += [

@@ -116,7 +116,7 @@ class Phase1History(NamedTuple):
     dual_residual: jax.Array
 
     def trim(self) -> Phase1History:
-        """The checks that were made, without the NaN behind the last one."""
+        """The checks that were made, without the NaN behind the last one, as `History.trim`."""
         return _trim(self, self.iteration)
 
 
@@ -154,7 +154,7 @@ class Phase2History(NamedTuple):
     eval: RewardMetrics | None
 
     def trim(self) -> Phase2History:
-        """The epochs that were run and the entry before them, without the NaN behind the last."""
+        """The epochs that were run and the entry before them, as `History.trim`."""
         return _trim(self, self.train.loss)
 
 
@@ -165,7 +165,11 @@ class History(NamedTuple):
     phase2: Phase2History
 
     def trim(self) -> History:
-        """Both phases without the NaN behind their last entries, as numpy arrays."""
+        """Both phases without the NaN behind their last entries, as numpy arrays.
+
+        Raises:
+            CoalaError: a history of several solves, whose elements end at different places.
+        """
         return History(self.phase1.trim(), self.phase2.trim())
 
 
@@ -189,7 +193,8 @@ class Certificate(NamedTuple):
 
     Rows are the chosen response of each of n pairs and behind it the rejected one (m = 2n), or the
     members of the first of n groups of k, then those of the second, and so on (m = n k); features
-    are standardised with `center` and `scale` and carry a last column of ones (D = d + 1).
+    are standardised with `center` and `scale` and carry a last column of ones (D = d + 1). Arrays
+    have the solver's dtype, float32 or float64, but for `patterns`.
 
     Attributes:
         center: (d,) subtracted from the features, as the head does.

@@ -37,6 +37,13 @@ class PreferenceFeatures(NamedTuple):
             added to `Params.gamma`, or None for 0 each. With the Phase I loss
             `"squared_difference"` gamma + margin is what the reward difference of the pair, chosen
             less rejected, is to be, of any size and sign; there is no Phase II then.
+
+    Example:
+        >>> import coala_jax, numpy as np
+        >>> chosen, rejected = np.random.default_rng(0).normal(size=(2, 64, 4))
+        >>> pairs = coala_jax.PreferenceFeatures(chosen, rejected, weight=np.ones(64))
+        >>> pairs.chosen.shape  # nothing is checked before `solve` and the others are called
+        (64, 4)
     """
 
     chosen: jax.Array | np.ndarray
@@ -114,6 +121,14 @@ class Params(NamedTuple):
         temperature: tau of the target softmax(A / tau) that losses of groups, as `"listwise"`, fit,
             A the advantages of `Config.advantage`; >= 0, and at 0 all of it is on the best of a
             group. Pairs, of which the order alone is known, have 0 whatever it is.
+
+    A value out of its range is no error here: the solve ends with `Status.INVALID_PARAMETER`.
+
+    Example:
+        >>> import coala_jax
+        >>> params = coala_jax.Params(group_lasso=0.1)
+        >>> params._replace(beta=2.0).group_lasso
+        0.1
     """
 
     rho: Scalar = 1.0
@@ -200,6 +215,15 @@ class Config:
             `"compact"` the features alone, in the dtype that they came in, and standardises them
             where they are used: 2 bytes a number of bfloat16 features. Certificates are as exact
             in either; there are no gradients of it.
+
+    Raises:
+        CoalaError: a field has a value that it may not have; named, with those that it may.
+
+    Example:
+        >>> import coala_jax
+        >>> config = coala_jax.Config(model="gated_relu", phase1_loss="bradley_terry")
+        >>> config.loss.pairwise, config.n_gates
+        (True, 16)
     """
 
     n_gates: int = 16

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from coala_jax._accuracy import TIE, pairwise_accuracy
+from coala_jax._accuracy import TIE, margin_accuracy
 from coala_jax._calibration import calibration_error, log_losses
 from coala_jax._intervals import Interval, cluster_interval, share_interval
 
@@ -77,7 +77,7 @@ def judge(
         notes: warnings that others have.
     """
     margins, keys, weight = unseen
-    correct = pairwise_accuracy(margins, np.zeros_like(margins))
+    correct = margin_accuracy(margins)
     accuracy = share_interval(correct, keys, weight)
     losses = cluster_interval(log_losses(margins, temperature), keys, weight)
     compared = tuple(

@@ -23,7 +23,6 @@ SLOW = {
     "coala_jax.decompose_gated",
     "coala_jax.refine_gates",
     "coala_jax.regularization_path",
-    "coala_jax.convex.cronos_solve",
     "coala_jax.decoding",
 }
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from coala_jax._files import require_writable
 from coala_jax.cli._output import report
-from coala_jax.study._folder import PAGE, PICTURE, draw
+from coala_jax.study._head_folder import PAGE, PICTURE, draw
 
 EXAMPLE = """  coala-jax report head
   coala-jax report head --picture --out pages"""

@@ -17,7 +17,7 @@ from coala_jax.study._experiment_words import (
     status_of,
     verdict_of,
 )
-from coala_jax.study._folder import write_experiment
+from coala_jax.study._head_folder import write_experiment
 from coala_jax.study._learning_curve import LearningCurve
 from coala_jax.study._report import build_report
 from coala_jax.study._tracking import track_experiment

@@ -1,6 +1,5 @@
 """Phase I: the convex program (3) of COALA and CRONOS, the ADMM that solves it."""
 
-from coala_jax.convex._certified_loop import CronosResult, cronos_solve
 from coala_jax.convex._certify import CertificateReport, certify
 from coala_jax.convex._cronos import (
     CronosProblem,
@@ -18,14 +17,12 @@ from coala_jax.convex._program import Program
 __all__ = [
     "CertificateReport",
     "CronosProblem",
-    "CronosResult",
     "CronosState",
     "Program",
     "certify",
     "cronos",
     "cronos_init",
     "cronos_problem",
-    "cronos_solve",
     "cronos_step",
     "decompose_gated",
     "memory_needed",

@@ -105,124 +105,19 @@ def cronos_solve(
     Args:
         params: tolerances are read here.
         problem: from `cronos_problem`.
-        cones: of the program, from `projection.cones_of`.
+        cones: of the program, from `cones_of`.
         config: caps and the distance between checks.
         status: int32 `Status` of the input; anything but SOLVED runs no step.
         start: last state of a solve of the same program at another strength, or None for the zero
             network.
-
-    Example:
-        >>> import jax, numpy as np
-        >>> from coala_jax import Config, Params, PreferenceFeatures, Status
-        >>> from coala_jax._group_inputs import prepare_for
-        >>> from coala_jax.convex import cronos_init, cronos_problem, cronos_solve, cronos_step
-        >>> from coala_jax.convex._prepare import at_strength, prepare
-        >>> rng = np.random.default_rng(0)
-        >>> chosen, rejected = rng.normal(0.5, 1, (64, 4)), rng.normal(0, 1, (64, 4))
-        >>> config, params = Config(), Params()
-        >>> @jax.jit
-        ... def run(features):
-        ...     prepared = prepare(params, features, config, None, None)
-        ...     problem, vanishes = at_strength(params, config, prepared)
-        ...     problem = cronos_problem(problem.program, problem.penalty)  # as it was
-        ...     first = cronos_step(problem, cronos_init(problem), max_cg_iterations=10)
-        ...     status = jax.numpy.int32(Status.SOLVED)  # of the input
-        ...     return first, cronos_solve(params, problem, prepared.cones, config, status)
-        >>> first, result = run(prepare_for(config, PreferenceFeatures(chosen, rejected)))
-        >>> int(first.iterations), Status(int(result.status)).name
-        (1, 'SOLVED')
     """
     program = problem.program
     checks = config.max_iterations // config.check_every
     nan = jnp.full((checks,), jnp.nan, program.features.dtype)
     by_rows = rows_pay(config, program)
-    zero = cronos_init(problem, adapt_rows=by_rows)
-    zero_primal = zero_network(program)
+    zero, zero_primal = cronos_init(problem, adapt_rows=by_rows), zero_network(program)
     zero_value = zero_primal.value
-
-    def advance(loop: _Loop) -> _Loop:
-        state = cronos_steps(
-            problem, loop.state, config.check_every, config.max_cg_iterations, config.precision
-        )
-        check = loop.check + 1
-        violation = cone_violation(program, state.weights)
-        state, updated = adapt_penalties(problem, config, state, check, loop.updated)
-        dual = lax.cond(
-            bound_is_due(state, violation, check),
-            lambda: better_dual(loop.dual, _dual(program, state)),
-            lambda: loop.dual,
-        )
-
-        def entry(primal: jax.Array) -> Phase1History:
-            return Phase1History(
-                iteration=state.iterations.astype(nan.dtype),
-                primal_value=primal,
-                dual_bound=dual.value,
-                relative_gap=relative_gap(primal, dual.value),
-                cone_violation=violation,
-                primal_residual=state.primal_residual,
-                dual_residual=state.dual_residual,
-            )
-
-        def solved(primal: jax.Array) -> jax.Array:
-            return _is_solved(params, entry(primal), zero_value, program.strength)
-
-        # Nearly always less than what the projection is worth.
-        output = network_output(program, row_products(program.features, state.weights))
-        output = output + path_output(program, state.linear)
-        value = objective(program, state.weights, state.linear, output)
-        hoped = jnp.minimum(loop.primal.value, value)
-        primal, projected, paid = project(state, loop, solved, solved(hoped), dual)
-        found = entry(primal.value)
-        finite = jnp.isfinite(violation) & jnp.isfinite(state.dual_residual)
-        status = _status(params, found, zero_value, program.strength, finite)
-        history = jax.tree.map(lambda a, e: a.at[loop.check].set(e), loop.history, found)
-        return _Loop(
-            state, primal, projected, dual, violation, history, check, updated, paid, status
-        )
-
-    def bound_is_due(state: CronosState, violation: jax.Array, check: jax.Array) -> jax.Array:
-        residual = jnp.maximum(state.primal_residual, state.dual_residual)
-        near = (violation <= _NEAR * params.violation_tolerance) & (
-            residual <= _NEAR * params.residual_tolerance
-        )
-        doubled = (check >= _FIRST_CHECK) & (check & (check - 1) == 0)
-        return near | doubled | (check == checks)
-
-    def project(
-        state: CronosState,
-        loop: _Loop,
-        solved: Callable[[jax.Array], jax.Array],
-        promising: jax.Array,
-        dual: Dual,
-    ) -> tuple[Primal, jax.Array, jax.Array]:
-        """Best point, multipliers and `paid` after a projection, where one may end the solve."""
-        last = loop.check + 1 == checks
-        # Without a strength, or with nothing to explain, a solve ends whatever the projection is
-        # worth, and this is the only one.
-        no_strength, nothing = program.strength == 0, _is_nothing(zero_value, dual.value)
-        promising = promising | nothing
-        unpaid = jnp.where(loop.paid < 0, state.iterations - config.check_every, loop.paid)
-        is_paid = update_is_due(program, state.iterations - unpaid)
-        thorough = last | no_strength | nothing | is_paid
-        wanted = promising | last
-        primal, projected = lax.cond(
-            wanted,
-            lambda: feasible_primal(
-                problem,
-                cones,
-                state,
-                loop.primal,
-                loop.projected,
-                lambda primal: ~no_strength & solved(primal.value),
-                # Under vmap both branches run: what is not wanted has no rounds.
-                rounds=jnp.where(wanted, jnp.where(thorough, THOROUGH, 1), 0),
-                own_rows=projected_rows_pay(config, program),
-            ),
-            lambda: (loop.primal, loop.projected),
-        )
-        paid = jnp.where(thorough, state.iterations, unpaid)
-        return primal, projected, jnp.where(promising, paid, loop.paid)
+    solve = _Solve(params, problem, cones, config, checks, zero_value)
 
     def unfinished(loop: _Loop) -> jax.Array:
         going = (loop.status == Status.ITERATION_LIMIT) | (loop.status == Status.SOLVED_INACCURATE)
@@ -243,10 +138,125 @@ def cronos_solve(
         paid=jnp.full((), -1, jnp.int32),
         status=jnp.where(valid, Status.ITERATION_LIMIT, status).astype(jnp.int32),
     )
-    last = lax.while_loop(unfinished, advance, first)
+    last = lax.while_loop(unfinished, lambda loop: _next_check(solve, loop), first)
     return CronosResult(
         last.primal, last.dual, last.state, last.violation, last.history, last.status
     )
+
+
+class _Solve(NamedTuple):
+    """What all checks of a solve share: how many there are, the zero network's objective."""
+
+    params: Params
+    problem: CronosProblem
+    cones: Cones
+    config: Config
+    checks: int
+    zero_value: jax.Array
+
+
+def _next_check(solve: _Solve, loop: _Loop) -> _Loop:
+    """The steps up to a check, and what its certificate says of them."""
+    params, problem, _, config, _, zero_value = solve
+    program = problem.program
+    state = cronos_steps(
+        problem, loop.state, config.check_every, config.max_cg_iterations, config.precision
+    )
+    check = loop.check + 1
+    violation = cone_violation(program, state.weights)
+    state, updated = adapt_penalties(problem, config, state, check, loop.updated)
+    dual = lax.cond(
+        _bound_is_due(solve, state, violation, check),
+        lambda: better_dual(loop.dual, _dual(program, state)),
+        lambda: loop.dual,
+    )
+
+    def entry(primal: jax.Array) -> Phase1History:
+        return Phase1History(
+            iteration=state.iterations.astype(program.features.dtype),
+            primal_value=primal,
+            dual_bound=dual.value,
+            relative_gap=relative_gap(primal, dual.value),
+            cone_violation=violation,
+            primal_residual=state.primal_residual,
+            dual_residual=state.dual_residual,
+        )
+
+    def solved(primal: jax.Array) -> jax.Array:
+        return _is_solved(params, entry(primal), zero_value, program.strength)
+
+    # Nearly always less than what the projection is worth.
+    output = network_output(program, row_products(program.features, state.weights))
+    output = output + path_output(program, state.linear)
+    value = objective(program, state.weights, state.linear, output)
+    hoped = jnp.minimum(loop.primal.value, value)
+    primal, projected, paid = _project(solve, loop, state, dual, solved(hoped), solved)
+    found = entry(primal.value)
+    finite = jnp.isfinite(violation) & jnp.isfinite(state.dual_residual)
+    status = _status(params, found, zero_value, program.strength, finite)
+    history = jax.tree.map(lambda a, e: a.at[loop.check].set(e), loop.history, found)
+    return _Loop(state, primal, projected, dual, violation, history, check, updated, paid, status)
+
+
+def _bound_is_due(
+    solve: _Solve, state: CronosState, violation: jax.Array, check: jax.Array
+) -> jax.Array:
+    """Whether a check gets a bound: it may be the last, or its number is 4, 8, 16 and so on."""
+    params = solve.params
+    residual = jnp.maximum(state.primal_residual, state.dual_residual)
+    near = (violation <= _NEAR * params.violation_tolerance) & (
+        residual <= _NEAR * params.residual_tolerance
+    )
+    doubled = (check >= _FIRST_CHECK) & (check & (check - 1) == 0)
+    return near | doubled | (check == solve.checks)
+
+
+def _project(
+    solve: _Solve,
+    loop: _Loop,
+    state: CronosState,
+    dual: Dual,
+    promising: jax.Array,
+    solved: Callable[[jax.Array], jax.Array],
+) -> tuple[Primal, jax.Array, jax.Array]:
+    """Best point, multipliers and `paid` after a projection, where one may end the solve.
+
+    Args:
+        solve: the solve.
+        loop: at the check before.
+        state: at this check.
+        dual: best dual point.
+        promising: whether the objective before projection would be enough.
+        solved: whether an objective is.
+    """
+    _, problem, cones, config, checks, zero_value = solve
+    program = problem.program
+    last = loop.check + 1 == checks
+    # Without a strength, or with nothing to explain, a solve ends whatever the projection is worth,
+    # and this is the only one.
+    no_strength, nothing = program.strength == 0, _is_nothing(zero_value, dual.value)
+    promising = promising | nothing
+    unpaid = jnp.where(loop.paid < 0, state.iterations - config.check_every, loop.paid)
+    is_paid = update_is_due(program, state.iterations - unpaid)
+    thorough = last | no_strength | nothing | is_paid
+    wanted = promising | last
+    primal, projected = lax.cond(
+        wanted,
+        lambda: feasible_primal(
+            problem,
+            cones,
+            state,
+            loop.primal,
+            loop.projected,
+            lambda primal: ~no_strength & solved(primal.value),
+            # Under vmap both branches run: what is not wanted has no rounds.
+            rounds=jnp.where(wanted, jnp.where(thorough, THOROUGH, 1), 0),
+            own_rows=projected_rows_pay(config, program),
+        ),
+        lambda: (loop.primal, loop.projected),
+    )
+    paid = jnp.where(thorough, state.iterations, unpaid)
+    return primal, projected, jnp.where(promising, paid, loop.paid)
 
 
 def _first_primal(problem: CronosProblem, cones: Cones, zero: Primal) -> Primal:

@@ -154,7 +154,17 @@ def cronos_problem(
     system: LinearSystem | None = None,
     linear: jax.Array | None = None,
 ) -> CronosProblem:
-    """Prepare the linear system and the path that a program has, unless they are given."""
+    """Prepare the linear system and the path that a program has, unless they are given.
+
+    Args:
+        program: the program (3).
+        penalty: scalar rho > 0, in the program's dtype.
+        system: Gram matrix and inverse of its features; None to make them.
+        linear: (d,) linear path of the zero network; None to find it, where the program has one.
+
+    Returns:
+        What `cronos_init` and `cronos_step` take; the example is of the latter.
+    """
     system = factorize(program.features, program.mesh) if system is None else system
     linear = path_of_zero_network(program) if linear is None else linear
     return CronosProblem(program, penalty, system, output_penalties(program), linear)
@@ -165,8 +175,11 @@ def cronos_init(problem: CronosProblem, *, adapt_rows: bool = True) -> CronosSta
 
     Args:
         problem: from `cronos_problem`.
-        adapt_rows: whether `balance_rows` will be used; without, or without cones, all blocks
-            share one inverse.
+        adapt_rows: whether rows are to have penalties of their own; without, or without cones, all
+            blocks share one inverse.
+
+    Returns:
+        The state before any step, its residuals infinite.
     """
     patterns, features = problem.program.patterns, problem.program.features
     width = features.shape[1]
@@ -221,7 +234,34 @@ def _duals_of_path(problem: CronosProblem, output: jax.Array) -> tuple[jax.Array
 
 
 def cronos_step(problem: CronosProblem, state: CronosState, max_cg_iterations: int) -> CronosState:
-    """One step of Algorithm 2."""
+    """One step of Algorithm 2, rho fixed, on a program of your own (`cronos` runs and certifies).
+
+    Args:
+        problem: from `cronos_problem`.
+        state: from `cronos_init`, or of the step before.
+        max_cg_iterations: cap of conjugate-gradient steps.
+
+    Returns:
+        The state after it; what is not finite shows in its residuals, nothing is raised.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, numpy as np
+        >>> from coala_jax.convex import Program, cronos_init, cronos_problem, cronos_step
+        >>> from coala_jax.losses import SQUARED
+        >>> rng = np.random.default_rng(0)
+        >>> x = jnp.asarray(rng.normal(size=(40, 4))).at[:, -1].set(1)  # the bias column
+        >>> patterns = jnp.asarray(rng.normal(size=(8, 4))) @ x.T >= 0
+        >>> program = Program(
+        ...     features=x, patterns=patterns.astype(x.dtype), labels=jnp.sign(x[:, 0] * x[:, 1]),
+        ...     row_weight=jnp.ones(40), strength=jnp.asarray(0.5), loss=SQUARED, model="relu")
+        >>> problem = cronos_problem(program, jnp.asarray(1.0))
+        >>> step = jax.jit(lambda _, state: cronos_step(problem, state, max_cg_iterations=10))
+        >>> state = jax.lax.fori_loop(0, 200, step, cronos_init(problem))
+        >>> bool(state.primal_residual < 1e-2) and bool(state.dual_residual < 1e-2)
+        True
+        >>> bool(program.value(state.output) < program.value(jnp.zeros(40)))
+        True
+    """
     program, shift, rows = problem.program, problem.system.shift, state.rows
     signs, outputs = program.signs, OutputSystem(problem.outputs, state.path)
 

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.scipy.linalg import cho_factor, cho_solve
 
+from coala_jax._line_search import step_length
 from coala_jax.convex._output_penalties import OutputPenalties, weighed
 from coala_jax.convex._program import (
     Program,
@@ -34,7 +35,6 @@ from coala_jax.convex._rows import column_products, sum_over_rows, whole_rows
 _ACCURACY = 100.0
 _MAX_STEPS = 50
 _MAX_HALVINGS = 20
-_ARMIJO = 1e-4
 # Rounding of a value, which a step may raise it by without being too long.
 _VALUE_ROUNDINGS = 30.0
 # The shift of the path's system is at least this many roundings of its largest diagonal entry and
@@ -68,18 +68,10 @@ def fit_path(
         here, along = value(linear), jnp.vdot(slope, direction)
         noise = _VALUE_ROUNDINGS * jnp.finfo(slope.dtype).eps * jnp.abs(here)
 
-        def too_long(search: tuple[jax.Array, jax.Array]) -> jax.Array:
-            length, halvings = search
-            rise = value(linear + length * direction) - here
-            # NaN, of a step that overflows, is no descent.
-            return ~(rise <= _ARMIJO * length * along + noise) & (halvings < _MAX_HALVINGS)
+        def rise(length: jax.Array) -> jax.Array:
+            return value(linear + length * direction) - here
 
-        def halve(search: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-            return search[0] / 2, search[1] + 1
-
-        first = (jnp.ones_like(here), jnp.zeros((), jnp.int32))
-        length, halvings = lax.while_loop(too_long, halve, first)
-        stalled = halvings >= _MAX_HALVINGS
+        length, stalled = step_length(rise, along, _MAX_HALVINGS, noise)
         linear = jnp.where(stalled, linear, linear + length * direction)
         return linear, path_slope(program, base, linear), steps + 1, stalled
 

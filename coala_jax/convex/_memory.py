@@ -69,6 +69,9 @@ def memory_needed(
         dtype: of the features; whole rows are cast to the solver's.
         devices: over which the rows are split.
 
+    Returns:
+        Bytes on each device.
+
     Raises:
         CoalaError: a number that is not positive, named.
 

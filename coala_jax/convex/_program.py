@@ -26,6 +26,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from coala_jax._advantages import less_group_mean
 from coala_jax._group_inputs import Arrays, group_targets
 from coala_jax._inputs import PairArrays, beside
 from coala_jax._row_mesh import RowMesh, parts_of, with_rows
@@ -47,7 +48,7 @@ HALVES: dict[Model, tuple[float, ...]] = {"relu": (1.0, -1.0), "gated_relu": (1.
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Program:
-    """One convex program: its data, strength, loss and kind.
+    """One convex program (3): its data, strength, loss and kind, in one floating dtype.
 
     Attributes:
         features: (m, D) standardised rows X with a bias column, whole or compact.
@@ -184,7 +185,8 @@ def path_penalty(program: Program, linear: jax.Array | None) -> jax.Array:
 def from_rows(program: Program, output: jax.Array) -> jax.Array:
     """S z: outputs of rows (m, ...) -> one value a label, (*labels, ...)."""
     if program.loss.grouped:
-        return less_group_mean(program, output.reshape(*program.labels.shape, *output.shape[1:]))
+        by_group = output.reshape(*program.labels.shape, *output.shape[1:])
+        return less_group_mean(by_group, program.row_weight > 0)
     if not program.loss.pairwise:
         return output
     chosen, rejected = sides(output)
@@ -194,7 +196,7 @@ def from_rows(program: Program, output: jax.Array) -> jax.Array:
 def spread_to_rows(program: Program, residual: jax.Array) -> jax.Array:
     """S^T r: one value a label -> (m,)."""
     if program.loss.grouped:
-        return less_group_mean(program, residual).reshape(-1)
+        return less_group_mean(residual, program.row_weight > 0).reshape(-1)
     return beside(residual, -residual) if program.loss.pairwise else residual
 
 
@@ -202,14 +204,6 @@ def sides(rows: jax.Array) -> tuple[jax.Array, jax.Array]:
     """The inverse of `beside`: (2n, ...) -> (n, ...) twice."""
     by_pair = rows.reshape(-1, 2, *rows.shape[1:])
     return by_pair[:, 0], by_pair[:, 1]
-
-
-def less_group_mean(program: Program, values: jax.Array) -> jax.Array:
-    """Values of members less the mean of their group, 0 of who is missing: (n, k, ...)."""
-    member = program.row_weight > 0
-    member = member.reshape(*member.shape, *(1,) * (values.ndim - 2)).astype(values.dtype)
-    count = jnp.maximum(jnp.sum(member, axis=1, keepdims=True), 1)
-    return member * (values - jnp.sum(member * values, axis=1, keepdims=True) / count)
 
 
 def loss_curvature(program: Program) -> float:

@@ -21,6 +21,7 @@ from coala_jax._intervals import Interval, cluster_interval
 from coala_jax._json import json_text, valid_json
 from coala_jax._status import Status
 from coala_jax._types import Config, GroupFeatures, Params
+from coala_jax._verdict import interval_text
 from coala_jax._version import __version__
 from coala_jax.backbones import Backbone, load_backbone
 from coala_jax.data import PromptFingerprint, ResponseRow
@@ -76,10 +77,11 @@ class Round(NamedTuple):
 
     def line(self) -> str:
         """What came of it, on one line."""
-        ways = ", ".join(f"{way} {_shown(found)}" for way, found in self.held_out.items())
+        ways = ", ".join(f"{way} {interval_text(found)}" for way, found in self.held_out.items())
         return (
-            f"round {self.number}: {self.way} answers {_shown(self.reward)}, {self.silent} of "
-            f"{self.groups} prompts say nothing; held out: {ways}; {self.status}, {self.choice}"
+            f"round {self.number}: {self.way} answers {interval_text(self.reward)}, "
+            f"{self.silent} of {self.groups} prompts say nothing; held out: {ways}; {self.status}, "
+            f"{self.choice}"
         )
 
 
@@ -102,7 +104,7 @@ class Improvement(NamedTuple):
 
     def report(self) -> str:
         """A line a round."""
-        lines = [f"held-out reward of {self.unseen} prompts, plain: {_shown(self.plain)}"]
+        lines = [f"held-out reward of {self.unseen} prompts, plain: {interval_text(self.plain)}"]
         if self.unseen < _FEW_PROMPTS:
             lines[0] += "; so few tell little, give more or a larger held_out"
         for each in self.rounds:
@@ -504,7 +506,3 @@ def _read_round(folder: Path) -> Round:
 def _interval(ends: Sequence[float | None]) -> Interval:
     """An interval of a file, whose ends are null where a single prompt allows none."""
     return Interval(*(float("nan") if end is None else end for end in ends))
-
-
-def _shown(interval: Interval) -> str:
-    return f"{interval.mean:.3f} [{interval.low:.3f}, {interval.high:.3f}]"

@@ -48,6 +48,9 @@ class ImproveSettings:
         batch_size: answers that are generated together.
         prompts_at_once: prompts whose answers are made, then rewarded, in one piece, which is what
             a run that dies loses at most.
+
+    Raises:
+        ImproveError: a field has a value that it may not have; named, with those that it may.
     """
 
     samples: int = 8

@@ -32,6 +32,9 @@ LOSSES: dict[str, Loss] = {
 def get_loss(loss: str | Loss) -> Loss:
     """A `Loss` as it is, or the one of a name.
 
+    Args:
+        loss: a key of `LOSSES`, or a loss of your own.
+
     Raises:
         ValueError: no such name; the known ones are listed.
 

@@ -13,12 +13,7 @@ from jax import lax
 
 from coala_jax._gradients import in_reverse_mode, require_solved
 from coala_jax._group_inputs import Arrays, GroupArrays, fitted_arrays, prepare_for
-from coala_jax._head import (
-    Head,
-    require_one_head,
-    term_weights,
-    with_term_weights,
-)
+from coala_jax._head import Head, require_one_head, term_weights, with_term_weights
 from coala_jax._inputs import input_status, key_or_default, prepare_params, require_kind
 from coala_jax._row_mesh import parts_of
 from coala_jax._solution import Phase2History, Phase2Solution, Phase2Stats, RewardMetrics
@@ -31,7 +26,7 @@ from coala_jax.preference._objective import (
     objective,
     objective_change,
     preference_loss,
-    preference_problem,
+    problem_of,
 )
 from coala_jax.preference._rewards import ordered_metrics, weighted_metrics
 from coala_jax.preference._terms import balanced_terms, terms_by_side
@@ -341,7 +336,7 @@ def _measured(params: Params, head: Head, arrays: Arrays, config: Config) -> _Me
     finite = input_status(params, arrays, head) != Status.NOT_FINITE_INPUT
     weight = jnp.where(finite, arrays.weight, jnp.nan)
     arrays = dataclasses.replace(arrays, weight=weight)
-    problem = preference_problem(config, head, arrays, params)
+    problem = problem_of(params, head, arrays, config)
     return _Measured(terms_by_side(head, arrays), arrays, problem)
 
 

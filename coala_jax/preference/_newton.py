@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from coala_jax._line_search import step_length
 from coala_jax._types import Params
 from coala_jax.preference._differences import Differences
 from coala_jax.preference._objective import (
@@ -22,7 +23,6 @@ from coala_jax.preference._objective import (
 # the damped phase on separable pairs with a tiny ridge.
 _MAX_STEPS = 100
 _MAX_HALVINGS = 30
-_ARMIJO = 1e-4
 
 
 class NewtonResult(NamedTuple):
@@ -49,12 +49,18 @@ def newton_optimum(
 ) -> NewtonResult:
     """Minimise eq 6 or 9, or that of groups, with its ridge to a gradient below `tolerance`.
 
+    By Newton's method with halvings until Armijo's condition holds (Boyd & Vandenberghe 2004,
+    section 9.5), in at most 100 steps: `NewtonResult.gradient_norm` says how near it came.
+
     Args:
-        params: `beta` and `ridge` are read; ridge must be > 0.
-        problem: from `preference_problem`.
+        params: `beta` and `ridge` are read; ridge must be > 0, which is not checked.
+        problem: as `preference_problem` gives it, or made of arrays.
         tolerance: largest gradient norm; None for 100 times the dtype's resolution of the one at
             the start.
         start: (k,) where to begin; zero if None.
+
+    Returns:
+        The optimum, in the dtype of the problem.
 
     Example:
         >>> import jax.numpy as jnp
@@ -78,18 +84,10 @@ def newton_optimum(
         direction = -jnp.linalg.solve(hessian(params, problem, theta2), gradient)
         slope = jnp.vdot(gradient, direction)
 
-        def too_long(search: tuple[jax.Array, jax.Array]) -> jax.Array:
-            length, halvings = search
-            change = objective_change(params, problem, theta2, theta2 + length * direction)
-            # NaN, of a step that overflows, is no descent.
-            return ~(change <= _ARMIJO * length * slope) & (halvings < _MAX_HALVINGS)
+        def change(length: jax.Array) -> jax.Array:
+            return objective_change(params, problem, theta2, theta2 + length * direction)
 
-        def halve(search: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-            return search[0] / 2, search[1] + 1
-
-        whole = (jnp.ones((), design.dtype), jnp.zeros((), jnp.int32))
-        length, halvings = lax.while_loop(too_long, halve, whole)
-        stalled = halvings >= _MAX_HALVINGS
+        length, stalled = step_length(change, slope, _MAX_HALVINGS)
         theta2 = jnp.where(stalled, theta2, theta2 + length * direction)
         value, gradient = value_and_grad(theta2)
         return theta2, value, gradient, steps + 1, stalled

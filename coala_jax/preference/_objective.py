@@ -24,10 +24,10 @@ import jax
 import jax.numpy as jnp
 
 from coala_jax._errors import CoalaError
-from coala_jax._group_inputs import Arrays, as_groups, group_targets
-from coala_jax._head import Head
-from coala_jax._inputs import PairArrays, beside
-from coala_jax._types import Config, Objective, Params
+from coala_jax._group_inputs import Arrays, as_groups, group_targets, prepare_for
+from coala_jax._head import Head, require_one_head
+from coala_jax._inputs import PairArrays, beside, prepare_params, require_kind
+from coala_jax._types import Config, Features, Objective, Params
 from coala_jax.losses import BRADLEY_TERRY, Loss
 from coala_jax.preference._terms import term_differences, terms_by_side
 
@@ -37,7 +37,7 @@ class LogisticProblem(NamedTuple):
 
     Attributes:
         design: (m, k) rows a_j; the reward advantage of a row is a_j theta2. An array, or for
-            Newton's method alone `Differences`, which make them where they are used.
+            Newton's method alone what makes them where they are used.
         offset: (m,) gamma + margin.
         weight: (m,) weights with mean 1.
     """
@@ -88,32 +88,48 @@ class GroupProblem:
 Problem: TypeAlias = LogisticProblem | GroupProblem
 
 
-def preference_problem(config: Config, head: Head, arrays: Arrays, params: Params) -> Problem:
-    """The regression of eq 6 or eq 9, or that of groups.
+def preference_problem(
+    params: Params, head: Head, features: Features, *, config: Config = Config()
+) -> Problem:
+    """What Phase II minimises over the second layer of a head (eq 6 or 9, or that of groups).
+
+    On the neurons as they stand: of a head without a linear path that `finetune` or `solve` gave it
+    is the problem that they solved, and `newton_optimum` finds its optimum independently of them.
 
     Args:
-        config: `phase2_objective`, `phase1_loss` and `advantage` are read.
-        head: whose first-layer outputs are the design.
-        arrays: pairs, or groups.
-        params: `gamma` and `temperature` are read.
+        params: `gamma` and, of groups, `temperature` are read.
+        head: takes raw features of width d.
+        features: pairs, (n, d), or groups, (n, g, d).
+        config: `phase2_objective` is read, of groups `phase1_loss` and `advantage`.
+
+    Returns:
+        A `LogisticProblem` of n rows, 2n of eq 9, or a `GroupProblem`, in float32 (float64 where
+        x64 is on), with a column a neuron and one more of a linear path.
 
     Raises:
-        ValueError: the pointwise objective of groups.
+        TypeError, ValueError: as for `finetune`; the pointwise objective of groups.
 
     Example:
-        >>> import numpy as np
-        >>> from coala_jax import Config, ConvexHead, Params, PreferenceFeatures
-        >>> from coala_jax._group_inputs import prepare_for
-        >>> from coala_jax.preference import balance_neurons, preference_problem
+        >>> import coala_jax, numpy as np
+        >>> from coala_jax.preference import newton_optimum, preference_problem
         >>> rng = np.random.default_rng(0)
         >>> chosen, rejected = rng.normal(0.5, 1, (64, 4)), rng.normal(0, 1, (64, 4))
-        >>> arrays = prepare_for(Config(), PreferenceFeatures(chosen, rejected))
-        >>> head = ConvexHead(np.eye(4), np.ones(4), np.ones(4), np.zeros(4))
-        >>> balanced = balance_neurons(head, arrays)
-        >>> problem = preference_problem(Config(), balanced, arrays, Params())
-        >>> bool(np.allclose(np.mean(problem.design**2, axis=0), 1))
+        >>> params, features = coala_jax.Params(), coala_jax.PreferenceFeatures(chosen, rejected)
+        >>> head = coala_jax.ConvexHead(np.eye(4), np.ones(4), np.ones(4), np.zeros(4))
+        >>> solution = coala_jax.finetune(params, head, features)
+        >>> problem = preference_problem(params, solution.head, features)
+        >>> optimum = newton_optimum(params, problem)
+        >>> bool(abs(solution.stats.loss - optimum.value) < 1e-5)
         True
     """
+    require_kind("config", config, Config)
+    require_one_head(head)
+    with jax.default_matmul_precision("highest"):
+        return problem_of(prepare_params(params), head, prepare_for(config, features), config)
+
+
+def problem_of(params: Params, head: Head, arrays: Arrays, config: Config) -> Problem:
+    """`preference_problem` of prepared scalars and features."""
     if not config.loss.grouped:
         assert isinstance(arrays, PairArrays)  # as `prepare_for` has it
         return logistic_problem(config.phase2_objective, head, arrays, params.gamma)
@@ -132,20 +148,7 @@ def logistic_problem(
     pairs: PairArrays,
     gamma: jax.Array,
 ) -> LogisticProblem:
-    """Design matrix of eq 6 or eq 9 from the first-layer outputs of pairs; of eq 6 for "none".
-
-    Example:
-        >>> import numpy as np
-        >>> from coala_jax import Config, ConvexHead, PreferenceFeatures
-        >>> from coala_jax._group_inputs import prepare_for
-        >>> from coala_jax.preference import logistic_problem
-        >>> rng = np.random.default_rng(0)
-        >>> chosen, rejected = rng.normal(0.5, 1, (64, 4)), rng.normal(0, 1, (64, 4))
-        >>> pairs = prepare_for(Config(), PreferenceFeatures(chosen, rejected))
-        >>> head = ConvexHead(np.eye(4), np.ones(4), np.ones(4), np.zeros(4))
-        >>> logistic_problem("pairwise", head, pairs, np.float32(0)).design.shape
-        (64, 4)
-    """
+    """Design matrix of eq 6 or eq 9 from the first-layer outputs of pairs; of eq 6 for "none"."""
     if kind != "pointwise":
         design = term_differences(head, pairs)
         return LogisticProblem(design, gamma + pairs.margin, pairs.weight)
@@ -158,7 +161,15 @@ def logistic_problem(
 
 
 def preference_loss(params: Params, problem: Problem, theta2: jax.Array) -> jax.Array:
-    """Weighted mean of softplus(offset - beta a_j theta2), or of a group's loss: scalar.
+    """Weighted mean of softplus(offset - beta a_j theta2), or of a group's loss.
+
+    Args:
+        params: `beta` is read.
+        problem: as `preference_problem` gives it, or made of arrays.
+        theta2: (k,) weights of its columns.
+
+    Returns:
+        Scalar, nats a row (eq 6 or 9 without the ridge), or the unit of the group's loss.
 
     Example:
         >>> import jax.numpy as jnp
@@ -175,6 +186,11 @@ def preference_loss(params: Params, problem: Problem, theta2: jax.Array) -> jax.
 
 def objective(params: Params, problem: Problem, theta2: jax.Array) -> jax.Array:
     """`preference_loss` plus ridge / 2 ||theta2||^2: scalar.
+
+    Args:
+        params: `beta` and `ridge` are read.
+        problem: as for `preference_loss`.
+        theta2: (k,) weights of its columns.
 
     Example:
         >>> import jax.numpy as jnp
@@ -194,6 +210,15 @@ def objective_change(
     """objective(new_theta2) - objective(theta2), accurate where both agree to all digits.
 
     The sign of a descent step stays right far below the resolution of the objective itself.
+
+    Args:
+        params: `beta` and `ridge` are read.
+        problem: as for `preference_loss`.
+        theta2: (k,) where the step begins.
+        new_theta2: (k,) where it ends.
+
+    Returns:
+        Scalar. Of a loss of your own without `Loss.change` it is as exact as its values.
 
     Example:
         >>> import jax.numpy as jnp

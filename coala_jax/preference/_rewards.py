@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from coala_jax._accuracy import pairwise_accuracy
+from coala_jax._advantages import ordered_members
 from coala_jax._group_inputs import GroupArrays
 from coala_jax._relative_weights import over_their_mean
 from coala_jax._solution import RewardMetrics
@@ -24,10 +25,10 @@ def reward_metrics(
     """Metrics of (n,) rewards of chosen and rejected responses.
 
     Args:
-        chosen: (n,) rewards.
+        chosen: (n,) rewards, any floats.
         rejected: (n,) rewards.
-        loss: scalar to be carried along.
-        log_loss: scalar to be carried along.
+        loss: scalar to be carried along, as rewards alone do not say it (`evaluate` does).
+        log_loss: scalar to be carried along likewise.
         beta: reward scale inside the sigmoid.
         weight: (n,) weights of the pairs, or None for 1 each; as `PreferenceFeatures` has them.
 
@@ -58,9 +59,7 @@ def ordered_metrics(
 
     Each group counts as much as its weight, whatever the number of its pairs.
     """
-    member = groups.member > 0
-    above = groups.level[:, :, None] < groups.level[:, None, :]
-    ordered = above & member[:, :, None] & member[:, None, :]
+    ordered = ordered_members(groups.level, groups.member > 0)
     pairs = jnp.sum(ordered, axis=(1, 2))
     share = groups.weight / jnp.where(pairs > 0, pairs, 1)
     weight = jnp.where(ordered, share[:, None, None], 0)

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from coala_jax._advantages import less_group_mean
 from coala_jax._group_inputs import Arrays, GroupArrays, map_arrays
 from coala_jax._head import Head, reward_terms, term_weights
 from coala_jax._inputs import PairArrays
@@ -119,20 +120,6 @@ def balance_neurons(head: Head, arrays: Arrays) -> Head:
     but for two kinds of neurons. One without any difference over the pairs keeps its scale and gets
     theta2 = 0. One whose terms cancel until its differences are rounding is zero altogether: on the
     next device, or in a wider type, it would be another.
-
-    Example:
-        >>> import numpy as np
-        >>> from coala_jax import Config, ConvexHead, PreferenceFeatures
-        >>> from coala_jax._group_inputs import prepare_for
-        >>> from coala_jax.preference import balance_neurons
-        >>> rng = np.random.default_rng(0)
-        >>> chosen, rejected = rng.normal(0.5, 1, (64, 4)), rng.normal(0, 1, (64, 4))
-        >>> arrays = prepare_for(Config(), PreferenceFeatures(chosen, rejected))
-        >>> head = ConvexHead(np.eye(4), np.ones(4), np.ones(4), np.zeros(4))
-        >>> balanced = balance_neurons(head, arrays)
-        >>> difference = balanced.neurons(chosen) - balanced.neurons(rejected)
-        >>> bool(np.allclose(np.mean(difference**2, axis=0), 1, atol=1e-4))
-        True
     """
     spread = _spread(arrays, neuron_differences(head, arrays))
     rounding = lax.stop_gradient(difference_rounding(head, arrays))
@@ -157,9 +144,7 @@ def _beyond_mean(arrays: Arrays, differences: jax.Array) -> jax.Array:
     """Of groups, differences to the first member less their mean over the group: (n, g, ...)."""
     if isinstance(arrays, PairArrays):
         return differences
-    member = arrays.member.reshape(*arrays.member.shape, *(1,) * (differences.ndim - 2))
-    count = jnp.maximum(jnp.sum(member, axis=1, keepdims=True), 1)
-    return member * (differences - jnp.sum(member * differences, axis=1, keepdims=True) / count)
+    return less_group_mean(differences, arrays.member)
 
 
 def _spread(arrays: Arrays, differences: jax.Array) -> jax.Array:

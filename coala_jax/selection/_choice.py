@@ -26,6 +26,13 @@ class Grid(NamedTuple):
         strengths: values of `Params.group_lasso` as shares of lambda_max.
         linear_ridges: values of `Params.linear_ridge`.
         ridges: values of `Params.ridge` for Phase II; empty for none.
+
+    `select` raises a `CoalaError` for values that are not above 0 or not in falling order.
+
+    Example:
+        >>> from coala_jax.selection import GRID, Grid
+        >>> Grid(strengths=(0.5, 0.2), ridges=()).linear_ridges == GRID.linear_ridges
+        True
     """
 
     strengths: Sequence[float] = STRENGTHS

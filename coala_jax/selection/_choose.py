@@ -53,7 +53,10 @@ def choose_strengths(
     folds: int = FOLDS,
     rule: Rule = "one_standard_error",
 ) -> Choice:
-    """The choice of `select`, which says what the arguments are.
+    """The choice of `select` alone, which says what arguments, errors and rules are.
+
+    Returns:
+        What `solve` is to be called with, and what left-out pairs say of it.
 
     Example:
         >>> import numpy as np
@@ -257,7 +260,6 @@ def group_names(
 
 
 def _require_settings(config: Config, grid: Grid, folds: int, rule: Rule) -> None:
-    require_kind("config", config, Config)
     if not isinstance(grid, Grid):
         raise TypeError(f"grid must be a coala_jax.selection.Grid, got {type(grid).__name__}")
     for name, values in grid._asdict().items():

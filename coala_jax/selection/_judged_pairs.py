@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from coala_jax._advantages import ordered_members
 from coala_jax._group_inputs import Arrays
 from coala_jax._inputs import PairArrays
 from coala_jax._row_mesh import on_host
@@ -38,11 +39,11 @@ def judged_pairs(arrays: Arrays) -> JudgedPairs:
     weight = on_host(arrays.weight).astype(np.float64)
     if isinstance(arrays, PairArrays):
         return JudgedPairs(np.arange(len(weight)), weight)
-    row, better, worse = ordered_members(on_host(arrays.level), on_host(arrays.member) > 0)
+    row, better, worse = ordered_pairs(on_host(arrays.level), on_host(arrays.member) > 0)
     return JudgedPairs(row, shared_weight(weight, row), better, worse)
 
 
-def ordered_members(
+def ordered_pairs(
     level: np.ndarray, member: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """All pairs of members with different scores: number of the group, the better and the worse.
@@ -54,8 +55,7 @@ def ordered_members(
     Returns:
         (p,) integers each, in the order of the groups.
     """
-    ordered = level[:, :, None] < level[:, None, :]
-    row, better, worse = np.nonzero(ordered & member[:, :, None] & member[:, None, :])
+    row, better, worse = np.nonzero(ordered_members(level, member))
     return row, better, worse
 
 

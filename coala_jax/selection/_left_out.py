@@ -34,7 +34,7 @@ from coala_jax.convex._coarse import (
     linear_probes,
 )
 from coala_jax.preference._newton import newton_optimum
-from coala_jax.preference._objective import preference_problem
+from coala_jax.preference._objective import problem_of
 from coala_jax.preference._terms import balanced_terms, term_differences
 from coala_jax.selection._judged_pairs import judged_pairs
 
@@ -185,7 +185,7 @@ def _margins(
     head, fitted = coarse_head(path), fitted_arrays(config, arrays)
     first = term_differences(head, arrays) @ term_weights(head)
     balanced, start = balanced_terms(head, fitted)
-    problem = preference_problem(config, balanced, arrays, params)
+    problem = problem_of(params, balanced, arrays, config)
     terms = term_differences(balanced, arrays)
 
     def second(ridge: jax.Array) -> jax.Array:

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from coala_jax._accuracy import pairwise_accuracy
+from coala_jax._accuracy import margin_accuracy
 from coala_jax._calibration import fit_temperature, log_losses
 from coala_jax._intervals import cluster_standard_error
 from coala_jax._status import SolveError, Status
@@ -74,7 +74,7 @@ def score(
         return Scored(broken, margins, np.full(len(margins), math.inf))
     temperature = fit_temperature(margins, weight)
     losses = log_losses(margins, temperature)
-    right = pairwise_accuracy(margins, np.zeros_like(margins))
+    right = margin_accuracy(margins)
     candidate = Candidate(
         *strengths,
         log_loss=float(np.average(losses, weights=weight)),
@@ -88,7 +88,7 @@ def score(
 def on_pairs(scored: Scored, rows: np.ndarray, weight: np.ndarray) -> Scored:
     """What the pairs of a (n,) mask alone say of a candidate, at the temperature of all."""
     margins, losses = scored.margins[rows], scored.losses[rows]
-    right = pairwise_accuracy(margins, np.zeros_like(margins))
+    right = margin_accuracy(margins)
     candidate = scored.candidate._replace(
         log_loss=float(np.average(losses, weights=weight[rows])),
         accuracy=float(np.average(right, weights=weight[rows])),

@@ -88,6 +88,7 @@ def select(
 
     Raises:
         TypeError, ValueError: as for `solve`; groups of another number, a grid out of order.
+        SolveError: all candidates broke down on left-out groups.
 
     Example:
         >>> import coala_jax, numpy as np

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from coala_jax._accuracy import TIE, pairwise_accuracy
+from coala_jax._accuracy import TIE, margin_accuracy, pairwise_accuracy
 from coala_jax._errors import CoalaError
 from coala_jax._folds import fold_parts
 from coala_jax._group_inputs import map_arrays
@@ -113,7 +113,7 @@ def fit_linear_probe(
             continue
         thetas = _fit(arrays, rows.to_places(weight * part.train), RIDGE_GRID)
         margins = rows.of_rows(_margins(arrays, thetas))[part.test].T
-        correct[:, part.test] = pairwise_accuracy(margins, np.zeros_like(margins))
+        correct[:, part.test] = margin_accuracy(margins)
     validation = [weighted_mean(row, weight) for row in correct]
     best = max(range(len(RIDGE_GRID)), key=lambda index: (validation[index], index))
     (theta,) = _fit(arrays, rows.to_places(weight), RIDGE_GRID[best : best + 1])

@@ -34,7 +34,7 @@ from coala_jax.study._baselines import (
 from coala_jax.study._constant_columns import constant_columns, constant_columns_warning
 from coala_jax.study._on_devices import OnDevices, on_devices
 from coala_jax.study._pairs import BY_ROW, PairSet, require_two_parts
-from coala_jax.study._phases import TimedPhases, run_phases
+from coala_jax.study._timed_phases import TimedPhases, run_phases
 
 Say = Callable[[str], None]
 
@@ -110,8 +110,7 @@ class Experiment(NamedTuple):
     @property
     def history(self) -> Phase2History:
         """Phase II, one entry an epoch, without the unused end of the arrays."""
-        entries = int(self.phases.phase2.stats.epochs) + 1
-        return jax.tree.map(lambda trace: np.asarray(trace)[:entries], self.phases.phase2.history)
+        return self.phases.phase2.history.trim()
 
 
 class SplitMetrics(NamedTuple):
@@ -151,58 +150,41 @@ def run_experiment(
     everyone = of_all_processes(pairs)
     require_two_parts(everyone, held_out)
     settings.config.require_phases_agree()
-    config = settings.config
     _require_better_chosen(settings, everyone)
-    train, held = everyone.take(~held_out), everyone.take(held_out)
-    _refuse_what_cannot_fit(train, pairs, config)
+    masks = ~held_out, held_out
+    known = [everyone.take(mask) for mask in masks]
+    _refuse_what_cannot_fit(known[0], pairs, settings.config)
     columns = constant_columns(pairs.take(~own_part(held_out, len(pairs.keys))))
-    fitting, judging = (_rows(pairs, part, config) for part in (~held_out, held_out))
-    if columns:
-        say(f"warning: {constant_columns_warning(train, columns)}")
-    if pairs.split_by == BY_ROW:
-        say(
-            f"warning: {pairs.source}: no prompts and no groups, so rows are split by row; this "
-            "leaks where pairs share a prompt: give --groups or --data"
-        )
-    made_of = "" if pairs.prefix_of is None else f" ({len(everyone.chosen)} beginnings of all)"
-    counts = train.pair_count(), held.pair_count()
-    if everyone.groups is not None:
-        made_of = f" (of the members of {len(everyone.groups.responses)} groups)"
-    say(f"solving on {counts[0]} pairs, {counts[1]} held out by {pairs.split_by}{made_of}")
+    train, held = (
+        _placed(one, pairs, mask, settings.config) for one, mask in zip(known, masks, strict=True)
+    )
+    _say_what_is_solved(everyone, train.known, held.known, columns, say)
     key, choice = jax.random.key(settings.seed), None
     if settings.select:
         say("choosing strengths on left-out groups of the training pairs")
-        choice = choose_strengths(
-            settings.params,
-            fitting.fitted.features,
-            fitting.fitted.keys(train.feature_keys(config)),
-            config=config,
-            key=key,
-        )
+        keys = train.fitted.keys(train.known.feature_keys(settings.config))
+        given = (settings.params, train.fitted.features, keys)
+        choice = choose_strengths(*given, config=settings.config, key=key)
         settings = settings._replace(params=choice.params, config=choice.config)
-        config = settings.config
-    solved_for = fitting.fitted.features, judging.fitted.features
-    phases = run_phases(settings.params, *solved_for, config, key)
+    solved_for = train.fitted.features, held.fitted.features
+    phases = run_phases(settings.params, *solved_for, settings.config, key)
     _require_usable(phases)
-    say("fitting the baselines")
-    probe = fit_linear_probe(train, settings.seed, fitting.pairs)
-    length_rule = fit_length_rule(train)
     head, notes = _kept_head(phases, choice)
-    chosen, rejected = _rewards(head, judging)
+    say("fitting the baselines")
+    probe = fit_linear_probe(train.known, settings.seed, train.pairs)
+    length_rule = fit_length_rule(train.known)
+    chosen, rejected = held.rewards(head)
     correct = Correct(
         head=pairwise_accuracy(chosen, rejected),
-        probe=None if probe is None else probe.correct(held, judging.pairs),
-        length=None if length_rule is None else length_rule.correct(held),
+        probe=None if probe is None else probe.correct(held.known, held.pairs),
+        length=None if length_rule is None else length_rule.correct(held.known),
     )
     margins = chosen - rejected
     rivals = {"linear probe": correct.probe, "length rule": correct.length}
-    parts = (_Placed(train, fitting), _Placed(held, judging))
-    metrics = _split_metrics(phases, head, parts, settings.params)
-    after_phase2 = settings.config.phase2_objective != "none" and head is phases.phase2.head
-    given = given_temperature(float(settings.params.beta), after_phase2)
-    temperature = given if choice is None else choice.candidate.temperature
+    metrics = _split_metrics(phases, head, train, held, settings.params)
+    temperature = _temperature(settings, choice, head is phases.phase2.head)
     verdict = judge(
-        Unseen(margins, held.keys, held.weight),
+        Unseen(margins, held.known.keys, held.known.weight),
         {name: right for name, right in rivals.items() if right is not None},
         temperature=temperature,
         train_accuracy=float(metrics.train.accuracy),
@@ -215,8 +197,8 @@ def run_experiment(
         head,
         temperature,
         verdict,
-        train,
-        held,
+        train.known,
+        held.known,
         metrics,
         probe,
         length_rule,
@@ -227,27 +209,26 @@ def run_experiment(
     )
 
 
-class _Rows(NamedTuple):
-    """Features of a part of the pairs where they are worked on.
+class _Part(NamedTuple):
+    """A part of the pairs of all processes, and its features where they are worked on.
 
     Attributes:
-        pairs: `PreferenceFeatures`.
+        known: what is known of the pairs beside their features.
+        pairs: the features, as pairs.
         fitted: what `solve` takes, pairs or groups.
     """
 
+    known: PairSet
     pairs: OnDevices
     fitted: OnDevices
 
-
-class _Placed(NamedTuple):
-    """A part of the pairs of all processes, and its features."""
-
-    known: PairSet
-    rows: _Rows
+    def rewards(self, head: Head) -> tuple[np.ndarray, np.ndarray]:
+        """(n,) rewards of the chosen and of the rejected responses."""
+        return self.pairs.of_sides(type(head).__call__, head)
 
 
-def _rows(pairs: PairSet, wanted: np.ndarray, config: Config) -> _Rows:
-    """Features of some of the pairs of all processes, of which this one has its own."""
+def _placed(known: PairSet, pairs: PairSet, wanted: np.ndarray, config: Config) -> _Part:
+    """The wanted of the pairs of all processes, of whose features this one has its own."""
     part, compact = pairs.take(own_part(wanted, len(pairs.keys))), config.rows == "compact"
 
     def side(rows: FeatureRows) -> Any:
@@ -256,8 +237,36 @@ def _rows(pairs: PairSet, wanted: np.ndarray, config: Config) -> _Rows:
     sides = side(part.chosen), side(part.rejected)
     placed = on_devices(PreferenceFeatures(*sides, part.weight, part.margin), compact=compact)
     if part.groups is None or not config.loss.grouped:
-        return _Rows(placed, placed)
-    return _Rows(placed, on_devices(part.groups, compact=compact))
+        return _Part(known, placed, placed)
+    return _Part(known, placed, on_devices(part.groups, compact=compact))
+
+
+def _say_what_is_solved(
+    everyone: PairSet, train: PairSet, held: PairSet, columns: tuple[int, ...], say: Say
+) -> None:
+    """Warnings of the features and the split, and how many pairs there are of either part."""
+    if columns:
+        say(f"warning: {constant_columns_warning(train, columns)}")
+    if everyone.split_by == BY_ROW:
+        say(
+            f"warning: {everyone.source}: no prompts and no groups, so rows are split by row; this "
+            "leaks where pairs share a prompt: give --groups or --data"
+        )
+    made_of = "" if everyone.prefix_of is None else f" ({len(everyone.chosen)} beginnings of all)"
+    if everyone.groups is not None:
+        made_of = f" (of the members of {len(everyone.groups.responses)} groups)"
+    say(
+        f"solving on {train.pair_count()} pairs, {held.pair_count()} held out by "
+        f"{everyone.split_by}{made_of}"
+    )
+
+
+def _temperature(settings: Settings, choice: Choice | None, is_of_phase2: bool) -> float:
+    """What turns reward differences of the kept head into log-odds."""
+    if choice is not None:
+        return choice.candidate.temperature
+    after_phase2 = is_of_phase2 and settings.config.phase2_objective != "none"
+    return given_temperature(float(settings.params.beta), after_phase2)
 
 
 def _refuse_what_cannot_fit(train: PairSet, own: PairSet, config: Config) -> None:
@@ -296,30 +305,21 @@ def _require_usable(phases: TimedPhases) -> None:
     if phases.status in (Status.INVALID_PARAMETER, Status.NOT_FINITE_INPUT):
         raise CoalaError(phases.status.text)
     if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(phases.phase2.head)):
-        raise SolveError(f"no head was written; {_name(phases.status)}: {phases.status.text}")
-
-
-def _rewards(head: Head, rows: _Rows) -> tuple[np.ndarray, np.ndarray]:
-    """(n,) rewards of the chosen and of the rejected responses."""
-    return rows.pairs.of_sides(type(head).__call__, head)
-
-
-def _name(status: Status) -> str:
-    return status.name.lower()
+        name, text = phases.status.name.lower(), phases.status.text
+        raise SolveError(f"no head was written; {name}: {text}")
 
 
 def _split_metrics(
-    phases: TimedPhases, head: Head, parts: tuple[_Placed, _Placed], params: Params
+    phases: TimedPhases, head: Head, train: _Part, held: _Part, params: Params
 ) -> SplitMetrics:
     """Metrics of the head itself, as anyone who loads it would find them."""
     history = phases.phase2.history
-    train, held = parts
     last = int(phases.phase2.stats.epochs) if head is phases.phase2.head else 0
     assert history.eval is not None  # run_phases always gives held-out pairs
 
-    def final(part: _Placed, trace: RewardMetrics) -> RewardMetrics:
+    def final(part: _Part, trace: RewardMetrics) -> RewardMetrics:
         return reward_metrics(
-            *_rewards(head, part.rows),
+            *part.rewards(head),
             loss=trace.loss[last],
             log_loss=trace.log_loss[last],
             beta=params.beta,

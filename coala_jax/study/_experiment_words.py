@@ -7,15 +7,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from coala_jax._intervals import Interval
+from coala_jax._model_card import RIVALS
 from coala_jax._status import Status
 from coala_jax._verdict import Rival, Verdict, interval_text, verdict_lines
 
 Report = Mapping[str, Any]
-# Rivals of a head by their names in a report: what they reach, and the head less that.
-RIVALS = {
-    "linear probe": ("linear_probe", "head_minus_linear_probe"),
-    "length rule": ("length", "head_minus_length"),
-}
 
 
 def number(value: float | None) -> float:
@@ -43,8 +39,8 @@ def verdict_of(report: Report) -> list[str]:
         number(held["calibration_error"]),
         number(report["train"]["rewards/accuracies"]),
         tuple(
-            Rival(name, baseline[f"{key}_accuracy"], interval(baseline[difference]))
-            for name, (key, difference) in RIVALS.items()
+            Rival(name, baseline[f"{key}_accuracy"], interval(baseline[f"head_minus_{key}"]))
+            for name, key in RIVALS.items()
             if baseline[f"{key}_accuracy"] is not None
         ),
         tuple(report["warnings"]),
@@ -61,12 +57,12 @@ def accuracies_of(report: Report) -> dict[str, tuple[Interval, Interval | None]]
     found: dict[str, tuple[Interval, Interval | None]] = {
         "head": (interval(report["eval"]["accuracy_interval"]), None)
     }
-    for name, (key, difference) in RIVALS.items():
+    for name, key in RIVALS.items():
         mean = baseline[f"{key}_accuracy"]
         if mean is not None:
             alone = {"mean": mean, "low": None, "high": None}  # an earlier version has no interval
             reached = interval(baseline.get(f"{key}_interval", alone))
-            found[name] = reached, interval(baseline[difference])
+            found[name] = reached, interval(baseline[f"head_minus_{key}"])
     return found
 
 

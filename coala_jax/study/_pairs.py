@@ -27,7 +27,7 @@ from coala_jax._processes import (
 )
 from coala_jax._relative_weights import over_their_mean
 from coala_jax._stored_rows import FeatureRows, in_memory, row_blocks, stored
-from coala_jax._types import Config, Features, GroupFeatures, PreferenceFeatures, float_dtype
+from coala_jax._types import Config, GroupFeatures, PreferenceFeatures, float_dtype
 from coala_jax.data import (
     DataError,
     PreferenceRow,
@@ -48,8 +48,8 @@ from coala_jax.features import (
 from coala_jax.features._groups import group_table
 from coala_jax.features._own_rows import own_rows, parts_here
 from coala_jax.features._table import rows_not_finite
-from coala_jax.selection._judged_pairs import ordered_members, shared_weight
-from coala_jax.study._gathered import agreed_columns, require_unique_ids, summed
+from coala_jax.selection._judged_pairs import ordered_pairs, shared_weight
+from coala_jax.study._agreed_table import agreed_table, require_unique_ids, summed
 
 BY_GROUP, BY_PROMPT, BY_ROW = "group", "prompt", "row"
 # Standardisation needs a spread: `solve` takes no fewer, and neither part of a split may have less.
@@ -136,25 +136,19 @@ class PairSet(NamedTuple):
         except DataError:
             return None
 
-    def features(self, config: Config) -> Features:
-        """What `solve` takes: groups where they are known and the loss is of groups, else pairs."""
-        if self.groups is not None and config.loss.grouped:
-            return self.groups
-        return self.as_pairs()
-
     def as_pairs(self) -> PreferenceFeatures:
         """The pairs for a loss of pairs, those of the members of groups too."""
         sides = in_memory(self.chosen), in_memory(self.rejected)
         return PreferenceFeatures(*sides, self.weight, self.margin)
 
     def responses(self, config: Config) -> int:
-        """How many responses `features` holds, members that are missing among them."""
+        """How many responses a solve sees, members that are missing among them."""
         if self.groups is not None and config.loss.grouped:
             return math.prod(np.shape(self.groups.responses)[:2])
         return 2 * len(self.chosen)
 
     def feature_keys(self, config: Config) -> tuple[str, ...]:
-        """Key of each pair or group of `features`."""
+        """Key of each pair, or group, that a solve sees."""
         if self.group_of is None or not config.loss.grouped:
             return self.keys
         first = np.unique(self.group_of, return_index=True)[1]
@@ -207,7 +201,7 @@ def read_pairs(
             table = _with_rows(path, table, rows, row_set.chat_template)
         return table
 
-    table = agreed_columns(path, together(lambda: matched(own.table)))
+    table = agreed_table(path, together(lambda: matched(own.table)))
     total = int(gathered(np.array([len(table.ids)], np.int64)).sum())
     keys, split_by = _keys(table)
     pairs = together(lambda: _pairs(path, table, keys, split_by, prefixes=prefixes, total=total))
@@ -300,7 +294,7 @@ def _pairs_of_groups(
         scored = scored_groups(found.features, source)
     except CoalaError as error:
         raise FeatureError(str(error)) from None
-    row, above, below = ordered_members(np.asarray(scored.level), np.asarray(scored.member))
+    row, above, below = ordered_pairs(np.asarray(scored.level), np.asarray(scored.member))
 
     def sides(of_members: Any) -> tuple[np.ndarray, np.ndarray]:
         values = np.asarray(of_members)

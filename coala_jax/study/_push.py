@@ -15,7 +15,7 @@ from coala_jax._head import ACCOUNT, TRAINED_ON, load_head
 from coala_jax._hub_ids import DATA_SET_ID
 from coala_jax._model_card import CARD, hub_id, model_card
 from coala_jax._progress import quiet_in_a_pipe
-from coala_jax.study._folder import FILES, PAGE, REPORT
+from coala_jax.study._head_folder import FILES, PAGE, REPORT
 
 # What a repository holds that was made for a head, beside the files of one.
 _OF_ANY_REPOSITORY = {".gitattributes", CARD, "LICENSE"}

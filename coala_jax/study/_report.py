@@ -17,10 +17,10 @@ from coala_jax.convex._flops import admm_flops
 from coala_jax.selection import Candidate, Choice
 from coala_jax.study._baselines import RIDGE_GRID, weighted_mean
 from coala_jax.study._experiment import Experiment
-from coala_jax.study._held_out import margin_histogram, reliability
+from coala_jax.study._held_out_bins import margin_histogram, reliability
 from coala_jax.study._learning_curve import LearningCurve
 from coala_jax.study._pairs import PairSet
-from coala_jax.study._phases import Seconds
+from coala_jax.study._timed_phases import Seconds
 
 
 def build_report(

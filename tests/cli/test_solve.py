@@ -269,7 +269,7 @@ def test_a_full_disk_leaves_nothing_behind(solved, groups_file, tmp_path, capsys
     def fail(experiment):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("coala_jax.study._folder.build_history", fail)
+    monkeypatch.setattr("coala_jax.study._head_folder.build_history", fail)
     words = ["solve", str(solved.parent / "features.npz"), "--groups", str(groups_file)]
     assert main([*words, "--out", str(tmp_path / "out" / "head"), *FAST]) == 2
     assert "coala-jax: error: [Errno 28] No space left on device" in capsys.readouterr().err
@@ -284,9 +284,9 @@ def test_without_page_and_picture_a_line_says_so_and_the_head_is_there(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     if missing:
-        monkeypatch.setattr("coala_jax.study._folder.is_installed", lambda module: False)
+        monkeypatch.setattr("coala_jax.study._head_folder.is_installed", lambda module: False)
     else:
-        monkeypatch.setattr("coala_jax.study._folder.write_files", fail)
+        monkeypatch.setattr("coala_jax.study._head_folder.write_files", fail)
     out = tmp_path / "head"
     out.mkdir()
     for name in DRAWN:

@@ -91,6 +91,6 @@ def test_pairs_of_groups_are_all_those_with_different_scores():
     some = pairs.take(pairs.group_of != 1)
     config = Config(phase1_loss="listwise")
     assert some.feature_keys(config) == ("x", "z") and some.feature_keys(Config()) == some.keys
-    np.testing.assert_array_equal(some.features(config).weight, [2, 1])
+    np.testing.assert_array_equal(some.groups.weight, [2, 1])
     with pytest.raises(FeatureError, match="beginnings are of pairs"):
         pairs_of_table("store", table(), prefixes=True)

@@ -7,14 +7,10 @@ import pytest
 
 from coala_jax import Config, Params, PreferenceFeatures, SolveError, Status, finetune
 from coala_jax._inputs import prepare_features, prepare_params
-from coala_jax.preference import (
-    LogisticProblem,
-    balance_neurons,
-    logistic_problem,
-    newton_optimum,
-    objective,
-)
+from coala_jax.preference import LogisticProblem, newton_optimum, objective
 from coala_jax.preference._excess import Excess, excess_bound, in_blocks
+from coala_jax.preference._objective import logistic_problem
+from coala_jax.preference._terms import balance_neurons
 from tests.helpers import draw_pairs, random_head
 
 # Differences of objectives that float64 resolves.

@@ -16,15 +16,9 @@ from coala_jax import (
     finetune,
 )
 from coala_jax._inputs import prepare_features, prepare_params
-from coala_jax.preference import (
-    balance_neurons,
-    logistic_problem,
-    newton_optimum,
-    objective,
-    objective_change,
-    reward_metrics,
-)
-from coala_jax.preference._terms import neuron_differences
+from coala_jax.preference import newton_optimum, objective, objective_change, reward_metrics
+from coala_jax.preference._objective import logistic_problem
+from coala_jax.preference._terms import balance_neurons, neuron_differences
 from tests.helpers import draw_pairs, random_head
 
 PAIRS, WIDTH, NEURONS = 120, 5, 8

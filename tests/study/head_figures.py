@@ -7,7 +7,7 @@ import numpy as np
 from coala_jax._calibration import calibration_error, log_losses
 from coala_jax._intervals import cluster_interval, share_interval
 from coala_jax._verdict import Unseen
-from coala_jax.study._held_out import margin_histogram, reliability
+from coala_jax.study._held_out_bins import margin_histogram, reliability
 
 PAIRS, TEMPERATURE = 200, 0.8
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from coala_jax._head import HeadFileError
 from coala_jax.study._chart_frame import HEIGHT, WIDTH
 from coala_jax.study._experiment_words import phase1_of, phase2_of, verdict_of
-from coala_jax.study._folder import PAGE, PICTURE, draw
 from coala_jax.study._head_charts import curve_chart
+from coala_jax.study._head_folder import PAGE, PICTURE, draw
 from coala_jax.study._head_page import head_page
 from coala_jax.study._head_picture import head_picture
 from tests.html_pages import read_page, require_self_contained

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from coala_jax._calibration import calibration_error
 from coala_jax._verdict import Unseen
-from coala_jax.study._held_out import margin_histogram, reliability
+from coala_jax.study._held_out_bins import margin_histogram, reliability
 from tests.study.head_figures import TEMPERATURE, made_margins
 
 MARGINS = st.lists(st.floats(-1e9, 1e9), min_size=1, max_size=30).map(np.array)

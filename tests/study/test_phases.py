@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from coala_jax import Status
-from coala_jax.study._phases import TimedPhases
+from coala_jax.study._timed_phases import TimedPhases
 
 
 @pytest.mark.parametrize(

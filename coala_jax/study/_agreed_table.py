@@ -22,7 +22,7 @@ from coala_jax.features._table import identity_text
 _KNOWN_OF_ALL = ("groups", "prompt_hashes", "lengths")
 
 
-def agreed_columns(source: str, table: FeatureTable) -> FeatureTable:
+def agreed_table(source: str, table: FeatureTable) -> FeatureTable:
     """The rows of this process with the columns that all processes have.
 
     Weights are 1 and margins 0 where another process has some; groups, prompts and lengths are left

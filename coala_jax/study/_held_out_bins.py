@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from coala_jax._accuracy import pairwise_accuracy
+from coala_jax._accuracy import margin_accuracy
 from coala_jax._calibration import BINS, confidence_bins
 from coala_jax._intervals import share_interval
 from coala_jax._verdict import Unseen
@@ -50,7 +50,7 @@ def reliability(unseen: Unseen, temperature: float) -> list[dict[str, Any]]:
     """
     margins, keys, weight = unseen
     confidence, place = confidence_bins(margins, temperature)
-    correct = pairwise_accuracy(margins, np.zeros_like(margins))
+    correct = margin_accuracy(margins)
     counted = np.ones(len(margins)) if weight is None else np.asarray(weight, np.float64)
     bins = []
     for number in range(BINS):

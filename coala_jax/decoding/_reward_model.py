@@ -251,6 +251,11 @@ def require_several(name: str, texts: object) -> None:
         raise TypeError(f"{name} must be a list, got one text; put it in a list: [{texts[:20]!r}]")
 
 
+def is_known(model: TextRewardModel, prompt: str) -> bool:
+    """Whether the head says that it was trained on a prompt."""
+    return model.trained_on is not None and prompt in model.trained_on
+
+
 def require_reward_model(model: object, error: type[CoalaError] = HeadError) -> None:
     """Raise where what should be a model with a head is something else, such as a backbone."""
     if not isinstance(model, TextRewardModel):

@@ -30,7 +30,13 @@ from coala_jax._json import valid_json
 from coala_jax._solution import Solution
 from coala_jax._solve import solve
 from coala_jax._status import Status
-from coala_jax._types import Config, GroupFeatures, Params, PreferenceFeatures
+from coala_jax._types import (
+    Config,
+    GroupFeatures,
+    Params,
+    PreferenceFeatures,
+    settings_record,
+)
 from coala_jax._verdict import Unseen, Verdict, judge, verdict_lines
 from coala_jax._version import __version__
 from coala_jax.data import PromptFingerprint
@@ -45,7 +51,7 @@ class NotFittedError(CoalaError, AttributeError):
 
 
 class RewardModel:
-    """A reward on frozen features, fitted to preference pairs.
+    """A reward on frozen features, fitted to preference pairs (COALA, arXiv 2605.23244).
 
     `fit` chooses the strengths on left-out groups, solves both phases with them on all pairs and
     keeps what the left-out pairs say: `report` shows it, and the temperature that they fit makes
@@ -149,7 +155,7 @@ class RewardModel:
         self.choice_: Choice | None = choice
         given = given_temperature(float(params.beta), config.phase2_objective != "none")
         self.temperature_ = given if choice is None else choice.candidate.temperature
-        self._fitted_params, self._fitted_config = params, config
+        self._fitted_with = params, config
         self._weight = features.weight
         self._set_head(solution.head)
         self._account: dict[str, Any] = {}
@@ -278,13 +284,7 @@ class RewardModel:
         info: dict[str, Any] = {"coala_jax": __version__, "temperature": self.temperature_}
         known = self._account  # of the head that was loaded
         if hasattr(self, "solution_"):
-            params, config = self._fitted_params, self._fitted_config
-            info["params"] = {name: float(leaf) for name, leaf in params._asdict().items()}
-            info["config"] = {
-                name: value if isinstance(value, bool | int | str | None) else str(value)
-                for name, value in vars(config).items()
-            }
-            info["result"] = self._result()
+            info |= settings_record(*self._fitted_with) | {"result": self._result()}
         else:
             info |= {name: known[name] for name in ("params", "config", "result") if name in known}
         if trained_on is not None:

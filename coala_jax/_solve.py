@@ -99,7 +99,7 @@ def refine_gates(
     eval_features: Features | None = None,
     max_rounds: int = 10,
 ) -> Solution:
-    """`solve` with gates that the network itself has moved to.
+    """`solve` with gates that the network itself has moved to; docs/solver.md, Program, says why.
 
     Phase I is solved, its network descends its own objective across the cones, and the gates that
     it arrives at make the next program, as long as each lowers the objective by 0.1 %; the strength

@@ -20,7 +20,7 @@ from coala_jax._head import ACCOUNT, TRAINED_ON, load_head, save_head
 from coala_jax._intervals import Interval, cluster_interval
 from coala_jax._json import json_text, valid_json
 from coala_jax._status import Status
-from coala_jax._types import Config, GroupFeatures, Params
+from coala_jax._types import Config, GroupFeatures, Params, settings_record
 from coala_jax._verdict import interval_text
 from coala_jax._version import __version__
 from coala_jax.backbones import Backbone, load_backbone
@@ -318,8 +318,7 @@ class _Work(NamedTuple):
             "coala_jax": __version__,
             "identity": identity._asdict(),
             "temperature": choice.candidate.temperature,
-            "params": {name: float(leaf) for name, leaf in choice.params._asdict().items()},
-            "config": {name: str(value) for name, value in vars(choice.config).items()},
+            **settings_record(choice.params, choice.config),
             "choice": str(choice),
             "status": status.name,
             TRAINED_ON: prompts.text,

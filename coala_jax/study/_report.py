@@ -12,6 +12,7 @@ from coala_jax._intervals import cluster_interval, share_interval
 from coala_jax._machine import device, versions
 from coala_jax._solution import Phase1History, RewardMetrics
 from coala_jax._status import Status
+from coala_jax._types import settings_record
 from coala_jax._verdict import Unseen
 from coala_jax.convex._flops import admm_flops
 from coala_jax.selection import Candidate, Choice
@@ -86,10 +87,7 @@ def build_report(
             ),
         },
         "learning_curve": curve,
-        "params": {
-            name: float(leaf) for name, leaf in experiment.settings.params._asdict().items()
-        },
-        "config": dict(vars(experiment.settings.config)),
+        **settings_record(experiment.settings.params, experiment.settings.config),
         "versions": versions(),
         "device": device(),
     }

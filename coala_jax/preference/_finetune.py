@@ -19,8 +19,8 @@ from coala_jax._row_mesh import parts_of
 from coala_jax._solution import Phase2History, Phase2Solution, Phase2Stats, RewardMetrics
 from coala_jax._status import Status
 from coala_jax._types import Config, Features, Params
-from coala_jax.preference._evaluate import measured, metrics
-from coala_jax.preference._excess import Excess, excess_bound, in_blocks
+from coala_jax.preference._evaluate import Measured, measured, metrics
+from coala_jax.preference._excess import BlockedRows, Excess, excess_bound, in_blocks
 from coala_jax.preference._implicit import differentiable_theta2
 from coala_jax.preference._objective import Problem, objective, objective_change
 from coala_jax.preference._terms import balanced_terms
@@ -43,6 +43,17 @@ class _Inputs(NamedTuple):
     theta2: jax.Array
     features: Arrays
     eval_features: Arrays | None
+
+
+class _Fit(NamedTuple):
+    """What all epochs share: what training and held-out pairs are measured by, and the steps."""
+
+    params: Params
+    train: Measured
+    held_out: Measured | None
+    blocked: BlockedRows
+    optimizer: optax.GradientTransformation
+    batch_size: int | None
 
 
 class _Loop(NamedTuple):
@@ -165,34 +176,7 @@ def _train(inputs: _Inputs, config: Config, key: jax.Array) -> tuple[Phase2Solut
     entries = config.max_epochs + 1
     valid = status == Status.SOLVED
     blocked = in_blocks(train.problem, parts_of(features.mesh))
-
-    def record(
-        history: Phase2History, epoch: jax.Array, value: jax.Array, theta2: jax.Array
-    ) -> Phase2History:
-        entry = Phase2History(
-            # The monotone value, free of the rounding of its sum.
-            metrics(params, train, theta2)._replace(loss=value),
-            None if held_out is None else metrics(params, held_out, theta2),
-        )
-        return jax.tree.map(lambda trace, x: trace.at[epoch].set(x), history, entry)
-
-    def advance(loop: _Loop) -> _Loop:
-        key, epoch_key = jax.random.split(loop.key)
-        theta2, moments = _run_epoch(
-            params, train.problem, optimizer, config.batch_size, loop, epoch_key
-        )
-        accepted = objective_change(params, train.problem, loop.theta2, theta2) <= 0
-        theta2 = jnp.where(accepted, theta2, loop.theta2)
-        # The exact change decides; the rounding of the sum is not shown as a rise.
-        value = jnp.minimum(objective(params, train.problem, theta2), loop.value)
-        excess = excess_bound(params, blocked, theta2, value)
-        fresh = optimizer.init(theta2)
-        moments = jax.tree.map(lambda a, b: jnp.where(accepted, a, b), moments, fresh)
-        grown = jnp.minimum(_GROWTH * loop.step_scale, _LARGEST_SCALE)
-        step_scale = jnp.where(accepted, grown, _SHRINK * loop.step_scale)
-        epoch = loop.epoch + 1
-        history = record(loop.history, epoch, value, theta2)
-        return _Loop(theta2, value, excess, moments, step_scale, history, epoch, key)
+    fit = _Fit(params, train, held_out, blocked, optimizer, config.batch_size)
 
     def unfinished(loop: _Loop) -> jax.Array:
         improvable = (loop.excess.bound > tolerance) & ~_is_unprovable(loop.excess, tolerance)
@@ -211,11 +195,11 @@ def _train(inputs: _Inputs, config: Config, key: jax.Array) -> tuple[Phase2Solut
         excess=excess_bound(params, blocked, start, value),
         moments=optimizer.init(start),
         step_scale=jnp.ones_like(value),
-        history=record(empty, none, value, start),
+        history=_recorded(fit, empty, none, value, start),
         epoch=none,
         key=key,
     )
-    last = lax.while_loop(unfinished, advance, first)
+    last = lax.while_loop(unfinished, lambda loop: _next_epoch(fit, loop), first)
     ended = _ended(last.excess, tolerance, last.value)
     if config.phase2_objective == "none":
         ended = jnp.where(ended == Status.BREAKDOWN, ended, Status.SOLVED)
@@ -224,6 +208,37 @@ def _train(inputs: _Inputs, config: Config, key: jax.Array) -> tuple[Phase2Solut
         status, last.epoch, last.value, last.excess.gradient_norm, last.excess.bound
     )
     return Phase2Solution(head, status, stats, last.history), last.theta2
+
+
+def _recorded(
+    fit: _Fit, history: Phase2History, epoch: jax.Array, value: jax.Array, theta2: jax.Array
+) -> Phase2History:
+    """The history with the metrics after an epoch, whose loss is the monotone value."""
+    entry = Phase2History(
+        # Free of the rounding of its sum.
+        metrics(fit.params, fit.train, theta2)._replace(loss=value),
+        None if fit.held_out is None else metrics(fit.params, fit.held_out, theta2),
+    )
+    return jax.tree.map(lambda trace, x: trace.at[epoch].set(x), history, entry)
+
+
+def _next_epoch(fit: _Fit, loop: _Loop) -> _Loop:
+    """One more pass over the rows, undone where it raises the objective."""
+    params, problem = fit.params, fit.train.problem
+    key, epoch_key = jax.random.split(loop.key)
+    theta2, moments = _run_epoch(fit, loop, epoch_key)
+    accepted = objective_change(params, problem, loop.theta2, theta2) <= 0
+    theta2 = jnp.where(accepted, theta2, loop.theta2)
+    # The exact change decides; the rounding of the sum is not shown as a rise.
+    value = jnp.minimum(objective(params, problem, theta2), loop.value)
+    excess = excess_bound(params, fit.blocked, theta2, value)
+    fresh = fit.optimizer.init(theta2)
+    moments = jax.tree.map(lambda a, b: jnp.where(accepted, a, b), moments, fresh)
+    grown = jnp.minimum(_GROWTH * loop.step_scale, _LARGEST_SCALE)
+    step_scale = jnp.where(accepted, grown, _SHRINK * loop.step_scale)
+    epoch = loop.epoch + 1
+    history = _recorded(fit, loop.history, epoch, value, theta2)
+    return _Loop(theta2, value, excess, moments, step_scale, history, epoch, key)
 
 
 def _is_unprovable(excess: Excess, tolerance: jax.Array) -> jax.Array:
@@ -241,15 +256,9 @@ def _ended(excess: Excess, tolerance: jax.Array, value: jax.Array) -> jax.Array:
     )
 
 
-def _run_epoch(
-    params: Params,
-    problem: Problem,
-    optimizer: optax.GradientTransformation,
-    batch_size: int | None,
-    loop: _Loop,
-    key: jax.Array,
-) -> tuple[jax.Array, optax.OptState]:
+def _run_epoch(fit: _Fit, loop: _Loop, key: jax.Array) -> tuple[jax.Array, optax.OptState]:
     """One pass over the rows in shuffled batches; (theta2, moments) after it."""
+    params, problem, batch_size = fit.params, fit.train.problem, fit.batch_size
 
     def step(
         carry: tuple[jax.Array, optax.OptState], batch: Problem
@@ -257,7 +266,9 @@ def _run_epoch(
         theta2, moments = carry
         gradient = jax.grad(lambda t: objective(params, batch, t))(theta2)
         # In units of the log-odds: a step means the same at every beta.
-        updates, moments = optimizer.update(gradient / params.beta, moments, params.beta * theta2)
+        updates, moments = fit.optimizer.update(
+            gradient / params.beta, moments, params.beta * theta2
+        )
         return (theta2 + loop.step_scale * updates / params.beta, moments), None
 
     rows = problem.weight.shape[0]

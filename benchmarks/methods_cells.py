@@ -33,8 +33,8 @@ from coala_jax._json import json_text, valid_json
 from coala_jax._lock import only_writer
 from coala_jax._machine import device, versions
 from coala_jax.backbones import Backbone, load_backbone
+from coala_jax.backbones._backbone import read_family
 from coala_jax.backbones._hub import find_checkpoint
-from coala_jax.backbones._registry import read_family
 from coala_jax.backbones._tokenizer import load_tokenizer
 from coala_jax.decoding import TextRewardModel
 

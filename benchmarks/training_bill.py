@@ -28,8 +28,8 @@ from training_flops import training_flops
 
 from coala_jax._files import write_text
 from coala_jax._json import json_text
+from coala_jax.backbones._backbone import read_family
 from coala_jax.backbones._hub import find_checkpoint
-from coala_jax.backbones._registry import read_family
 
 SHAPES = HERE / "contenders" / "trl_shapes.py"
 WHERE = ("cpu", "gpu")

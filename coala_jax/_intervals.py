@@ -24,6 +24,10 @@ class Interval(NamedTuple):
     high: float
 
 
+# Of nothing.
+UNKNOWN = Interval(float("nan"), float("nan"), float("nan"))
+
+
 def cluster_interval(
     values: np.ndarray,
     clusters: Sequence[str],

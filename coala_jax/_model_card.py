@@ -77,7 +77,7 @@ def model_card(document: Mapping[str, Any]) -> str:
 
 
 def _front_matter(document: Mapping[str, Any]) -> dict[str, Any]:
-    license, base = _at(document, "identity", "license"), _hub_id(document)
+    license, base = _at(document, "identity", "license"), hub_id(document)
     fields: dict[str, Any] = {"library_name": LIBRARY, "tags": list(TAGS)}
     if isinstance(license, str) and license:
         fields["license"] = license
@@ -195,8 +195,8 @@ def _use(document: Mapping[str, Any]) -> str:
             "## Use\n\n```python\nimport coala_jax\n\nhead, metadata = coala_jax.load_head(HEAD)\n"
             "rewards = head(features)  # (n, d) -> (n,)\n```\n\n`HEAD` is this folder or its id."
         )
-    model = _hub_id(document) or "BACKBONE"
-    download = " --download" if _hub_id(document) else ""
+    model = hub_id(document) or "BACKBONE"
+    download = " --download" if hub_id(document) else ""
     command = f"score HEAD --model {model}{download} --data ROWS.jsonl --out REWARDS.jsonl"
     if _at(document, "scores") == "prefix":
         command = f"generate OTHER_HEAD --value-head HEAD --model {model}{download}"
@@ -299,7 +299,7 @@ def _unseen(document: Mapping[str, Any]) -> tuple[str, str]:
     return part, _UNSEEN[part]
 
 
-def _hub_id(document: Mapping[str, Any]) -> str:
+def hub_id(document: Mapping[str, Any]) -> str:
     """The id of the backbone's repository; empty where its name is that of a folder or file."""
     name = _at(document, "identity", "backbone")
     if not isinstance(name, str):

@@ -38,8 +38,6 @@ ON_PAIRS = Config(phase1_loss="bradley_terry", n_gates=GATES)
 RANKED = Config(phase1_loss="plackett_luce", linear_path=True, n_gates=GATES)
 CHOSEN = dataclasses.replace(SELECTED, n_gates=GATES)
 GRID = Grid((0.5, 0.2), (1.0, 0.1), (0.1,))
-# Most of it is compiling: on two devices the others are as these are.
-ON_TWO = ("solve", "finetune in batches", "select")
 
 
 def draw_pairs(rng):
@@ -137,8 +135,6 @@ def main():
     split_calls = calls(split_pairs, split_groups, *given)
     dumped, found = Dumped(Path(sys.argv[1])), {}
     for name, (call, figures) in calls(pairs, groups, *given).items():
-        if len(jax.devices()) == 2 and name not in ON_TWO:
-            continue
         whole = figures(call())
         dumped.new()
         split = split_calls[name][0]()

@@ -5,6 +5,7 @@ import pytest
 from tests.collectives import on_forced_devices
 from tests.row_devices import BATCH, GATES, GROUPS, PAIRS, WIDTH
 
+DEVICES = 8
 # Of the largest sum over devices: a number a pair of candidates for gates, of which there are four
 # a gate. A device has more pairs, and groups, than that.
 MOST = (4 * GATES) ** 2
@@ -15,17 +16,16 @@ TOLERANCES = {"refine_gates": 1e-3}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("devices", [2, 8])
-def test_rows_stay_on_their_devices_and_change_nothing(devices, tmp_path):
-    assert min(PAIRS, GROUPS) // devices > MOST
-    found = on_forced_devices("tests.row_devices", devices, tmp_path)
+def test_rows_stay_on_their_devices_and_change_nothing(tmp_path):
+    assert min(PAIRS, GROUPS) // DEVICES > MOST
+    found = on_forced_devices("tests.row_devices", DEVICES, tmp_path)
     for name, result in found.items():
         (counts, values), (split_counts, split_values) = result["whole"], result["split"]
         assert split_counts == counts, name
         tolerance = TOLERANCES.get(name, 1e-9)
         assert split_values == pytest.approx(values, rel=tolerance, abs=1e-13), name
         most = result["most"]
-        assert most.pop("all-gather") <= devices * TIGHT, name
+        assert most.pop("all-gather") <= DEVICES * TIGHT, name
         if name == "finetune in batches":
             # Its rows come from all devices: terms of 2 P neurons each, and no more.
             assert MOST < most.pop("all-reduce") <= BATCH * 2 * GATES, name

@@ -152,15 +152,44 @@ class BackboneModule(nnx.Module):
         *,
         keep: bool = False,
     ) -> States:
-        """Hidden states of token trees at the layers asked for, and keys and values to keep."""
+        """Hidden states of token trees at the layers asked for, and keys and values to keep.
+
+        Args:
+            batch: (batch, length) tokens, each with its position and who sees it.
+            cache: of the tokens before; None where there are none.
+            layers: which hidden states, numbered as Hugging Face's ``hidden_states``.
+            keep: give the keys and values too.
+
+        Returns:
+            (batch, length, hidden_size) in the dtype of the weights for every layer asked for;
+            keys and values (depth, batch, length, key heads, head width), or None.
+
+        Raises:
+            ValueError: layers that the model does not have; a cache where it keeps none.
+        """
         raise NotImplementedError
 
     def logits(self, hidden: jax.Array) -> jax.Array:
-        """(..., hidden_size) last hidden states to (..., vocab_size) scores of the next token."""
+        """Scores of the next token, of a model that `generates`.
+
+        Args:
+            hidden: (..., hidden_size) last hidden states.
+
+        Returns:
+            (..., vocab_size) in the dtype of ``hidden``.
+
+        Raises:
+            ValueError: nothing scores them.
+        """
         raise NotImplementedError
 
     def new_cache(self, rows: int, capacity: int) -> KeyValueCache:
-        """An empty key-value cache for this many rows of this many slots, in the module's dtype."""
+        """An empty key-value cache for a model that `generates`, in its dtype.
+
+        Args:
+            rows: of the batches to come.
+            capacity: slots a row, a token each.
+        """
         token = jnp.zeros((rows, 1), jnp.int32)
         batch = TokenBatch(token, token, token + 1)
         kept = nnx.eval_shape(lambda module: module.states(batch, keep=True).keys, self)

@@ -21,6 +21,7 @@ from coala_jax.backbones._gguf import (
     require_readable,
     stored_gguf_tensor,
 )
+from coala_jax.backbones._rope import FULL, SLIDING
 from coala_jax.backbones._stored_tensor import StoredTensor
 
 # Names before `.weight` or `.bias`: of the model, and of a layer.
@@ -89,7 +90,6 @@ TOKENS = {
 # Said by the tensors too, or of what is behind the hidden states.
 SAID_ELSEWHERE = ("vocab_size", "pooling_type", "rope.scaling.finetuned", "tensor_data_layout")
 YARN_BOUNDS = ("beta_fast", "beta_slow")
-SLIDING, FULL = "sliding_attention", "full_attention"
 # What Gemma divides attention scores by the root of is not in a file. It is the width of a head but
 # for these models, known by their layers, where it is the width of the model by its heads.
 GEMMA_SCALE = 256

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from coala_jax.backbones._backbone import fitting_tokenizer, read_family
 from coala_jax.backbones._checkpoint import checked_tensors, parameter_count, read_config
 from coala_jax.backbones._config_fields import unknown_fields
 from coala_jax.backbones._errors import CheckpointError
@@ -12,7 +13,6 @@ from coala_jax.backbones._families import FAMILIES
 from coala_jax.backbones._family import BackboneConfig, Family
 from coala_jax.backbones._flax_msgpack import FLAX_NAME
 from coala_jax.backbones._lora import merge_adapter, read_adapter
-from coala_jax.backbones._registry import fitting_tokenizer, read_family
 from coala_jax.backbones._weights import weight_files
 
 

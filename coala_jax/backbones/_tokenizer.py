@@ -91,13 +91,19 @@ class Tokenizer:
         return (self.end_token, *(str(token) for token in more if token))
 
     def encode(self, text: str) -> list[int]:
-        """Token ids of one text."""
+        """Token ids of one text; errors as `encode_batch`."""
         return self.encode_batch([text])[0]
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of several texts, with no token added, cut or padded nowhere.
 
         A name of a control token becomes that token, but where `literal` has marked it.
+
+        Args:
+            texts: (n,) texts.
+
+        Returns:
+            (n,) lists of ids, as long as each text takes.
 
         Raises:
             TokenizerError: whatever the tokenizer raises.
@@ -229,6 +235,9 @@ class Tokenizer:
 
     def within(self, rows: int) -> "Tokenizer":
         """The tokenizer for an embedding of so many rows; padding may lie beyond them.
+
+        Args:
+            rows: of the embedding, ``vocab_size``.
 
         Raises:
             CheckpointError: another token lies beyond them.

@@ -20,7 +20,7 @@ from jax.typing import DTypeLike
 
 from coala_jax._errors import CoalaError
 from coala_jax._extras import how_to_install
-from coala_jax.backbones._attention import KeyValueCache, States, TokenBatch, plain_batch
+from coala_jax.backbones._attention import KeyValueCache, States, TokenBatch
 from coala_jax.backbones._checkpoint import read_config
 from coala_jax.backbones._config_fields import SIZE
 from coala_jax.backbones._errors import CheckpointError
@@ -96,10 +96,6 @@ class TorchModule(BackboneModule):
     def dtype(self) -> np.dtype:
         """The floating type of the weights."""
         return jnp.dtype(str(next(self.model.parameters()).dtype).removeprefix("torch."))
-
-    def __call__(self, tokens: jax.Array, attention_mask: jax.Array | None = None) -> jax.Array:
-        """As every backbone: (batch, length) to (batch, length, hidden_size)."""
-        return self.states(plain_batch(tokens, attention_mask, self.config.max_length)).hidden[0]
 
     def states(
         self,

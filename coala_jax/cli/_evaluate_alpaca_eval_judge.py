@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from coala_jax.cli._judge_options import account_lines, add_judge_options, dry_run, open_judge
-from coala_jax.cli._judged_inputs import unread_lines
+from coala_jax.cli._judged_inputs import share_text, unread_lines
 from coala_jax.cli._options import add_download
-from coala_jax.cli._output import counts_line, output_file, report
+from coala_jax.cli._output import counts_line, output_file, report, warning_line
 from coala_jax.cli._parser import UsageError
 from coala_jax.evaluation._benchmark_rows import ROWS_HELP
+from coala_jax.evaluation._interval_text import interval_text
+from coala_jax.evaluation._order_effect import order_warnings
 
 if TYPE_CHECKING:
     from coala_jax.evaluation.alpaca_eval import Template
@@ -94,7 +96,8 @@ def run(arguments: argparse.Namespace) -> int:
         "pairs": len(pairs),
         "template": template.wording._asdict(),
         "orders": "both" if arguments.both_orders else "one, drawn by the instruction",
-        "verdicts": verdicts._asdict() | {"unread": verdicts.unread._asdict()},
+        "verdicts": verdicts.account(),
+        "warnings": order_warnings(verdicts.consistent.mean),
         "outputs": {"file": model.name, "sha256": model.sha256},
         "baseline_outputs": {"file": baseline.name, "sha256": baseline.sha256},
         "judge": account,
@@ -116,11 +119,11 @@ def _lines(verdicts: Verdicts, template: Template, pairs: int) -> list[str]:
         *counts_line("verdicts", counts),
         *unread_lines(verdicts.unread),
     ]
-    if verdicts.first_preferred == verdicts.first_preferred:
-        lines.append(f"preference for the answer shown first: {verdicts.first_preferred:.3f}")
+    first = interval_text(verdicts.first_preferred, 3)
+    lines.append(f"preference for the answer shown first: {first} (0.5 is no bias)")
     if verdicts.both_orders:
         lines.append(
-            f"{verdicts.consistent} of {verdicts.both_orders} pairs have the same verdict in both "
-            "orders"
+            f"same verdict in both orders: {share_text(verdicts.consistent)} of "
+            f"{verdicts.both_orders} pairs"
         )
-    return lines
+    return [*lines, *map(warning_line, order_warnings(verdicts.consistent.mean))]

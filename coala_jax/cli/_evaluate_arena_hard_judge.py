@@ -101,9 +101,7 @@ def run(arguments: argparse.Namespace) -> int:
     unread = unread_games(replies)
     kept = f"The replies are kept in {arguments.cache}, the games in {out}"
     require_readable(unread, len(replies), kept)
-    result = judge_report(
-        matches, rows, prompts, answers, baselines, send_temperature=account["temperature_sent"]
-    )
+    result = judge_report(matches, rows, prompts, answers, baselines)
     lines = [*judge_lines(result), *unread_lines(unread), *account_lines(account), f"wrote {out}"]
     fields = {"unread": unread._asdict(), "judge": account, "out": out}
     return report(arguments, result | fields, lines)

@@ -97,7 +97,7 @@ def run(arguments: argparse.Namespace) -> int:
         )
         for category, rows in by_category.items()
     }
-    notes += [note for models in scores.values() for note in place_notes(models)]
+    notes += [note for each in scores.items() for note in place_notes(*each)]
     controls = {}
     if arguments.style and styles is not None:
         controls = {

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import secrets
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from coala_jax._intervals import LEVEL
 from coala_jax.cli._derived_options import add_fields, from_options
-from coala_jax.cli._judged_inputs import ANSWERS_HELP, matched_answers
+from coala_jax.cli._judged_inputs import ANSWERS_HELP, add_questions, matched_answers
 from coala_jax.cli._output import report, warning_line
 from coala_jax.cli._parser import (
     UsageError,
@@ -19,7 +20,7 @@ from coala_jax.cli._parser import (
 )
 from coala_jax.evaluation.blind._design import Design
 from coala_jax.evaluation.blind._plan import Exclusions
-from coala_jax.evaluation.blind._wording import DEFAULT_WORDING, read_words
+from coala_jax.evaluation.blind._wording import DEFAULT_WORDING, Wording, read_words
 
 EXAMPLE = """  coala-jax evaluate blind make --answers coala=coala.jsonl --answers dpo=dpo.jsonl \\
       --participants 60 --out study"""
@@ -40,11 +41,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=FILE",
         help=f"a system and its answers, given for two systems or more; {ANSWERS_HELP}",
     )
-    parser.add_argument(
-        "--questions",
-        metavar="FILE",
-        help="rows of id and prompt, where the answers do not say what was asked",
-    )
+    add_questions(parser)
     parser.add_argument(
         "--out", required=True, metavar="FOLDER", help="for page, plan, key and codes"
     )
@@ -120,15 +117,7 @@ def run(arguments: argparse.Namespace) -> int:
         design,
         secret=secrets.token_bytes(SECRET_BYTES),
         checks=read_checks(Path(arguments.checks_file)) if arguments.checks_file else (),
-        wording=DEFAULT_WORDING._replace(
-            title=arguments.title,
-            question=arguments.question,
-            **{
-                name: read_words(Path(file))
-                for name in ("consent", "instructions")
-                if (file := getattr(arguments, name)) is not None
-            },
-        ),
+        wording=_wording(arguments),
         any_code=arguments.any_code,
         completion_url=arguments.completion_url,
     )
@@ -142,18 +131,7 @@ def run(arguments: argparse.Namespace) -> int:
     )
     files = write_study(Path(arguments.out), study, plan)
     named = systems_named(study.page, [one.system for one in answers])
-    lines = [
-        warning_line(f"{count} texts of the page name {name}, which may tell whose they are")
-        for name, count in named.items()
-    ]
-    least = 2.0 ** (1 - len(prompts))
-    if least > 1 - arguments.level:
-        lines.append(
-            warning_line(
-                f"with {len(prompts)} prompts no p-value can be below {least:.2g}, whatever people "
-                "choose; draw more prompts (`blind size` says how many people they need)"
-            )
-        )
+    lines = [*map(warning_line, _warnings(named, len(prompts), arguments.level))]
     if study.identical:
         lines.append(f"{study.identical} pairs of answers are the same text and are not shown")
     lines += [
@@ -173,6 +151,31 @@ def run(arguments: argparse.Namespace) -> int:
         "files": files._asdict(),
     }
     return report(arguments, result, lines)
+
+
+def _wording(arguments: argparse.Namespace) -> Wording:
+    """The words of the page: ours, where the options name no others."""
+    files = {name: getattr(arguments, name) for name in ("consent", "instructions")}
+    read = {name: read_words(Path(file)) for name, file in files.items() if file is not None}
+    return DEFAULT_WORDING._replace(title=arguments.title, question=arguments.question, **read)
+
+
+def _warnings(named: Mapping[str, int], prompts: int, level: float) -> Iterator[str]:
+    """What must be known before people are asked.
+
+    Args:
+        named: how many texts of the page name each system.
+        prompts: how many there are.
+        level: of the intervals.
+    """
+    for name, count in named.items():
+        yield f"{count} texts of the page name {name}, which may tell whose they are"
+    least = 2.0 ** (1 - prompts)
+    if least > 1 - level:
+        yield (
+            f"with {prompts} prompts no p-value can be below {least:.2g}, whatever people choose; "
+            "draw more prompts (`blind size` says how many people they need)"
+        )
 
 
 def _named(text: str, mark: str, form: str) -> tuple[str, str]:

@@ -38,12 +38,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run the command; gives the exit code."""
     from coala_jax.data._writing import write_json_lines
-    from coala_jax.evaluation.judge._grading import (
-        MAX_TOKENS,
-        grade_answers,
-        grade_requests,
-        grade_warnings,
-    )
+    from coala_jax.evaluation.judge._grading import grade_answers, grade_requests, grade_warnings
     from coala_jax.evaluation.judge._prompts import GRADE, SINGLE
 
     out = output_file(arguments.out, lines=True)
@@ -51,15 +46,10 @@ def run(arguments: argparse.Namespace) -> int:
     prompt = judge_prompt(arguments, SINGLE, GRADE)
     matched = matched_answers((arguments.answers,), names, arguments.questions)
     (answers,) = matched.answers
-    sampling = {
-        "max_tokens": arguments.max_tokens or MAX_TOKENS,
-        "temperature": arguments.temperature,
-    }
     if arguments.dry_run:
-        requests = grade_requests(matched.questions, answers, prompt, **sampling)
-        return dry_run(arguments, requests)
+        return dry_run(arguments, grade_requests(matched.questions, answers, prompt))
     with open_judge(arguments) as judge:
-        found = grade_answers(judge, matched.questions, answers, prompt, **sampling)
+        found = grade_answers(judge, matched.questions, answers, prompt)
         account = judge.account()
     files = files_account(matched)
     if out is not None:
@@ -69,8 +59,6 @@ def run(arguments: argparse.Namespace) -> int:
         "systems": files,
         "prompt": prompt.account(),
         **found.account(),
-        "max_tokens": sampling["max_tokens"],
-        "temperature": sampling["temperature"] if account["temperature_sent"] else None,
         "warnings": grade_warnings(found),
         "unread": found.unread._asdict(),
         "judge": account,

@@ -71,8 +71,6 @@ def run(arguments: argparse.Namespace) -> int:
         "systems": files,
         "prompt": comparison.prompt.account(),
         "verdict": arguments.verdict,
-        "max_tokens": comparison.max_tokens,
-        "temperature": comparison.temperature if account["temperature_sent"] else None,
         **found.account(),
         "unread": judged.unread._asdict(),
         "warnings": warnings,
@@ -95,11 +93,7 @@ def _comparison(arguments: argparse.Namespace) -> Comparison:
     from coala_jax.evaluation.judge._prompts import PAIRWISE
 
     kind = TOKEN if arguments.verdict == "token" else TEXT
-    return kind._replace(
-        prompt=judge_prompt(arguments, PAIRWISE, kind.prompt),
-        max_tokens=arguments.max_tokens or kind.max_tokens,
-        temperature=arguments.temperature,
-    )
+    return kind._replace(prompt=judge_prompt(arguments, PAIRWISE, kind.prompt))
 
 
 def _lines(found: PairReport, first: str, second: str) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from statistics import fmean
 
 from coala_jax._files import write_text
@@ -34,15 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the command; gives the exit code."""
     from coala_jax.decoding._comparison import compare_plain_and_guided
 
-    one, many = arguments.prompt is not None, arguments.data is not None
-    if many and not (arguments.out or arguments.html or arguments.json):
-        raise UsageError("--data needs --out, --html or --json, for what comes of it")
-    for option in ("html", "json"):
-        if getattr(arguments, option) and not (one or many):
-            raise UsageError(f"--{option} shows the responses to --prompt or --data; give one")
-    out, page = output_file(arguments.out, lines=True), output_file(arguments.html, option="--html")
-    if out is not None and out == page:
-        raise UsageError(f"--out and --html are both {out}; give two files")
+    out, page = _outputs(arguments)
     config = generation_config(arguments)
     rows = given_prompts(arguments)
     model = open_head(arguments)
@@ -84,7 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
             facts={"seed": arguments.seed, "command": arguments.command_line},
         )
         write_text(page, html)
-    if many:
+    if arguments.data is not None:
         shown = [
             f"{len(pairs)} prompts, mean reward {rewards['plain']:+.3f} plainly, "
             f"{rewards['guided']:+.3f} guided"
@@ -93,3 +86,21 @@ def run(arguments: argparse.Namespace) -> int:
         texts = {side: getattr(pairs[0], side).text for side in rewards}
         shown = [f"{side} ({rewards[side]:+.3f}): {text}" for side, text in texts.items()]
     return report(arguments, result, shown + [f"written: {path}" for path in written])
+
+
+def _outputs(arguments: argparse.Namespace) -> tuple[Path | None, Path | None]:
+    """The files of responses and of the page.
+
+    Raises:
+        UsageError: there would be none where one is needed, nothing to put there, or one for both.
+    """
+    one, many = arguments.prompt is not None, arguments.data is not None
+    if many and not (arguments.out or arguments.html or arguments.json):
+        raise UsageError("--data needs --out, --html or --json, for what comes of it")
+    for option in ("html", "json"):
+        if getattr(arguments, option) and not (one or many):
+            raise UsageError(f"--{option} shows the responses to --prompt or --data; give one")
+    out, page = output_file(arguments.out, lines=True), output_file(arguments.html, option="--html")
+    if out is not None and out == page:
+        raise UsageError(f"--out and --html are both {out}; give two files")
+    return out, page

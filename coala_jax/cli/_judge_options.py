@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 CACHE = "judge-replies.jsonl"
 FIELDS = tuple(name for name in JudgeSettings.__dataclass_fields__ if name != "model")
-TAKES, NAMES = {"retries": natural_number}, {"send_temperature": "--no-temperature"}
+TAKES = {"retries": natural_number, "temperature": non_negative_number}
+NAMES = {"send_temperature": "--no-temperature"}
 
 
 def add_judge_options(parser: argparse.ArgumentParser) -> None:
@@ -89,6 +90,10 @@ def account_lines(account: Mapping[str, Any]) -> list[str]:
         f"{account['retries']:,} further attempts",
         f"tokens of this run: {account['prompt_tokens']:,} in, {account['completion_tokens']:,} "
         "out" + ("" if account["price"] is None else f"; price {account['price']:,.4f}"),
+        *(
+            f"asked with {_temperature(each)}, for at most {each['max_tokens']:,} tokens a reply"
+            for each in account["sampling"]
+        ),
     ]
     if account["uncounted"]:
         lines.append(f"the endpoint counted no tokens of {account['uncounted']:,} replies")
@@ -114,6 +119,11 @@ def account_lines(account: Mapping[str, Any]) -> list[str]:
             )
         )
     return lines
+
+
+def _temperature(sampling: Mapping[str, Any]) -> str:
+    value = sampling["temperature"]
+    return "no temperature" if value is None else f"temperature {value:g}"
 
 
 def _settings(arguments: argparse.Namespace) -> JudgeSettings:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from coala_jax._intervals import Interval
 from coala_jax.cli._output import excerpt, warning_line
-from coala_jax.cli._parser import UsageError, non_negative_number, positive_integer
+from coala_jax.cli._parser import UsageError
 from coala_jax.evaluation._interval_text import interval_text
 
 if TYPE_CHECKING:
@@ -24,13 +24,18 @@ ANSWERS_HELP = (
 )
 
 
-def add_judged_inputs(parser: argparse.ArgumentParser) -> None:
-    """Add questions, prompts of the judge, its sampling, and the output."""
+def add_questions(parser: argparse.ArgumentParser) -> None:
+    """Add ``--questions``, which `matched_answers` reads."""
     parser.add_argument(
         "--questions",
         metavar="FILE",
         help="rows of id and prompt, where the answers do not say what was asked",
     )
+
+
+def add_judged_inputs(parser: argparse.ArgumentParser) -> None:
+    """Add questions, prompts of the judge, and the output."""
+    add_questions(parser)
     parser.add_argument(
         "--prompts",
         metavar="FILE",
@@ -38,18 +43,6 @@ def add_judged_inputs(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--prompt", metavar="NAME", help="which of --prompts (default: the only one that fits)"
-    )
-    parser.add_argument(
-        "--max-tokens",
-        type=positive_integer,
-        metavar="N",
-        help="of a reply of the judge (default: 1024; 1 where a token is the verdict)",
-    )
-    parser.add_argument(
-        "--temperature",
-        type=non_negative_number,
-        default=0.0,
-        help="of the judge's sampling (default: %(default)g)",
     )
     parser.add_argument("--out", metavar="FILE", help="JSONL of verdicts to write, one a question")
 

@@ -21,11 +21,10 @@ from coala_jax.cli._commands import (
     EVALUATE_GROUPS,
 )
 from coala_jax.cli._inputs_kept import require_inputs_kept
-from coala_jax.cli._output import BAD_INPUT, say, warning_line
+from coala_jax.cli._output import BAD_INPUT, INTERRUPTED, NOT_SOLVED, say, warning_line
 from coala_jax.cli._parser import OneLineParser, UsageError, add_commands
 
 PROGRAM = "coala-jax"
-NOT_SOLVED, INTERRUPTED = 3, 130
 # Name and password in an address: the command line stands in reports.
 _USER = re.compile(r"(https?://)[^/\s@]*@")
 SERVER_MODULES = ("starlette", "uvicorn", "h11")
@@ -62,7 +61,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: arguments without the program's name; None takes those of the process.
 
     Returns:
-        The exit code: 0 done, 2 bad input, 3 a phase ended unsolved, 130 interrupted.
+        The exit code: 0 done, 2 bad input, 3 a phase ended unsolved, 4 another of several processes
+        ended, 130 interrupted.
 
     Raises:
         SystemExit: after ``--help`` and ``--version``, with code 0.

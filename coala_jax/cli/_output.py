@@ -13,8 +13,9 @@ from coala_jax._json import json_text
 from coala_jax._unseen import printable
 from coala_jax.data._writing import require_suffix
 
-# Exit code of a command that cannot work with what it was given.
-BAD_INPUT = 2
+# Exit codes: done; Python's own of a fault; nothing can be done with what was given; a phase ended
+# unsolved; another of several processes ended; Ctrl-C.
+DONE, FAULT, BAD_INPUT, NOT_SOLVED, OTHER_ENDED, INTERRUPTED = 0, 1, 2, 3, 4, 130
 # Characters of a text that a line shows.
 EXCERPT = 60
 

@@ -10,14 +10,11 @@ from contextlib import contextmanager
 from typing import Any
 
 from coala_jax._status import SolveError
-from coala_jax.cli._output import BAD_INPUT, say
+from coala_jax.cli._output import BAD_INPUT, FAULT, INTERRUPTED, NOT_SOLVED, OTHER_ENDED, say
 from coala_jax.cli._parser import UsageError, natural_number, positive_integer
 from coala_jax.features import Part
 
 AUTO = "auto"
-# Exit code of a process that ends because another one has.
-OTHER_ENDED = 4
-NOT_SOLVED, FAULT, INTERRUPTED = 3, 1, 130
 # A process that has said nothing for so long counts as dead, and ends the others. jax waits for
 # 100 s; a live one speaks every few seconds, whatever it computes.
 HEARTBEAT_SECONDS = 60

@@ -8,7 +8,7 @@ from typing import Any
 
 from coala_jax._head import ACCOUNT
 from coala_jax._status import SUCCESSES
-from coala_jax.cli._output import counts_line, report, say
+from coala_jax.cli._output import DONE, NOT_SOLVED, counts_line, report, say
 from coala_jax.study._experiment import Experiment
 from coala_jax.study._experiment_words import (
     curve_of,
@@ -21,8 +21,6 @@ from coala_jax.study._head_folder import write_experiment
 from coala_jax.study._learning_curve import LearningCurve
 from coala_jax.study._report import build_report
 from coala_jax.study._tracking import track_experiment
-
-SOLVED, NOT_SOLVED = 0, 3
 
 
 def finish(
@@ -40,14 +38,14 @@ def finish(
     report(arguments, result, [*verdict_of(figures), *_lines(figures, out, files)])
     track_experiment(arguments.report_to or (), experiment, figures, out, say)
     code = exit_code(experiment)
-    if code != SOLVED:
+    if code != DONE:
         say(status_of(figures))
     return code
 
 
 def exit_code(experiment: Experiment) -> int:
     """Whether both phases of an experiment are solved."""
-    return SOLVED if experiment.phases.status in SUCCESSES else NOT_SOLVED
+    return DONE if experiment.phases.status in SUCCESSES else NOT_SOLVED
 
 
 def _lines(report: dict[str, Any], out: Path, files: list[Path]) -> list[str]:

@@ -102,7 +102,7 @@ class AlternatingOptions:
 def alternating_population(
     conversations: Sequence[Conversation], options: AlternatingOptions = AlternatingOptions()
 ) -> AlternatingPopulation:
-    """Make preference triplets by the Alternating Population Strategy.
+    """Make preference triplets by the Alternating Population Strategy (COALA, section 6.3).
 
     For every user turn: the prompt is the dialogue up to its answer, chosen is that answer (the
     assistant speaks next), rejected is the assistant's answer to the next user turn that has one.
@@ -116,6 +116,9 @@ def alternating_population(
         Rows named ``<conversation id>/<turn>`` (turns count from 0, as the conversation was given;
         of merged ones it is the first), grouped by the conversation's group or else its id. A
         conversation with a role without a label, or without a user turn, makes no row.
+
+    Raises:
+        DataError: ``options`` that are no `AlternatingOptions`.
 
     Example:
         >>> from coala_jax.data import alternating_population, read_conversations

@@ -124,8 +124,12 @@ class ChatFormat(NamedTuple):
         It is what the conversation with one answer and that with another begin with. The opening
         that a template has for generation is not asked: some have none, some open a thought.
 
+        Args:
+            messages: the turns up to the answer.
+            tools: as `texts` takes them.
+
         Raises:
-            ChatError: as `texts` does.
+            ChatError: as `texts` does, which is a `DataError`.
         """
         text = self.texts(messages, [[Message(ASSISTANT, PROBES[0])]], tools).prompt
         return ChatText(text, messages) if self.is_template else text

@@ -1,6 +1,5 @@
 """Columns of a source under the names that mean something here, with values of the right type."""
 
-import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 from coala_jax.data._errors import DataError
 from coala_jax.data._rows import NUMBER_KEYS, SURROGATE, RowFault
 from coala_jax.data._sources import Source
-from coala_jax.data._sources._row import SourceRow, each_row, first_rows
+from coala_jax.data._sources._row import SourceRow, columns_of, each_row, first_rows
 from coala_jax.data._sources._values import as_structs
 
 # Under this name a column stays that another one takes the place of.
@@ -33,7 +32,7 @@ def named_rows(source: Source, columns: Mapping[str, str]) -> Iterator[SourceRow
 def _require_columns(
     name: str, columns: Mapping[str, str], rows: Iterable[Mapping[str, Any]]
 ) -> None:
-    there = dict.fromkeys(itertools.chain.from_iterable(rows))
+    there = columns_of(rows)
     lost = [column for column in columns.values() if column not in there]
     if there and lost:
         raise DataError(

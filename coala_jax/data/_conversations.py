@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from coala_jax.data._column_names import named_rows
 from coala_jax.data._message import SPEAKERS, Message
 from coala_jax.data._rows import (
+    SURROGATE,
     RowFault,
     SetAsideRow,
     count_reasons,
@@ -24,7 +25,13 @@ LAYOUTS = (MESSAGES, UTTERANCES)
 
 
 class Conversation(NamedTuple):
-    """A dialogue, with the name that its rows' ids and groups are made of."""
+    """A dialogue.
+
+    Attributes:
+        id: its name, of which the ids of its rows are made.
+        messages: the turns, in order.
+        group: of its rows; None means one of their own, by ``id``.
+    """
 
     id: str
     messages: tuple[Message, ...]
@@ -32,7 +39,13 @@ class Conversation(NamedTuple):
 
 
 class ConversationSet(NamedTuple):
-    """The conversations of a file, the lines that were set aside, and notes as in a ``RowSet``."""
+    """The conversations of a source.
+
+    Attributes:
+        conversations: in the order of the source.
+        set_aside: rows that hold none, each with its reason.
+        notes: what must be known of the source, as a ``RowSet`` has them.
+    """
 
     conversations: tuple[Conversation, ...]
     set_aside: tuple[SetAsideRow, ...] = ()
@@ -114,7 +127,7 @@ def _turns(fields: Mapping[str, Any]) -> list[tuple[str, str]]:
     if not given:
         raise RowFault(f"empty {key}")
     turns = [_turn(turn, key) for turn in given]
-    if any("\ud800" <= mark <= "\udfff" for turn in turns for part in turn for mark in part):
+    if any(SURROGATE.search(part) for turn in turns for part in turn):
         raise RowFault(f"{key} is not valid Unicode")
     return turns
 

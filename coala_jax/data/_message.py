@@ -43,7 +43,11 @@ class Message(NamedTuple):
 
     @classmethod
     def from_dict(cls, turn: Mapping[str, Any]) -> "Message":
-        """The turn of role, content and whatever else it has that says something."""
+        """The turn of role, content and whatever else it has that says something.
+
+        Raises:
+            KeyError: no ``role`` or no ``content``.
+        """
         more = {
             name: without_nulls(value)
             for name, value in turn.items()

@@ -13,17 +13,8 @@ Pairs = Literal["one", "all", "groups"]
 RESPONSE, RESPONSES, WINNER = "response", "responses", "winner"
 # Names of columns with a meaning, in pairs or in responses to be scored.
 COLUMNS = (
-    *(
-        *ROW_KEYS,
-        "system",
-        "completion",
-        "label",
-        "score",
-        "completions",
-        "scores",
-        RESPONSE,
-        RESPONSES,
-    ),
+    *ROW_KEYS,
+    *("system", "completion", "label", "score", "completions", "scores", RESPONSE, RESPONSES),
     *("response_a", "response_b", WINNER, "answers"),
 )
 # A small file can unpack to petabytes. The largest preference sets in use unpack to some 10 GB.
@@ -46,6 +37,9 @@ class SourceOptions:
         revision: branch, tag or commit of a hub set.
         download: fetch a hub id.
         max_unpacked_bytes: most that a compressed file may unpack to.
+
+    Raises:
+        DataError: names the field, its value and what it may be.
     """
 
     config: str | None = None
@@ -55,11 +49,7 @@ class SourceOptions:
     max_unpacked_bytes: int = MAX_UNPACKED_BYTES
 
     def __post_init__(self) -> None:
-        """Check every field.
-
-        Raises:
-            DataError: names the field, its value and what it may be.
-        """
+        """Check every field."""
         require_fields(self, DataError)
         if self.max_unpacked_bytes < 1:
             raise DataError(f"max_unpacked_bytes={self.max_unpacked_bytes} must be at least 1")

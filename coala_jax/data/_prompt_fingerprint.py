@@ -23,10 +23,11 @@ class PromptFingerprint:
         hashes: of each prompt, eight bytes.
 
     Example:
+        >>> from hashlib import sha256
         >>> from coala_jax.data import PromptFingerprint
-        >>> from coala_jax.data._split import prompt_sha256
-        >>> seen = PromptFingerprint.of_hashes([prompt_sha256("What is osmosis?")])
-        >>> "what  is osmosis?" in seen
+        >>> hashes = [sha256(b"what is osmosis?").hexdigest()]  # as FeatureTable.prompt_hashes
+        >>> seen = PromptFingerprint.of_hashes(hashes)
+        >>> "What  is Osmosis?" in seen
         True
     """
 

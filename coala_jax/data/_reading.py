@@ -22,7 +22,7 @@ from coala_jax.data._rows import (
 )
 from coala_jax.data._shapes import SHAPES, TELLING_COLUMNS, Conversations, told_format
 from coala_jax.data._sources import Source, open_source
-from coala_jax.data._sources._row import SourceRow, each_row, first_rows
+from coala_jax.data._sources._row import SourceRow, columns_of, each_row, first_rows
 from coala_jax.data._split import QUESTION_GROUP, question_group
 
 REPEATED_ID = "id of an earlier row"
@@ -108,7 +108,7 @@ def _grouped(rows: list[PreferenceRow]) -> tuple[list[PreferenceRow], tuple[str,
 
 def _detected_format(rows: Iterable[Mapping[str, Any]], name: str) -> Format:
     """The format whose columns the first rows have, all of them or else the first."""
-    there = dict.fromkeys(column for fields in rows for column in fields)
+    there = columns_of(rows)
     if not there:  # nothing was read: the reasons say more
         return "preference"
     if format := told_format(there) or told_format(there, 1):

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -18,7 +18,7 @@ from coala_jax.data._shapes._layouts import is_conversation, message_rows
 from coala_jax.data._shapes._prompts import system_of, with_system
 from coala_jax.data._sources import Source, open_source
 from coala_jax.data._sources._json_lines import parse_lines
-from coala_jax.data._sources._row import SourceRow, first_rows
+from coala_jax.data._sources._row import SourceRow, columns_of, first_rows
 
 # A source of this name is standard input, one JSON object a line.
 STANDARD_INPUT, STANDARD_INPUT_NAME = "-", "standard input"
@@ -107,7 +107,7 @@ def stream_responses(
         opened = open_source(source, options)
     seen, rows = first_rows(named_rows(opened, options.columns))
     conversations = Conversations(chat)
-    format = options.format or _detected_format(seen, opened.name)
+    format = options.format or _format_of_pairs(seen, opened.name)
     if format is None:
         entries = _entries(message_rows(rows), partial(_own, conversations))
     else:
@@ -117,13 +117,13 @@ def stream_responses(
     return ResponseStream(opened.name, entries, conversations, opened.notes)
 
 
-def _detected_format(seen: Sequence[Mapping[str, Any]], name: str) -> Format | None:
+def _format_of_pairs(seen: Iterable[Mapping[str, Any]], name: str) -> Format | None:
     """The format whose columns the first rows have; None where they have responses of their own.
 
     Raises:
         DataError: they have neither.
     """
-    there = dict.fromkeys(column for fields in seen for column in fields)
+    there = columns_of(seen)
     if not there or RESPONSE in there or RESPONSES in there:
         return None
     if format := told_format(there):

@@ -31,7 +31,12 @@ QUESTION_GROUP = "first question "
 
 
 class Split(NamedTuple):
-    """Rows for training and rows for evaluation, each in their first order."""
+    """Two parts of some rows.
+
+    Attributes:
+        train: rows for training, in their first order.
+        eval: rows that are held out, likewise.
+    """
 
     train: tuple[PreferenceRow, ...]
     eval: tuple[PreferenceRow, ...]
@@ -142,6 +147,10 @@ def require_no_leak(train: Sequence[PreferenceRow], evaluation: Sequence[Prefere
     """Raise where rows for training and rows for evaluation share a prompt or a group.
 
     `split_by_prompt` and `split_by_group` never make such parts; two files of someone else's may.
+
+    Args:
+        train: rows for training.
+        evaluation: rows that are held out.
 
     Raises:
         DataError: says how many are shared and names one.

@@ -59,12 +59,15 @@ def write_rows(path: str | os.PathLike[str], rows: Iterable[PreferenceRow]) -> P
     """Write rows as `read_rows` reads them again, whole or not at all.
 
     Args:
-        path: the ``.jsonl`` to write; its folder is made.
+        path: the ``.jsonl`` or ``.jsonl.gz`` to write; its folder is made.
         rows: the rows; what is None is left out, and ``extra`` becomes columns. Where a row kept
             its messages, these are written in place of its texts.
 
     Returns:
         The file.
+
+    Raises:
+        DataError: another suffix.
 
     Example:
         >>> from coala_jax.data import read_rows, write_rows
@@ -83,7 +86,7 @@ def write_groups(path: str | os.PathLike[str], rows: Iterable[PreferenceRow]) ->
     `read_rows` with ``pairs="groups"`` reads the same rows of them again.
 
     Args:
-        path: the ``.jsonl`` to write; its folder is made.
+        path: the ``.jsonl`` or ``.jsonl.gz`` to write; its folder is made.
         rows: of `read_rows` with ``pairs="groups"``; what answers of a group have in common is
             written once, as messages where these were kept.
 
@@ -91,7 +94,7 @@ def write_groups(path: str | os.PathLike[str], rows: Iterable[PreferenceRow]) ->
         The file.
 
     Raises:
-        DataError: a row that is of no group.
+        DataError: another suffix, or a row that is of no group.
 
     Example:
         >>> from coala_jax.data import RowOptions, read_rows, write_groups
@@ -107,11 +110,14 @@ def write_set_aside(path: str | os.PathLike[str], set_aside: Iterable[SetAsideRo
     """Write what was set aside: ``file``, ``line``, ``reason`` and the ``row`` as it was read.
 
     Args:
-        path: the ``.jsonl`` to write; its folder is made.
+        path: the ``.jsonl`` or ``.jsonl.gz`` to write; its folder is made.
         set_aside: of a ``RowSet``.
 
     Returns:
         The file.
+
+    Raises:
+        DataError: another suffix.
 
     Example:
         >>> import json
@@ -123,10 +129,7 @@ def write_set_aside(path: str | os.PathLike[str], set_aside: Iterable[SetAsideRo
         >>> line["line"], line["reason"]
         (2, 'chosen equals rejected')
     """
-    return write_json_lines(
-        path,
-        map(set_aside_fields, set_aside),
-    )
+    return write_json_lines(path, map(set_aside_fields, set_aside))
 
 
 def set_aside_fields(row: SetAsideRow) -> dict[str, Any]:

@@ -5,8 +5,9 @@ Names are found when they are asked for: the commands read options and their def
 
 Example:
     >>> from importlib import resources
+    >>> import jax
     >>> import numpy as np
-    >>> from coala_jax import ConvexHead, decoding
+    >>> from coala_jax import ConvexHead, decoding, save_head
     >>> from coala_jax.backbones import load_backbone
     >>> from coala_jax.data import ResponseRow, read_rows, write_rows
     >>> from coala_jax.features import ExtractSettings, extract_store
@@ -19,7 +20,8 @@ Example:
     >>> linear = np.mean(table.chosen - table.rejected, axis=0)  # by hand; `select` finds better
     >>> d = len(linear)
     >>> head = ConvexHead(np.zeros((d, 1)), np.zeros(1), np.zeros(1), np.zeros(d), linear)
-    >>> model = decoding.TextRewardModel(backbone, head, table.identity)
+    >>> save_head("head", head, {"identity": table.identity._asdict()})
+    >>> model = decoding.TextRewardModel.load("head", backbone)  # or the folder of a checkpoint
     >>> pair = triplets[0]
     >>> sides = [ResponseRow("a", "chosen", pair.prompt, pair.chosen),
     ...     ResponseRow("a", "rejected", pair.prompt, pair.rejected)]
@@ -37,7 +39,14 @@ Example:
     >>> encode = backbone.tokenizer.encode
     >>> decoding.token_rewards(model, [encode(pair.prompt)], [encode(" A cell")])[0].ndim
     1
-    >>> config = decoding.GenerationConfig.from_options(max_new_tokens=4)
+    >>> config, key = decoding.GenerationConfig.from_options(max_new_tokens=4), jax.random.key(0)
+    >>> guided, = decoding.guided_generate(model, [pair.prompt], config, key, trace=True)
+    >>> len(guided.tokens), guided.finish_reason, guided.reward == guided.reward
+    (4, 'length', True)
+    >>> plain = config.with_options(scale=0.0)
+    >>> samples, = decoding.best_of_n(model, [pair.prompt], 2, plain, key, batch_size=1)
+    >>> samples[0].reward >= samples[1].reward
+    True
     >>> compared = decoding.compare_plain_and_guided(model, [pair.prompt], config, 0, trace=True)
     >>> page = decoding.comparison_page(model, [pair.prompt], compared, config)
     >>> "</html>" in page

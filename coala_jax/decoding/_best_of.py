@@ -19,9 +19,9 @@ def best_of_n(
     *,
     batch_size: int = BATCH_SIZE,
 ) -> list[list[Generation]]:
-    """Sample n responses to every prompt and order them by reward.
+    """Sample n responses to every prompt and order them by reward (Stiennon et al. 2020).
 
-    A prompt runs once for all samples of it in a batch.
+    A prompt runs once for all samples of it in a batch. `coala_jax.decoding` has an example.
 
     Args:
         model: on a causal backbone that jax runs.
@@ -39,15 +39,6 @@ def best_of_n(
     Raises:
         GenerationError, FeatureError: as ``guided_generate`` does; a backbone without a head, ``n``
             below 1, or samples that cannot differ.
-
-    Example:
-        >>> import jax
-        >>> from coala_jax.decoding import GenerationConfig, TextRewardModel, best_of_n
-        >>> model = TextRewardModel.load("runs/head", "models/gpt2")  # doctest: +SKIP
-        >>> config = GenerationConfig.from_options(max_new_tokens=64)
-        >>> found, = best_of_n(model, ["Hello"], 4, config, jax.random.key(0))  # doctest: +SKIP
-        >>> found[0].reward >= found[1].reward  # doctest: +SKIP
-        True
     """
     require_reward_model(model, GenerationError)
     if n < 1:

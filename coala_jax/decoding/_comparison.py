@@ -55,11 +55,14 @@ def compare_plain_and_guided(
 
     Args:
         model: on a causal backbone that jax runs.
-        prompts: to answer.
+        prompts: as `guided_generate` takes them.
         config: of the guided responses; the plain ones differ in ``scale=0`` alone.
         seed: of the draws.
         batch_size: prompts that run together.
         trace: keep what the guided steps saw.
+
+    Returns:
+        Both responses to each prompt, in their order.
 
     Raises:
         GenerationError, FeatureError: as `guided_generate` does.

@@ -45,12 +45,13 @@ class Sampling:
     Attributes:
         max_new_tokens: the most tokens of a response, its end token among them.
         temperature: divides the logits; 0 takes the most probable token, without noise.
-        top_p: nucleus: the fewest tokens whose probability reaches this, of the ``top_k`` ones.
+        top_p: nucleus: the fewest tokens whose probability reaches this, of the ``top_k`` ones
+            (Holtzman et al. 2020).
         top_k: the most tokens a pool holds.
         repetition_penalty: divides positive and multiplies negative logits of tokens that the
             prompt or the response has already (Keskar et al. 2019); 1 changes nothing.
         stop: texts that end a response; they are not part of it.
-        scale: guidance scale, lambda; 0 is plain sampling.
+        scale: guidance scale, lambda (COALA, appendix H.3); 0 is plain sampling.
 
     Raises:
         GenerationError: names the field, its value and what it may be.
@@ -100,9 +101,9 @@ class Guidance:
             the head's score.
         scored: the extended prefix ``closed`` by the end token, or as it stands, ``prefix``.
         lookahead: tokens by which a candidate is continued, greedily, before it is scored.
-        continuations: k of blockwise best-of-k: where guidance acts, k whole continuations of
-            ``guide_every`` tokens are sampled and the one with the highest score is kept; 0 guides
-            single tokens.
+        continuations: k of blockwise best-of-k (Mudgal et al. 2024): where guidance acts, k whole
+            continuations of ``guide_every`` tokens are sampled and the one with the highest score
+            is kept; 0 guides single tokens.
 
     Raises:
         GenerationError: names the field, its value and what it may be.
@@ -147,6 +148,9 @@ class GenerationConfig:
         sampling: how tokens are proposed, and how strongly they are guided.
         guidance: how a head guides.
 
+    Raises:
+        GenerationError: a part that is something else; it names the part, and what it may be.
+
     Example:
         >>> from coala_jax.decoding import GenerationConfig, Guidance, Sampling
         >>> config = GenerationConfig(Sampling(scale=8.0), Guidance(guide_every=1))
@@ -158,11 +162,7 @@ class GenerationConfig:
     guidance: Guidance = Guidance()
 
     def __post_init__(self) -> None:
-        """Check that the parts are what they should be; they have checked their fields.
-
-        Raises:
-            GenerationError: names the part, and what it may be.
-        """
+        """Check that the parts are what they should be; they have checked their fields."""
         for name, kind in (("sampling", Sampling), ("guidance", Guidance)):
             if not isinstance(part := getattr(self, name), kind):
                 raise GenerationError(

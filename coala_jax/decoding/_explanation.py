@@ -51,7 +51,12 @@ class Explanation(NamedTuple):
 
 
 class Moved(NamedTuple):
-    """A response and the share that a neuron has in its reward."""
+    """A response that a neuron moves.
+
+    Attributes:
+        row: the response.
+        share: of the neuron in its reward, in units of the reward.
+    """
 
     row: ResponseRow
     share: float
@@ -78,9 +83,14 @@ class NeuronAccount(NamedTuple):
 
 
 def neuron_shares(head: Head, features: np.ndarray) -> np.ndarray:
-    """Shares of all neurons: (n, d) features to (n, k) float64, each an exact product.
+    """Shares of all neurons in rewards (COALA, eq 2), each an exact product.
 
-    (n, k + 1) of a head with a linear path, whose shares are the last.
+    Args:
+        head: with k neurons.
+        features: (n, d) raw features.
+
+    Returns:
+        (n, k) float64; (n, k + 1) of a head with a linear path, whose shares are the last.
 
     Raises:
         FeatureError: a share that is not finite.
@@ -145,6 +155,9 @@ def explain(
         neurons: how many neurons get an account: those whose share in an explained response is
             largest in size.
         examples: how many responses an account names on either side; equal ones once.
+
+    Returns:
+        The explanations, and accounts of the neurons.
 
     Raises:
         HeadError: no `TextRewardModel`.

@@ -90,7 +90,8 @@ def guided_generate(
 
     The frozen backbone proposes a pool of next tokens, the head scores the prefixes that they
     extend, and the scores move the pool's probabilities. The same key gives the same text,
-    whatever the batch size and the other prompts, but for ``near_ties``.
+    whatever the batch size and the other prompts, but for ``near_ties``. `coala_jax.decoding` has
+    an example.
 
     Args:
         model: a head on a causal backbone that jax runs; such a backbone alone generates plainly,
@@ -99,7 +100,7 @@ def guided_generate(
         config: for all prompts, or one for each.
         key: typed key, of which prompt i draws with ``fold_in(key, i)``; or one for each, in a list
             or an (n,) array.
-        batch_size: prompts that run together.
+        batch_size: prompts that run together, at least 1.
         trace: keep what every guided step saw.
         on_text: called with the index of a prompt and the next piece of its response, as it comes.
 
@@ -110,13 +111,6 @@ def guided_generate(
         GenerationError: a prompt, option or model that cannot be used, named.
         FeatureError: conversations that became text otherwise than the head's, or a reward that is
             not finite.
-
-    Example:
-        >>> import jax
-        >>> from coala_jax.decoding import GenerationConfig, TextRewardModel, guided_generate
-        >>> model = TextRewardModel.load("runs/head", "models/gpt2")  # doctest: +SKIP
-        >>> config = GenerationConfig.from_options(scale=2.0, max_new_tokens=64)
-        >>> guided_generate(model, ["Hello"], config, jax.random.key(0))[0].text  # doctest: +SKIP
     """
     backbone = backbone_of(model)
     require_generates(backbone)

@@ -73,6 +73,9 @@ def rank(model: TextRewardModel, prompt: Prompt, responses: Sequence[str]) -> Ra
         prompt: what they answer: a text, or the messages of a conversation.
         responses: (n,) texts; equal ones are run once, so that they tie.
 
+    Returns:
+        Their order, and the probability of each pair.
+
     Raises:
         HeadError, FeatureError: as `score` does.
         GenerationError: messages that are none, or that the chat template refuses.
@@ -130,6 +133,9 @@ def rank_rewards(rewards: Sequence[float] | np.ndarray, beta: float = 1.0) -> Ra
         rewards: (n,) finite rewards.
         beta: reward scale of the Bradley-Terry model.
 
+    Returns:
+        Their order, and the probability of each pair.
+
     Raises:
         HeadError: a reward that is not finite.
 
@@ -159,7 +165,7 @@ def rank_rewards(rewards: Sequence[float] | np.ndarray, beta: float = 1.0) -> Ra
 def preference_probabilities(
     rewards: Sequence[float] | np.ndarray, beta: float = 1.0
 ) -> np.ndarray:
-    """The Bradley-Terry probability of each pair: sigmoid(beta (r_i - r_j)).
+    """The probability of each pair: sigmoid(beta (r_i - r_j)) (Bradley & Terry 1952; COALA, eq 6).
 
     Args:
         rewards: (n,) finite rewards.

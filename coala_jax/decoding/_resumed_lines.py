@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 from coala_jax._files import FULL, full_disk, partial_path, sync_folder, write_files
 from coala_jax._lock import only_writer
@@ -20,6 +20,7 @@ from coala_jax.features import FeatureError
 
 STATE_SUFFIX = ".json"
 SHOWN = 24
+Row = TypeVar("Row")
 
 
 class ResumedLines:
@@ -160,6 +161,20 @@ def open_lines(
         return
     with only_writer(out, report, FeatureError), ResumedLines(out, request) as lines:
         yield lines
+
+
+def chunks(rows: Iterable[Row], least: int, size: Callable[[Row], int]) -> Iterator[list[Row]]:
+    """Rows in groups of this size at least, one after another: the same groups in every run."""
+    chunk: list[Row] = []
+    held = 0
+    for row in rows:
+        chunk.append(row)
+        held += size(row)
+        if held >= least:
+            yield chunk
+            chunk, held = [], 0
+    if chunk:
+        yield chunk
 
 
 def json_line(line: Mapping[str, Any]) -> bytes:

@@ -42,6 +42,9 @@ def reward_function(
         empty, as one that stops at once is; its features are those of the end token. It raises
         ValueError for lists of two lengths, TypeError for what is neither text nor messages, and
         what `score` raises.
+
+    Raises:
+        HeadError: no `TextRewardModel`, or one of beginnings of responses.
     """
     require_reward_model(model)
     require_scores_responses(model.scores)

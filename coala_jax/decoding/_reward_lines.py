@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,8 +14,8 @@ from coala_jax._accuracy import pairwise_accuracy
 from coala_jax._progress import Progress
 from coala_jax.data import ResponseRow
 from coala_jax.data._responses import CHOSEN, CHUNK_RESPONSES, RESPONSE
-from coala_jax.decoding._resumed_lines import PassedLines, ResumedLines, open_lines
-from coala_jax.decoding._reward_model import TextRewardModel
+from coala_jax.decoding._resumed_lines import PassedLines, ResumedLines, chunks, open_lines
+from coala_jax.decoding._reward_model import TextRewardModel, is_known
 from coala_jax.decoding._rewards import Rewards, score
 from coala_jax.features._distinct import SAME_TOKENS
 
@@ -131,7 +131,7 @@ def write_rewards(
         resumed = int(lines.progress.get("rows", 0))
         if resumed:
             report(f"{resumed} lines are finished by an earlier run; going on from there")
-        tally = _score(model, _chunks(rows, chunk_responses), lines)
+        tally = _score(model, chunks(rows, chunk_responses, len), lines)
         lines.finish()
     return tally, resumed
 
@@ -157,32 +157,13 @@ def _score(
             responses = [row for each in chunk for row in each]
             rewards = score(model, responses, progress=progress, token_budget=budget)
             made = reward_lines(chunk, rewards.rewards.tolist(), rewards.first_alike)
-            known = [_is_known(model, row) for row in chunk]
+            known = [is_known(model, row[0].prompt) for row in chunk]
             tally, budget = tally.plus(made, known, rewards), rewards.token_budget
             state = {"rows": seen, "rows_sha256": digest.hexdigest(), "token_budget": budget}
             lines.append(made, {**state, "tally": tally._asdict()})
     if seen < finished:
         raise lines.changed_input()
     return tally
-
-
-def _is_known(model: TextRewardModel, row: tuple[ResponseRow, ...]) -> bool:
-    """Whether the head was trained on the prompt of a row."""
-    return model.trained_on is not None and row[0].prompt in model.trained_on
-
-
-def _chunks(rows: Iterable[tuple[ResponseRow, ...]], chunk_responses: int) -> Iterator[Chunk]:
-    """Rows in groups of at least so many responses, the same groups in every run."""
-    chunk: list[tuple[ResponseRow, ...]] = []
-    held = 0
-    for row in rows:
-        chunk.append(row)
-        held += len(row)
-        if held >= chunk_responses:
-            yield chunk
-            chunk, held = [], 0
-    if chunk:
-        yield chunk
 
 
 def reward_lines(

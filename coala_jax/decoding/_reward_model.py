@@ -43,6 +43,8 @@ MESSAGES = 'give the prompt as messages: [{"role": "user", "content": ...}]'
 class TextRewardModel:
     """A backbone and a head that was trained on its features; none is made where they do not fit.
 
+    `load` reads both; `coala_jax.decoding` has an example.
+
     Attributes:
         backbone: makes the features.
         head: the network on them.
@@ -61,10 +63,6 @@ class TextRewardModel:
             difference is named.
         HeadError: a head that is not finite, or not of the width that its identity speaks of; an
             identity or a beta that cannot be.
-
-    Example:
-        >>> from coala_jax.decoding import TextRewardModel
-        >>> model = TextRewardModel.load("runs/head", "models/gpt2")  # doctest: +SKIP
     """
 
     backbone: Backbone
@@ -152,6 +150,9 @@ class TextRewardModel:
                 the same backbone, which is to guide; its layers and pooling may be others.
             download: fetch what the hub's cache lacks of ids; without it nothing is fetched.
             options: the others of ``load_backbone``.
+
+        Returns:
+            The model.
 
         Raises:
             HeadFileError: no usable head, or one that does not say how its features were made;
@@ -248,6 +249,11 @@ def require_several(name: str, texts: object) -> None:
     """Raise a TypeError where one text stands for a list of them: its characters would be taken."""
     if isinstance(texts, str):
         raise TypeError(f"{name} must be a list, got one text; put it in a list: [{texts[:20]!r}]")
+
+
+def is_known(model: TextRewardModel, prompt: str) -> bool:
+    """Whether the head says that it was trained on a prompt."""
+    return model.trained_on is not None and prompt in model.trained_on
 
 
 def require_reward_model(model: object, error: type[CoalaError] = HeadError) -> None:

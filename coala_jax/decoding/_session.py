@@ -1,6 +1,6 @@
 """A batch of rows on the device: requests come in, tokens come out, rows are used again."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -253,16 +253,10 @@ def _power_of_two(least: int, most: int) -> int:
 def _free_rows(fresh: DecodeState, *, rows: int) -> DecodeState:
     """So many rows without requests, of the kind of ``fresh``."""
 
-    def repeated(part: jax.Array, axis: int = 0) -> jax.Array:
-        one = jax.lax.slice_in_dim(part, 0, 1, axis=axis)
-        return jnp.broadcast_to(one, (*part.shape[:axis], rows, *part.shape[axis + 1 :]))
+    def repeated(part: jax.Array) -> jax.Array:
+        return jnp.broadcast_to(part[:1], (rows, *part.shape[1:]))
 
-    # Of keys and values alone the rows are the second axis.
-    keys, values = (repeated(part, 1) for part in fresh.cache[:2])
-    rest = fresh._replace(cache=fresh.cache._replace(keys=fresh.done, values=fresh.done))
-    free = jax.tree.map(repeated, rest)
-    free = free._replace(cache=free.cache._replace(keys=keys, values=values))
-    return free._replace(done=jnp.ones(rows, bool))
+    return _rowwise(repeated, fresh)._replace(done=jnp.ones(rows, bool))
 
 
 @partial(jax.jit, donate_argnames=("state",))
@@ -272,14 +266,16 @@ def _place(state: DecodeState, fresh: DecodeState, places: jax.Array) -> DecodeS
     def put(whole: jax.Array, part: jax.Array) -> jax.Array:
         return whole.at[places].set(part, mode="drop")
 
+    return _rowwise(put, state, fresh)
+
+
+def _rowwise(function: Callable[..., jax.Array], *states: DecodeState) -> DecodeState:
+    """A function of arrays whose first axis are the rows, for every array of the states."""
     # Of keys and values alone the rows are the second axis.
-    keys, values = (
-        jax.vmap(put)(whole, part)
-        for whole, part in zip(state.cache[:2], fresh.cache[:2], strict=True)
+    keys, values = map(jax.vmap(function), *(state.cache[:2] for state in states))
+    rest = (
+        state._replace(cache=state.cache._replace(keys=state.done, values=state.done))
+        for state in states
     )
-    rest, new = (
-        one._replace(cache=one.cache._replace(keys=one.done, values=one.done))
-        for one in (state, fresh)
-    )
-    merged = jax.tree.map(put, rest, new)
-    return merged._replace(cache=merged.cache._replace(keys=keys, values=values))
+    made = jax.tree.map(function, *rest)
+    return made._replace(cache=made.cache._replace(keys=keys, values=values))

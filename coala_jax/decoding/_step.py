@@ -245,16 +245,19 @@ def _accept(
     return state.counted(rows, Counts(near_ties=choice.near_tie))
 
 
+# What stands at a place of each row; a place outside drops it.
+_put = jax.vmap(lambda row, place, new: row.at[place].set(new, mode="drop"))
+
+
 def _write(state: DecodeState, tokens: jax.Array, count: jax.Array, plan: Plan) -> DecodeState:
     """Put the first ``count`` (rows,) of ``tokens`` (rows, depth) behind the responses."""
     order = jnp.arange(tokens.shape[1])
     taken = order < count[:, None]
     places = jnp.where(taken, state.length[:, None] + order, plan.new_tokens)
-    written = jax.vmap(lambda row, at, new: row.at[at].set(new, mode="drop"))
     total = state.length + count
     ended = (taken & plan.ends(tokens)).any(-1)
     return state._replace(
-        tokens=written(state.tokens, places, tokens),
+        tokens=_put(state.tokens, places, tokens),
         length=total,
         seen=mark_seen(state.seen, tokens, taken) if plan.penalised else state.seen,
         done=state.done | ended | (total >= state.options.max_new_tokens),
@@ -381,9 +384,8 @@ def _note_likely(
     taken = jnp.take_along_axis(after.tokens, last, axis=1)
     own = (jnp.take_along_axis(logits, taken, axis=1) - most - total)[:, 0]
     places = jnp.where(after.length > length, length, plan.new_tokens)
-    put = jax.vmap(lambda whole, at, part: whole.at[at].set(part, mode="drop"))
     found = Likely(own, tokens, top - most - total)
-    return Likely(*(put(whole, places, part) for whole, part in zip(kept, found, strict=True)))
+    return Likely(*(_put(whole, places, part) for whole, part in zip(kept, found, strict=True)))
 
 
 def _note(state: DecodeState, seen: Trace, due: jax.Array, plan: Plan) -> DecodeState:
@@ -402,6 +404,5 @@ def _note(state: DecodeState, seen: Trace, due: jax.Array, plan: Plan) -> Decode
         scores=jnp.pad(seen.scores, lacking),
     )
     places = jnp.where(due, state.counts.guided, plan.guided_steps)
-    put = jax.vmap(lambda whole, at, part: whole.at[at].set(part, mode="drop"))
-    trace = (put(whole, places, part) for whole, part in zip(state.trace, seen, strict=True))
+    trace = (_put(whole, places, part) for whole, part in zip(state.trace, seen, strict=True))
     return state._replace(trace=Trace(*trace), unsound=unsound)

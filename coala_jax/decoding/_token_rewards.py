@@ -46,7 +46,8 @@ def token_rewards(
     Raises:
         GenerationError: a text that with its end token is longer than the model's context. Nothing
             is cut: prefixes that lose their beginning would differ by more than a token. An empty
-            prompt, or a backbone that does not generate.
+            prompt, or a backbone that does not generate; no `TextRewardModel`, or one of
+            beginnings of responses.
         FeatureError: a reward that is not finite.
     """
     require_reward_model(model, GenerationError)

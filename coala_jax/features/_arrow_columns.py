@@ -1,10 +1,28 @@
-"""Columns of Arrow tables as numpy has them."""
+"""Arrow, which is optional, and columns of its tables as numpy has them."""
 
+import importlib
 from typing import Any
 
 import numpy as np
 
+from coala_jax._extras import how_to_install
 from coala_jax.features._errors import FeatureError
+
+
+def with_arrow(library: str, what: str) -> tuple[Any, Any]:
+    """A library that works on Arrow tables, and ``pyarrow``.
+
+    Raises:
+        FeatureError: one is not installed, which ``what`` needs.
+    """
+    try:
+        found = importlib.import_module(library)
+        importlib.import_module("pyarrow.compute")
+        return found, importlib.import_module("pyarrow")
+    except ModuleNotFoundError as error:
+        raise FeatureError(
+            f"{what} needs {error.name}; install it: {how_to_install('data')}"
+        ) from None
 
 
 def numpy_column(

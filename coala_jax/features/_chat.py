@@ -134,7 +134,23 @@ def checkpoint_chat(
     chat_template: str | None = None,
     known: str = "",
 ) -> ChatFormat:
-    """The chat template of a checkpoint, by `checkpoint_tokenizer` and `tokenizer_chat`."""
+    """How the tokenizer of a checkpoint writes conversations; weights are neither fetched nor read.
+
+    Args:
+        model: a local folder or GGUF file, or a hub id of either.
+        revision: branch, tag or commit of a hub id; None is its main branch.
+        download: fetch what the hub's cache lacks of an id; without it nothing is fetched.
+        chat_template: name of the chat template to use, where the tokenizer has several.
+        known: as `FeatureIdentity.chat_template` records one, to write as then; empty takes the
+            tokenizer's own, and of a template that writes the date that of today (UTC).
+
+    Returns:
+        The tokenizer's chat template; ``Role: content`` lines where it has none.
+
+    Raises:
+        CheckpointError: no such checkpoint or tokenizer; several templates, and none by default.
+        DataError: the template is no function of the conversation.
+    """
     tokenizer = checkpoint_tokenizer(
         model, revision=revision, download=download, chat_template=chat_template
     )

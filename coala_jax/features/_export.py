@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from coala_jax._extras import how_to_install
 from coala_jax._files import FULL, full_disk, partial_path, write_files
 from coala_jax._progress import quiet_in_a_pipe
 from coala_jax._stored_rows import BFLOAT16
-from coala_jax.features._arrow_columns import numpy_column
+from coala_jax.features._arrow_columns import numpy_column, with_arrow
 from coala_jax.features._errors import FeatureError
 from coala_jax.features._identity import FeatureIdentity
 from coala_jax.features._table import (
@@ -98,7 +97,7 @@ def to_dataset(table: FeatureTable) -> "Dataset":
         >>> from_dataset(dataset.select([1])).ids
         ('b',)
     """
-    datasets, arrow = _libraries()
+    datasets, arrow = with_arrow("datasets", "Arrow")
     if table.prefixes is not None:
         raise FeatureError(
             f"prefixes: {len(table.prefixes.pair)} beginnings of responses have no place in a data "
@@ -130,7 +129,7 @@ def from_dataset(dataset: "Dataset", source: str | os.PathLike[str] = "dataset")
         FeatureError: ``datasets`` is not installed, or a column that is missing, of another shape
             or type, empty, null or not finite.
     """
-    datasets, arrow = _libraries()
+    datasets, arrow = with_arrow("datasets", "Arrow")
     if not isinstance(dataset, datasets.Dataset):
         raise FeatureError(
             f"{source}: expected a Dataset, got {type(dataset).__name__}; of several splits give "
@@ -161,7 +160,7 @@ def write_dataset_folder(path: str | os.PathLike[str], table: FeatureTable) -> P
     target = Path(path)
     if target.exists() and not (target.is_dir() and not any(target.iterdir())):
         raise FeatureError(f"{target}: in the way; remove it or give another path")
-    (datasets, _), dataset = _libraries(), to_dataset(table)
+    (datasets, _), dataset = with_arrow("datasets", "Arrow"), to_dataset(table)
     partial = partial_path(target)
     try:
         shutil.rmtree(partial, ignore_errors=True)  # of a run that was killed
@@ -185,24 +184,12 @@ def read_dataset_folder(path: Path) -> FeatureTable:
     Raises:
         FeatureError: it cannot be read, or what `from_dataset` raises.
     """
-    datasets, arrow = _libraries()
+    datasets, arrow = with_arrow("datasets", "Arrow")
     try:
         dataset = datasets.load_from_disk(str(path))
     except (OSError, ValueError, KeyError, TypeError, arrow.ArrowException) as error:
         raise FeatureError(f"{path}: cannot be read as a data set ({error})") from error
     return from_dataset(dataset, path)
-
-
-def _libraries() -> tuple[Any, Any]:
-    try:
-        import datasets
-        import pyarrow
-        import pyarrow.compute
-    except ModuleNotFoundError as error:
-        raise FeatureError(
-            f"Arrow needs {error.name}; install it: {how_to_install('data')}"
-        ) from None
-    return datasets, pyarrow
 
 
 def _export_error(target: Path, error: OSError) -> Exception:

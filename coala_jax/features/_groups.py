@@ -21,12 +21,13 @@ class GroupTable(NamedTuple):
     """Groups of a store, an .npz or a data set.
 
     Attributes:
-        features: n groups of up to k responses; scores are those of their rows less the best one.
+        features: n groups of up to k responses, (n, k, d) in the type of the table; their scores,
+            (n, k) float32, are those of their rows less the best one.
         ids: (n,) names of the rows.
         keys: (n,) what must not be split: the rows' group, else the hash of the prompt.
         identity: how the features were made; None where the file does not say.
-        rows: (n,) number of the first row of the table that each was made of.
-        lengths: (n, k) characters of the responses; None where the table has none.
+        rows: (n,) int64 number of the first row of the table that each was made of.
+        lengths: (n, k) int64 characters of the responses; None where the table has none.
     """
 
     features: GroupFeatures
@@ -45,6 +46,9 @@ def group_table(table: FeatureTable) -> GroupTable:
 
     Args:
         table: as `load_features` gives it.
+
+    Returns:
+        The groups, in the order of the table.
 
     Raises:
         FeatureError: features of pairs.

@@ -33,13 +33,13 @@ def load_features(path: str | os.PathLike[str]) -> FeatureTable:
 
     Args:
         path: a feature store, or an ``.npz`` with ``chosen`` and ``rejected``, (n, d) floating
-            point, and where known ``weight`` and ``margin``, (n,) numbers, ``id``, ``group`` and
-            ``prompt_sha256``, (n,) texts, and ``identity``, a text that `write_npz` made; and of c
-            beginnings ``prefix_chosen`` and ``prefix_rejected``, (c, d), ``prefix_pair`` and
-            ``prefix_tokens``, (c,) integers. Other arrays are ignored. Or a folder that
-            ``datasets`` saved, with columns of these names. Or a ``.parquet`` file or a folder of
-            such, as Ray Data and Spark write them, with columns of these names but for identity
-            and beginnings, and maybe ``prompt``, (n,) texts.
+            point of 16 to 64 bits, and where known ``weight`` and ``margin``, (n,) numbers, ``id``,
+            ``group`` and ``prompt_sha256``, (n,) texts, and ``identity``, a text that `write_npz`
+            made; and of c beginnings ``prefix_chosen`` and ``prefix_rejected``, (c, d),
+            ``prefix_pair`` and ``prefix_tokens``, (c,) integers. Other arrays are ignored. Or a
+            folder that ``datasets`` saved, with columns of these names. Or a ``.parquet`` file or a
+            folder of such, as Ray Data and Spark write them, with columns of these names but for
+            identity and beginnings, and maybe ``prompt``, (n,) texts.
 
     Returns:
         The table. Rows of an ``.npz`` without ``id`` are named by their number from 0.

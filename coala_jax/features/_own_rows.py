@@ -27,10 +27,11 @@ from coala_jax.features._join import (
 from coala_jax.features._load import load_features
 from coala_jax.features._manifest import read_manifest
 from coala_jax.features._parquet import is_parquet, parquet_rows, read_parquet
-from coala_jax.features._shard import read_records, shard_fault, shard_paths
+from coala_jax.features._shard import read_records, shard_paths
 from coala_jax.features._store import (
     PlacedShard,
     placed_shards,
+    require_sound,
     table_of_shards,
     verified_store,
 )
@@ -161,7 +162,7 @@ def _own_of_shards(
 
     @functools.cache
     def ids_of(number: int) -> list[str]:
-        _require_sound([shards[number]])
+        require_sound([shards[number]])
         paths = shard_paths(shards[number].folder, shards[number].number)
         return [record.id for record in read_records(paths.rows)]
 
@@ -214,18 +215,9 @@ def _read(
     manifest: Mapping[str, Any],
     counted: Sequence[PlacedShard] | None = None,
 ) -> OwnRows:
-    _require_sound(shards)
+    require_sound(shards)
     cut = dict.fromkeys(manifest.get("cut", {}), 0)
     for shard in shards if counted is None else counted:
         for name, count in shard.entry["cut"].items():
             cut[name] = cut.get(name, 0) + count
     return OwnRows(table_of_shards(shards, manifest), manifest.get("refused"), cut)
-
-
-def _require_sound(shards: Sequence[PlacedShard]) -> None:
-    for shard in shards:
-        if fault := shard_fault(*shard):
-            raise FeatureError(
-                f"{shard.folder}: {fault}; run the same extraction again: it makes that shard "
-                "again and keeps the others"
-            )

@@ -8,9 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from coala_jax._extras import how_to_install
 from coala_jax.data._split import prompt_sha256
-from coala_jax.features._arrow_columns import numpy_column
+from coala_jax.features._arrow_columns import numpy_column, with_arrow
 from coala_jax.features._errors import FeatureError
 from coala_jax.features._table import NAMES, NUMBERS, REQUIRED, FeatureTable, table_of_columns
 
@@ -88,7 +87,7 @@ def read_parquet(path: Path, start: int = 0, stop: int | None = None) -> Feature
 
 def _row_groups(path: Path) -> list[tuple[Path, list[int]]]:
     """The files with the rows of each of their row groups."""
-    _, parquet = _libraries()
+    parquet, _ = with_arrow("pyarrow.parquet", "Parquet")
     found = []
     for file in parquet_files(path):
         metadata = _opened(parquet, file).metadata
@@ -99,7 +98,7 @@ def _row_groups(path: Path) -> list[tuple[Path, list[int]]]:
 
 def _columns(path: Path, pieces: Sequence[_Piece]) -> dict[str, np.ndarray]:
     """The columns of some rows; of prompts their hashes."""
-    arrow, parquet = _libraries()
+    parquet, arrow = with_arrow("pyarrow.parquet", "Parquet")
     first = pieces[0].file
     wanted = (*REQUIRED, *NUMBERS, *NAMES, PROMPT)
     names = [name for name in wanted if name in _opened(parquet, first).schema_arrow.names]
@@ -153,15 +152,3 @@ def _opened(parquet: Any, file: Path) -> Any:
         return parquet.ParquetFile(file)
     except (OSError, ValueError) as error:  # ArrowInvalid is a ValueError
         raise FeatureError(f"{file}: cannot be read as Parquet ({error})") from error
-
-
-def _libraries() -> tuple[Any, Any]:
-    try:
-        import pyarrow
-        import pyarrow.compute
-        import pyarrow.parquet
-    except ModuleNotFoundError as error:
-        raise FeatureError(
-            f"Parquet needs {error.name}; install it: {how_to_install('data')}"
-        ) from None
-    return pyarrow, pyarrow.parquet

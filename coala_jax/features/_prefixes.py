@@ -33,8 +33,8 @@ class PairPrefixes(NamedTuple):
         chosen: (c, d) features, in the type of those of the whole responses; `StoredRows` where
             they are not read yet.
         rejected: (c, d), same type.
-        pair: (c,) place of the pair among the pairs, rising.
-        tokens: (c,) tokens of the response that are kept, rising within a pair.
+        pair: (c,) int64 place of the pair among the pairs, rising.
+        tokens: (c,) int64 tokens of the response that are kept, rising within a pair.
     """
 
     chosen: FeatureRows
@@ -43,7 +43,7 @@ class PairPrefixes(NamedTuple):
     tokens: np.ndarray
 
     def counts(self, pairs: int) -> np.ndarray:
-        """(pairs,) number of cuts of every pair."""
+        """(pairs,) int64 number of cuts of every pair, of so many pairs."""
         return np.bincount(self.pair, minlength=pairs)
 
     def in_memory(self) -> PairPrefixes:

@@ -47,6 +47,9 @@ class ExtractSettings:
         share_prefixes: share the tokens that sequences begin alike with, where the model is causal.
         query: of ``attention`` pooling, base64 of the little-endian float32 of a (layers, width)
             array; empty means that `extract_store` derives one from the data.
+
+    Raises:
+        FeatureError: names the field, its value and what it may be.
     """
 
     pooling: str = "mean+last"
@@ -62,11 +65,7 @@ class ExtractSettings:
     prefix_seed: int = 0
 
     def __post_init__(self) -> None:
-        """Check every field.
-
-        Raises:
-            FeatureError: names the field, its value and what it may be.
-        """
+        """Check every field."""
         require_fields(self, FeatureError)
         pooling_parts(self.pooling)
         if not self.layers or len(set(self.layers)) < len(self.layers):
@@ -84,7 +83,11 @@ class ExtractSettings:
 
     @classmethod
     def from_identity(cls, identity: FeatureIdentity) -> ExtractSettings:
-        """The settings that make features of this identity again."""
+        """The settings that make features of this identity again.
+
+        Raises:
+            FeatureError: an identity that no settings have.
+        """
         template = TextTemplate(identity.prompt_template, identity.response_template)
         layers = layer_numbers(identity.layer)
         return cls(

@@ -9,7 +9,7 @@ damaged shards alone are made again.
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -181,12 +181,7 @@ def verified_store(path: str | os.PathLike[str]) -> FeatureStore:
     manifest = read_manifest(folder)
     if not manifest["shards"]:
         raise FeatureError(f"{folder}: no shards in it; extract the features again")
-    for number, entry in enumerate(manifest["shards"]):
-        if fault := shard_fault(folder, number, entry):
-            raise FeatureError(
-                f"{folder}: {fault}; run the same extraction again: it makes that shard again and "
-                "keeps the others"
-            )
+    require_sound(placed_shards(folder, manifest))
     return _read_store(folder)
 
 
@@ -223,6 +218,20 @@ class PlacedShard(NamedTuple):
 def placed_shards(folder: Path, manifest: Mapping[str, Any]) -> list[PlacedShard]:
     """The shards of a folder, in order."""
     return [PlacedShard(folder, *numbered) for numbered in enumerate(manifest["shards"])]
+
+
+def require_sound(shards: Iterable[PlacedShard]) -> None:
+    """Check every shard by its checksum.
+
+    Raises:
+        FeatureError: one is missing or damaged.
+    """
+    for shard in shards:
+        if fault := shard_fault(*shard):
+            raise FeatureError(
+                f"{shard.folder}: {fault}; run the same extraction again: it makes that shard "
+                "again and keeps the others"
+            )
 
 
 def table_of_shards(shards: Sequence[PlacedShard], manifest: Mapping[str, Any]) -> FeatureTable:

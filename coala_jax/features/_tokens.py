@@ -22,6 +22,10 @@ class TextTemplate(NamedTuple):
     """What stands around the two texts, each tokenised apart from the other.
 
     The default puts a space before the response, as byte-level tokenizers expect of a word.
+
+    Attributes:
+        prompt: text with ``{prompt}`` once.
+        response: text with ``{response}`` once.
     """
 
     prompt: str = PROMPT_FIELD

@@ -98,7 +98,12 @@ class Turn(NamedTuple):
 
 
 class TutoringSplit(NamedTuple):
-    """Rows for the head's training and for its test; they share no concept."""
+    """Rows of the demonstration; its two parts share no concept.
+
+    Attributes:
+        train: rows to train on.
+        eval: held-out rows.
+    """
 
     train: tuple[PreferenceRow, ...]
     eval: tuple[PreferenceRow, ...]
@@ -221,6 +226,9 @@ def tutoring_rows(
 
     Returns:
         Both parts, their ``group`` set to the neighbour pair's key.
+
+    Raises:
+        CoalaError: a negative number of pairs.
 
     Example:
         >>> from coala_jax.quickstart import tutoring_rows

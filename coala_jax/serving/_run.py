@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from types import FrameType
 
 import uvicorn
 
@@ -165,9 +164,6 @@ class _SignalFree(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Leave them alone."""
         yield
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Unused: no signal is captured."""
 
 
 def _raise_file_limit(needed: int) -> None:

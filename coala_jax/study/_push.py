@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import html
+import json
 import os
-from collections.abc import Mapping
-from pathlib import Path
+import shlex
+from collections.abc import Iterator, Mapping
+from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
 from coala_jax._errors import CoalaError
 from coala_jax._head import ACCOUNT, TRAINED_ON, load_head
 from coala_jax._hub_ids import DATA_SET_ID
-from coala_jax._model_card import CARD, model_card
+from coala_jax._model_card import CARD, hub_id, model_card
 from coala_jax._progress import quiet_in_a_pipe
-from coala_jax.study._head_folder import FILES
+from coala_jax.study._head_folder import FILES, PAGE, REPORT
 
 # What a repository holds that was made for a head, beside the files of one.
 _OF_ANY_REPOSITORY = {".gitattributes", CARD, "LICENSE"}
@@ -53,14 +56,17 @@ class HeadFiles(NamedTuple):
                 "can find out whether it was trained on"
             )
         if self.document.get("command"):
-            notes.append(f"{ACCOUNT} holds the command line, with the names of its files")
+            notes.append(
+                f"{ACCOUNT} holds the command line, with the names of its files, not their folders"
+            )
         return notes
 
 
 def head_files(folder: str | os.PathLike[str]) -> HeadFiles:
     """The files of a head's folder that are its own, by name: no rows of data are among them.
 
-    A head without a card gets one, of its ``head.json``; the folder stays as it is.
+    A head without a card gets one, of its ``head.json``; paths in the command line and of the
+    features are cut to their last names. The folder itself stays as it is.
 
     Raises:
         HeadFileError: no usable head.
@@ -75,6 +81,12 @@ def head_files(folder: str | os.PathLike[str]) -> HeadFiles:
     }
     if not (path / CARD).is_file():
         files[CARD] = model_card(document).encode()
+    told = list(_told_of_folders(document))
+    for name in {ACCOUNT, REPORT, PAGE} & files.keys() if told else ():
+        text = (path / name).read_text(encoding="utf-8")
+        for long, short in told:
+            text = text.replace(long, short)
+        files[name] = text.encode()
     others = sorted(
         f"{file.name}/" if file.is_dir() else file.name
         for file in path.iterdir()
@@ -141,6 +153,46 @@ def push_head(
             f"or HF_TOKEN of a token that may write) ({reason})"
         ) from error
     return str(commit.commit_url)
+
+
+def _told_of_folders(document: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Texts of a head's files that name local folders, each with what stands for it in a push.
+
+    They are the command line and the source of the features, as JSON and as a page have them.
+    """
+    command, features = document.get("command"), document.get("features")
+    source = features.get("source") if isinstance(features, Mapping) else None
+    backbone = hub_id(document)
+    told = []
+    if isinstance(command, str):
+        words = _words(command)
+        told.append((command, shlex.join(_without_folders(word, backbone) for word in words)))
+    if isinstance(source, str):
+        told.append((source, _without_folders(source, backbone)))
+    for text, short in told:
+        if text != short:
+            yield json.dumps(text)[1:-1], json.dumps(short)[1:-1]
+            yield _in_a_page(text), _in_a_page(short)
+
+
+def _words(command: str) -> list[str]:
+    try:
+        return shlex.split(command)
+    except ValueError:  # a quotation that does not end
+        return command.split()
+
+
+def _without_folders(word: str, backbone: str) -> str:
+    """The last name of a path, or of the path that an option is given; an address stays."""
+    option, equals, value = word.partition("=") if word.startswith("-") else ("", "", word)
+    if "://" in value or value.partition("@")[0] == backbone:
+        return word
+    return f"{option}{equals}{PurePath(value).name or value}"
+
+
+def _in_a_page(text: str) -> str:
+    """A text as jinja2 escapes it."""
+    return html.escape(text, quote=False).replace("'", "&#39;").replace('"', "&#34;")
 
 
 def _require_ours(repository: str, names: set[str], is_public: bool) -> None:

@@ -16,10 +16,10 @@ from flax import nnx
 from safetensors.numpy import load_file, save_file
 
 from coala_jax.backbones import CheckpointError, load_backbone
+from coala_jax.backbones._backbone import read_family
 from coala_jax.backbones._checkpoint import checked_tensors, load_module, read_config
 from coala_jax.backbones._gguf import read_gguf, stored_gguf_tensor
 from coala_jax.backbones._lora import read_adapter
-from coala_jax.backbones._registry import read_family
 from coala_jax.backbones._support import check_support
 from coala_jax.backbones._tokenizer import tokenizer_sha256
 

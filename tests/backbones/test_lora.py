@@ -13,10 +13,10 @@ from flax.serialization import msgpack_serialize
 from safetensors.numpy import load_file, save_file
 
 from coala_jax.backbones import CheckpointError, load_backbone
+from coala_jax.backbones._backbone import read_family
 from coala_jax.backbones._checkpoint import checked_tensors, load_module
 from coala_jax.backbones._family import Family
 from coala_jax.backbones._lora import merge_adapter, read_adapter
-from coala_jax.backbones._registry import read_family
 from coala_jax.backbones._weights import stored_tensors
 
 from .variants import CAUSAL, filled, write_variant

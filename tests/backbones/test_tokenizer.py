@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from coala_jax.backbones._backbone import load_backbone
 from coala_jax.backbones._checkpoint import CheckpointError
-from coala_jax.backbones._registry import load_backbone
 from coala_jax.backbones._support import check_support
 from coala_jax.backbones._tokenizer import (
     SENTENCEPIECE_PACKAGES,

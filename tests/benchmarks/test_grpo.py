@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from coala_jax.backbones import load_backbone
-from coala_jax.backbones._registry import read_family
+from coala_jax.backbones._backbone import read_family
 from coala_jax.decoding import GenerationConfig
 from coala_jax.features import TextTemplate
 from coala_jax.features._tokens import encode_prompts

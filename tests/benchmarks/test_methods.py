@@ -291,7 +291,7 @@ def test_a_token_s_operations_are_those_of_a_pass_over_it():
     from methods_quality import token_flops
     from training_flops import scoring_flops
 
-    from coala_jax.backbones._registry import read_family
+    from coala_jax.backbones._backbone import read_family
 
     config = read_family(BACKBONE)[2]
     assert token_flops(config, 1) == scoring_flops(config, 1, 1, 1)

@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from coala_jax.backbones._registry import read_family
+from coala_jax.backbones._backbone import read_family
 from coala_jax.backbones._tokenizer import load_tokenizer
 from coala_jax.features import TextTemplate
 from coala_jax.features._tokens import encode_texts

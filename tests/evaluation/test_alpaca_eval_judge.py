@@ -140,7 +140,10 @@ def test_a_judge_that_knows_what_it_likes_is_understood_in_any_order(both_orders
     assert [row.preference for row in annotations] == [1.0] * 8
     assert verdicts.unread.counts == {} and verdicts.unread.example is None
     assert verdicts.by_text == len(calls) and verdicts.by_logprobs == 0
-    assert verdicts.consistent == verdicts.both_orders == (8 if both_orders else 0)
+    assert verdicts.both_orders == (8 if both_orders else 0)
+    assert verdicts.consistent.mean == 1 or not both_orders
+    if both_orders:  # every pair gives each place one verdict
+        assert verdicts.first_preferred == (0.5, 0.5, 0.5)
 
 
 def test_a_judge_that_likes_what_comes_first_ties_in_both_orders_and_is_found_out():
@@ -151,7 +154,8 @@ def test_a_judge_that_likes_what_comes_first_ties_in_both_orders_and_is_found_ou
     )
     assert [row.preference for row in annotations] == pytest.approx([1.5] * 6)
     share = math.exp(-0.1) / (math.exp(-0.1) + math.exp(-2.3))
-    assert verdicts.first_preferred == pytest.approx(share) and verdicts.consistent == 0
+    assert verdicts.first_preferred.mean == pytest.approx(share)
+    assert verdicts.consistent.mean == 0 < verdicts.consistent.high
     assert verdicts.by_logprobs == 12 and verdicts.both_orders == 6
 
 
@@ -222,7 +226,7 @@ def test_equal_answers_tie_without_a_reply():
     annotations, verdicts = judged(pairs, judge_calls(pairs, OWN_WORDING), [], OWN_WORDING)
     assert annotations[0].preference == 1.5 and annotations[0].replies == ()
     assert annotations[0].wording is None
-    assert verdicts.same_outputs == 1 and math.isnan(verdicts.first_preferred)
+    assert verdicts.same_outputs == 1 and math.isnan(verdicts.first_preferred.mean)
 
 
 def test_a_judgment_says_what_the_judge_was_told(tmp_path):

@@ -58,7 +58,8 @@ def test_answers_are_judged_and_scored(bench, capsys):
     assert judged["games"] == 12 and judged["without_reply"] == judged["without_label"] == 0
     assert judged["system_prompt"] == judged["template"] == "coala-jax's own words"
     assert {each["name"] for each in judged["judge_wording"].values()} == {judged["template"]}
-    assert judged["unread"] == {"counts": {}, "example": None} and judged["temperature"] == 0
+    assert judged["unread"] == {"counts": {}, "example": None}
+    assert judged["judge"]["sampling"] == [{"temperature": 0, "max_tokens": 16000}]
     folder = bench / "model_judgment" / JUDGE
     assert [file.name for file in folder.iterdir()] == ["mine.jsonl"]
     words = ["--answers", "model_answer", "--questions", "question.jsonl", "--out", "scores.json"]
@@ -73,8 +74,13 @@ def test_answers_are_judged_and_scored(bench, capsys):
         (model,) = scores["categories"][category]["models"]
         assert model["elo"] is None  # of v0.1 alone
         assert model["win_rate"] == 100 and model["interval_95"][0] < 100
+        # Both games of each of 3 questions: the interval is one of 3, not of 6.
         assert model["consistent"] == 100 and model["won_by_first"] == 50
+        low, high = model["consistent_interval_95"]
+        assert low == pytest.approx(100 * 0.025 ** (1 / 3)) and high == 100
+        assert model["won_by_first_interval_95"] == [50, 50]
         assert model["tokens"] < model["baseline_tokens"] and model["longer"] == 0
+    assert lines.count("the order of the answers") == 2
 
 
 def test_a_run_that_was_refused_goes_on_where_it_was(bench, capsys):
@@ -86,7 +92,8 @@ def test_a_run_that_was_refused_goes_on_where_it_was(bench, capsys):
         assert judge(endpoint.url, *words) == 0
     first = result(capsys)
     assert first["games"] == 6 and first["without_reply"] == 1
-    assert first["unread"]["counts"] == {"no reply": 1} and first["temperature"] is None
+    assert first["unread"]["counts"] == {"no reply": 1}
+    assert first["judge"]["sampling"] == [{"temperature": None, "max_tokens": 16000}]
     with standing_in(lambda body, number: Says(told(body))) as endpoint:
         assert judge(endpoint.url, "--category", "creative_writing", "--no-temperature") == 0
         assert len(endpoint.asked) == 6

@@ -11,7 +11,7 @@ from coala_jax.evaluation.arena_hard._judgments import Battles, battles_of
 from coala_jax.evaluation.arena_hard._scores import (
     elo_of,
     lengths_of,
-    position_of,
+    order_effect_of,
     published_interval,
 )
 from tests.evaluation.arena_hard_files import judgment, write_rows
@@ -37,9 +37,9 @@ def test_win_rate_by_hand(tmp_path):
     (old,) = score_models(rows, scoring="v0.1")
     assert old.win_rate.mean == pytest.approx((4 + 0.5 + 1 + 3) / (4 + 4 + 2 + 3))
     assert (old.questions, old.games) == (4, 7)
-    assert score.position.consistent == pytest.approx(2 / 3)  # q2: a tie and a win
+    assert score.order.consistent.mean == pytest.approx(2 / 3)  # q2: a tie and a win
     # Decided games: A, B; B, A; A.
-    assert score.position.first == pytest.approx(3 / 5)
+    assert score.order.first.mean == pytest.approx(3 / 5)
     assert score.lengths is None
 
 
@@ -53,7 +53,7 @@ def test_the_best_comes_first_and_games_without_labels_are_no_score(tmp_path):
     assert [score.model for score in score_models(rows)] == ["better", "worse"]
     with pytest.raises(EvaluationError, match="no game of hard_prompt has a label"):
         score_models(rows[-1:])
-    assert np.isnan(position_of(rows[-1:])).all()
+    assert np.isnan(order_effect_of(rows[-1:])).all()
 
 
 def random_rows(seed, count=40):
@@ -65,7 +65,8 @@ def random_rows(seed, count=40):
 def test_a_model_against_itself_is_at_50_and_swapped_games_change_nothing(tmp_path):
     one_sided = [judgment(f"q{number}", ["A>>B", "A>>B"]) for number in range(9)]
     (score,) = score_models(rows_of(tmp_path, *one_sided))
-    assert score.win_rate.mean == 0.5 and score.position == (0.0, 1.0)
+    assert score.win_rate.mean == 0.5
+    assert (score.order.consistent.mean, score.order.first.mean) == (0, 1)
     rows = random_rows(0)
     swapped = [
         row
@@ -87,7 +88,8 @@ def test_names_and_order_of_rows_do_not_matter(tmp_path):
     renamed = [row | {"uid": f"x{row['uid']}", "model": "other"} for row in rows[::-1]]
     first, second = (score_models(rows_of(tmp_path, *each))[0] for each in (rows, renamed))
     assert second.win_rate == pytest.approx(first.win_rate)
-    assert second.position == pytest.approx(first.position)
+    for one, other in zip(second.order, first.order, strict=True):
+        assert one == pytest.approx(other)
 
 
 def test_published_interval_is_that_of_resampled_games(tmp_path):

@@ -106,8 +106,13 @@ def test_what_is_kept_is_not_asked_again_but_other_questions_are(ask):
         assert len(judge.asked) == 11
         ask(judge, requests(5), model="another")
         ask(judge, requests(5), send_temperature=False)
-    assert len(judge.asked) == 21
-    assert "temperature" not in judge.asked[-1] and "temperature" in judge.asked[0]
+        assert len(judge.asked) == 21
+        assert "temperature" not in judge.asked[-1] and "temperature" in judge.asked[0]
+        _, account = ask(judge, requests(5), temperature=0.3, max_tokens=9)
+        assert len(judge.asked) == 26 and account["sampling"] == [
+            {"temperature": 0.3, "max_tokens": 9}
+        ]
+    assert (judge.asked[-1]["temperature"], judge.asked[-1]["max_tokens"]) == (0.3, 9)
 
 
 def test_log_probabilities_are_kept_too(ask):
@@ -407,6 +412,9 @@ def test_keys_come_from_the_environment_alone():
         ({"timeout": float("nan")}, "timeout=nan"),
         ({"requests_per_minute": -1.0}, "requests_per_minute=-1.0"),
         ({"parallel": "8"}, "parallel='8' must be an integer"),
+        ({"max_tokens": 0}, "max_tokens=0 must be at least 1"),
+        ({"temperature": -0.5}, "temperature=-0.5 must be at least 0"),
+        ({"temperature": 1.0, "send_temperature": False}, "leave one of them out"),
     ],
 )
 def test_settings_that_cannot_be_are_named(fields, part):

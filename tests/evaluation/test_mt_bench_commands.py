@@ -20,7 +20,7 @@ from tests.evaluation.stand_in_judge import Fails, Says, question_of, standing_i
 ACCOUNT = {
     **{"model": "stand-in", "base_url": "nowhere", "cache": "none", "asked": 1, "cached": 0},
     **{"failed": 0, "retries": 0, "prompt_tokens": 9, "completion_tokens": 1, "price": None},
-    **{"uncounted": 0, "cached_elsewhere": {}, "unreadable_cache_lines": 0},
+    **{"uncounted": 0, "cached_elsewhere": {}, "unreadable_cache_lines": 0, "sampling": []},
 }
 
 
@@ -234,6 +234,7 @@ def test_a_judge_on_an_endpoint_is_asked_again_for_what_it_failed_to_judge(
         lines = read_lines(tmp_path / "s.jsonl")
         assert [line["score"] for line in lines] == [6] * 7 + [-1]
         assert lines[-1]["judgment"] == "$ERROR$" and len(judge.asked) == 8
+        assert "asked with temperature 0, for at most 2,048 tokens a reply" in shown
         broken.clear()
         run(capsys, *words)
         assert len(judge.asked) == 9

@@ -1,5 +1,6 @@
 """Scores and win rates: FastChat's rule, known answers, intervals that hold."""
 
+import math
 import os
 from collections import defaultdict
 from pathlib import Path
@@ -161,18 +162,18 @@ def test_a_judge_that_takes_the_first_answer_is_found_out():
     models = ("ours", "base")
     first = [pair(n, 1, models, "model_1", "model_2") for n in range(20)]
     scores = pair_scores(first)
-    assert scores.position.consistency.mean == 0
-    assert scores.position.first.mean == 1
+    assert scores.order.consistent.mean == 0
+    assert scores.order.first.mean == 1
     assert [each.adjusted.mean for each in scores.models] == [0.5, 0.5]
     fair = [pair(n, 1, models, "model_1", "model_1") for n in range(20)]
     scores = pair_scores(fair, baseline="base")
-    assert scores.position.consistency.mean == 1
-    assert scores.position.first.mean == 0.5
+    assert scores.order.consistent.mean == 1
+    assert scores.order.first.mean == 0.5
     (ours,) = scores.models
     # Nobody wins all of 20 for certain: the exact interval of as many questions.
     assert ours.adjusted == pytest.approx((1.0, 0.025 ** (1 / 20), 1.0))
     ties = [pair(n, 1, models, "tie", "tie") for n in range(20)]
-    assert pair_scores(ties).position.first is None
+    assert math.isnan(pair_scores(ties).order.first.mean)
 
 
 def test_a_judged_question_without_a_category_is_named():

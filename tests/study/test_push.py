@@ -1,6 +1,7 @@
 """Heads to the hub and back: a head's own files go, the two that are read come, when asked for."""
 
 import json
+import shlex
 import socket
 
 import numpy as np
@@ -8,7 +9,9 @@ import pytest
 
 import coala_jax
 from coala_jax._model_card import CARD
+from coala_jax._templates import templates_of
 from coala_jax.cli._main import main
+from coala_jax.study._push import head_files
 from tests.helpers import random_head
 from tests.study.hub_stand_in import Hub
 
@@ -113,6 +116,28 @@ def test_a_pushed_head_is_loaded_by_its_id_when_it_is_asked_for(head, hub, monke
         coala_jax.HeadFileError, match=r"no head here, head\.safetensors is missing"
     ):
         coala_jax.load_head("me/head")
+
+
+def test_what_is_pushed_names_no_local_folder(head):
+    source, rest = (
+        "/home/me/it's/pairs.npz",
+        ["--adapter=../secret/lora", "--url", "https://x.org/a"],
+    )
+    command = shlex.join(["coala-jax", "solve", source, "--model", "org/base@v1", *rest])
+    backbone = {"backbone": "org/base"}
+    info = {"command": command, "features": {"source": source}, "identity": backbone}
+    coala_jax.save_head(head, random_head(4), info)
+    kept = (head / "head.json").read_bytes()
+    (head / "report.json").write_text(json.dumps({"command": command, "features": source}))
+    page = templates_of("coala_jax.study").from_string("<p>{{ command }}</p><p>{{ source }}</p>")
+    (head / "report.html").write_text(page.render(command=command, source=source))
+    sent = head_files(head).contents
+    told = "coala-jax solve pairs.npz --model org/base@v1 --adapter=lora --url https://x.org/a"
+    document = json.loads(sent["head.json"])
+    assert document["command"] == told and document["features"]["source"] == "pairs.npz"
+    assert json.loads(sent["report.json"]) == {"command": told, "features": "pairs.npz"}
+    assert sent["report.html"].decode() == f"<p>{told}</p><p>pairs.npz</p>"
+    assert (head / "head.json").read_bytes() == kept
 
 
 def test_a_branch_and_a_commit_choose_the_head_and_old_files_go(head, hub, tmp_path, capsys):

@@ -24,7 +24,7 @@ from coala_jax.data._options import Pairs, RowOptions, require_options
 from coala_jax.data._reading import rows_of_source
 from coala_jax.data._rows import PreferenceRow, RowSet
 from coala_jax.data._sources import Source, open_source
-from coala_jax.data._sources._row import SourceRow, first_rows
+from coala_jax.data._sources._row import SourceRow, columns_of, first_rows
 from coala_jax.data._split import Split, split_by_group, split_by_prompt
 
 KNOWN_SETS: Mapping[str, KnownSet] = {
@@ -94,7 +94,7 @@ def load_named(
     attribute: str | None = None,
     options: RowOptions = RowOptions(),
 ) -> NamedRows:
-    """Load a data set by name.
+    r"""Load a data set by name.
 
     Args:
         name: one of `KNOWN_SETS`.
@@ -113,9 +113,18 @@ def load_named(
             ones, all answers of a set that has pairs alone, or no usable row.
 
     Example:
-        >>> from coala_jax.data import RowOptions, load_named
-        >>> named = load_named("imdb", options=RowOptions(download=True))  # doctest: +SKIP
-        >>> print(named.check())  # doctest: +SKIP
+        >>> import json
+        >>> from pathlib import Path
+        >>> from coala_jax.data import load_named  # of the hub: options=RowOptions(download=True)
+        >>> text = "It is a film of two hours, and I found it {}."
+        >>> reviews = [{"text": text.format(said), "label": label}
+        ...     for label, said in enumerate(("long", "short"))]
+        >>> _ = Path("imdb.jsonl").write_text("\n".join(map(json.dumps, reviews)))
+        >>> named = load_named("imdb", "imdb.jsonl")
+        >>> [(row.prompt, row.chosen, row.rejected) for row in named.row_set.rows[:1]]
+        [('It is a film of two hours, and', 'I found it short.', 'I found it long.')]
+        >>> print(named.check())
+        2 pairs, 24,998 (100.0%) fewer than the paper's 25,000
     """
     require_options(options, RowOptions)
     if name not in KNOWN_SETS:
@@ -135,7 +144,15 @@ def load_named(
 def split_named(
     rows: tuple[PreferenceRow, ...], eval_fraction: float = EVAL_FRACTION, seed: int = 0
 ) -> Split:
-    """Split pairs by prompt, and by group where rows have one; never by row.
+    """Split pairs by prompt, and by group where all rows have one; never by row.
+
+    Args:
+        rows: of `load_named`.
+        eval_fraction: share of the prompts or groups to hold out, on average; the paper's is 0.1.
+        seed: another seed, another split.
+
+    Returns:
+        The two parts.
 
     Raises:
         DataError: ``eval_fraction`` out of range.
@@ -199,7 +216,7 @@ def _open(known: KnownSet, source: str | os.PathLike[str] | None, options: RowOp
 
 
 def _require_columns(known: KnownSet, name: str, rows: list[Mapping[str, Any]]) -> None:
-    there = dict.fromkeys(column for fields in rows for column in fields)
+    there = columns_of(rows)
     lost = [[column for column in layout if column not in there] for layout in known.layouts]
     if there and all(lost):
         nearest = min(lost, key=len)

@@ -11,7 +11,7 @@ from coala_jax.data._rows import RowFault, require_number, row_name
 from coala_jax.data._shapes._conversation import Conversations
 from coala_jax.data._shapes._scored import pairs_by_score
 from coala_jax.data._shapes._several import Single, pair_of, single
-from coala_jax.data._sources._row import SourceRow, each_row, first_rows
+from coala_jax.data._sources._row import SourceRow, columns_of, each_row, first_rows
 from coala_jax.data._split import normalise_prompt
 
 COMPLETION, SCORE = "completion", "score"
@@ -36,7 +36,7 @@ def rating_rows(rows: Iterable[SourceRow], options: RowOptions) -> Iterator[Sour
         DataError: columns that hold no response or no score, or several scores.
     """
     seen, rows = first_rows(rows)
-    columns = dict.fromkeys(column for fields in seen for column in fields)
+    columns = columns_of(seen)
     if not columns:
         return rows
     names = {name: _column(name, columns, options) for name in (COMPLETION, SCORE)}

@@ -14,7 +14,7 @@ from coala_jax.data._message import ASSISTANT, USER, Message
 from coala_jax.data._options import WINNER, RowOptions
 from coala_jax.data._reasons import TIED
 from coala_jax.data._rows import RowFault, require_number
-from coala_jax.data._sources._row import SourceRow, each_row, first_rows
+from coala_jax.data._sources._row import SourceRow, columns_of, each_row, first_rows
 
 # What two responses are called, without what tells them apart; those that tell most come first.
 CONVERSATION = "conversation"
@@ -63,7 +63,7 @@ def winner_rows(rows: Iterable[SourceRow], options: RowOptions) -> Iterator[Sour
             that cannot be those of the responses.
     """
     seen, rows = first_rows(rows)
-    columns = dict.fromkeys(column for fields in seen for column in fields)
+    columns = columns_of(seen)
     if not columns:
         return rows
     layout = _layout(columns)

@@ -59,6 +59,9 @@ def open_source(
             id; or records in memory: a ``datasets`` object, a DataFrame, a list of dicts.
         options: which of its rows.
 
+    Returns:
+        The rows to come, and how to read them.
+
     Raises:
         DataError: nothing of the kind, or options that do not fit it.
 

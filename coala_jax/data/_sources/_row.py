@@ -2,7 +2,7 @@
 
 import csv
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -58,6 +58,11 @@ def first_rows(rows: Iterable[SourceRow]) -> tuple[list[Mapping[str, Any]], Iter
     rows = iter(rows)
     seen = list(itertools.islice(rows, SEEN_ROWS))
     return [row.fields for row in seen if row.fields is not None], itertools.chain(seen, rows)
+
+
+def columns_of(rows: Iterable[Mapping[str, Any]]) -> Collection[str]:
+    """The names of all columns of the rows, each once, in the order in which they come."""
+    return dict.fromkeys(itertools.chain.from_iterable(rows))
 
 
 def each_row(

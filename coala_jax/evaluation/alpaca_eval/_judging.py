@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from coala_jax._intervals import UNKNOWN, Interval, share_interval
 from coala_jax.evaluation._chat import ChatRequest, Reply, require_one_reply_each
 from coala_jax.evaluation.alpaca_eval._annotations import (
     BASELINE_BETTER,
@@ -47,10 +48,10 @@ class Verdicts(NamedTuple):
         by_text: verdicts read from the text, where log probabilities were not to be had.
         unread: what could not be read.
         same_outputs: pairs of equal answers, which are ties without a call.
-        first_preferred: mean probability that the judge gave to the answer shown first. A judge
-            that minds no order gives 0.5 where both orders are asked.
+        first_preferred: mean probability that the judge gave to the answer shown first, with its
+            95 % interval over pairs. A judge that minds no order gives 0.5 where both are asked.
         both_orders: pairs with a verdict in either order.
-        consistent: of those, how many prefer the same answer in both.
+        consistent: share of those that prefer the same answer in both, with its interval.
     """
 
     calls: int
@@ -58,9 +59,18 @@ class Verdicts(NamedTuple):
     by_text: int
     unread: Unread
     same_outputs: int
-    first_preferred: float
+    first_preferred: Interval
     both_orders: int
-    consistent: int
+    consistent: Interval
+
+    def account(self) -> dict[str, Any]:
+        """The same as JSON."""
+        shares = {"first_preferred": self.first_preferred, "consistent": self.consistent}
+        return {
+            **self._asdict(),
+            "unread": self.unread._asdict(),
+            **{name: share._asdict() for name, share in shares.items()},
+        }
 
 
 def is_switched(instruction: str) -> bool:
@@ -134,7 +144,11 @@ def judged(
             annotations.append(Annotation(pair, mean, said, template.wording))
         else:
             annotations.append(Annotation(pair, TIE))
-    scores = [verdict.score for verdict in read if verdict.score is not None]
+    shown = [
+        (str(call.pair), verdict.score)
+        for call, verdict in zip(calls, read, strict=True)
+        if verdict.score is not None
+    ]
     both = [
         [preference for preference, _ in asked]
         for asked in of_pair.values()
@@ -143,14 +157,22 @@ def judged(
     by_text = sum(verdict.from_text for verdict in read)
     return annotations, Verdicts(
         calls=len(calls),
-        by_logprobs=len(scores) - by_text,
+        by_logprobs=len(shown) - by_text,
         by_text=by_text,
         unread=unread(replies, read),
         same_outputs=len(pairs) - len(of_pair),
-        first_preferred=math.fsum(scores) / len(scores) if scores else math.nan,
+        first_preferred=_share([pair for pair, _ in shown], [score for _, score in shown]),
         both_orders=len(both),
-        consistent=sum(bool(np.sign(a - TIE) == np.sign(b - TIE)) for a, b in both),
+        consistent=_share(
+            [str(number) for number in range(len(both))],
+            [float(np.sign(one - TIE) == np.sign(other - TIE)) for one, other in both],
+        ),
     )
+
+
+def _share(pairs: Sequence[str], values: Sequence[float]) -> Interval:
+    """A share over pairs, each of which may have several values."""
+    return share_interval(np.array(values), pairs) if values else UNKNOWN
 
 
 def shown_verdict(reply: Reply) -> Verdict:

@@ -63,7 +63,7 @@ def score_lines(result: Mapping[str, Any]) -> list[str]:
     lines = [f"judged by {', '.join(result['judges'])}; scored as {result['scoring']} does"]
     for category, found in result["categories"].items():
         lines += ["", f"{category}, against {found['baseline']} (= 50)"]
-        lines += _score_table(found["models"])
+        lines += [*_score_table(found["models"]), "", *_order_table(found["models"])]
         if found["style_control"] is not None:
             lines += ["", f"{category}, style held fixed; all models of the files fitted together"]
             lines += _control_table(found["style_control"])
@@ -83,8 +83,6 @@ def judge_report(
     prompts: JudgePrompts,
     answers: Answers,
     baselines: Sequence[Answers],
-    *,
-    send_temperature: bool,
 ) -> dict[str, Any]:
     """What `evaluate arena-hard judge` did.
 
@@ -94,10 +92,8 @@ def judge_report(
         prompts: that the judge was given.
         answers: that were judged.
         baselines: that they were set against.
-        send_temperature: whether the judge was told the temperature.
     """
     games = [game for row in rows for game in row["games"]]
-    first = matches[0].requests[0]
     return {
         "benchmark": "Arena-Hard",
         "model": answers.system,
@@ -109,8 +105,6 @@ def judge_report(
         "system_prompt": prompts.system_from,
         "template": prompts.template_from,
         "judge_wording": {each.question.category: each.wording._asdict() for each in matches},
-        "temperature": first.temperature if send_temperature else None,
-        "max_tokens": first.max_tokens,
         "sha256": {each.name: each.sha256 for each in (answers, *baselines)},
     }
 
@@ -137,8 +131,10 @@ def _score_fields(score: ModelScore) -> dict[str, Any]:
         "questions": score.questions,
         "games": score.games,
         "games_without_label": score.null,
-        "consistent": 100 * score.position.consistent,
-        "won_by_first": 100 * score.position.first,
+        "consistent": 100 * score.order.consistent.mean,
+        "consistent_interval_95": _ends(score.order.consistent),
+        "won_by_first": 100 * score.order.first.mean,
+        "won_by_first_interval_95": _ends(score.order.first),
         "tokens": None if score.lengths is None else score.lengths.model,
         "baseline_tokens": None if score.lengths is None else score.lengths.baseline,
         "longer": None if score.lengths is None else 100 * score.lengths.longer,
@@ -174,16 +170,24 @@ def _style_fields(score: StyleScore) -> dict[str, Any]:
 def _score_table(models: Iterable[Mapping[str, Any]]) -> list[str]:
     head = (
         f"{'model':<{NAME_WIDTH}} {'win %':>6} {'95 %':>14} {'published':>14} {'tokens':>7} "
-        f"{'baseline':>8} {'longer %':>8} {'questions':>9} {'no label':>8} {'same %':>7} "
-        f"{'first %':>7}"
+        f"{'baseline':>8} {'longer %':>8} {'questions':>9} {'no label':>8}"
     )
     return [head] + [
         f"{model['model']:<{NAME_WIDTH}} {_figure(model['win_rate'])} "
         f"{_range(model['interval_95'])} {_range(model['published_interval'])} "
         f"{_figure(model['tokens'], 7, 0)} {_figure(model['baseline_tokens'], 8, 0)} "
         f"{_figure(model['longer'], 8)} {model['questions']:>9} "
-        f"{model['games_without_label']:>8} {_figure(model['consistent'], 7)} "
-        f"{_figure(model['won_by_first'], 7)}"
+        f"{model['games_without_label']:>8}"
+        for model in models
+    ]
+
+
+def _order_table(models: Iterable[Mapping[str, Any]]) -> list[str]:
+    head = f"{'the order of the answers':<{NAME_WIDTH}} {'same %':>6} {'95 %':>14} {'first %':>7}"
+    return [f"{head} {'95 %':>14}"] + [
+        f"{model['model']:<{NAME_WIDTH}} {_figure(model['consistent'])} "
+        f"{_range(model['consistent_interval_95'])} {_figure(model['won_by_first'], 7)} "
+        f"{_range(model['won_by_first_interval_95'])}"
         for model in models
     ]
 

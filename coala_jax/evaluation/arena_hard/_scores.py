@@ -10,25 +10,14 @@ import numpy as np
 from coala_jax._intervals import Interval, share_interval
 from coala_jax.evaluation._bootstrap import DRAWS
 from coala_jax.evaluation._errors import EvaluationError
-from coala_jax.evaluation._order_effect import order_warnings
+from coala_jax.evaluation._order_effect import OrderEffect, order_effect, order_warnings
+from coala_jax.evaluation.arena_hard._games import VERDICTS
 from coala_jax.evaluation.arena_hard._judgments import Battles, Judgment, Scoring, battles_of
 from coala_jax.evaluation.arena_hard._style import Style
 
 # Between which quantiles the script of a version prints an interval.
 PUBLISHED_LEVEL: Mapping[Scoring, float] = {"v2.0": 0.90, "v0.1": 0.95}
 ELO_SCALE, ELO_BASELINE = 400.0, 1000.0
-
-
-class Position(NamedTuple):
-    """What the order of the answers does to a judge.
-
-    Attributes:
-        consistent: share of questions on which both games say the same; NaN without one.
-        first: share of decided games that answer A won; NaN without one.
-    """
-
-    consistent: float
-    first: float
 
 
 class Lengths(NamedTuple):
@@ -56,7 +45,7 @@ class ModelScore(NamedTuple):
         win_rate: with a 95 % interval, Wilson's, clustered by question.
         published: the interval as the benchmark's script makes it, of resampled games.
         elo: v0.1's scale: 400 to a factor 10 in odds, the baseline at 1000; None of other scoring.
-        position: of its judges.
+        order: its effect on the judges, over questions with both labels.
         lengths: None where the answers were not given.
     """
 
@@ -67,7 +56,7 @@ class ModelScore(NamedTuple):
     win_rate: Interval
     published: Interval
     elo: float | None
-    position: Position
+    order: OrderEffect
     lengths: Lengths | None = None
 
 
@@ -135,16 +124,12 @@ def elo_of(win_rate: float) -> float:
         return float(ELO_BASELINE + ELO_SCALE * (np.log10(win_rate) - np.log10(1 - win_rate)))
 
 
-def position_of(rows: Sequence[Judgment]) -> Position:
+def order_effect_of(rows: Sequence[Judgment]) -> OrderEffect:
     """What the order of the answers does, over questions with both labels."""
-    if not any(not row.null for row in rows):
-        return Position(float("nan"), float("nan"))
-    battles = battles_of(rows)  # both games of a row, one behind the other
-    as_b, as_a = battles.win[0::2], battles.win[1::2]
-    wins_of_a = np.concatenate([1 - as_b, as_a])
-    decided = wins_of_a[wins_of_a != 0.5]
-    first = float(decided.mean()) if len(decided) else float("nan")
-    return Position(float(np.mean(as_a == as_b)), first)
+    whole = [row for row in rows if not row.null]
+    won_by_a = [VERDICTS[label][0] for row in whole for label in row.labels if label is not None]
+    first, second = np.array(won_by_a).reshape(-1, 2).T
+    return order_effect([row.uid for row in whole], first, second)
 
 
 def lengths_of(
@@ -194,19 +179,20 @@ def _score(
         win_rate,
         published_interval(battles, PUBLISHED_LEVEL[scoring], seed),
         elo_of(win_rate.mean) if scoring == "v0.1" else None,
-        position_of(rows),
+        order_effect_of(rows),
         lengths,
     )
 
 
-def place_notes(scores: Iterable[ModelScore]) -> list[str]:
+def place_notes(category: str, scores: Iterable[ModelScore]) -> list[str]:
     """Notes of models whose judge mostly sees which answer stands first.
 
     Args:
-        scores: of a category.
+        category: of the questions, for the notes.
+        scores: of its models.
     """
     return [
-        f"{score.model}: {note}"
+        f"{category}, {score.model}: {note}"
         for score in scores
-        for note in order_warnings(score.position.consistent)
+        for note in order_warnings(score.order.consistent.mean)
     ]

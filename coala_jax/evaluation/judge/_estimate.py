@@ -33,7 +33,7 @@ def estimate(
     """
     distinct = {
         request_key(settings.model, request, send_temperature=settings.send_temperature): request
-        for request in requests
+        for request in map(settings.sampled, requests)
     }
     missing = [request for key, request in distinct.items() if cache.get(key) is None]
     characters = sum(len(text) for request in missing for _, text in request.messages)

@@ -84,9 +84,6 @@ def grade_requests(
     questions: Mapping[str, str],
     answers: Answers,
     prompt: JudgePrompt = GRADE,
-    *,
-    max_tokens: int = MAX_TOKENS,
-    temperature: float = 0.0,
 ) -> list[ChatRequest]:
     """What a judge is asked, a question after the other.
 
@@ -94,14 +91,11 @@ def grade_requests(
         questions: texts by id.
         answers: to them.
         prompt: with places for {question} and {answer}.
-        max_tokens: of a reply.
-        temperature: of the judge's sampling.
     """
     return [
         ChatRequest(
             prompt.messages({"question": text, "answer": answers.by_question[question].text}),
-            max_tokens,
-            temperature,
+            MAX_TOKENS,
         )
         for question, text in questions.items()
     ]
@@ -112,9 +106,6 @@ def grade_answers(
     questions: Mapping[str, str],
     answers: Answers,
     prompt: JudgePrompt = GRADE,
-    *,
-    max_tokens: int = MAX_TOKENS,
-    temperature: float = 0.0,
 ) -> Grades:
     """Have a judge grade a system's answers.
 
@@ -122,16 +113,12 @@ def grade_answers(
         ask: the judge.
         questions: texts by id; the system has answered each.
         answers: of the system.
-        prompt: as `grade_requests` takes it, and what follows it.
-        max_tokens: likewise.
-        temperature: likewise.
+        prompt: as `grade_requests` takes it.
 
     Raises:
         EvaluationError: under half of the replies could be read; shows one.
     """
-    requests = grade_requests(
-        questions, answers, prompt, max_tokens=max_tokens, temperature=temperature
-    )
+    requests = grade_requests(questions, answers, prompt)
     replies = ask(requests)
     require_one_reply_each(requests, replies)
     verdicts = [

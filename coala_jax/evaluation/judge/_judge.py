@@ -40,6 +40,7 @@ class Judge:
         self._settings, self._endpoint = settings, endpoint
         self._cache, self._prices = cache, prices
         self._counts: Counter[str] = Counter()
+        self._sampling: set[tuple[float | None, int]] = set()
         self._elsewhere: Counter[str] = Counter()
 
     def __call__(self, requests: Sequence[ChatRequest]) -> list[Reply]:
@@ -52,6 +53,11 @@ class Judge:
             EvaluationError: the endpoint answers no request of this run, or stopped answering.
                 What it has answered is in the cache.
         """
+        requests = [self._settings.sampled(request) for request in requests]
+        says = self._settings.send_temperature
+        self._sampling |= {
+            (each.temperature if says else None, each.max_tokens) for each in requests
+        }
         keys = [self._key(request) for request in requests]
         distinct = dict(zip(keys, requests, strict=True))
         found: dict[str, Reply] = {}
@@ -67,7 +73,8 @@ class Judge:
     def account(self) -> dict[str, Any]:
         """What was asked so far, as JSON.
 
-        ``asked`` counts replies of this run, ``failed`` requests without one, ``retries`` further
+        ``sampling`` is what it was asked with, None for a temperature that was not said. ``asked``
+        counts replies of this run, ``failed`` requests without one, ``retries`` further
         attempts; tokens and ``price`` are of this run's replies, as the endpoint counted them, and
         ``uncounted`` are its replies for which it counted none. ``cached_elsewhere`` counts cached
         replies that another base URL gave.
@@ -78,7 +85,10 @@ class Judge:
             "model": self.model,
             "base_url": self._endpoint.base_url,
             "cache": str(self._cache.path),
-            "temperature_sent": self._settings.send_temperature,
+            "sampling": [
+                {"temperature": temperature, "max_tokens": most}
+                for temperature, most in sorted(self._sampling, key=str)
+            ],
             **{name: self._counts[name] for name in names},
             "retries": self._endpoint.retries,
             "prompt_tokens": tokens[0],

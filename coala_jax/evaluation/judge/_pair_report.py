@@ -7,12 +7,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from coala_jax._intervals import Interval, share_interval
+from coala_jax._intervals import UNKNOWN, Interval, share_interval
 from coala_jax.evaluation._errors import EvaluationError
 from coala_jax.evaluation._order_effect import order_warnings
 from coala_jax.evaluation.judge._pairwise import Judged, PairOutcome
-
-NO_SHARE = Interval(float("nan"), float("nan"), float("nan"))
 
 
 class PairReport(NamedTuple):
@@ -129,7 +127,7 @@ def pair_warnings(report: PairReport) -> list[str]:
 
 def _share(outcomes: Sequence[PairOutcome], value: Callable[[PairOutcome], float]) -> Interval:
     if not outcomes:
-        return NO_SHARE
+        return UNKNOWN
     values = np.array([value(outcome) for outcome in outcomes])
     return share_interval(values, [outcome.question for outcome in outcomes])
 

@@ -32,19 +32,18 @@ class Comparison(NamedTuple):
         prompt: with places for {question}, {answer_a} and {answer_b}.
         max_tokens: of a reply.
         by_token: whether the verdict is the first token's, by its log probabilities.
-        temperature: of the judge's sampling.
     """
 
     prompt: JudgePrompt = COMPARE
     max_tokens: int = MAX_TOKENS
     by_token: bool = False
-    temperature: float = 0.0
 
     def request(self, question: str, first: str, second: str) -> ChatRequest:
         """The pair in one order."""
         texts = {"question": question, "answer_a": first, "answer_b": second}
         top = TOP_LOGPROBS if self.by_token else None
-        return ChatRequest(self.prompt.messages(texts), self.max_tokens, self.temperature, top)
+        messages = self.prompt.messages(texts)
+        return ChatRequest(messages, self.max_tokens, top_logprobs=top)
 
 
 TEXT = Comparison()

@@ -20,7 +20,7 @@ HINTS = {
     FAILED: "see what the endpoint says, then run the same command again",
     ECHO: "the model may be no chat model, or too small to judge",
     EMPTY: "the model may be no chat model, or have no template for one",
-    CUT: "allow more tokens",
+    CUT: "allow more tokens (--max-tokens)",
     FOREIGN: "take a judge that answers in the language it is asked in, or a prompt in its own",
     OTHER: "take a judge that keeps to the form asked for, or another prompt",
 }

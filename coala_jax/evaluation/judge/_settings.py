@@ -10,6 +10,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit, urlunsplit
 
 from coala_jax._choices import require_fields
+from coala_jax.evaluation._chat import ChatRequest
 from coala_jax.evaluation._errors import EvaluationError
 
 KEY_VARIABLE, URL_VARIABLE = "OPENAI_API_KEY", "OPENAI_BASE_URL"
@@ -46,6 +47,10 @@ class JudgeSettings:
         requests_per_minute: send no more than these, retries among them; None means no limit.
         send_temperature: say the temperature, for models that refuse any but their own. What these
             sample without is not greedy.
+        temperature: of the judge's sampling; None means that of the request: 1 of AlpacaEval, what
+            its file says of Arena-Hard, 0 of all others.
+        max_tokens: of a reply; None means that of the request: 1 of AlpacaEval and of --verdict
+            token, what its file says of Arena-Hard or else 16000, 2048 of MT-Bench, 1024 of others.
     """
 
     model: str
@@ -56,6 +61,8 @@ class JudgeSettings:
     timeout: float = 120.0
     requests_per_minute: float | None = None
     send_temperature: bool = True
+    temperature: float | None = None
+    max_tokens: int | None = None
 
     def __post_init__(self) -> None:
         """Check every field.
@@ -80,6 +87,22 @@ class JudgeSettings:
             value = getattr(self, name)
             if value is not None and not 0 < value < float("inf"):
                 raise EvaluationError(f"{name}={value} must be above 0")
+        if self.max_tokens is not None and self.max_tokens < 1:
+            raise EvaluationError(f"max_tokens={self.max_tokens} must be at least 1")
+        if self.temperature is not None and not 0 <= self.temperature < float("inf"):
+            raise EvaluationError(f"temperature={self.temperature} must be at least 0")
+        if self.temperature is not None and not self.send_temperature:
+            raise EvaluationError(
+                f"temperature={self.temperature} is not said with send_temperature=False; leave "
+                "one of them out"
+            )
+
+    def sampled(self, request: ChatRequest) -> ChatRequest:
+        """A request with the temperature and the most tokens of these settings, if they say any."""
+        return request._replace(
+            temperature=request.temperature if self.temperature is None else self.temperature,
+            max_tokens=self.max_tokens or request.max_tokens,
+        )
 
     def url(self, environment: Mapping[str, str] = os.environ) -> str:
         """The endpoint that is asked.

@@ -104,10 +104,7 @@ def pair_result(judge: str, scores: PairScores, lengths: Lengths) -> dict[str, A
         "judge": judge,
         "comparisons": scores.comparisons,
         "left_out": scores.left_out,
-        "position": {
-            "consistency": _ends(scores.position.consistency),
-            "first": _ends(scores.position.first),
-        },
+        "order": {name: _ends(share) for name, share in scores.order._asdict().items()},
         "models": models,
         "mean_characters": dict(lengths),
     }
@@ -115,7 +112,6 @@ def pair_result(judge: str, scores: PairScores, lengths: Lengths) -> dict[str, A
 
 def pair_lines(judge: str, scores: PairScores, lengths: Lengths) -> list[str]:
     """The same for people, in percent."""
-    position = scores.position
     lines = [f"verdicts of {judge} in both orders, in percent; {INTERVALS}"]
     for each in scores.models:
         lines += [
@@ -128,11 +124,11 @@ def pair_lines(judge: str, scores: PairScores, lengths: Lengths) -> list[str]:
         lines += [f"  {name:<18} {_percent(found)}" for name, found in each.categories.items()]
     for model in lengths:
         lines += _length_lines(model, lengths, f"{model}: ")
-    first = "none has a winner" if position.first is None else _percent(position.first)
     return [
         *lines,
-        f"same verdict in both orders: {_percent(position.consistency)}",
-        f"won by the answer that is shown first: {first}",
+        f"same verdict in both orders: {_percent(scores.order.consistent)}",
+        f"won by the answer that is shown first: {_percent(scores.order.first)} (of games with a "
+        "winner; 50 is no bias)",
     ]
 
 
@@ -144,7 +140,7 @@ def pair_warnings(scores: PairScores) -> list[str]:
             f"{scores.left_out} of {scores.comparisons + scores.left_out} comparisons have a "
             "judgment without a verdict and are left out"
         )
-    warnings += order_warnings(scores.position.consistency.mean)
+    warnings += order_warnings(scores.order.consistent.mean)
     warnings += [
         f"{each.model}: {ALL_ALIKE.format('comparisons')}"
         for each in scores.models

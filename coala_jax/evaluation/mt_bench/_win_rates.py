@@ -9,6 +9,7 @@ import numpy as np
 
 from coala_jax._intervals import Interval, share_interval
 from coala_jax.evaluation._errors import EvaluationError
+from coala_jax.evaluation._order_effect import OrderEffect, order_effect
 from coala_jax.evaluation.mt_bench._judging import MODEL_1, MODEL_2
 from coala_jax.evaluation.mt_bench._judgments import PairJudgment, require_categories
 from coala_jax.evaluation.mt_bench._verdicts import ERROR, TIE
@@ -42,32 +43,19 @@ class WinRates(NamedTuple):
     categories: Mapping[str, Interval]
 
 
-class Position(NamedTuple):
-    """Whether the order in which answers are shown moves the judge.
-
-    Attributes:
-        consistency: share of comparisons with equal verdicts in both orders.
-        first: of the games that have a winner, the share won by the answer that is shown first;
-            None where none has.
-    """
-
-    consistency: Interval
-    first: Interval | None
-
-
 class PairScores(NamedTuple):
     """What comparisons come to.
 
     Attributes:
         models: the highest adjusted win rate first; without the baseline.
-        position: of all comparisons that count.
+        order: its effect, over all comparisons that count.
         comparisons: how many those are.
         left_out: comparisons with a judgment that names no winner in either order, which FastChat
             leaves out.
     """
 
     models: list[WinRates]
-    position: Position
+    order: OrderEffect
     comparisons: int
     left_out: int
 
@@ -102,7 +90,7 @@ def pair_scores(
     models = dict.fromkeys(name for each in decided for name in each.models if name != baseline)
     rates = [_rates(model, decided, categories or {}) for model in models]
     rates.sort(key=lambda each: -each.adjusted.mean)
-    return PairScores(rates, _position(decided), len(decided), len(asked) - len(decided))
+    return PairScores(rates, _order_effect(decided), len(decided), len(asked) - len(decided))
 
 
 def _rates(
@@ -144,17 +132,13 @@ def _outcome(judgment: PairJudgment, model: str) -> float:
     return WIN if winner == model else LOSS
 
 
-def _position(judgments: Sequence[PairJudgment]) -> Position:
-    equal = np.array([each.first == each.second for each in judgments], float)
+def _order_effect(judgments: Sequence[PairJudgment]) -> OrderEffect:
     # In the first game model 1 is shown first, in the second one model 2.
-    games = [
-        (each.question, winner == shown_first)
-        for each in judgments
-        for winner, shown_first in ((each.first, MODEL_1), (each.second, MODEL_2))
-        if winner != TIE
-    ]
-    consistency = share_interval(equal, [each.question for each in judgments])
-    if not games:
-        return Position(consistency, None)
-    questions, won = zip(*games, strict=True)
-    return Position(consistency, share_interval(np.array(won, float), questions))
+    first, second = (
+        np.array([HALF if winner == TIE else float(winner == shown) for winner in winners])
+        for shown, winners in (
+            (MODEL_1, [each.first for each in judgments]),
+            (MODEL_2, [each.second for each in judgments]),
+        )
+    )
+    return order_effect([each.question for each in judgments], first, second)

@@ -11,8 +11,12 @@ from coala_jax.data import DataError, ResponseRow
 from coala_jax.data._message import ASSISTANT, USER, Message
 from coala_jax.data._responses import CHUNK_RESPONSES
 from coala_jax.decoding import TextRewardModel
-from coala_jax.decoding._resumed_lines import ResumedLines, open_lines
-from coala_jax.decoding._reward_model import require_reward_model, require_scores_responses
+from coala_jax.decoding._resumed_lines import ResumedLines, chunks, open_lines
+from coala_jax.decoding._reward_model import (
+    is_known,
+    require_reward_model,
+    require_scores_responses,
+)
 from coala_jax.decoding._rewards import Rewards, score
 from coala_jax.evaluation._errors import EvaluationError
 from coala_jax.evaluation.reward_bench._rows import BenchRow, RewardBench
@@ -110,11 +114,11 @@ def _score(
     }
     left = rows[done["rows"] :]
     with Progress(sum(len(row.answers) for row in left), "score") as progress:
-        for chunk in _chunks(left, chunk_responses):
+        for chunk in chunks(left, chunk_responses, lambda row: len(row.answers)):
             written = [_responses(model, row) for row in chunk]
             responses = [response for own in written for response in own]
             made = score(model, responses, progress=progress, token_budget=done["token_budget"])
-            known = sum(_is_known(model, own[0]) for own in written)
+            known = sum(is_known(model, own[0].prompt) for own in written)
             done = _after(done, chunk, made, known)
             lines.append(_lines(chunk, made.rewards.tolist()), done)
     return done
@@ -138,20 +142,6 @@ def _lines(chunk: Sequence[BenchRow], rewards: Sequence[float]) -> Iterator[dict
         yield {"id": row.id, "subset": row.subset, "scores": [next(each) for _ in row.answers]}
 
 
-def _chunks(rows: Sequence[BenchRow], chunk_responses: int) -> Iterator[list[BenchRow]]:
-    """Rows in groups of at least so many answers, the same groups in every run."""
-    chunk: list[BenchRow] = []
-    held = 0
-    for row in rows:
-        chunk.append(row)
-        held += len(row.answers)
-        if held >= chunk_responses:
-            yield chunk
-            chunk, held = [], 0
-    if chunk:
-        yield chunk
-
-
 def _responses(model: TextRewardModel, row: BenchRow) -> list[ResponseRow]:
     """The answers of a row as the head knows texts."""
     prompt, answers = row.prompt, list(row.answers)
@@ -169,8 +159,3 @@ def _responses(model: TextRewardModel, row: BenchRow) -> list[ResponseRow]:
         ResponseRow(name, f"answer {number}", prompt, answer)
         for number, answer in enumerate(answers, 1)
     ]
-
-
-def _is_known(model: TextRewardModel, response: ResponseRow) -> bool:
-    """Whether the head was trained on a prompt."""
-    return model.trained_on is not None and response.prompt in model.trained_on

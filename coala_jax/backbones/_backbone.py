@@ -1,4 +1,4 @@
-"""From a checkpoint, a folder or a GGUF file, to a frozen backbone, whatever its family."""
+"""A frozen backbone of any family, and its identity: from a checkpoint, and to one."""
 
 import hashlib
 import json
@@ -28,7 +28,7 @@ from coala_jax.backbones._families import FAMILIES
 from coala_jax.backbones._family import BackboneConfig, BackboneModule, Family
 from coala_jax.backbones._hub import find_checkpoint
 from coala_jax.backbones._license import checkpoint_license
-from coala_jax.backbones._lora import adapted_sha256, read_adapter
+from coala_jax.backbones._lora import Adapter, adapted_sha256, read_adapter
 from coala_jax.backbones._tokenizer import Tokenizer, load_tokenizer, tokenizer_sha256
 from coala_jax.backbones._torch_backend import ENGINE, load_torch_module
 from coala_jax.backbones._weights import weights_sha256
@@ -42,7 +42,7 @@ class BackboneIdentity(NamedTuple):
     Attributes:
         name: of the folder or file; for people, it decides nothing.
         model_type: a key of ``FAMILIES``, or ``torch:`` and the model type where torch runs it.
-        config_sha256: of the configuration's fields, sorted.
+        config_sha256: of the configuration's fields, sorted; as all hashes, hexadecimal digits.
         weights_sha256: of the weight files.
         tokenizer_sha256: of the tokenizer files, or of what a GGUF file says of its tokenizer.
         license: as the checkpoint names it, in the hub's words; for people, it decides nothing.
@@ -82,6 +82,9 @@ class Backbone:
 
         Returns:
             (batch, length, hidden_size) in the dtype of the weights.
+
+        Raises:
+            ValueError: a length beyond the model's positions, or a mask of another shape.
         """
         return _apply(self.module, tokens, attention_mask)
 
@@ -154,14 +157,7 @@ def load_backbone(
     if strange := unknown_fields(family.stem, read_config(path), family.fields):
         warnings.warn(unknown_fields_warning(path, model_type, strange), stacklevel=2)
     lora = None if adapter is None else read_adapter(Path(adapter))
-    identity = BackboneIdentity(
-        name=name if lora is None else f"{name}+{lora.folder.resolve().name}",
-        model_type=model_type,
-        config_sha256=_config_sha256(config),
-        weights_sha256=adapted_sha256(weights_sha256(path), lora),
-        tokenizer_sha256=tokenizer_sha256(path),
-        license=checkpoint_license(path),
-    )
+    identity = _identity(path, name, model_type, config, lora)
     module = load_module(path, family, config, dtype, lora, mesh)
     return Backbone(module, module.config, tokenizer, identity)
 
@@ -170,15 +166,22 @@ def _torch_backbone(path: Path, name: str, dtype: DTypeLike, chat_template: str 
     """A backbone that torch runs; the engine is part of its identity."""
     module, config = load_torch_module(path, dtype)
     tokenizer = fitting_tokenizer(path, config, chat_template)
-    identity = BackboneIdentity(
-        name=name,
-        model_type=f"{ENGINE}:{config.fields.get('model_type')}",
-        config_sha256=_config_sha256(config),
-        weights_sha256=weights_sha256(path),
+    identity = _identity(path, name, f"{ENGINE}:{config.fields.get('model_type')}", config)
+    return Backbone(module, config, tokenizer, identity)
+
+
+def _identity(
+    path: Path, name: str, model_type: str, config: BackboneConfig, adapter: Adapter | None = None
+) -> BackboneIdentity:
+    written = json.dumps(config.to_dict(), sort_keys=True)
+    return BackboneIdentity(
+        name=name if adapter is None else f"{name}+{adapter.folder.resolve().name}",
+        model_type=model_type,
+        config_sha256=hashlib.sha256(written.encode()).hexdigest(),
+        weights_sha256=adapted_sha256(weights_sha256(path), adapter),
         tokenizer_sha256=tokenizer_sha256(path),
         license=checkpoint_license(path),
     )
-    return Backbone(module, config, tokenizer, identity)
 
 
 def read_family(folder: Path) -> tuple[str, Family, BackboneConfig]:
@@ -256,8 +259,3 @@ def save_checkpoint(
         ['config.json', 'model.safetensors']
     """
     return save_module(folder, module, FAMILIES[config.to_dict()["model_type"]], config, dtype)
-
-
-def _config_sha256(config: BackboneConfig) -> str:
-    text = json.dumps(config.to_dict(), sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()

@@ -127,6 +127,16 @@ def prepare_for(config: Config, features: Features, name: str = "features") -> A
     return pairs
 
 
+def prepare_both(
+    config: Config, features: Features, eval_features: Features | None
+) -> tuple[Arrays, Arrays | None]:
+    """Training and held-out features by `prepare_for`; None where there are no held-out ones."""
+    prepared = prepare_for(config, features)
+    if eval_features is None:
+        return prepared, None
+    return prepared, prepare_for(config, eval_features, "eval_features")
+
+
 def prepare_groups(
     features: GroupFeatures, name: str = "features", *, compact: bool = False
 ) -> GroupArrays:

@@ -12,7 +12,7 @@ import optax
 from jax import lax
 
 from coala_jax._gradients import in_reverse_mode, require_solved
-from coala_jax._group_inputs import Arrays, fitted_arrays, prepare_for
+from coala_jax._group_inputs import Arrays, fitted_arrays, prepare_both
 from coala_jax._head import Head, require_one_head, term_weights, with_term_weights
 from coala_jax._inputs import input_status, key_or_default, prepare_params, require_kind
 from coala_jax._row_mesh import parts_of
@@ -118,9 +118,7 @@ def finetune(
     require_kind("config", config, Config)
     require_one_head(head)
     with jax.default_matmul_precision("highest"):
-        prepared, held_out = prepare_for(config, features), None
-        if eval_features is not None:
-            held_out = prepare_for(config, eval_features, "eval_features")
+        prepared, held_out = prepare_both(config, features, eval_features)
         params = prepare_params(params)
     return phase2_of(params, head, prepared, held_out, config, key_or_default(key))
 

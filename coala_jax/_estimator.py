@@ -223,9 +223,7 @@ class RewardModel:
         else:
             self._head()
             if choice is None or choice.odds is None:
-                why = () if choice is None else choice.notes
-                mend = "give chosen and rejected features of pairs that the model has not seen"
-                raise CoalaError("; ".join(("no pairs were left out by folds", *why, mend)))
+                raise CoalaError(self._unjudged())
             margins, temperature = choice.odds, 1.0
             weight = None if self._weight is None else np.asarray(self._weight)
             names, rivals = choice.groups, {}
@@ -239,12 +237,28 @@ class RewardModel:
             notes=() if choice is None else choice.notes,
         )
 
+    def _unjudged(self) -> str:
+        """Why no training pairs were left out, and what to do; empty where some were."""
+        choice: Choice | None = getattr(self, "choice_", None)
+        if choice is not None and choice.odds is not None:
+            return ""
+        why = () if choice is None else choice.notes
+        mend = "give chosen and rejected features of pairs that the model has not seen"
+        return "; ".join(("no pairs were left out by folds", *why, mend))
+
     def report(
         self, chosen: Any = None, rejected: Any = None, groups: Sequence[Hashable] | None = None
     ) -> str:
-        """`verdict` in a few lines, and how the solve ended; arguments and errors are its own."""
-        source = _FOLDS if chosen is None else "pairs given"
-        lines = verdict_lines(self.verdict(chosen, rejected, groups), source)
+        """`verdict` in a few lines, and how the solve ended; arguments and errors are its own.
+
+        Where `fit` left out no pairs and none are given, the first line says why there is no
+        verdict.
+        """
+        if chosen is rejected is groups is None and hasattr(self, "solution_") and self._unjudged():
+            lines = [f"no verdict: {self._unjudged()}"]
+        else:
+            source = _FOLDS if chosen is None else "pairs given"
+            lines = verdict_lines(self.verdict(chosen, rejected, groups), source)
         if hasattr(self, "solution_"):
             if self.choice_ is not None:
                 lines.append(f"chosen: {self.choice_}")

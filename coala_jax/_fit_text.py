@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
@@ -97,6 +98,7 @@ def fit_text(
 
     Raises:
         DataError, CheckpointError, FeatureError, SolveError: as the parts of it do.
+        TypeError: an option of another name.
 
     Example:
         >>> import coala_jax
@@ -105,6 +107,12 @@ def fit_text(
         >>> print(fitted.report())  # doctest: +SKIP
         >>> trainer = GRPOTrainer(..., reward_funcs=fitted.reward_function())  # doctest: +SKIP
     """
+    taken = [*inspect.signature(load_backbone).parameters][1:]
+    if unknown := sorted(set(options).difference(taken)):
+        raise TypeError(
+            f"fit_text has no argument {unknown[0]!r}; beside its own it takes {', '.join(taken)}; "
+            "layer, pooling and batches are fields of settings=ExtractSettings(...)"
+        )
     backbone = model if isinstance(model, Backbone) else load_backbone(model, **options)
     known = "" if store is None else recorded_chat(store)
     row_set = read_rows(data, rows, lambda: tokenizer_chat(backbone.tokenizer, known))

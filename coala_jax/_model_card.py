@@ -130,11 +130,15 @@ def solve_status(document: Mapping[str, Any]) -> Status | str | None:
 def _what_it_is(document: Mapping[str, Any]) -> str:
     width = _number(document, "features", "width") or _number(document, "features")
     neurons = _number(document, "neurons")
-    sizes = "" if width is None or neurons is None else f" ({width:.0f} → {neurons:.0f} → 1)"
+    kind, sizes = "two-layer", ""
+    if width is not None and neurons is not None:
+        sizes = f" ({width:.0f} → {neurons:.0f} → 1)"
+        if neurons == 0:
+            kind, sizes = "linear", f" ({width:.0f} → 1)"
     reads = "beginnings of responses" if _at(document, "scores") == "prefix" else "responses"
     of = "features" if _at(document, "identity") is None else "hidden states of a frozen backbone"
     return (
-        f"A two-layer reward head{sizes} that gives {reads} a reward, from {of}. It was made by "
+        f"A {kind} reward head{sizes} that gives {reads} a reward, from {of}. It was made by "
         "convex optimisation (COALA, Feng & Pilanci 2026). No weight of a backbone is in it."
     )
 
@@ -149,6 +153,8 @@ def _doubts(document: Mapping[str, Any]) -> list[str]:
         mean, low = (_number(document, *path, end) for end in ("mean", "low"))
         if mean is None or any(rival in warning for warning in warnings):
             continue
+        if rival == "linear probe" and _number(document, "neurons") == 0:
+            continue  # they are of one kind
         less = _interval(document, *path, form="+.3f")
         if mean < 0:
             doubts.append(f"It does not beat the {rival}: accuracy less that of it is {less}.")

@@ -88,14 +88,24 @@ def judge(
         )
         for name, right in rivals.items()
     )
-    warnings = (*_warnings(accuracy, losses, compared), *notes)
+    groups = len(set(keys)) if len(set(keys)) < len(keys) else None
+    warnings = (*_warnings(accuracy, losses, compared, groups), *notes)
     error = calibration_error(margins, temperature, weight)
     return Verdict(accuracy, losses, error, train_accuracy, compared, warnings)
 
 
-def _warnings(accuracy: Interval, log_loss: Interval, rivals: tuple[Rival, ...]) -> list[str]:
-    """What a user must know before the head is used."""
-    warnings = []
+def _warnings(
+    accuracy: Interval, log_loss: Interval, rivals: tuple[Rival, ...], groups: int | None
+) -> list[str]:
+    """What a user must know before the head is used.
+
+    Args:
+        accuracy: of unseen pairs.
+        log_loss: of unseen pairs.
+        rivals: on them.
+        groups: how many the pairs make, where some belong together.
+    """
+    warnings, of_groups = [], "" if groups is None else f" over {groups} groups of pairs"
     if math.isnan(accuracy.low):
         warnings.append(
             f"accuracy on unseen pairs is {accuracy.mean:.3f}, and all of them belong together, so "
@@ -103,8 +113,8 @@ def _warnings(accuracy: Interval, log_loss: Interval, rivals: tuple[Rival, ...])
         )
     elif not accuracy.low > TIE:
         warnings.append(
-            f"accuracy on unseen pairs is {accuracy.mean:.3f}, and its interval reaches chance "
-            f"({TIE}): nothing shows that this head orders them"
+            f"accuracy on unseen pairs is {accuracy.mean:.3f}, and its interval{of_groups} reaches "
+            f"chance ({TIE}): nothing shows that this head orders them"
         )
     for rival in rivals:
         if rival.head_minus.mean < -_SHOWN:

@@ -273,17 +273,20 @@ def test_few_groups_are_said():
     chosen, rejected = rng.standard_normal((2, 120, 3))
     model = RewardModel().fit(chosen + 0.5, rejected, groups=np.arange(120) % 6)
     assert "fewer than 20 groups, too few to choose a network on" in model.report()
-    assert "chosen: no network, linear ridge" in model.report()
+    assert "chosen: a linear reward (no network), linear ridge" in model.report()
     assert "linear probe" in model.report() and "fewer than 20" in model.report(chosen, rejected)
 
 
-def test_without_folds_a_report_needs_pairs():
+def test_without_folds_a_verdict_needs_pairs_and_a_report_says_so():
     chosen, rejected = draw(4, 30)
     model = RewardModel(params=Params(group_lasso=0.5), config=FAST, select=False)
     model.fit(chosen, rejected, sample_weight=np.ones(30), margin=[0.1] * 30)
     assert (model.choice_, model.temperature_) == (None, 1.0)
     with pytest.raises(CoalaError, match="give chosen and rejected features of pairs that"):
-        model.report()
+        model.verdict()
+    first, last = model.report().splitlines()
+    assert first.startswith("no verdict: no pairs were left out by folds; give chosen")
+    assert last == repr(model.solution_)
     assert model.report(*draw(5, 30)).startswith("accuracy")
 
 

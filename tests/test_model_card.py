@@ -87,6 +87,13 @@ def test_what_speaks_against_a_head_is_said_before_its_figures():
         assert len(re.findall("beats? the linear probe|orders more", text)) == 1
 
 
+def test_a_head_without_a_network_is_called_linear_and_not_held_against_the_probe():
+    unclear = {"linear_probe_accuracy": 0.8, "head_minus_linear_probe": dict(DIFFERENCE, low=-0.1)}
+    text = model_card({**changed(baseline=unclear), "features": 8, "neurons": 0})
+    assert "A linear reward head (8 → 1)" in text
+    assert "What speaks against it" not in text
+
+
 @pytest.mark.parametrize("status", Status)
 def test_a_status_that_is_not_solved_comes_first(status):
     text = model_card(changed(status=status.name.lower()))

@@ -8,7 +8,7 @@ import importlib
 import math
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NoReturn
 
 from coala_jax.study._pairs import FEWEST_PAIRS
@@ -23,6 +23,11 @@ _COLUMN = re.compile(
 )
 # What argparse takes for an option.
 _NEGATIVE_LIST = re.compile(r"-\d+(,-?\d+)+")
+
+
+# Of argparse.
+_LACKING = "the following arguments are required"
+_NO_COMMAND = re.compile(r"argument COMMAND: invalid choice: '(.*)' \(choose from (.*)\)")
 
 
 class UsageError(Exception):
@@ -40,6 +45,7 @@ class OneLineParser(argparse.ArgumentParser):
             formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **options
         )
         self._module = module
+        self._words: list[str] = []
         self._is_command = module is not None
 
     def parse_known_args(  # type: ignore[override]
@@ -52,6 +58,7 @@ class OneLineParser(argparse.ArgumentParser):
         for at in range(len(words) - 1, 0, -1):
             if _NEGATIVE_LIST.fullmatch(words[at]) and words[at - 1].startswith("--"):
                 words[at - 1 : at + 1] = [f"{words[at - 1]}={words[at]}"]
+        self._words = words
         found, unknown = super().parse_known_args(words, namespace)
         if unknown and self._is_command:  # here, where the command's own help can be named
             self.error(f"unrecognized arguments: {' '.join(unknown)}{self._guess(unknown[0])}")
@@ -59,8 +66,7 @@ class OneLineParser(argparse.ArgumentParser):
 
     def _guess(self, word: str) -> str:
         """An option of a name like this one's, to be said behind it."""
-        near = difflib.get_close_matches(word.partition("=")[0], self._option_string_actions, 1)
-        return f"; did you mean {near[0]}?" if near else ""
+        return _guess(word.partition("=")[0], self._option_string_actions)
 
     def _learn(self, command: Any) -> None:
         self._module, self.epilog = None, f"example:\n{command.EXAMPLE}"
@@ -74,7 +80,21 @@ class OneLineParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise instead of printing a usage of many lines."""
+        if message.startswith(_LACKING):  # argparse does not say what stood in its place
+            known = self._option_string_actions
+            unknown = [word for word in self._words if word.startswith("--")]
+            unknown = [word for word in unknown if word.partition("=")[0] not in known]
+            if unknown and self._is_command:
+                message += f"; {unknown[0]} is none{self._guess(unknown[0])}"
+        elif wrong := _NO_COMMAND.match(message):
+            message += _guess(wrong[1], wrong[2].replace("'", "").split(", "))
         raise UsageError(f"{message} (see {self.prog} --help)")
+
+
+def _guess(word: str, known: Iterable[str]) -> str:
+    """Of the known words one like this, to be said behind it."""
+    near = difflib.get_close_matches(word, [*known], 1)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def add_commands(parser: OneLineParser, prefix: str, summaries: Mapping[str, str]) -> Any:

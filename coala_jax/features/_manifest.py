@@ -81,12 +81,13 @@ def _totals(shards: Sequence[Mapping[str, Any]], field: str, keys: Sequence[str]
 def require_same_settings(
     folder: Path, manifest: Mapping[str, Any], header: Mapping[str, Any]
 ) -> None:
-    """Raise where a store was made with other settings, each named with both values."""
+    """Raise where a store was made of other rows or settings, each named with both values."""
     old = {key: value for key, value in manifest.items() if key not in RESULT_KEYS}
     if differing := setting_differences(old, header, "now"):
+        same = old.get("data_sha256") == header.get("data_sha256")
+        what = "made with other settings" if same else "of other rows than the data are now"
         raise FeatureError(
-            f"{folder}: holds features made with other settings: {differing}; "
-            "remove it or give another path"
+            f"{folder}: holds features {what}: {differing}; remove it or give another path"
         )
 
 

@@ -81,7 +81,8 @@ class Choice(NamedTuple):
 
     def __str__(self) -> str:
         """The chosen strengths for people."""
-        chosen, network = self.candidate, "no network"
+        chosen = self.candidate
+        network = "a linear reward (no network)" if self.config.linear_path else "no network"
         if math.isfinite(chosen.group_lasso):
             network = f"group lasso {chosen.group_lasso:.2g} of lambda_max"
         path = "" if chosen.linear_ridge is None else f", linear ridge {chosen.linear_ridge:.2g}"

@@ -31,6 +31,8 @@ _COUNTS_HIGH = 16
 _WIDEST_COUNT = 9999
 # Room above and below curves, of what they span.
 _MARGIN = 0.05
+# What a chart spans at least, of its heights, so that their digits fit beside it.
+_LEAST_SPAN = 0.01
 
 
 def margin_chart(margins: Mapping[str, Any], title: str) -> Markup:
@@ -123,7 +125,8 @@ def curve_chart(
         low, high = math.floor(low), max(math.ceil(high), math.floor(low) + 1)
         levels = _powers(low, high)
     else:
-        margin = _MARGIN * (high - low or abs(high) or 1.0)
+        span = max(high - low, _LEAST_SPAN * max(abs(low), abs(high))) or 1.0
+        margin = (span - (high - low)) / 2 + _MARGIN * span
         low, high = low - margin, high + margin
         levels = round_ticks(low, high, MOST_TICKS)
     last = max(*(at for at, _ in points), 1.0)

@@ -11,6 +11,7 @@ from coala_jax._accuracy import TIE
 from coala_jax._intervals import Interval
 from coala_jax.study._inspection import Inspection, Lengths
 from coala_jax.study._pairs import BY_GROUP
+from coala_jax.study._repeats import Repeats
 from coala_jax.study._simple_rules import Accuracy
 
 # The ends, the quartiles, and the lengths that all but a twentieth keep within.
@@ -43,19 +44,26 @@ def other_warnings(found: Inspection) -> list[str]:
             f"{found.leaks.rows:,} of {found.leaks.held_out:,} held-out rows have a {shared} that "
             "is also trained on: they are not unseen"
         )
-    if found.repeats.contradictions:
-        warnings.append(
-            f"{found.repeats.contradictions:,} rows contradict another row: the same prompt and "
-            "responses, the other one chosen"
-        )
-    if found.repeats.rows:
-        warnings.append(f"{found.repeats.rows:,} rows repeat an earlier row")
+    warnings += repeat_warnings(found.repeats)
     probe = found.vocabulary_probe.interval
     if probe is not None and _off_chance(probe, PROBE_THAT_MATTERS):
         warnings.append(
             f"words alone pick chosen in {percent(probe.mean)} of unseen rows: a reward that is no "
             "better may have learned vocabulary alone"
         )
+    return warnings
+
+
+def repeat_warnings(repeats: Repeats) -> list[str]:
+    """What rows say twice, or both ways round."""
+    warnings = []
+    if repeats.contradictions:
+        warnings.append(
+            f"{repeats.contradictions:,} rows contradict another row: the same prompt and "
+            "responses, the other one chosen"
+        )
+    if repeats.rows:
+        warnings.append(f"{repeats.rows:,} rows repeat an earlier row")
     return warnings
 
 

@@ -388,11 +388,17 @@ def require_two_parts(pairs: PairSet, held_out: np.ndarray) -> None:
     parts = {"training": ~held_out, "held-out": held_out}
     counts = {name: pairs.pair_count(rows) for name, rows in parts.items()}
     if min(counts.values()) < FEWEST_PAIRS:
+        keys = len(set(pairs.keys))
+        mend = (
+            f"give pairs of more {pairs.split_by}s, or another --eval-fraction or --seed, since "
+            "each is drawn by itself"
+        )
+        if keys == 1:
+            mend = f"all share one {pairs.split_by}, which is never split: give pairs of others"
         raise FeatureError(
-            f"{pairs.source}: split by {pairs.split_by} ({len(set(pairs.keys))} of them), its "
+            f"{pairs.source}: split by {pairs.split_by} ({keys} of them), its "
             f"{pairs.pair_count()} pairs give {counts['training']} for training and "
-            f"{counts['held-out']} held out; each part needs {FEWEST_PAIRS}: give more pairs, a "
-            "larger or smaller --eval-fraction, or another --seed, since each is drawn by itself"
+            f"{counts['held-out']} held out; each part needs {FEWEST_PAIRS}: {mend}"
         )
     for part, rows in parts.items():
         if pairs.weight is not None and not np.any(pairs.weight[rows]):

@@ -48,7 +48,10 @@ def _pairs(chosen, rejected, **more):
         (_pairs(RANDOM[:0], RANDOM[:0]), ["chosen holds no pairs"]),
         (_pairs(RANDOM, None), ["no array named 'rejected'"]),
         (_pairs(RANDOM, RANDOM + 1, weight=-np.ones(4)), ["weight must not be negative"]),
-        (_pairs(RANDOM, RANDOM + 1, group=np.array(["a"] * 4)), ["split by group (1 of them)"]),
+        (
+            _pairs(RANDOM, RANDOM + 1, group=np.array(["a"] * 4)),
+            ["(1 of them)", "all share one group"],
+        ),
         (_pairs(RANDOM[:3], RANDOM[1:]), ["each part needs 2", "--eval-fraction"]),
     ],
 )
@@ -71,6 +74,9 @@ def test_features_that_cannot_be_solved(npz, tmp_path, capsys, arrays, parts):
         (["solve", "x.npz", "--out", "text.txt"], "text.txt: a file is in the way"),
         (["solve", "x.npz", "--out", "text.txt/h"], "text.txt is a file"),
         (["solve", "x.npz"], "required: --out"),
+        (["solve", "x.npz", "--uot", "h"], "required: --out; --uot is none; did you mean --out?"),
+        (["solve", "x.npz", "--out=h", "--roh=1"], "arguments: --roh=1; did you mean --rho?"),
+        (["sovle", "x.npz"], "did you mean solve?"),
         (["solve", "x.npz", "--out", "h", "--rho", "-1"], "--rho: '-1' must be above 0"),
         (["solve", "x.npz", "--out", "h", "--rho", "nan"], "'nan' is not a finite number"),
         (["solve", "x.npz", "--out", "h", "--weight-decay", "-1"], "'-1' must be at least 0"),

@@ -98,6 +98,16 @@ def test_extract_writes_a_store_and_says_what_was_set_aside(checkpoint, data, tm
     other = ["extract", "--model", str(checkpoint), "--data", data, "--pooling", "mean"]
     assert main([*other, "--out", str(out)]) == 2
     assert "pooling is 'last' there, 'mean' now" in capsys.readouterr().err
+    repeated = {**ROWS[0], "id": "again"}
+    turned = {**repeated, "id": "turned", "chosen": ROWS[0]["rejected"]}
+    turned["rejected"] = ROWS[0]["chosen"]
+    more = tmp_path / "more.jsonl"
+    more.write_text("".join(json.dumps(row) + "\n" for row in (*ROWS, repeated, turned)))
+    words[words.index(data)] = str(more)
+    assert main([*words, "--out", str(tmp_path / "repeats")]) == 0
+    said = capsys.readouterr()
+    assert said.err.count("warning: 1 rows repeat an earlier row") == 1
+    assert "warning: 3 rows contradict another row" in said.out
 
 
 def test_the_quickstart_writes_a_head_that_knows_its_backbone(quickstart, checkpoint):

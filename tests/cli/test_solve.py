@@ -259,7 +259,8 @@ def test_too_few_groups_are_said(tmp_path, capsys):
     assert "is replaced" not in first.err
     printed = first.out
     assert "warning: the training pairs have fewer than 20 groups" in printed
-    assert "chosen    no network, linear ridge 1, no Phase II (too few groups)" in printed
+    chosen = "a linear reward (no network), linear ridge 1, no Phase II (too few groups)"
+    assert f"chosen    {chosen}" in printed
     assert _report(tmp_path / "head")["selection"]["table"] == []
     main([*words, "--n-gates", "3", "--select", "none"])
     assert f"{tmp_path / 'head'}: the head that was there is replaced" in capsys.readouterr().err

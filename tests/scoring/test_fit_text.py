@@ -55,6 +55,11 @@ def test_rows_become_a_reward_of_texts(fitted):
     assert ranking.probabilities[1, 0] == pytest.approx(1 / (1 + np.exp(-margin)), abs=1e-3)
 
 
+def test_an_option_of_no_name_is_refused_before_anything_is_read():
+    with pytest.raises(TypeError, match="fit_text has no argument 'poling'; beside its own it"):
+        coala_jax.fit_text("missing.jsonl", "missing", poling="mean")
+
+
 def test_what_is_saved_scores_texts_with_the_same_probabilities(fitted, backbone, tmp_path):
     fitted.save(tmp_path / "head")
     with pytest.raises(HeadFileError, match="give overwrite=True"):

@@ -254,8 +254,9 @@ class RewardModel:
         Where `fit` left out no pairs and none are given, the first line says why there is no
         verdict.
         """
-        if chosen is rejected is groups is None and hasattr(self, "solution_") and self._unjudged():
-            lines = [f"no verdict: {self._unjudged()}"]
+        bare = chosen is rejected is groups is None and hasattr(self, "solution_")
+        if bare and (why := self._unjudged()):
+            lines = [f"no verdict: {why}"]
         else:
             source = _FOLDS if chosen is None else "pairs given"
             lines = verdict_lines(self.verdict(chosen, rejected, groups), source)

@@ -40,8 +40,9 @@ from coala_jax.backbones import load_backbone
 from coala_jax.data._split import eval_mask
 from coala_jax.decoding import GenerationConfig
 from coala_jax.improvement import ImproveSettings
+from coala_jax.improvement._asked import Asked
 from coala_jax.improvement._improve import HELD_OUT_DRAWS, ROLLOUTS
-from coala_jax.improvement._rollouts import Asked, Sampler, rewarded_answers
+from coala_jax.improvement._rollouts import Sampler, rewarded_answers
 from coala_jax.improvement._settings import PLAIN
 from tools.tutoring_truth import plain_questions, terms_of
 

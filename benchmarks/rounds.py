@@ -35,8 +35,9 @@ from coala_jax.data._split import eval_mask
 from coala_jax.decoding import GenerationConfig, TextRewardModel
 from coala_jax.features._settings import feature_identity
 from coala_jax.improvement import ImproveSettings, improve
+from coala_jax.improvement._asked import Asked
 from coala_jax.improvement._improve import FEATURES, HELD_OUT_DRAWS
-from coala_jax.improvement._rollouts import Asked, Sampler, rewarded_answers
+from coala_jax.improvement._rollouts import Sampler, rewarded_answers
 from coala_jax.improvement._settings import BEST_OF_N, GUIDED, PLAIN
 from coala_jax.quickstart._concepts import load_concepts
 from coala_jax.quickstart._demo import embedded_backbone

@@ -22,7 +22,8 @@ from head_flops import counted_select
 from coala_jax import Params
 from coala_jax.backbones import Backbone
 from coala_jax.improvement import ImproveSettings
-from coala_jax.improvement._improve import ROLLOUTS, ROUND, _extraction, _split, _Work
+from coala_jax.improvement._asked import split_prompts
+from coala_jax.improvement._improve import ROLLOUTS, ROUND, _extraction, _Work
 from coala_jax.improvement._rewarding import RewardFunction
 from coala_jax.improvement._rollouts import Rollout, Sampler, rewarded_answers
 from coala_jax.improvement._settings import PLAIN
@@ -57,7 +58,7 @@ def rounds_bill(
     Raises:
         ValueError: what is made again has another number of tokens: the rounds are of others.
     """
-    asked, held_out = _split(train, unseen, settings.seed)
+    asked, held_out = split_prompts(train, unseen, settings.seed)
     extraction = _extraction(backbone, [*asked, *held_out], settings)
     key = jax.random.key(settings.seed)
     work = _Work(backbone, asked, held_out, reward_fn, Path(folder), settings, extraction, key)

@@ -1,4 +1,4 @@
-"""Features in whatever holds them, as numpy arrays: lists, DataFrames, tensors of torch."""
+"""Pairs in whatever holds them, as checked numpy arrays: lists, DataFrames, tensors of torch."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from coala_jax._errors import CoalaError
+from coala_jax._types import GroupFeatures, PreferenceFeatures
 
 _WANTED = "(n, d) numbers: an array, a DataFrame, a tensor or a list of rows"
 
@@ -21,11 +22,18 @@ def as_matrix(name: str, value: Any) -> np.ndarray:
 
     Raises:
         TypeError: texts, or what holds no numbers.
-        CoalaError: another number of axes, or rows of several lengths.
+        CoalaError: another number of axes, rows of several lengths, or rows that are not finite in
+            float32.
     """
     array = _as_array(name, value)
     if array.ndim != 2 or not array.shape[1]:
         raise CoalaError(f"{name} must be {_WANTED}; got shape {array.shape}")
+    bad = np.flatnonzero(~np.isfinite(array.astype(np.float32)).all(axis=1))
+    if bad.size:
+        raise CoalaError(
+            f"{name} is NaN or infinite in {bad.size} of {len(array)} rows, the first is row "
+            f"{bad[0]}: leave those pairs out"
+        )
     return array
 
 
@@ -39,6 +47,51 @@ def as_vector(name: str, value: Any, pairs: int) -> np.ndarray:
     if array.shape != (pairs,):
         raise CoalaError(f"{name} must have one value a pair, ({pairs},); got shape {array.shape}")
     return array
+
+
+def as_weights(name: str, value: Any, pairs: int) -> np.ndarray:
+    """(n,) weights that are none below zero and not all zero."""
+    weight = as_vector(name, value, pairs)
+    if not (np.isfinite(weight).all() and (weight >= 0).all() and weight.any()):
+        raise CoalaError(f"{name} must be finite, 0 or more, and not all 0")
+    return weight
+
+
+def as_pairs(chosen: Any, rejected: Any) -> PreferenceFeatures:
+    """Finite features of both sides, whatever holds them, with one row a pair.
+
+    Raises:
+        TypeError, CoalaError: as `as_matrix`; sides of other shapes, or of DataFrames whose labels
+            differ.
+    """
+    if isinstance(chosen, PreferenceFeatures):
+        raise TypeError("chosen must be features; got PreferenceFeatures: give its two sides")
+    if isinstance(chosen, GroupFeatures):
+        raise TypeError("chosen must be features; got GroupFeatures: coala_jax.select takes groups")
+    _require_same_labels(chosen, rejected)
+    sides = as_matrix("chosen", chosen), as_matrix("rejected", rejected)
+    if sides[0].shape != sides[1].shape:
+        raise CoalaError(
+            f"chosen and rejected must have one row a pair each; got {sides[0].shape} and "
+            f"{sides[1].shape}"
+        )
+    return PreferenceFeatures(*sides)
+
+
+def labels_of(value: Any, axis: str) -> list[Any] | None:
+    """Names of the columns or rows of a DataFrame; None of anything else."""
+    labels = getattr(value, axis, None)
+    return None if labels is None or not hasattr(value, "to_numpy") else list(labels)
+
+
+def _require_same_labels(chosen: Any, rejected: Any) -> None:
+    for axis in ("columns", "index"):
+        one, other = labels_of(chosen, axis), labels_of(rejected, axis)
+        if one is not None and other is not None and one != other:
+            raise CoalaError(
+                f"chosen and rejected must have the same {axis} in the same order; got "
+                f"{one[:5]}... and {other[:5]}...: rows are pairs, columns features"
+            )
 
 
 def _as_array(name: str, value: Any) -> np.ndarray:

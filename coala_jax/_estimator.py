@@ -12,7 +12,7 @@ import numpy as np
 
 from coala_jax._accuracy import margin_accuracy
 from coala_jax._calibration import given_temperature, log_losses
-from coala_jax._containers import as_matrix, as_vector
+from coala_jax._containers import as_matrix, as_pairs, as_vector, as_weights, labels_of
 from coala_jax._errors import CoalaError
 from coala_jax._head import (
     ACCOUNT,
@@ -30,7 +30,12 @@ from coala_jax._json import valid_json
 from coala_jax._solution import Solution
 from coala_jax._solve import solve
 from coala_jax._status import Status
-from coala_jax._types import Config, GroupFeatures, Params, PreferenceFeatures
+from coala_jax._types import (
+    Config,
+    Params,
+    PreferenceFeatures,
+    settings_record,
+)
 from coala_jax._verdict import Unseen, Verdict, judge, verdict_lines
 from coala_jax._version import __version__
 from coala_jax.data import PromptFingerprint
@@ -45,7 +50,7 @@ class NotFittedError(CoalaError, AttributeError):
 
 
 class RewardModel:
-    """A reward on frozen features, fitted to preference pairs.
+    """A reward on frozen features, fitted to preference pairs (COALA, arXiv 2605.23244).
 
     `fit` chooses the strengths on left-out groups, solves both phases with them on all pairs and
     keeps what the left-out pairs say: `report` shows it, and the temperature that they fit makes
@@ -127,12 +132,12 @@ class RewardModel:
         """
         if not isinstance(self.select, bool):
             raise CoalaError(f"select={self.select!r} must be True or False")
-        features = _features(chosen, rejected)
-        self._columns = _labels(chosen, "columns")
+        features = as_pairs(chosen, rejected)
+        self._columns = labels_of(chosen, "columns")
         pairs = len(features.chosen)
         names = None if groups is None else group_names(groups, pairs)
         if sample_weight is not None:
-            features = features._replace(weight=_weights("sample_weight", sample_weight, pairs))
+            features = features._replace(weight=as_weights("sample_weight", sample_weight, pairs))
         if margin is not None:
             features = features._replace(margin=as_vector("margin", margin, pairs))
         key = jax.random.key(_seed(self.random_state))
@@ -149,7 +154,7 @@ class RewardModel:
         self.choice_: Choice | None = choice
         given = given_temperature(float(params.beta), config.phase2_objective != "none")
         self.temperature_ = given if choice is None else choice.candidate.temperature
-        self._fitted_params, self._fitted_config = params, config
+        self._fitted_with = params, config
         self._weight = features.weight
         self._set_head(solution.head)
         self._account: dict[str, Any] = {}
@@ -163,7 +168,7 @@ class RewardModel:
         units of log-odds.
         """
         self._require_columns("features", features)
-        return np.asarray(self._head()(_finite("features", as_matrix("features", features))), float)
+        return np.asarray(self._head()(as_matrix("features", features)), float)
 
     def decision_function(self, chosen: Any, rejected: Any) -> np.ndarray:
         """Log-odds that the first response of each pair is preferred: (n,) float64."""
@@ -187,7 +192,7 @@ class RewardModel:
         features = self._pairs(chosen, rejected)
         weight = None
         if sample_weight is not None:
-            weight = _weights("sample_weight", sample_weight, len(features.chosen))
+            weight = as_weights("sample_weight", sample_weight, len(features.chosen))
         return float(np.average(self._right(features), weights=weight))
 
     def verdict(
@@ -249,8 +254,9 @@ class RewardModel:
         Where `fit` left out no pairs and none are given, the first line says why there is no
         verdict.
         """
-        if chosen is rejected is groups is None and hasattr(self, "solution_") and self._unjudged():
-            lines = [f"no verdict: {self._unjudged()}"]
+        bare = chosen is rejected is groups is None and hasattr(self, "solution_")
+        if bare and (why := self._unjudged()):
+            lines = [f"no verdict: {why}"]
         else:
             source = _FOLDS if chosen is None else "pairs given"
             lines = verdict_lines(self.verdict(chosen, rejected, groups), source)
@@ -292,13 +298,7 @@ class RewardModel:
         info: dict[str, Any] = {"coala_jax": __version__, "temperature": self.temperature_}
         known = self._account  # of the head that was loaded
         if hasattr(self, "solution_"):
-            params, config = self._fitted_params, self._fitted_config
-            info["params"] = {name: float(leaf) for name, leaf in params._asdict().items()}
-            info["config"] = {
-                name: value if isinstance(value, bool | int | str | None) else str(value)
-                for name, value in vars(config).items()
-            }
-            info["result"] = self._result()
+            info |= settings_record(*self._fitted_with) | {"result": self._result()}
         else:
             info |= {name: known[name] for name in ("params", "config", "result") if name in known}
         if trained_on is not None:
@@ -406,10 +406,10 @@ class RewardModel:
     def _pairs(self, chosen: Any, rejected: Any) -> PreferenceFeatures:
         """Pairs to judge, of the columns that were fitted."""
         self._require_columns("chosen", chosen)
-        return _features(chosen, rejected)
+        return as_pairs(chosen, rejected)
 
     def _require_columns(self, name: str, value: Any) -> None:
-        fitted, columns = getattr(self, "_columns", None), _labels(value, "columns")
+        fitted, columns = getattr(self, "_columns", None), labels_of(value, "columns")
         if fitted is not None and columns is not None and columns != fitted:
             raise CoalaError(
                 f"{name} must have the columns that were fitted, in their order: {fitted[:5]}...; "
@@ -426,32 +426,6 @@ class RewardModel:
         return margin_accuracy(self._margins(features))
 
 
-def _finite(name: str, array: np.ndarray) -> np.ndarray:
-    bad = np.flatnonzero(~np.isfinite(array.astype(np.float32)).all(axis=1))
-    if bad.size:
-        raise CoalaError(
-            f"{name} is NaN or infinite in {bad.size} of {len(array)} rows, the first is row "
-            f"{bad[0]}: leave those pairs out"
-        )
-    return array
-
-
-def _labels(value: Any, axis: str) -> list[Any] | None:
-    """Names of the columns or rows of a DataFrame; None of anything else."""
-    labels = getattr(value, axis, None)
-    return None if labels is None or not hasattr(value, "to_numpy") else list(labels)
-
-
-def _require_same_labels(chosen: Any, rejected: Any) -> None:
-    for axis in ("columns", "index"):
-        one, other = _labels(chosen, axis), _labels(rejected, axis)
-        if one is not None and other is not None and one != other:
-            raise CoalaError(
-                f"chosen and rejected must have the same {axis} in the same order; got "
-                f"{one[:5]}... and {other[:5]}...: rows are pairs, columns features"
-            )
-
-
 def _seed(random_state: Any) -> int:
     whole = isinstance(random_state, int | np.integer) and not isinstance(random_state, bool)
     if not whole or not 0 <= random_state < 2**32:
@@ -459,29 +433,3 @@ def _seed(random_state: Any) -> int:
             f"random_state must be an integer from 0 to 2**32 - 1, got {random_state!r}"
         )
     return int(random_state)
-
-
-def _weights(name: str, value: Any, pairs: int) -> np.ndarray:
-    """(n,) weights that are none below zero and not all zero."""
-    weight = as_vector(name, value, pairs)
-    if not (np.isfinite(weight).all() and (weight >= 0).all() and weight.any()):
-        raise CoalaError(f"{name} must be finite, 0 or more, and not all 0")
-    return weight
-
-
-def _features(chosen: Any, rejected: Any) -> PreferenceFeatures:
-    if isinstance(chosen, PreferenceFeatures):
-        raise TypeError("chosen must be features; got PreferenceFeatures: give its two sides")
-    if isinstance(chosen, GroupFeatures):
-        raise TypeError("chosen must be features; got GroupFeatures: coala_jax.select takes groups")
-    _require_same_labels(chosen, rejected)
-    sides = [
-        _finite(name, as_matrix(name, side))
-        for name, side in (("chosen", chosen), ("rejected", rejected))
-    ]
-    if sides[0].shape != sides[1].shape:
-        raise CoalaError(
-            f"chosen and rejected must have one row a pair each; got {sides[0].shape} and "
-            f"{sides[1].shape}"
-        )
-    return PreferenceFeatures(*sides)

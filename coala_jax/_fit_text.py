@@ -46,11 +46,7 @@ class FittedText:
         return reward_function(self.model, name)
 
     def report(self) -> str:
-        """What left-out prompts say of it, as `RewardModel.report` does.
-
-        Raises:
-            CoalaError: too few prompts for any to be left out.
-        """
+        """What left-out prompts say of it, or why there are none, as `RewardModel.report` does."""
         return self.estimator.report()
 
     def save(self, folder: str | os.PathLike[str], *, overwrite: bool = False) -> None:

@@ -127,6 +127,16 @@ def prepare_for(config: Config, features: Features, name: str = "features") -> A
     return pairs
 
 
+def prepare_both(
+    config: Config, features: Features, eval_features: Features | None
+) -> tuple[Arrays, Arrays | None]:
+    """Training and held-out features by `prepare_for`; None where there are no held-out ones."""
+    prepared = prepare_for(config, features)
+    if eval_features is None:
+        return prepared, None
+    return prepared, prepare_for(config, eval_features, "eval_features")
+
+
 def prepare_groups(
     features: GroupFeatures, name: str = "features", *, compact: bool = False
 ) -> GroupArrays:
@@ -181,8 +191,7 @@ def map_arrays(function: Callable[[Arrays], Tree], arrays: Arrays) -> Tree:
         function: of some n of them to a pytree of (n c, ...) arrays, for any c.
         arrays: all of them.
     """
-    found: Tree = _by_block(map_blocks, function, arrays, ())
-    return found
+    return _by_block(map_blocks, function, arrays, ())
 
 
 def sum_arrays(function: Callable[..., Tree], arrays: Arrays, *values: jax.Array) -> Tree:
@@ -193,33 +202,33 @@ def sum_arrays(function: Callable[..., Tree], arrays: Arrays, *values: jax.Array
         arrays: all of them.
         values: arrays whose first axis is theirs.
     """
-    found: Tree = _by_block(sum_blocks, function, arrays, values)
-    return found
+    return _by_block(sum_blocks, function, arrays, values)
 
 
 def max_arrays(function: Callable[..., Tree], arrays: Arrays, *values: jax.Array) -> Tree:
     """The largest values of a function of some pairs or groups; arguments as above."""
-    found: Tree = _by_block(max_blocks, function, arrays, values)
-    return found
+    return _by_block(max_blocks, function, arrays, values)
 
 
 def _by_block(
     over_blocks: Callable[..., Any],
-    function: Callable[..., Any],
+    function: Callable[..., Tree],
     arrays: Arrays,
     values: tuple[jax.Array, ...],
-) -> Any:
+) -> Tree:
     if not arrays.compact:
         return function(arrays, *values)
     dtype = arrays.weight.dtype
 
-    def of_block(block: Arrays, *some: jax.Array) -> Any:
+    def of_block(block: Arrays, *some: jax.Array) -> Tree:
         floats = jax.tree.map(lambda leaf, whole: from_bits(leaf, whole.dtype), block, arrays)
         wide = jax.tree.map(lambda leaf: leaf.astype(dtype), floats)
         return function(dataclasses.replace(wide, mesh=None, compact=False), *some)
 
     width = sum(math.prod(side.shape[1:]) for side in arrays.responses_by_side)
-    return over_blocks(of_block, arrays.mesh, jax.tree.map(as_bits, arrays), *values, width=width)
+    blocks = jax.tree.map(as_bits, arrays)
+    found: Tree = over_blocks(of_block, arrays.mesh, blocks, *values, width=width)
+    return found
 
 
 class ScoredGroups(NamedTuple):

@@ -38,7 +38,6 @@ def cluster_interval(
     values: np.ndarray,
     clusters: Sequence[str],
     weight: np.ndarray | None = None,
-    level: float = LEVEL,
 ) -> Interval:
     """Cluster-robust interval of a mean, with Student's t of (clusters - 1) degrees of freedom.
 
@@ -54,7 +53,6 @@ def cluster_interval(
         values: (n,) such as 1, 0.5 or 0 for a pair ordered right, tied or wrong.
         clusters: (n,) names.
         weight: (n,) weights of the pairs, or None for 1 each.
-        level: coverage.
 
     Returns:
         The mean and the interval, not clipped to [0, 1].
@@ -65,7 +63,7 @@ def cluster_interval(
     mean, error, count = _clustered(values, clusters, weight)
     if count < 2:
         return Interval(mean, float("nan"), float("nan"))
-    reach = float(stdtrit(count - 1, (1 + level) / 2) * error)
+    reach = float(stdtrit(count - 1, (1 + LEVEL) / 2) * error)
     return Interval(mean, mean - reach, mean + reach)
 
 

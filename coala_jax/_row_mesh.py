@@ -49,14 +49,10 @@ def row_mesh_of(value: Any) -> RowMesh | None:
     Raises:
         CoalaError: it is so within a `jax.shard_map`, whose devices have their own rows to work on.
     """
-    if isinstance(value, jax.core.Tracer) or not isinstance(value, jax.Array):
+    mesh = _mesh_of(value)
+    if mesh is None or not value.sharding.spec or value.sharding.spec[0] is None:
         return None
-    sharding = value.sharding
-    if not isinstance(sharding, NamedSharding) or not sharding.spec or sharding.spec[0] is None:
-        return None
-    first, mesh = sharding.spec[0], sharding.mesh
-    if not isinstance(mesh, Mesh):
-        return None
+    first = value.sharding.spec[0]
     found = RowMesh(mesh, first if isinstance(first, tuple) else (first,))
     if found.parts == 1:
         return None
@@ -67,12 +63,16 @@ def row_mesh_of(value: Any) -> RowMesh | None:
 
 def copies_mesh_of(value: Any) -> Mesh | None:
     """The devices of which each has all of an array; None on one device, or under jit."""
+    mesh = _mesh_of(value)
+    return mesh if mesh is not None and value.is_fully_replicated and mesh.size > 1 else None
+
+
+def _mesh_of(value: Any) -> Mesh | None:
+    """The devices that an array has been put on by name."""
     if isinstance(value, jax.core.Tracer) or not isinstance(value, jax.Array):
         return None
-    sharding = value.sharding
-    if not isinstance(sharding, NamedSharding) or not isinstance(sharding.mesh, Mesh):
-        return None
-    return sharding.mesh if value.is_fully_replicated and sharding.mesh.size > 1 else None
+    mesh = value.sharding.mesh if isinstance(value.sharding, NamedSharding) else None
+    return mesh if isinstance(mesh, Mesh) else None
 
 
 def parts_of(mesh: RowMesh | None) -> int:

@@ -7,7 +7,7 @@ import functools
 import jax
 
 from coala_jax._gradients import require_gradient, require_solved
-from coala_jax._group_inputs import Arrays, prepare_for
+from coala_jax._group_inputs import Arrays, prepare_both
 from coala_jax._inputs import key_or_default, prepare_params, require_kind
 from coala_jax._solution import History, Phase1Solution, Phase2Solution, Solution, Stats
 from coala_jax._types import Config, Features, Params
@@ -67,9 +67,7 @@ def solve(
     config.require_phases_agree()
     refuse_what_cannot_fit(features, config)
     # Outside of jit, under which no array says where its rows lie.
-    prepared, held_out = prepare_for(config, features), None
-    if eval_features is not None:
-        held_out = prepare_for(config, eval_features, "eval_features")
+    prepared, held_out = prepare_both(config, features, eval_features)
     params, prepared = require_gradient((prepare_params(params), prepared))
     inputs = (params, prepared, key_or_default(key), gates, held_out)
     return require_solved(_solve(*inputs, config))
@@ -99,7 +97,7 @@ def refine_gates(
     eval_features: Features | None = None,
     max_rounds: int = 10,
 ) -> Solution:
-    """`solve` with gates that the network itself has moved to.
+    """`solve` with gates that the network itself has moved to; docs/solver.md, Program, says why.
 
     Phase I is solved, its network descends its own objective across the cones, and the gates that
     it arrives at make the next program, as long as each lowers the objective by 0.1 %; the strength

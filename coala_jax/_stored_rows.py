@@ -77,11 +77,6 @@ class StoredRows:
         """(n, d)."""
         return len(self._places), self._pieces[0].shape[1]
 
-    @property
-    def size(self) -> int:
-        """Numbers in all."""
-        return len(self._places) * self._pieces[0].shape[1]
-
     def __len__(self) -> int:
         return len(self._places)
 

@@ -285,6 +285,18 @@ class Config:
         return get_loss(self.phase1_loss)
 
 
+def settings_record(params: Params, config: Config) -> dict[str, Any]:
+    """``params`` and ``config`` of a solve as files record them; a loss of one's own as a text."""
+    known = bool | int | str | None
+    return {
+        "params": {name: float(leaf) for name, leaf in params._asdict().items()},
+        "config": {
+            name: value if isinstance(value, known) else str(value)
+            for name, value in vars(config).items()
+        },
+    }
+
+
 def float_dtype() -> jnp.dtype:
     """Dtype of all statistics and of the solver: float32, or float64 where x64 is on."""
     return jnp.zeros((), float).dtype

@@ -25,7 +25,7 @@ import numpy as np
 from coala_jax import _stored_rows as stored_rows
 from coala_jax._types import Config
 from coala_jax.study._constant_columns import constant_columns
-from coala_jax.study._experiment import _rows
+from coala_jax.study._experiment import _placed
 from coala_jax.study._pairs import read_pairs
 def status(name):  # of this process alone: ru_maxrss begins at what its parent has
     with open("/proc/self/status") as lines:
@@ -33,7 +33,8 @@ def status(name):  # of this process alone: ru_maxrss begins at what its parent 
 def on_device(store):
     pairs = read_pairs(store)
     constant_columns(pairs)
-    return pairs, _rows(pairs, np.arange(len(pairs.keys)) % 4 > 0, Config(rows="compact"))
+    wanted = np.arange(len(pairs.keys)) % 4 > 0
+    return pairs, _placed(pairs, pairs, wanted, Config(rows="compact"))
 stored_rows.BLOCK_BYTES = 1 << 20
 on_device(sys.argv[1])  # what the first call compiles is not of the rows
 before = status("VmRSS")

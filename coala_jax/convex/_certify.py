@@ -66,7 +66,7 @@ def certify(
     *,
     config: Config = Config(),
 ) -> CertificateReport:
-    """Recompute a certificate from the features it speaks of, trusting none of its claims.
+    """Recompute a certificate of eq 3 from the features it speaks of, trusting none of its claims.
 
     Rows, patterns and labels come from `features` and the certificate's `center`, `scale` and
     `gates`. Its dual point is rescaled until it is feasible, and a second one is derived from its

@@ -34,7 +34,8 @@ def regularization_path(
     """Phase I at several group-lasso strengths, on one program (scikit-learn's `lasso_path`).
 
     Gates, linear system, cones and lambda_max are prepared once; every solve starts from
-    the splits, multipliers and penalties of the one before. Order the strengths from high to low:
+    the splits, multipliers and penalties of the one before, as in Friedman, Hastie & Tibshirani
+    (2010, section 2.5). Order the strengths from high to low:
     the network then grows from nothing. Neighbours a fifth apart save steps over single solves;
     where strengths halve from one to the next there is little to inherit.
 

@@ -20,20 +20,21 @@ from coala_jax._head import ACCOUNT, TRAINED_ON, load_head, save_head
 from coala_jax._intervals import Interval, cluster_interval
 from coala_jax._json import json_text, valid_json
 from coala_jax._status import Status
-from coala_jax._types import Config, GroupFeatures, Params
+from coala_jax._types import Config, GroupFeatures, Params, settings_record
 from coala_jax._verdict import interval_text
 from coala_jax._version import __version__
 from coala_jax.backbones import Backbone, load_backbone
 from coala_jax.data import PromptFingerprint, ResponseRow
-from coala_jax.data._split import eval_mask, prompt_sha256
+from coala_jax.data._split import prompt_sha256
 from coala_jax.decoding import TextRewardModel
 from coala_jax.decoding._prompts import Prompt, answered_texts, chat_of
 from coala_jax.features import ExtractSettings
 from coala_jax.features._identity import DECIDE_NOTHING
 from coala_jax.features._responses import features_of_responses
 from coala_jax.features._settings import feature_identity
-from coala_jax.improvement._rewarding import GIVEN, RewardFunction, name_of
-from coala_jax.improvement._rollouts import Asked, Rollout, Sampler, rewarded_answers
+from coala_jax.improvement._asked import Asked, split_prompts
+from coala_jax.improvement._rewarding import RewardFunction, name_of
+from coala_jax.improvement._rollouts import Rollout, Sampler, rewarded_answers
 from coala_jax.improvement._settings import PLAIN, ImproveError, ImproveSettings, Way
 from coala_jax.selection import select
 
@@ -41,7 +42,6 @@ from coala_jax.selection import select
 HELD_OUT_DRAWS = 1 << 30
 SETTINGS, ROUND, ROLLOUTS = "settings.json", "round.json", "rollouts.jsonl"
 HEAD, FEATURES = "head", "features.npz"
-_FEWEST_PROMPTS = 2
 # Of as many a mean has a standard error of a quarter of the spread.
 _FEW_PROMPTS = 16
 # Settings that decide no text and no head: more rounds, or less memory, may be asked for later.
@@ -162,7 +162,7 @@ def improve(
     """
     if not callable(reward_fn):
         raise TypeError(f"reward_fn must be a function, got {reward_fn!r}")
-    train, unseen = _split(prompts, held_out, settings.seed)
+    train, unseen = split_prompts(prompts, held_out, settings.seed)
     if not isinstance(backbone, Backbone):
         backbone = load_backbone(backbone)
     folder = Path(out)
@@ -293,7 +293,7 @@ class _Work(NamedTuple):
                 f"round {number}: the reward function gave no reward at all; {self.mend(number)}"
             )
         joined = np.concatenate(responses, axis=1)
-        names = [prompt_sha256(_text(asked)) for asked in self.train]
+        names = [asked.sha256 for asked in self.train]
         groups = GroupFeatures(joined[some], np.where(mask, scores, 0)[some], mask=mask[some])
         return groups, list(itertools.compress(names, some))
 
@@ -318,8 +318,7 @@ class _Work(NamedTuple):
             "coala_jax": __version__,
             "identity": identity._asdict(),
             "temperature": choice.candidate.temperature,
-            "params": {name: float(leaf) for name, leaf in choice.params._asdict().items()},
-            "config": {name: str(value) for name, value in vars(choice.config).items()},
+            **settings_record(choice.params, choice.config),
             "choice": str(choice),
             "status": status.name,
             TRAINED_ON: prompts.text,
@@ -350,80 +349,6 @@ def mean_reward(rollouts: Sequence[Rollout], asked: Sequence[Asked]) -> Interval
         raise ImproveError("the reward function gave no reward at all")
     rewards, names = zip(*values, strict=True)
     return cluster_interval(np.array(rewards), names)
-
-
-def _split(
-    prompts: Sequence[Prompt | Mapping[str, Any]],
-    held_out: Sequence[Prompt | Mapping[str, Any]] | float,
-    seed: int,
-) -> tuple[list[Asked], list[Asked]]:
-    """Training and held-out prompts.
-
-    Raises:
-        ImproveError: too few of either, or a prompt that is in both.
-    """
-    asked = _asked("prompts", prompts)
-    if isinstance(held_out, float):
-        if not 0 < held_out < 1:
-            raise ImproveError(f"held_out={held_out!r} must be a share above 0 and below 1")
-        mask = eval_mask([prompt_sha256(_text(each)) for each in asked], held_out, seed)
-        unseen = [each for each, out in zip(asked, mask, strict=True) if out]
-        asked = [each for each, out in zip(asked, mask, strict=True) if not out]
-    else:
-        unseen = _asked("held_out", held_out)
-        known = {prompt_sha256(_text(each)) for each in asked}
-        both = [each.name for each in unseen if prompt_sha256(_text(each)) in known]
-        if both:
-            raise ImproveError(
-                f"held_out: {len(both)} of the prompts, the first is {both[0]}, are trained on too"
-            )
-    for name, some in (("prompts", asked), ("held_out", unseen)):
-        if len(some) < _FEWEST_PROMPTS:
-            share = ""
-            if isinstance(held_out, float):
-                share = f", of {len(prompts)} of which {held_out:g} are held out by a hash of each,"
-            raise ImproveError(
-                f"{name}: {len(some)} prompts{share} are too few; give more: at least "
-                f"{_FEWEST_PROMPTS} different ones to train on and as many held out"
-            )
-    return asked, unseen
-
-
-def _asked(name: str, prompts: Sequence[Prompt | Mapping[str, Any]]) -> list[Asked]:
-    """Prompts with their columns: all have the same, None where a row has none.
-
-    Raises:
-        ImproveError: a row without a prompt, a name that stands twice, or a column that is called
-            as what reward functions are given.
-    """
-    if isinstance(prompts, str) or not isinstance(prompts, Sequence):
-        raise TypeError(f"{name} must be a sequence of prompts, got {type(prompts).__name__}")
-    rows = [dict(each) if isinstance(each, Mapping) else {"prompt": each} for each in prompts]
-    for number, row in enumerate(rows):
-        if "prompt" not in row:
-            raise ImproveError(f"{name}: row {number} has no prompt, but {', '.join(row)}")
-    columns = [key for key in dict.fromkeys(key for row in rows for key in row) if key != "prompt"]
-    if taken := [key for key in columns if key in GIVEN]:
-        raise ImproveError(
-            f"{name}: column {taken[0]!r} is what reward functions are given of the answers; "
-            "rename it"
-        )
-    found: dict[str, Asked] = {}
-    for number, row in enumerate(rows):
-        own = row.get("id")
-        title = f"{name} {number}" if own is None else str(own)
-        if title in found:
-            raise ImproveError(f"{name}: id {title!r} stands twice; give each row its own, or none")
-        found[title] = Asked(title, row["prompt"], {key: row.get(key) for key in columns})
-    return list(found.values())
-
-
-def _text(asked: Asked) -> str:
-    """A prompt as text that tells it from others."""
-    if isinstance(asked.prompt, str):
-        return asked.prompt
-    turns = [turn if isinstance(turn, Mapping) else turn.as_dict() for turn in asked.prompt]
-    return json.dumps([[str(turn.get(key)) for key in ("role", "content")] for turn in turns])
 
 
 def _extraction(
@@ -457,7 +382,7 @@ def _keep_settings(
     """
     digest = hashlib.sha256()
     for each in (*train, *unseen):
-        digest.update(json.dumps([each.name, _text(each)]).encode())
+        digest.update(json.dumps([each.name, each.text]).encode())
     identity = feature_identity(backbone, extraction)._asdict()
     now = {
         "version": __version__,

@@ -24,22 +24,9 @@ from coala_jax.decoding import (
 )
 from coala_jax.decoding._prompts import Prompt
 from coala_jax.decoding._resumed_lines import open_lines
+from coala_jax.improvement._asked import Asked
 from coala_jax.improvement._rewarding import RewardFunction, reward_answers
 from coala_jax.improvement._settings import BEST_OF_N, PLAIN, ImproveError, ImproveSettings, Way
-
-
-class Asked(NamedTuple):
-    """A prompt to answer.
-
-    Attributes:
-        name: of it, for messages and files.
-        prompt: a text, or the messages of a conversation.
-        columns: what its row has beside it, for the reward function.
-    """
-
-    name: str
-    prompt: Prompt
-    columns: Mapping[str, Any]
 
 
 class Rollout(NamedTuple):

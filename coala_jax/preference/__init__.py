@@ -1,6 +1,7 @@
 """Phase II: the COALA preference loss, its optimum and reward metrics."""
 
-from coala_jax.preference._finetune import accuracy, evaluate, finetune
+from coala_jax.preference._evaluate import accuracy, evaluate
+from coala_jax.preference._finetune import finetune
 from coala_jax.preference._newton import NewtonResult, newton_optimum
 from coala_jax.preference._objective import (
     GroupProblem,

@@ -12,24 +12,18 @@ import optax
 from jax import lax
 
 from coala_jax._gradients import in_reverse_mode, require_solved
-from coala_jax._group_inputs import Arrays, GroupArrays, fitted_arrays, prepare_for
+from coala_jax._group_inputs import Arrays, fitted_arrays, prepare_both
 from coala_jax._head import Head, require_one_head, term_weights, with_term_weights
 from coala_jax._inputs import input_status, key_or_default, prepare_params, require_kind
 from coala_jax._row_mesh import parts_of
 from coala_jax._solution import Phase2History, Phase2Solution, Phase2Stats, RewardMetrics
 from coala_jax._status import Status
-from coala_jax._types import Config, Features, GroupFeatures, Params
-from coala_jax.preference._excess import Excess, excess_bound, in_blocks
+from coala_jax._types import Config, Features, Params
+from coala_jax.preference._evaluate import Measured, measured, metrics
+from coala_jax.preference._excess import BlockedRows, Excess, excess_bound, in_blocks
 from coala_jax.preference._implicit import differentiable_theta2
-from coala_jax.preference._objective import (
-    Problem,
-    objective,
-    objective_change,
-    preference_loss,
-    problem_of,
-)
-from coala_jax.preference._rewards import ordered_metrics, weighted_metrics
-from coala_jax.preference._terms import balanced_terms, terms_by_side
+from coala_jax.preference._objective import Problem, objective, objective_change
+from coala_jax.preference._terms import balanced_terms
 
 # An epoch that raises the objective is undone, its moments are forgotten and the step is halved;
 # every epoch that lowers it lets the step grow, at first to learning_rate and on to _LARGEST_SCALE
@@ -51,18 +45,15 @@ class _Inputs(NamedTuple):
     eval_features: Arrays | None
 
 
-class _Measured(NamedTuple):
-    """First-layer outputs of all responses, and what the loss needs beside them.
+class _Fit(NamedTuple):
+    """What all epochs share: what training and held-out pairs are measured by, and the steps."""
 
-    Attributes:
-        terms: of chosen and rejected responses, (n, k) each, or of groups, (n, g, k).
-        arrays: pairs or groups; their weights are NaN where they, or the head, are not finite.
-        problem: of Phase II.
-    """
-
-    terms: tuple[jax.Array, ...]
-    arrays: Arrays
-    problem: Problem
+    params: Params
+    train: Measured
+    held_out: Measured | None
+    blocked: BlockedRows
+    optimizer: optax.GradientTransformation
+    batch_size: int | None
 
 
 class _Loop(NamedTuple):
@@ -127,9 +118,7 @@ def finetune(
     require_kind("config", config, Config)
     require_one_head(head)
     with jax.default_matmul_precision("highest"):
-        prepared, held_out = prepare_for(config, features), None
-        if eval_features is not None:
-            held_out = prepare_for(config, eval_features, "eval_features")
+        prepared, held_out = prepare_both(config, features, eval_features)
         params = prepare_params(params)
     return phase2_of(params, head, prepared, held_out, config, key_or_default(key))
 
@@ -160,13 +149,13 @@ def _finetune(
 ) -> Phase2Solution:
     if config.phase2_objective == "none":
         inputs = _Inputs(params, head, term_weights(head), features, eval_features)
-        measured, _ = _train(lax.stop_gradient(inputs), config, key)
-        return dataclasses.replace(measured, head=head)
+        unchanged, _ = _train(lax.stop_gradient(inputs), config, key)
+        return dataclasses.replace(unchanged, head=head)
     balanced, theta2 = balanced_terms(head, fitted_arrays(config, features))
     # Gradients are those of the optimum; they do not enter the iteration.
     inputs = _Inputs(params, balanced, theta2, features, eval_features)
     trained, theta2 = _train(lax.stop_gradient(inputs), config, key)
-    problem = _measured(params, balanced, features, config).problem
+    problem = measured(params, balanced, features, config).problem
     theta2 = differentiable_theta2(params, problem, theta2, trained.status == Status.SOLVED)
     return dataclasses.replace(trained, head=with_term_weights(balanced, theta2))
 
@@ -175,8 +164,8 @@ def _train(inputs: _Inputs, config: Config, key: jax.Array) -> tuple[Phase2Solut
     """AdamW on the second layer of a balanced head, and the weights of terms that it ends at."""
     params, head, start, features, eval_features = inputs
     status = input_status(params, features, head)
-    train = _measured(params, head, features, config)
-    held_out = None if eval_features is None else _measured(params, head, eval_features, config)
+    train = measured(params, head, features, config)
+    held_out = None if eval_features is None else measured(params, head, eval_features, config)
     optimizer = optax.chain(
         optax.scale_by_adam(),
         optax.add_decayed_weights(params.weight_decay),
@@ -185,34 +174,7 @@ def _train(inputs: _Inputs, config: Config, key: jax.Array) -> tuple[Phase2Solut
     entries = config.max_epochs + 1
     valid = status == Status.SOLVED
     blocked = in_blocks(train.problem, parts_of(features.mesh))
-
-    def record(
-        history: Phase2History, epoch: jax.Array, value: jax.Array, theta2: jax.Array
-    ) -> Phase2History:
-        entry = Phase2History(
-            # The monotone value, free of the rounding of its sum.
-            _metrics(params, train, theta2)._replace(loss=value),
-            None if held_out is None else _metrics(params, held_out, theta2),
-        )
-        return jax.tree.map(lambda trace, x: trace.at[epoch].set(x), history, entry)
-
-    def advance(loop: _Loop) -> _Loop:
-        key, epoch_key = jax.random.split(loop.key)
-        theta2, moments = _run_epoch(
-            params, train.problem, optimizer, config.batch_size, loop, epoch_key
-        )
-        accepted = objective_change(params, train.problem, loop.theta2, theta2) <= 0
-        theta2 = jnp.where(accepted, theta2, loop.theta2)
-        # The exact change decides; the rounding of the sum is not shown as a rise.
-        value = jnp.minimum(objective(params, train.problem, theta2), loop.value)
-        excess = excess_bound(params, blocked, theta2, value)
-        fresh = optimizer.init(theta2)
-        moments = jax.tree.map(lambda a, b: jnp.where(accepted, a, b), moments, fresh)
-        grown = jnp.minimum(_GROWTH * loop.step_scale, _LARGEST_SCALE)
-        step_scale = jnp.where(accepted, grown, _SHRINK * loop.step_scale)
-        epoch = loop.epoch + 1
-        history = record(loop.history, epoch, value, theta2)
-        return _Loop(theta2, value, excess, moments, step_scale, history, epoch, key)
+    fit = _Fit(params, train, held_out, blocked, optimizer, config.batch_size)
 
     def unfinished(loop: _Loop) -> jax.Array:
         improvable = (loop.excess.bound > tolerance) & ~_is_unprovable(loop.excess, tolerance)
@@ -231,11 +193,11 @@ def _train(inputs: _Inputs, config: Config, key: jax.Array) -> tuple[Phase2Solut
         excess=excess_bound(params, blocked, start, value),
         moments=optimizer.init(start),
         step_scale=jnp.ones_like(value),
-        history=record(empty, none, value, start),
+        history=_recorded(fit, empty, none, value, start),
         epoch=none,
         key=key,
     )
-    last = lax.while_loop(unfinished, advance, first)
+    last = lax.while_loop(unfinished, lambda loop: _next_epoch(fit, loop), first)
     ended = _ended(last.excess, tolerance, last.value)
     if config.phase2_objective == "none":
         ended = jnp.where(ended == Status.BREAKDOWN, ended, Status.SOLVED)
@@ -244,6 +206,37 @@ def _train(inputs: _Inputs, config: Config, key: jax.Array) -> tuple[Phase2Solut
         status, last.epoch, last.value, last.excess.gradient_norm, last.excess.bound
     )
     return Phase2Solution(head, status, stats, last.history), last.theta2
+
+
+def _recorded(
+    fit: _Fit, history: Phase2History, epoch: jax.Array, value: jax.Array, theta2: jax.Array
+) -> Phase2History:
+    """The history with the metrics after an epoch, whose loss is the monotone value."""
+    entry = Phase2History(
+        # Free of the rounding of its sum.
+        metrics(fit.params, fit.train, theta2)._replace(loss=value),
+        None if fit.held_out is None else metrics(fit.params, fit.held_out, theta2),
+    )
+    return jax.tree.map(lambda trace, x: trace.at[epoch].set(x), history, entry)
+
+
+def _next_epoch(fit: _Fit, loop: _Loop) -> _Loop:
+    """One more pass over the rows, undone where it raises the objective."""
+    params, problem = fit.params, fit.train.problem
+    key, epoch_key = jax.random.split(loop.key)
+    theta2, moments = _run_epoch(fit, loop, epoch_key)
+    accepted = objective_change(params, problem, loop.theta2, theta2) <= 0
+    theta2 = jnp.where(accepted, theta2, loop.theta2)
+    # The exact change decides; the rounding of the sum is not shown as a rise.
+    value = jnp.minimum(objective(params, problem, theta2), loop.value)
+    excess = excess_bound(params, fit.blocked, theta2, value)
+    fresh = fit.optimizer.init(theta2)
+    moments = jax.tree.map(lambda a, b: jnp.where(accepted, a, b), moments, fresh)
+    grown = jnp.minimum(_GROWTH * loop.step_scale, _LARGEST_SCALE)
+    step_scale = jnp.where(accepted, grown, _SHRINK * loop.step_scale)
+    epoch = loop.epoch + 1
+    history = _recorded(fit, loop.history, epoch, value, theta2)
+    return _Loop(theta2, value, excess, moments, step_scale, history, epoch, key)
 
 
 def _is_unprovable(excess: Excess, tolerance: jax.Array) -> jax.Array:
@@ -261,106 +254,9 @@ def _ended(excess: Excess, tolerance: jax.Array, value: jax.Array) -> jax.Array:
     )
 
 
-def evaluate(
-    params: Params,
-    head: Head,
-    features: Features,
-    *,
-    config: Config = Config(),
-) -> RewardMetrics:
-    """How well a head orders pairs: what `solve` records of `eval_features`, of any head and pairs.
-
-    Of groups it is their pairs of members with different scores, each group as much as its weight.
-
-    `loss` has the ridge on theta2 as it stands: it is Phase II's objective where `finetune` or
-    `solve` has scaled the neurons and there is no linear path, whose coefficient counts as 1 here.
-    The other metrics depend on the rewards alone.
-
-    Args:
-        params: `beta`, `gamma` and `ridge` are read.
-        head: takes raw features of width d.
-        features: pairs, (n, d), or groups, (n, k, d).
-        config: `phase2_objective` is read, of groups `phase1_loss` and `advantage`.
-
-    Returns:
-        Scalars; NaN for values that `solve` would not take, such as negative weights.
-
-    Raises:
-        TypeError, ValueError: shapes or dtypes that do not fit, with the argument named.
-
-    Example:
-        >>> import coala_jax, numpy as np
-        >>> rng = np.random.default_rng(0)
-        >>> chosen, rejected = rng.normal(0.5, 1, (64, 4)), rng.normal(0, 1, (64, 4))
-        >>> head = coala_jax.ConvexHead(np.eye(4), np.ones(4), np.ones(4), np.zeros(4))
-        >>> features = coala_jax.PreferenceFeatures(chosen, rejected)
-        >>> metrics = coala_jax.evaluate(coala_jax.Params(), head, features)
-        >>> float(metrics.accuracy)
-        0.765625
-    """
-    require_kind("config", config, Config)
-    require_one_head(head)
-    with jax.default_matmul_precision("highest"):
-        params, prepared = prepare_params(params), prepare_for(config, features)
-        metrics = _metrics(params, _measured(params, head, prepared, config), term_weights(head))
-        valid = input_status(params, prepared) == Status.SOLVED
-        return jax.tree.map(lambda metric: jnp.where(valid, metric, jnp.nan), metrics)
-
-
-def accuracy(head: Head, features: Features) -> jax.Array:
-    """The share of pairs that a head orders right, ties half, by weight: a scalar.
-
-    Args:
-        head: takes raw features of width d.
-        features: pairs, (n, d), or groups, (n, k, d), of which pairs of members with different
-            scores count, each group as much as its weight.
-
-    Raises:
-        TypeError, ValueError: as for `evaluate`.
-
-    Example:
-        >>> import coala_jax, numpy as np
-        >>> rng = np.random.default_rng(0)
-        >>> chosen, rejected = rng.normal(0.5, 1, (64, 4)), rng.normal(0, 1, (64, 4))
-        >>> head = coala_jax.ConvexHead(np.eye(4), np.ones(4), np.ones(4), np.zeros(4))
-        >>> features = coala_jax.PreferenceFeatures(chosen, rejected)
-        >>> float(coala_jax.accuracy(head, features))
-        0.765625
-    """
-    config = Config(phase1_loss="listwise") if isinstance(features, GroupFeatures) else Config()
-    return evaluate(Params(), head, features, config=config).accuracy
-
-
-def _measured(params: Params, head: Head, arrays: Arrays, config: Config) -> _Measured:
-    """Weights, and so all figures, are NaN where the arrays or the head are not finite."""
-    finite = input_status(params, arrays, head) != Status.NOT_FINITE_INPUT
-    weight = jnp.where(finite, arrays.weight, jnp.nan)
-    arrays = dataclasses.replace(arrays, weight=weight)
-    problem = problem_of(params, head, arrays, config)
-    return _Measured(terms_by_side(head, arrays), arrays, problem)
-
-
-def _metrics(params: Params, measured: _Measured, theta2: jax.Array) -> RewardMetrics:
-    losses = {
-        "loss": objective(params, measured.problem, theta2),
-        "log_loss": preference_loss(params, measured.problem, theta2),
-    }
-    if isinstance(measured.arrays, GroupArrays):
-        rewards = measured.terms[0] @ theta2
-        return ordered_metrics(rewards, measured.arrays, beta=params.beta, **losses)
-    chosen, rejected = (terms @ theta2 for terms in measured.terms)
-    return weighted_metrics(chosen, rejected, measured.arrays.weight, beta=params.beta, **losses)
-
-
-def _run_epoch(
-    params: Params,
-    problem: Problem,
-    optimizer: optax.GradientTransformation,
-    batch_size: int | None,
-    loop: _Loop,
-    key: jax.Array,
-) -> tuple[jax.Array, optax.OptState]:
+def _run_epoch(fit: _Fit, loop: _Loop, key: jax.Array) -> tuple[jax.Array, optax.OptState]:
     """One pass over the rows in shuffled batches; (theta2, moments) after it."""
+    params, problem, batch_size = fit.params, fit.train.problem, fit.batch_size
 
     def step(
         carry: tuple[jax.Array, optax.OptState], batch: Problem
@@ -368,7 +264,9 @@ def _run_epoch(
         theta2, moments = carry
         gradient = jax.grad(lambda t: objective(params, batch, t))(theta2)
         # In units of the log-odds: a step means the same at every beta.
-        updates, moments = optimizer.update(gradient / params.beta, moments, params.beta * theta2)
+        updates, moments = fit.optimizer.update(
+            gradient / params.beta, moments, params.beta * theta2
+        )
         return (theta2 + loop.step_scale * updates / params.beta, moments), None
 
     rows = problem.weight.shape[0]

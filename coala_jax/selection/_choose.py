@@ -69,17 +69,11 @@ def choose_strengths(
         >>> bool(choice.candidate.log_loss < np.log(2))
         True
     """
-    require_kind("params", params, Params)
-    require_kind("config", config, Config)
-    refuse_what_cannot_fit(features, config)
-    arrays = prepare_for(config, features)
+    arrays = _checked(params, features, config, grid, folds, rule)
     row_weight = on_host(arrays.weight).astype(np.float64)
     row_names = group_names(groups, len(row_weight), row_weight)
     if groups is None:
         row_names = with_copies(arrays, row_names)
-    _require_settings(config, grid, folds, rule)
-    config.require_phases_agree()
-    require_better_chosen(config, params, arrays)
     judged = judged_pairs(arrays)
     weight, names = judged.weight, tuple(row_names[row] for row in judged.row)
     # What is chosen is not read, so that it cannot be wrong.
@@ -257,6 +251,20 @@ def group_names(
                 f"groups must name the group of each pair; got {name!r} for pair {index}"
             )
     return tuple(map(str, given))
+
+
+def _checked(
+    params: Params, features: Features, config: Config, grid: Grid, folds: int, rule: Rule
+) -> Arrays:
+    """Features that strengths can be chosen on with these settings, prepared."""
+    require_kind("params", params, Params)
+    require_kind("config", config, Config)
+    refuse_what_cannot_fit(features, config)
+    arrays = prepare_for(config, features)
+    _require_settings(config, grid, folds, rule)
+    config.require_phases_agree()
+    require_better_chosen(config, params, arrays)
+    return arrays
 
 
 def _require_settings(config: Config, grid: Grid, folds: int, rule: Rule) -> None:

@@ -57,7 +57,8 @@ def select(
     chosen, the network being zero; then, beside it, the group-lasso strength, with and without
     Phase II: every other strength of the grid from high to low, until two in a row were no better
     than the best before, then the neighbours of the best. Candidates are compared by the
-    Bradley-Terry log loss of the left-out pairs, each at the temperature that suits it best. Folds
+    Bradley-Terry log loss of the left-out pairs, each at the temperature that suits it best (Guo et
+    al. 2017), by the rule of one standard error (Breiman et al. 1984, section 3.4.3). Folds
     are solved to a residual of 20 % and without a certificate; the solution has one. Runs folds on
     the host: not under jit or vmap.
 

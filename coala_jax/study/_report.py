@@ -12,6 +12,7 @@ from coala_jax._intervals import cluster_interval, share_interval
 from coala_jax._machine import device, versions
 from coala_jax._solution import Phase1History, RewardMetrics
 from coala_jax._status import Status
+from coala_jax._types import settings_record
 from coala_jax._verdict import Unseen
 from coala_jax.convex._flops import admm_flops
 from coala_jax.selection import Candidate, Choice
@@ -19,7 +20,6 @@ from coala_jax.study._baselines import RIDGE_GRID, weighted_mean
 from coala_jax.study._experiment import Experiment
 from coala_jax.study._held_out_bins import margin_histogram, reliability
 from coala_jax.study._learning_curve import LearningCurve
-from coala_jax.study._pairs import PairSet
 from coala_jax.study._timed_phases import Seconds
 
 
@@ -86,10 +86,7 @@ def build_report(
             ),
         },
         "learning_curve": curve,
-        "params": {
-            name: float(leaf) for name, leaf in experiment.settings.params._asdict().items()
-        },
-        "config": dict(vars(experiment.settings.config)),
+        **settings_record(experiment.settings.params, experiment.settings.config),
         "versions": versions(),
         "device": device(),
     }
@@ -161,41 +158,30 @@ def _traces(metrics: RewardMetrics | Phase1History) -> dict[str, list[float]]:
 
 
 def _baseline(experiment: Experiment) -> dict[str, Any]:
+    """What the linear probe and the length rule reach, and the head less that."""
     correct, held = experiment.correct, experiment.eval
     probe, rule = experiment.probe, experiment.length_rule
-    return {
-        "linear_probe_accuracy": _accuracy(correct.probe, held),
-        "linear_probe_interval": _interval(correct.probe, held),
+    found: dict[str, Any] = {
         "linear_probe_ridge": None if probe is None else probe.ridge,
         "linear_probe_validation": None
         if probe is None
         else {
             f"{ridge:.3g}": share for ridge, share in zip(RIDGE_GRID, probe.validation, strict=True)
         },
-        "length_accuracy": _accuracy(correct.length, held),
-        "length_interval": _interval(correct.length, held),
         "length_rule": None if rule is None else ("longer" if rule.longer else "shorter"),
-        "head_minus_linear_probe": _difference(correct.head, correct.probe, held),
-        "head_minus_length": _difference(correct.head, correct.length, held),
     }
-
-
-def _accuracy(correct: np.ndarray | None, pairs: PairSet) -> float | None:
-    return None if correct is None else weighted_mean(correct, pairs.weight)
-
-
-def _interval(correct: np.ndarray | None, pairs: PairSet) -> dict[str, float] | None:
-    if correct is None:
-        return None
-    return share_interval(correct, pairs.keys, pairs.weight)._asdict()
-
-
-def _difference(
-    correct: np.ndarray, other: np.ndarray | None, pairs: PairSet
-) -> dict[str, float] | None:
-    if other is None:
-        return None
-    return cluster_interval(correct - other, pairs.keys, pairs.weight)._asdict()
+    for key, right in (("linear_probe", correct.probe), ("length", correct.length)):
+        accuracy = interval = less = None
+        if right is not None:
+            accuracy = weighted_mean(right, held.weight)
+            interval = share_interval(right, held.keys, held.weight)._asdict()
+            less = cluster_interval(correct.head - right, held.keys, held.weight)._asdict()
+        found |= {
+            f"{key}_accuracy": accuracy,
+            f"{key}_interval": interval,
+            f"head_minus_{key}": less,
+        }
+    return found
 
 
 def _counts(counts: Mapping[str, int] | None) -> dict[str, int] | None:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from coala_jax._group_inputs import Arrays, prepare_for
+from coala_jax._group_inputs import prepare_both
 from coala_jax._inputs import prepare_params
 from coala_jax._row_mesh import on_host
 from coala_jax._solution import Phase1Solution, Phase2Solution, Stats
@@ -62,19 +62,17 @@ def run_phases(
     refuse_what_cannot_fit(features, config)
     # Where rows lie is known outside of any jit alone.
     with jax.default_matmul_precision("highest"):
-        arrays = prepare_for(config, features)
-        held_out = prepare_for(config, eval_features, "eval_features")
-
-    def first(params: Params, arrays: Arrays, key: jax.Array) -> Phase1Solution:
-        return phase1_of(params, arrays, config, key, None)
-
-    def second(
-        params: Params, phase1: Phase1Solution, arrays: Arrays, held_out: Arrays, key: jax.Array
-    ) -> Phase2Solution:
-        return phase2_of(params, phase1.head, arrays, held_out, config, key)
-
-    phase1, seconds1 = _timed(first, params, arrays, gate_key)
-    phase2, seconds2 = _timed(second, params, phase1, arrays, held_out, batch_key)
+        arrays, held_out = prepare_both(config, features, eval_features)
+    phase1, seconds1 = _timed(
+        lambda params, arrays, key: phase1_of(params, arrays, config, key, None),
+        *(params, arrays, gate_key),
+    )
+    phase2, seconds2 = _timed(
+        lambda params, head, arrays, held_out, key: phase2_of(
+            params, head, arrays, held_out, config, key
+        ),
+        *(params, phase1.head, arrays, held_out, batch_key),
+    )
     return TimedPhases(_told(phase1), _told(phase2), seconds1, seconds2)
 
 

@@ -11,7 +11,7 @@ import pytest
 from coala_jax.backbones import load_backbone
 from coala_jax.decoding import GenerationConfig, TextRewardModel
 from coala_jax.improvement import ImproveError, ImproveSettings, improve
-from coala_jax.improvement._improve import _split
+from coala_jax.improvement._asked import split_prompts
 from coala_jax.selection import SELECTED
 
 BACKBONE = Path(str(resources.files("coala_jax.quickstart"))) / "backbone"
@@ -198,7 +198,7 @@ def test_rewards_that_say_nothing_are_named(backbone, tmp_path):
 
 def test_prompts_that_are_the_same_but_for_case_are_held_out_together():
     rows = [f"{word} {number}?" for number in range(30) for word in ("What is", "what  IS")]
-    train, unseen = _split(rows, 0.3, 0)
+    train, unseen = split_prompts(rows, 0.3, 0)
     known = {each.prompt.lower().replace("  ", " ") for each in train}
     assert unseen and not known & {each.prompt.lower().replace("  ", " ") for each in unseen}
 

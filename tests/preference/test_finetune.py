@@ -1,5 +1,7 @@
 """Phase II against damped Newton, scikit-learn and closed forms."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,6 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from coala_jax import (
     Config,
     ConvexHead,
+    GroupFeatures,
     Params,
     PreferenceFeatures,
     Status,
@@ -16,7 +19,13 @@ from coala_jax import (
     finetune,
 )
 from coala_jax._inputs import prepare_features, prepare_params
-from coala_jax.preference import newton_optimum, objective, objective_change, reward_metrics
+from coala_jax.preference import (
+    newton_optimum,
+    objective,
+    objective_change,
+    preference_problem,
+    reward_metrics,
+)
 from coala_jax.preference._objective import logistic_problem
 from coala_jax.preference._terms import balance_neurons, neuron_differences
 from tests.helpers import draw_pairs, random_head
@@ -36,6 +45,23 @@ def newton_of(params, head, features, kind="pairwise"):
     head = balance_neurons(head, pairs)
     problem = logistic_problem(kind, head, pairs, params.gamma)
     return newton_optimum(params, problem), problem
+
+
+@pytest.mark.parametrize("kind", ["pointwise", "groups"])
+def test_the_problem_of_a_solved_head_is_the_one_that_was_solved(kind):
+    head, features = draw_problem()
+    config = Config(phase2_objective="pointwise")
+    if kind == "groups":
+        responses = np.stack([*features[:2], features.chosen - features.rejected], axis=1)
+        features = GroupFeatures(responses, scores=responses[..., 0])
+        mixed = dataclasses.replace(config, phase1_loss="listwise")
+        with pytest.raises(ValueError, match="phase2_objective='pointwise' is of pairs"):
+            preference_problem(Params(), head, features, config=mixed)
+        config = Config(phase1_loss="listwise")
+    solution = finetune(Params(), head, features, config=config).raise_for_status()
+    problem = preference_problem(Params(), solution.head, features, config=config)
+    above = float(solution.stats.loss - newton_optimum(Params(), problem).value)
+    assert -1e-6 <= above <= float(solution.stats.excess) + 1e-6
 
 
 @pytest.mark.parametrize("kind", ["pairwise", "pointwise"])

@@ -254,7 +254,9 @@ def test_the_error_of_alpha_is_that_of_alphas_without_a_value_each():
         return len(sums) / (len(sums) - 1) * np.square(sums).sum()
 
     more = max(variance(people) - np.square(influence).sum(), 0.0)
-    reach = 3.182446 * np.sqrt(variance(units) + more)  # t of 3 degrees of freedom
+    left = np.array([alpha_of([row for row in given if row[0] != unit]) for unit in range(12)])
+    jackknife = 11 / 12 * np.square(left - left.mean()).sum()
+    reach = 3.182446 * np.sqrt(jackknife + more)  # t of 3 degrees of freedom
     found, size = alpha_interval(votes, people, units), len(given) / 12
     low, middle, high = (np.log((1 + (size - 1) * a) / (1 - a)) / 2 for a in sorted(found))
     assert found.mean == pytest.approx(whole)

@@ -67,10 +67,10 @@ def alpha_interval(
 ) -> Interval:
     """`krippendorff_alpha` with an interval clustered by participant and by unit.
 
-    What a value contributes to the error is alpha less that of all other values. Alpha compares
-    pairs within units, so the variance by unit is the least that there is, and what participants
-    vary beyond single values, V_participant - V_value, is added where it is positive; Student's t
-    is that of `two_way_interval`. Alphas near 0 vary less than larger ones: the ends lie equally
+    Alpha compares pairs within units, so the jackknife's variance by unit is the least that there
+    is. What participants vary beyond single values is added where it is positive: V_participant -
+    V_value of what each value contributes, alpha less that of all other values. Student's t is that
+    of `two_way_interval`. Alphas near 0 vary less than larger ones: the ends lie equally
     far from alpha in Fisher's z of an intraclass correlation, log((1 + (m - 1) alpha) / (1 -
     alpha)) / 2 with m values a unit on average (Fisher 1925, chapter VII).
 
@@ -91,19 +91,21 @@ def alpha_interval(
     """
     unit, value = numbered(units), numbered(values)
     counts = _counts(unit, value)
-    whole = float(_alpha(_unequal(counts).sum(), counts.sum(0)))
+    unequal, by_value = _unequal(counts), counts.sum(0)
+    whole = float(_alpha(unequal.sum(), by_value))
+    without_unit = _alpha(unequal.sum() - unequal, by_value - counts)
+    by_unit = (1 - 1 / len(counts)) * np.square(without_unit - without_unit.mean()).sum()
     others = counts[unit]
     others[np.arange(len(value)), value] -= 1
     others = _of_two_or_more(np.maximum(others, 0))
     without = _alpha(
-        _unequal(counts).sum() - _unequal(counts[unit]) + _unequal(others),
-        counts.sum(0) - counts[unit] + others,
+        unequal.sum() - unequal[unit] + _unequal(others), by_value - counts[unit] + others
     )
     influence = np.where(counts[unit].any(1), whole - without, 0.0)
     influence -= influence.mean()
     people = numbered(participants)
     of_people = clustered_variance(influence, people) - np.square(influence).sum()
-    error = np.sqrt(clustered_variance(influence, unit) + np.maximum(of_people, 0))
+    error = np.sqrt(by_unit + np.maximum(of_people, 0))
     reach = t_quantile(level, degrees_of_freedom(participants, units)) * float(error)
     if not reach > 0:
         return Interval(whole, whole - reach, whole + reach)

@@ -89,12 +89,20 @@ def test_a_store_comes_to_the_device_without_a_copy_of_it_on_the_host(tmp_path):
         write_stores(tmp_path / f"{count}", rows[:count], *(side[:count] for side in sides), **kind)
         for count, kind in ((600, {}), (PAIRS, {"shard_rows": 1024}))
     ]
-    ran = subprocess.run(
-        [sys.executable, "-c", READ, *map(str, stores)], capture_output=True, text=True, check=True
-    )
-    grown, dtype, pairs = json.loads(ran.stdout.splitlines()[-1])
-    assert (dtype, pairs) == ("float16", PAIRS)
-    assert 0.7 * STORE_BYTES < grown < 1.1 * STORE_BYTES
+    for _ in range(
+        3
+    ):  # a copy is there every time; what the machine takes back of a process is not
+        ran = subprocess.run(
+            [sys.executable, "-c", READ, *map(str, stores)],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        grown, dtype, pairs = json.loads(ran.stdout.splitlines()[-1])
+        assert (dtype, pairs) == ("float16", PAIRS)
+        if 0.7 * STORE_BYTES < grown < 1.1 * STORE_BYTES:
+            return
+    pytest.fail(f"the peak grew by {grown / STORE_BYTES:.2f} of the store")
 
 
 def test_rows_are_filled_up_and_split_over_devices_without_being_read_as_a_whole(whole):

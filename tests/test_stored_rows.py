@@ -89,9 +89,8 @@ def test_a_store_comes_to_the_device_without_a_copy_of_it_on_the_host(tmp_path):
         write_stores(tmp_path / f"{count}", rows[:count], *(side[:count] for side in sides), **kind)
         for count, kind in ((600, {}), (PAIRS, {"shard_rows": 1024}))
     ]
-    for _ in range(
-        3
-    ):  # a copy is there every time; what the machine takes back of a process is not
+    # A copy is there every time; what the machine takes back of a process meanwhile is not.
+    for _ in range(3):
         ran = subprocess.run(
             [sys.executable, "-c", READ, *map(str, stores)],
             capture_output=True,

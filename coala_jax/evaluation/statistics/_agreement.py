@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from coala_jax._intervals import LEVEL, Interval
+from coala_jax._intervals import LEVEL, UNKNOWN, Interval
+from coala_jax.evaluation._errors import EvaluationError
 from coala_jax.evaluation.statistics._two_way import (
     clustered_variance,
     degrees_of_freedom,
@@ -18,6 +19,8 @@ from coala_jax.evaluation.statistics._two_way import (
 
 # Of 1 + (m - 1) alpha, which is 0 where people agree as little as they can.
 LEAST_ABOVE = 0.05
+# Alphas that are all the same lie apart by rounding alone.
+ROUNDING = 1e-9
 
 
 class PairwiseAgreement(NamedTuple):
@@ -72,7 +75,8 @@ def alpha_interval(
     V_value of what each value contributes, alpha less that of all other values. Student's t is that
     of `two_way_interval`. Alphas near 0 vary less than larger ones: the ends lie equally
     far from alpha in Fisher's z of an intraclass correlation, log((1 + (m - 1) alpha) / (1 -
-    alpha)) / 2 with m values a unit on average (Fisher 1925, chapter VII).
+    alpha)) / 2 with m values a unit on average (Fisher 1925, chapter VII). Units with one value
+    count nowhere, as they do not in alpha.
 
     Args:
         values: (n,) that were given.
@@ -81,7 +85,12 @@ def alpha_interval(
         level: coverage.
 
     Returns:
-        NaN ends of a single participant or unit, NaN where alpha is none.
+        NaN where alpha is none. NaN ends of a single unit or participant, and where one unit holds
+        all that differs: without it every value is the same, which has no alpha for the jackknife.
+        Ends that are alpha itself where it is the same without any unit, as of full agreement.
+
+    Raises:
+        EvaluationError: not as many participants or units as values.
 
     Example:
         >>> from coala_jax.evaluation.statistics import alpha_interval
@@ -89,7 +98,18 @@ def alpha_interval(
         >>> [round(end, 2) for end in found]
         [0.53, -1.0, 1.0]
     """
-    unit, value = numbered(units), numbered(values)
+    if not len(values) == len(participants) == len(units):
+        raise EvaluationError(
+            f"values: {len(values)} of them, {len(participants)} participants and {len(units)} "
+            "units; give a participant and a unit for each value"
+        )
+    unit = numbered(units)
+    kept = np.bincount(unit)[unit] > 1
+    if not kept.any():
+        return UNKNOWN
+    unit, value, people = (
+        numbered(list(itertools.compress(names, kept))) for names in (units, values, participants)
+    )
     counts = _counts(unit, value)
     unequal, by_value = _unequal(counts), counts.sum(0)
     whole = float(_alpha(unequal.sum(), by_value))
@@ -101,14 +121,14 @@ def alpha_interval(
     without = _alpha(
         unequal.sum() - unequal[unit] + _unequal(others), by_value - counts[unit] + others
     )
-    influence = np.where(counts[unit].any(1), whole - without, 0.0)
-    influence -= influence.mean()
-    people = numbered(participants)
+    influence = without.mean() - without
     of_people = clustered_variance(influence, people) - np.square(influence).sum()
     error = np.sqrt(by_unit + np.maximum(of_people, 0))
-    reach = t_quantile(level, degrees_of_freedom(participants, units)) * float(error)
-    if not reach > 0:
-        return Interval(whole, whole - reach, whole + reach)
+    reach = t_quantile(level, degrees_of_freedom(people, unit)) * float(error)
+    if reach != reach:
+        return Interval(whole, reach, reach)
+    if reach < ROUNDING:
+        return Interval(whole, whole, whole)
     size = len(value) / len(counts)
     above = max(1 + (size - 1) * whole, LEAST_ABOVE)
     middle = np.log(above / (1 - whole)) / 2

@@ -136,8 +136,10 @@ def two_way_error(
     return np.sqrt(np.maximum(both, np.maximum(by_participant, by_prompt)))
 
 
-def degrees_of_freedom(participants: Sequence[str], prompts: Sequence[str]) -> int:
-    """One less than the fewer of participants and prompts."""
+def degrees_of_freedom(
+    participants: Sequence[str] | np.ndarray, prompts: Sequence[str] | np.ndarray
+) -> int:
+    """One less than the fewer of participants and prompts, by names or numbers."""
     return min(len(set(participants)), len(set(prompts))) - 1
 
 

@@ -120,7 +120,7 @@ def _warnings(
         if rival.head_minus.mean < -_SHOWN:
             warnings.append(
                 f"the {rival.name} orders more unseen pairs: {rival.accuracy:.3f}, head less that "
-                f"{interval_text(rival.head_minus, '+.3f')}"
+                f"{bracketed(rival.head_minus, '+.3f')}"
             )
     if log_loss.mean > LOG_TWO:
         warnings.append(
@@ -142,14 +142,14 @@ def verdict_lines(verdict: Verdict, source: str) -> list[str]:
     known = not math.isnan(verdict.train_accuracy)
     trained = f", on pairs trained on {verdict.train_accuracy:.3f}" if known else ""
     return [
-        f"accuracy {interval_text(accuracy)} on {source}; chance {TIE:.3f}{rivals}{trained}",
-        f"log loss {interval_text(loss)}, chance {LOG_TWO:.3f}; calibration error "
+        f"accuracy {bracketed(accuracy)} on {source}; chance {TIE:.3f}{rivals}{trained}",
+        f"log loss {bracketed(loss)}, chance {LOG_TWO:.3f}; calibration error "
         f"{verdict.calibration_error:.3f}",
         *(f"warning: {warning}" for warning in verdict.warnings),
     ]
 
 
-def interval_text(interval: Interval, form: str = ".3f") -> str:
-    """A mean with the ends of its interval, for people."""
+def bracketed(interval: Interval, form: str = ".3f") -> str:
+    """A mean with the ends of its interval in brackets, and `[unknown]` where there are none."""
     mean, low, high = (format(round(end, 3) + 0.0, form) for end in interval)  # no -0.000
     return f"{mean} [unknown]" if math.isnan(interval.low) else f"{mean} [{low}, {high}]"

@@ -88,5 +88,6 @@ def _lines(analysis: Analysis) -> list[str]:
     return [
         *lines,
         f"left chosen {percent(found.left)}, longer chosen {percent(found.longer)}",
-        f"same answer to a pair shown again: {percent(found.consistent)} of {found.repeats}",
+        f"same answer to a pair shown again: {percent(found.consistent, 'person')} of "
+        f"{found.repeats}",
     ]

@@ -8,12 +8,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from coala_jax._accuracy import TIE
 from coala_jax._intervals import UNKNOWN, Interval, share_interval
 
 # Of verdicts drawn by lot between two answers half are the same in the other order.
 LEAST_CONSISTENT = 0.5
-# How well an answer did that is as good as the other.
-TIE = 0.5
 
 
 class OrderEffect(NamedTuple):

@@ -21,7 +21,7 @@ from coala_jax._intervals import Interval, cluster_interval
 from coala_jax._json import json_text, valid_json
 from coala_jax._status import Status
 from coala_jax._types import Config, GroupFeatures, Params, settings_record
-from coala_jax._verdict import interval_text
+from coala_jax._verdict import bracketed
 from coala_jax._version import __version__
 from coala_jax.backbones import Backbone, load_backbone
 from coala_jax.data import PromptFingerprint, ResponseRow
@@ -77,9 +77,9 @@ class Round(NamedTuple):
 
     def line(self) -> str:
         """What came of it, on one line."""
-        ways = ", ".join(f"{way} {interval_text(found)}" for way, found in self.held_out.items())
+        ways = ", ".join(f"{way} {bracketed(found)}" for way, found in self.held_out.items())
         return (
-            f"round {self.number}: {self.way} answers {interval_text(self.reward)}, "
+            f"round {self.number}: {self.way} answers {bracketed(self.reward)}, "
             f"{self.silent} of {self.groups} prompts say nothing; held out: {ways}; {self.status}, "
             f"{self.choice}"
         )
@@ -104,7 +104,7 @@ class Improvement(NamedTuple):
 
     def report(self) -> str:
         """A line a round."""
-        lines = [f"held-out reward of {self.unseen} prompts, plain: {interval_text(self.plain)}"]
+        lines = [f"held-out reward of {self.unseen} prompts, plain: {bracketed(self.plain)}"]
         if self.unseen < _FEW_PROMPTS:
             lines[0] += "; so few tell little, give more or a larger held_out"
         for each in self.rounds:

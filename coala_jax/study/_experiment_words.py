@@ -9,7 +9,7 @@ from typing import Any
 from coala_jax._intervals import Interval
 from coala_jax._model_card import RIVALS
 from coala_jax._status import Status
-from coala_jax._verdict import Rival, Verdict, interval_text, verdict_lines
+from coala_jax._verdict import Rival, Verdict, bracketed, verdict_lines
 
 Report = Mapping[str, Any]
 
@@ -98,7 +98,7 @@ def phase2_of(report: Report) -> list[str]:
 def curve_of(report: Report) -> list[str]:
     """The learning curve, where it was asked for."""
     return [
-        f"{point['pairs']:,} training pairs: accuracy {interval_text(interval(point['head']))}"
+        f"{point['pairs']:,} training pairs: accuracy {bracketed(interval(point['head']))}"
         for point in report.get("learning_curve") or ()
     ]
 

@@ -10,7 +10,7 @@ import jinja2
 
 from coala_jax._status import SUCCESSES
 from coala_jax._templates import templates_of
-from coala_jax._verdict import interval_text
+from coala_jax._verdict import bracketed
 from coala_jax.study._charts import accuracy_chart
 from coala_jax.study._experiment_words import (
     accuracies_of,
@@ -57,7 +57,7 @@ def _rendered(report: Figures, history: Figures, identity: Figures, name: str) -
     if report["status"] not in _SOLVED:
         lines.append(f"{_WARNING}{status_of(report)}")
     template = templates_of(
-        "coala_jax.study", figure=_figure, interval=interval_text, count=_count, counts=_counts
+        "coala_jax.study", figure=_figure, interval=bracketed, count=_count, counts=_counts
     )
     return template.get_template("head.html.j2").render(
         name=name,

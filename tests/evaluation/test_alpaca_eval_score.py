@@ -294,6 +294,7 @@ def test_preferences_that_are_all_alike_say_nothing_of_others():
     found = score(annotations_of(alike), draws=5)
     assert found.won.interval.low == pytest.approx(found.won.interval.high)
     assert any("all 30 preferences are alike" in note for note in score_warnings(found))
+    assert "5.00 % (same for every question, no interval), standard" in "".join(score_lines(found))
     won = score(annotations_of(study.comparison._replace(preference=np.ones(30))), draws=5)
     # Clopper and Pearson: the lowest rate at which 30 wins of 30 are no rarer than 2.5 %.
     assert won.won.interval.low == pytest.approx(100 * 0.025 ** (1 / 30))

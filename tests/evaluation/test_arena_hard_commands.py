@@ -81,6 +81,7 @@ def test_answers_are_judged_and_scored(bench, capsys):
         assert model["won_by_first_interval_95"] == [50, 50]
         assert model["tokens"] < model["baseline_tokens"] and model["longer"] == 0
     assert lines.count("the order of the answers") == 2
+    assert lines.count(f"   50.0 {'same':>14}\n") == 2 and "same for every question" in lines
 
 
 def test_a_run_that_was_refused_goes_on_where_it_was(bench, capsys):

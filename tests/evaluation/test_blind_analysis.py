@@ -10,6 +10,8 @@ from coala_jax.cli._main import main
 from coala_jax.evaluation import EvaluationError
 from coala_jax.evaluation.blind import Exclusions, analyse
 from coala_jax.evaluation.blind._analyse import code_sha256
+from coala_jax.evaluation.blind._report import report_lines
+from coala_jax.evaluation.blind._report_page import report_page
 from coala_jax.evaluation.blind._submissions import record_sha256
 from tests.evaluation.blind_people import Reader, hand_in, record_of, written_study
 
@@ -216,6 +218,30 @@ def test_the_report_has_every_figure_and_no_nan(tmp_path, capsys):
     assert set(said["davidson"]["strengths"]) == set(systems)
     assert said["commitment"]["plan_sha256"] == said["planned_sha256"]
     assert len(said["files"]) == 14 and "NaN" not in json.dumps(said)
+
+
+@pytest.mark.parametrize(
+    ("differing", "people", "expected"),
+    [
+        (1, 6, r"-?\d\.\d\d \(no interval: without one of the prompts all choices would be the"),
+        (0, 6, r"unknown \(all choices of prompts with two or more are the same\)"),
+        (1, 1, r"unknown \(no prompt has two choices\)"),
+    ],
+)
+def test_the_report_says_why_alpha_or_its_interval_is_not_known(
+    tmp_path, differing, people, expected
+):
+    files, study = written_study(tmp_path / "study", prompts=6, items=6, repeats=0, checks=0)
+    chosen = [item["id"] for item in study.page["items"]][:differing]
+    for number, code in enumerate(study.page["codes"][:people]):
+        differs = () if number else chosen
+        record = record_of(
+            study, code, lambda item, *_, differs=differs: "left" if item in differs else "tie"
+        )
+        hand_in(tmp_path / "answers", record)
+    analysis = analysed(files, tmp_path / "answers")
+    for shown in ("\n".join(report_lines(analysis)), report_page(analysis)):
+        assert re.search(expected, shown)
 
 
 def test_a_comparison_that_nobody_saw_is_unknown_and_not_zero(tmp_path, capsys):

@@ -96,8 +96,8 @@ def test_answers_are_graded_and_scored(folder, capsys):
     assert list(ours["categories"]) == ["writing", "math", "stem", "coding"]
     assert json.loads((folder / "score.json").read_text())["models"] == result["models"]
     shown = run(capsys, *score).out
-    assert "warning: ours: all grades came out alike, and the interval says nothing" in shown
-    assert "ours: 8.00 (all alike, no interval), 4 questions" in shown
+    assert "warning: ours: the mean grade is the same for every question, and" in shown
+    assert "ours: 8.00 (same for every question, no interval), 4 questions" in shown
     assert "4 questions, MT-Bench has 80; a mean over some" in shown
     assert "mean characters    11 and 11 by turn" in shown
     assert "writing            8.00 (one question alone, no interval)" in shown
@@ -117,7 +117,7 @@ def test_answers_are_compared_and_scored(folder, capsys):
     assert "ours: adjusted win rate 100.0 [39.8, 100.0] (8 won, 0 tied, 0 lost)" in shown
     assert "base: adjusted win rate 0.0 [0.0, 60.2] (0 won, 0 tied, 8 lost)" in shown
     assert "same verdict in both orders: 100.0" in shown
-    assert "won by the answer that is shown first: 50.0" in shown
+    assert "shown first: 50.0 (same for every question, no interval) (of games" in shown
     assert "base: mean characters    11 and 11 by turn" in shown
 
 
@@ -212,7 +212,15 @@ def test_a_judge_that_sees_the_place_alone_is_warned_of(folder, capsys):
     write_lines(folder / "pair.jsonl", rows)
     shown = run(capsys, "score", "pair.jsonl").out
     assert "warning: the verdict turned with the order in 100% of the questions" in shown
-    assert "warning: ours: all comparisons came out alike" in shown
+    assert "warning: ours: the adjusted win rate is the same for every question" in shown
+
+
+def test_grades_whose_mean_is_that_of_every_question_are_not_called_alike(folder, capsys):
+    rows = [single_row(81 + n, turn, "ours", 11 - 2 * turn) for n in range(2) for turn in (1, 2)]
+    write_lines(folder / "single.jsonl", rows)
+    shown = run(capsys, "score", "single.jsonl").out
+    assert "ours: 8.00 (same for every question, no interval), 2 questions" in shown
+    assert "the mean grade is the same for every question" in shown and "alike" not in shown
 
 
 def test_grades_are_against_nobody(folder, capsys):

@@ -11,6 +11,7 @@ from coala_jax.evaluation import EvaluationError
 from coala_jax.evaluation._benchmark_rows import Answer, Answers
 from coala_jax.evaluation._chat import Reply
 from coala_jax.evaluation.judge import grade_answers, judge_pairs, pair_report
+from coala_jax.evaluation.judge._grading import grade_warnings
 from coala_jax.evaluation.judge._pair_report import pair_warnings
 from coala_jax.evaluation.judge._pairwise import (
     TEXT,
@@ -280,3 +281,5 @@ def test_grades_that_follow_length_show_it():
     assert found.characters == 13.5
     flat = grade_answers(lambda requests: [Reply("[[5]]")] * 8, questions, answers)
     assert math.isnan(flat.length_correlation)
+    assert grade_warnings(found) == []
+    assert grade_warnings(flat) == ["all grades are alike: the interval says nothing"]

@@ -13,6 +13,7 @@ from coala_jax._files import write_text
 from coala_jax._intervals import LEVEL, Interval
 from coala_jax._json import json_text
 from coala_jax.evaluation._errors import EvaluationError
+from coala_jax.evaluation._interval_text import has_no_spread, same_for_every
 from coala_jax.evaluation._own_wording import Wording, own_wording_warnings
 from coala_jax.evaluation.alpaca_eval._annotations import Annotations
 from coala_jax.evaluation.alpaca_eval._length_controlled import LengthControlled, is_extreme
@@ -212,7 +213,10 @@ def score_lines(score: Score) -> list[str]:
             if controlled.interval is None
             else f"{shown}, standard error as published {controlled.standard_error:.2f}"
         )
-    shown = _rate("win rate", won.win_rate, _known(won.interval))
+    same = won.n_total > 1 and has_no_spread(won.interval)
+    shown = _rate("win rate", won.win_rate, None if same else _known(won.interval))
+    if same:
+        shown += f" ({same_for_every()})"
     lines.append(
         f"{shown}, standard error {won.standard_error:.2f}"
         if won.n_total > 1

@@ -9,6 +9,7 @@ import numpy as np
 
 from coala_jax._intervals import Interval
 from coala_jax.evaluation._benchmark_rows import Answers
+from coala_jax.evaluation._interval_text import has_no_spread, same_for_every
 from coala_jax.evaluation.arena_hard._games import Match
 from coala_jax.evaluation.arena_hard._judgments import Judgments, Scoring
 from coala_jax.evaluation.arena_hard._prompts import JudgePrompts
@@ -16,6 +17,8 @@ from coala_jax.evaluation.arena_hard._scores import PUBLISHED_LEVEL, ModelScore
 from coala_jax.evaluation.arena_hard._style_control import StyleControl, StyleScore
 
 NAME_WIDTH = 28
+# In the place of an interval; the line under the tables has it in words.
+SAME = "same"
 
 
 def score_report(
@@ -69,8 +72,9 @@ def score_lines(result: Mapping[str, Any]) -> list[str]:
             lines += _control_table(found["style_control"])
     lines += [
         "",
-        "95 %: clustered by question. published: as the benchmark's script has it, "
-        f"{result['published_interval']}; it takes games of a question for independent",
+        f"95 %: clustered by question; {SAME}: {same_for_every()}. published: as the "
+        f"benchmark's script has it, {result['published_interval']}; it takes games of a question "
+        "for independent",
     ]
     counter = result["tokens_counted_by"]
     lengths = "give --answers to see lengths, which may explain a win rate"
@@ -174,7 +178,7 @@ def _score_table(models: Iterable[Mapping[str, Any]]) -> list[str]:
     )
     return [head] + [
         f"{model['model']:<{NAME_WIDTH}} {_figure(model['win_rate'])} "
-        f"{_range(model['interval_95'])} {_range(model['published_interval'])} "
+        f"{_by_question(model['interval_95'])} {_range(model['published_interval'])} "
         f"{_figure(model['tokens'], 7, 0)} {_figure(model['baseline_tokens'], 8, 0)} "
         f"{_figure(model['longer'], 8)} {model['questions']:>9} "
         f"{model['games_without_label']:>8}"
@@ -186,8 +190,8 @@ def _order_table(models: Iterable[Mapping[str, Any]]) -> list[str]:
     head = f"{'the order of the answers':<{NAME_WIDTH}} {'same %':>6} {'95 %':>14} {'first %':>7}"
     return [f"{head} {'95 %':>14}"] + [
         f"{model['model']:<{NAME_WIDTH}} {_figure(model['consistent'])} "
-        f"{_range(model['consistent_interval_95'])} {_figure(model['won_by_first'], 7)} "
-        f"{_range(model['won_by_first_interval_95'])}"
+        f"{_by_question(model['consistent_interval_95'])} {_figure(model['won_by_first'], 7)} "
+        f"{_by_question(model['won_by_first_interval_95'])}"
         for model in models
     ]
 
@@ -221,6 +225,11 @@ def _figure(value: float | None, width: int = 6, digits: int = 1) -> str:
 
 def _range(ends: Sequence[float], width: int = 14, digits: int = 1) -> str:
     return f"{f'[{_figure(ends[0], 0, digits)}, {_figure(ends[1], 0, digits)}]':>{width}}"
+
+
+def _by_question(ends: Sequence[float]) -> str:
+    low, high = ends
+    return f"{SAME:>14}" if has_no_spread(Interval(low, low, high)) else _range(ends)
 
 
 def _quantiles(scoring: Scoring) -> str:

@@ -23,6 +23,7 @@ from coala_jax.evaluation.statistics._two_way import two_way_p, two_way_share
 from coala_jax.evaluation.statistics._variance_shares import VarianceShares, variance_shares
 
 TIE = "tie"
+NO_PAIR = "no prompt has two choices"
 
 
 class Comparison(NamedTuple):
@@ -42,6 +43,7 @@ class Comparison(NamedTuple):
         p_two_way: of Student's t of the win rate's interval.
         p_holm: the largest of the three, by Holm over the comparisons.
         alpha: Krippendorff's, nominal in first, second and tie.
+        without_alpha: why alpha, or its interval, is not known; None where both are.
         agreement: of pairs of people, ties included.
         agreement_without_ties: of those who chose one of the answers.
         characters: mean length of the answers of each.
@@ -61,6 +63,7 @@ class Comparison(NamedTuple):
     p_two_way: float
     p_holm: float
     alpha: Interval
+    without_alpha: str | None
     agreement: PairwiseAgreement
     agreement_without_ties: PairwiseAgreement
     characters: tuple[float, float]
@@ -145,13 +148,14 @@ def _compare(first: str, second: str, choices: Sequence[Choice], plan: Plan) -> 
         nobody = PairwiseAgreement(0, 0)
         nan = float("nan")
         return Comparison(
-            *(first, second, 0, 0, 0, 0, 0, UNKNOWN, nan, nan, nan, nan, UNKNOWN),
+            *(first, second, 0, 0, 0, 0, 0, UNKNOWN, nan, nan, nan, nan, UNKNOWN, NO_PAIR),
             *(nobody, nobody, (nan, nan), VarianceShares(nan, nan)),
         )
     worth = np.array([one.worth_of(first) for one in its])
     people, prompts = [one.participant for one in its], [one.question for one in its]
     votes = [{1.0: first, 0.5: TIE, 0.0: second}[value] for value in worth]
     units = list(values_by_unit(prompts, votes).values())
+    alpha = alpha_interval(votes, people, prompts, plan.level)
     lengths = {
         (one.question, system): length
         for one in its
@@ -170,12 +174,26 @@ def _compare(first: str, second: str, choices: Sequence[Choice], plan: Plan) -> 
         sign_flip_p(worth - 0.5, people),
         two_way_p(worth - 0.5, people, prompts),
         float("nan"),
-        alpha_interval(votes, people, prompts, plan.level),
+        alpha,
+        _without_alpha(alpha, units),
         pairwise_agreement(units),
         pairwise_agreement(units, without=TIE),
         _mean_lengths(lengths, first, second),
         variance_shares(worth, people, prompts),
     )
+
+
+def _without_alpha(alpha: Interval, units: Sequence[Sequence[object]]) -> str | None:
+    paired = [votes for votes in units if len(votes) > 1]
+    if not paired:
+        return NO_PAIR
+    if alpha.mean != alpha.mean:
+        return "all choices of prompts with two or more are the same"
+    if alpha.low == alpha.low:
+        return None
+    if len(paired) == 1:
+        return "no interval: a single prompt has two choices or more"
+    return "no interval: without one of the prompts all choices would be the same"
 
 
 def _mean_lengths(

@@ -81,7 +81,7 @@ def report_lines(analysis: Analysis) -> list[str]:
         *_davidson_lines(found),
         f"- Left answer chosen: {percent(found.left)}. Chance is 50 %.",
         f"- Longer answer chosen: {percent(found.longer)}.",
-        f"- Same answer to a pair shown again: {percent(found.consistent)} of "
+        f"- Same answer to a pair shown again: {percent(found.consistent, 'person')} of "
         f"{found.repeats} repeats.",
         f"- Seconds for a pair, by the median of each person: {found.seconds[1]:.1f} "
         f"(quartiles {found.seconds[0]:.1f} and {found.seconds[2]:.1f}).",
@@ -106,9 +106,14 @@ def report_lines(analysis: Analysis) -> list[str]:
     return lines
 
 
-def percent(interval: Interval) -> str:
-    """A share with its interval, in percent; "unknown" where there is none."""
-    return interval_text(interval, 1, unit=" %", scale=100)
+def percent(interval: Interval, cluster: str = "question") -> str:
+    """A share with its interval by cluster, in percent; "unknown" where there is none."""
+    return interval_text(interval, 1, unit=" %", scale=100, cluster=cluster)
+
+
+def alpha_text(one: Comparison) -> str:
+    """Alpha with its interval, or why one of them is not known."""
+    return interval_text(one.alpha) + (f" ({one.without_alpha})" if one.without_alpha else "")
 
 
 def comparison_line(one: Comparison) -> str:
@@ -127,7 +132,7 @@ def _comparison_row(one: Comparison) -> str:
         f"{one.won} / {one.tied} / {one.lost}",
         f"{one.participants}, {one.prompts}",
         figure(one.p_holm),
-        interval_text(one.alpha),
+        alpha_text(one),
         f"{share(one.agreement.share)} ({share(one.agreement_without_ties.share)})",
         f"{one.characters[0]:.0f}, {one.characters[1]:.0f}",
         ", ".join(figure(part) for part in one.variance_shares),

@@ -11,7 +11,7 @@ from coala_jax._intervals import Interval
 from coala_jax.evaluation._errors import EvaluationError
 from coala_jax.evaluation._interval_text import interval_text
 from coala_jax.evaluation.blind._analyse import Analysis
-from coala_jax.evaluation.blind._report import METHODS, figure, percent, share
+from coala_jax.evaluation.blind._report import METHODS, alpha_text, figure, percent, share
 
 STYLE = (resources.files(__package__) / "templates/report.css").read_text("utf-8")
 
@@ -33,7 +33,13 @@ def report_page(analysis: Analysis) -> str:
         raise EvaluationError(
             f"the page of a report needs {error.name}; install it: {how_to_install('evaluate')}"
         ) from error
-    filters = {"percent": percent, "with_ends": interval_text, "figure": figure, "share": share}
+    filters = {
+        "percent": percent,
+        "with_ends": interval_text,
+        "with_alpha": alpha_text,
+        "figure": figure,
+        "share": share,
+    }
     templates = templates_of("coala_jax.evaluation.blind", **filters)
     strengths = analysis.findings.davidson
     return templates.get_template("report.html.j2").render(

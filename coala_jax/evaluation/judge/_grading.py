@@ -154,7 +154,8 @@ def grade_warnings(grades: Grades) -> list[str]:
     Args:
         grades: of a system.
     """
-    if grades.counted > 1 and grades.mean.low == grades.mean.high:
+    scores = {each.verdict.score for each in grades.grades} - {None}
+    if grades.counted > 1 and len(scores) == 1:
         return ["all grades are alike: the interval says nothing"]
     return []
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from coala_jax._intervals import LEVEL, Interval
-from coala_jax.evaluation._interval_text import interval_text
+from coala_jax.evaluation._interval_text import has_no_spread, interval_text
 from coala_jax.evaluation._order_effect import order_warnings
 from coala_jax.evaluation._own_wording import OWN_WORDING
 from coala_jax.evaluation.judge import JudgePrompt
@@ -20,7 +20,7 @@ INTERVALS = (
     f"intervals: {LEVEL:.0%}, Student's t, of win rates Wilson's; both turns of a question are one "
     "cluster"
 )
-ALL_ALIKE = "all {} came out alike, and the interval says nothing"
+SAME = "the {} is the same for every question, and the interval says nothing"
 NO_INTERVAL = "one question alone, no interval"
 # Questions that MT-Bench has; the paper's Table 8 has means over 20 of them.
 WHOLE = 80
@@ -70,8 +70,8 @@ def single_warnings(scores: Sequence[ModelScores]) -> list[str]:
             for what, count in said.items()
             if count
         ]
-        if each.both is not None and each.both.low == each.both.high:
-            warnings.append(f"{each.model}: {ALL_ALIKE.format('grades')}")
+        if each.both is not None and has_no_spread(each.both):
+            warnings.append(f"{each.model}: {SAME.format('mean grade')}")
         if each.questions < WHOLE:
             warnings.append(
                 f"{each.model}: {each.questions} questions, MT-Bench has {WHOLE}; a mean over some "
@@ -135,9 +135,9 @@ def pair_warnings(scores: PairScores) -> list[str]:
         )
     warnings += order_warnings(scores.order.consistent.mean)
     warnings += [
-        f"{each.model}: {ALL_ALIKE.format('comparisons')}"
+        f"{each.model}: {SAME.format('adjusted win rate')}"
         for each in scores.models
-        if each.adjusted.low == each.adjusted.high
+        if has_no_spread(each.adjusted)
     ]
     return warnings
 

@@ -50,7 +50,9 @@ class JudgeSettings:
         temperature: of the judge's sampling; None means that of the request: 1 of AlpacaEval, what
             its file says of Arena-Hard, 0 of all others.
         max_tokens: of a reply; None means that of the request: 1 of AlpacaEval and of --verdict
-            token, what its file says of Arena-Hard or else 16000, 2048 of MT-Bench, 1024 of others.
+            token, what its file says of Arena-Hard or else 16000 (v0.1: 4096), 2048 of MT-Bench,
+            1024 of others. Of the first two the first token decides: a judge that begins with its
+            thoughts cannot be read there, whatever the most.
     """
 
     model: str

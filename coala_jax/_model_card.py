@@ -153,7 +153,7 @@ def _doubts(document: Mapping[str, Any]) -> list[str]:
         mean, low = (_number(document, *path, end) for end in ("mean", "low"))
         if mean is None or any(rival in warning for warning in warnings):
             continue
-        if rival == "linear probe" and _number(document, "neurons") == 0:
+        if rival == "linear probe" and _number(document, "neurons") == 0 and mean >= 0:
             continue  # they are of one kind
         less = _interval(document, *path, form="+.3f")
         if mean < 0:

@@ -88,7 +88,8 @@ def judge(
         )
         for name, right in rivals.items()
     )
-    groups = len(set(keys)) if len(set(keys)) < len(keys) else None
+    counted = keys if weight is None else [keys[at] for at in np.flatnonzero(weight)]
+    groups = len(set(counted)) if len(set(counted)) < len(counted) else None
     warnings = (*_warnings(accuracy, losses, compared, groups), *notes)
     error = calibration_error(margins, temperature, weight)
     return Verdict(accuracy, losses, error, train_accuracy, compared, warnings)

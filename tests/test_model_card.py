@@ -92,6 +92,9 @@ def test_a_head_without_a_network_is_called_linear_and_not_held_against_the_prob
     text = model_card({**changed(baseline=unclear), "features": 8, "neurons": 0})
     assert "A linear reward head (8 → 1)" in text
     assert "What speaks against it" not in text
+    worse = {"linear_probe_accuracy": 0.8, "head_minus_linear_probe": dict(DIFFERENCE, mean=-0.01)}
+    text = model_card({**changed(baseline=worse), "features": 8, "neurons": 0})
+    assert "does not beat the linear probe" in text
 
 
 @pytest.mark.parametrize("status", Status)

@@ -30,6 +30,12 @@ def test_a_warning_says_what_was_seen(margins, keys, expected):
     assert expected in warning
 
 
+def test_groups_without_weight_are_not_counted():
+    unseen = Unseen(np.ones(4), ("a", "a", "b", "c"), np.array([1.0, 1.0, 1.0, 0.0]))
+    (warning,) = judge(unseen, {}, temperature=1.0, train_accuracy=0.9).warnings
+    assert "over 2 groups of pairs" in warning
+
+
 def test_a_rival_that_orders_more_is_named():
     margins = [1.0] * 160 + [-0.5] * 40
     (warning,) = warnings_of(margins, range(200), {"length rule": np.ones(200)})

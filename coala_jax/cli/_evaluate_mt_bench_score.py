@@ -47,7 +47,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run the command; gives the exit code."""
     from coala_jax.data import SourceOptions
-    from coala_jax.evaluation._own_wording import own_words_note
     from coala_jax.evaluation.mt_bench import (
         model_scores,
         pair_scores,
@@ -85,7 +84,7 @@ def run(arguments: argparse.Namespace) -> int:
         warnings = single_warnings(scores)
         result = single_result(judgments.judge, scores, lengths)
         lines = single_lines(judgments.judge, scores, lengths)
-    warnings += own_words_note(judgments.by_own_prompts)
+    warnings += judgments.own_words_notes()
     warnings += answer_notes(judgments.pairs or judgments.single, answers)
     lines = [*map(warning_line, warnings), *lines]
     return report(arguments, {**result, "warnings": warnings}, lines, file=out)

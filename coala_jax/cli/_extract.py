@@ -75,7 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
     from coala_jax.features._distinct import set_same_aside
     from coala_jax.features._join import part_path
     from coala_jax.study._inspection_words import repeat_warnings
-    from coala_jax.study._repeats import count_repeats
+    from coala_jax.study._repeats import count_again_and_both_ways
 
     part = asked_part(arguments)
     settings = from_options(arguments, ExtractSettings)
@@ -96,7 +96,7 @@ def run(arguments: argparse.Namespace) -> int:
     backbone = load_backbone(arguments.model, **model_options(arguments))
     row_set = set_same_aside(row_set, backbone, settings.for_rows(row_set.chat_template).template)
     kept = keep_set_aside(set_aside, row_set.set_aside)
-    notes = (*row_set.notes, *repeat_warnings(count_repeats(row_set.rows)))
+    notes = (*row_set.notes, *repeat_warnings(*count_again_and_both_ways(row_set.rows)))
     warn_of(notes)  # before the long work, and with its result
     say(f"features of {len(row_set.rows)} pairs from {arguments.model}")
     store = extract_store(row_set, backbone, out, settings=settings, part=part)

@@ -82,7 +82,7 @@ class OneLineParser(argparse.ArgumentParser):
         """Raise instead of printing a usage of many lines."""
         if message.startswith(_LACKING):  # argparse does not say what stood in its place
             known = self._option_string_actions
-            unknown = [word for word in self._words if word.startswith("--")]
+            unknown = [word for word in self._words if word.startswith("--") and word != "--"]
             unknown = [word for word in unknown if word.partition("=")[0] not in known]
             if unknown and self._is_command:
                 message += f"; {unknown[0]} is none{self._guess(unknown[0])}"

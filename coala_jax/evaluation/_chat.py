@@ -32,7 +32,8 @@ class Reply(NamedTuple):
     Attributes:
         text: what the judge said; None where nothing came, and ``error`` says why.
         logprobs: of the candidates of the first token, by their text; None where none were given.
-        finish_reason: as the endpoint gave it, such as ``stop`` or ``length``.
+        finish_reason: as the endpoint gave it, such as ``stop`` or ``length``; None of a reply that
+            is `uncut`.
         prompt_tokens: as the endpoint counted them; None where it did not.
         completion_tokens: likewise.
         error: why there is no text.
@@ -44,6 +45,17 @@ class Reply(NamedTuple):
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     error: str | None = None
+
+
+def uncut(request: ChatRequest, reply: Reply) -> Reply:
+    """The reply without its reason to end, where a token was all that was asked for.
+
+    Args:
+        request: as it was sent, with the most tokens that the judge was allowed.
+        reply: to it.
+    """
+    one_token = request.max_tokens == 1 and request.top_logprobs is not None
+    return reply._replace(finish_reason=None) if one_token else reply
 
 
 # Replies in the order of their requests.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -59,21 +61,42 @@ def read_wording(row: BenchmarkRow) -> Wording | None:
     return Wording(name, sha256)
 
 
-def own_wording_warnings(wordings: Iterable[Wording | None]) -> list[str]:
-    """A note where some judgments were made in our own words, else none.
+def own_wording_warnings(
+    wordings: Iterable[Wording | None], tables: Iterable[str] = itertools.repeat("")
+) -> list[str]:
+    """Notes where some judgments were made in our own words, else none.
 
     Args:
         wordings: of each judgment, as `read_wording` gives them.
+        tables: name of the table in which each one counts; without names there is one table.
     """
-    names = [wording.name for wording in wordings if wording is not None]
-    count = names.count(OWN_WORDING)
-    notes = own_words_note(count)
-    if 0 < count < len(names):
+    known = [(table, each) for table, each in zip(tables, wordings, strict=False) if each]
+    own = [(table, each.sha256[:16]) for table, each in known if each.name == OWN_WORDING]
+    notes = own_words_note(len(own))
+    if 0 < len(own) < len(known):
         notes.append(
-            f"{len(names) - count} others were made in other words: they are not comparable with "
-            "these either"
+            f"{len(known) - len(own)} others were made in other words: they are not comparable "
+            "with these either"
         )
-    return notes
+    return notes + several_words_notes(own)
+
+
+def several_words_notes(versions: Iterable[tuple[str, str]]) -> list[str]:
+    """A note of each table whose judgments were made in several versions of our own words.
+
+    Args:
+        versions: of each judgment in our own words, its table and what tells the version.
+    """
+    found: dict[str, Counter[str]] = {}
+    for table, version in versions:
+        found.setdefault(table, Counter())[version] += 1
+    return [
+        f"{table + ': ' if table else ''}judgments in {len(counts)} versions of {OWN_WORDING} ("
+        + ", ".join(f"{version}: {count}" for version, count in counts.items())
+        + ") stand in one table: not comparable with one another; judge all in one version"
+        for table, counts in found.items()
+        if len(counts) > 1
+    ]
 
 
 def own_words_note(count: int) -> list[str]:

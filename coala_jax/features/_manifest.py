@@ -84,8 +84,9 @@ def require_same_settings(
     """Raise where a store was made of other rows or settings, each named with both values."""
     old = {key: value for key, value in manifest.items() if key not in RESULT_KEYS}
     if differing := setting_differences(old, header, "now"):
-        same = old.get("data_sha256") == header.get("data_sha256")
-        what = "made with other settings" if same else "of other rows than the data are now"
+        # Of messages the rows are as a chat template writes them, which is a setting.
+        rows = "data_sha256" in differing and "identity." not in differing
+        what = "of other rows than the data are now" if rows else "made with other settings"
         raise FeatureError(
             f"{folder}: holds features {what}: {differing}; remove it or give another path"
         )

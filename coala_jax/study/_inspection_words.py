@@ -11,7 +11,6 @@ from coala_jax._accuracy import TIE
 from coala_jax._intervals import Interval
 from coala_jax.study._inspection import Inspection, Lengths
 from coala_jax.study._pairs import BY_GROUP
-from coala_jax.study._repeats import Repeats
 from coala_jax.study._simple_rules import Accuracy
 
 # The ends, the quartiles, and the lengths that all but a twentieth keep within.
@@ -44,7 +43,7 @@ def other_warnings(found: Inspection) -> list[str]:
             f"{found.leaks.rows:,} of {found.leaks.held_out:,} held-out rows have a {shared} that "
             "is also trained on: they are not unseen"
         )
-    warnings += repeat_warnings(found.repeats)
+    warnings += repeat_warnings(found.repeats.rows, found.repeats.contradictions)
     probe = found.vocabulary_probe.interval
     if probe is not None and _off_chance(probe, PROBE_THAT_MATTERS):
         warnings.append(
@@ -54,16 +53,16 @@ def other_warnings(found: Inspection) -> list[str]:
     return warnings
 
 
-def repeat_warnings(repeats: Repeats) -> list[str]:
-    """What rows say twice, or both ways round."""
+def repeat_warnings(again: int, contradictions: int) -> list[str]:
+    """What to know of rows that say what others say, or the contrary."""
     warnings = []
-    if repeats.contradictions:
+    if contradictions:
         warnings.append(
-            f"{repeats.contradictions:,} rows contradict another row: the same prompt and "
-            "responses, the other one chosen"
+            f"{contradictions:,} rows contradict another row: the same prompt and responses, but "
+            "for case and spacing, the other one chosen"
         )
-    if repeats.rows:
-        warnings.append(f"{repeats.rows:,} rows repeat an earlier row")
+    if again:
+        warnings.append(f"{again:,} rows repeat an earlier row")
     return warnings
 
 

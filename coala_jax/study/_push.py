@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import functools
 import html
-import json
 import os
+import re
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
 from coala_jax._errors import CoalaError
 from coala_jax._head import ACCOUNT, TRAINED_ON, load_head
 from coala_jax._hub_ids import DATA_SET_ID
+from coala_jax._json import json_text, read_json_object
 from coala_jax._model_card import CARD, hub_id, model_card
 from coala_jax._progress import quiet_in_a_pipe
 from coala_jax.study._head_folder import FILES, PAGE, REPORT
 
 # What a repository holds that was made for a head, beside the files of one.
 _OF_ANY_REPOSITORY = {".gitattributes", CARD, "LICENSE"}
+# A path from the root, home, here or above, or its address: a word, or behind what an option has
+# before it.
+_PATH = re.compile(r"(?:^|(?<=[=,;]))(?:file:)?(?:/|~|\.\.?/)[^=,:;]*/[^=,:;]+")
 
 
 class PushError(CoalaError):
@@ -81,12 +86,12 @@ def head_files(folder: str | os.PathLike[str]) -> HeadFiles:
     }
     if not (path / CARD).is_file():
         files[CARD] = model_card(document).encode()
-    told = list(_told_of_folders(document))
-    for name in {ACCOUNT, REPORT, PAGE} & files.keys() if told else ():
-        text = (path / name).read_text(encoding="utf-8")
-        for long, short in told:
-            text = text.replace(long, short)
-        files[name] = text.encode()
+    for name in {ACCOUNT, REPORT} & files.keys():
+        told = read_json_object(path / name, PushError)
+        if (sent := _without_folders(told)) != told:
+            files[name] = json_text(sent).encode()
+    if PAGE in files and (sent := _without_folders(document)) != document:
+        files[PAGE] = _page_of(path / PAGE, document, sent)
     others = sorted(
         f"{file.name}/" if file.is_dir() else file.name
         for file in path.iterdir()
@@ -155,24 +160,18 @@ def push_head(
     return str(commit.commit_url)
 
 
-def _told_of_folders(document: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Texts of a head's files that name local folders, each with what stands for it in a push.
+def _without_folders(document: Mapping[str, Any]) -> dict[str, Any]:
+    """What a head's file says, with the last names of local paths alone.
 
-    They are the command line and the source of the features, as JSON and as a page have them.
+    They are in the command line and in the source of the features.
     """
-    command, features = document.get("command"), document.get("features")
-    source = features.get("source") if isinstance(features, Mapping) else None
-    backbone = hub_id(document)
-    told = []
-    if isinstance(command, str):
-        words = _words(command)
-        told.append((command, shlex.join(_without_folders(word, backbone) for word in words)))
-    if isinstance(source, str):
-        told.append((source, _without_folders(source, backbone)))
-    for text, short in told:
-        if text != short:
-            yield json.dumps(text)[1:-1], json.dumps(short)[1:-1]
-            yield _in_a_page(text), _in_a_page(short)
+    sent, backbone = dict(document), hub_id(document)
+    if isinstance(command := sent.get("command"), str):
+        sent["command"] = shlex.join(_last_names(word, backbone) for word in _words(command))
+    features = sent.get("features")
+    if isinstance(features, Mapping) and isinstance(source := features.get("source"), str):
+        sent["features"] = {**features, "source": _last_names(source, backbone)}
+    return sent
 
 
 def _words(command: str) -> list[str]:
@@ -182,12 +181,31 @@ def _words(command: str) -> list[str]:
         return command.split()
 
 
-def _without_folders(word: str, backbone: str) -> str:
-    """The last name of a path, or of the path that an option is given; an address stays."""
-    option, equals, value = word.partition("=") if word.startswith("-") else ("", "", word)
-    if "://" in value or value.partition("@")[0] == backbone:
+def _last_names(word: str, backbone: str) -> str:
+    """A word of a command line with each local path in it cut to its last name.
+
+    A path begins at the root, at home or above, or is there; a hub id, an address and a template
+    are none.
+    """
+    if backbone and re.split("[@:+]", word)[0] == backbone:
         return word
-    return f"{option}{equals}{PurePath(value).name or value}"
+    if not word.startswith("-") and "/" in word and Path(word).exists():
+        return PurePath(word).name or word
+    return _PATH.sub(lambda path: PurePath(path[0].removeprefix("file:")).name or path[0], word)
+
+
+def _page_of(file: Path, document: Mapping[str, Any], sent: Mapping[str, Any]) -> bytes:
+    """The page of a head, which quotes the command and names the source in places of their own."""
+    page = file.read_text(encoding="utf-8")
+    for form, *keys in (("<pre>{}</pre>", "command"), ("<td>{}, ", "features", "source")):
+        texts = (functools.reduce(_member, keys, each) for each in (document, sent))
+        old, new = (form.format(_in_a_page(str(text))) for text in texts)
+        page = page.replace(old, new)
+    return page.encode()
+
+
+def _member(value: Any, name: str) -> Any:
+    return value.get(name) if isinstance(value, Mapping) else None
 
 
 def _in_a_page(text: str) -> str:

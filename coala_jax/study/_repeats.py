@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from coala_jax.data import PreferenceRow
-from coala_jax.data._split import normalise_prompt
+from coala_jax.data._split import normalise_prompt, prompt_sha256
 from coala_jax.study._pairs import shared_keys
 
 
@@ -51,22 +51,39 @@ class Leaks(NamedTuple):
 
 def count_repeats(rows: Sequence[PreferenceRow]) -> Repeats:
     """Count what the texts of rows say more than once, or both ways round."""
-    texts = [
-        tuple(normalise_prompt(text) for text in (row.prompt, row.chosen, row.rejected))
-        for row in rows
-    ]
-    distinct = set(texts)
+    texts = [tuple(map(normalise_prompt, _texts(row))) for row in rows]
+    again, contradictions = _again_and_both_ways(texts)
     prompts = Counter(prompt for prompt, _, _ in texts)
     both = {chosen for _, chosen, _ in texts} & {rejected for _, _, rejected in texts}
     return Repeats(
-        rows=len(texts) - len(distinct),
-        contradictions=sum(
-            (prompt, rejected, chosen) in distinct for prompt, chosen, rejected in texts
-        ),
+        rows=again,
+        contradictions=contradictions,
         prompts=sum(prompts[prompt] > 1 for prompt, _, _ in texts),
         near_prompts=sum(prompts[prompt] for prompt in _beginnings(prompts)),
         both_sides=sum(chosen in both or rejected in both for _, chosen, rejected in texts),
     )
+
+
+def count_again_and_both_ways(rows: Sequence[PreferenceRow]) -> tuple[int, int]:
+    """`Repeats.rows` and `Repeats.contradictions` alone, by hashes: no text is held twice."""
+    return _again_and_both_ways([tuple(map(prompt_sha256, _texts(row))) for row in rows])
+
+
+def _texts(row: PreferenceRow) -> tuple[str, str, str]:
+    return row.prompt, row.chosen, row.rejected
+
+
+def _again_and_both_ways(said: Sequence[tuple[str, ...]]) -> tuple[int, int]:
+    """How many of (prompt, chosen, rejected) were there before, and stand the other way round too.
+
+    Sides that differ in case or spacing alone are the same here, and contradict nothing.
+    """
+    distinct = set(said)
+    turned = (
+        chosen != rejected and (prompt, rejected, chosen) in distinct
+        for prompt, chosen, rejected in said
+    )
+    return len(said) - len(distinct), sum(turned)
 
 
 def _beginnings(prompts: Iterable[str]) -> list[str]:

@@ -19,7 +19,7 @@ from coala_jax.evaluation.alpaca_eval import (
     read_template,
 )
 from coala_jax.evaluation.alpaca_eval._judging import is_switched, shown_verdict
-from coala_jax.evaluation.judge._verdicts import EMPTY, FAILED, FOREIGN, OTHER, Verdict
+from coala_jax.evaluation.judge._verdicts import CUT, EMPTY, FAILED, FOREIGN, OTHER, Verdict
 
 TEMPLATE = """<|im_start|>system
 Compare.
@@ -191,7 +191,8 @@ def test_the_answer_shown_first_has_the_share_of_m(reply, expected, from_text):
 @pytest.mark.parametrize(
     ("reply", "problem"),
     [
-        (Reply("Model m", None, "length"), OTHER),
+        (Reply("Model m", None), OTHER),
+        (Reply("<think>Model", {"<think>": -0.1}, "length"), CUT),
         (Reply(""), EMPTY),
         (Reply("Das zweite", {"Das": -0.1}), OTHER),
         (Reply("第二"), FOREIGN),

@@ -17,6 +17,7 @@ from coala_jax.evaluation.judge import JudgeSettings, Prices, _endpoint, _pace, 
 from coala_jax.evaluation.judge._faults import _wait, status_fault
 from coala_jax.evaluation.judge._pace import Pace
 from coala_jax.evaluation.judge._settings import shown_url
+from coala_jax.evaluation.judge._verdicts import CUT, token_verdict
 from tests.evaluation.stand_in_judge import Cut, Drips, Fails, Raw, Says, question_of, standing_in
 
 KEY = "sk-secret-0123456789"
@@ -87,6 +88,18 @@ def test_a_request_says_what_the_chat_request_says(ask):
             "top_logprobs": 4,
         }
     ]
+
+
+def test_a_reply_is_cut_where_more_than_the_token_that_decides_was_asked_for(ask):
+    def cut(body, _):
+        return Says("Well", finish="length", probabilities={"Well": 0.9})
+
+    each = [request("question", max_tokens=1, top_logprobs=5), request("question", max_tokens=1)]
+    with standing_in(cut) as judge:
+        for settings, ends in (({}, [None, "length"]), ({"max_tokens": 9}, ["length"] * 2)):
+            replies, _ = ask(judge, each, **settings)
+            assert [reply.finish_reason for reply in replies] == ends
+    assert token_verdict(replies[0]).problem == CUT
 
 
 def test_what_is_kept_is_not_asked_again_but_other_questions_are(ask):

@@ -124,7 +124,7 @@ def test_answers_are_compared_and_scored(folder, capsys):
 def test_words_of_our_own_are_said_and_warned_of(folder, capsys):
     words = (*JUDGE, "--reference", "reference.jsonl", "--out", "single.jsonl")
     assert "prompts of the judge: coala-jax's own words" in run(capsys, *words).out
-    assert read_lines(folder / "single.jsonl")[0]["judge"] == ["stand-in", "coala-jax/single-v1"]
+    assert read_lines(folder / "single.jsonl")[0]["judge"] == ["stand-in", "coala-jax/single-v2"]
     shown = run(capsys, "score", "single.jsonl").out
     assert "warning: 8 judgments were made in coala-jax's own words" in shown
 

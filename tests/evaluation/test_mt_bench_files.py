@@ -6,6 +6,7 @@ import string
 import pytest
 
 from coala_jax.evaluation import EvaluationError
+from coala_jax.evaluation._own_wording import own_wording
 from coala_jax.evaluation.mt_bench import (
     answer_line,
     own_judge_prompts,
@@ -195,7 +196,8 @@ def test_own_prompts_ask_all_that_fastchats_do(folder, kind):
     ours = own_judge_prompts(kind)
     assert ours.keys() == theirs.keys()
     for name, prompt in ours.items():
-        assert prompt.name == f"coala-jax/{name}"  # no judgment by it passes for one by theirs
+        assert prompt.name.startswith("coala-jax/")  # no judgment by it passes for one by theirs
+        assert prompt.name != f"coala-jax/{name}"  # nor for one by our earlier words
         assert places_of(prompt.template) == places_of(PLACES[name])
         verdict = "[[5]]" if kind == "single" else "[[C]]"
         assert verdict in prompt.template
@@ -243,7 +245,22 @@ def test_judgments_of_others_are_read(tmp_path, questions):
     found = read_judgments(write_lines(tmp_path / "single.jsonl", judged()), questions)
     assert (len(found.single), found.pairs, found.judge) == (16, [], "gpt-4")
     found = read_judgments(write_lines(tmp_path / "pair.jsonl", compared()), questions)
-    assert (found.single, len(found.pairs), found.by_own_prompts) == ([], 8, 0)
+    assert (found.single, len(found.pairs), found.own_words_notes()) == ([], 8, [])
+
+
+def test_other_words_of_our_own_have_other_names(tmp_path):
+    """Where this fails on the checksum, give `OWN_NAMES` new versions too."""
+    prompts = [*own_judge_prompts("single").values(), *own_judge_prompts("pairwise").values()]
+    told = own_wording(*(text for each in prompts for text in each[:3]))
+    assert told.sha256[:16] == "196bf0a34cb04c46"
+    named = [("gpt-4", f"coala-jax/{name}") for name in ("single-v1", "single-v2")]
+    rows = [single_row(81, 1, model, 5, name) for model, name in zip("ab", named, strict=True)]
+    note, several = read_judgments(write_lines(tmp_path / "mixed.jsonl", rows)).own_words_notes()
+    assert note.startswith("2 judgments were made in coala-jax's own words")
+    assert several.startswith("coala-jax/single: judgments in 2 versions")
+    rows = [single_row(81, turn, "a", 5, named[0]) for turn in (1, 2)]
+    rows[1]["judge"][1] += "-multi-turn"
+    assert len(read_judgments(write_lines(tmp_path / "old.jsonl", rows)).own_words_notes()) == 1
 
 
 @pytest.mark.parametrize(

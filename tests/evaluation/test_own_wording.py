@@ -5,6 +5,7 @@ import pytest
 from coala_jax.evaluation import EvaluationError
 from coala_jax.evaluation._benchmark_rows import BenchmarkRow
 from coala_jax.evaluation._own_wording import (
+    OWN_WORDING,
     Wording,
     own_wording,
     own_wording_warnings,
@@ -32,8 +33,15 @@ def test_any_change_of_our_own_words_is_another_checksum():
 def test_only_judgments_in_our_own_words_are_noted():
     theirs = Wording("judge.txt", "ab12")
     assert own_wording_warnings([None, theirs]) == []
-    note, other = own_wording_warnings(
-        [own_wording("Compare."), theirs, None, own_wording("Grade.")]
-    )
+    note, other = own_wording_warnings([own_wording("Compare."), theirs, None] * 2)
     assert note.startswith("2 judgments were made in coala-jax's own words: not comparable")
-    assert other.startswith("1 others were made in other words")  # one is not known
+    assert other.startswith("2 others were made in other words")  # two are not known
+
+
+def test_several_versions_of_our_own_words_in_one_table_are_noted():
+    old, new = (Wording(OWN_WORDING, name) for name in ("old", "new"))
+    _, note = own_wording_warnings([old, new, new])
+    assert note.startswith("judgments in 2 versions of coala-jax's own words (old: 1, new: 2)")
+    assert len(own_wording_warnings([old, new], ["hard", "creative"])) == 1
+    *_, note = own_wording_warnings([old, new, new], ["hard", "creative", "hard"])
+    assert note.startswith("hard: judgments in 2 versions")

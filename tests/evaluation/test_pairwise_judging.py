@@ -203,7 +203,7 @@ def test_log_probabilities_give_verdicts_between_none_and_all():
     report = pair_report(judged)
     assert report.from_text == 1
     assert any("1 verdicts were read from the text" in note for note in pair_warnings(report))
-    neither = [Reply("the", {"the": -0.1}, "length")] * 2
+    neither = [Reply("the", {"the": -0.1})] * 2
     with pytest.raises(EvaluationError, match="2 of 2 replies .* without a verdict"):
         judge_pairs(lambda _: neither, *systems(1), TOKEN)
     (request, _) = pair_requests(*systems(1), TOKEN)

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 
 import numpy as np
 import pytest
@@ -15,10 +16,12 @@ from coala_jax.evaluation._order_effect import order_warnings
 from coala_jax.evaluation._shown_answers import Shown, edited_notes, is_on_lines
 from coala_jax.evaluation.alpaca_eval import Question, _l1_newton
 from coala_jax.evaluation.alpaca_eval._length_data import order_notes
+from coala_jax.evaluation.arena_hard._prompts import OWN_PROMPTS
 from coala_jax.evaluation.judge import JudgeSettings, grade_answers, judge_pairs
 from coala_jax.evaluation.judge._cache import HEADER, read_cache
 from coala_jax.evaluation.judge._reading import read_completion
 from coala_jax.evaluation.judge._verdicts import token_verdict
+from coala_jax.evaluation.mt_bench import own_judge_prompts
 from coala_jax.evaluation.reward_bench import read_reward_bench
 
 QUESTIONS = {f"q{n}": f"What is {n}?" for n in range(4)}
@@ -158,6 +161,42 @@ def test_where_no_prompt_has_answers_on_lines_of_their_own_they_are_found_in_it(
     assert edited_notes(rows) == []
     (note,) = edited_notes([*rows, rows[0]._replace(answer="another", place="row 3")])
     assert note.startswith("1 answers of a are not") and "first row 3" in note
+
+
+KNOWN = [
+    *(each.template for each in own_judge_prompts("single").values()),
+    *(each.template for each in own_judge_prompts("pairwise").values()),
+    OWN_PROMPTS.template,
+    # FastChat's, of one answer, of two and of two turns; Arena-Hard's.
+    "[Question]\n{question}\n\n[The Start of Assistant's Answer]\n{answer}\n"
+    "[The End of Assistant's Answer]",
+    "[User Question]\n{question}\n\n[The Start of Assistant A's Answer]\n{answer_a}\n"
+    "[The End of Assistant A's Answer]\n\n[The Start of Assistant B's Answer]\n{answer_b}\n"
+    "[The End of Assistant B's Answer]",
+    "<|The Start of Assistant A's Conversation with User|>\n\n### User:\n{question_1}\n\n"
+    "### Assistant A:\n{answer_1}\n\n### User:\n{question_2}\n\n### Assistant A:\n{answer_2}\n\n"
+    "<|The End of Assistant A's Conversation with User|>",
+    "<|User Prompt|>\n{QUESTION}\n\n<|The Start of Assistant A's Answer|>\n{ANSWER_A}\n"
+    "<|The End of Assistant A's Answer|>\n\n<|The Start of Assistant B's Answer|>\n{ANSWER_B}\n"
+    "<|The End of Assistant B's Answer|>",
+]
+
+
+@pytest.mark.parametrize("template", KNOWN)
+def test_answers_of_which_all_are_cut_are_found_by_the_template(template):
+    places = re.findall(r"{(\w+)}", template)
+    texts = {place: f"the {place}\n\nends here" for place in places}
+    prompt = template.format_map(texts)
+    whole = [
+        Shown("form", prompt, text, "a", place)
+        for place, text in texts.items()
+        if place.lower().startswith("answer")
+    ]
+    assert whole and edited_notes(whole) == []
+    for size in (5, len("the answer"), -len("\n\nends here"), -1):
+        cut = [each._replace(answer=each.answer[:size]) for each in whole]
+        (note,) = edited_notes(cut)
+        assert note.startswith(f"{len(cut)} answers of a are not those")
 
 
 def test_instructions_in_another_order_than_the_sets_are_named():

@@ -350,6 +350,8 @@ def test_other_settings_are_refused_and_named(store, backbone, rows, tmp_path, n
     fewer = RowSet(rows.rows[:9])
     with pytest.raises(FeatureError, match="of other rows than the data are now: .*; rows is 10"):
         extract_store(fewer, backbone, tmp_path / "store", settings=SETTINGS)
+    with pytest.raises(FeatureError, match="made with other settings: data_sha256 is"):
+        extract_store(fewer, backbone, tmp_path / "store", settings=other)
     assert _bytes(tmp_path / name) == before
 
 

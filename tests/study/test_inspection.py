@@ -13,6 +13,7 @@ from coala_jax.study import _simple_rules as simple_rules
 from coala_jax.study import _vocabulary as vocabulary
 from coala_jax.study._inspection import inspect_pairs
 from coala_jax.study._inspection_words import inspection_report, length_sentence, other_warnings
+from coala_jax.study._repeats import count_again_and_both_ways
 
 WORDS = [f"word{number}" for number in range(60)]
 
@@ -153,8 +154,9 @@ def test_repeats_are_counted_by_kind():
     ]
     assert inspect_pairs(near).repeats.near_prompts == 1
     warnings = other_warnings(inspect_pairs(rows))
-    assert "3 rows contradict another row: the same prompt and responses, the other one chosen" in (
-        warnings
+    assert warnings[0] == (
+        "3 rows contradict another row: the same prompt and responses, but for case and spacing, "
+        "the other one chosen"
     )
     assert "1 rows repeat an earlier row" in warnings
 
@@ -225,6 +227,7 @@ def test_counts_are_those_of_every_pair_of_rows(texts):
     others = [(n, row, [r for m, r in enumerate(low) if m != n]) for n, row in enumerate(low)]
     assert repeats.rows == sum(row in low[:n] for n, row, _ in others)
     assert repeats.prompts == sum(any(row[0] == o[0] for o in rest) for _, row, rest in others)
-    assert repeats.contradictions == sum((p, r, c) in low for p, c, r in low)
+    assert repeats.contradictions == sum(c != r and (p, r, c) in low for p, c, r in low)
+    assert count_again_and_both_ways(rows) == repeats[:2]
     chosen, rejected = {c for _, c, _ in low}, {r for _, _, r in low}
     assert repeats.both_sides == sum(c in rejected or r in chosen for _, c, r in low)

@@ -1,5 +1,6 @@
 """Heads to the hub and back: a head's own files go, the two that are read come, when asked for."""
 
+import html
 import json
 import shlex
 import socket
@@ -18,6 +19,7 @@ from tests.study.hub_stand_in import Hub
 huggingface_hub = pytest.importorskip("huggingface_hub")
 from huggingface_hub import constants  # noqa: E402
 
+FEATURES = {"source": "pairs.npz"}
 INFO = {"command": "coala-jax solve x", "trained_on_prompts": "AAAAAAAAAAA=", "result": {}}
 
 
@@ -118,26 +120,49 @@ def test_a_pushed_head_is_loaded_by_its_id_when_it_is_asked_for(head, hub, monke
         coala_jax.load_head("me/head")
 
 
-def test_what_is_pushed_names_no_local_folder(head):
-    source, rest = (
-        "/home/me/it's/pairs.npz",
-        ["--adapter=../secret/lora", "--url", "https://x.org/a"],
-    )
-    command = shlex.join(["coala-jax", "solve", source, "--model", "org/base@v1", *rest])
-    backbone = {"backbone": "org/base"}
-    info = {"command": command, "features": {"source": source}, "identity": backbone}
+def test_what_is_pushed_names_no_local_folder(head, monkeypatch):
+    monkeypatch.chdir(head.parent)
+    source = "/home/me/it's/pairs.npz"
+    kept = ["--model", "org/base@v1", "--url", "https://x.org/a/b", "--data", "org/pairs"]
+    kept += ["--response-template", "</s>{response}", "--revision", "refs/pr/1", "--note", "/no"]
+    cut = ["--adapter=../secret/lora", "NAME=/x/y,/c/d", "file:///home/me/x", "~/z", str(head.name)]
+    cut += [f"{head.name}/runs"]
+    command = shlex.join(["coala-jax", "solve", source, *kept, *cut])
+    info = {
+        "command": command,
+        "features": {"source": source, "width": 4},
+        "identity": {"backbone": "org/base"},
+        "trained_on_prompts": "AAAAAAAAAAA=",
+    }
     coala_jax.save_head(head, random_head(4), info)
-    kept = (head / "head.json").read_bytes()
-    (head / "report.json").write_text(json.dumps({"command": command, "features": source}))
-    page = templates_of("coala_jax.study").from_string("<p>{{ command }}</p><p>{{ source }}</p>")
+    before = (head / "head.json").read_bytes()
+    report = {"command": command, "features": {"source": source}, "seed": 0}
+    (head / "report.json").write_text(json.dumps(report))
+    page = templates_of("coala_jax.study").from_string(
+        "<pre>{{ command }}</pre><td>{{ source }}, 4 columns</td><p>{{ source }}</p>"
+    )
     (head / "report.html").write_text(page.render(command=command, source=source))
     sent = head_files(head).contents
-    told = "coala-jax solve pairs.npz --model org/base@v1 --adapter=lora --url https://x.org/a"
+    short = ["--adapter=lora", "NAME=y,d", "x", "z", head.name, "runs"]
+    told = shlex.join(["coala-jax", "solve", "pairs.npz", *kept, *short])
     document = json.loads(sent["head.json"])
     assert document["command"] == told and document["features"]["source"] == "pairs.npz"
-    assert json.loads(sent["report.json"]) == {"command": told, "features": "pairs.npz"}
-    assert sent["report.html"].decode() == f"<p>{told}</p><p>pairs.npz</p>"
-    assert (head / "head.json").read_bytes() == kept
+    assert document == {**json.loads(before), **{k: document[k] for k in ("command", "features")}}
+    assert json.loads(sent["report.json"]) == {**report, "command": told, "features": FEATURES}
+    text = html.unescape(sent["report.html"].decode())
+    assert text == f"<pre>{told}</pre><td>pairs.npz, 4 columns</td><p>{source}</p>"
+    assert (head / "head.json").read_bytes() == before
+
+
+def test_a_source_of_few_letters_is_replaced_nowhere_else(head, monkeypatch):
+    monkeypatch.chdir(head.parent)
+    (head.parent / "A").mkdir()
+    (head.parent / "A" / "A").touch()
+    info = {**INFO, "command": "coala-jax solve A/A", "features": {"source": "A/A"}}
+    coala_jax.save_head(head, random_head(4), {**info, "trained_on_prompts": "A/AAAAAAAAA="})
+    document = json.loads(head_files(head).contents["head.json"])
+    assert document["trained_on_prompts"] == "A/AAAAAAAAA="
+    assert (document["command"], document["features"]["source"]) == ("coala-jax solve A", "A")
 
 
 def test_a_branch_and_a_commit_choose_the_head_and_old_files_go(head, hub, tmp_path, capsys):

@@ -182,7 +182,6 @@ def shown_verdict(reply: Reply) -> Verdict:
     probability 0 (`logprob_parser` of tatsu-lab/alpaca_eval). Where neither is among them, or there
     are none, the text counts, which must be one of the two.
     """
-    reply = reply._replace(finish_reason=None)  # a token is all that was asked for
     if reply.text is None:
         return unread_verdict(reply)
     known = reply.logprobs or {}

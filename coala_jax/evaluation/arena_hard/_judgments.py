@@ -134,7 +134,8 @@ def read_judgments(
     if not kept:
         raise EvaluationError(f"{files[0]}: a judge's judgments of itself only; nothing to score")
     notes = [*_self_notes(rows, judges), *_null_notes(kept), *_baseline_notes(kept)]
-    notes += _missing_notes(kept, questions) + own_wording_warnings(row.wording for row in kept)
+    notes += _missing_notes(kept, questions)
+    notes += own_wording_warnings([row.wording for row in kept], [row.category for row in kept])
     return Judgments(kept, tuple(notes), {str(file): file_sha256(Path(file)) for file in files})
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from coala_jax._progress import Progress
-from coala_jax.evaluation._chat import ChatRequest, Reply
+from coala_jax.evaluation._chat import ChatRequest, Reply, uncut
 from coala_jax.evaluation._errors import EvaluationError
 from coala_jax.evaluation.judge._cache import ReplyCache, open_cache, request_key
 from coala_jax.evaluation.judge._endpoint import Endpoint
@@ -68,7 +68,7 @@ class Judge:
                     self._elsewhere[kept.base_url] += 1
         self._counts += Counter(requests=len(requests), distinct=len(distinct), cached=len(found))
         found |= self._ask_all({key: distinct[key] for key in distinct if key not in found})
-        return [found[key] for key in keys]
+        return [uncut(distinct[key], found[key]) for key in keys]
 
     def account(self) -> dict[str, Any]:
         """What was asked so far, as JSON.

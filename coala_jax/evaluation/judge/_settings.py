@@ -49,8 +49,10 @@ class JudgeSettings:
             sample without is not greedy.
         temperature: of the judge's sampling; None means that of the request: 1 of AlpacaEval, what
             its file says of Arena-Hard, 0 of all others.
-        max_tokens: of a reply; None means that of the request: 1 of AlpacaEval and of --verdict
-            token, what its file says of Arena-Hard or else 16000, 2048 of MT-Bench, 1024 of others.
+        max_tokens: of a reply, of which the first token decides of AlpacaEval and of --verdict
+            token, so that no judge can be read there that begins with its thoughts; None means
+            that of the request: 1 of these two, what its file says of Arena-Hard or else 16000
+            (v0.1: 4096), 2048 of MT-Bench, 1024 of others.
     """
 
     model: str

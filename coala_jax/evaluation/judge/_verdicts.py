@@ -57,7 +57,6 @@ def token_verdict(reply: Reply) -> Verdict:
     counts nothing (AlpacaEval's ``logprob_parser``). Without log probabilities the letter that the
     reply consists of is 1 or 0.
     """
-    reply = reply._replace(finish_reason=None)  # a token is all that was asked for
     if reply.error is not None:
         return unread_verdict(reply)
     if reply.logprobs is None:

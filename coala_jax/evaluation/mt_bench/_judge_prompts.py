@@ -22,13 +22,25 @@ NAMES: Mapping[Kind, tuple[str, str]] = {
 }
 # Begins the names of prompts in words of this package.
 OWN = "coala-jax/"
+# Other words need other names, by which judgments are told apart: earlier ones had `NAMES` behind
+# `OWN`.
+OWN_NAMES: Mapping[Kind, tuple[str, str]] = {
+    SINGLE: (f"{OWN}single-v2", f"{OWN}single-math-v2"),
+    PAIRWISE: (f"{OWN}pair-v3", f"{OWN}pair-math-v2"),
+}
 # Of the judge (`run_judge_single` and `run_judge_pair` of fastchat/llm_judge/common.py).
 MAX_TOKENS, TEMPERATURE = 2048, 0.0
 
 
-def prompt_name(kind: Kind, *, reference: bool, second: bool) -> str:
+def prompt_name(
+    kind: Kind,
+    *,
+    reference: bool,
+    second: bool,
+    names: Mapping[Kind, tuple[str, str]] = NAMES,
+) -> str:
     """The name of the prompt for a question with or without a reference, and one of its turns."""
-    return NAMES[kind][reference] + (OF_SECOND_TURN if second else "")
+    return names[kind][reference] + (OF_SECOND_TURN if second else "")
 
 
 def prompt_names(kind: Kind) -> list[str]:

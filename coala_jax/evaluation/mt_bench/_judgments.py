@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
 from coala_jax.data._options import SourceOptions
 from coala_jax.evaluation._benchmark_rows import Answers, BenchmarkRow, benchmark_rows, by_key
 from coala_jax.evaluation._errors import EvaluationError
+from coala_jax.evaluation._own_wording import own_words_note, several_words_notes
 from coala_jax.evaluation._shown_answers import Shown, edited_notes
 from coala_jax.evaluation.mt_bench._judge_prompts import OWN
 from coala_jax.evaluation.mt_bench._judging import MODEL_1, MODEL_2
 from coala_jax.evaluation.mt_bench._questions import Question, question_id
 from coala_jax.evaluation.mt_bench._verdicts import ERROR, FAILED, TIE
 
+# In the name of a prompt.
+_VERSION = re.compile(r"-v\d+")
 WINNERS = (MODEL_1, MODEL_2, TIE, ERROR)
 
 
@@ -91,11 +95,12 @@ class Judgments(NamedTuple):
         """The model of the judge."""
         return (self.single or self.pairs)[0].judge
 
-    @property
-    def by_own_prompts(self) -> int:
-        """How many were asked for in words of this package."""
+    def own_words_notes(self) -> list[str]:
+        """Notes where some were asked for in words of this package, or in several versions."""
         names = [each.prompt for each in self.single] + [each.prompt for each in self.pairs]
-        return sum(name.startswith(OWN) for name in names)
+        own = [name for name in names if name.startswith(OWN)]
+        versions = ((_VERSION.sub("", name), name) for name in own)
+        return own_words_note(len(own)) + several_words_notes(versions)
 
 
 def read_judgments(

@@ -12,7 +12,7 @@ from coala_jax.evaluation._words_to_judges import (
 )
 from coala_jax.evaluation.judge import JudgePrompt
 from coala_jax.evaluation.mt_bench._judge_prompts import (
-    OWN,
+    OWN_NAMES,
     PAIRWISE,
     SINGLE,
     Kind,
@@ -28,15 +28,16 @@ _OF_SECOND = (
 def own_judge_prompts(kind: Kind) -> Mapping[str, JudgePrompt]:
     """The four prompts of a kind, under the names and with the places of FastChat's.
 
-    Their own names, which judgments hold, begin with `OWN`.
+    Their own names, which judgments hold, are `OWN_NAMES`.
 
     Args:
         kind: ``single`` or ``pairwise``.
     """
-    prompts = [
-        _prompt(kind, reference, second) for second in (False, True) for reference in (False, True)
-    ]
-    return {prompt.name.removeprefix(OWN): prompt for prompt in prompts}
+    return {
+        prompt_name(kind, reference=reference, second=second): _prompt(kind, reference, second)
+        for second in (False, True)
+        for reference in (False, True)
+    }
 
 
 def _prompt(kind: Kind, reference: bool, second: bool) -> JudgePrompt:
@@ -45,8 +46,8 @@ def _prompt(kind: Kind, reference: bool, second: bool) -> JudgePrompt:
     sections = _conversations(kind, reference) if second else _answers(kind, reference)
     template = [f"== {title} ==\n{text}\n== end ==" for title, text in sections]
     asked = [_OF_SECOND] * second + [_BY_REFERENCE] * reference + [task]
-    name = prompt_name(kind, reference=reference, second=second)
-    return JudgePrompt(f"{OWN}{name}", system, "\n\n".join([*template, " ".join(asked)]))
+    name = prompt_name(kind, reference=reference, second=second, names=OWN_NAMES)
+    return JudgePrompt(name, system, "\n\n".join([*template, " ".join(asked)]))
 
 
 def _answers(kind: Kind, reference: bool) -> list[tuple[str, str]]:

@@ -58,13 +58,16 @@ class Dumped:
         return [each for file in sorted(files) for each in collectives_of(file.read_text())]
 
 
-def on_forced_devices(module: str, devices: int, dumps: Path | None = None) -> dict:
-    """What a module prints as JSON when it runs in a process of so many host devices."""
+def on_forced_devices(module: str, devices: int, dumps: Path | None = None, *words: str) -> dict:
+    """What a module prints as JSON when it runs in a process of so many host devices.
+
+    Its arguments are the folder of XLA's dumps, where there is one, and the words.
+    """
     flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}"
     if dumps is not None:
         flags += f" --xla_dump_to={dumps} --xla_dump_hlo_as_text"
     done = subprocess.run(
-        [sys.executable, "-m", module, *([] if dumps is None else [str(dumps)])],
+        [sys.executable, "-m", module, *([] if dumps is None else [str(dumps)]), *words],
         cwd=ROOT,
         env={**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)},
         capture_output=True,

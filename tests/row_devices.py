@@ -1,7 +1,7 @@
 """Call whatever takes features with rows on one device and on all, and say what came of it.
 
 With the collectives of every program that was compiled for the split rows, as JSON. Run by
-`test_rows_on_devices.py`, with the folder of XLA's dump as its argument.
+`test_rows_on_devices.py`, with the folder of XLA's dump and one of `PARTS` as its arguments.
 """
 
 import dataclasses
@@ -38,6 +38,13 @@ ON_PAIRS = Config(phase1_loss="bradley_terry", n_gates=GATES)
 RANKED = Config(phase1_loss="plackett_luce", linear_path=True, n_gates=GATES)
 CHOSEN = dataclasses.replace(SELECTED, n_gates=GATES)
 GRID = Grid((0.5, 0.2), (1.0, 0.1), (0.1,))
+# What is called in a process of its own.
+PARTS = {
+    "solves": ("solve", "solve groups", "finetune in batches"),
+    "figures": ("certify", "evaluate", "reward_metrics", "regularization_path"),
+    "gates": ("refine_gates",),
+    "choices": ("select", "select groups"),
+}
 
 
 def draw_pairs(rng):
@@ -134,7 +141,9 @@ def main():
     given = (solved.head, solved.certificate)
     split_calls = calls(split_pairs, split_groups, *given)
     dumped, found = Dumped(Path(sys.argv[1])), {}
-    for name, (call, figures) in calls(pairs, groups, *given).items():
+    whole_calls = calls(pairs, groups, *given)
+    for name in PARTS[sys.argv[2]]:
+        call, figures = whole_calls[name]
         whole = figures(call())
         dumped.new()
         split = split_calls[name][0]()

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.collectives import on_forced_devices
-from tests.row_devices import BATCH, GATES, GROUPS, PAIRS, WIDTH
+from tests.row_devices import BATCH, GATES, GROUPS, PAIRS, PARTS, WIDTH
 
 DEVICES = 8
 # Of the largest sum over devices: a number a pair of candidates for gates, of which there are four
@@ -16,9 +16,11 @@ TOLERANCES = {"refine_gates": 1e-3}
 
 
 @pytest.mark.slow
-def test_rows_stay_on_their_devices_and_change_nothing(tmp_path):
+@pytest.mark.parametrize("part", PARTS)
+def test_rows_stay_on_their_devices_and_change_nothing(part, tmp_path):
     assert min(PAIRS, GROUPS) // DEVICES > MOST
-    found = on_forced_devices("tests.row_devices", DEVICES, tmp_path)
+    found = on_forced_devices("tests.row_devices", DEVICES, tmp_path, part)
+    assert tuple(found) == PARTS[part]
     for name, result in found.items():
         (counts, values), (split_counts, split_values) = result["whole"], result["split"]
         assert split_counts == counts, name

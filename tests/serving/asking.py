@@ -57,6 +57,8 @@ class Running:
         self._logged = threading.Condition()
 
     def note(self, line):
+        if "fault" in line:
+            print(line)  # pytest shows it beside what failed
         with self._logged:
             self.log.append(line)
             self._logged.notify_all()

@@ -41,7 +41,7 @@ settings.load_profile("house")
 
 
 def pytest_collection_finish() -> None:
-    """What imports and collection left is looked through no more: a sixth of the time of tests.
+    """What imports and collection left is looked through for garbage no more.
 
     Tracing makes many short-lived objects, and by default the collector goes through all that is
     alive after every few thousand of them.

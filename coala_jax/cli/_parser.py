@@ -23,9 +23,7 @@ _COLUMN = re.compile(
 )
 # What argparse takes for an option.
 _NEGATIVE_LIST = re.compile(r"-\d+(,-?\d+)+")
-
-
-# Of argparse.
+# How argparse begins what it says of these.
 _LACKING = "the following arguments are required"
 _NO_COMMAND = re.compile(r"argument COMMAND: invalid choice: '(.*)' \(choose from (.*)\)")
 

@@ -71,7 +71,7 @@ def head_files(folder: str | os.PathLike[str]) -> HeadFiles:
     """The files of a head's folder that are its own, by name: no rows of data are among them.
 
     A head without a card gets one, of its ``head.json``; paths in the command line and of the
-    features are cut to their last names. The folder itself stays as it is.
+    features are cut to their last names where they are local. The folder itself stays as it is.
 
     Raises:
         HeadFileError: no usable head.

@@ -133,9 +133,9 @@ def pairs_of(name: str, shared: Path, made: Path | None) -> PairSet | None:
         return None
     if not columns:
         return _in_float32(read_pairs(str(path), None, str(data)))
-    table = np.load(path)
-    sides = (np.float32(table[f"{side}_{columns}"]) for side in ("chosen", "rejected"))
-    return PairSet(name, *sides, tuple(map(str, table["prompt_sha"])), "prompt")
+    with np.load(path) as table:
+        sides = [np.float32(table[f"{side}_{columns}"]) for side in ("chosen", "rejected")]
+        return PairSet(name, *sides, tuple(map(str, table["prompt_sha"])), "prompt")
 
 
 def _in_float32(pairs: PairSet) -> PairSet:

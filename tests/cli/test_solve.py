@@ -84,8 +84,8 @@ def test_the_saved_head_has_the_reported_metrics(solved):
     assert metadata.params["ridge"] == 0.1
     assert "scores" not in metadata.document and metadata.scores == "response"
     report = _report(solved)
-    table = np.load(solved.parent / "features.npz")
-    margin = np.asarray(head(table["chosen"]) - head(table["rejected"]))
+    with np.load(solved.parent / "features.npz") as table:
+        margin = np.asarray(head(table["chosen"]) - head(table["rejected"]))
     total = sum(
         report[part]["rewards/margins"] * report["pairs"][part] for part in ("train", "eval")
     )
@@ -217,8 +217,8 @@ def test_strengths_are_chosen_unless_they_are_given(solved, tmp_path, capsys):
     assert any(line.startswith("chosen    ") for line in rest)
     head, metadata = coala_jax.load_head(out)
     assert metadata.document["temperature"] == report["temperature"]
-    table = np.load(solved.parent / "features.npz")
-    pairs = coala_jax.PreferenceFeatures(table["chosen"], table["rejected"])
+    with np.load(solved.parent / "features.npz") as table:
+        pairs = coala_jax.PreferenceFeatures(table["chosen"], table["rejected"])
     total = sum(report[part]["rewards/accuracies"] * report["pairs"][part] for part in PARTS)
     assert float(coala_jax.accuracy(head, pairs)) * 60 == pytest.approx(total)
     # A strength that is given is not chosen, and both together are a mistake.

@@ -1,11 +1,11 @@
 """How probable responses are under the frozen backbone."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 
 from coala_jax.backbones import Backbone, BackboneModule
 from coala_jax.backbones._attention import plain_batch
@@ -48,7 +48,7 @@ def response_log_probs(
     return found
 
 
-@nnx.jit(static_argnames=("most",))
+@partial(jax.jit, static_argnames=("most",))
 def _log_probs(
     module: BackboneModule, batch: PromptBatch, firsts: jax.Array, *, most: int
 ) -> jax.Array:

@@ -89,7 +89,7 @@ class Backbone:
         return _apply(self.module, tokens, attention_mask)
 
 
-@nnx.jit
+@jax.jit
 def _apply(module: BackboneModule, tokens: jax.Array, attention_mask: jax.Array) -> jax.Array:
     hidden: jax.Array = module(tokens, attention_mask)
     return hidden

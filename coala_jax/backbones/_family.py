@@ -192,7 +192,7 @@ class BackboneModule(nnx.Module):
         """
         token = jnp.zeros((rows, 1), jnp.int32)
         batch = TokenBatch(token, token, token + 1)
-        kept = nnx.eval_shape(lambda module: module.states(batch, keep=True).keys, self)
+        kept = jax.eval_shape(lambda module: module.states(batch, keep=True).keys, self)
         layers, _, _, heads, head_dim = kept.shape  # (layers, rows, length, heads, head_dim)
         return empty_cache(layers, rows, capacity, heads, head_dim, kept.dtype)
 

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 
 from coala_jax.backbones import BackboneModule
 from coala_jax.backbones._attention import OPEN_END, KeyValueCache, States, TokenBatch, append
@@ -248,7 +247,7 @@ def prompt_batch(prompts: Sequence[Sequence[int]], pad_id: int) -> PromptBatch:
     return PromptBatch(jnp.asarray(tokens), jnp.asarray(lengths))
 
 
-@nnx.jit(static_argnames=("plan", "capacity"))
+@functools.partial(jax.jit, static_argnames=("plan", "capacity"))
 def begin(
     module: BackboneModule,
     reward: RunningReward,

@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from flax import nnx
 
 from coala_jax.backbones import BackboneModule
 from coala_jax.backbones._attention import OPEN_END, TokenBatch
@@ -63,7 +62,7 @@ class Proposal(NamedTuple):
         return self._replace(pool=self.pool.first(count), noise=self.noise[:, :count])
 
 
-@nnx.jit(static_argnames=("plan",), donate_argnames=("state",))
+@functools.partial(jax.jit, static_argnames=("plan",), donate_argnames=("state",))
 def advance(
     module: BackboneModule,
     reward: RunningReward,
@@ -181,7 +180,7 @@ def _choose_path(
     )
 
 
-@nnx.jit(static_argnames=("plan",))
+@functools.partial(jax.jit, static_argnames=("plan",))
 def close(
     module: BackboneModule, reward: RunningReward, state: DecodeState, *, plan: Plan
 ) -> tuple[jax.Array, jax.Array]:

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 
 from coala_jax.backbones import Backbone, BackboneModule, TokenBatch
 from coala_jax.decoding._config import GenerationError
@@ -115,7 +114,7 @@ def _run(model: TextRewardModel, texts: Sequence[tuple[list[int], list[int]]]) -
     return np.asarray(rewards)[: len(texts)]
 
 
-@nnx.jit
+@jax.jit
 def _prefix_rewards(
     module: BackboneModule, reward: RunningReward, tokens: jax.Array, sizes: jax.Array
 ) -> jax.Array:

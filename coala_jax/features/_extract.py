@@ -1,12 +1,12 @@
 """Token sequences through the frozen backbone, to pooled features in memory."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 
 from coala_jax._progress import Progress
 from coala_jax.backbones import Backbone, BackboneModule
@@ -154,7 +154,7 @@ def require_known_ids(
         )
 
 
-@nnx.jit(static_argnames=("pooling", "layers"))
+@partial(jax.jit, static_argnames=("pooling", "layers"))
 def _forward(
     module: BackboneModule,
     batch: Batch,

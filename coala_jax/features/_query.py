@@ -7,12 +7,12 @@ standard deviation of 1 over those tokens: weights then differ by factors, and n
 
 import base64
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 
 from coala_jax.backbones import Backbone, BackboneModule
 from coala_jax.features._errors import FeatureError
@@ -98,7 +98,7 @@ def query_array(text: str, layers: int, width: int) -> np.ndarray:
         ) from None
 
 
-@nnx.jit(static_argnames="layers")
+@partial(jax.jit, static_argnames="layers")
 def _moments(module: BackboneModule, batch: Batch, *, layers: tuple[int, ...]) -> Moments:
     tokens = token_batch(batch)
     spans = find_spans(

@@ -292,11 +292,11 @@ class Engine:
             failed = ApiError(400, str(error), code="invalid_value", param=param)
             failed.__cause__ = error.__cause__
             return failed
-        self._log_fault()
+        self._log_fault(error)
         return internal_error()
 
-    def _log_fault(self) -> None:
+    def _log_fault(self, error: Exception) -> None:
         """Where it failed; not what was said, which may hold what a client sent."""
-        lines = traceback.format_exc().splitlines()
-        places = [line.strip() for line in lines if line.lstrip().startswith("File ")]
-        self._log(f"fault in the engine: {lines[-1].partition(':')[0]} at {places[-1]}")
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        found = f'File "{place.filename}", line {place.lineno}, in {place.name}'
+        self._log(f"fault in the engine: {type(error).__name__} at {found}")

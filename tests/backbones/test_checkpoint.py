@@ -3,7 +3,9 @@
 import gc
 import json
 import shutil
+import sys
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import jax
@@ -459,3 +461,19 @@ def test_identity_follows_weights_config_and_tokenizer(checkpoint, folder):
         file.write("\n")
     assert load_backbone(folder).identity.tokenizer_sha256 != first.tokenizer_sha256
     assert (first.name, second.name) == ("tiny-gpt2", "model")
+
+
+def test_threads_may_share_a_backbone(checkpoint):
+    """A call leaves its module's attributes alone, of which another thread may be reading any."""
+    backbone = load_backbone(checkpoint)
+
+    def run(_=0):
+        return np.asarray(backbone.hidden_states(TOKENS, jnp.ones_like(TOKENS)))
+
+    expected, interval = run(), sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(4) as threads:
+            assert all(np.array_equal(each, expected) for each in threads.map(run, range(200)))
+    finally:
+        sys.setswitchinterval(interval)

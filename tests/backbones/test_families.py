@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -51,7 +52,7 @@ causal_telling, all_telling = _variants(CAUSAL), _variants(VARIANTS)
 encoders_only = pytest.mark.parametrize("variant", list(ENCODERS), indirect=True)
 
 
-@nnx.jit(static_argnames=("layers", "keep"))
+@partial(jax.jit, static_argnames=("layers", "keep"))
 def run(module, batch, cache=None, layers=(-1,), keep=False):
     return module.states(batch, cache, layers, keep=keep)
 

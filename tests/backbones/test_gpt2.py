@@ -11,7 +11,7 @@ from coala_jax.backbones._families._gpt2 import GPT2, LAYER_TENSORS, GPT2Config
 TINY = {"vocab_size": 11, "n_positions": 8, "n_embd": 4, "n_layer": 2, "n_head": 2}
 TOKENS = jnp.array([[3, 1, 4, 1, 5]])
 # Without jit every call compiles its scan anew.
-run = nnx.jit(lambda module, *arguments: module(*arguments))
+run = jax.jit(lambda module, *arguments: module(*arguments))
 # Hidden states of tokens 0 and 4 from transformers 5.23 with torch 2.13, weights as ``_filled``.
 VARIANTS = [
     pytest.param(

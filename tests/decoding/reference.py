@@ -4,10 +4,11 @@ Slow and obvious, the truth that the tests compare with. Only hidden states, log
 from jax; they have truths of their own (torch, and jax.random).
 """
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 
 from coala_jax.backbones._attention import plain_batch
 
@@ -157,12 +158,12 @@ class Reference:
         return response
 
 
-@nnx.jit(static_argnames="layer")
+@partial(jax.jit, static_argnames="layer")
 def _hidden(module, tokens, *, layer):
     return module.states(plain_batch(tokens), layers=(layer,)).hidden[0]
 
 
-@nnx.jit
+@jax.jit
 def _logits(module, state):
     return module.logits(state)
 

@@ -3,11 +3,12 @@
 import json
 import shutil
 from dataclasses import replace
+from functools import partial
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import nnx
 from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
@@ -205,7 +206,7 @@ def _running_pools(model, prompt, response, kept):
             yield np.concatenate(vectors), float(reward.score(pools)[0])
 
 
-@nnx.jit(static_argnames="layers")
+@partial(jax.jit, static_argnames="layers")
 def _states(module, tokens, *, layers):
     return module.states(plain_batch(tokens), layers=layers).hidden
 

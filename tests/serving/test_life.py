@@ -209,14 +209,16 @@ def test_a_fault_is_answered_and_the_server_goes_on(own, steps, monkeypatch, sen
     with monkeypatch.context() as broken:
 
         def fail(*_, **__):
-            raise RuntimeError("the secret of the student")
+            error = RuntimeError("the secret of the student")
+            error.add_note("as jax adds one of the frames that it left out")
+            raise error
 
         broken.setattr(Session, "rewards", fail)
         error = refused(own.complete(), 500)
         assert (error["type"], "secret" in error["message"]) == ("server_error", False)
         events = list(send(own, {**LONG, "stream": True}).events())
         assert events[-1]["error"]["code"] == "internal_error"
-    assert "RuntimeError" in own.wait_for_log("fault in the engine")
+    assert f'RuntimeError at File "{__file__}"' in own.wait_for_log("fault in the engine")
     assert not any("secret" in line for line in own.log)
     assert own.complete()[0] == 200
 

@@ -239,7 +239,7 @@ def held_out_perplexity(module: GPT2, tokenizer: Tokenizer, seed: int) -> float:
     documents = make_documents(seed + HELD_OUT_SEED_OFFSET, HELD_OUT_PAIRS)
     length = module.config.n_positions
     rows = pack_documents(encode_documents(tokenizer, documents, length), length)
-    loss = nnx.jit(next_token_loss)
+    loss = jax.jit(next_token_loss)
     return math.exp(np.mean([float(loss(module, jnp.asarray(row[None]))) for row in rows]))
 
 

@@ -28,7 +28,9 @@ from reporting import SHARED_FOLDER, account, finish, interval, markdown, origin
 
 from coala_jax._calibration import calibration_error, log_losses
 from coala_jax._intervals import cluster_interval
-from coala_jax.study._pairs import PairSet, hold_out, read_pairs
+from coala_jax.study._hold_out import hold_out
+from coala_jax.study._pair_set import PairSet
+from coala_jax.study._read_pairs import read_pairs
 
 SETS = (
     "alpaca_eval_v2",

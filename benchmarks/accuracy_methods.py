@@ -17,7 +17,7 @@ from sklearn.neural_network import MLPClassifier
 from coala_jax import Params, select, solve
 from coala_jax._accuracy import margin_accuracy, pairwise_accuracy
 from coala_jax.study._baselines import fit_length_rule, fit_linear_probe
-from coala_jax.study._pairs import PairSet
+from coala_jax.study._pair_set import PairSet
 
 # The non-convex network of the paper's Table 7: a learning rate and seeds of AdamW on all pairs.
 NEURONS = 32

@@ -28,7 +28,7 @@ from coala_jax import Params, PreferenceFeatures
 from coala_jax._accuracy import margin_accuracy
 from coala_jax._calibration import fit_temperature, log_losses
 from coala_jax.selection import SELECTED, choose_strengths
-from coala_jax.study._pairs import PairSet
+from coala_jax.study._pair_set import PairSet
 
 GATES = ("isotropic:32", "isotropic:128", "covariance:32", "mixed:32", "mixed:64")
 # Interactions |x| of two of 64 principal directions whose deviations fall as 1 / rank.

@@ -37,7 +37,7 @@ from coala_jax import GroupFeatures, Params, PreferenceFeatures, select
 from coala_jax._accuracy import pairwise_accuracy
 from coala_jax._intervals import cluster_interval
 from coala_jax._types import Features
-from coala_jax.data._split import eval_mask, prompt_sha256
+from coala_jax.data._split import eval_mask, text_sha256
 from coala_jax.features import FeatureTable, load_features
 from coala_jax.selection import SELECTED
 
@@ -140,7 +140,7 @@ def grouped(table: FeatureTable, rows: dict[str, dict[str, Any]]) -> Prompts:
     answers: dict[str, list[tuple[np.ndarray, float]]] = {}
     for name, chosen, rejected in zip(table.ids, table.chosen, table.rejected, strict=True):
         row = rows[name]
-        of_prompt = answers.setdefault(prompt_sha256(row["prompt"]), [])
+        of_prompt = answers.setdefault(text_sha256(row["prompt"]), [])
         won = row["rejected_model"] == reference
         ours, other = (rejected, chosen) if won else (chosen, rejected)
         if not of_prompt:

@@ -28,7 +28,9 @@ from coala_jax.data import PreferenceRow, RowSet, read_rows
 from coala_jax.features import ExtractSettings, extract_store
 from coala_jax.features._distinct import set_same_aside
 from coala_jax.study._baselines import fit_linear_probe
-from coala_jax.study._pairs import PairSet, hold_out, pairs_of_table
+from coala_jax.study._hold_out import hold_out
+from coala_jax.study._pair_set import PairSet
+from coala_jax.study._read_pairs import pairs_of_table
 
 SETS = ("webgpt", "hh_helpful", "alpaca_eval_v2")
 POOLINGS = ("mean", "last")

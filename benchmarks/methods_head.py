@@ -19,7 +19,7 @@ from coala_jax._fit_text import FittedText, fit_text
 from coala_jax.backbones import Backbone
 from coala_jax.data import read_rows
 from coala_jax.features import extract_store
-from coala_jax.study._pairs import pairs_of_table
+from coala_jax.study._read_pairs import pairs_of_table
 
 STORE, HELD_OUT_STORE, HEAD = "features", "features-held-out", "head"
 # ADMM steps after which the margin is looked at, while there are more.

@@ -20,7 +20,7 @@ from coala_jax._json import json_text
 from coala_jax.backbones import Tokenizer
 from coala_jax.backbones._tokenizer import tokenizer_sha256
 from coala_jax.data import PreferenceRow, RowOptions, load_named, read_rows, split_named
-from coala_jax.data._split import eval_mask, prompt_sha256
+from coala_jax.data._split import eval_mask, text_sha256
 from coala_jax.features import TextTemplate
 from coala_jax.features._tokens import RESPONSE_FIELD, TokenSequence, encode_texts, response_text
 from coala_jax.quickstart import tutoring_rows
@@ -203,7 +203,7 @@ def _plain(row: PreferenceRow, tokenizer: Tokenizer) -> dict[str, str]:
         )
         for side in SIDES
     }
-    key = prompt_sha256(row.prompt) if row.group is None else row.group
+    key = text_sha256(row.prompt) if row.group is None else row.group
     return {"id": row.id, "key": key, "prompt": row.prompt, **responses}
 
 

@@ -18,7 +18,7 @@ from reporting import SHARED_FOLDER, account, best_seconds, finish, markdown, or
 
 from coala_jax import Params, PreferenceFeatures, solve
 from coala_jax.selection import SELECTED, choose_strengths
-from coala_jax.study._pairs import read_pairs
+from coala_jax.study._read_pairs import read_pairs
 
 SETS = ("webgpt", "qa_feedback", "alpaca_eval_v2")
 # Pairs, features: a preference beyond a linear reward, so that lower strengths are tried.

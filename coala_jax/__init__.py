@@ -11,15 +11,8 @@ from typing import TYPE_CHECKING
 
 from coala_jax._errors import CoalaError
 from coala_jax._estimator import RewardModel
-from coala_jax._head import (
-    ConvexHead,
-    GatedHead,
-    HeadError,
-    HeadFileError,
-    HeadMetadata,
-    load_head,
-    save_head,
-)
+from coala_jax._head import ConvexHead, GatedHead, HeadError
+from coala_jax._head_files import HeadFileError, HeadMetadata, load_head, save_head
 from coala_jax._intervals import Interval
 from coala_jax._lazy import lazy_names
 from coala_jax._shard_rows import shard_rows

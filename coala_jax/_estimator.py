@@ -14,13 +14,12 @@ from coala_jax._accuracy import margin_accuracy
 from coala_jax._calibration import given_temperature, log_losses
 from coala_jax._containers import as_matrix, as_pairs, as_vector, as_weights, labels_of
 from coala_jax._errors import CoalaError
-from coala_jax._head import (
+from coala_jax._head import Head, HeadError
+from coala_jax._head_files import (
     ACCOUNT,
     RESPONSE,
     SCORES,
     TRAINED_ON,
-    Head,
-    HeadError,
     HeadFileError,
     known_scores,
     load_head,

@@ -20,7 +20,7 @@ from coala_jax.features import ExtractSettings, extract_store
 from coala_jax.features._build import recorded_chat
 from coala_jax.features._chat import tokenizer_chat
 from coala_jax.features._distinct import set_same_aside
-from coala_jax.study._pairs import pairs_of_table
+from coala_jax.study._read_pairs import pairs_of_table
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from coala_jax import ConvexHead, GatedHead, HeadFileError, load_head, save_head
-from coala_jax._head import ACCOUNT, WEIGHTS
+from coala_jax._head_files import ACCOUNT, WEIGHTS
 from tests.helpers import head_tensors
 
 

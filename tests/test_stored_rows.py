@@ -26,7 +26,7 @@ from coala_jax import _stored_rows as stored_rows
 from coala_jax._types import Config
 from coala_jax.study._constant_columns import constant_columns
 from coala_jax.study._experiment import _placed
-from coala_jax.study._pairs import read_pairs
+from coala_jax.study._read_pairs import read_pairs
 def status(name):  # of this process alone: ru_maxrss begins at what its parent has
     with open("/proc/self/status") as lines:
         return next(1024 * int(line.split()[1]) for line in lines if line.startswith(name))

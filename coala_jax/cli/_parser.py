@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NoReturn
 
-from coala_jax.study._pairs import FEWEST_PAIRS
+from coala_jax.study._hold_out import FEWEST_PAIRS
 
 # Seeds reach jax.random.key and numpy alike; both take this range.
 LARGEST_SEED = 2**32 - 1

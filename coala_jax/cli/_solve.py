@@ -23,8 +23,9 @@ from coala_jax.cli._summary import exit_code, finish
 from coala_jax.cli._tracker_options import add_report_to
 from coala_jax.study._all_pairs import of_all_processes
 from coala_jax.study._experiment import Settings, run_experiment
+from coala_jax.study._hold_out import hold_out
 from coala_jax.study._learning_curve import learning_curve
-from coala_jax.study._pairs import hold_out, read_pairs
+from coala_jax.study._read_pairs import read_pairs
 
 EVAL_FRACTION = 0.2
 EXAMPLE = """  coala-jax solve store --out head

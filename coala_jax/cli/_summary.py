@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from coala_jax._head import ACCOUNT
+from coala_jax._head_files import ACCOUNT
 from coala_jax._status import SUCCESSES
 from coala_jax.cli._output import DONE, NOT_SOLVED, counts_line, report, say
 from coala_jax.study._experiment import Experiment

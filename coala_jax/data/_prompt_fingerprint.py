@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from coala_jax.data._errors import DataError
-from coala_jax.data._split import prompt_sha256
+from coala_jax.data._split import text_sha256
 
 # Of every hash: among 10 million prompts one in 10^12 others is taken for one of them.
 _BYTES = 8
@@ -68,7 +68,7 @@ class PromptFingerprint:
 
     def __contains__(self, prompt: str) -> bool:
         """Whether the prompt is one of them, but for case, spacing and Unicode's forms."""
-        return bytes.fromhex(prompt_sha256(prompt))[:_BYTES] in self.hashes
+        return bytes.fromhex(text_sha256(prompt))[:_BYTES] in self.hashes
 
     def __len__(self) -> int:
         return len(self.hashes)

@@ -42,19 +42,19 @@ class Split(NamedTuple):
     eval: tuple[PreferenceRow, ...]
 
 
-def normalise_prompt(prompt: str) -> str:
-    """A prompt without what does not make it another one: case, spacing, Unicode's forms."""
-    return " ".join(unicodedata.normalize("NFKC", prompt).casefold().split())
+def normalise_text(text: str) -> str:
+    """A text without what does not make it another one: case, spacing, Unicode's forms."""
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
-def prompt_sha256(prompt: str) -> str:
-    """SHA-256 of the normalised prompt, as 64 hexadecimal digits."""
-    return hashlib.sha256(normalise_prompt(prompt).encode()).hexdigest()
+def text_sha256(text: str) -> str:
+    """SHA-256 of the normalised text, as 64 hexadecimal digits."""
+    return hashlib.sha256(normalise_text(text).encode()).hexdigest()
 
 
 def question_group(question: str) -> str:
     """The group of rows that go on from one question, where they name none."""
-    return f"{QUESTION_GROUP}{prompt_sha256(question)}"
+    return f"{QUESTION_GROUP}{text_sha256(question)}"
 
 
 def eval_mask(keys: Sequence[str], eval_fraction: float, seed: int) -> np.ndarray:
@@ -64,7 +64,7 @@ def eval_mask(keys: Sequence[str], eval_fraction: float, seed: int) -> np.ndarra
     moves to a part that would be empty.
 
     Args:
-        keys: one a row, such as ``prompt_sha256`` gives.
+        keys: one a row, such as `text_sha256` gives.
         eval_fraction: share of the keys to hold out, on average: each is drawn by itself, so that
             of few keys another share may be; strictly between 0 and 1.
         seed: another seed, another split.
@@ -108,7 +108,7 @@ def split_by_prompt(rows: Sequence[PreferenceRow], eval_fraction: float, seed: i
         >>> len(split.train) + len(split.eval)
         20
     """
-    keys = [prompt_sha256(row.prompt) for row in rows]
+    keys = [text_sha256(row.prompt) for row in rows]
     return _split(rows, eval_mask(keys, eval_fraction, seed))
 
 
@@ -139,7 +139,7 @@ def split_by_group(
         set()
     """
     chosen_groups = groups_of([row.id for row in rows], groups)
-    keys = joint_keys(chosen_groups, [prompt_sha256(row.prompt) for row in rows])
+    keys = joint_keys(chosen_groups, [text_sha256(row.prompt) for row in rows])
     return _split(rows, eval_mask(keys, eval_fraction, seed))
 
 
@@ -165,7 +165,7 @@ def require_no_leak(train: Sequence[PreferenceRow], evaluation: Sequence[Prefere
         shared
     """
     for what, key in (
-        ("prompts", lambda row: normalise_prompt(row.prompt)),
+        ("prompts", lambda row: normalise_text(row.prompt)),
         ("groups", lambda row: row.group),
     ):
         shared = {key(row) for row in train} & {key(row) for row in evaluation} - {None}

@@ -24,7 +24,7 @@ from jax import export
 from coala_jax._errors import CoalaError
 from coala_jax._extras import how_to_install
 from coala_jax._files import write_files
-from coala_jax._head import HeadFileError, load_head
+from coala_jax._head_files import HeadFileError, load_head
 
 FORMAT = "coala-jax-stablehlo/1"
 # All that jax lowers to by itself: one file serves every machine.

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from coala_jax._files import write_files
-from coala_jax._head import ACCOUNT, WEIGHTS, find_head, load_head
+from coala_jax._head_files import ACCOUNT, WEIGHTS, find_head, load_head
 
 MODULE = "reward_head.py"
 SOURCE = "_torch_reward_head.py"

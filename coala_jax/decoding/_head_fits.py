@@ -7,7 +7,8 @@ import os
 import jax
 import numpy as np
 
-from coala_jax._head import Head, HeadError, HeadFileError, HeadMetadata
+from coala_jax._head import Head, HeadError
+from coala_jax._head_files import HeadFileError, HeadMetadata
 from coala_jax.backbones import Backbone
 from coala_jax.backbones._stack import layer_indices
 from coala_jax.features import FeatureError, FeatureIdentity

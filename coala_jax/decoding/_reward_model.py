@@ -12,13 +12,12 @@ from typing import Any
 import numpy as np
 
 from coala_jax._errors import CoalaError
-from coala_jax._head import (
+from coala_jax._head import Head, HeadError
+from coala_jax._head_files import (
     DEFAULT_BETA,
     PREFIX,
     RESPONSE,
     TRAINED_ON,
-    Head,
-    HeadError,
     HeadFileError,
     known_scores,
     load_head,

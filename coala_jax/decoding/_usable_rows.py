@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from coala_jax._files import partial_path
-from coala_jax._head import load_head
+from coala_jax._head_files import load_head
 from coala_jax.data import DataError, ResponseRow, RowOptions, SetAsideRow, stream_responses
 from coala_jax.data._responses import ResponseStream
 from coala_jax.data._rows import lost_note

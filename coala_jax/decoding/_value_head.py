@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from typing import NamedTuple
 
-from coala_jax._head import PREFIX, Head, HeadError, HeadFileError, load_head
+from coala_jax._head import Head, HeadError
+from coala_jax._head_files import PREFIX, HeadFileError, load_head
 from coala_jax.backbones import Backbone
 from coala_jax.decoding._head_fits import head_identity, require_fits
 from coala_jax.features import FeatureError, FeatureIdentity

@@ -16,7 +16,7 @@ from coala_jax.backbones import Backbone
 from coala_jax.backbones._sharding import mesh_of
 from coala_jax.data import PreferenceRow, RowSet
 from coala_jax.data._rows import fingerprint_rows
-from coala_jax.data._split import prompt_sha256
+from coala_jax.data._split import text_sha256
 from coala_jax.features._distinct import encode_pairs, set_same_aside
 from coala_jax.features._errors import FeatureError
 from coala_jax.features._extract import pooled_features, require_finite, require_known_ids
@@ -182,7 +182,7 @@ def _shard(
         records=[
             RowRecord(
                 row.id,
-                prompt_sha256(row.prompt),
+                text_sha256(row.prompt),
                 row.margin,
                 row.weight,
                 row.group,

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from coala_jax.data._split import prompt_sha256
+from coala_jax.data._split import text_sha256
 from coala_jax.features._arrow_columns import numpy_column, with_arrow
 from coala_jax.features._errors import FeatureError
 from coala_jax.features._table import NAMES, NUMBERS, REQUIRED, FeatureTable, table_of_columns
@@ -144,7 +144,7 @@ def _hashes(arrow: Any, file: Path, prompts: Any) -> np.ndarray:
     if prompts.null_count:
         raise FeatureError(f"{file}: {PROMPT} is null in {prompts.null_count} rows")
     texts = (text.as_py() for chunk in prompts.chunks for text in chunk)
-    return np.array([prompt_sha256(text) for text in texts], dtype=str)
+    return np.array([text_sha256(text) for text in texts], dtype=str)
 
 
 def _opened(parquet: Any, file: Path) -> Any:

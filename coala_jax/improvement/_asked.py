@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from coala_jax.data._split import eval_mask, prompt_sha256
+from coala_jax.data._split import eval_mask, text_sha256
 from coala_jax.decoding._prompts import Prompt
 from coala_jax.improvement._rewarding import GIVEN
 from coala_jax.improvement._settings import ImproveError
@@ -38,7 +38,7 @@ class Asked(NamedTuple):
     @property
     def sha256(self) -> str:
         """Hash of that text, normalised."""
-        return prompt_sha256(self.text)
+        return text_sha256(self.text)
 
 
 def split_prompts(

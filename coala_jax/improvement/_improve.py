@@ -16,7 +16,7 @@ import numpy as np
 
 from coala_jax._errors import CoalaError
 from coala_jax._files import write_files, write_text
-from coala_jax._head import ACCOUNT, TRAINED_ON, load_head, save_head
+from coala_jax._head_files import ACCOUNT, TRAINED_ON, load_head, save_head
 from coala_jax._intervals import Interval, cluster_interval
 from coala_jax._json import json_text, valid_json
 from coala_jax._status import Status
@@ -25,7 +25,7 @@ from coala_jax._verdict import bracketed
 from coala_jax._version import __version__
 from coala_jax.backbones import Backbone, load_backbone
 from coala_jax.data import PromptFingerprint, ResponseRow
-from coala_jax.data._split import prompt_sha256
+from coala_jax.data._split import text_sha256
 from coala_jax.decoding import TextRewardModel
 from coala_jax.decoding._prompts import Prompt, answered_texts, chat_of
 from coala_jax.features import ExtractSettings
@@ -310,7 +310,7 @@ class _Work(NamedTuple):
         if status in (Status.INVALID_PARAMETER, Status.NOT_FINITE_INPUT, Status.BREAKDOWN):
             raise ImproveError(f"round {number}: no head: {status.text}")
         prompts = PromptFingerprint.of_hashes(
-            prompt_sha256(answered_texts(self.backbone, asked.prompt, [], asked.name)[0])
+            text_sha256(answered_texts(self.backbone, asked.prompt, [], asked.name)[0])
             for asked in self.train
         )
         identity = feature_identity(self.backbone, self.extraction)

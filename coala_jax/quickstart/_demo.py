@@ -14,7 +14,8 @@ from coala_jax.data import PreferenceRow, RowSet
 from coala_jax.features._build import extract_store
 from coala_jax.features._settings import ExtractSettings
 from coala_jax.quickstart._tutoring import TutoringSplit
-from coala_jax.study._pairs import PairSet, pairs_of_table
+from coala_jax.study._pair_set import PairSet
+from coala_jax.study._read_pairs import pairs_of_table
 
 SOURCE = "tutoring rows"
 

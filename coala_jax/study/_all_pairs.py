@@ -10,7 +10,7 @@ import numpy as np
 
 from coala_jax._processes import gathered, gathered_texts, rows_before
 from coala_jax._types import GroupFeatures
-from coala_jax.study._pairs import PairSet
+from coala_jax.study._pair_set import PairSet
 
 
 def of_all_processes(pairs: PairSet) -> PairSet:

@@ -21,7 +21,7 @@ from coala_jax._types import Params
 from coala_jax.preference import LogisticProblem, newton_optimum
 from coala_jax.preference._differences import unit_differences
 from coala_jax.study._on_devices import OnDevices
-from coala_jax.study._pairs import PairSet
+from coala_jax.study._pair_set import PairSet
 
 # Ridge on the mean loss; scikit-learn's C is 1 / (n ridge). From a fit that hardly feels it to one
 # that is the mean difference in all but scale, half a decade a step.

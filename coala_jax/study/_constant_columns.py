@@ -11,7 +11,7 @@ from coala_jax._stored_rows import row_blocks
 from coala_jax._types import PreferenceFeatures
 from coala_jax.convex._standardize import fit_standardization
 from coala_jax.features import FeatureError
-from coala_jax.study._pairs import PairSet
+from coala_jax.study._pair_set import PairSet
 
 # A warning names this many columns; the rest is a number.
 NAMED_COLUMNS = 8

@@ -32,8 +32,9 @@ from coala_jax.study._baselines import (
     fit_linear_probe,
 )
 from coala_jax.study._constant_columns import constant_columns, constant_columns_warning
+from coala_jax.study._hold_out import require_two_parts
 from coala_jax.study._on_devices import OnDevices, on_devices
-from coala_jax.study._pairs import BY_ROW, PairSet, require_two_parts
+from coala_jax.study._pair_set import BY_ROW, PairSet
 from coala_jax.study._timed_phases import TimedPhases, run_phases
 
 Say = Callable[[str], None]

@@ -8,8 +8,8 @@ from typing import Any
 
 from coala_jax._extras import how_to_install
 from coala_jax._files import write_files, write_folder
-from coala_jax._head import ACCOUNT as HEAD_ACCOUNT
-from coala_jax._head import PREFIX, SCORES, TRAINED_ON, WEIGHTS, HeadFileError, save_head
+from coala_jax._head_files import ACCOUNT as HEAD_ACCOUNT
+from coala_jax._head_files import PREFIX, SCORES, TRAINED_ON, WEIGHTS, HeadFileError, save_head
 from coala_jax._json import json_text, read_json_object, valid_json
 from coala_jax._model_card import CARD, keeps_own_card
 from coala_jax._version import __version__

@@ -12,8 +12,8 @@ from coala_jax._errors import CoalaError
 from coala_jax._folds import fold_parts
 from coala_jax._intervals import Interval, share_interval
 from coala_jax.data import PreferenceRow
-from coala_jax.data._split import eval_mask, joint_keys, prompt_sha256
-from coala_jax.study._pairs import BY_GROUP, BY_PROMPT
+from coala_jax.data._split import eval_mask, joint_keys, text_sha256
+from coala_jax.study._pair_set import BY_GROUP, BY_PROMPT
 from coala_jax.study._repeats import Leaks, Repeats, count_leaks, count_repeats
 from coala_jax.study._simple_rules import (
     Accuracy,
@@ -103,7 +103,7 @@ def inspect_pairs(
     if not rows:
         raise CoalaError("rows: none to inspect")
     given = [*rows, *held_out]
-    prompts = [prompt_sha256(row.prompt) for row in given]
+    prompts = [text_sha256(row.prompt) for row in given]
     groups = [row.group for row in given if row.group is not None]
     grouped = len(groups) == len(given)
     named_groups = groups if grouped else None

@@ -10,7 +10,7 @@ import numpy as np
 from coala_jax._accuracy import TIE
 from coala_jax._intervals import Interval
 from coala_jax.study._inspection import Inspection, Lengths
-from coala_jax.study._pairs import BY_GROUP
+from coala_jax.study._pair_set import BY_GROUP
 from coala_jax.study._simple_rules import Accuracy
 
 # The ends, the quartiles, and the lengths that all but a twentieth keep within.

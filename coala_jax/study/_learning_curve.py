@@ -13,7 +13,7 @@ from coala_jax.data._split import eval_mask
 from coala_jax.features import FeatureError
 from coala_jax.study._all_pairs import of_all_processes
 from coala_jax.study._experiment import Experiment, Say, run_experiment
-from coala_jax.study._pairs import PairSet
+from coala_jax.study._pair_set import PairSet
 
 LearningCurve = list[dict[str, Any]]
 SHARES = (1 / 8, 1 / 4, 1 / 2)

@@ -12,7 +12,7 @@ from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
 from coala_jax._errors import CoalaError
-from coala_jax._head import ACCOUNT, TRAINED_ON, load_head
+from coala_jax._head_files import ACCOUNT, TRAINED_ON, load_head
 from coala_jax._hub_ids import DATA_SET_ID
 from coala_jax._json import json_text, read_json_object
 from coala_jax._model_card import CARD, hub_id, model_card

@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from coala_jax.data import PreferenceRow
-from coala_jax.data._split import normalise_prompt, prompt_sha256
-from coala_jax.study._pairs import shared_keys
+from coala_jax.data._split import normalise_text, text_sha256
+from coala_jax.study._hold_out import shared_keys
 
 
 class Repeats(NamedTuple):
@@ -51,7 +51,7 @@ class Leaks(NamedTuple):
 
 def count_repeats(rows: Sequence[PreferenceRow]) -> Repeats:
     """Count what the texts of rows say more than once, or both ways round."""
-    texts = [tuple(map(normalise_prompt, _texts(row))) for row in rows]
+    texts = [tuple(map(normalise_text, _texts(row))) for row in rows]
     again, contradictions = _again_and_both_ways(texts)
     prompts = Counter(prompt for prompt, _, _ in texts)
     both = {chosen for _, chosen, _ in texts} & {rejected for _, _, rejected in texts}
@@ -66,7 +66,7 @@ def count_repeats(rows: Sequence[PreferenceRow]) -> Repeats:
 
 def count_again_and_both_ways(rows: Sequence[PreferenceRow]) -> tuple[int, int]:
     """`Repeats.rows` and `Repeats.contradictions` alone, by hashes: no text is held twice."""
-    return _again_and_both_ways([tuple(map(prompt_sha256, _texts(row))) for row in rows])
+    return _again_and_both_ways([tuple(map(text_sha256, _texts(row))) for row in rows])
 
 
 def _texts(row: PreferenceRow) -> tuple[str, str, str]:

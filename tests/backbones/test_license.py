@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from coala_jax._head import load_head
+from coala_jax._head_files import load_head
 from coala_jax.backbones import load_backbone
 from coala_jax.backbones._license import checkpoint_license
 from coala_jax.features import FeatureIdentity

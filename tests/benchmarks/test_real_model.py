@@ -285,7 +285,7 @@ def test_a_head_of_values_is_made_and_guides(data, tmp_path):
 def test_parts_of_a_set_of_pairs_are_joined_with_all_that_they_have():
     from layer_accuracy import joined
 
-    from coala_jax.study._pairs import PairSet
+    from coala_jax.study._pair_set import PairSet
 
     def part(first, **fields):
         draw = np.random.default_rng(first)

@@ -11,7 +11,7 @@ import pytest
 import coala_jax
 from coala_jax.cli._main import main
 from coala_jax.features._distinct import SAME_TOKENS
-from coala_jax.study._pairs import read_pairs
+from coala_jax.study._read_pairs import read_pairs
 
 ROWS = [
     {"id": "a", "prompt": "the student asks", "chosen": "the tutor answers", "rejected": "no"},

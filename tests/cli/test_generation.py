@@ -10,7 +10,7 @@ from argparse import Namespace
 
 import pytest
 
-from coala_jax._head import HeadFileError, load_head, save_head
+from coala_jax._head_files import HeadFileError, load_head, save_head
 from coala_jax._unseen import printable
 from coala_jax.backbones import load_backbone
 from coala_jax.cli._generation_options import (

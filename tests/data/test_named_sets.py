@@ -19,7 +19,7 @@ from coala_jax.data import (
     write_rows,
 )
 from coala_jax.data._named import KNOWN_SETS, load_named, split_named
-from coala_jax.data._split import prompt_sha256
+from coala_jax.data._split import text_sha256
 
 PROMPTS = 40
 
@@ -506,8 +506,8 @@ def test_other_columns_than_the_documented_ones_are_an_error(edufeedback):
 def test_splits_are_by_prompt(edufeedback):
     rows = load_named("edufeedback", edufeedback).row_set.rows
     parts = split_named(rows * 2)
-    assert {prompt_sha256(row.prompt) for row in parts.train}.isdisjoint(
-        prompt_sha256(row.prompt) for row in parts.eval
+    assert {text_sha256(row.prompt) for row in parts.train}.isdisjoint(
+        text_sha256(row.prompt) for row in parts.eval
     )
     assert len(parts.train) + len(parts.eval) == 2 * PROMPTS
 

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from coala_jax.data import DataError, PromptFingerprint
-from coala_jax.data._split import prompt_sha256
+from coala_jax.data._split import text_sha256
 
 PROMPTS = [f"What is question {number}?" for number in range(200)]
 
 
 def of(prompts):
-    return PromptFingerprint.of_hashes(prompt_sha256(prompt) for prompt in prompts)
+    return PromptFingerprint.of_hashes(text_sha256(prompt) for prompt in prompts)
 
 
 def test_it_knows_its_prompts_however_they_are_spaced_and_no_others():
@@ -39,4 +39,4 @@ def test_what_is_no_fingerprint_is_refused(text):
 @pytest.mark.parametrize("name", ["p", "A" * 64, "0" * 63, ""])
 def test_names_that_are_no_hashes_are_refused(name):
     with pytest.raises(DataError, match="64 hexadecimal digits"):
-        PromptFingerprint.of_hashes([prompt_sha256("p"), name])
+        PromptFingerprint.of_hashes([text_sha256("p"), name])

@@ -15,7 +15,7 @@ from coala_jax.data import (
     split_by_group,
     split_by_prompt,
 )
-from coala_jax.data._split import eval_mask, joint_keys, prompt_sha256
+from coala_jax.data._split import eval_mask, joint_keys, text_sha256
 
 ROWS = [PreferenceRow(str(i), f"prompt {i // 3}", "c", "r") for i in range(300)]
 # Of keys "prompt 0" to "prompt 19" with seed 0 and a fraction of 0.25.
@@ -55,8 +55,8 @@ def test_rows_added_later_move_nobody():
 
 
 def test_spacing_case_and_unicode_form_do_not_make_another_prompt():
-    assert prompt_sha256("  What\nIS  caf\u00e9? ") == prompt_sha256("what is cafe\u0301?")
-    assert prompt_sha256("what is tea?") != prompt_sha256("what is cafe?")
+    assert text_sha256("  What\nIS  caf\u00e9? ") == text_sha256("what is cafe\u0301?")
+    assert text_sha256("what is tea?") != text_sha256("what is cafe?")
 
 
 @pytest.mark.parametrize("fraction", [0.0, 1.0, -1.0, float("nan")])

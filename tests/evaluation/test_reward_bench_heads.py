@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 import coala_jax
-from coala_jax._head import save_head
+from coala_jax._head_files import save_head
 from coala_jax.backbones import load_backbone
 from coala_jax.cli._main import main
 from coala_jax.data import PromptFingerprint, ResponseRow
 from coala_jax.data._message import ASSISTANT, USER, Message
-from coala_jax.data._split import prompt_sha256
+from coala_jax.data._split import text_sha256
 from coala_jax.decoding import TextRewardModel, score
 from coala_jax.evaluation import EvaluationError
 from coala_jax.evaluation.reward_bench import _rewards, model_rewards, read_reward_bench
@@ -194,7 +194,7 @@ def test_what_an_earlier_run_left_of_other_rows_is_refused(model, data, tmp_path
 
 
 def test_prompts_of_the_training_are_counted(plain, data, tmp_path):
-    known = PromptFingerprint.of_hashes([prompt_sha256(ROWS[2]["prompt"])])
+    known = PromptFingerprint.of_hashes([text_sha256(ROWS[2]["prompt"])])
     head = head_on(tmp_path / "head", plain, trained_on_prompts=known.text)
     model = TextRewardModel.load(head, plain)
     made = model_rewards(model, read_reward_bench(data), tmp_path / "scores.jsonl")

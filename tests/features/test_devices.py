@@ -17,7 +17,7 @@ from coala_jax.backbones import device_mesh, load_backbone
 from coala_jax.cli._main import main
 from coala_jax.features import FeatureError, Part, join_parts, load_features, open_store
 from coala_jax.features._build import extract_store
-from coala_jax.study._pairs import read_pairs
+from coala_jax.study._read_pairs import read_pairs
 from tests.backbones.variants import ENCODER_SIZES, SIZES, write_variant
 from tests.features.devices import MESHES, SETTINGS, make_rows
 from tests.helpers import write_tokenizer

@@ -16,7 +16,7 @@ from coala_jax.features._distinct import SAME_TOKENS, set_same_aside
 from coala_jax.features._settings import ExtractSettings
 from coala_jax.features._table import FeatureTable
 from coala_jax.features._tokens import TextTemplate
-from coala_jax.study._pairs import SAME_FEATURES, pairs_of_table
+from coala_jax.study._read_pairs import SAME_FEATURES, pairs_of_table
 from tests.helpers import random_reward_model
 
 SETTINGS = ExtractSettings(token_budget=256, shard_rows=4)

@@ -15,7 +15,7 @@ from coala_jax.backbones import Tokenizer, load_backbone
 from coala_jax.backbones._attention import plain_batch
 from coala_jax.data import PreferenceRow, ResponseRow, RowSet
 from coala_jax.data._rows import SetAsideRow
-from coala_jax.data._split import prompt_sha256
+from coala_jax.data._split import text_sha256
 from coala_jax.features import FeatureError, open_store
 from coala_jax.features import _build as build
 from coala_jax.features import _extract as extract
@@ -80,7 +80,7 @@ def test_features_are_the_pooled_hidden_states_of_the_response(store, backbone, 
 def test_columns_follow_the_rows(store, rows):
     table = store.table
     assert table.ids == tuple(row.id for row in rows.rows)
-    assert table.prompt_hashes == tuple(prompt_sha256(row.prompt) for row in rows.rows)
+    assert table.prompt_hashes == tuple(text_sha256(row.prompt) for row in rows.rows)
     assert table.groups == tuple(row.group for row in rows.rows)
     assert table.margin.tolist() == [0, 1, 0, 3, 0, 5, 0, 7, 0, 9]
     assert table.weight is None

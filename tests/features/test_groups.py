@@ -15,7 +15,7 @@ from coala_jax.features import (
     write_npz,
 )
 from coala_jax.features._groups import group_counts
-from coala_jax.study._pairs import pairs_of_table
+from coala_jax.study._read_pairs import pairs_of_table
 
 IDS = ("a/b/1>0", "a/b/1=2", "a/b/1>3", "c/0>1", "d/2>0", "d/2>1")
 

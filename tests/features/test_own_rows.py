@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from coala_jax._stored_rows import ArrayFile
-from coala_jax.data._split import prompt_sha256
+from coala_jax.data._split import text_sha256
 from coala_jax.features import FeatureError, Part, load_features, write_npz
 from coala_jax.features._export import write_dataset_folder
 from coala_jax.features._join import join_parts, part_path
@@ -147,7 +147,7 @@ def test_parquet_of_many_files_is_read_as_one_table(tmp_path, kind):
     np.testing.assert_array_equal(table.chosen, chosen.astype(dtype))
     np.testing.assert_array_equal(table.rejected, rejected.astype(dtype))
     np.testing.assert_allclose(table.margin, [row.margin for row in rows], rtol=1e-6)
-    expected = (prompt_sha256(f"Prompt {row // 2}") for row in range(ROWS))
+    expected = (text_sha256(f"Prompt {row // 2}") for row in range(ROWS))
     assert table.prompt_hashes == tuple(expected)
     require_all_rows(shares(folder, 4), table)
 
@@ -221,8 +221,8 @@ def test_prompts_of_parquet_are_hashed_as_they_are(tmp_path):
         columns = {"chosen": features, "rejected": features, "prompt": texts}
         pq.write_table(pa.table(columns), tmp_path / "rows.parquet", row_group_size=3)
         found = load_features(tmp_path / "rows.parquet").prompt_hashes
-        assert found == tuple(map(prompt_sha256, prompts))
-        assert found[1] != prompt_sha256("ends in NUL")
+        assert found == tuple(map(text_sha256, prompts))
+        assert found[1] != text_sha256("ends in NUL")
 
 
 def test_a_prompt_of_messages_is_refused_by_its_type(tmp_path):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from coala_jax._head import save_head
+from coala_jax._head_files import save_head
 from tests.helpers import random_head
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from coala_jax.cli._main import main
 from coala_jax.data import PromptFingerprint
-from coala_jax.data._split import prompt_sha256
+from coala_jax.data._split import text_sha256
 
 ROWS = [
     {"id": "a", "prompt": "the student asks", "response": "the tutor answers"},
@@ -74,7 +74,7 @@ def test_score_writes_a_line_a_row_with_its_id(run, tmp_path):
 def test_score_says_which_prompts_the_head_was_trained_on(
     run, write_head, tmp_path, known, said, unseen
 ):
-    prompts = PromptFingerprint.of_hashes(map(prompt_sha256, known))
+    prompts = PromptFingerprint.of_hashes(map(text_sha256, known))
     head = write_head(tmp_path / "head", trained_on_prompts=prompts.text)
     rows = [
         {"id": "a", "prompt": "the student asks", "chosen": "the tutor answers", "rejected": "no"},

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import coala_jax
-from coala_jax._head import HeadFileError
+from coala_jax._head_files import HeadFileError
 from coala_jax.decoding import TextRewardModel, rank
 from coala_jax.features import ExtractSettings
 from coala_jax.features._distinct import SAME_TOKENS

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from coala_jax._head import HeadFileError, load_head, save_head
+from coala_jax._head_files import HeadFileError, load_head, save_head
 from coala_jax.backbones import load_backbone
 from coala_jax.backbones._tokenizer import TOKENIZER_FILES, tokenizer_sha256
 from coala_jax.data import Message, ResponseRow

@@ -7,7 +7,7 @@ import socket
 import pytest
 from huggingface_hub import constants
 
-from coala_jax._head import HeadFileError
+from coala_jax._head_files import HeadFileError
 from coala_jax.cli._main import main
 from coala_jax.decoding import TextRewardModel, export_stablehlo, load_stablehlo
 

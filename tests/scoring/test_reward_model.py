@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from coala_jax._head import HeadError, HeadFileError
+from coala_jax._head import HeadError
+from coala_jax._head_files import HeadFileError
 from coala_jax.backbones import load_backbone
 from coala_jax.data import ResponseRow
 from coala_jax.decoding import TextRewardModel, explain, rank, reward_function, score

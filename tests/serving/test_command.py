@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from coala_jax._head import save_head
+from coala_jax._head_files import save_head
 from coala_jax.cli._main import main
 from tests.serving.asking import PATIENCE
 

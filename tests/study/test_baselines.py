@@ -17,7 +17,7 @@ from coala_jax.study._baselines import (
     fit_linear_probe,
 )
 from coala_jax.study._on_devices import OnDevices
-from coala_jax.study._pairs import PairSet
+from coala_jax.study._pair_set import PairSet
 
 RNG = np.random.default_rng(0)
 

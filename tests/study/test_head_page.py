@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coala_jax._head import HeadFileError
+from coala_jax._head_files import HeadFileError
 from coala_jax.study._chart_frame import HEIGHT, WIDTH
 from coala_jax.study._experiment_words import phase1_of, phase2_of, verdict_of
 from coala_jax.study._head_charts import curve_chart

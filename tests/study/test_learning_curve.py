@@ -9,7 +9,7 @@ from coala_jax._status import SolveError
 from coala_jax.study import _learning_curve
 from coala_jax.study._experiment import Settings
 from coala_jax.study._learning_curve import learning_curve
-from coala_jax.study._pairs import PairSet
+from coala_jax.study._pair_set import PairSet
 
 
 def _pairs(count):

@@ -10,9 +10,10 @@ import pytest
 from coala_jax._files import require_writable, write_folder
 from coala_jax._json import json_text
 from coala_jax.data import PreferenceRow, RowOptions
-from coala_jax.data._split import prompt_sha256
+from coala_jax.data._split import text_sha256
 from coala_jax.features import FeatureError, FeatureIdentity, FeatureTable
-from coala_jax.study._pairs import hold_out, pairs_of_table, read_pairs, require_two_parts
+from coala_jax.study._hold_out import hold_out, require_two_parts
+from coala_jax.study._read_pairs import pairs_of_table, read_pairs
 
 ARRAYS = np.random.default_rng(0).normal(size=(2, 4, 3)).astype(np.float32)
 TABLE = FeatureTable(*ARRAYS, ids=tuple("abcd"))
@@ -35,7 +36,7 @@ def test_rows_give_lengths_and_prompts_which_must_be_those_of_the_table():
     pairs = pairs_of_table("t", TABLE, ROWS)
     assert pairs.lengths.tolist() == [[6, 5]] * 4
     assert pairs.split_by == "prompt"
-    same = tuple(prompt_sha256(row.prompt) for row in ROWS)
+    same = tuple(text_sha256(row.prompt) for row in ROWS)
     assert pairs_of_table("t", TABLE._replace(prompt_hashes=same), ROWS).keys == same
     with pytest.raises(FeatureError, match="its prompts are not those"):
         pairs_of_table("t", TABLE._replace(prompt_hashes=("p",) * 4), ROWS)

@@ -8,7 +8,7 @@ import pytest
 from coala_jax.features import FeatureError, FeatureTable
 from coala_jax.study._agreed_table import require_unique_ids
 from coala_jax.study._all_pairs import of_all_processes
-from coala_jax.study._pairs import pairs_of_table
+from coala_jax.study._read_pairs import pairs_of_table
 from tests.processes import as_processes
 
 

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from coala_jax import RewardModel
-from coala_jax._head import HeadError, load_head, save_head
+from coala_jax._head import HeadError
+from coala_jax._head_files import load_head, save_head
 from coala_jax.cli._main import main
 from coala_jax.data import ResponseRow
 from coala_jax.decoding import (
@@ -30,7 +31,8 @@ from coala_jax.features import (
     prefix_pairs,
     write_npz,
 )
-from coala_jax.study._pairs import SAME_BEGINNINGS, hold_out, pairs_of_table
+from coala_jax.study._hold_out import hold_out
+from coala_jax.study._read_pairs import SAME_BEGINNINGS, pairs_of_table
 from tests.helpers import random_head
 
 PAIRS, WIDTH = 40, 6

@@ -12,7 +12,7 @@ from coala_jax.data._shapes._conversation import Conversations
 from coala_jax.data._shapes._scored import pairs_by_score
 from coala_jax.data._shapes._several import Single, pair_of, single
 from coala_jax.data._sources._row import SourceRow, columns_of, each_row, first_rows
-from coala_jax.data._split import normalise_prompt
+from coala_jax.data._split import normalise_text
 
 COMPLETION, SCORE = "completion", "score"
 # What the columns are called. HelpSteer and HelpSteer2 have five attributes, of which helpfulness
@@ -62,7 +62,7 @@ def rated_rows(
 
     def keep(row: SourceRow, fields: Mapping[str, Any]) -> tuple[()]:
         rated = single(row, fields, options, conversations), _score(fields)
-        by_prompt.setdefault(normalise_prompt(rated[0].responses.prompt), []).append(rated)
+        by_prompt.setdefault(normalise_text(rated[0].responses.prompt), []).append(rated)
         return ()
 
     yield from each_row(rows, keep)

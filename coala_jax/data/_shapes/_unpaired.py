@@ -11,7 +11,7 @@ from coala_jax.data._shapes._conversation import Conversations
 from coala_jax.data._shapes._scored import pairs_by_score
 from coala_jax.data._shapes._several import Single, pair_of, single
 from coala_jax.data._sources._row import SourceRow, each_row
-from coala_jax.data._split import normalise_prompt
+from coala_jax.data._split import normalise_text
 
 # What good and bad ones are called, in lower case; numbers are 1 and 0.
 GOOD = ("true", "yes", "good", "positive", "pos", "chosen", "accepted", "desirable")
@@ -38,7 +38,7 @@ def unpaired_rows(
 
     def keep(row: SourceRow, fields: Mapping[str, Any]) -> tuple[()]:
         good, one = _is_good(fields), single(row, fields, options, conversations)
-        both = by_prompt.setdefault(normalise_prompt(one.responses.prompt), ([], []))
+        both = by_prompt.setdefault(normalise_text(one.responses.prompt), ([], []))
         both[0 if good else 1].append(one)
         return ()
 

@@ -1,21 +1,14 @@
-"""Preference pairs as an experiment sees them: arrays, and which rows belong together."""
+"""Features and their rows are read into pairs, and it is found out which belong together."""
 
 from __future__ import annotations
 
-import itertools
-import math
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
-import jax
 import numpy as np
 
 from coala_jax._errors import CoalaError
-from coala_jax._group_inputs import (
-    require_enough_groups,
-    require_telling_groups,
-    scored_groups,
-)
+from coala_jax._group_inputs import require_enough_groups, require_telling_groups, scored_groups
 from coala_jax._processes import (
     gathered,
     gathered_texts,
@@ -26,133 +19,23 @@ from coala_jax._processes import (
     together,
 )
 from coala_jax._relative_weights import over_their_mean
-from coala_jax._stored_rows import FeatureRows, in_memory, row_blocks, stored
-from coala_jax._types import Config, GroupFeatures, PreferenceFeatures, float_dtype
-from coala_jax.data import (
-    DataError,
-    PreferenceRow,
-    PromptFingerprint,
-    RowOptions,
-    read_groups,
-    read_rows,
-)
+from coala_jax._stored_rows import FeatureRows, row_blocks, stored
+from coala_jax._types import float_dtype
+from coala_jax.data import PreferenceRow, RowOptions, read_groups, read_rows
 from coala_jax.data._answer_groups import holds_groups
-from coala_jax.data._split import eval_mask, groups_of, joint_keys, prompt_sha256
-from coala_jax.features import (
-    FeatureError,
-    FeatureIdentity,
-    FeatureTable,
-    Part,
-    prefix_pairs,
-)
+from coala_jax.data._split import groups_of, joint_keys, text_sha256
+from coala_jax.features import FeatureError, FeatureTable, Part, prefix_pairs
 from coala_jax.features._groups import group_table
 from coala_jax.features._own_rows import own_rows, parts_here
 from coala_jax.features._table import rows_not_finite
 from coala_jax.selection._judged_pairs import ordered_pairs, shared_weight
 from coala_jax.study._agreed_table import agreed_table, require_unique_ids, summed
+from coala_jax.study._hold_out import FEWEST_PAIRS
+from coala_jax.study._pair_set import BY_GROUP, BY_PROMPT, BY_ROW, PairSet
 
-BY_GROUP, BY_PROMPT, BY_ROW = "group", "prompt", "row"
-# Standardisation needs a spread: `solve` takes no fewer, and neither part of a split may have less.
-FEWEST_PAIRS = 2
 SAME_FEATURES = "chosen and rejected have the same features"
 SAME_BEGINNINGS = "beginnings of chosen and rejected have the same features"
 SAME_SCORES = "groups whose responses have the same score"
-
-
-class PairSet(NamedTuple):
-    """Features of n pairs, or of n cuts of pairs, with what honest splits and baselines need.
-
-    Attributes:
-        source: where they come from, for messages.
-        chosen: (n, d) float32 or narrower, finite; `StoredRows` where they are not read yet.
-        rejected: (n, d) likewise.
-        keys: (n,) rows with the same key are never split.
-        split_by: what the keys are: ``group``, ``prompt`` or ``row``.
-        lengths: (n, 2) characters of the chosen and the rejected response; None where neither the
-            features nor rows say them.
-        weight: (n,) weights, or None.
-        margin: (n,) margins, or None.
-        identity: how the features were made; None where the source does not say.
-        set_aside_counts: unusable rows, by reason; None where the source does not say.
-        cut: pairs that lost tokens to the context, by part; None where the source does not say.
-        prompt_hashes: (n,) hashes of the normalised prompts; None where they are unknown.
-        prefix_of: (n,) number of the pair that each is a cut of; None of whole pairs.
-        groups: g groups of responses, of whose members the pairs are all those with different
-            scores; None where pairs are all that is known.
-        group_of: (n,) number of the group that each is of.
-    """
-
-    source: str
-    chosen: FeatureRows
-    rejected: FeatureRows
-    keys: tuple[str, ...]
-    split_by: str
-    lengths: np.ndarray | None = None
-    weight: np.ndarray | None = None
-    margin: np.ndarray | None = None
-    identity: FeatureIdentity | None = None
-    set_aside_counts: Mapping[str, int] | None = None
-    cut: Mapping[str, int] | None = None
-    prompt_hashes: tuple[str, ...] | None = None
-    prefix_of: np.ndarray | None = None
-    groups: GroupFeatures | None = None
-    group_of: np.ndarray | None = None
-
-    def take(self, rows: np.ndarray) -> PairSet:
-        """The pairs that a (n,) boolean mask selects, and the groups that they are of."""
-        groups, group_of = self.groups, self.group_of
-        if groups is not None and group_of is not None:
-            kept, group_of = np.unique(group_of[rows], return_inverse=True)
-            groups = jax.tree.map(lambda array: array[kept], groups)
-        return self._replace(
-            groups=groups,
-            group_of=group_of,
-            chosen=self.chosen[rows],
-            rejected=self.rejected[rows],
-            keys=tuple(itertools.compress(self.keys, rows)),
-            prompt_hashes=None
-            if self.prompt_hashes is None
-            else tuple(itertools.compress(self.prompt_hashes, rows)),
-            lengths=_taken(self.lengths, rows),
-            weight=_taken(self.weight, rows),
-            margin=_taken(self.margin, rows),
-            prefix_of=_taken(self.prefix_of, rows),
-        )
-
-    def pair_count(self, rows: np.ndarray | slice = slice(None)) -> int:
-        """How many pairs there are, in all rows or in those of a mask; the cuts of one are one."""
-        numbers = np.arange(len(self.chosen)) if self.prefix_of is None else self.prefix_of
-        return len(np.unique(numbers[rows]))
-
-    @property
-    def prompts(self) -> PromptFingerprint | None:
-        """What a head that is trained on them keeps of their prompts; None where unknown.
-
-        Arrays may bring names of their prompts in place of hashes: what cannot be found again is
-        not kept.
-        """
-        try:
-            return PromptFingerprint.of_hashes(self.prompt_hashes) if self.prompt_hashes else None
-        except DataError:
-            return None
-
-    def as_pairs(self) -> PreferenceFeatures:
-        """The pairs for a loss of pairs, those of the members of groups too."""
-        sides = in_memory(self.chosen), in_memory(self.rejected)
-        return PreferenceFeatures(*sides, self.weight, self.margin)
-
-    def responses(self, config: Config) -> int:
-        """How many responses a solve sees, members that are missing among them."""
-        if self.groups is not None and config.loss.grouped:
-            return math.prod(np.shape(self.groups.responses)[:2])
-        return 2 * len(self.chosen)
-
-    def feature_keys(self, config: Config) -> tuple[str, ...]:
-        """Key of each pair, or group, that a solve sees."""
-        if self.group_of is None or not config.loss.grouped:
-            return self.keys
-        first = np.unique(self.group_of, return_index=True)[1]
-        return tuple(self.keys[row] for row in first)
 
 
 def read_pairs(
@@ -367,62 +250,6 @@ def _telling(pairs: PairSet) -> PairSet:
     )
 
 
-def hold_out(pairs: PairSet, eval_fraction: float, seed: int) -> np.ndarray:
-    """(n,) booleans, true for held-out pairs; rows with the same key stay together.
-
-    Raises:
-        FeatureError: a part would have fewer than two pairs.
-        DataError: ``eval_fraction`` out of range.
-    """
-    held_out = eval_mask(pairs.keys, eval_fraction, seed)
-    require_two_parts(pairs, held_out)
-    return held_out
-
-
-def require_two_parts(pairs: PairSet, held_out: np.ndarray) -> None:
-    """Raise where a split leaves a part too small, or a key in both.
-
-    Raises:
-        FeatureError: names the parts and the kind of key.
-    """
-    parts = {"training": ~held_out, "held-out": held_out}
-    counts = {name: pairs.pair_count(rows) for name, rows in parts.items()}
-    if min(counts.values()) < FEWEST_PAIRS:
-        keys = len(set(pairs.keys))
-        mend = (
-            f"give pairs of more {pairs.split_by}s, or another --eval-fraction or --seed, since "
-            "each is drawn by itself"
-        )
-        if keys == 1:
-            mend = f"all share one {pairs.split_by}, which is never split: give pairs of others"
-        raise FeatureError(
-            f"{pairs.source}: split by {pairs.split_by} ({keys} of them), its "
-            f"{pairs.pair_count()} pairs give {counts['training']} for training and "
-            f"{counts['held-out']} held out; each part needs {FEWEST_PAIRS}: {mend}"
-        )
-    for part, rows in parts.items():
-        if pairs.weight is not None and not np.any(pairs.weight[rows]):
-            raise FeatureError(
-                f"{pairs.source}: all {part} pairs have weight 0; give another --eval-fraction or "
-                "--seed, or weights above 0"
-            )
-    if shared := shared_keys(pairs.keys, held_out):
-        raise FeatureError(
-            f"{pairs.source}: {len(shared)} {pairs.split_by} keys are on both sides of the split, "
-            f"such as {min(shared)!r}"
-        )
-
-
-def shared_keys(keys: Sequence[str], held_out: np.ndarray) -> set[str]:
-    """Of (n,) keys those that stand on both sides of a split."""
-    marked = list(zip(keys, held_out.tolist(), strict=True))
-    return {key for key, out in marked if out} & {key for key, out in marked if not out}
-
-
-def _taken(array: np.ndarray | None, rows: np.ndarray) -> np.ndarray | None:
-    return None if array is None else array[rows]
-
-
 def _keys(table: FeatureTable) -> tuple[tuple[str, ...], str]:
     """Keys of the rows of this process, by the groups and prompts of all, and what they are."""
     if table.groups is not None:
@@ -481,7 +308,7 @@ def _with_prompts(
     made_by = "" if table.identity is None else table.identity.chat_template
     if table.prompt_hashes is not None and made_by and chat_template not in ("", made_by):
         return table  # written by its model's template, which cannot be had here
-    prompts = tuple(prompt_sha256(row.prompt) for row in rows)
+    prompts = tuple(text_sha256(row.prompt) for row in rows)
     if table.prompt_hashes not in (None, prompts):
         raise FeatureError(f"{source}: its prompts are not those of the rows of the same id")
     return table._replace(prompt_hashes=prompts)

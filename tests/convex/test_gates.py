@@ -17,6 +17,8 @@ from coala_jax.convex._gates import (
 )
 
 LINE = np.array([-1.3, -0.2, 0.4, 1.1])
+# As it is every operation of it is compiled by itself.
+sampled = jax.jit(sample_gates, static_argnames=("n_gates", "open_first", "distribution"))
 
 
 def rows(m: int, width: int, seed: int = 0) -> jax.Array:
@@ -39,7 +41,7 @@ def as_tuples(patterns: jax.Array) -> list[tuple[bool, ...]]:
 
 def test_patterns_are_those_of_the_vectors():
     x = rows(30, 3)
-    gates = sample_gates(jax.random.key(3), 8, x)
+    gates = sampled(jax.random.key(3), 8, x)
     expected = np.asarray(gates.vectors, np.float64) @ np.asarray(x, np.float64).T >= 0
     np.testing.assert_array_equal(gates.patterns, expected)
 
@@ -50,7 +52,7 @@ def test_empty_and_repeated_patterns_are_replaced_by_spare_draws():
         x, key = rows(8, 2, seed), jax.random.key(seed)
         first = as_tuples(activation_patterns(x, jax.random.normal(key, (8, 3), x.dtype)))
         replaced += len({pattern for pattern in first if any(pattern)}) < 8
-        gates = sample_gates(key, 8, x)
+        gates = sampled(key, 8, x)
         found = as_tuples(gates.patterns)
         assert len(set(found)) == 8 and all(map(any, found))
         assert int(gates.distinct) == 8
@@ -59,7 +61,7 @@ def test_empty_and_repeated_patterns_are_replaced_by_spare_draws():
 
 def test_four_points_on_a_line_give_their_seven_patterns_and_no_more():
     x = jnp.c_[jnp.asarray(LINE), jnp.ones(4)]
-    gates = sample_gates(jax.random.key(0), 40, x)
+    gates = sampled(jax.random.key(0), 40, x)
     assert int(gates.distinct) == 7
     found = as_tuples(gates.patterns)
     assert set(found[:7]) == patterns_on_a_line(LINE)
@@ -71,14 +73,14 @@ def test_no_more_gates_are_distinct_than_points_in_the_plane_have_patterns(seed)
     """Cover 1965: 2 sum_k C(m - 1, k) for m points in general position, less the empty one."""
     m, width = 4, 3
     most = 2 * sum(math.comb(m - 1, k) for k in range(width)) - 1
-    gates = sample_gates(jax.random.key(seed), 64, rows(m, width - 1, seed))
+    gates = sampled(jax.random.key(seed), 64, rows(m, width - 1, seed))
     found = {pattern for pattern in as_tuples(gates.patterns) if any(pattern)}
     assert int(gates.distinct) == len(found) <= most
 
 
 def test_surplus_gates_select_no_row():
     x = jnp.c_[jnp.asarray(LINE), jnp.ones(4)]
-    gates = sample_gates(jax.random.key(0), 16, x)
+    gates = sampled(jax.random.key(0), 16, x)
     distinct = int(gates.distinct)
     assert 0 < distinct < 16
     surplus = np.asarray(gates.vectors)[distinct:]
@@ -114,7 +116,7 @@ def test_candidates_are_taken_in_order_of_preference():
 
 def test_the_first_draws_are_kept_when_all_are_distinct():
     x, key = rows(200, 5), jax.random.key(7)
-    gates = sample_gates(key, 6, x)
+    gates = sampled(key, 6, x)
     draws = jax.random.normal(key, (6, 6), x.dtype)
     np.testing.assert_array_equal(gates.vectors[:, :-1], draws[:, :-1])
     np.testing.assert_array_equal(gates.patterns, activation_patterns(x, draws))
@@ -147,7 +149,7 @@ def test_a_hyperplane_moves_halfway_between_the_nearest_rows(points, gate, middl
 
 def test_sampled_gates_leave_the_widest_margin_on_both_sides():
     x = rows(200, 5)
-    gates = sample_gates(jax.random.key(7), 6, x)
+    gates = sampled(jax.random.key(7), 6, x)
     products = np.asarray(gates.vectors, np.float64) @ np.asarray(x, np.float64).T
     above = np.min(products, axis=1, where=products >= 0, initial=np.inf)
     below = np.max(products, axis=1, where=products < 0, initial=-np.inf)
@@ -156,7 +158,7 @@ def test_sampled_gates_leave_the_widest_margin_on_both_sides():
 
 def test_an_open_gate_comes_first_where_it_is_asked_for():
     x, key = rows(200, 5), jax.random.key(7)
-    gates = sample_gates(key, 6, x, open_first=True)
+    gates = sampled(key, 6, x, open_first=True)
     assert np.all(gates.patterns[0]) and not np.any(np.all(gates.patterns[1:], axis=1))
     np.testing.assert_array_equal(gates.vectors[0], [0, 0, 0, 0, 0, 1])
     draws = jax.random.normal(key, (6, 6), x.dtype)[:5]
@@ -180,7 +182,7 @@ def test_gates_of_the_covariance_are_combinations_of_the_rows_that_have_weight()
     x, key = rows(200, 5), jax.random.key(7)
     silent = x.at[100:, :2].set(3 * x[100:, :2]).at[:100, 1].set(2 * x[:100, 0])
     weight = jnp.repeat(jnp.asarray([1.0, 0.0]), 100)
-    gates = sample_gates(key, 64, silent, distribution="covariance", weight=weight)
+    gates = sampled(key, 64, silent, distribution="covariance", weight=weight)
     slopes = np.asarray(gates.vectors)[:, :-1]
     # Among the rows with weight the second feature is twice the first: so it is in the gates.
     np.testing.assert_allclose(slopes[:, 1], 2 * slopes[:, 0], rtol=1e-4, atol=1e-5)
@@ -190,7 +192,7 @@ def test_gates_of_the_covariance_are_combinations_of_the_rows_that_have_weight()
 def test_gates_of_the_covariance_vary_as_the_features_do():
     spread = np.array([3.0, 1.0, 0.3])
     x = jnp.c_[rows(400, 3)[:, :3] * spread, jnp.ones(400)]
-    gates = sample_gates(jax.random.key(0), 256, x, distribution="covariance")
+    gates = sampled(jax.random.key(0), 256, x, distribution="covariance")
     slopes = np.asarray(gates.vectors)[:, :-1]
     ratio = np.median(np.abs(slopes), axis=0)
     assert ratio[0] > 2 * ratio[1] > 4 * ratio[2]
@@ -199,7 +201,7 @@ def test_gates_of_the_covariance_vary_as_the_features_do():
 def test_mixed_gates_are_every_other_one_of_the_covariance():
     x, key = rows(200, 5), jax.random.key(7)
     one, other, mixed = (
-        np.asarray(sample_gates(key, 6, x, distribution=name).vectors)
+        np.asarray(sampled(key, 6, x, distribution=name).vectors)
         for name in ("covariance", "isotropic", "mixed")
     )
     np.testing.assert_array_equal(mixed[::2], one[::2])
@@ -209,7 +211,7 @@ def test_mixed_gates_are_every_other_one_of_the_covariance():
 
 def test_the_same_key_gives_the_same_gates_and_another_key_others():
     x = rows(30, 3)
-    one, same, other = (sample_gates(jax.random.key(k), 8, x).vectors for k in (4, 4, 5))
+    one, same, other = (sampled(jax.random.key(k), 8, x).vectors for k in (4, 4, 5))
     np.testing.assert_array_equal(one, same)
     assert not np.any(np.asarray(one) == np.asarray(other))
 
@@ -217,10 +219,10 @@ def test_the_same_key_gives_the_same_gates_and_another_key_others():
 def test_vmap_over_keys_gives_what_single_keys_give():
     x = rows(5, 2)
     keys = jax.random.split(jax.random.key(0), 4)
-    swept = jax.vmap(lambda key: sample_gates(key, 8, x))(keys)
+    swept = jax.vmap(lambda key: sampled(key, 8, x))(keys)
     assert swept.patterns.shape == (4, 8, 5)
     for index, key in enumerate(keys):
-        single = sample_gates(key, 8, x)
+        single = sampled(key, 8, x)
         np.testing.assert_array_equal(swept.vectors[index], single.vectors)
         np.testing.assert_array_equal(swept.patterns[index], single.patterns)
         assert int(swept.distinct[index]) == int(single.distinct)

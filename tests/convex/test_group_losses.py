@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from coala_jax.losses import BRADLEY_TERRY, LOSSES
+from coala_jax.losses import LOSSES
+from tests.convex.compiled_losses import compiled_loss
 
 NAMES = sorted(name for name, loss in LOSSES.items() if loss.grouped)
 
@@ -52,7 +53,7 @@ def plain_value(name, z, labels, weight):
 def test_values_are_those_of_the_members(name, k, missing):
     rng = np.random.default_rng(k)
     z, labels, weight = group(name, rng, k, missing)
-    found = LOSSES[name].value(*map(jnp.asarray, (z, labels, weight)))
+    found = compiled_loss(name).value(*map(jnp.asarray, (z, labels, weight)))
     assert found == pytest.approx(plain_value(name, z, labels, weight), rel=1e-12, abs=1e-14)
 
 
@@ -60,9 +61,9 @@ def test_values_are_those_of_the_members(name, k, missing):
 @pytest.mark.parametrize("k", [2, 5])
 def test_the_dual_point_is_minus_the_gradient(name, k):
     """Of outputs in the space of means zero, where the gradient of a group sums to zero."""
-    loss = LOSSES[name]
+    loss = compiled_loss(name)
     z, labels, weight = map(jnp.asarray, group(name, np.random.default_rng(k), k, 1))
-    slope = jax.grad(loss.value)(z, labels, weight)
+    slope = jax.jit(jax.grad(loss.value))(z, labels, weight)
     r = loss.negative_gradient(z, labels, weight)
     assert np.allclose(r, -slope, atol=1e-14)
     assert abs(float(r.sum())) < 1e-14 and r[0, -1] == 0
@@ -71,7 +72,7 @@ def test_the_dual_point_is_minus_the_gradient(name, k):
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("step", [1e-3, 1.0, 30.0, 1e4])
 def test_the_prox_is_stationary(name, step):
-    loss, rng = LOSSES[name], np.random.default_rng(0)
+    loss, rng = compiled_loss(name), np.random.default_rng(0)
     for spread in (0.1, 5.0, 300.0):
         z, labels, weight = map(jnp.asarray, group(name, rng, 5, 2))
         steps = step * weight
@@ -86,7 +87,7 @@ def test_the_prox_is_stationary(name, step):
 @pytest.mark.parametrize("k", [2, 3, 6])
 def test_the_dual_value_is_the_conjugate(name, k):
     """-l*(-r) is the least l(z) + r z; at r = -grad l(z) it is met by that z."""
-    loss, rng = LOSSES[name], np.random.default_rng(k)
+    loss, rng = compiled_loss(name), np.random.default_rng(k)
     z, labels, weight = map(jnp.asarray, group(name, rng, k, 1))
     r = loss.negative_gradient(z, labels, weight)
     met = float(loss.value(z, labels, weight) + jnp.vdot(r, z))
@@ -106,21 +107,20 @@ def test_the_dual_value_is_the_conjugate(name, k):
 @pytest.mark.parametrize("name", sorted(set(NAMES) - {"group_squared"}))
 def test_no_bound_where_a_share_is_below_zero(name):
     z, labels, weight = map(jnp.asarray, group(name, np.random.default_rng(1), 3))
-    r = LOSSES[name].negative_gradient(z, labels, weight)
-    assert LOSSES[name].dual_value(-r, labels, weight) == -np.inf
+    r = compiled_loss(name).negative_gradient(z, labels, weight)
+    assert compiled_loss(name).dual_value(-r, labels, weight) == -np.inf
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_best_scale_is_no_worse_than_any_other(name):
-    loss, rng = LOSSES[name], np.random.default_rng(3)
-    value = jax.jit(loss.dual_value)
+    loss, rng = compiled_loss(name), np.random.default_rng(3)
     for _ in range(3):
         z, labels, weight = map(jnp.asarray, group(name, rng, 4, 1))
         r = loss.negative_gradient(z, labels, weight) * rng.uniform(0.05, 3)
         for cap in (0.3, 100.0):
             best = float(loss.best_scale(r, labels, weight, jnp.asarray(cap)))
-            found = float(value(best * r, labels, weight))
-            grid = [float(value(t * r, labels, weight)) for t in np.linspace(0, cap, 400)]
+            found = float(loss.dual_value(best * r, labels, weight))
+            grid = [float(loss.dual_value(t * r, labels, weight)) for t in np.linspace(0, cap, 400)]
             assert 0 <= best <= cap and found >= max(grid) - 1e-6
 
 
@@ -133,7 +133,7 @@ def test_the_loss_of_a_group_that_is_fitted_does_not_vanish_in_float32(name, rea
     labels = np.tile([1.0, 0, 0, 0, 0] if name == "listwise" else [0.0, 1, 1, 1, 1], (50, 1))
     exact, coarse = (
         float(
-            LOSSES[name].value(
+            compiled_loss(name).value(
                 *(jnp.asarray(x, kind) for x in (z.astype("f4"), labels, labels * 0 + 1))
             )
         )
@@ -146,7 +146,7 @@ def test_the_loss_of_a_group_that_is_fitted_does_not_vanish_in_float32(name, rea
 @pytest.mark.parametrize(("kind", "far"), [("float32", -25.0), ("float64", -45.0)])
 def test_a_member_of_next_to_no_share_leaves_the_bound(name, kind, far):
     """Whatever rounding makes of its sign, the others are bounded as if it were not there."""
-    loss, rng = LOSSES[name], np.random.default_rng(0)
+    loss, rng = compiled_loss(name), np.random.default_rng(0)
     for _ in range(8):
         z = np.append(rng.normal(size=4), far)[None]
         labels = {"listwise": rng.dirichlet(np.ones(4)), "plackett_luce": rng.permutation(4)}[name]
@@ -167,29 +167,29 @@ def test_two_members_are_a_pair_of_bradley_terry(name):
     half, weight = jnp.asarray(rng.normal(size=50)), jnp.asarray(rng.uniform(0.2, 2, 50))
     z, both = jnp.stack([half, -half], 1), jnp.stack([weight, weight], 1)
     labels = jnp.tile(jnp.array([[1.0, 0.0] if name == "listwise" else [0.0, 1.0]]), (50, 1))
-    loss, zero = LOSSES[name], jnp.zeros(50)
+    loss, pairwise, zero = compiled_loss(name), compiled_loss("bradley_terry"), jnp.zeros(50)
     assert np.isclose(
-        loss.value(z, labels, both), BRADLEY_TERRY.value(2 * half, zero, weight), rtol=1e-14
+        loss.value(z, labels, both), pairwise.value(2 * half, zero, weight), rtol=1e-14
     )
     r = loss.negative_gradient(z, labels, both)
-    pair = BRADLEY_TERRY.negative_gradient(2 * half, zero, weight)
+    pair = pairwise.negative_gradient(2 * half, zero, weight)
     assert np.allclose(r, jnp.stack([pair, -pair], 1), rtol=1e-13)
     dual, known = (
         loss.dual_value(r, labels, both),
-        BRADLEY_TERRY.dual_value(pair, zero, weight),
+        pairwise.dual_value(pair, zero, weight),
     )
     assert np.isclose(dual, known, rtol=1e-12)
     # A difference of 2 h has twice the squared distance of (h, -h).
     found = loss.prox(z, labels, both)
     assert np.allclose(
-        found[:, 0] - found[:, 1], BRADLEY_TERRY.prox(2 * half, zero, 2 * weight), atol=1e-12
+        found[:, 0] - found[:, 1], pairwise.prox(2 * half, zero, 2 * weight), atol=1e-12
     )
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_float32_claims_no_more_than_float64(name):
     """The bound in float32, which its own rounding has been taken from, is below the true one."""
-    loss, rng = LOSSES[name], np.random.default_rng(5)
+    loss, rng = compiled_loss(name), np.random.default_rng(5)
     for sharp in (1.0, 30.0):
         z, labels, weight = group(name, rng, 6)
         exact = [jnp.asarray(x, jnp.float64) for x in (sharp * z, labels, weight)]
@@ -213,9 +213,9 @@ def test_what_a_fitted_group_still_pulls_keeps_its_digits_in_float32(name):
         "plackett_luce": [[0.0, 1.0, 1.0], [1.0, 0.0, 2.0]],
     }[name]
     weight = np.full((2, 3), 2.0)
-    exact = LOSSES[name].negative_gradient(*map(jnp.asarray, (z, np.array(labels), weight)))
+    exact = compiled_loss(name).negative_gradient(*map(jnp.asarray, (z, np.array(labels), weight)))
     with jax.enable_x64(False):
-        found = LOSSES[name].negative_gradient(
+        found = compiled_loss(name).negative_gradient(
             *(jnp.asarray(leaf, jnp.float32) for leaf in (z, labels, weight))
         )
     # Of two numbers of 1 there is no difference below 6e-8, and these are of 1e-8 to 1e-26.
@@ -241,7 +241,7 @@ def test_the_prox_of_a_long_step_is_a_number_in_float32(name, members, step):
         "plackett_luce": np.argsort(rng.standard_normal((100, members)), axis=1).astype(float),
     }[name]
     steps = np.full(z.shape, step)
-    prox = jax.jit(LOSSES[name].prox)
+    prox = compiled_loss(name).prox
     exact = prox(*map(jnp.asarray, (z, labels, steps)))
     with jax.enable_x64(False):
         found = prox(*(jnp.asarray(leaf, jnp.float32) for leaf in (z, labels, steps)))

@@ -1,7 +1,5 @@
 """Every loss of responses or pairs: prox, conjugate and dual scale against numerical truth."""
 
-from functools import cache
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,15 +10,10 @@ from scipy.optimize import minimize_scalar
 from scipy.special import entr, xlog1py
 
 from coala_jax.losses import LOSSES, get_loss
+from tests.convex.compiled_losses import compiled_loss
 
 NAMES = sorted(name for name, loss in LOSSES.items() if not loss.grouped)
 LABELS = st.sampled_from([-1.0, 1.0])
-
-
-@cache
-def compiled(name: str, part: str):
-    """A function of a loss, compiled once for the many examples of a test."""
-    return jax.jit(getattr(get_loss(name), part))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -28,10 +21,10 @@ def compiled(name: str, part: str):
 def test_prox_minimises_its_definition(name, z, y, step):
     with jax.enable_x64(True):
         one = np.ones(1)
-        prox = float(compiled(name, "prox")(z * one, y * one, step * one)[0])
+        prox = float(compiled_loss(name).prox(z * one, y * one, step * one)[0])
 
         def definition(x: float) -> float:
-            value = float(compiled(name, "value")(x * one, y * one, one))
+            value = float(compiled_loss(name).value(x * one, y * one, one))
             return step * value + 0.5 * (x - z) ** 2
 
         best = minimize_scalar(definition, bounds=(z - step - 1, z + step + 1), method="bounded")
@@ -40,7 +33,7 @@ def test_prox_minimises_its_definition(name, z, y, step):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_negative_gradient_is_minus_the_gradient(name):
-    loss = get_loss(name)
+    loss = compiled_loss(name)
     rng = np.random.default_rng(0)
     z, weight = jnp.asarray(rng.standard_normal(8)), jnp.asarray(rng.uniform(0.5, 2, 8))
     y = jnp.asarray(np.where(np.arange(8) % 2, 1.0, -1.0))
@@ -51,7 +44,7 @@ def test_negative_gradient_is_minus_the_gradient(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_dual_value_attains_fenchel_equality_at_the_gradient(name):
     """-l*(-r) = l(z) + r z at r = -grad l(z), and is below it elsewhere."""
-    loss = get_loss(name)
+    loss = compiled_loss(name)
     rng = np.random.default_rng(1)
     with jax.enable_x64(True):
         z, weight = jnp.asarray(rng.standard_normal(16)), jnp.asarray(rng.uniform(0.5, 2, 16))
@@ -66,7 +59,7 @@ def test_dual_value_attains_fenchel_equality_at_the_gradient(name):
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("cap", [0.05, 0.7, 50.0])
 def test_best_scale_maximises_the_dual_within_its_cap(name, cap):
-    loss = get_loss(name)
+    loss = compiled_loss(name)
     rng = np.random.default_rng(2)
     with jax.enable_x64(True):
         z, weight = jnp.asarray(rng.standard_normal(16)), jnp.asarray(rng.uniform(0.5, 2, 16))
@@ -87,13 +80,13 @@ def test_the_entropy_of_small_probabilities_keeps_its_digits(name, q):
     exact = entr(np.float64(q)) - xlog1py(1 - np.float64(q), -np.float64(q))
     one = jnp.ones(1, jnp.float32)
     label = 0 * one if name == "bradley_terry" else one
-    value = float(get_loss(name).dual_value(jnp.full(1, q), label, one))
+    value = float(compiled_loss(name).dual_value(jnp.full(1, q), label, one))
     assert value == pytest.approx(exact, rel=1e-6)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_row_without_weight_does_not_count(name):
-    loss = get_loss(name)
+    loss = compiled_loss(name)
     z, y = jnp.asarray([0.3, 5.0]), jnp.asarray([1.0, -1.0])
     both, one = jnp.asarray([1.0, 0.0]), jnp.ones(1)
     assert float(loss.value(z, y, both)) == pytest.approx(float(loss.value(z[:1], y[:1], one)))
@@ -108,14 +101,14 @@ def test_a_row_without_weight_does_not_count(name):
     [("logistic", 1.5), ("huber", -1.5), ("squared_hinge", -0.1), ("bradley_terry", 1.1)],
 )
 def test_a_dual_point_outside_its_domain_bounds_nothing(name, r):
-    loss = get_loss(name)
+    loss = compiled_loss(name)
     assert float(loss.dual_value(jnp.asarray([r]), jnp.ones(1), jnp.ones(1))) == -np.inf
 
 
 @given(z=st.floats(-1e3, 1e3), target=st.floats(-1e3, 1e3), step=st.floats(1e-3, 1e3))
 def test_differences_have_targets_of_any_size_and_sign(z, target, step):
     """The prox of a parabola in closed form, its conjugate -l*(-r) = r y - r^2 / 2."""
-    loss = get_loss("squared_difference")
+    loss = compiled_loss("squared_difference")
     with jax.enable_x64(True):
         one = jnp.ones(1)
         prox = float(loss.prox(z * one, target * one, step * one)[0])

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -10,6 +11,7 @@ from functools import cached_property, partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from coala_jax import _literal
 from coala_jax._files import file_sha256
@@ -47,11 +49,16 @@ PROBE = "a"
 _ENCLOSED = re.compile(f"{_literal.START}([^{_literal.START}{_literal.END}]*){_literal.END}")
 # How transformers calls the chat template that needs no name.
 DEFAULT_TEMPLATE = "default"
+# transformers writes into its tokenizer whether names of control tokens are text before it encodes:
+# who shares one takes turns.
+_TURNS: WeakKeyDictionary[Any, threading.Lock] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
 class Tokenizer:
     """Text to token ids and back, without any token that the text does not hold.
+
+    Several threads may share one.
 
     Attributes:
         raw: the transformers tokenizer.
@@ -213,11 +220,15 @@ class Tokenizer:
         return self._ids([piece], as_text=as_text)[0]
 
     @cached_property
+    def _turn(self) -> threading.Lock:
+        return _TURNS.setdefault(self.raw, threading.Lock())
+
+    @cached_property
     def _break_ids(self) -> list[int]:
         return self._ids(["\n"])[0]
 
     def _ids(self, texts: Sequence[str], *, as_text: bool = False) -> list[list[int]]:
-        with _failures_named("a text"):
+        with _failures_named("a text"), self._turn:
             encoded = self.raw(
                 list(texts),
                 add_special_tokens=False,
@@ -261,7 +272,7 @@ class Tokenizer:
         Raises:
             TokenizerError: whatever the tokenizer raises.
         """
-        with _failures_named("token ids"):
+        with _failures_named("token ids"), self._turn:
             text = self.raw.decode(
                 list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False
             )

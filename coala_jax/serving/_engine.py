@@ -60,6 +60,8 @@ class Engine:
         # The thread's own.
         self._lanes: dict[LaneShape, Lane] = {}
         self._compiled: set[LaneShape] = set()
+        # What the other thread was given and has not done, whatever became of its lane.
+        self._rehearsals: set[Future[None]] = set()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._compiler = ThreadPoolExecutor(1, thread_name_prefix="compiler")
 
@@ -196,6 +198,7 @@ class Engine:
     def _beside(self, work: Callable[..., None], *given: object) -> Future[None]:
         """Do work in the thread that compiles: rows that have their programs go on meanwhile."""
         made = self._compiler.submit(work, *given)
+        self._rehearsals = {one for one in self._rehearsals if not one.done()} | {made}
         made.add_done_callback(lambda _: self._tell_news())
         return made
 
@@ -241,13 +244,10 @@ class Engine:
 
     def _forget_programs(self) -> None:
         """Free the programs of lanes that may never come again, while none are compiled."""
-        lanes = self._lanes
-        if len(self._compiled) > COMPILED_LANES and not any(
-            lane.compiling for lane in lanes.values()
-        ):
+        if len(self._compiled) > COMPILED_LANES and all(made.done() for made in self._rehearsals):
             jax.clear_caches()
             # Those that go on compile at their next step, those that are idle when they are used.
-            self._lanes = {shape: lane for shape, lane in lanes.items() if lane.taken}
+            self._lanes = {shape: lane for shape, lane in self._lanes.items() if lane.taken}
             self._compiled = set(self._lanes)
             with self._changed:
                 self._plans = {shape.plan for shape in self._lanes}

@@ -73,7 +73,7 @@ def _refused(field: str, prompt: AskedPrompt = "") -> Iterator[None]:
 
 
 class Intake:
-    """Reads prompts, in one thread at a time: a tokenizer is not for several."""
+    """Reads prompts by a tokenizer of its own: the engine's does not wait for a long one."""
 
     def __init__(self, model: TextRewardModel, limits: Limits, *, chat_as_text: bool = False):
         """Take a tokenizer of its own beside that of the backbone.

@@ -92,11 +92,6 @@ class Lane:
         return bool(self._rehearsals) and not any(made.done() for made in self._rehearsals.values())
 
     @property
-    def compiling(self) -> bool:
-        """Whether any programs are being compiled."""
-        return not all(made.done() for made in self._rehearsals.values())
-
-    @property
     def ready(self) -> bool:
         """Whether a turn has something to do; where all wait for programs it has not."""
         return bool(self._session.going) or any(self._rehearsal(row).done() for row in self._coming)

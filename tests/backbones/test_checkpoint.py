@@ -3,9 +3,7 @@
 import gc
 import json
 import shutil
-import sys
 import tracemalloc
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import jax
@@ -20,6 +18,7 @@ from coala_jax.backbones import CheckpointError, load_backbone, save_checkpoint
 from coala_jax.backbones._checkpoint import load_module, save_module
 from coala_jax.backbones._families._gpt2 import FAMILY as GPT2_FAMILY
 from coala_jax.backbones._families._gpt2 import GPT2, GPT2Config
+from tests.helpers import in_threads
 
 from .variants import CAUSAL, ENCODERS, filled, load_variant, write_variant
 
@@ -470,10 +469,5 @@ def test_threads_may_share_a_backbone(checkpoint):
     def run(_=0):
         return np.asarray(backbone.hidden_states(TOKENS, jnp.ones_like(TOKENS)))
 
-    expected, interval = run(), sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    try:
-        with ThreadPoolExecutor(4) as threads:
-            assert all(np.array_equal(each, expected) for each in threads.map(run, range(200)))
-    finally:
-        sys.setswitchinterval(interval)
+    expected = run()
+    assert all(np.array_equal(found, expected) for found in in_threads(run, range(200)))

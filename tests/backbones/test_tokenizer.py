@@ -17,6 +17,7 @@ from coala_jax.backbones._tokenizer import (
     load_tokenizer,
     tokenizer_sha256,
 )
+from tests.helpers import in_threads
 
 VOCABULARY = {"[PAD]": 0, "[UNK]": 1, "[CLS]": 2, "[SEP]": 3, "<s>": 4, "</s>": 5, "a": 6, "b": 7}
 
@@ -49,6 +50,15 @@ def test_no_special_token_is_added(tokenizer):
     assert tokenizer.encode("") == []
     assert tokenizer.encode_batch([]) == []
     assert tokenizer.encode_batch(["the tutor", ""]) == [ids, []]
+
+
+def test_threads_may_share_a_tokenizer(tokenizer):
+    """transformers writes into its tokenizer whether a control token's name is text."""
+    meant = f"the tutor{tokenizer.end_token}"
+    texts = [meant, tokenizer.literal(meant)] * 400
+    expected = [tokenizer.encode(text) for text in texts[:2]] * 400
+    assert expected[0] != expected[1]
+    assert in_threads(tokenizer.encode, texts) == expected
 
 
 @settings(max_examples=50)

@@ -10,6 +10,7 @@ import pytest
 from coala_jax.decoding._config import GenerationConfig
 from coala_jax.decoding._plan import make_plan
 from coala_jax.decoding._session import Request, Session
+from coala_jax.serving import _engine as engine
 from coala_jax.serving._intake import Intake
 from coala_jax.serving._lane import Job, Lane, LaneShape
 from coala_jax.serving._requests import completion_request
@@ -105,6 +106,31 @@ def test_what_clients_left_behind_keeps_nobody_waiting(model, held, send):
         held.set()
         assert own.complete(n=2)[0] == 200
         assert not held.begun.acquire(blocking=False)  # the programs were there
+
+
+def test_no_program_is_freed_while_another_is_compiled(
+    model, held, send, changed_limits, monkeypatch
+):
+    """A lane whose client left makes room for another before its programs are there."""
+    cleared = []
+    monkeypatch.setattr(engine, "COMPILED_LANES", 1)
+    monkeypatch.setattr(engine.jax, "clear_caches", lambda: cleared.append(True))
+    item = {"prompt": [{"role": "user", "content": "a"}], "response": "the tutor"}
+    with running(model, limits=changed_limits(lanes=1)) as own:
+        for count, scale in enumerate((1, 0), start=1):
+            stream = send(own, {**STREAM, "guidance_scale": scale})
+            assert stream.status() == 200
+            if count == 1:
+                assert held.begun.acquire(timeout=PATIENCE)
+            stream.leave()
+            own.wait_for_log("client_left", count)
+        # Scored by the thread that frees programs, which has then looked whether it may.
+        for _ in range(2):
+            assert own.ask("POST", "/v1/score", {"model": MODEL, "items": [item]})[0] == 200
+        assert not cleared
+        held.set()
+        assert own.complete()[0] == 200
+    assert cleared
 
 
 def test_rows_go_on_while_others_are_compiled(model, held, steps, send):

@@ -106,7 +106,7 @@ def test_gradients_of_phase_one_agree_with_finite_differences(model, loss):
 @pytest.mark.parametrize(
     ("model", "loss"),
     [
-        ("gated_relu", "squared"),
+        pytest.param("gated_relu", "squared", marks=SLOW),
         pytest.param("relu", "bradley_terry", marks=SLOW),
     ],
 )

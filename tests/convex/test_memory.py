@@ -26,11 +26,11 @@ def reserved(pairs, width, config, dtype=jnp.float32):
 @pytest.mark.parametrize(
     ("pairs", "width", "config"),
     [
-        (4000, 40, Config(n_gates=16)),
-        (600, 150, Config(n_gates=8)),
+        pytest.param(4000, 40, Config(n_gates=16), marks=pytest.mark.slow),
+        pytest.param(600, 150, Config(n_gates=8), marks=pytest.mark.slow),
         (500, 200, Config(n_gates=8)),
-        (300, 280, Config(n_gates=8)),
-        (1000, 200, Config(n_gates=8, adapt_rows=False)),
+        pytest.param(300, 280, Config(n_gates=8), marks=pytest.mark.slow),
+        pytest.param(1000, 200, Config(n_gates=8, adapt_rows=False), marks=pytest.mark.slow),
         (2000, 50, Config(n_gates=12, model="gated_relu")),
     ],
     ids=[

@@ -97,6 +97,7 @@ def test_swapped_sides_negate_the_rewards(model, loss):
     require_same_optimum(solve(FEATURES, gates), solve(swapped, gates), FEATURES, loss, sign=-1)
 
 
+@pytest.mark.slow
 @some_problems
 def test_sampled_gates_of_no_key_go_below_the_bound_of_all_gates(model, loss):
     solve = solver_of(model, loss)

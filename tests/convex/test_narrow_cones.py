@@ -35,7 +35,10 @@ def solved_within(pairs: int, width: int, gates: int) -> None:
     assert int(solution.stats.active_neurons) > 0
 
 
-@pytest.mark.parametrize(("pairs", "width", "gates"), [(1000, 64, 8), (1000, 16, 8)])
+@pytest.mark.parametrize(
+    ("pairs", "width", "gates"),
+    [pytest.param(1000, 64, 8, marks=pytest.mark.slow), (1000, 16, 8)],
+)
 def test_default_programs_are_solved_in_the_budget(pairs, width, gates):
     solved_within(pairs, width, gates)
 

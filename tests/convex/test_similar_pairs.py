@@ -42,9 +42,9 @@ def program_of(loss: str, difference: float) -> Program:
 @pytest.mark.parametrize(
     ("loss", "model", "difference", "budget"),
     [  # beside what one penalty for all outputs takes, in float32
-        ("squared", "relu", 0.1, 250),  # 300
+        pytest.param("squared", "relu", 0.1, 250, marks=pytest.mark.slow),  # 300
         ("squared", "gated_relu", 0.01, 125),  # 100: no worse
-        ("bradley_terry", "relu", 0.1, 250),  # 350
+        pytest.param("bradley_terry", "relu", 0.1, 250, marks=pytest.mark.slow),  # 350
         ("bradley_terry", "relu", 0.01, 350),  # over 1000
     ],
 )

@@ -27,7 +27,7 @@ from coala_jax.features._pooling import POOLINGS
 from coala_jax.features._query import query_text
 from coala_jax.features._settings import ExtractSettings, feature_identity
 from coala_jax.features._tokens import TEXT_RULE, TextTemplate
-from tests.helpers import END, head_tensors, random_head, write_tokenizer
+from tests.helpers import END, head_tensors, in_threads, random_head, write_tokenizer
 
 WIDTH = 12
 FEATURES = np.random.default_rng(1).normal(size=(9, WIDTH)).astype(np.float32)
@@ -387,6 +387,15 @@ def test_the_reward_function_takes_what_a_trainer_gives(model):
     expected = score(model, rows).rewards
     assert rewards == expected.tolist() and all(isinstance(each, float) for each in rewards)
     assert function(prompts=[], completions=[]) == []
+
+
+def test_threads_may_share_a_reward_function(model):
+    """Texts that name a control token are encoded otherwise than what closes them."""
+    function, end = reward_function(model), model.backbone.tokenizer.end_token
+    pairs = [("the student asks", "the tutor"), (f"a {end} a", "a"), ("a", f"the {end} tutor")]
+    expected = [function(prompts=[prompt], completions=[text]) for prompt, text in pairs]
+    found = in_threads(lambda pair: function(prompts=[pair[0]], completions=[pair[1]]), pairs * 40)
+    np.testing.assert_allclose(found, expected * 40, rtol=1e-6)
 
 
 def test_the_reward_function_takes_conversations_of_the_heads_template(
